@@ -1,0 +1,14 @@
+//! The guest's wing: a table is read ([`source`]), verified ([`verify`]), materialized ([`sink`]) and reported
+//! ([`report`]); [`record`] makes a recording that can be shown to others.
+
+pub mod delivery;
+mod directory;
+pub mod finding;
+mod mount;
+pub mod record;
+pub mod redact;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod verify;
+mod wording;

@@ -1,0 +1,173 @@
+//! The file system of `/run/credentials/@system`: mounted where nobody sees it, filled, made read-only, and bound to
+//! its place complete.
+//!
+//! Options are systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs that is never
+//! swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount is read-only
+//! and the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. It is bound and
+//! not moved, since a move is refused below a shared parent, which `/run` is beside systemd.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{SysconfVar, UnlinkatFlags, sysconf, unlinkat};
+
+use super::directory::{self, holds_all, make_in, names, open_in, write_all};
+use super::sink::{Folder, SinkError, Storage};
+use crate::credential::Credential;
+
+/// Room that systemd gives its own mount, and the least that ours has: systemd may merge more into it.
+const SIZE_MIN: usize = 1_048_576;
+const INODES_MIN: usize = 1024;
+
+const FLAGS: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC)
+    .union(MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW));
+
+const SYSTEM: &CStr = c"@system";
+const STATE: &CStr = c"smbios-creds";
+const STAGING: &CStr = c"staging";
+const LOCK: &CStr = c"lock";
+
+/// Puts a set in place as `run/credentials/@system` below `root`. Returns what was mounted, if that was necessary.
+pub(super) fn publish(
+    root: &Path,
+    set: &[&Credential],
+    shown: &Folder,
+) -> Result<Option<Storage>, SinkError> {
+    let run = folder(root, c"run", &root.join("run"))?;
+    let credentials =
+        folder_in(&run, c"credentials", Mode::from_bits_truncate(0o755), &root.join("run/credentials"))?;
+    let state = folder_in(&run, STATE, Mode::S_IRWXU, &root.join("run/smbios-creds"))?;
+    let staging = Staging::new(&state, root.join("run/smbios-creds/staging"))?;
+
+    let made = open_in(&credentials, SYSTEM).map_err(|error| shown.error("open", error))?.is_none();
+    let system = make_in(&credentials, SYSTEM, Mode::S_IRWXU).map_err(|error| shown.error("make", error))?;
+    let result = mount_once(&staging, &credentials, &system, set, shown);
+    if made && result.is_err() {
+        // An empty folder would be taken for an import that found nothing.
+        _ = unlinkat(&credentials, SYSTEM, UnlinkatFlags::RemoveDir);
+    }
+    result
+}
+
+fn mount_once(
+    staging: &Staging<'_>,
+    credentials: &OwnedFd,
+    system: &OwnedFd,
+    set: &[&Credential],
+    shown: &Folder,
+) -> Result<Option<Storage>, SinkError> {
+    let is_mounted = || Ok(fstat(system)?.st_dev != fstat(credentials)?.st_dev);
+    let mounted = is_mounted().map_err(|error| shown.error("look at", error))?;
+    let read = |error| shown.error("read", error);
+    if mounted && holds_all(system, set).map_err(read)? {
+        return Ok(None);
+    }
+    if mounted || !names(system).map_err(read)?.is_empty() {
+        return Err(SinkError::InUse(shown.path.clone()));
+    }
+
+    let storage = staging.mount(set)?;
+    let folder = open_in(staging.state, STAGING).map_err(read)?.ok_or_else(|| read(Errno::ENOENT))?;
+    write_all(&folder, set, false, shown)?;
+    drop(folder);
+    staging.make_read_only()?;
+    bind(&staging.path, &shown.path)?;
+    Ok(Some(storage))
+}
+
+/// Opens a folder below the root, making it first if need be.
+fn folder(root: &Path, name: &CStr, path: &Path) -> Result<OwnedFd, SinkError> {
+    let shown = Folder::new(root);
+    let root = directory::open(root, true).map_err(|error| shown.error("open", error))?;
+    folder_in(&root, name, Mode::from_bits_truncate(0o755), path)
+}
+
+/// Opens a folder that must belong to us alone: whoever else could write there could lead a mount astray.
+fn folder_in(parent: &OwnedFd, name: &CStr, mode: Mode, path: &Path) -> Result<OwnedFd, SinkError> {
+    let shown = Folder::new(path);
+    let folder = make_in(parent, name, mode).map_err(|error| shown.error("open", error))?;
+    let stat = fstat(&folder).map_err(|error| shown.error("look at", error))?;
+    let ours = stat.st_uid == nix::unistd::geteuid().as_raw() && directory::is_kind(&stat, SFlag::S_IFDIR);
+    let writable = stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0;
+    if ours && !writable { Ok(folder) } else { Err(SinkError::NotOurs(path.to_path_buf())) }
+}
+
+/// The hidden place where the file system is filled. Everything there is for root alone, so paths are safe to use.
+struct Staging<'a> {
+    state: &'a OwnedFd,
+    path: PathBuf,
+    /// Held by one import at a time; the kernel lets go of it when a process dies.
+    _lock: Flock<File>,
+}
+
+impl<'a> Staging<'a> {
+    fn new(state: &'a OwnedFd, path: PathBuf) -> Result<Self, SinkError> {
+        let error = |error| Folder::new(&path).error("prepare", error);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let lock = openat(state, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
+        let lock =
+            Flock::lock(File::from(lock), FlockArg::LockExclusive).map_err(|(_, errno)| error(errno))?;
+        let staging = Self { state, path, _lock: lock };
+        // Under the lock, whatever is there was left by an import that was killed.
+        staging.remove();
+        make_in(state, STAGING, Mode::S_IRWXU)
+            .map_err(|error| Folder::new(&staging.path).error("make", error))?;
+        Ok(staging)
+    }
+
+    fn mount(&self, set: &[&Credential]) -> Result<Storage, SinkError> {
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
+        let page = page.unwrap_or(4096);
+        let size: usize = set.iter().map(|c| c.value.len().next_multiple_of(page)).sum();
+        let (size, inodes) = (size.max(SIZE_MIN), (set.len() + 1).max(INODES_MIN));
+        let tmpfs = format!("mode=0700,nr_inodes={inodes},size={size}");
+        let noswap = format!("{tmpfs},noswap");
+        let choices = [
+            ("tmpfs", noswap.as_str(), Storage::Memory),
+            ("ramfs", "mode=0700", Storage::Memory),
+            ("tmpfs", &tmpfs, Storage::Swappable),
+        ];
+        let mut result = Err(Errno::ENODEV);
+        for (kind, options, storage) in choices {
+            result = mount(Some(kind), &self.path, Some(kind), FLAGS, Some(options)).map(|()| storage);
+            // Only an option or a file system that this kernel does not have leads on to the next.
+            if !matches!(result, Err(Errno::EINVAL | Errno::ENODEV)) {
+                break;
+            }
+        }
+        result.map_err(|error| Folder::new(&self.path).error("mount a tmpfs on", error))
+    }
+
+    fn make_read_only(&self) -> Result<(), SinkError> {
+        let flags = FLAGS | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(None::<&str>, &self.path, None::<&str>, flags, None::<&str>)
+            .map_err(|error| Folder::new(&self.path).error("make read-only", error))
+    }
+
+    fn remove(&self) {
+        // Several, if an import was killed twice.
+        while umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+        _ = unlinkat(self.state, STAGING, UnlinkatFlags::RemoveDir);
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Makes a filled file system appear in its place. A bind mount inherits the flags of what it shows.
+fn bind(from: &Path, to: &Path) -> Result<(), SinkError> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|error| Folder::new(to).error("bind the credentials to", error))
+}

@@ -1,0 +1,327 @@
+//! Where credentials go, and what is there already.
+//!
+//! | sink | folder | how the set appears |
+//! |---|---|---|
+//! | `system` | `/run/credentials/@system` | one mount |
+//! | `initrd` | `/run/credentials/@initrd`, which systemd merges after switch-root | one rename |
+//! | `credstore` | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
+//! | a path | that folder | one rename |
+//!
+//! `auto` is `system` where PID 1 is not systemd. Beside systemd, `@system` is PID 1's: whatever else appears there
+//! can make it import nothing and hide every credential from its units. So `auto` and `system` only look whether
+//! everything is there, and refuse to touch it.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+
+use super::delivery::{Delivery, Refusal};
+use super::directory::{self, Content};
+use super::mount;
+use crate::credential::{Credential, Name};
+use crate::escape::Escaped;
+
+/// Where credentials are to go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Sink {
+    /// The right place for the running system.
+    Auto,
+    /// `/run/credentials/@system`.
+    System,
+    /// `/run/credentials/@initrd`.
+    Initrd,
+    /// `/run/credstore`.
+    Credstore,
+    /// Any folder.
+    Path(PathBuf),
+}
+
+/// A text that names no sink.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./folder"
+)]
+pub struct UnknownSink;
+
+impl std::str::FromStr for Sink {
+    type Err = UnknownSink;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSink> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "system" => Ok(Self::System),
+            "initrd" => Ok(Self::Initrd),
+            "credstore" => Ok(Self::Credstore),
+            // A mistyped word must not become a folder that nobody looks into.
+            path if path.contains('/') => Ok(Self::Path(path.into())),
+            _ => Err(UnknownSink),
+        }
+    }
+}
+
+/// Why credentials could not be materialized. None of them was, unless the message says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The kernel refuses something.
+    #[error("cannot {action} {}: {}{}", Escaped::from(.path.as_path()), .error.desc(), hint(*.error))]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the kernel says.
+        error: Errno,
+    },
+    /// A credential could not be written.
+    #[error(
+        "cannot write credential {name} ({}): {}{}; nothing was materialized",
+        Escaped::from(.folder.as_path()),
+        .error.desc(),
+        hint(*.error)
+    )]
+    Write {
+        /// Which credential.
+        name: Name,
+        /// For which folder.
+        folder: PathBuf,
+        /// What the kernel says.
+        error: Errno,
+    },
+    /// The path cannot be that of a folder.
+    #[error("{} names no folder: give --into a path that ends in a name", Escaped::from(.0.as_path()))]
+    NoName(PathBuf),
+    /// Something else is in the way.
+    #[error("{} is not a folder (a link to one is not followed): give --into another path", Escaped::from(.0.as_path()))]
+    NotAFolder(PathBuf),
+    /// The folder holds something that cannot be kept.
+    #[error(
+        "{} holds '{}', which is not a regular file: give --into a folder for credentials alone",
+        Escaped::from(.folder.as_path()),
+        Escaped(.other)
+    )]
+    HoldsOther {
+        /// The folder.
+        folder: PathBuf,
+        /// Name of what it holds.
+        other: Vec<u8>,
+    },
+    /// A mount point cannot be replaced as a whole.
+    #[error(
+        "{path} is a mount point, which cannot be replaced as a whole: give --into a folder below it, as \
+         {path}/credentials",
+        path = Escaped::from(.0.as_path())
+    )]
+    MountPoint(PathBuf),
+    /// The file system cannot exchange two folders.
+    #[error(
+        "the file system of {} cannot exchange two folders at once: give --into a path where nothing is yet",
+        Escaped::from(.0.as_path())
+    )]
+    NoExchange(PathBuf),
+    /// Somebody else was faster.
+    #[error("{} has appeared while the credentials were written: run the import again", Escaped::from(.0.as_path()))]
+    Appeared(PathBuf),
+    /// Others may write into a folder of ours.
+    #[error(
+        "{} belongs to somebody else or can be written by others, so nothing is mounted there: look who made it",
+        Escaped::from(.0.as_path())
+    )]
+    NotOurs(PathBuf),
+    /// `@system` already holds something else.
+    #[error(
+        "{} holds other credentials or lacks some; it was not touched. See what differs with 'smbios-creds list'; to \
+         import anew, unmount it first",
+        Escaped::from(.0.as_path())
+    )]
+    InUse(PathBuf),
+    /// systemd owns `@system`.
+    #[error(
+        "PID 1 is systemd, and {} does not hold every credential; it was not touched, since systemd would lose what it \
+         has imported. See what differs with 'smbios-creds list'; to hand the credentials to services started from \
+         now on, use --into credstore",
+        Escaped::from(.0.as_path())
+    )]
+    BesideSystemd(PathBuf),
+}
+
+fn hint(error: Errno) -> &'static str {
+    match error {
+        Errno::EACCES | Errno::EPERM => ". Run this as root, or give --into a path of your own",
+        Errno::ENOSPC | Errno::EDQUOT => ". Make room there, or give --into another path",
+        Errno::EROFS => ". Give --into a path that can be written",
+        Errno::ENOENT => ". Make its parent folder first",
+        _ => "",
+    }
+}
+
+/// A folder as messages name it.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_path_buf() }
+    }
+
+    pub(super) fn error(&self, action: &'static str, error: Errno) -> SinkError {
+        SinkError::System { action, path: self.path.clone(), error }
+    }
+
+    pub(super) fn write_error(&self, name: &Name, error: Errno) -> SinkError {
+        SinkError::Write { name: name.clone(), folder: self.path.clone(), error }
+    }
+}
+
+/// What became of an import.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Everything was there already; nothing was written.
+    Unchanged,
+    /// The set is in place.
+    Materialized(Storage),
+}
+
+/// What keeps the credentials.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Storage {
+    /// A file system in memory.
+    Memory,
+    /// A tmpfs of our own that the kernel may swap, since it knows no better.
+    Swappable,
+    /// A disk, where the values are in plain text.
+    Disk,
+}
+
+/// What is materialized of an entry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// The same bytes.
+    Imported,
+    /// Nothing.
+    Missing,
+    /// Something else, or the same for others to read.
+    Differs,
+    /// Not to be seen without more permission.
+    Unknown,
+    /// It is not handed out.
+    Refused(Refusal),
+}
+
+impl State {
+    /// The state in the words of the STATE column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Unknown => "unknown",
+            Self::Refused(refusal) => refusal.as_str(),
+        }
+    }
+}
+
+impl Sink {
+    /// The folder of this sink below `root`, which is `/` on a real system.
+    #[must_use]
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        match self {
+            Self::Auto | Self::System => root.join("run/credentials/@system"),
+            Self::Initrd => root.join("run/credentials/@initrd"),
+            Self::Credstore => root.join("run/credstore"),
+            Self::Path(path) => path.clone(),
+        }
+    }
+
+    /// Materializes a set, all of it at once or nothing.
+    ///
+    /// # Errors
+    /// [`SinkError`] says what is in the way.
+    pub fn import(&self, root: &Path, set: &[&Credential]) -> Result<Outcome, SinkError> {
+        let path = self.folder(root);
+        let shown = Folder::new(&path);
+        if set.is_empty() {
+            // An empty mount or folder would say that something has been imported.
+            return Ok(Outcome::Unchanged);
+        }
+        let (written, parent) = match self {
+            Self::Auto | Self::System if beside_systemd(root) => {
+                return match directory::open(&path, false)
+                    .and_then(|folder| directory::holds_all(&folder, set))
+                {
+                    Ok(true) => Ok(Outcome::Unchanged),
+                    Ok(false) | Err(Errno::ENOENT) => Err(SinkError::BesideSystemd(path)),
+                    Err(error) => Err(shown.error("read", error)),
+                };
+            }
+            Self::Auto | Self::System => {
+                let mounted = mount::publish(root, set, &shown)?;
+                return Ok(mounted.map_or(Outcome::Unchanged, Outcome::Materialized));
+            }
+            Self::Initrd | Self::Credstore => {
+                let name = if *self == Self::Initrd { c"@initrd" } else { c"credstore" };
+                let parent = own_parent(root, *self == Self::Initrd)?;
+                directory::publish(&parent, name, set, &shown).map(|written| (written, parent))?
+            }
+            Self::Path(path) => {
+                let Some(name) = path.file_name() else { return Err(SinkError::NoName(path.clone())) };
+                let name = CString::new(name.as_bytes()).map_err(|_| SinkError::NoName(path.clone()))?;
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                let error = |error| Folder::new(parent).error("open", error);
+                let parent = directory::open(parent, true).map_err(error)?;
+                directory::publish(&parent, &name, set, &shown).map(|written| (written, parent))?
+            }
+        };
+        let memory = directory::is_memory_only(&parent).map_err(|error| shown.error("look at", error))?;
+        let storage = if memory { Storage::Memory } else { Storage::Disk };
+        Ok(if written { Outcome::Materialized(storage) } else { Outcome::Unchanged })
+    }
+
+    /// What is materialized of each entry of a delivery, in its order.
+    #[must_use]
+    pub fn states(&self, root: &Path, delivery: &Delivery) -> Vec<State> {
+        let folder = directory::open(&self.folder(root), matches!(self, Self::Path(_)));
+        let state = |credential: &Credential| match &folder {
+            Ok(folder) => match directory::compare(folder, credential) {
+                Ok(Content::Equal) => State::Imported,
+                Ok(Content::Absent) => State::Missing,
+                Ok(Content::Differs) => State::Differs,
+                Err(_) => State::Unknown,
+            },
+            Err(Errno::ENOENT) => State::Missing,
+            Err(_) => State::Unknown,
+        };
+        delivery
+            .entries
+            .iter()
+            .map(|entry| match (&entry.credential, entry.refusal) {
+                (_, Some(refusal)) => State::Refused(refusal),
+                (Some(credential), None) => state(credential),
+                (None, None) => State::Unknown,
+            })
+            .collect()
+    }
+}
+
+/// Opens the folder that holds `@initrd` or `credstore`, making it first if need be; links are not followed.
+fn own_parent(root: &Path, credentials: bool) -> Result<std::os::fd::OwnedFd, SinkError> {
+    let mode = Mode::from_bits_truncate(0o755);
+    let error = |path: &Path, error| Folder::new(path).error("open", error);
+    let folder = directory::open(root, true).map_err(|e| error(root, e))?;
+    let run = directory::make_in(&folder, c"run", mode).map_err(|e| error(&root.join("run"), e))?;
+    if !credentials {
+        return Ok(run);
+    }
+    directory::make_in(&run, c"credentials", mode).map_err(|e| error(&root.join("run/credentials"), e))
+}
+
+/// Whether systemd is PID 1, and we are not about to become it (`sd_booted(3)`).
+fn beside_systemd(root: &Path) -> bool {
+    root.join("run/systemd/system").exists() && std::process::id() != 1
+}

@@ -1,0 +1,51 @@
+//! Credentials for virtual machines over SMBIOS Type 11, read, verified and materialized.
+//!
+//! A host passes secrets to a virtual machine as SMBIOS Type 11 "OEM strings",
+//! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel cuts and
+//! drops tables without a word. This library holds the two promises of `smbios-creds`:
+//!
+//! 1. What the host meant to send is exactly what the guest has, or it is said what is wrong: which credential, how
+//!    many bytes were expected and found, and where in the table it broke.
+//! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
+//!    memory. In a program of your own, set `zeroizing_alloc::ZeroAlloc` as the global allocator, as `smbios-creds`
+//!    does: the structure walk of smbios-lib makes copies that only the allocator can wipe.
+//!
+//! # The map
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`credential`] | [`Name`](credential::Name), [`Secret`](credential::Secret), [`Credential`](credential::Credential) |
+//! | [`oem_string`] | credential <-> OEM string, decoder and encoder side by side |
+//! | [`manifest`] | what the host sent: names, sizes, one digest; read and written |
+//! | [`base64`] | base64 as systemd accepts it |
+//! | [`smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
+//! | [`guest`] | source -> verification -> sink -> report |
+//! | [`escape`] | text from outside, made safe to print |
+//!
+//! # From a table to credentials
+//!
+//! ```
+//! use smbios_creds::guest::source::Source;
+//! use smbios_creds::guest::verify::{Policy, verify};
+//!
+//! let table = Source::Recording("testdata/cloud-hypervisor-53-api".into()).read()?.parse();
+//! let delivery = verify(&table, &Policy::default());
+//! for credential in delivery.intact() {
+//!     println!("{}: {} bytes", credential.name, credential.value.len());
+//! }
+//! for finding in &delivery.findings {
+//!     println!("{}: {finding}: {}", finding.severity, finding.advice());
+//! }
+//! assert!(delivery.passed());
+//! # Ok::<(), smbios_creds::guest::source::SourceError>(())
+//! ```
+
+pub mod base64;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod credential;
+pub mod escape;
+pub mod guest;
+pub mod manifest;
+pub mod oem_string;
+pub mod smbios;
