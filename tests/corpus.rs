@@ -82,7 +82,7 @@ fn credentials_and_findings_are_as_expected() {
                 serde_json::json!({
                     "name": credential.name, "size": value.len(), "encoding": entry.encoding,
                     "structure": entry.place.structure, "string": entry.place.string,
-                    "sha256": Sha256::digest(value).iter().map(|b| format!("{b:02x}")).collect::<String>(),
+                    "sha256": hex(&Sha256::digest(value)),
                 })
             })
             .collect();
@@ -91,6 +91,14 @@ fn credentials_and_findings_are_as_expected() {
         let check = run_on(&folder, &["check"]);
         assert_eq!(i64::from(code(&check)), expect["exit"].as_i64().unwrap(), "{}", folder.display());
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from_digit(digit.into(), 16).unwrap())
+        .collect()
 }
 
 /// dmidecode reads a dump file: the entry point, with the table's address set to 32, and the table behind it.

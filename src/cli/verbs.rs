@@ -81,12 +81,18 @@ fn run_import(root: &Path, import: &Import) -> anyhow::Result<Exit> {
     let options = &import.options;
     let delivery = load(root, &options.from, &options.policy.policy())?;
     log::findings(&delivery);
-    if import.dry_run {
+    let imported = if import.dry_run {
         say(Level::INFO, format_args!("dry run: {}; nothing is materialized", report::summary(&delivery)));
+        false
     } else {
-        materialize(root, options, &delivery)?;
-    }
-    let states = options.into.into.states(root, &delivery);
+        materialize(root, options, &delivery)?
+    };
+    let states = if imported {
+        // As it was just written or compared, it need not be read again.
+        delivery.entries.iter().map(|entry| entry.refusal.map_or(State::Imported, State::Refused)).collect()
+    } else {
+        options.into.into.states(root, &delivery)
+    };
     let rows = report::rows(&delivery, states.into_iter().map(State::as_str));
     output::text(&report::table(&rows, true))?;
     Ok(exit(&delivery))

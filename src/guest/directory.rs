@@ -12,13 +12,11 @@ use std::os::fd::OwnedFd;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{
-    AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat,
-};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use zeroize::Zeroizing;
 
 use super::sink::{Folder, SinkError};
@@ -187,7 +185,7 @@ pub(super) fn publish(
         staging.take_over(existing, shown)?;
     }
     if sync {
-        fsync(&*staging.folder).map_err(|error| shown.error("write", error))?;
+        fsync(&staging.folder).map_err(|error| shown.error("write", error))?;
     }
     staging.put_in_place(target, existing.as_ref(), shown)?;
     if sync {
@@ -201,7 +199,7 @@ pub(super) fn publish(
 struct Staging<'a> {
     parent: &'a OwnedFd,
     name: CString,
-    folder: Flock<OwnedFd>,
+    folder: OwnedFd,
 }
 
 impl<'a> Staging<'a> {
@@ -215,10 +213,10 @@ impl<'a> Staging<'a> {
             }
             let Some(folder) = open_in(parent, &name)? else { continue };
             // Until it is locked, another import may take it for a leftover and remove it.
-            match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-                Ok(folder) if fstat(&*folder)?.st_nlink > 0 => return Ok(Self { parent, name, folder }),
-                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
-                Err((_, error)) => return Err(error),
+            match try_lock(&folder) {
+                Ok(true) if fstat(&folder)?.st_nlink > 0 => return Ok(Self { parent, name, folder }),
+                Ok(_) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Errno::EEXIST)
@@ -228,11 +226,11 @@ impl<'a> Staging<'a> {
     fn take_over(&self, existing: &OwnedFd, shown: &Folder) -> Result<(), SinkError> {
         let copy = || {
             let stat = fstat(existing)?;
-            let own = fstat(&*self.folder)?;
+            let own = fstat(&self.folder)?;
             if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
-                fchown(&*self.folder, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+                fchown(&self.folder, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
             }
-            fchmod(&*self.folder, Mode::from_bits_truncate(stat.st_mode))
+            fchmod(&self.folder, Mode::from_bits_truncate(stat.st_mode))
         };
         copy().map_err(|error| shown.error("keep mode and owner of", error))?;
         for name in names(existing).map_err(|error| shown.error("read", error))? {
@@ -242,7 +240,7 @@ impl<'a> Staging<'a> {
                 let other = name.to_bytes().to_vec();
                 return Err(SinkError::HoldsOther { folder: shown.path.clone(), other });
             }
-            match linkat(existing, &*name, &*self.folder, &*name, LinkatFlags::empty()) {
+            match linkat(existing, &*name, &self.folder, &*name, LinkatFlags::empty()) {
                 // A credential of the new set takes the place of the old file.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(shown.error("keep the other files of", error)),
@@ -299,7 +297,7 @@ fn remove_stale(parent: &OwnedFd) -> Result<(), Errno> {
         if fstat(&folder)?.st_uid != nix::unistd::geteuid().as_raw() {
             continue;
         }
-        if let Ok(folder) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        if try_lock(&folder)? {
             match remove(parent, name, &folder) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error),
@@ -315,6 +313,16 @@ fn remove(parent: &OwnedFd, name: &CStr, folder: &OwnedFd) -> Result<(), Errno> 
         unlinkat(folder, &*file, UnlinkatFlags::NoRemoveDir)?;
     }
     unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+}
+
+/// Locks a folder for as long as its descriptor is open; `false` if somebody else has. (The lock of nix panics if it
+/// cannot be released.)
+fn try_lock(folder: &OwnedFd) -> Result<bool, Errno> {
+    match flock(folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error())),
+    }
 }
 
 /// renameat2(2), with the error type of everything else here.

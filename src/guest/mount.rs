@@ -7,16 +7,16 @@
 //! not moved, since a move is refused below a shared parent, which `/run` is beside systemd.
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{SysconfVar, UnlinkatFlags, sysconf, unlinkat};
+use rustix::fs::{FlockOperation, flock};
 
 use super::directory::{self, holds_all, make_in, names, open_in, write_all};
 use super::sink::{Folder, SinkError, Storage};
@@ -106,7 +106,7 @@ struct Staging<'a> {
     state: &'a OwnedFd,
     path: PathBuf,
     /// Held by one import at a time; the kernel lets go of it when a process dies.
-    _lock: Flock<File>,
+    _lock: OwnedFd,
 }
 
 impl<'a> Staging<'a> {
@@ -114,8 +114,7 @@ impl<'a> Staging<'a> {
         let error = |error| Folder::new(&path).error("prepare", error);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let lock = openat(state, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
-        let lock =
-            Flock::lock(File::from(lock), FlockArg::LockExclusive).map_err(|(_, errno)| error(errno))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| error(Errno::from_raw(e.raw_os_error())))?;
         let staging = Self { state, path, _lock: lock };
         // Under the lock, whatever is there was left by an import that was killed.
         staging.remove();

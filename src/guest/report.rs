@@ -41,10 +41,10 @@ pub fn verified_states(delivery: &Delivery) -> impl Iterator<Item = &'static str
         .map(|entry| entry.refusal.map_or("intact", |refusal| State::Refused(refusal).as_str()))
 }
 
-/// The listing as text, in aligned columns as `systemd-creds list` has them.
+/// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing.
 #[must_use]
 pub fn table(rows: &[Row<'_>], legend: bool) -> String {
-    let cells: Vec<[String; 5]> = legend
+    let cells: Vec<[String; 5]> = (legend && !rows.is_empty())
         .then(|| ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE"].map(str::to_owned))
         .into_iter()
         .chain(rows.iter().map(|row| {

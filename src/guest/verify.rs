@@ -266,7 +266,8 @@ impl<'a> Verifier<'a> {
     /// Holds the set against the manifest. Returns whether that proved it to be what was sent.
     fn manifest(&mut self) -> bool {
         let Some((manifest, place)) = self.manifest.take() else {
-            if self.policy.manifest == ManifestPolicy::Require {
+            let invalid = |finding: &Finding| matches!(finding.kind, FindingKind::ManifestInvalid { .. });
+            if self.policy.manifest == ManifestPolicy::Require && !self.findings.iter().any(invalid) {
                 self.find(FindingKind::ManifestMissing, Severity::Error, None, Place::default());
             }
             return false;

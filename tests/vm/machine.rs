@@ -1,0 +1,187 @@
+//! A virtual machine for one test: a Debian kernel, busybox and the static agent, under QEMU without KVM.
+//!
+//! The guest's script calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
+//! serial line, as base64; [`Machine::boot`] hands them back by name.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time a machine may take. A boot needs 3 to 10 seconds.
+const TIME_LIMIT: Duration = Duration::from_secs(240);
+
+const INIT: &str = r#"#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+stty -opost
+result() {
+    name=$1; shift
+    "$@" >/tmp/out 2>/tmp/err; code=$?
+    echo "@result $name $code :$(base64 -w0 /tmp/out) :$(base64 -w0 /tmp/err)"
+}
+. /test
+echo "@end"
+poweroff -f
+"#;
+
+/// What a command in the guest did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+pub(crate) struct Machine {
+    name: &'static str,
+    arguments: Vec<String>,
+    programs: Vec<PathBuf>,
+}
+
+/// Where `./tests/run` has put what the machines need.
+fn prepared(file: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm").join(file);
+    assert!(path.exists(), "{} is missing: ./tests/run prepares it", path.display());
+    path
+}
+
+impl Machine {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, arguments: vec![], programs: vec![] }
+    }
+
+    /// Passes an OEM string.
+    pub(crate) fn oem_string(mut self, string: &str) -> Self {
+        self.arguments.extend(["-smbios".to_owned(), format!("type=11,value={}", string.replace(',', ",,"))]);
+        self
+    }
+
+    /// Brings a dynamic program of this machine into the guest, with its libraries.
+    pub(crate) fn program(mut self, path: &str) -> Self {
+        self.programs.push(path.into());
+        self
+    }
+
+    /// Boots, runs a shell script, and hands back its results.
+    pub(crate) fn boot(self, script: &str) -> HashMap<String, Outcome> {
+        let folder = tempfile::tempdir().unwrap();
+        let initrd = self.initrd(folder.path(), script);
+        let log = prepared("logs").join(format!("{}.log", self.name));
+        let start = Instant::now();
+        let mut qemu = Command::new("qemu-system-x86_64")
+            .args([
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-machine",
+                "pc",
+                "-m",
+                "512",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
+            .args(["-no-reboot", "-monitor", "none", "-append", "console=ttyS0 quiet panic=-1"])
+            .arg("-serial")
+            .arg(format!("file:{}", log.display()))
+            .arg("-kernel")
+            .arg(prepared("vmlinuz"))
+            .arg("-initrd")
+            .arg(initrd)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/run installs it: {error}"));
+        while qemu.try_wait().unwrap().is_none() {
+            if start.elapsed() > TIME_LIMIT {
+                qemu.kill().unwrap();
+                qemu.wait().unwrap();
+                panic!("{}: no end after {TIME_LIMIT:?}; its console is in {}", self.name, log.display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let console = fs::read(&log).unwrap();
+        let console = String::from_utf8_lossy(&console);
+        assert!(
+            console.contains("@end"),
+            "{}: the guest did not come to its end: {}",
+            self.name,
+            log.display()
+        );
+        let results: HashMap<_, _> = console.lines().filter_map(parse).collect();
+        // Left where something went wrong, for somebody to look at.
+        if !std::thread::panicking() {
+            fs::remove_file(log).unwrap();
+        }
+        results
+    }
+
+    fn initrd(&self, folder: &Path, script: &str) -> PathBuf {
+        let root = folder.join("root");
+        for path in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        let busybox = busybox.unwrap_or_else(|| panic!("busybox is needed, ./tests/run installs it"));
+        fs::copy(busybox, root.join("bin/busybox")).unwrap();
+        let applets = Command::new(busybox).arg("--list").output().unwrap();
+        for applet in String::from_utf8(applets.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        fs::copy(prepared("smbios-creds"), root.join("bin/smbios-creds")).unwrap();
+        for program in &self.programs {
+            fs::copy(program, root.join("bin").join(program.file_name().unwrap())).unwrap();
+            let libraries = Command::new("ldd").arg(program).output().unwrap();
+            for word in
+                String::from_utf8(libraries.stdout).unwrap().split_whitespace().filter(|w| w.starts_with('/'))
+            {
+                let to = root.join(&word[1..]);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(word, to).unwrap();
+            }
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+            .unwrap();
+        fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
+        fs::write(root.join("init"), INIT).unwrap();
+        fs::set_permissions(root.join("init"), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(root.join("test"), script).unwrap();
+
+        let image = folder.join("initrd");
+        let mut cpio = Command::new("cpio")
+            .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
+            .current_dir(&root)
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(&image).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cpio is needed, ./tests/run installs it: {error}"));
+        let files = Command::new("find").arg(".").current_dir(&root).output().unwrap();
+        cpio.stdin.take().unwrap().write_all(&files.stdout).unwrap();
+        assert!(cpio.wait().unwrap().success());
+        image
+    }
+}
+
+fn parse(line: &str) -> Option<(String, Outcome)> {
+    // The kernel may have written to the same line before.
+    let mut words = line.get(line.find("@result ")?..)?.split(' ').skip(1);
+    let (name, code) = (words.next()?, words.next()?.parse().ok()?);
+    let mut bytes =
+        || smbios_creds::base64::decode(words.next()?.strip_prefix(':')?.trim_end().as_bytes()).ok();
+    let (stdout, stderr) = (bytes()?.to_vec(), String::from_utf8_lossy(&bytes()?).into_owned());
+    Some((name.to_owned(), Outcome { code, stdout, stderr }))
+}

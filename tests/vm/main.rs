@@ -1,0 +1,118 @@
+//! The static agent in real virtual machines, on the table that a real hypervisor and firmware made.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod machine;
+
+use machine::Machine;
+
+#[test]
+fn text_and_binary_credentials_arrive_byte_for_byte() {
+    let results = Machine::new("arrive")
+        .oem_string("io.systemd.credential:text=a,b=c \"d\" [e]\nline 2")
+        .oem_string("io.systemd.credential.binary:binary=AP8Kgf/+AA==")
+        .oem_string("io.systemd.boot.loglevel=debug")
+        .boot(
+            "result import smbios-creds import --require text binary
+             result again smbios-creds import
+             result list smbios-creds list
+             result text cat /run/credentials/@system/text
+             result binary cat /run/credentials/@system/binary
+             result cat smbios-creds cat text
+             result modes stat -c '%a %u %g' /run/credentials /run/credentials/@system /run/credentials/@system/text
+             result mount grep @system /proc/mounts
+             result write touch /run/credentials/@system/new
+             result left ls -A /run /run/credentials /run/smbios-creds /run/credentials/@system
+             result mounts cat /proc/mounts
+             result missing smbios-creds check --require other
+             result unprivileged su nobody -s /bin/sh -c 'smbios-creds list'
+             result exec smbios-creds exec -- sh -c 'cat $CREDENTIALS_DIRECTORY/text'
+             result record smbios-creds record /tmp/recorded
+             result replay smbios-creds list --from /tmp/recorded
+             result raw grep -c 'line 2' /tmp/recorded/DMI",
+        );
+    let text = b"a,b=c \"d\" [e]\nline 2";
+    let binary = [0, 0xff, 0x0a, 0x81, 0xff, 0xfe, 0];
+    assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
+    assert!(results["import"].stderr.contains("materialized in /run/credentials/@system: 2 credentials"));
+    assert!(results["again"].code == 0 && results["again"].stderr.contains("nothing to do"));
+    let list = "NAME   SIZE ENCODING STATE    SOURCE\n\
+                text    20B text     imported 11-0:1\n\
+                binary   7B binary   imported 11-0:2\n";
+    assert_eq!((results["list"].text(), results["list"].code), (list, 0), "{:?}", results["list"]);
+    assert_eq!(results["text"].stdout, text);
+    assert_eq!(results["binary"].stdout, binary);
+    assert_eq!(results["cat"].stdout, text);
+    assert_eq!(results["exec"].stdout, text);
+    assert_eq!(results["modes"].text(), "755 0 0\n700 0 0\n400 0 0\n");
+    // Linux 6.1 has no 'noswap', so it is a ramfs, which is never swapped.
+    let mount = results["mount"].text();
+    assert!(mount.contains(" ramfs ro,nosuid,nodev,noexec,") && mount.contains("nosymfollow"), "{mount}");
+    assert_eq!(mount.lines().count(), 1);
+    assert_ne!(results["write"].code, 0, "it is read-only");
+    assert!(!results["mounts"].text().contains("staging"), "nothing else stays mounted");
+    assert!(!results["left"].text().contains("staging"), "{}", results["left"].text());
+    assert_eq!(results["missing"].code, 3);
+    assert!(results["missing"].text().contains("credential other: missing: required"));
+    let unprivileged = &results["unprivileged"];
+    assert_eq!(unprivileged.code, 1);
+    let message = "cannot read /sys/firmware/dmi/tables/smbios_entry_point: permission denied";
+    assert!(unprivileged.stderr.contains(message), "{unprivileged:?}");
+    assert_eq!(results["record"].code, 0);
+    assert_eq!(
+        results["replay"].text().replace("STATE  ", "STATE   ").replace("differs", "imported"),
+        list,
+        "a redacted recording reads the same"
+    );
+    assert_eq!(results["raw"].text(), "0\n", "and holds no value");
+}
+
+#[test]
+fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
+    let results = Machine::new("killed")
+        .oem_string("io.systemd.credential:text=value")
+        .oem_string("io.systemd.credential.binary:binary=AAECAwQ=")
+        .program("/usr/bin/strace")
+        .boot(
+            r#"
+            here() { grep -q ' /run/credentials/@system ' /proc/mounts; }
+            complete() {
+                grep -q ' /run/credentials/@system ramfs ro,' /proc/mounts &&
+                [ "$(cat /run/credentials/@system/text)" = value ] &&
+                [ "$(wc -c < /run/credentials/@system/binary)" = 5 ]
+            }
+            attempts() {
+                total=0
+                for call in $2; do
+                    n=0
+                    while n=$((n + 1)); do
+                        rm -f /tmp/trace
+                        strace -qq -o /tmp/trace -e "inject=$call:$1:when=$n" smbios-creds import >/dev/null 2>/tmp/message
+                        code=$?
+                        grep -qE 'INJECTED|killed by SIGKILL' /tmp/trace || break
+                        if here && ! complete; then echo "$call $n: half filled or writable"; fi
+                        [ $code != 101 ] && [ $code != 134 ] || { echo "$call $n: a panic"; cat /tmp/message; }
+                        smbios-creds import >/dev/null 2>/tmp/message ||
+                            { echo "$call $n: not completed"; cat /tmp/message; }
+                        complete || echo "$call $n: not complete after the next import"
+                        grep staging /proc/mounts && echo "$call $n: staging is still mounted"
+                        umount /run/credentials/@system
+                        rm -r /run/credentials
+                        total=$((total + 1))
+                    done
+                    # The last one went through.
+                    umount /run/credentials/@system 2>/dev/null
+                    rm -rf /run/credentials
+                done
+                echo "$total calls"
+            }
+            result killed attempts signal=KILL "openat openat2 mkdirat write close mount umount2 flock unlinkat fstat stat getdents64 munmap exit_group"
+            result full attempts error=ENOSPC "write openat mkdirat mount"
+            result denied attempts error=EPERM "mount umount2 mkdirat openat openat2 unlinkat flock"
+            "#,
+        );
+    for (name, fewest) in [("killed", 60), ("full", 20), ("denied", 20)] {
+        let text = results[name].text();
+        let calls = text.trim().strip_suffix(" calls").and_then(|calls| calls.parse::<u32>().ok());
+        assert!(calls.is_some_and(|calls| calls > fewest), "{name}: {text}");
+    }
+}
