@@ -247,6 +247,25 @@ fn initrd_and_credstore_are_filled_at_once() {
 }
 
 #[test]
+fn nothing_is_mounted_below_a_folder_that_others_can_write() {
+    let source = recording(&table(TWO));
+    for (folder, mode) in [("run", 0o777), ("run/credentials", 0o775), ("run/smbios-creds", 0o702)] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(folder)).unwrap();
+        fs::set_permissions(root.path().join(folder), PermissionsExt::from_mode(mode)).unwrap();
+        let mut command = agent(&["import", "--into", "system", "--from"]);
+        let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
+        assert_eq!(code(&output), 1);
+        assert!(
+            stderr(&output).contains("can be written by others, so nothing is mounted there"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(!root.path().join("run/credentials/@system").exists());
+    }
+}
+
+#[test]
 fn beside_systemd_its_own_folder_is_never_touched() {
     let root = tempfile::tempdir().unwrap();
     let system = root.path().join("run/credentials/@system");

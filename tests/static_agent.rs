@@ -1,5 +1,5 @@
 //! The program that goes into an initrd, as `./tests/run` has built it.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -5,7 +5,8 @@ mod common;
 
 use common::{codes, credential, intact, parse, table, verdict};
 use proptest::prelude::*;
-use smbios_creds::credential::{Credential, Name};
+use sha2::Digest as _;
+use smbios_creds::credential::{Credential, Name, Secret};
 use smbios_creds::guest::delivery::{Delivery, Refusal};
 use smbios_creds::guest::finding::{FindingKind, Severity};
 use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
@@ -223,7 +224,6 @@ fn the_manifest_on_the_wire_is_what_is_documented() {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
         bytes.extend_from_slice(part);
     }
-    use sha2::Digest as _;
     let digest = smbios_creds::base64::encode(&sha2::Sha256::digest(&bytes)).to_string();
     let expected = serde_json::json!({
         "version": 1, "credentials": {"a": 0, "b\"\\": 2}, "salt": "AAAAAAAAAAAAAAAAAAAAAA==", "digest": digest,
@@ -271,7 +271,7 @@ proptest! {
         let set: Vec<Credential> = set.iter().map(|(name, value)| credential(name, value)).collect();
         let manifest = Manifest::new(&set, salt).unwrap().encode();
         let strings: Vec<_> = set.iter().map(|c| encode(c, Encoding::Binary).unwrap()).collect();
-        let mut strings: Vec<&[u8]> = strings.iter().map(|s| s.expose()).collect();
+        let mut strings: Vec<&[u8]> = strings.iter().map(Secret::expose).collect();
         strings.push(manifest.as_bytes());
         let delivery = verified(&strings, &Policy { manifest: ManifestPolicy::Require, ..Policy::default() });
         prop_assert!(delivery.passed() && delivery.proven);
