@@ -135,11 +135,11 @@ impl<'a> Staging<'a> {
             ("ramfs", "mode=0700", Storage::Memory),
             ("tmpfs", &tmpfs, Storage::Swappable),
         ];
+        // A kernel may lack the option or the file system, or forbid it in a user namespace: each for its own reason.
         let mut result = Err(Errno::ENODEV);
         for (kind, options, storage) in choices {
             result = mount(Some(kind), &self.path, Some(kind), FLAGS, Some(options)).map(|()| storage);
-            // Only an option or a file system that this kernel does not have leads on to the next.
-            if !matches!(result, Err(Errno::EINVAL | Errno::ENODEV)) {
+            if result.is_ok() {
                 break;
             }
         }

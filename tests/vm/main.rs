@@ -28,6 +28,8 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
              result exec smbios-creds exec -- sh -c 'cat $CREDENTIALS_DIRECTORY/text'
              result record smbios-creds record /tmp/recorded
              result replay smbios-creds list --from /tmp/recorded
+             smbios-creds list --from /nowhere 2>/dev/kmsg
+             result kmsg sh -c 'dmesg -r | grep nowhere'
              result raw grep -c 'line 2' /tmp/recorded/DMI",
         );
     let text = b"a,b=c \"d\" [e]\nline 2";
@@ -64,6 +66,9 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
         "a redacted recording reads the same"
     );
     assert_eq!(results["raw"].text(), "0\n", "and holds no value");
+    // 11 is an error (3) of a user process (8).
+    assert!(results["kmsg"].text().starts_with("<11>"), "{:?}", results["kmsg"]);
+    assert!(results["kmsg"].text().contains("] no recording in /nowhere"), "{:?}", results["kmsg"]);
 }
 
 #[test]
@@ -76,7 +81,7 @@ fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
             r#"
             here() { grep -q ' /run/credentials/@system ' /proc/mounts; }
             complete() {
-                grep -q ' /run/credentials/@system ramfs ro,' /proc/mounts &&
+                grep -qE ' /run/credentials/@system (ramfs|tmpfs) ro,' /proc/mounts &&
                 [ "$(cat /run/credentials/@system/text)" = value ] &&
                 [ "$(wc -c < /run/credentials/@system/binary)" = 5 ]
             }
