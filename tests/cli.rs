@@ -149,7 +149,7 @@ fn on_system(root: &Path, arguments: &[&str]) -> std::process::Output {
 fn the_ways_a_table_can_be_absent_are_told_apart() {
     let root = tempfile::tempdir().unwrap();
     let expect = |exit: i32, text: &str| {
-        let output = on_system(root.path(), &["check"]);
+        let output = on_system(root.path(), &["check", "--confidential=allow"]);
         assert_eq!((code(&output), stdout(&output).as_str()), (exit, ""));
         assert!(stderr(&output).contains(text), "{}", stderr(&output));
     };
@@ -164,12 +164,59 @@ fn the_ways_a_table_can_be_absent_are_told_apart() {
     for file in ["smbios_entry_point", "DMI"] {
         std::fs::copy(source.join(file), tables.join(file)).unwrap();
     }
-    assert_eq!(code(&on_system(root.path(), &["check"])), 0);
+    assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
 
     let recording = tempfile::tempdir().unwrap();
     let output = run_on(recording.path(), &["check"]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("smbios_entry_point is missing. Give --from a folder that holds"));
+}
+
+/// A root folder whose table is that of a recording.
+fn system_with_table() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let tables = root.path().join("sys/firmware/dmi/tables");
+    std::fs::create_dir_all(&tables).unwrap();
+    for file in ["smbios_entry_point", "DMI"] {
+        std::fs::copy(testdata("qemu-7.2-pc").join(file), tables.join(file)).unwrap();
+    }
+    root
+}
+
+#[test]
+fn in_a_container_the_table_of_the_machine_is_refused() {
+    let marks: [fn(&Path); 3] = [
+        |root| std::fs::write(root.join("run/host/container-manager"), "podman").unwrap(),
+        |root| std::fs::write(root.join("proc/1/environ"), "TERM=linux\0container=lxc\0").unwrap(),
+        // Any other inode than that of the first PID namespace.
+        |root| std::fs::write(root.join("proc/self/ns/pid"), "").unwrap(),
+    ];
+    for mark in marks {
+        let root = system_with_table();
+        for folder in ["run/host", "proc/1", "proc/self/ns"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join(".dockerenv"), "").unwrap();
+        let into = root.path().join("creds");
+        let into = into.to_str().unwrap();
+        let verbs: [&[&str]; 3] =
+            [&["check"], &["import", "--into", into], &["exec", "--into", into, "--", "echo", "started"]];
+        assert_eq!(code(&on_system(root.path(), verbs[0])), 0, "a stale file makes no container");
+        mark(root.path());
+        for verb in verbs {
+            let output = run(agent(&["--root"]).arg(root.path()).args(verb));
+            assert_eq!((code(&output), stdout(&output).as_str()), (5, ""), "{verb:?}");
+            assert!(stderr(&output).contains("this is a container"), "{}", stderr(&output));
+            assert!(stderr(&output).contains("--confidential=allow"));
+        }
+        assert!(!Path::new(into).exists());
+        assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
+        // A recording speaks for itself, wherever it is read.
+        assert_eq!(
+            code(&on_system(root.path(), &["check", "--from", testdata("qemu-7.2-pc").to_str().unwrap()])),
+            0
+        );
+    }
 }
 
 #[test]

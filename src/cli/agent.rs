@@ -18,7 +18,7 @@ use crate::guest::verify::{ManifestPolicy, Policy};
     name = "smbios-creds",
     version,
     after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 verification failed; \
-                  4 no SMBIOS or no Type 11 structure in it."
+                  4 no SMBIOS or no Type 11 structure in it; 5 refused in a confidential VM or a container."
 )]
 pub struct Agent {
     /// What to do.
@@ -88,6 +88,10 @@ pub struct PolicyArgs {
     /// Materialize nothing unless the verdict passes
     #[arg(long)]
     pub strict: bool,
+
+    /// What to do in a confidential VM or a container, where the running system's table proves nothing
+    #[arg(long, value_enum, default_value_t)]
+    pub confidential: ConfidentialArg,
 }
 
 impl PolicyArgs {
@@ -104,6 +108,16 @@ impl PolicyArgs {
             },
         }
     }
+}
+
+/// What to do where the table proves nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum ConfidentialArg {
+    /// Do not look at the table
+    #[default]
+    Refuse,
+    /// Believe the table
+    Allow,
 }
 
 /// What to do with the manifest.

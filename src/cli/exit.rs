@@ -17,6 +17,8 @@ pub enum Exit {
     Verification = 3,
     /// There is no SMBIOS, or no Type 11 structure in it.
     NoSource = 4,
+    /// Refused, as nobody vouches for what the table says: a confidential VM, or a container.
+    Refused = 5,
 }
 
 impl Exit {

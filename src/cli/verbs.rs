@@ -11,7 +11,8 @@ use nix::unistd::execvpe;
 use tracing::Level;
 
 use super::agent::{
-    Agent, Cat, Check, Exec, From, Import, ImportOptions, Json, List, ManifestArg, Newline, Record, Verb,
+    Agent, Cat, Check, ConfidentialArg, Exec, From, Import, ImportOptions, Json, List, ManifestArg, Newline,
+    PolicyArgs, Record, Verb,
 };
 use super::exit::Exit;
 use super::hygiene::Before;
@@ -23,7 +24,7 @@ use crate::guest::delivery::Delivery;
 use crate::guest::finding::Severity;
 use crate::guest::sink::{Outcome, State, Storage};
 use crate::guest::verify::{Policy, verify};
-use crate::guest::{record, redact, report};
+use crate::guest::{platform, record, redact, report};
 
 /// Does what was asked.
 ///
@@ -44,6 +45,20 @@ pub fn run(agent: &Agent, before: &Before) -> anyhow::Result<Exit> {
 fn load(root: &Path, from: &From, policy: &Policy) -> anyhow::Result<Delivery> {
     let table = from.source(root).read()?.parse();
     Ok(verify(&table, policy))
+}
+
+/// Whether the running system's table must not be believed, which is then said. A recording speaks for itself.
+fn refused(root: &Path, from: &From, policy: &PolicyArgs) -> bool {
+    if from.from.is_some() || policy.confidential == ConfidentialArg::Allow {
+        return false;
+    }
+    let platform = platform::detect(root);
+    if let Some(platform) = platform {
+        let message = "refused: no credential is taken from SMBIOS here. To believe the table all the same, give \
+                       --confidential=allow";
+        say(Level::ERROR, format_args!("{platform}; {message}"));
+    }
+    platform.is_some()
 }
 
 fn exit(delivery: &Delivery) -> Exit {
@@ -69,6 +84,9 @@ fn run_list(root: &Path, list: &List) -> anyhow::Result<Exit> {
 }
 
 fn run_check(root: &Path, check: &Check) -> anyhow::Result<Exit> {
+    if refused(root, &check.from, &check.policy) {
+        return Ok(Exit::Refused);
+    }
     let delivery = load(root, &check.from, &check.policy.policy())?;
     match check.json.json {
         Json::Off => output::text(&report::verdict(&delivery))?,
@@ -79,6 +97,9 @@ fn run_check(root: &Path, check: &Check) -> anyhow::Result<Exit> {
 
 fn run_import(root: &Path, import: &Import) -> anyhow::Result<Exit> {
     let options = &import.options;
+    if refused(root, &options.from, &options.policy) {
+        return Ok(Exit::Refused);
+    }
     let delivery = load(root, &options.from, &options.policy.policy())?;
     log::findings(&delivery);
     let imported = if import.dry_run {
@@ -138,6 +159,10 @@ fn materialize(root: &Path, options: &ImportOptions, delivery: &Delivery) -> any
 
 fn run_exec(root: &Path, exec: &Exec, before: &Before) -> anyhow::Result<Exit> {
     let options = &exec.options;
+    if refused(root, &options.from, &options.policy) {
+        say(Level::ERROR, format_args!("the program is not started"));
+        return Ok(Exit::Refused);
+    }
     let policy = options.policy.policy();
     let delivery = load(root, &options.from, &policy)?;
     log::findings(&delivery);

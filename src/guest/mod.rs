@@ -5,6 +5,7 @@ pub mod delivery;
 mod directory;
 pub mod finding;
 mod mount;
+pub mod platform;
 pub mod record;
 pub mod redact;
 pub mod report;

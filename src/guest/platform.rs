@@ -1,0 +1,291 @@
+//! Where we run: a confidential VM and a container are no place to take secrets from SMBIOS.
+//!
+//! A confidential VM does not trust its host, and nobody has vouched for the table. In a container the table is that
+//! of the machine around it. Detection is systemd's (`src/basic/confidential-virt.c` and `src/basic/virt.c`, v262),
+//! with two differences. Where the CPU offers SEV and does not let us see whether it is on, the answer is that it is:
+//! in doubt, secrets are refused. And a file such as `/.dockerenv`, which a VM made from a container's image still
+//! has, makes no container.
+
+use std::fmt::{self, Display, Formatter};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// A place whose SMBIOS table is not to be believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Platform {
+    /// AMD SEV, SEV-ES or SEV-SNP.
+    Sev,
+    /// The CPU offers SEV, and whether it is on cannot be seen.
+    MaybeSev,
+    /// Intel TDX.
+    Tdx,
+    /// IBM Secure Execution.
+    ProtectedVirtualization,
+    /// Arm CCA.
+    Cca,
+    /// A container.
+    Container,
+}
+
+impl Display for Platform {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sev => "this is a confidential VM (AMD SEV)",
+            Self::MaybeSev => {
+                "this may be a confidential VM: its CPU offers AMD SEV, and without /dev/cpu/0/msr (module 'msr') \
+                 nobody can see whether it is on"
+            }
+            Self::Tdx => "this is a confidential VM (Intel TDX)",
+            Self::ProtectedVirtualization => "this is a confidential VM (IBM Secure Execution)",
+            Self::Cca => "this is a confidential VM (Arm CCA)",
+            Self::Container => "this is a container, and the SMBIOS table is not its own",
+        })
+    }
+}
+
+/// What the running system is, if its table is not to be believed.
+#[must_use]
+pub fn detect(root: &Path) -> Option<Platform> {
+    container(root).or_else(|| confidential(root))
+}
+
+/// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+fn container(root: &Path) -> Option<Platform> {
+    let manager = root.join("run/host/container-manager").exists();
+    let namespace = std::fs::metadata(root.join("proc/self/ns/pid"));
+    let inside = namespace.is_ok_and(|namespace| namespace.ino() != FIRST_PID_NAMESPACE);
+    // PID 1 is told by its environment, which is for root alone to read.
+    let environment = std::fs::read(root.join("proc/1/environ")).unwrap_or_default();
+    let told = environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"container="));
+    (manager || inside || told).then_some(Platform::Container)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn confidential(root: &Path) -> Option<Platform> {
+    x86::confidential(&x86::Native { root })
+}
+
+#[cfg(target_arch = "s390x")]
+fn confidential(root: &Path) -> Option<Platform> {
+    let guest = std::fs::read(root.join("sys/firmware/uv/prot_virt_guest")).unwrap_or_default();
+    guest.starts_with(b"1").then_some(Platform::ProtectedVirtualization)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn confidential(root: &Path) -> Option<Platform> {
+    root.join("sys/devices/platform/arm-cca-dev").exists().then_some(Platform::Cca)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "s390x", target_arch = "aarch64")))]
+fn confidential(_: &Path) -> Option<Platform> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+
+    use super::Platform;
+
+    /// What a CPU says of itself.
+    pub(super) trait Cpu {
+        /// EAX, EBX, ECX, EDX of a CPUID leaf, subleaf 0.
+        fn cpuid(&self, leaf: u32) -> [u32; 4];
+        /// A model-specific register, if it can be read.
+        fn msr(&self, index: u64) -> Option<u64>;
+    }
+
+    /// The CPU that we run on.
+    pub(super) struct Native<'a> {
+        pub(super) root: &'a Path,
+    }
+
+    impl Cpu for Native<'_> {
+        fn cpuid(&self, leaf: u32) -> [u32; 4] {
+            let result = raw_cpuid::native_cpuid::cpuid_count(leaf, 0);
+            [result.eax, result.ebx, result.ecx, result.edx]
+        }
+
+        fn msr(&self, index: u64) -> Option<u64> {
+            let mut bytes = [0; 8];
+            let file = File::open(self.root.join("dev/cpu/0/msr")).ok()?;
+            file.read_exact_at(&mut bytes, index).ok()?;
+            Some(u64::from_le_bytes(bytes))
+        }
+    }
+
+    /// Leaf 1, ECX: a hypervisor is present (AMD APM vol. 3 appendix E, Intel SDM vol. 2A CPUID).
+    const HYPERVISOR: u32 = 1 << 31;
+    /// Encrypted memory capabilities (AMD APM vol. 3 appendix E.4.17); EAX bit 1 is SEV.
+    const AMD_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
+    const AMD_SEV: u32 = 1 << 1;
+    /// `SEV_STATUS` (AMD APM vol. 2 §15.34.10): SEV, SEV-ES and SEV-SNP are on.
+    const SEV_STATUS: u64 = 0xc001_0131;
+    const SEV_STATUS_ON: u64 = 0b111;
+    /// TDX enumeration (Intel TDX module specification).
+    const INTEL_TDX: u32 = 0x21;
+    /// Isolation (Hyper-V TLFS, feature identification): an isolated VM that does not manage CPUs.
+    const HYPERV_VENDOR: u32 = 0x4000_0000;
+    const HYPERV_FEATURES: u32 = 0x4000_0003;
+    const HYPERV_FEATURES_MIN: u32 = 0x4000_0005;
+    const HYPERV_FEATURES_MAX: u32 = 0x4000_ffff;
+    const HYPERV_CPU_MANAGEMENT: u32 = 1 << 12;
+    const HYPERV_ISOLATION: u32 = 1 << 22;
+    const HYPERV_ISOLATION_CONFIGURATION: u32 = 0x4000_000c;
+    const HYPERV_SNP: u32 = 2;
+    const HYPERV_TDX: u32 = 3;
+
+    pub(super) fn confidential(cpu: &impl Cpu) -> Option<Platform> {
+        let [highest, ..] = cpu.cpuid(0);
+        let [_, _, features, _] = cpu.cpuid(1);
+        if features & HYPERVISOR == 0 {
+            return None;
+        }
+        match &signature(cpu, 0) {
+            b"AuthenticAMD" => sev(cpu),
+            b"GenuineIntel" => {
+                let tdx = highest >= INTEL_TDX && &signature(cpu, INTEL_TDX) == b"IntelTDX    ";
+                (tdx || hyperv_isolation(cpu) == Some(HYPERV_TDX)).then_some(Platform::Tdx)
+            }
+            _ => None,
+        }
+    }
+
+    fn sev(cpu: &impl Cpu) -> Option<Platform> {
+        let [highest, ..] = cpu.cpuid(0x8000_0000);
+        let offered = highest >= AMD_ENCRYPTED_MEMORY && cpu.cpuid(AMD_ENCRYPTED_MEMORY)[0] & AMD_SEV != 0;
+        // Hyper-V hides the leaf from its SNP guests.
+        if !offered {
+            return (hyperv_isolation(cpu) == Some(HYPERV_SNP)).then_some(Platform::Sev);
+        }
+        match cpu.msr(SEV_STATUS) {
+            Some(status) => (status & SEV_STATUS_ON != 0).then_some(Platform::Sev),
+            None => Some(Platform::MaybeSev),
+        }
+    }
+
+    fn hyperv_isolation(cpu: &impl Cpu) -> Option<u32> {
+        let [highest, b, c, d] = cpu.cpuid(HYPERV_VENDOR);
+        let vendor: Vec<u8> = [b, c, d].iter().flat_map(|register| register.to_le_bytes()).collect();
+        if vendor != b"Microsoft Hv" || !(HYPERV_FEATURES_MIN..=HYPERV_FEATURES_MAX).contains(&highest) {
+            return None;
+        }
+        let [_, features, ..] = cpu.cpuid(HYPERV_FEATURES);
+        let isolated = features & HYPERV_ISOLATION != 0 && features & HYPERV_CPU_MANAGEMENT == 0;
+        isolated.then(|| cpu.cpuid(HYPERV_ISOLATION_CONFIGURATION)[1] & 0xf)
+    }
+
+    /// The twelve letters of a leaf, in the order EBX, EDX, ECX.
+    fn signature(cpu: &impl Cpu, leaf: u32) -> [u8; 12] {
+        let [_, b, c, d] = cpu.cpuid(leaf);
+        let mut letters = [0; 12];
+        for (to, from) in letters.iter_mut().zip([b, d, c].iter().flat_map(|register| register.to_le_bytes()))
+        {
+            *to = from;
+        }
+        letters
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::collections::HashMap;
+
+        use super::*;
+
+        /// A CPU made to order.
+        #[derive(Default)]
+        struct Made {
+            leaves: HashMap<u32, [u32; 4]>,
+            msr: Option<u64>,
+        }
+
+        impl Cpu for Made {
+            fn cpuid(&self, leaf: u32) -> [u32; 4] {
+                self.leaves.get(&leaf).copied().unwrap_or_default()
+            }
+
+            fn msr(&self, index: u64) -> Option<u64> {
+                assert_eq!(index, 0xc001_0131);
+                self.msr
+            }
+        }
+
+        fn word(text: &[u8], at: usize) -> u32 {
+            u32::from_le_bytes(text[at..at + 4].try_into().unwrap())
+        }
+
+        fn made(vendor: &[u8], leaves: &[(u32, [u32; 4])]) -> Made {
+            let vendor = [0x30, word(vendor, 0), word(vendor, 8), word(vendor, 4)];
+            let mut all =
+                HashMap::from([(0, vendor), (1, [0, 0, 1 << 31, 0]), (0x8000_0000, [0x8000_0028, 0, 0, 0])]);
+            all.extend(leaves.iter().copied());
+            Made { leaves: all, msr: None }
+        }
+
+        const AMD: &[u8] = b"AuthenticAMD";
+        const INTEL: &[u8] = b"GenuineIntel";
+
+        fn hyperv(kind: u32, features: u32) -> [(u32, [u32; 4]); 3] {
+            let name = b"Microsoft Hv";
+            [
+                (0x4000_0000, [0x4000_000c, word(name, 0), word(name, 4), word(name, 8)]),
+                (0x4000_0003, [0, features, 0, 0]),
+                (0x4000_000c, [0, kind, 0, 0]),
+            ]
+        }
+
+        #[test]
+        fn sev_is_detected_by_its_status_register_and_assumed_in_doubt() {
+            let sev = |msr| Made { msr, ..made(AMD, &[(0x8000_001f, [2, 0, 0, 0])]) };
+            for status in [0b1, 0b11, 0b111] {
+                assert_eq!(confidential(&sev(Some(status))), Some(Platform::Sev));
+            }
+            assert_eq!(confidential(&sev(Some(0))), None);
+            assert_eq!(confidential(&sev(None)), Some(Platform::MaybeSev));
+            assert_eq!(confidential(&made(AMD, &[(0x8000_001f, [1, 0, 0, 0])])), None, "SME is no SEV");
+            let mut old = sev(None);
+            old.leaves.insert(0x8000_0000, [0x8000_001e, 0, 0, 0]);
+            assert_eq!(confidential(&old), None, "the leaf is not there");
+        }
+
+        #[test]
+        fn tdx_is_detected_by_its_signature() {
+            let name = b"IntelTDX    ";
+            let leaf = (0x21, [0, word(name, 0), word(name, 8), word(name, 4)]);
+            assert_eq!(confidential(&made(INTEL, &[leaf])), Some(Platform::Tdx));
+            assert_eq!(confidential(&made(INTEL, &[])), None);
+            let mut old = made(INTEL, &[leaf]);
+            old.leaves.get_mut(&0).unwrap()[0] = 0x20;
+            assert_eq!(confidential(&old), None, "the leaf is not there");
+        }
+
+        #[test]
+        fn hyper_v_isolation_is_detected() {
+            let isolated = 1 << 22;
+            assert_eq!(confidential(&made(AMD, &hyperv(2, isolated))), Some(Platform::Sev));
+            assert_eq!(confidential(&made(INTEL, &hyperv(3, isolated))), Some(Platform::Tdx));
+            assert_eq!(confidential(&made(INTEL, &hyperv(2, isolated))), None);
+            assert_eq!(
+                confidential(&made(AMD, &hyperv(2, isolated | 1 << 12))),
+                None,
+                "the host's own partition"
+            );
+            assert_eq!(confidential(&made(AMD, &hyperv(2, 0))), None);
+            let mut other = made(AMD, &hyperv(2, isolated));
+            other.leaves.get_mut(&0x4000_0000).unwrap()[1] ^= 1;
+            assert_eq!(confidential(&other), None, "another hypervisor");
+        }
+
+        #[test]
+        fn bare_metal_and_other_vendors_are_not_confidential() {
+            let mut bare = Made { msr: Some(7), ..made(AMD, &[(0x8000_001f, [2, 0, 0, 0])]) };
+            bare.leaves.insert(1, [0; 4]);
+            assert_eq!(confidential(&bare), None);
+            assert_eq!(confidential(&made(b"CentaurHauls", &[])), None);
+        }
+    }
+}
