@@ -211,13 +211,16 @@ pub struct ImportOptions {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The program is not started if a credential given with --require is not handed out, if \
-                        --manifest=require is not met, or if --strict is given and the verdict fails."
+                  --manifest=require is not met, if --strict is given and the verdict fails, or if there is nothing \
+                  to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
+                  --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first, and \
+                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line."
 )]
 pub struct Exec {
     #[command(flatten)]
     pub(super) options: ImportOptions,
     /// Program to execute, and its arguments
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(super) program: Vec<OsString>,
 }
 

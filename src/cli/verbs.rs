@@ -3,10 +3,9 @@
 use std::ffi::{CString, OsString};
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use nix::errno::Errno;
 use nix::unistd::execvpe;
 use tracing::Level;
 
@@ -16,6 +15,7 @@ use super::agent::{
 };
 use super::exit::Exit;
 use super::hygiene::Before;
+use super::init;
 use super::log::{self, say};
 use super::output;
 use crate::credential::Credential;
@@ -159,43 +159,61 @@ fn materialize(root: &Path, options: &ImportOptions, delivery: &Delivery) -> any
 
 fn run_exec(root: &Path, exec: &Exec, before: &Before) -> anyhow::Result<Exit> {
     let options = &exec.options;
-    if refused(root, &options.from, &options.policy) {
-        say(Level::ERROR, format_args!("the program is not started"));
-        return Ok(Exit::Refused);
+    if init::is_pid_1()
+        && let Err(error) = init::mount_file_systems(root)
+    {
+        say(Level::ERROR, format_args!("{error:#}"));
     }
-    let policy = options.policy.policy();
-    let delivery = load(root, &options.from, &policy)?;
-    log::findings(&delivery);
-    let unmet = unmet(options, &delivery);
-    if !materialize(root, options, &delivery)? || unmet {
-        say(Level::ERROR, format_args!("the program is not started"));
-        return Ok(Exit::Verification);
-    }
-    let Some((program, arguments)) = exec.program.split_first() else { return Ok(Exit::Usage) };
-    let arguments = [program].into_iter().chain(arguments).map(|argument| CString::new(argument.as_bytes()));
+    // To give up is a kernel panic for PID 1: only a condition that was named is worth that.
+    let conditional = options.policy.strict
+        || !options.policy.require.is_empty()
+        || options.policy.manifest == ManifestArg::Require;
+    let start_anyway = init::is_pid_1() && !conditional;
+    let folder = match prepare(root, options) {
+        Ok(Ok(folder)) => folder,
+        Ok(Err(_)) if start_anyway => None,
+        Ok(Err(exit)) => {
+            say(Level::ERROR, format_args!("the program is not started"));
+            return Ok(exit);
+        }
+        Err(error) if start_anyway => {
+            say(Level::ERROR, format_args!("{error:#}"));
+            None
+        }
+        Err(error) => return Err(error.context("the program is not started")),
+    };
+    let arguments = exec.program.iter().map(|argument| CString::new(argument.as_bytes()));
     let arguments: Vec<CString> =
         arguments.collect::<Result<_, _>>().context("an argument holds a NUL byte")?;
-    let environment = environment(&options.into.into.folder(root), delivery.intact().next().is_some())?;
-    drop(delivery);
+    let environment = environment(folder)?;
     before.restore();
-    let shown = Escaped(program.as_encoded_bytes());
-    let error = match arguments.first().map(|program| execvpe(program, &arguments, &environment)) {
-        Some(Err(error)) => error,
-        _ => Errno::EINVAL,
-    };
-    bail!("cannot execute {shown}: {}", error.desc())
+    let Some(program) = arguments.first() else { return Ok(Exit::Usage) };
+    let Err(error) = execvpe(program, &arguments, &environment);
+    bail!("cannot execute {}: {}", Escaped(program.as_bytes()), error.desc())
 }
 
-/// Our environment, with `$CREDENTIALS_DIRECTORY` if there is something in it, and without it if not.
-fn environment(folder: &Path, set: bool) -> anyhow::Result<Vec<CString>> {
-    const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-    let mut variables: Vec<(OsString, OsString)> =
-        std::env::vars_os().filter(|(name, _)| name != VARIABLE).collect();
-    if set {
-        let folder = std::path::absolute(folder).context("cannot tell the current folder")?;
-        variables.push((VARIABLE.into(), folder.into()));
+/// Imports for a program. Returns the folder to name to it, if there is anything in it, or how to end without
+/// starting it.
+fn prepare(root: &Path, options: &ImportOptions) -> anyhow::Result<Result<Option<PathBuf>, Exit>> {
+    if refused(root, &options.from, &options.policy) {
+        return Ok(Err(Exit::Refused));
     }
-    let variables = variables.iter().map(|(name, value)| {
+    let delivery = load(root, &options.from, &options.policy.policy())?;
+    log::findings(&delivery);
+    if !materialize(root, options, &delivery)? || unmet(options, &delivery) {
+        return Ok(Err(Exit::Verification));
+    }
+    let any = delivery.intact().next().is_some();
+    let folder = any.then(|| std::path::absolute(options.into.into.folder(root)));
+    Ok(Ok(folder.transpose().context("cannot tell the current folder")?))
+}
+
+/// Our environment, with `$CREDENTIALS_DIRECTORY` for this folder, or without it.
+fn environment(folder: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
+    const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+    let inherited = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
+    let ours = folder.map(|folder| (VARIABLE.into(), folder.into()));
+    let variables = inherited.chain(ours).map(|(name, value): (OsString, OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
             .context("a variable holds a NUL byte")
     });

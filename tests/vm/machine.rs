@@ -16,9 +16,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 const INIT: &str = r#"#!/bin/sh
 export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
+[ -d /proc/self ] || mount -t proc proc /proc
+[ -d /sys/kernel ] || mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+argument=$1
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -opost
 result() {
@@ -48,6 +49,7 @@ impl Outcome {
 pub(crate) struct Machine {
     name: &'static str,
     arguments: Vec<String>,
+    kernel_arguments: String,
     programs: Vec<PathBuf>,
 }
 
@@ -60,12 +62,18 @@ fn prepared(file: &str) -> PathBuf {
 
 impl Machine {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, arguments: vec![], programs: vec![] }
+        Self { name, arguments: vec![], kernel_arguments: String::new(), programs: vec![] }
     }
 
     /// Passes an OEM string.
     pub(crate) fn oem_string(mut self, string: &str) -> Self {
         self.arguments.extend(["-smbios".to_owned(), format!("type=11,value={}", string.replace(',', ",,"))]);
+        self
+    }
+
+    /// Adds to the kernel's command line.
+    pub(crate) fn kernel_arguments(mut self, arguments: &str) -> Self {
+        self.kernel_arguments = format!(" {arguments}");
         self
     }
 
@@ -77,6 +85,14 @@ impl Machine {
 
     /// Boots, runs a shell script, and hands back its results.
     pub(crate) fn boot(self, script: &str) -> HashMap<String, Outcome> {
+        let name = self.name;
+        let console = self.boot_to_console(script);
+        assert!(console.contains("@end"), "{name}: the guest did not come to its end: {console}");
+        console.lines().filter_map(parse).collect()
+    }
+
+    /// Boots, and hands back what was written to the console until the machine stopped.
+    pub(crate) fn boot_to_console(self, script: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let initrd = self.initrd(folder.path(), script);
         let log = prepared("logs").join(format!("{}.log", self.name));
@@ -95,7 +111,8 @@ impl Machine {
                 "-display",
                 "none",
             ])
-            .args(["-no-reboot", "-monitor", "none", "-append", "console=ttyS0 quiet panic=-1"])
+            .args(["-no-reboot", "-monitor", "none", "-append"])
+            .arg(format!("console=ttyS0 quiet panic=-1{}", self.kernel_arguments))
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
             .arg("-kernel")
@@ -115,19 +132,8 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(20));
         }
         let console = fs::read(&log).unwrap();
-        let console = String::from_utf8_lossy(&console);
-        assert!(
-            console.contains("@end"),
-            "{}: the guest did not come to its end: {}",
-            self.name,
-            log.display()
-        );
-        let results: HashMap<_, _> = console.lines().filter_map(parse).collect();
-        // Left where something went wrong, for somebody to look at.
-        if !std::thread::panicking() {
-            fs::remove_file(log).unwrap();
-        }
-        results
+        fs::remove_file(log).unwrap();
+        String::from_utf8_lossy(&console).into_owned()
     }
 
     fn initrd(&self, folder: &Path, script: &str) -> PathBuf {

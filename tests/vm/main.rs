@@ -72,6 +72,49 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
 }
 
 #[test]
+fn as_pid_1_it_imports_and_becomes_the_program() {
+    let results = Machine::new("pid-1")
+        .oem_string("io.systemd.credential:text=value")
+        .kernel_arguments("rdinit=/bin/smbios-creds -- exec --require=text /init an-argument")
+        .boot(
+            "result pid echo $$
+             result argument echo $argument
+             result folder echo $CREDENTIALS_DIRECTORY
+             result text cat $CREDENTIALS_DIRECTORY/text
+             result mounts grep -E ' /(proc|sys|run) ' /proc/mounts",
+        );
+    assert_eq!(results["pid"].text(), "1\n");
+    assert_eq!(results["argument"].text(), "an-argument\n");
+    assert_eq!(results["folder"].text(), "/run/credentials/@system\n");
+    assert_eq!(results["text"].text(), "value");
+    let mounts = results["mounts"].text();
+    for mount in [
+        "proc /proc proc rw,nosuid,nodev,noexec",
+        "sysfs /sys sysfs rw,nosuid,nodev,noexec",
+        "tmpfs /run tmpfs rw,nosuid,nodev",
+    ] {
+        assert!(mounts.contains(mount), "{mounts}");
+    }
+    assert_eq!(mounts.lines().count(), 3, "{mounts}");
+}
+
+#[test]
+fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
+    let results = Machine::new("pid-1-nothing")
+        .kernel_arguments("rdinit=/bin/smbios-creds -- exec /init")
+        .boot("result folder echo ${CREDENTIALS_DIRECTORY-unset}");
+    assert_eq!(results["folder"].text(), "unset\n");
+
+    let console = Machine::new("pid-1-required")
+        .kernel_arguments("rdinit=/bin/smbios-creds -- exec --require=text /init")
+        .boot_to_console("");
+    assert!(console.contains("error: credential text: missing: required, and not in the table"), "{console}");
+    assert!(console.contains("error: the program is not started"), "{console}");
+    assert!(console.contains("Attempted to kill init! exitcode=0x00000300"), "{console}");
+    assert!(!console.contains("@end"), "{console}");
+}
+
+#[test]
 fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
     let results = Machine::new("killed")
         .oem_string("io.systemd.credential:text=value")
