@@ -53,6 +53,11 @@ fn strings_are_those_of_an_independent_walker() {
             expect["types"]
         );
 
+        let entry_point = table.entry_point().unwrap();
+        let kind = if entry_point.structures.is_some() { "_SM_" } else { "_SM3_" };
+        assert_eq!(kind, expect["entry_point"]["kind"]);
+        assert_eq!(entry_point.table_size as u64, expect["entry_point"]["announced_bytes"].as_u64().unwrap());
+
         let ours: Vec<Vec<&[u8]>> =
             table.oem_structures().map(|oem| oem.strings().map(|(_, string)| string).collect()).collect();
         let theirs: Vec<_> = walked.iter().filter(|s| s.kind == 11).map(|s| s.strings.clone()).collect();

@@ -221,6 +221,23 @@ fn mistyped_prefixes_are_near_misses_and_others_are_foreign() {
     for string in near {
         assert!(matches!(decode(string.as_bytes()), OemString::NearMiss { .. }), "{string}");
     }
+    // Two letters too many, too few, wrong, swapped; three are another word.
+    let word = "io.systemd.credential";
+    for at in 0..word.len() {
+        let edit = |insert: &str, remove: usize| {
+            format!("{}{insert}{}:a=b", &word[..at], &word[(at + remove).min(word.len())..])
+        };
+        for string in [edit("##", 0), edit("#", 1), edit("", 2), edit("#", 2), edit("##", 1), edit("##", 2)] {
+            assert!(matches!(decode(string.as_bytes()), OemString::NearMiss { .. }), "{string}");
+        }
+        if at + 3 <= word.len() {
+            for string in
+                [edit("###", 0), edit("", 3), edit("###", 3), edit("#", 3), edit("##", 3), edit("###", 1)]
+            {
+                assert!(matches!(decode(string.as_bytes()), OemString::Foreign), "{string}");
+            }
+        }
+    }
     let foreign = [
         "",
         "x",

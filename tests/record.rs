@@ -83,6 +83,7 @@ fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
         b"io.systemd.credentials:x=hunter7",
         b"io.sytemd.credential:x=hunter8",
         b" IO.SYSTEMD.CREDENTIAL=hunter9",
+        b"io.systemd.credentialhunter1",
         b"io.systemd.stub.kernel-cmdline-extra=hunter10",
         b"io.smbios-creds.manifest:hunter11",
         manifest.as_bytes(),
@@ -90,6 +91,15 @@ fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
     let data = table(strings);
     let redacted = redacted(&entry_point_3(data.len()), &data);
     assert_gone(&redacted, &[b"hunter", b"Hunter", b"unter", b"aHVud", b"Gunter"]);
+    // Of a mistyped prefix no more is kept than what stands for the prefix.
+    for kept in [
+        "io.systemd.credentials:xxxxxxxxx\0",
+        "io.systemd.credentialxxxxxxx\0",
+        "io.sytemd.credential:xxxxxxxxx\0",
+        " IO.SYSTEMD.CREDENTIAL=xxxxxxx\0",
+    ] {
+        assert!(redacted.windows(kept.len()).any(|window| window == kept.as_bytes()), "{kept}");
+    }
     // The digest of the real values would let a weak one be guessed.
     let digest = manifest.rsplit_once(':').unwrap().1;
     assert_gone(&redacted, &[digest.as_bytes()]);
