@@ -144,6 +144,29 @@ fn structures_that_run_past_the_end_are_told_apart() {
 }
 
 #[test]
+fn announced_and_found_sizes_are_held_against_each_other() {
+    let data = table(&[b"io.systemd.credential:a=1"]);
+    let size = data.len();
+    let cases: [(Vec<u8>, &[&str], bool); 8] = [
+        (entry_point_3(size), &[], true),
+        // The room that is reserved, of which a table need not use all.
+        (entry_point_3(size + 100), &["table-short"], true),
+        (entry_point_3(size - 1), &["table-long"], false),
+        (entry_point_2(31, size, 2), &[], true),
+        (entry_point_2(31, size + 1, 2), &["table-short"], true),
+        (entry_point_2(31, size - 1, 2), &["table-long"], false),
+        (entry_point_2(31, size, 1), &["more-structures"], true),
+        (entry_point_2(31, size, 3), &["table-cut"], false),
+    ];
+    for (entry_point, expected, passes) in cases {
+        let delivery = verify(&Table::parse(&entry_point, data.clone()), &Policy::default());
+        assert_eq!(codes(&delivery), expected);
+        assert_eq!(delivery.passed(), passes, "{expected:?}");
+        assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
+    }
+}
+
+#[test]
 fn type_127_ends_a_table_only_behind_a_64_bit_entry_point() {
     let data = [END, &oem(&[b"io.systemd.credential:late=1"])].concat();
     let behind_3 = verify(&parse(&data), &Policy::default());
