@@ -49,3 +49,8 @@ pub mod guest;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;
+
+/// Holds the README's example to what it says.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
