@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 /// Longest time a machine may take. A boot needs 3 to 10 seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
 
+/// Where Debian has systemd.
+const SYSTEMD: &str = "/lib/systemd/systemd";
+
 const INIT: &str = r#"#!/bin/sh
 export PATH=/bin
 [ -d /proc/self ] || mount -t proc proc /proc
 [ -d /sys/kernel ] || mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
+[ -c /dev/ttyS0 ] || mount -t devtmpfs devtmpfs /dev
 argument=$1
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -opost
@@ -51,6 +54,7 @@ pub(crate) struct Machine {
     arguments: Vec<String>,
     kernel_arguments: String,
     programs: Vec<PathBuf>,
+    files: Vec<(&'static str, String)>,
 }
 
 /// Where `./tests/run` has put what the machines need.
@@ -62,7 +66,7 @@ fn prepared(file: &str) -> PathBuf {
 
 impl Machine {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, arguments: vec![], kernel_arguments: String::new(), programs: vec![] }
+        Self { name, arguments: vec![], kernel_arguments: String::new(), programs: vec![], files: vec![] }
     }
 
     /// Passes an OEM string.
@@ -81,6 +85,26 @@ impl Machine {
     pub(crate) fn program(mut self, path: &str) -> Self {
         self.programs.push(path.into());
         self
+    }
+
+    /// Makes this machine's systemd PID 1, executed by `init` if that is something else. The script runs in a service
+    /// with these settings.
+    pub(crate) fn systemd(mut self, init: &str, service: &str) -> Self {
+        let unit = format!(
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/init\nStandardOutput=null\n{service}\n"
+        );
+        let target = "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\n";
+        self.files.extend([
+            ("etc/systemd/system/probe.service", unit),
+            ("etc/systemd/system/probe.target", target.to_owned()),
+            ("etc/machine-id", String::new()),
+            ("etc/os-release", "ID=test\n".to_owned()),
+        ]);
+        let init = if init.is_empty() { SYSTEMD.to_owned() } else { format!("{init} {SYSTEMD}") };
+        self.programs.push(SYSTEMD.into());
+        // From version 255 on, another program of its own starts services.
+        self.programs.extend(Some(PathBuf::from(format!("{SYSTEMD}-executor"))).filter(|path| path.exists()));
+        self.kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
     }
 
     /// Boots, runs a shell script, and hands back its results.
@@ -150,7 +174,16 @@ impl Machine {
         }
         fs::copy(prepared("smbios-creds"), root.join("bin/smbios-creds")).unwrap();
         for program in &self.programs {
-            fs::copy(program, root.join("bin").join(program.file_name().unwrap())).unwrap();
+            // systemd looks for its own files beside itself.
+            let to = if program.starts_with("/lib") {
+                program.strip_prefix("/").unwrap()
+            } else {
+                Path::new("bin")
+            };
+            let to =
+                if to.ends_with("bin") { to.join(program.file_name().unwrap()) } else { to.to_path_buf() };
+            fs::create_dir_all(root.join(&to).parent().unwrap()).unwrap();
+            fs::copy(program, root.join(to)).unwrap();
             let libraries = Command::new("ldd").arg(program).output().unwrap();
             for word in
                 String::from_utf8(libraries.stdout).unwrap().split_whitespace().filter(|w| w.starts_with('/'))
@@ -159,6 +192,10 @@ impl Machine {
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
                 fs::copy(word, to).unwrap();
             }
+        }
+        for (path, content) in &self.files {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), content).unwrap();
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
             .unwrap();

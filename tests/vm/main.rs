@@ -115,6 +115,69 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
 }
 
 #[test]
+fn as_pid_1_in_front_of_systemd_its_services_get_everything() {
+    // More than a page: what systemd 252 would cut by itself, losing the next one.
+    let large = "x".repeat(6000);
+    let results = Machine::new("pid-1-systemd")
+        .oem_string(&format!("io.systemd.credential:large={large}"))
+        .oem_string("io.systemd.credential:next=value")
+        .systemd("/bin/smbios-creds -- exec --require=next", "LoadCredential=large\nLoadCredential=next")
+        .boot(
+            "result pid1 cat /proc/1/comm
+             result large wc -c $CREDENTIALS_DIRECTORY/large
+             result next cat $CREDENTIALS_DIRECTORY/next
+             result own echo $CREDENTIALS_DIRECTORY
+             result mounts grep -c ' /run/credentials/@system ' /proc/mounts
+             result list smbios-creds list --no-legend
+             result import smbios-creds import",
+        );
+    assert_eq!(results["pid1"].text(), "systemd\n");
+    assert_eq!(results["own"].text(), "/run/credentials/probe.service\n");
+    assert!(results["large"].text().starts_with("6000 "), "{:?}", results["large"]);
+    assert_eq!(results["next"].text(), "value");
+    assert_eq!(results["mounts"].text(), "1\n");
+    assert_eq!(results["list"].text().matches(" imported ").count(), 2);
+    assert!(results["import"].code == 0 && results["import"].stderr.contains("nothing to do"));
+}
+
+#[test]
+fn beside_a_systemd_that_cut_a_value_its_folder_is_not_touched() {
+    let large = "x".repeat(6000);
+    let results = Machine::new("beside-systemd")
+        .oem_string(&format!("io.systemd.credential:large={large}"))
+        .oem_string("io.systemd.credential:next=value")
+        .systemd("", "LoadCredential=large\nLoadCredential=next")
+        .boot(
+            "result before wc -c $CREDENTIALS_DIRECTORY/large
+             result list smbios-creds list --no-legend
+             result import smbios-creds import
+             result mount grep ' /run/credentials/@system ' /proc/mounts
+             result files ls -A /run/credentials/@system
+             result state ls -A /run",
+        );
+    // systemd 252 to 256 read one page; a newer one on this machine would have everything.
+    if results["before"].text().starts_with("6000 ") {
+        assert_eq!(results["import"].code, 0);
+        return;
+    }
+    // 4096 bytes less the header, the prefix and the name.
+    assert!(results["before"].text().starts_with("4063 "), "{:?}", results["before"]);
+    let states: Vec<_> =
+        results["list"].text().lines().map(|line| line.split_whitespace().nth(3).unwrap()).collect();
+    assert_eq!(states, ["differs", "missing"]);
+    assert_eq!(results["import"].code, 1);
+    assert!(
+        results["import"]
+            .stderr
+            .contains("PID 1 is systemd, and /run/credentials/@system does not hold every")
+    );
+    let mount = results["mount"].text();
+    assert!(mount.contains(" ro,") && mount.lines().count() == 1, "{mount}");
+    assert_eq!(results["files"].text(), "large\n");
+    assert!(!results["state"].text().contains("smbios-creds"), "{}", results["state"].text());
+}
+
+#[test]
 fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
     let results = Machine::new("killed")
         .oem_string("io.systemd.credential:text=value")
