@@ -265,33 +265,87 @@ fn nothing_is_mounted_below_a_folder_that_others_can_write() {
     }
 }
 
-#[test]
-fn beside_systemd_its_own_folder_is_never_touched() {
+/// A root folder in which systemd is PID 1, and has imported these.
+fn systemd_root(imported: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let system = root.path().join("run/credentials/@system");
     fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+    for (name, value) in imported {
+        let system = root.path().join("run/credentials/@system");
+        fs::create_dir_all(&system).unwrap();
+        fs::write(system.join(name), value).unwrap();
+        fs::set_permissions(system.join(name), PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    root
+}
+
+fn import_below(root: &Path, sink: &str) -> Output {
     let source = recording(&table(TWO));
-    let import = |sink| {
-        let mut command = agent(&["import", "--into", sink, "--from"]);
-        run(command.arg(source.path()).arg("--root").arg(root.path()))
+    run(agent(&["import", "--into", sink, "--root"]).arg(root).arg("--from").arg(source.path()))
+}
+
+#[test]
+fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
+    let root = systemd_root(&[]);
+    let output = import_below(root.path(), "system");
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("nothing was written"), "{}", stderr(&output));
+    for outcome in ["materialized in", "nothing to do"] {
+        let output = import_below(root.path(), "auto");
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stderr(&output).contains("/run/credstore: PID 1 is systemd and has imported nothing"));
+        assert!(stderr(&output).contains(outcome));
+    }
+    assert!(!root.path().join("run/credentials").exists());
+    assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn beside_a_systemd_that_imported_everything_nothing_is_written() {
+    let root = systemd_root(&[("a", "one"), ("b", "\0\x01\x02"), ("other", "kept")]);
+    let system = root.path().join("run/credentials/@system");
+    let inodes = || {
+        fs::read_dir(&system).unwrap().map(|file| file.unwrap().metadata().unwrap().ino()).collect::<Vec<_>>()
     };
-    for sink in ["auto", "system"] {
-        let output = import(sink);
+    let before = inodes();
+    let output = import_below(root.path(), "auto");
+    assert_eq!((code(&output), inodes()), (0, before));
+    assert!(stderr(&output).contains("nothing to do"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
+    let root = systemd_root(&[("a", "on"), ("other", "kept")]);
+    let system = root.path().join("run/credentials/@system");
+    fs::write(system.join(".smbios-creds-1"), "left by a killed import").unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("credential a: repaired: 2 bytes were there, 3 bytes are now"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("credential b: repaired: nothing was there, 3 bytes are now"));
+    let read = |name| fs::read(system.join(name)).unwrap();
+    assert_eq!((read("a"), read("b"), read("other")), (b"one".to_vec(), vec![0, 1, 2], b"kept".to_vec()));
+    assert_eq!(fs::metadata(system.join("a")).unwrap().mode() & 0o7777, 0o400);
+    assert_eq!(fs::read_dir(&system).unwrap().count(), 3);
+}
+
+#[test]
+fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
+    for other in ["two", "one more"] {
+        let root = systemd_root(&[("a", other)]);
+        let output = import_below(root.path(), "auto");
         assert_eq!(code(&output), 1);
-        assert!(stderr(&output).contains("use --into credstore"), "{}", stderr(&output));
-        assert!(!root.path().join("run/credentials").exists());
+        assert!(stderr(&output).contains("credential a: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains("it was left alone"));
+        let read = |name| fs::read(root.path().join("run/credentials/@system").join(name)).unwrap();
+        assert_eq!(
+            (read("a"), read("b")),
+            (other.as_bytes().to_vec(), vec![0, 1, 2]),
+            "what is missing is mended"
+        );
     }
-    fs::create_dir_all(&system).unwrap();
-    fs::write(system.join("a"), "one").unwrap();
-    assert_eq!(code(&import("auto")), 1, "something is missing");
-    fs::write(system.join("b"), [0, 1, 2]).unwrap();
-    for file in ["a", "b"] {
-        fs::set_permissions(system.join(file), PermissionsExt::from_mode(0o400)).unwrap();
-    }
-    let output = import("auto");
-    assert_eq!(code(&output), 0, "systemd has imported everything");
-    assert!(stderr(&output).contains("nothing to do"));
-    assert_eq!(fs::read_dir(&system).unwrap().count(), 2);
 }
 
 /// Runs an import and has the kernel do something at the nth call of one kind; `None` if it makes fewer.

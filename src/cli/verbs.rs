@@ -22,7 +22,7 @@ use crate::credential::Credential;
 use crate::escape::Escaped;
 use crate::guest::delivery::Delivery;
 use crate::guest::finding::Severity;
-use crate::guest::sink::{Outcome, State, Storage};
+use crate::guest::sink::{Mended, Outcome, Sink, State, Storage};
 use crate::guest::verify::{Policy, verify};
 use crate::guest::{platform, record, redact, report};
 
@@ -126,9 +126,13 @@ fn materialize(root: &Path, options: &ImportOptions, delivery: &Delivery) -> any
         return Ok(false);
     }
     let set: Vec<&Credential> = delivery.intact().collect();
-    let folder = options.into.into.folder(root);
+    let (sink, reason) = options.into.into.resolve(root);
+    let folder = sink.folder(root);
     let shown = Escaped::from(folder.as_path());
-    match options.into.into.import(root, &set)? {
+    if options.into.into == Sink::Auto {
+        say(Level::INFO, format_args!("credentials go to {shown}: {reason}"));
+    }
+    match sink.import(root, &set)? {
         Outcome::Unchanged if set.is_empty() => {
             say(Level::INFO, format_args!("there is no credential to materialize"));
         }
@@ -137,20 +141,25 @@ fn materialize(root: &Path, options: &ImportOptions, delivery: &Delivery) -> any
         }
         Outcome::Materialized(storage) => {
             say(Level::INFO, format_args!("materialized in {shown}: {}", report::summary(delivery)));
-            match storage {
-                Storage::Memory => {}
-                Storage::Swappable => say(
-                    Level::WARN,
-                    format_args!(
-                        "{shown} can be swapped: this kernel has neither tmpfs with 'noswap' nor ramfs"
-                    ),
-                ),
-                Storage::Disk => say(
-                    Level::WARN,
-                    format_args!(
-                        "{shown} is on a disk: the values stay there in plain text until they are removed"
-                    ),
-                ),
+            let warning = match storage {
+                Storage::Memory => return Ok(true),
+                Storage::Swappable => "can be swapped: this kernel has neither tmpfs with 'noswap' nor ramfs",
+                Storage::Disk => "is on a disk: the values stay there in plain text until they are removed",
+            };
+            say(Level::WARN, format_args!("{shown} {warning}"));
+        }
+        Outcome::Repaired { mended, foreign } => {
+            for Mended { name, found, size } in mended {
+                let found = found.map_or("nothing was".to_owned(), |found| format!("{found} bytes were"));
+                let message =
+                    format_args!("credential {name}: repaired: {found} there, {size} bytes are now");
+                say(Level::WARN, message);
+            }
+            if let Some(name) = foreign.first() {
+                bail!(
+                    "credential {name}: {shown} has another value, which SMBIOS did not bring (fw_cfg, most \
+                     likely), and it was left alone: send it once"
+                );
             }
         }
     }

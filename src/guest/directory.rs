@@ -23,7 +23,7 @@ use super::sink::{Folder, SinkError};
 use crate::credential::{Credential, Name, Secret};
 
 /// Beginning of the name of a staging folder.
-const STAGING: &str = ".smbios-creds-";
+pub(super) const STAGING: &str = ".smbios-creds-";
 
 /// How many names for a staging folder are tried.
 const ATTEMPTS: u32 = 1000;
@@ -151,7 +151,8 @@ pub(super) fn write_all(
     Ok(())
 }
 
-fn write(folder: &OwnedFd, name: &Name, value: &Secret, sync: bool) -> Result<(), Errno> {
+/// Writes a new file; nothing is left of it if that fails.
+pub(super) fn write(folder: &OwnedFd, name: &Name, value: &Secret, sync: bool) -> Result<(), Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(folder, name.as_str(), flags, Mode::S_IRUSR)?);
     let written = file.write_all(value.expose()).and_then(|()| if sync { file.sync_all() } else { Ok(()) });

@@ -8,6 +8,7 @@ mod mount;
 pub mod platform;
 pub mod record;
 pub mod redact;
+mod repair;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -22,11 +22,11 @@ use super::directory::{self, holds_all, make_in, names, open_in, write_all};
 use super::sink::{Folder, SinkError, Storage};
 use crate::credential::Credential;
 
-/// Room that systemd gives its own mount, and the least that ours has: systemd may merge more into it.
-const SIZE_MIN: usize = 1_048_576;
-const INODES_MIN: usize = 1024;
+/// Room that systemd gives its own mount; ours has as much besides the set, since systemd may merge more into it.
+const SIZE: usize = 1_048_576;
+const INODES: usize = 1024;
 
-const FLAGS: MsFlags = MsFlags::MS_NOSUID
+pub(super) const FLAGS: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC)
     .union(MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW));
@@ -124,11 +124,7 @@ impl<'a> Staging<'a> {
     }
 
     fn mount(&self, set: &[&Credential]) -> Result<Storage, SinkError> {
-        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
-        let page = page.unwrap_or(4096);
-        let size: usize = set.iter().map(|c| c.value.len().next_multiple_of(page)).sum();
-        let (size, inodes) = (size.max(SIZE_MIN), (set.len() + 1).max(INODES_MIN));
-        let tmpfs = format!("mode=0700,nr_inodes={inodes},size={size}");
+        let tmpfs = format!("mode=0700,{}", room(set));
         let noswap = format!("{tmpfs},noswap");
         let choices = [
             ("tmpfs", noswap.as_str(), Storage::Memory),
@@ -169,4 +165,12 @@ impl Drop for Staging<'_> {
 fn bind(from: &Path, to: &Path) -> Result<(), SinkError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(|error| Folder::new(to).error("bind the credentials to", error))
+}
+
+/// Options that give a tmpfs room for a set, and systemd's own room besides.
+pub(super) fn room(set: &[&Credential]) -> String {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
+    let page = page.unwrap_or(4096);
+    let size: usize = set.iter().map(|c| c.value.len().next_multiple_of(page)).sum();
+    format!("nr_inodes={},size={}", set.len() + INODES, size + SIZE)
 }

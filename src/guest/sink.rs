@@ -7,11 +7,12 @@
 //! | `credstore` | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
 //! | a path | that folder | one rename |
 //!
-//! `auto` is `system` where PID 1 is not systemd. Beside systemd, `@system` is PID 1's: whatever else appears there
-//! can make it import nothing and hide every credential from its units. So `auto` and `system` only look whether
-//! everything is there, and refuse to touch it.
+//! `auto` is `system` where PID 1 is not systemd. Beside systemd, `@system` is PID 1's: a mount of ours there could
+//! make it import nothing and hide every credential from its units. If systemd has imported, `auto` and `system` put
+//! right in its folder what it has cut or lost; if it has imported nothing, `auto` is `credstore`.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use nix::sys::stat::Mode;
 use super::delivery::{Delivery, Refusal};
 use super::directory::{self, Content};
 use super::mount;
+use super::repair::{Repair, repair};
 use crate::credential::{Credential, Name};
 use crate::escape::Escaped;
 
@@ -138,11 +140,11 @@ pub enum SinkError {
         Escaped::from(.0.as_path())
     )]
     InUse(PathBuf),
-    /// systemd owns `@system`.
+    /// systemd owns `@system`, and has imported nothing.
     #[error(
-        "PID 1 is systemd, and {} does not hold every credential; it was not touched, since systemd would lose what it \
-         has imported. See what differs with 'smbios-creds list'; to hand the credentials to services started from \
-         now on, use --into credstore",
+        "PID 1 is systemd and has imported nothing, so its services would not look into {}, and it would lose what it \
+         imports later; nothing was written. To hand the credentials to services started from now on, use --into \
+         credstore",
         Escaped::from(.0.as_path())
     )]
     BesideSystemd(PathBuf),
@@ -177,13 +179,31 @@ impl Folder {
     }
 }
 
+/// A credential that systemd had cut or lost.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mended {
+    /// Which one.
+    pub name: Name,
+    /// Bytes that were there; `None` if there was nothing.
+    pub found: Option<usize>,
+    /// Bytes that are there now.
+    pub size: usize,
+}
+
 /// What became of an import.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Everything was there already; nothing was written.
     Unchanged,
     /// The set is in place.
     Materialized(Storage),
+    /// What systemd had imported was put right.
+    Repaired {
+        /// What was cut or missing.
+        mended: Vec<Mended>,
+        /// Names under which somebody else's value was found and left alone.
+        foreign: Vec<Name>,
+    },
 }
 
 /// What keeps the credentials.
@@ -227,14 +247,29 @@ impl State {
 }
 
 impl Sink {
-    /// The folder of this sink below `root`, which is `/` on a real system.
+    /// The sink that is meant below `root`, which is `/` on a real system, and why.
+    #[must_use]
+    pub fn resolve(&self, root: &Path) -> (Self, &'static str) {
+        if *self != Self::Auto {
+            return (self.clone(), "as asked");
+        }
+        if !beside_systemd(root) {
+            return (Self::System, "PID 1 is not systemd");
+        }
+        match imported_by_systemd(&Self::System.folder(root)) {
+            Ok(None) => (Self::Credstore, "PID 1 is systemd and has imported nothing"),
+            _ => (Self::System, "PID 1 is systemd and has imported credentials"),
+        }
+    }
+
+    /// The folder of this sink below `root`.
     #[must_use]
     pub fn folder(&self, root: &Path) -> PathBuf {
-        match self {
+        match self.resolve(root).0 {
             Self::Auto | Self::System => root.join("run/credentials/@system"),
             Self::Initrd => root.join("run/credentials/@initrd"),
             Self::Credstore => root.join("run/credstore"),
-            Self::Path(path) => path.clone(),
+            Self::Path(path) => path,
         }
     }
 
@@ -243,29 +278,32 @@ impl Sink {
     /// # Errors
     /// [`SinkError`] says what is in the way.
     pub fn import(&self, root: &Path, set: &[&Credential]) -> Result<Outcome, SinkError> {
-        let path = self.folder(root);
-        let shown = Folder::new(&path);
         if set.is_empty() {
             // An empty mount or folder would say that something has been imported.
             return Ok(Outcome::Unchanged);
         }
-        let (written, parent) = match self {
+        let (sink, _) = self.resolve(root);
+        let path = sink.folder(root);
+        let shown = Folder::new(&path);
+        let (written, parent) = match &sink {
             Self::Auto | Self::System if beside_systemd(root) => {
-                return match directory::open(&path, false)
-                    .and_then(|folder| directory::holds_all(&folder, set))
-                {
-                    Ok(true) => Ok(Outcome::Unchanged),
-                    Ok(false) | Err(Errno::ENOENT) => Err(SinkError::BesideSystemd(path)),
-                    Err(error) => Err(shown.error("read", error)),
-                };
+                let folder = imported_by_systemd(&path).map_err(|error| shown.error("read", error))?;
+                let Some(folder) = folder else { return Err(SinkError::BesideSystemd(path)) };
+                let Repair { mended, foreign } = repair(&folder, set, &shown)?;
+                let unchanged = mended.is_empty() && foreign.is_empty();
+                return Ok(if unchanged {
+                    Outcome::Unchanged
+                } else {
+                    Outcome::Repaired { mended, foreign }
+                });
             }
             Self::Auto | Self::System => {
                 let mounted = mount::publish(root, set, &shown)?;
                 return Ok(mounted.map_or(Outcome::Unchanged, Outcome::Materialized));
             }
             Self::Initrd | Self::Credstore => {
-                let name = if *self == Self::Initrd { c"@initrd" } else { c"credstore" };
-                let parent = own_parent(root, *self == Self::Initrd)?;
+                let name = if sink == Self::Initrd { c"@initrd" } else { c"credstore" };
+                let parent = own_parent(root, sink == Self::Initrd)?;
                 directory::publish(&parent, name, set, &shown).map(|written| (written, parent))?
             }
             Self::Path(path) => {
@@ -310,7 +348,7 @@ impl Sink {
 }
 
 /// Opens the folder that holds `@initrd` or `credstore`, making it first if need be; links are not followed.
-fn own_parent(root: &Path, credentials: bool) -> Result<std::os::fd::OwnedFd, SinkError> {
+fn own_parent(root: &Path, credentials: bool) -> Result<OwnedFd, SinkError> {
     let mode = Mode::from_bits_truncate(0o755);
     let error = |path: &Path, error| Folder::new(path).error("open", error);
     let folder = directory::open(root, true).map_err(|e| error(root, e))?;
@@ -319,6 +357,15 @@ fn own_parent(root: &Path, credentials: bool) -> Result<std::os::fd::OwnedFd, Si
         return Ok(run);
     }
     directory::make_in(&run, c"credentials", mode).map_err(|e| error(&root.join("run/credentials"), e))
+}
+
+/// systemd's folder, if it has imported anything.
+fn imported_by_systemd(path: &Path) -> Result<Option<OwnedFd>, Errno> {
+    let folder = match directory::open(path, false) {
+        Err(Errno::ENOENT) => return Ok(None),
+        result => result?,
+    };
+    Ok((!directory::names(&folder)?.is_empty()).then_some(folder))
 }
 
 /// Whether systemd is PID 1, and we are not about to become it (`sd_booted(3)`).

@@ -77,7 +77,7 @@ impl Machine {
 
     /// Adds to the kernel's command line.
     pub(crate) fn kernel_arguments(mut self, arguments: &str) -> Self {
-        self.kernel_arguments = format!(" {arguments}");
+        self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
         self
     }
 
@@ -88,15 +88,22 @@ impl Machine {
     }
 
     /// Makes this machine's systemd PID 1, executed by `init` if that is something else. The script runs in a service
-    /// with these settings.
-    pub(crate) fn systemd(mut self, init: &str, service: &str) -> Self {
-        let unit = format!(
-            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/init\nStandardOutput=null\n{service}\n"
-        );
-        let target = "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\n";
+    /// with these settings, after one that imports, if that has a command.
+    pub(crate) fn systemd(mut self, init: &str, import: &str, service: &str) -> Self {
+        let unit = |settings: &str, dependencies: &str| {
+            format!("[Unit]\nDefaultDependencies=no\n{dependencies}\n[Service]\nType=oneshot\n{settings}\n")
+        };
+        let after = if import.is_empty() { "" } else { "Requires=import.service\nAfter=import.service" };
         self.files.extend([
-            ("etc/systemd/system/probe.service", unit),
-            ("etc/systemd/system/probe.target", target.to_owned()),
+            ("etc/systemd/system/import.service", unit(&format!("ExecStart={import}"), "")),
+            (
+                "etc/systemd/system/probe.service",
+                unit(&format!("ExecStart=/init\nStandardOutput=null\n{service}"), after),
+            ),
+            (
+                "etc/systemd/system/probe.target",
+                "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\n".to_owned(),
+            ),
             ("etc/machine-id", String::new()),
             ("etc/os-release", "ID=test\n".to_owned()),
         ]);

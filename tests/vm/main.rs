@@ -121,7 +121,7 @@ fn as_pid_1_in_front_of_systemd_its_services_get_everything() {
     let results = Machine::new("pid-1-systemd")
         .oem_string(&format!("io.systemd.credential:large={large}"))
         .oem_string("io.systemd.credential:next=value")
-        .systemd("/bin/smbios-creds -- exec --require=next", "LoadCredential=large\nLoadCredential=next")
+        .systemd("/bin/smbios-creds -- exec --require=next", "", "LoadCredential=large\nLoadCredential=next")
         .boot(
             "result pid1 cat /proc/1/comm
              result large wc -c $CREDENTIALS_DIRECTORY/large
@@ -140,41 +140,86 @@ fn as_pid_1_in_front_of_systemd_its_services_get_everything() {
     assert!(results["import"].code == 0 && results["import"].stderr.contains("nothing to do"));
 }
 
+/// systemd 252 to 256 read one page of a structure; a newer one on the machine that tests would have everything.
+fn cuts() -> bool {
+    let version = std::process::Command::new("/lib/systemd/systemd").arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    version.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap() < 257
+}
+
 #[test]
-fn beside_a_systemd_that_cut_a_value_its_folder_is_not_touched() {
+fn what_systemd_cut_and_lost_is_whole_in_the_services_that_come_after() {
     let large = "x".repeat(6000);
-    let results = Machine::new("beside-systemd")
-        .oem_string(&format!("io.systemd.credential:large={large}"))
-        .oem_string("io.systemd.credential:next=value")
-        .systemd("", "LoadCredential=large\nLoadCredential=next")
-        .boot(
-            "result before wc -c $CREDENTIALS_DIRECTORY/large
-             result list smbios-creds list --no-legend
-             result import smbios-creds import
-             result mount grep ' /run/credentials/@system ' /proc/mounts
-             result files ls -A /run/credentials/@system
-             result state ls -A /run",
+    let machine = |name, import| {
+        Machine::new(name)
+            .oem_string(&format!("io.systemd.credential:large={large}"))
+            .oem_string("io.systemd.credential:next=value")
+            .systemd("", import, "LoadCredential=large\nLoadCredential=next")
+            .boot(
+                "result large wc -c $CREDENTIALS_DIRECTORY/large
+                 result next cat $CREDENTIALS_DIRECTORY/next
+                 result mount grep ' /run/credentials/@system ' /proc/mounts
+                 result files ls -A /run/credentials/@system
+                 result list smbios-creds list --no-legend
+                 result again smbios-creds import",
+            )
+    };
+    if cuts() {
+        let alone = machine("systemd-alone", "");
+        // 4096 bytes less the header, the prefix and the name; the next one is lost.
+        assert!(alone["large"].text().starts_with("4063 "), "{:?}", alone["large"]);
+        assert_ne!(alone["next"].code, 0);
+        let states: Vec<_> =
+            alone["list"].text().lines().map(|line| line.split_whitespace().nth(3).unwrap()).collect();
+        assert_eq!(states, ["differs", "missing"]);
+        assert!(
+            alone["again"]
+                .stderr
+                .contains("credential large: repaired: 4063 bytes were there, 6000 bytes are now")
         );
-    // systemd 252 to 256 read one page; a newer one on this machine would have everything.
-    if results["before"].text().starts_with("6000 ") {
-        assert_eq!(results["import"].code, 0);
-        return;
     }
-    // 4096 bytes less the header, the prefix and the name.
-    assert!(results["before"].text().starts_with("4063 "), "{:?}", results["before"]);
-    let states: Vec<_> =
-        results["list"].text().lines().map(|line| line.split_whitespace().nth(3).unwrap()).collect();
-    assert_eq!(states, ["differs", "missing"]);
-    assert_eq!(results["import"].code, 1);
-    assert!(
-        results["import"]
-            .stderr
-            .contains("PID 1 is systemd, and /run/credentials/@system does not hold every")
+    let repaired = machine("systemd-repaired", "/bin/smbios-creds import --require next");
+    assert!(repaired["large"].text().starts_with("6000 "), "{:?}", repaired["large"]);
+    assert_eq!(repaired["next"].text(), "value");
+    let mount = repaired["mount"].text();
+    assert!(mount.contains(" ro,nosuid,nodev,noexec,") && mount.lines().count() == 1, "{mount}");
+    assert_eq!(repaired["files"].text(), "large\nnext\n");
+    assert_eq!(repaired["list"].text().matches(" imported ").count(), 2);
+    assert!(repaired["again"].code == 0 && repaired["again"].stderr.contains("nothing to do"));
+}
+
+#[test]
+fn three_hundred_credentials_are_all_there_beside_systemd() {
+    let mut machine = Machine::new("systemd-300");
+    for n in 0..300 {
+        machine = machine.oem_string(&format!("io.systemd.credential:c{n}=value {n}"));
+    }
+    let results = machine.systemd("", "/bin/smbios-creds import", "LoadCredential=c299").boot(
+        "result last cat $CREDENTIALS_DIRECTORY/c299
+         result count sh -c 'ls /run/credentials/@system | wc -l'
+         result list smbios-creds list --no-legend
+         result mount grep ' /run/credentials/@system ' /proc/mounts",
     );
-    let mount = results["mount"].text();
-    assert!(mount.contains(" ro,") && mount.lines().count() == 1, "{mount}");
-    assert_eq!(results["files"].text(), "large\n");
-    assert!(!results["state"].text().contains("smbios-creds"), "{}", results["state"].text());
+    assert_eq!(results["last"].text(), "value 299");
+    assert_eq!(results["count"].text(), "300\n");
+    assert_eq!(results["list"].text().matches(" imported ").count(), 300);
+    assert!(results["mount"].text().contains(" ro,"), "{}", results["mount"].text());
+}
+
+#[test]
+fn where_systemd_can_import_nothing_its_services_find_everything() {
+    let results = Machine::new("systemd-nothing")
+        .oem_string("io.systemd.credential:text=value")
+        .systemd("", "/bin/smbios-creds import", "LoadCredential=text")
+        .kernel_arguments("initcall_blacklist=dmi_sysfs_init")
+        .boot(
+            "result text cat $CREDENTIALS_DIRECTORY/text
+             result system ls -A /run/credentials/@system
+             result list smbios-creds list --no-legend",
+        );
+    assert_eq!(results["text"].text(), "value");
+    assert_ne!(results["system"].code, 0, "systemd has imported nothing, and so it stays");
+    assert!(results["list"].text().contains(" imported "), "{:?}", results["list"]);
 }
 
 #[test]
