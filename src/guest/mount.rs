@@ -26,7 +26,7 @@ use crate::credential::Credential;
 const SIZE: usize = 1_048_576;
 const INODES: usize = 1024;
 
-pub(super) const FLAGS: MsFlags = MsFlags::MS_NOSUID
+const FLAGS: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC)
     .union(MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW));
@@ -45,8 +45,7 @@ pub(super) fn publish(
     let run = folder(root, c"run", &root.join("run"))?;
     let credentials =
         folder_in(&run, c"credentials", Mode::from_bits_truncate(0o755), &root.join("run/credentials"))?;
-    let state = folder_in(&run, STATE, Mode::S_IRWXU, &root.join("run/smbios-creds"))?;
-    let staging = Staging::new(&state, root.join("run/smbios-creds/staging"))?;
+    let staging = Staging::new(root, &run)?;
 
     let made = open_in(&credentials, SYSTEM).map_err(|error| shown.error("open", error))?.is_none();
     let system = make_in(&credentials, SYSTEM, Mode::S_IRWXU).map_err(|error| shown.error("make", error))?;
@@ -59,7 +58,7 @@ pub(super) fn publish(
 }
 
 fn mount_once(
-    staging: &Staging<'_>,
+    staging: &Staging,
     credentials: &OwnedFd,
     system: &OwnedFd,
     set: &[&Credential],
@@ -76,10 +75,8 @@ fn mount_once(
     }
 
     let storage = staging.mount(set)?;
-    let folder = open_in(staging.state, STAGING).map_err(read)?.ok_or_else(|| read(Errno::ENOENT))?;
-    write_all(&folder, set, false, shown)?;
-    drop(folder);
-    staging.make_read_only()?;
+    write_all(&staging.open()?, set, false, shown)?;
+    staging.remount(MsFlags::MS_BIND | MsFlags::MS_RDONLY, None)?;
     bind(&staging.path, &shown.path)?;
     Ok(Some(storage))
 }
@@ -101,26 +98,45 @@ fn folder_in(parent: &OwnedFd, name: &CStr, mode: Mode, path: &Path) -> Result<O
     if ours && !writable { Ok(folder) } else { Err(SinkError::NotOurs(path.to_path_buf())) }
 }
 
-/// The hidden place where the file system is filled. Everything there is for root alone, so paths are safe to use.
-struct Staging<'a> {
-    state: &'a OwnedFd,
+/// The hidden place where a file system is filled or mended. Everything there is for root alone, so paths are safe to
+/// use.
+struct Staging {
+    state: OwnedFd,
     path: PathBuf,
     /// Held by one import at a time; the kernel lets go of it when a process dies.
     _lock: OwnedFd,
 }
 
-impl<'a> Staging<'a> {
-    fn new(state: &'a OwnedFd, path: PathBuf) -> Result<Self, SinkError> {
+impl Staging {
+    fn new(root: &Path, run: &OwnedFd) -> Result<Self, SinkError> {
+        let path = root.join("run/smbios-creds");
+        let state = folder_in(run, STATE, Mode::S_IRWXU, &path)?;
         let error = |error| Folder::new(&path).error("prepare", error);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let lock = openat(state, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
+        let lock = openat(&state, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|e| error(Errno::from_raw(e.raw_os_error())))?;
-        let staging = Self { state, path, _lock: lock };
+        let staging = Self { state, path: path.join("staging"), _lock: lock };
         // Under the lock, whatever is there was left by an import that was killed.
         staging.remove();
-        make_in(state, STAGING, Mode::S_IRWXU)
-            .map_err(|error| Folder::new(&staging.path).error("make", error))?;
+        make_in(&staging.state, STAGING, Mode::S_IRWXU).map_err(|error| staging.error("make", error))?;
         Ok(staging)
+    }
+
+    fn error(&self, action: &'static str, error: Errno) -> SinkError {
+        Folder::new(&self.path).error(action, error)
+    }
+
+    /// What is mounted there.
+    fn open(&self) -> Result<OwnedFd, SinkError> {
+        let folder = open_in(&self.state, STAGING).and_then(|folder| folder.ok_or(Errno::ENOENT));
+        folder.map_err(|error| self.error("open", error))
+    }
+
+    /// Changes the flags of the mount (with `MS_BIND`), or the options of the file system.
+    fn remount(&self, flags: MsFlags, options: Option<&str>) -> Result<(), SinkError> {
+        let flags = FLAGS | MsFlags::MS_REMOUNT | flags;
+        mount(None::<&str>, &self.path, None::<&str>, flags, options)
+            .map_err(|error| self.error("remount", error))
     }
 
     fn mount(&self, set: &[&Credential]) -> Result<Storage, SinkError> {
@@ -139,25 +155,50 @@ impl<'a> Staging<'a> {
                 break;
             }
         }
-        result.map_err(|error| Folder::new(&self.path).error("mount a tmpfs on", error))
-    }
-
-    fn make_read_only(&self) -> Result<(), SinkError> {
-        let flags = FLAGS | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(None::<&str>, &self.path, None::<&str>, flags, None::<&str>)
-            .map_err(|error| Folder::new(&self.path).error("make read-only", error))
+        result.map_err(|error| self.error("mount a tmpfs on", error))
     }
 
     fn remove(&self) {
         // Several, if an import was killed twice.
         while umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
-        _ = unlinkat(self.state, STAGING, UnlinkatFlags::RemoveDir);
+        _ = unlinkat(&self.state, STAGING, UnlinkatFlags::RemoveDir);
     }
 }
 
-impl Drop for Staging<'_> {
+impl Drop for Staging {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// Removes what an import left at the hidden place that was killed.
+pub(super) fn remove_leftovers(root: &Path) -> Result<(), SinkError> {
+    if root.join("run/smbios-creds/staging").exists() {
+        Staging::new(root, &folder(root, c"run", &root.join("run"))?)?;
+    }
+    Ok(())
+}
+
+/// A second view of a mounted folder, writable where the first is read-only: that is a property of a mount, not of
+/// what is mounted. So nobody ever sees the folder itself writable.
+pub(super) struct View {
+    staging: Staging,
+    pub(super) folder: OwnedFd,
+}
+
+impl View {
+    /// A view of `shown`, below `root`.
+    pub(super) fn new(root: &Path, shown: &Folder) -> Result<Self, SinkError> {
+        let staging = Staging::new(root, &folder(root, c"run", &root.join("run"))?)?;
+        bind(&shown.path, &staging.path)?;
+        staging.remount(MsFlags::MS_BIND, None)?;
+        let folder = staging.open()?;
+        Ok(Self { staging, folder })
+    }
+
+    /// Makes room for a set, where the file system has a limit.
+    pub(super) fn grow(&self, set: &[&Credential]) -> Result<(), SinkError> {
+        self.staging.remount(MsFlags::empty(), Some(&room(set)))
     }
 }
 
@@ -168,7 +209,7 @@ fn bind(from: &Path, to: &Path) -> Result<(), SinkError> {
 }
 
 /// Options that give a tmpfs room for a set, and systemd's own room besides.
-pub(super) fn room(set: &[&Credential]) -> String {
+fn room(set: &[&Credential]) -> String {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
     let page = page.unwrap_or(4096);
     let size: usize = set.iter().map(|c| c.value.len().next_multiple_of(page)).sum();

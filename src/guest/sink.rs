@@ -289,7 +289,7 @@ impl Sink {
             Self::Auto | Self::System if beside_systemd(root) => {
                 let folder = imported_by_systemd(&path).map_err(|error| shown.error("read", error))?;
                 let Some(folder) = folder else { return Err(SinkError::BesideSystemd(path)) };
-                let Repair { mended, foreign } = repair(&folder, set, &shown)?;
+                let Repair { mended, foreign } = repair(root, &folder, set, &shown)?;
                 let unchanged = mended.is_empty() && foreign.is_empty();
                 return Ok(if unchanged {
                     Outcome::Unchanged

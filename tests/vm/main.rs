@@ -272,3 +272,55 @@ fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
         assert!(calls.is_some_and(|calls| calls > fewest), "{name}: {text}");
     }
 }
+
+#[test]
+fn killed_while_it_repairs_every_value_is_the_old_or_the_new_one_and_the_folder_read_only() {
+    let large = "x".repeat(6000);
+    let results = Machine::new("repair-killed")
+        .oem_string(&format!("io.systemd.credential:large={large}"))
+        .oem_string("io.systemd.credential:next=value")
+        .program("/usr/bin/strace")
+        .systemd("", "", "")
+        .boot(
+            r#"
+            system=/run/credentials/@system
+            spoil() {
+                mount -o remount,bind,rw $system
+                rm -f $system/large $system/next
+                (umask 277; printf xx > $system/large)
+                mount -o remount,bind,ro $system
+            }
+            read_only() { grep -qE " $system (ramfs|tmpfs) ro," /proc/mounts; }
+            size() { wc -c 2>/dev/null < $system/$1; }
+            attempts() {
+                total=0
+                for call in $2; do
+                    n=0
+                    while n=$((n + 1)); do
+                        spoil
+                        rm -f /tmp/trace
+                        strace -qq -o /tmp/trace -e "inject=$call:$1:when=$n" smbios-creds import >/dev/null 2>/tmp/message
+                        grep -qE 'INJECTED|killed by SIGKILL' /tmp/trace || break
+                        grep -q 'internal error' /tmp/message && { echo "$call $n: a panic"; cat /tmp/message; }
+                        read_only || echo "$call $n: writable"
+                        case "$(size large):$(size next)" in 2:|6000:|2:5|6000:5) ;; *) echo "$call $n: a part of a value" ;; esac
+                        smbios-creds import >/dev/null 2>/tmp/message || { echo "$call $n: not completed"; cat /tmp/message; }
+                        [ "$(size large):$(size next)" = 6000:5 ] || echo "$call $n: not complete after the next import"
+                        [ "$(ls -A $system)" = "$(printf 'large\nnext')" ] || { echo "$call $n: something is left"; ls -A $system; }
+                        read_only || echo "$call $n: writable after the next import"
+                        grep staging /proc/mounts && echo "$call $n: staging is still mounted"
+                        total=$((total + 1))
+                    done
+                done
+                echo "$total calls"
+            }
+            result killed attempts signal=KILL "openat openat2 mkdirat write close mount umount2 flock renameat unlinkat read getdents64 exit_group"
+            result full attempts error=ENOSPC "write openat mkdirat mount renameat"
+            "#,
+        );
+    for (name, fewest) in [("killed", 50), ("full", 20)] {
+        let text = results[name].text();
+        let calls = text.trim().strip_suffix(" calls").and_then(|calls| calls.parse::<u32>().ok());
+        assert!(calls.is_some_and(|calls| calls > fewest), "{name}: {text}");
+    }
+}
