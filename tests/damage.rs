@@ -6,7 +6,7 @@ mod common;
 use common::{END, codes, entry_point_2, entry_point_3, intact, oem, parse, structure, table, verdict, walk};
 use proptest::prelude::*;
 use smbios_creds::guest::delivery::{Delivery, Refusal};
-use smbios_creds::guest::finding::FindingKind;
+use smbios_creds::guest::finding::{FindingKind, Severity};
 use smbios_creds::guest::verify::{Policy, verify};
 use smbios_creds::smbios::entry_point::{EntryPoint, EntryPointError, Kind};
 use smbios_creds::smbios::{Damage, Fault, Table};
@@ -116,6 +116,28 @@ fn a_count_byte_that_wrapped_loses_nothing() {
 }
 
 #[test]
+fn a_string_of_somebody_else_behind_a_credential_is_no_sign_of_a_cut() {
+    let two: &[&[u8]] = &[b"io.systemd.credential:a=1", b"somebody else's"];
+    let delivery = verdict(&table(two));
+    assert_eq!((codes(&delivery).len(), intact(&delivery).len()), (0, 1));
+    let many: Vec<&[u8]> = two.iter().copied().cycle().take(300).collect();
+    let delivery = verdict(&table(&many));
+    assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
+    assert!(delivery.entries.iter().all(|entry| entry.refusal != Some(Refusal::MaybeCut)));
+}
+
+#[test]
+fn a_structure_larger_than_a_page_is_noted_with_its_size() {
+    // Header and count, prefix and name, value, two NUL bytes.
+    let value =
+        |size: usize| [b"io.systemd.credential:a=".as_slice(), &vec![b'x'; size - 5 - 24 - 2]].concat();
+    assert!(codes(&verdict(&table(&[&value(4096)]))).is_empty());
+    let delivery = verdict(&table(&[&value(4097)]));
+    assert_eq!(delivery.findings[0].kind, FindingKind::LongStructure { size: 4097 });
+    assert_eq!(delivery.findings[0].severity, Severity::Note);
+}
+
+#[test]
 fn structures_shorter_than_their_header_end_the_walk_with_a_finding() {
     for length in [0, 1, 2, 3] {
         let mut data = oem(&[b"io.systemd.credential:a=1"]);
@@ -162,6 +184,11 @@ fn announced_and_found_sizes_are_held_against_each_other() {
         let delivery = verify(&Table::parse(&entry_point, data.clone()), &Policy::default());
         assert_eq!(codes(&delivery), expected);
         assert_eq!(delivery.passed(), passes, "{expected:?}");
+        if expected == ["table-short"] {
+            // Behind _SM3_ that is usual, behind _SM_ it is odd.
+            let usual = entry_point.starts_with(b"_SM3_");
+            assert_eq!(delivery.findings[0].severity, if usual { Severity::Note } else { Severity::Warning });
+        }
         assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
     }
 }
