@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest time a machine may take. A boot needs 3 to 10 seconds.
-const TIME_LIMIT: Duration = Duration::from_secs(240);
+const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 /// Where Debian has systemd.
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -33,6 +33,7 @@ result() {
 . /test
 echo "@end"
 poweroff -f
+reboot -f
 "#;
 
 /// What a command in the guest did.
@@ -51,6 +52,7 @@ impl Outcome {
 
 pub(crate) struct Machine {
     name: &'static str,
+    kind: &'static str,
     arguments: Vec<String>,
     kernel_arguments: String,
     programs: Vec<PathBuf>,
@@ -66,12 +68,31 @@ fn prepared(file: &str) -> PathBuf {
 
 impl Machine {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, arguments: vec![], kernel_arguments: String::new(), programs: vec![], files: vec![] }
+        Self {
+            name,
+            kind: "pc",
+            arguments: vec![],
+            kernel_arguments: String::new(),
+            programs: vec![],
+            files: vec![],
+        }
     }
 
     /// Passes an OEM string.
     pub(crate) fn oem_string(mut self, string: &str) -> Self {
         self.arguments.extend(["-smbios".to_owned(), format!("type=11,value={}", string.replace(',', ",,"))]);
+        self
+    }
+
+    /// Another machine than QEMU's `pc`.
+    pub(crate) fn kind(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Passes an OEM string that is too long for a command line.
+    pub(crate) fn oem_string_file(mut self, path: &Path) -> Self {
+        self.arguments.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
         self
     }
 
@@ -135,7 +156,7 @@ impl Machine {
                 "-cpu",
                 "max",
                 "-machine",
-                "pc",
+                self.kind,
                 "-m",
                 "512",
                 "-nodefaults",

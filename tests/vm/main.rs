@@ -223,6 +223,66 @@ fn where_systemd_can_import_nothing_its_services_find_everything() {
 }
 
 #[test]
+fn a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothing() {
+    // Behind a 64-bit entry point, SeaBIOS up to 1.16 copies the size of a table modulo 64 KiB.
+    let value = "x".repeat(66_000);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("io.systemd.credential:large={value}")).unwrap();
+    let results = Machine::new("cut")
+        .kind("pc-i440fx-7.2,smbios-entry-point-type=64")
+        .oem_string("io.systemd.credential:small=value")
+        .oem_string_file(file.path())
+        .boot(
+            "result size stat -c %s /sys/firmware/dmi/tables/DMI
+             result strict smbios-creds import --strict
+             result left ls -A /run
+             result import smbios-creds import
+             result files ls -A /run/credentials/@system
+             result check smbios-creds check --json=short",
+        );
+    let size: u64 = results["size"].text().trim().parse().unwrap();
+    if size > 66_000 {
+        // The firmware of the machine that tests carries it.
+        assert_eq!(results["check"].code, 0);
+        return;
+    }
+    for name in ["strict", "import", "check"] {
+        assert_eq!(results[name].code, 3, "{:?}", results[name]);
+    }
+    let check: serde_json::Value = serde_json::from_slice(&results["check"].stdout).unwrap();
+    let cut =
+        check["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == "table-cut").unwrap();
+    assert_eq!(cut["found_bytes"], size);
+    assert!(cut["announced_bytes"].as_u64().unwrap() > 66_000 && size < 2000, "{cut}");
+    assert!(!results["left"].text().contains("credentials"), "{}", results["left"].text());
+    assert_eq!(results["files"].text(), "small\n", "what is left of the large one is not handed out");
+    assert!(results["import"].stderr.contains("credential large: the table breaks next to it"));
+}
+
+#[test]
+fn no_smbios_and_a_table_that_the_kernel_refuses_exit_4() {
+    let results = Machine::new("microvm")
+        .kind("microvm,pit=on,pic=on,isa-serial=on")
+        // Without ACPI there is no clock to measure by, and no power to switch off.
+        .kernel_arguments("lpj=1000000 tsc=unstable reboot=t")
+        .oem_string("io.systemd.credential:text=value")
+        .boot("result check smbios-creds check");
+    assert_eq!(results["check"].code, 4);
+    assert!(results["check"].stderr.contains("QEMU's '-M microvm'"), "{:?}", results["check"]);
+
+    // Above 256 KiB the kernel cannot map it so early.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("io.systemd.credential:huge={}", "x".repeat(300_000))).unwrap();
+    let results = Machine::new("huge")
+        .kind("pc-i440fx-7.2,smbios-entry-point-type=64")
+        .oem_string_file(file.path())
+        .boot("result import smbios-creds import\nresult left ls -A /run");
+    assert_eq!(results["import"].code, 4, "{:?}", results["import"]);
+    assert!(results["import"].stderr.contains("larger than 256 KiB and the kernel refused it"));
+    assert!(!results["left"].text().contains("credentials"));
+}
+
+#[test]
 fn killed_at_any_system_call_system_is_never_half_filled_or_writable() {
     let results = Machine::new("killed")
         .oem_string("io.systemd.credential:text=value")
