@@ -80,7 +80,7 @@ pub enum SinkError {
     },
     /// A credential could not be written.
     #[error(
-        "cannot write credential {name} ({}): {}{}; nothing was materialized",
+        "cannot write credential {name} ({}): {}{}",
         Escaped::from(.folder.as_path()),
         .error.desc(),
         hint(*.error)
