@@ -64,7 +64,8 @@ impl std::str::FromStr for Sink {
     }
 }
 
-/// Why credentials could not be materialized. None of them was, unless the message says otherwise.
+/// Why credentials could not be materialized. None of them was, but in a repair beside systemd, which goes credential
+/// by credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
