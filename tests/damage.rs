@@ -153,8 +153,11 @@ fn structures_shorter_than_their_header_end_the_walk_with_a_finding() {
 
 #[test]
 fn structures_that_run_past_the_end_are_told_apart() {
-    let cases: [(&[u8], Damage); 3] = [
+    let cases: [(&[u8], Damage); 6] = [
         (&[1, 4, 0], Damage::TooShort),
+        (&[1, 4, 0, 0], Damage::TooShort),
+        (&[1, 2, 0, 0, 0], Damage::TooShort),
+        (&[1, 7, 0, 0, 0, 0, 0], Damage::Unterminated),
         (&[1, 200, 0, 0, 0, 0, 0], Damage::FormattedArea),
         (&[1, 4, 0, 0, b'x', 0, b'y'], Damage::Unterminated),
     ];
