@@ -33,7 +33,6 @@ result() {
 . /test
 echo "@end"
 poweroff -f
-reboot -f
 "#;
 
 /// What a command in the guest did.
