@@ -151,7 +151,7 @@ pub(super) fn write_all(
     Ok(())
 }
 
-/// Writes a new file; nothing is left of it if that fails.
+/// Writes a new file. What is left of it after a failure is for the caller to remove.
 pub(super) fn write(folder: &OwnedFd, name: &Name, value: &Secret, sync: bool) -> Result<(), Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(folder, name.as_str(), flags, Mode::S_IRUSR)?);
