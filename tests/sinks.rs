@@ -278,9 +278,22 @@ fn systemd_root(imported: &[(&str, &str)]) -> tempfile::TempDir {
     root
 }
 
+/// Imports beside systemd, whose folder is a mount of its own and read-only, as systemd leaves it.
 fn import_below(root: &Path, sink: &str) -> Output {
+    import_beside(root, sink, "mount --bind $1 $1 && mount -o remount,bind,ro $1")
+}
+
+fn import_beside(root: &Path, sink: &str, mounts: &str) -> Output {
     let source = recording(&table(TWO));
-    run(agent(&["import", "--into", sink, "--root"]).arg(root).arg("--from").arg(source.path()))
+    let agent = agent(&["import", "--into", sink, "--root"]);
+    let system = root.join("run/credentials/@system");
+    let mounts = if system.exists() { mounts } else { ":" };
+    let mut command = Command::new("unshare");
+    command.arg(if common::is_root() { "-m" } else { "-rm" });
+    command.args(["sh", "-c", &format!("{mounts} && shift && exec \"$@\""), "sh"]).arg(system);
+    command.arg(agent.get_program()).args(agent.get_args()).arg(root).arg("--from").arg(source.path());
+    command.env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM");
+    run(&mut command)
 }
 
 #[test]
@@ -292,10 +305,10 @@ fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
     for outcome in ["materialized in", "nothing to do"] {
         let output = import_below(root.path(), "auto");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("/run/credstore: PID 1 is systemd and has imported nothing"));
+        assert!(stderr(&output).contains("/run/credstore: PID 1 is systemd, and has imported nothing"));
         assert!(stderr(&output).contains(outcome));
     }
-    assert!(!root.path().join("run/credentials").exists());
+    assert!(!root.path().join("run/credentials/@system").exists());
     assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
 }
 
@@ -310,6 +323,61 @@ fn beside_a_systemd_that_imported_everything_nothing_is_written() {
     let output = import_below(root.path(), "auto");
     assert_eq!((code(&output), inodes()), (0, before));
     assert!(stderr(&output).contains("nothing to do"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used() {
+    for mounts in [":", "mount --bind $1 $1"] {
+        let root = systemd_root(&[("a", "on"), ("other", "kept")]);
+        let output = import_beside(root.path(), "system", mounts);
+        assert_eq!(code(&output), 1);
+        assert!(stderr(&output).contains("hands out nothing of"), "{}", stderr(&output));
+        let output = import_beside(root.path(), "auto", mounts);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stderr(&output).contains("somebody else has filled its @system"), "{}", stderr(&output));
+        assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
+        assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"on");
+    }
+}
+
+#[test]
+fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_removed() {
+    let root = systemd_root(&[]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    assert_eq!(code(&import_below(root.path(), "auto")), 0);
+    let drop = root.path().join("run/credentials/@initrd");
+    let report = fs::read_to_string(drop.join("smbios-creds.report")).unwrap();
+    assert!(report.contains("\"summary\":\"materialized in ") && !report.contains("one"), "{report}");
+    assert_eq!(fs::read(drop.join("b")).unwrap(), [0, 1, 2]);
+    assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
+
+    // The host stage's systemd has all of it, and one of them from elsewhere in the folder besides.
+    fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
+    fs::create_dir(root.path().join("run/credentials/@system")).unwrap();
+    for (name, value) in [("a", &b"one"[..]), ("b", &[0, 1, 2])] {
+        let path = root.path().join("run/credentials/@system").join(name);
+        fs::write(&path, value).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    fs::write(drop.join("other"), "somebody else's").unwrap();
+    fs::remove_file(drop.join("smbios-creds.report")).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("2 duplicates that systemd did not take over were removed"));
+    let left: Vec<_> = fs::read_dir(&drop).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["other"]);
+}
+
+#[test]
+fn a_report_that_cannot_be_left_fails_no_import() {
+    let root = systemd_root(&[]);
+    fs::create_dir_all(root.path().join("run/smbios-creds/report.json")).unwrap();
+    fs::set_permissions(root.path().join("run/smbios-creds"), PermissionsExt::from_mode(0o700)).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: no report is left: cannot write the report to"));
+    assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::guest::platform::Refused;
 use crate::guest::source::SourceError;
 
 /// How a program ends.
@@ -25,6 +26,9 @@ impl Exit {
     /// The exit code for an error that ended a verb.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
+        if error.is::<Refused>() {
+            return Self::Refused;
+        }
         match error.downcast_ref() {
             Some(SourceError::NoSmbios(_) | SourceError::NoTables(_)) => Self::NoSource,
             Some(SourceError::TooLarge { .. }) => Self::Verification,

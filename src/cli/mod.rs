@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod exit;
 pub mod hygiene;
+mod import;
 pub mod init;
 pub mod log;
 mod output;

@@ -21,11 +21,16 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 
 /// Writes JSON, indented or on one line.
 pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
+    text(&String::from_utf8_lossy(&to_json(value, form)?))
+}
+
+/// JSON, indented or on one line, with a newline at its end.
+pub(super) fn to_json(value: &impl Serialize, form: Json) -> anyhow::Result<Vec<u8>> {
     let mut json = Vec::new();
     let layout = Layout(if form == Json::Pretty { Some(PrettyFormatter::new()) } else { None });
     value.serialize(&mut Serializer::with_formatter(&mut json, layout))?;
     json.push(b'\n');
-    text(&String::from_utf8_lossy(&json))
+    Ok(json)
 }
 
 /// Indented or on one line, decided when it is written: with the two formatters of `serde_json` everything that can be

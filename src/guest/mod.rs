@@ -1,6 +1,7 @@
 //! The guest's wing: a table is read ([`source`]), verified ([`verify`]), materialized ([`sink`]) and reported
 //! ([`report`]); [`record`] makes a recording that can be shown to others.
 
+pub mod auto;
 pub mod delivery;
 mod directory;
 pub mod finding;
@@ -12,5 +13,6 @@ mod repair;
 pub mod report;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod verify;
 mod wording;

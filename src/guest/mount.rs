@@ -98,27 +98,46 @@ fn folder_in(parent: &OwnedFd, name: &CStr, mode: Mode, path: &Path) -> Result<O
     if ours && !writable { Ok(folder) } else { Err(SinkError::NotOurs(path.to_path_buf())) }
 }
 
-/// The hidden place where a file system is filled or mended. Everything there is for root alone, so paths are safe to
-/// use.
-struct Staging {
-    state: OwnedFd,
-    path: PathBuf,
-    /// Held by one import at a time; the kernel lets go of it when a process dies.
+/// `run/smbios-creds`: for root alone, so paths below it are safe to use.
+pub(super) struct StateFolder {
+    pub(super) folder: OwnedFd,
+    pub(super) path: PathBuf,
+    /// Held by one process at a time; the kernel lets go of it when the process dies.
     _lock: OwnedFd,
+}
+
+impl StateFolder {
+    /// Opens it below `root`, making it first if need be, and waits until nobody else has it.
+    pub(super) fn lock(root: &Path) -> Result<Self, SinkError> {
+        Self::lock_in(root, &folder(root, c"run", &root.join("run"))?)
+    }
+
+    fn lock_in(root: &Path, run: &OwnedFd) -> Result<Self, SinkError> {
+        let path = root.join("run/smbios-creds");
+        let folder = folder_in(run, STATE, Mode::S_IRWXU, &path)?;
+        let error = |error| Folder::new(&path).error("prepare", error);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let lock = openat(&folder, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| error(Errno::from_raw(e.raw_os_error())))?;
+        Ok(Self { folder, path, _lock: lock })
+    }
+}
+
+/// The hidden place where a file system is filled or mended.
+struct Staging {
+    state: StateFolder,
+    path: PathBuf,
 }
 
 impl Staging {
     fn new(root: &Path, run: &OwnedFd) -> Result<Self, SinkError> {
-        let path = root.join("run/smbios-creds");
-        let state = folder_in(run, STATE, Mode::S_IRWXU, &path)?;
-        let error = |error| Folder::new(&path).error("prepare", error);
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let lock = openat(&state, LOCK, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(error)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|e| error(Errno::from_raw(e.raw_os_error())))?;
-        let staging = Self { state, path: path.join("staging"), _lock: lock };
+        let state = StateFolder::lock_in(root, run)?;
+        let path = state.path.join("staging");
+        let staging = Self { state, path };
         // Under the lock, whatever is there was left by an import that was killed.
         staging.remove();
-        make_in(&staging.state, STAGING, Mode::S_IRWXU).map_err(|error| staging.error("make", error))?;
+        make_in(&staging.state.folder, STAGING, Mode::S_IRWXU)
+            .map_err(|error| staging.error("make", error))?;
         Ok(staging)
     }
 
@@ -128,7 +147,7 @@ impl Staging {
 
     /// What is mounted there.
     fn open(&self) -> Result<OwnedFd, SinkError> {
-        let folder = open_in(&self.state, STAGING).and_then(|folder| folder.ok_or(Errno::ENOENT));
+        let folder = open_in(&self.state.folder, STAGING).and_then(|folder| folder.ok_or(Errno::ENOENT));
         folder.map_err(|error| self.error("open", error))
     }
 
@@ -161,7 +180,7 @@ impl Staging {
     fn remove(&self) {
         // Several, if an import was killed twice.
         while umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
-        _ = unlinkat(&self.state, STAGING, UnlinkatFlags::RemoveDir);
+        _ = unlinkat(&self.state.folder, STAGING, UnlinkatFlags::RemoveDir);
     }
 }
 

@@ -43,6 +43,14 @@ impl Display for Platform {
     }
 }
 
+/// No credential is taken from the table of such a place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "{0}; refused: no credential is taken from SMBIOS here. To believe the table all the same, give \
+     --confidential=allow"
+)]
+pub struct Refused(pub Platform);
+
 /// What the running system is, if its table is not to be believed.
 #[must_use]
 pub fn detect(root: &Path) -> Option<Platform> {

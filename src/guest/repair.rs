@@ -55,19 +55,19 @@ pub(super) fn repair(
     if wanting.is_empty() {
         return Ok(repair);
     }
+    // systemd's own file system, unless it could not be mounted and the folder is one of /run.
     let parent = directory::open(shown.path.parent().unwrap_or(Path::new("/")), false);
-    let mounted = parent.and_then(|parent| Ok(fstat(folder)?.st_dev != fstat(&parent)?.st_dev));
-    let mounted = mounted.map_err(|error| shown.error("look at", error))?;
-    let view = if mounted { Some(View::new(root, shown)?) } else { None };
-    let writable = view.as_ref().map_or(folder, |view| &view.folder);
-    remove_leftovers(writable)
+    let own = parent.and_then(|parent| Ok(fstat(folder)?.st_dev != fstat(&parent)?.st_dev));
+    let own = own.map_err(|error| shown.error("look at", error))?;
+    let view = View::new(root, shown)?;
+    remove_leftovers(&view.folder)
         .map_err(|error| shown.error("remove what an interrupted import left in", error))?;
     for (credential, found) in wanting {
-        let mut result = replace(writable, credential);
+        let mut result = replace(&view.folder, credential);
         // systemd's tmpfs has room for 256 credentials and 1 MiB.
-        if let (Err(Errno::ENOSPC | Errno::EDQUOT), Some(view)) = (result, &view) {
+        if own && matches!(result, Err(Errno::ENOSPC | Errno::EDQUOT)) {
             view.grow(set)?;
-            result = replace(writable, credential);
+            result = replace(&view.folder, credential);
         }
         let name = credential.name.clone();
         result.map_err(|error| shown.write_error(&name, error))?;

@@ -7,9 +7,9 @@
 //! | `credstore` | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
 //! | a path | that folder | one rename |
 //!
-//! `auto` is `system` where PID 1 is not systemd. Beside systemd, `@system` is PID 1's: a mount of ours there could
-//! make it import nothing and hide every credential from its units. If systemd has imported, `auto` and `system` put
-//! right in its folder what it has cut or lost; if it has imported nothing, `auto` is `credstore`.
+//! Beside systemd, `@system` is PID 1's: a mount of ours there could make it import nothing and hide every credential
+//! from its units. If it hands out what it has imported, `system` puts right in its folder what it has cut or lost;
+//! else `system` is refused. What `auto` is, is in [`super::auto`].
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::auto::{self, Choice, Imported};
 use super::delivery::{Delivery, Refusal};
 use super::directory::{self, Content};
 use super::mount;
@@ -141,9 +143,9 @@ pub enum SinkError {
         Escaped::from(.0.as_path())
     )]
     InUse(PathBuf),
-    /// systemd owns `@system`, and has imported nothing.
+    /// systemd owns `@system`, and hands out nothing of it.
     #[error(
-        "PID 1 is systemd and has imported nothing, so its services would not look into {}, and it would lose what it \
+        "PID 1 is systemd and hands out nothing of {}, so its services would not look there, and it would lose what it \
          imports later; nothing was written. To hand the credentials to services started from now on, use --into \
          credstore",
         Escaped::from(.0.as_path())
@@ -181,7 +183,7 @@ impl Folder {
 }
 
 /// A credential that systemd had cut or lost.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Mended {
     /// Which one.
     pub name: Name,
@@ -248,29 +250,21 @@ impl State {
 }
 
 impl Sink {
-    /// The sink that is meant below `root`, which is `/` on a real system, and why.
+    /// The sink that is meant below `root`, which is `/` on a real system.
     #[must_use]
-    pub fn resolve(&self, root: &Path) -> (Self, &'static str) {
-        if *self != Self::Auto {
-            return (self.clone(), "as asked");
-        }
-        if !beside_systemd(root) {
-            return (Self::System, "PID 1 is not systemd");
-        }
-        match imported_by_systemd(&Self::System.folder(root)) {
-            Ok(None) => (Self::Credstore, "PID 1 is systemd and has imported nothing"),
-            _ => (Self::System, "PID 1 is systemd and has imported credentials"),
-        }
+    pub fn resolve(&self, root: &Path) -> Choice {
+        if *self == Self::Auto { auto::choose(root) } else { Choice::asked(self.clone()) }
     }
 
     /// The folder of this sink below `root`.
     #[must_use]
     pub fn folder(&self, root: &Path) -> PathBuf {
-        match self.resolve(root).0 {
-            Self::Auto | Self::System => root.join("run/credentials/@system"),
+        match self {
+            Self::Auto => auto::choose(root).sink.folder(root),
+            Self::System => root.join("run/credentials/@system"),
             Self::Initrd => root.join("run/credentials/@initrd"),
             Self::Credstore => root.join("run/credstore"),
-            Self::Path(path) => path,
+            Self::Path(path) => path.clone(),
         }
     }
 
@@ -283,13 +277,15 @@ impl Sink {
             // An empty mount or folder would say that something has been imported.
             return Ok(Outcome::Unchanged);
         }
-        let (sink, _) = self.resolve(root);
+        let sink = self.resolve(root).sink;
         let path = sink.folder(root);
         let shown = Folder::new(&path);
         let (written, parent) = match &sink {
-            Self::Auto | Self::System if beside_systemd(root) => {
-                let folder = imported_by_systemd(&path).map_err(|error| shown.error("read", error))?;
-                let Some(folder) = folder else { return Err(SinkError::BesideSystemd(path)) };
+            Self::Auto | Self::System if auto::beside_systemd(root) => {
+                if auto::imported_by_systemd(root) != Imported::HandedOut {
+                    return Err(SinkError::BesideSystemd(path));
+                }
+                let folder = directory::open(&path, false).map_err(|error| shown.error("open", error))?;
                 let Repair { mended, foreign } = repair(root, &folder, set, &shown)?;
                 let unchanged = mended.is_empty() && foreign.is_empty();
                 return Ok(if unchanged {
@@ -360,16 +356,36 @@ fn own_parent(root: &Path, credentials: bool) -> Result<OwnedFd, SinkError> {
     directory::make_in(&run, c"credentials", mode).map_err(|e| error(&root.join("run/credentials"), e))
 }
 
-/// systemd's folder, if it has imported anything.
-fn imported_by_systemd(path: &Path) -> Result<Option<OwnedFd>, Errno> {
-    let folder = match directory::open(path, false) {
-        Err(Errno::ENOENT) => return Ok(None),
-        result => result?,
+/// Removes from `/run/credentials/@initrd` what is materialized elsewhere: systemd leaves a credential there if it has
+/// one of that name already, in plain text for as long as the machine runs. Removes the report too, if that is said.
+/// Returns how many credentials were removed.
+///
+/// # Errors
+/// [`SinkError`] says what could not be removed.
+pub fn remove_duplicates(root: &Path, set: &[&Credential], report: bool) -> Result<usize, SinkError> {
+    let path = Sink::Initrd.folder(root);
+    let shown = Folder::new(&path);
+    let folder = match directory::open(&path, false) {
+        Err(Errno::ENOENT) => return Ok(0),
+        result => result.map_err(|error| shown.error("open", error))?,
     };
-    Ok((!directory::names(&folder)?.is_empty()).then_some(folder))
-}
-
-/// Whether systemd is PID 1, and we are not about to become it (`sd_booted(3)`).
-fn beside_systemd(root: &Path) -> bool {
-    root.join("run/systemd/system").exists() && std::process::id() != 1
+    let remove = |name: &str| unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir);
+    let mut removed = 0;
+    for credential in set {
+        if directory::compare(&folder, credential).map_err(|error| shown.error("read", error))?
+            == Content::Equal
+        {
+            remove(credential.name.as_str()).map_err(|error| shown.error("remove duplicates from", error))?;
+            removed += 1;
+        }
+    }
+    if report {
+        match remove(auto::REPORT) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(shown.error("remove the report from", error)),
+        }
+    }
+    // Not empty: somebody else's are left.
+    _ = std::fs::remove_dir(&path);
+    Ok(removed)
 }

@@ -1,0 +1,86 @@
+//! `/run/smbios-creds/report.json`: what the last import did, for whoever asks later. It holds no value, and is for
+//! root alone all the same, since it says which secrets this machine has.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod};
+use serde::{Deserialize, Serialize};
+
+use super::mount::StateFolder;
+use super::report::Verdict;
+use super::sink::{Folder, Mended, SinkError};
+
+/// Where the report is, below the root folder.
+pub const PATH: &str = "run/smbios-creds/report.json";
+
+const FILE: &str = "report.json";
+const PART: &str = "report.json.part";
+
+/// What an import did.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    /// The version of this program.
+    pub version: &'static str,
+    /// How it ended, in the words of the log.
+    pub summary: String,
+    /// Its exit code.
+    pub exit: u8,
+    /// The folder that was chosen; `None` if it did not come to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Why it was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// What systemd had cut or lost, and has whole now.
+    pub repaired: Vec<Mended>,
+    /// What arrived, and everything there is to say about it; `None` if no table could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Verdict<'a>>,
+}
+
+/// What is read of a report later.
+#[derive(Deserialize)]
+pub struct Summary {
+    /// The version that wrote it.
+    pub version: String,
+    /// How the import ended.
+    pub summary: String,
+}
+
+/// Puts a report, as JSON, in the place of the last one.
+///
+/// # Errors
+/// [`SinkError`] says what is in the way.
+pub fn write(root: &Path, json: &[u8]) -> Result<(), SinkError> {
+    let state = StateFolder::lock(root)?;
+    let shown = Folder::new(&state.path);
+    let error = |error| shown.error("write the report to", error);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let mut file = File::from(openat(&state.folder, PART, flags, mode).map_err(error)?);
+    fchmod(&file, mode).map_err(error)?;
+    file.write_all(json).map_err(|e| error(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
+    renameat(&state.folder, PART, &state.folder, FILE).map_err(error)
+}
+
+/// Reads what the last report said, if there is one and it may be read.
+#[must_use]
+pub fn read(root: &Path) -> Option<Summary> {
+    let mut json = Vec::new();
+    File::open(path(root)).ok()?.read_to_end(&mut json).ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+/// Whether there is a report.
+#[must_use]
+pub fn exists(root: &Path) -> bool {
+    path(root).exists()
+}
+
+fn path(root: &Path) -> PathBuf {
+    root.join(PATH)
+}
