@@ -1,39 +1,79 @@
-//! A virtual machine for one test: a Debian kernel, busybox and the static agent, under QEMU without KVM.
+//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd if it is asked for, under
+//! QEMU without KVM.
 //!
-//! The guest's script calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
-//! serial line, as base64; [`Machine::boot`] hands them back by name.
+//! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
+//! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest time a machine may take. A boot needs 3 to 10 seconds.
-const TIME_LIMIT: Duration = Duration::from_secs(180);
+/// Longest time a machine may take. A boot needs 3 to 20 seconds.
+const TIME_LIMIT: Duration = Duration::from_mins(5);
 
-/// Where Debian has systemd.
-const SYSTEMD: &str = "/lib/systemd/systemd";
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
+/// Runs `/scripts/$SCRIPT`, or else `/scripts/last` and the machine ends.
 const INIT: &str = r#"#!/bin/sh
-export PATH=/bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 [ -d /proc/self ] || mount -t proc proc /proc
 [ -d /sys/kernel ] || mount -t sysfs sysfs /sys
-[ -c /dev/ttyS0 ] || mount -t devtmpfs devtmpfs /dev
+[ -c /dev/ttyS1 ] || mount -t devtmpfs devtmpfs /dev
 argument=$1
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
-stty -opost
+exec </dev/null >/dev/ttyS0 2>&1 3>/dev/ttyS1
+stty -opost -F /dev/ttyS1
 result() {
     name=$1; shift
-    "$@" >/tmp/out 2>/tmp/err; code=$?
-    echo "@result $name $code :$(base64 -w0 /tmp/out) :$(base64 -w0 /tmp/err)"
+    "$@" >/tmp/out.$$ 2>/tmp/err.$$; code=$?
+    echo "@result $name $code :$(base64 -w0 /tmp/out.$$) :$(base64 -w0 /tmp/err.$$)" >&3
 }
-. /test
-echo "@end"
-poweroff -f
+. /scripts/${SCRIPT:-last}
+[ -z "$SCRIPT" ] || exit 0
+echo "@end" >&3
+sync
+busybox poweroff -f
 "#;
+
+/// A release of Debian: its kernel, and its systemd.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Release {
+    /// Linux 6.1 and systemd 252: no `ImportCredential=`, no `@initrd`, and structures cut at a page.
+    Bookworm,
+    /// The newest Linux, and systemd 254: both, and structures still cut.
+    Backports,
+    /// The newest there is.
+    Sid,
+}
+
+impl Release {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Backports => "bookworm-backports",
+            Self::Sid => "sid",
+        }
+    }
+
+    /// Folder of the kernel.
+    fn kernel(self) -> &'static str {
+        if self == Self::Bookworm { Self::Bookworm.folder() } else { Self::Sid.folder() }
+    }
+
+    /// Whether its systemd reads one page of a structure (252 to 256).
+    pub(crate) fn cuts(self) -> bool {
+        self != Self::Sid
+    }
+
+    /// Whether its systemd has `ImportCredential=` and merges `@initrd` (254 and newer).
+    pub(crate) fn imports(self) -> bool {
+        self != Self::Bookworm
+    }
+}
 
 /// What a command in the guest did.
 #[derive(Debug)]
@@ -49,31 +89,56 @@ impl Outcome {
     }
 }
 
+/// A command that prints the 300 values, and what it prints.
+pub(crate) const CAT_THREE_HUNDRED: &str =
+    "result values sh -c 'for n in $(seq 0 299); do cat /run/credentials/@system/c$n; echo; done'\n";
+
+pub(crate) fn three_hundred_values() -> String {
+    (0..300).fold(String::new(), |mut text, n| {
+        writeln!(text, "value {n}").unwrap();
+        text
+    })
+}
+
+/// What a machine sent, by name.
+pub(crate) type Results = HashMap<String, Outcome>;
+
+#[derive(Clone)]
 pub(crate) struct Machine {
-    name: &'static str,
+    name: String,
+    release: Release,
     kind: &'static str,
     arguments: Vec<String>,
     kernel_arguments: String,
-    programs: Vec<PathBuf>,
-    files: Vec<(&'static str, String)>,
+    /// Whether the image has systemd and strace.
+    full: bool,
+    files: Vec<(String, String)>,
+    /// What units of the last script come after.
+    after: Vec<String>,
+    service: String,
+    two_stages: bool,
 }
 
-/// Where `./tests/run` has put what the machines need.
+/// Where `./tests/prepare` has put what the machines need.
 fn prepared(file: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm").join(file);
-    assert!(path.exists(), "{} is missing: ./tests/run prepares it", path.display());
+    assert!(path.exists(), "{} is missing: ./tests/prepare makes it", path.display());
     path
 }
 
 impl Machine {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
+            release: Release::Bookworm,
             kind: "pc",
             arguments: vec![],
             kernel_arguments: String::new(),
-            programs: vec![],
+            full: false,
             files: vec![],
+            after: vec![],
+            service: String::new(),
+            two_stages: false,
         }
     }
 
@@ -83,15 +148,32 @@ impl Machine {
         self
     }
 
+    /// Passes an OEM string that is too long for a command line.
+    pub(crate) fn oem_string_file(mut self, path: &Path) -> Self {
+        self.arguments.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
+        self
+    }
+
+    /// Passes 300 small credentials, more than systemd's file system has room for: `c0` to `c299`.
+    pub(crate) fn three_hundred(self) -> Self {
+        (0..300).fold(self, |machine, n| machine.oem_string(&format!("io.systemd.credential:c{n}=value {n}")))
+    }
+
     /// Another machine than QEMU's `pc`.
     pub(crate) fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
     }
 
-    /// Passes an OEM string that is too long for a command line.
-    pub(crate) fn oem_string_file(mut self, path: &Path) -> Self {
-        self.arguments.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
+    /// Kernel, busybox, strace and systemd of another release.
+    pub(crate) fn release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
+    }
+
+    /// Brings strace along, and everything else of the release that is not busybox.
+    pub(crate) fn full(mut self) -> Self {
+        self.full = true;
         self
     }
 
@@ -101,79 +183,114 @@ impl Machine {
         self
     }
 
-    /// Brings a dynamic program of this machine into the guest, with its libraries.
-    pub(crate) fn program(mut self, path: &str) -> Self {
-        self.programs.push(path.into());
+    /// Adds a file, with `path` from the root.
+    pub(crate) fn file(mut self, path: &str, content: impl Into<String>) -> Self {
+        self.files.push((path.to_owned(), content.into()));
         self
     }
 
-    /// Makes this machine's systemd PID 1, executed by `init` if that is something else. The script runs in a service
-    /// with these settings, after one that imports, if that has a command.
-    pub(crate) fn systemd(mut self, init: &str, import: &str, service: &str) -> Self {
-        let unit = |settings: &str, dependencies: &str| {
-            format!("[Unit]\nDefaultDependencies=no\n{dependencies}\n[Service]\nType=oneshot\n{settings}\n")
-        };
-        let after = if import.is_empty() { "" } else { "Requires=import.service\nAfter=import.service" };
-        self.files.extend([
-            ("etc/systemd/system/import.service", unit(&format!("ExecStart={import}"), "")),
-            (
-                "etc/systemd/system/probe.service",
-                unit(&format!("ExecStart=/init\nStandardOutput=null\n{service}"), after),
-            ),
-            (
-                "etc/systemd/system/probe.target",
-                "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\n".to_owned(),
-            ),
-            ("etc/machine-id", String::new()),
-            ("etc/os-release", "ID=test\n".to_owned()),
-        ]);
-        let init = if init.is_empty() { SYSTEMD.to_owned() } else { format!("{init} {SYSTEMD}") };
-        self.programs.push(SYSTEMD.into());
-        // From version 255 on, another program of its own starts services.
-        self.programs.extend(Some(PathBuf::from(format!("{SYSTEMD}-executor"))).filter(|path| path.exists()));
-        self.kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
+    /// Adds a script, which `/init` runs where `$SCRIPT` has its name.
+    pub(crate) fn script(self, name: &str, content: &str) -> Self {
+        self.file(&format!("scripts/{name}"), content)
+    }
+
+    /// Makes systemd PID 1. The script is the main process of a service with these settings.
+    pub(crate) fn systemd(self, service: &str) -> Self {
+        self.systemd_behind("", service)
+    }
+
+    /// The same, with systemd executed by another program.
+    pub(crate) fn systemd_behind(mut self, first: &str, service: &str) -> Self {
+        service.clone_into(&mut self.service);
+        let init = if first.is_empty() { SYSTEMD.to_owned() } else { format!("{first} {SYSTEMD}") };
+        self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
+    }
+
+    /// Two stages: systemd in the initrd, a real switch-root, and the script in a service of the host stage.
+    /// `init` is what the switch-root names, if it names one.
+    pub(crate) fn two_stages(mut self, init: Option<&str>, service: &str) -> Self {
+        service.clone_into(&mut self.service);
+        self.two_stages = true;
+        let init = init.map(|init| format!(" init={init}")).unwrap_or_default();
+        self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={SYSTEMD}{init}"))
+    }
+
+    /// Has the project's own unit import before the script of the host stage, with these options.
+    pub(crate) fn import(self, options: &str) -> Self {
+        self.unit("smbios-creds.service", options).require("smbios-creds.service")
+    }
+
+    /// Has the project's own unit import in the initrd, with these options.
+    pub(crate) fn import_in_initrd(self, options: &str) -> Self {
+        let unit = "smbios-creds-initrd.service";
+        let wants = format!("[Unit]\nRequires={unit}\nAfter={unit}\n");
+        self.unit(unit, options).file("etc/systemd/system/initrd-root-fs.target.d/creds.conf", wants)
+    }
+
+    /// Runs a script in a service of the initrd, behind the import.
+    pub(crate) fn initrd_service(self, script: &str, service: &str) -> Self {
+        let before = "[Unit]\nRequires=initrd-probe.service\nAfter=initrd-probe.service\n";
+        let import = "Requires=smbios-creds-initrd.service\nAfter=smbios-creds-initrd.service";
+        let unit = format!(
+            "[Unit]\nDefaultDependencies=no\n{import}\n[Service]\nType=oneshot\nExecStart=/init\n\
+             RemainAfterExit=yes\nEnvironment=SCRIPT=initrd\nStandardOutput=null\n{service}\n"
+        );
+        self.script("initrd", script)
+            .file("etc/systemd/system/initrd-probe.service", unit)
+            .file("etc/systemd/system/initrd-root-fs.target.d/probe.conf", before)
+    }
+
+    /// Installs a unit of the project.
+    pub(crate) fn unit(self, unit: &str, options: &str) -> Self {
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/systemd").join(unit);
+        let text = fs::read_to_string(text).unwrap();
+        assert!(text.contains("Environment=OPTIONS=\n"));
+        let options = format!("Environment=\"OPTIONS={options}\"\n");
+        self.file(&format!("etc/systemd/system/{unit}"), text.replace("Environment=OPTIONS=\n", &options))
+    }
+
+    /// Has the script wait for a unit, and not run without it.
+    pub(crate) fn require(mut self, unit: &str) -> Self {
+        self.after.push(unit.to_owned());
+        self
     }
 
     /// Boots, runs a shell script, and hands back its results.
-    pub(crate) fn boot(self, script: &str) -> HashMap<String, Outcome> {
-        let name = self.name;
-        let console = self.boot_to_console(script);
-        assert!(console.contains("@end"), "{name}: the guest did not come to its end: {console}");
-        console.lines().filter_map(parse).collect()
+    pub(crate) fn boot(self, script: &str) -> Results {
+        let name = self.name.clone();
+        let (results, console) = self.boot_to_console(script);
+        assert!(results.contains_key("@end"), "{name}: the guest did not come to its end: {console}");
+        results
     }
 
-    /// Boots, and hands back what was written to the console until the machine stopped.
-    pub(crate) fn boot_to_console(self, script: &str) -> String {
+    /// Boots, and hands back the results and what was written to the console until the machine stopped.
+    pub(crate) fn boot_to_console(self, script: &str) -> (Results, String) {
         let folder = tempfile::tempdir().unwrap();
+        let release = self.release.folder();
         let initrd = self.initrd(folder.path(), script);
-        let log = prepared("logs").join(format!("{}.log", self.name));
+        let logs = prepared(release).with_file_name("logs");
+        fs::create_dir_all(&logs).unwrap();
+        let (log, results) =
+            (logs.join(format!("{}.log", self.name)), logs.join(format!("{}.results", self.name)));
         let start = Instant::now();
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args([
-                "-accel",
-                "tcg",
-                "-cpu",
-                "max",
-                "-machine",
-                self.kind,
-                "-m",
-                "512",
-                "-nodefaults",
-                "-display",
-                "none",
-            ])
-            .args(["-no-reboot", "-monitor", "none", "-append"])
+            // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
+            .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
+            .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
             .arg(format!("console=ttyS0 quiet panic=-1{}", self.kernel_arguments))
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
+            .arg("-chardev")
+            .arg(format!("file,id=results,path={}", results.display()))
+            .args(["-device", "isa-serial,chardev=results"])
             .arg("-kernel")
-            .arg(prepared("vmlinuz"))
+            .arg(prepared(self.release.kernel()).join("vmlinuz"))
             .arg("-initrd")
             .arg(initrd)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/run installs it: {error}"));
+            .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/prepare installs it: {error}"));
         while qemu.try_wait().unwrap().is_none() {
             if start.elapsed() > TIME_LIMIT {
                 qemu.kill().unwrap();
@@ -182,73 +299,111 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let console = fs::read(&log).unwrap();
-        fs::remove_file(log).unwrap();
-        String::from_utf8_lossy(&console).into_owned()
+        let text = String::from_utf8_lossy(&fs::read(&results).unwrap()).into_owned();
+        let console = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
+        (text.lines().filter_map(parse).collect(), console)
     }
 
+    /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
     fn initrd(&self, folder: &Path, script: &str) -> PathBuf {
         let root = folder.join("root");
-        for path in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
-            fs::create_dir_all(root.join(path)).unwrap();
-        }
-        let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        let busybox = busybox.unwrap_or_else(|| panic!("busybox is needed, ./tests/run installs it"));
-        fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        let applets = Command::new(busybox).arg("--list").output().unwrap();
-        for applet in String::from_utf8(applets.stdout).unwrap().lines().filter(|name| *name != "busybox") {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        fs::copy(prepared("smbios-creds"), root.join("bin/smbios-creds")).unwrap();
-        for program in &self.programs {
-            // systemd looks for its own files beside itself.
-            let to = if program.starts_with("/lib") {
-                program.strip_prefix("/").unwrap()
-            } else {
-                Path::new("bin")
-            };
-            let to =
-                if to.ends_with("bin") { to.join(program.file_name().unwrap()) } else { to.to_path_buf() };
-            fs::create_dir_all(root.join(&to).parent().unwrap()).unwrap();
-            fs::copy(program, root.join(to)).unwrap();
-            let libraries = Command::new("ldd").arg(program).output().unwrap();
-            for word in
-                String::from_utf8(libraries.stdout).unwrap().split_whitespace().filter(|w| w.starts_with('/'))
-            {
-                let to = root.join(&word[1..]);
-                fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::copy(word, to).unwrap();
+        let write = |path: &str, content: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            if content.starts_with("#!") {
+                fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
             }
+        };
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy(prepared("smbios-creds"), root.join("usr/bin/smbios-creds")).unwrap();
+        write("init", INIT);
+        write("scripts/last", script);
+        if self.full {
+            self.units(&write);
+        }
+        if self.two_stages {
+            two_stages(&root, &write);
         }
         for (path, content) in &self.files {
-            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            fs::write(root.join(path), content).unwrap();
+            write(path, content);
         }
-        fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
-            .unwrap();
-        fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
-        fs::write(root.join("init"), INIT).unwrap();
-        fs::set_permissions(root.join("init"), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::write(root.join("test"), script).unwrap();
 
-        let image = folder.join("initrd");
+        let own = folder.join("own");
         let mut cpio = Command::new("cpio")
             .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
             .current_dir(&root)
             .stdin(Stdio::piped())
-            .stdout(fs::File::create(&image).unwrap())
+            .stdout(fs::File::create(&own).unwrap())
             .spawn()
-            .unwrap_or_else(|error| panic!("cpio is needed, ./tests/run installs it: {error}"));
-        let files = Command::new("find").arg(".").current_dir(&root).output().unwrap();
+            .unwrap_or_else(|error| panic!("cpio is needed, ./tests/prepare installs it: {error}"));
+        let files = Command::new("find").args([".", "-mindepth", "1"]).current_dir(&root).output().unwrap();
         cpio.stdin.take().unwrap().write_all(&files.stdout).unwrap();
         assert!(cpio.wait().unwrap().success());
+
+        let image = folder.join("initrd");
+        let base = prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" });
+        fs::copy(base, &image).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
+        std::io::copy(&mut fs::File::open(own).unwrap(), &mut file).unwrap();
         image
+    }
+
+    fn units(&self, write: &impl Fn(&str, &str)) {
+        let mut text = "[Unit]\nDefaultDependencies=no\n".to_owned();
+        for unit in &self.after {
+            write!(text, "Requires={unit}\nAfter={unit}\n").unwrap();
+        }
+        let service = format!(
+            "{text}\n[Service]\nType=oneshot\nExecStart=/init\nStandardOutput=null\n{}\n",
+            self.service
+        );
+        write("etc/systemd/system/probe.service", &service);
+        // A boot that fails ends.
+        write(
+            "etc/systemd/system/emergency.service",
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=busybox poweroff -f\n",
+        );
+        write(
+            "etc/systemd/system/probe.target",
+            "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\nAllowIsolate=yes\n",
+        );
+    }
+}
+
+/// Makes the image an initrd, with everything that is in it as the host's root file system too.
+fn two_stages(root: &Path, write: &impl Fn(&str, &str)) {
+    write("etc/initrd-release", "ID=debian\n");
+    write(
+        "etc/systemd/system/sysroot.mount",
+        "[Unit]\nDefaultDependencies=no\nBefore=initrd-root-fs.target\n\
+         [Mount]\nWhat=tmpfs\nWhere=/sysroot\nType=tmpfs\nOptions=mode=0755\n",
+    );
+    write(
+        "etc/systemd/system/populate.service",
+        "[Unit]\nDefaultDependencies=no\nRequires=sysroot.mount\nAfter=sysroot.mount\nBefore=initrd-root-fs.target\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /populate\n",
+    );
+    write(
+        "populate",
+        "set -e\n\
+         cp -a /usr /etc /bin /sbin /lib /lib64 /init /scripts /stage2 /sysroot/\n\
+         rm /sysroot/etc/initrd-release\n\
+         mkdir -p /sysroot/dev /sysroot/proc /sysroot/sys /sysroot/run /sysroot/tmp /sysroot/var\n",
+    );
+    write("stage2", &format!("#!/bin/sh\nexec {SYSTEMD} \"$@\"\n"));
+    let wants = root.join("etc/systemd/system/initrd-root-fs.target.requires");
+    fs::create_dir_all(&wants).unwrap();
+    for unit in ["sysroot.mount", "populate.service"] {
+        symlink(format!("../{unit}"), wants.join(unit)).unwrap();
     }
 }
 
 fn parse(line: &str) -> Option<(String, Outcome)> {
-    // The kernel may have written to the same line before.
-    let mut words = line.get(line.find("@result ")?..)?.split(' ').skip(1);
+    if line.trim_end() == "@end" {
+        return Some(("@end".to_owned(), Outcome { code: 0, stdout: vec![], stderr: String::new() }));
+    }
+    let mut words = line.strip_prefix("@result ")?.split(' ');
     let (name, code) = (words.next()?, words.next()?.parse().ok()?);
     let mut bytes =
         || smbios_creds::base64::decode(words.next()?.strip_prefix(':')?.trim_end().as_bytes()).ok();
