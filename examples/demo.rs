@@ -2,7 +2,13 @@
 //! inside it, side by side: first what systemd 254 made of them, then after `smbios-creds import`.
 //!
 //! `./tests/demo` prepares what it needs and runs it.
-#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "it is a test bench's machine")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "the machine is a test's"
+)]
 
 #[allow(dead_code, reason = "it needs a part of it")]
 #[path = "../tests/vm/machine.rs"]

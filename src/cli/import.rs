@@ -143,9 +143,8 @@ fn place(root: &Path, options: &ImportOptions, delivery: &Delivery) -> anyhow::R
         Handover::Everything => {
             Sink::Initrd.import(root, &set)?;
         }
-        Handover::Done => {
-            // Where systemd hands out nothing, the report is what tells so.
-            let removed = sink::remove_duplicates(root, &set, choice.sink == Sink::System)?;
+        Handover::Done { report } => {
+            let removed = sink::remove_duplicates(root, &set, report)?;
             if removed > 0 {
                 let message = "that systemd did not take over were removed from /run/credentials/@initrd";
                 say(Level::INFO, format_args!("{removed} duplicates {message}"));
@@ -169,7 +168,7 @@ fn leave_report(root: &Path, result: &anyhow::Result<(Delivery, anyhow::Result<O
     let exit = failure.map_or_else(|| delivery.map_or(Exit::Ok, exit), Exit::of);
     let handed_over = Sink::Initrd.folder(root).join(REPORT);
     let no_handover = placed.is_none_or(|placed| {
-        matches!(placed.handover, Handover::Nothing | Handover::Done)
+        matches!(placed.handover, Handover::Nothing | Handover::Done { .. })
             || delivery.is_none_or(|delivery| delivery.intact().next().is_none())
     });
     // A run that found everything in place tells nothing new, and writes nothing.

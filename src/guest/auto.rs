@@ -37,7 +37,10 @@ pub enum Handover {
     /// Nothing: there is no systemd.
     Nothing,
     /// This is the host stage. What systemd has left there is removed, if it is materialized elsewhere.
-    Done,
+    Done {
+        /// Whether the report goes as well; where systemd hands out nothing, it is what tells so.
+        report: bool,
+    },
     /// The report, which makes it hand out what it has.
     Report,
     /// Every credential, and the report.
@@ -75,18 +78,22 @@ pub fn choose(root: &Path) -> Choice {
             let reason = "PID 1 is systemd in the initrd, and hands out what it has imported";
             choice(Sink::System, Handover::Report, reason)
         }
-        (Imported::HandedOut, false) => {
-            choice(Sink::System, Handover::Done, "PID 1 is systemd, and hands out what it has imported")
-        }
+        (Imported::HandedOut, false) => choice(
+            Sink::System,
+            Handover::Done { report: true },
+            "PID 1 is systemd, and hands out what it has imported",
+        ),
         (Imported::Nothing, true) => {
             let reason = "PID 1 is systemd in the initrd, and has imported nothing";
             choice(Sink::Credstore, Handover::Everything, reason)
         }
-        (Imported::Nothing, false) => {
-            choice(Sink::Credstore, Handover::Done, "PID 1 is systemd, and has imported nothing")
-        }
+        (Imported::Nothing, false) => choice(
+            Sink::Credstore,
+            Handover::Done { report: true },
+            "PID 1 is systemd, and has imported nothing",
+        ),
         (Imported::HandsOutNothing, initrd) => {
-            let handover = if initrd { Handover::Everything } else { Handover::Done };
+            let handover = if initrd { Handover::Everything } else { Handover::Done { report: false } };
             let reason = "PID 1 is systemd, and hands out nothing: somebody else has filled its @system";
             choice(Sink::Credstore, handover, reason)
         }
@@ -131,12 +138,14 @@ pub(super) fn imported_by_systemd(root: &Path) -> Imported {
 }
 
 /// Whether a switch-root that named an init has made systemd forget that it has credentials. Before 254 it does not
-/// know `@initrd`, where the report is left then, and does not make its mount writable either. A switch-root that
-/// named none has given it the variable.
+/// know `@initrd`, where the report alone is left then, and does not make its mount writable either. A switch-root
+/// that named none has given it the variable.
 fn lost_at_switch_root(root: &Path) -> bool {
+    let names = || directory::names(&directory::open(&Sink::Initrd.folder(root), false)?);
+    let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));
     let environment = || std::fs::read(root.join("proc/1/environ")).unwrap_or_default();
     let told = |environment: &[u8]| {
         environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"CREDENTIALS_DIRECTORY="))
     };
-    !in_initrd(root) && Sink::Initrd.folder(root).join(REPORT).exists() && !told(&environment())
+    !in_initrd(root) && left && !told(&environment())
 }
