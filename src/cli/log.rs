@@ -49,7 +49,7 @@ fn reads_priorities() -> bool {
 }
 
 /// Whether a file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
-fn is_log(stat: &FileStat) -> bool {
+pub(super) fn is_log(stat: &FileStat) -> bool {
     let is_kmsg = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 11);
     let journal = std::env::var("JOURNAL_STREAM").unwrap_or_default();
