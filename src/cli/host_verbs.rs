@@ -17,7 +17,7 @@ use crate::escape::Escaped;
 use crate::host::hypervisor::Kind;
 use crate::host::launch::{self, LaunchError};
 use crate::host::plan::{Order, Plan, PlanError};
-use crate::host::report::Report;
+use crate::host::report::{Report, count};
 use crate::host::source::{self, SourceError};
 
 /// Does what was asked.
@@ -93,8 +93,8 @@ fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
         return Ok(Exit::Verification);
     }
     let names: Vec<&str> = plan.strings.credentials().map(|(name, _, _)| name.as_str()).collect();
-    let message = format_args!("starts {} with {} credentials: {}", plan.kind, names.len(), names.join(", "));
-    say(Level::INFO, message);
+    let sent = count(names.len(), "credential");
+    say(Level::INFO, format_args!("starts {} with {sent}: {}", plan.kind, names.join(", ")));
     let kind = plan.kind;
     before.restore();
     let Err(error) = launch::exec(plan);

@@ -142,6 +142,12 @@ impl Report {
     }
 }
 
+/// A number and its noun.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 impl Planned {
     fn summary(&self) -> String {
         let how = match self.delivery {
@@ -149,11 +155,12 @@ impl Planned {
             Delivery::PrivateArgument => "in an argument that it alone sees",
             Delivery::PlainArgument => "IN PLAIN TEXT on its command line",
         };
-        let (strings, structures) = (self.strings, self.structures.len());
         format!(
-            "{} with {} credentials ({strings} OEM strings, {structures} structures) {how}",
+            "{} with {} ({} in {}) {how}",
             self.hypervisor,
-            self.credentials.len()
+            count(self.credentials.len(), "credential"),
+            count(self.strings, "OEM string"),
+            count(self.structures.len(), "structure")
         )
     }
 

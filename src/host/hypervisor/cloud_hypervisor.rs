@@ -119,6 +119,12 @@ impl CommandLine {
             } else if part.contains("oem_string") {
                 return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
             } else {
+                if part == "tdx=on" || part == "sev_snp=on" {
+                    self.warnings.push(
+                        "this is a confidential VM, which does not trust its host: its guest takes no credential \
+                         from SMBIOS unless it is told to",
+                    );
+                }
                 self.others.push(part.to_owned());
                 continue;
             };

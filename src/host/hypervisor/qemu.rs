@@ -133,11 +133,7 @@ impl CommandLine {
                     let name = parameters(value.as_bytes(), b"name").into_iter().find(|p| p.name == b"name");
                     line.fw_cfg.extend(name.and_then(|p| p.value));
                 }
-                Some("-readconfig") => line.warnings.push(
-                    "the file given with -readconfig is not looked at: if it sets the machine to microvm, the guest \
-                     has no SMBIOS",
-                ),
-                _ => {}
+                Some(_) | None => line.warnings.extend(warning(name, value)),
             }
             line.arguments.extend([argument.clone(), value.clone()]);
         }
@@ -264,19 +260,41 @@ fn our_option(name: &[u8]) -> Option<&'static str> {
         b"smbios" => Some(SMBIOS),
         b"M" | b"machine" => Some("-machine"),
         b"fw_cfg" => Some("-fw_cfg"),
-        b"readconfig" => Some("-readconfig"),
         _ => None,
     }
 }
 
 /// Whether an option brings firmware, without which `virt` machines have no SMBIOS.
 fn is_firmware(name: &[u8], value: &OsStr) -> bool {
-    let mentions = |word: &[u8]| value.as_bytes().windows(word.len()).any(|window| window == word);
     match name {
         b"bios" | b"pflash" => true,
-        b"drive" => mentions(b"if=pflash"),
-        b"M" | b"machine" => mentions(b"pflash0="),
+        b"drive" => mentions(value, b"if=pflash"),
+        b"M" | b"machine" => mentions(value, b"pflash0="),
         _ => false,
+    }
+}
+
+fn mentions(value: &OsStr, word: &[u8]) -> bool {
+    value.as_bytes().windows(word.len()).any(|window| window == word)
+}
+
+/// What there is to say about an option that cannot be decided here.
+fn warning(name: &[u8], value: &OsStr) -> Option<&'static str> {
+    let is_guard = |word: &&[u8]| value.as_bytes().starts_with(word);
+    match name {
+        b"readconfig" => Some(
+            "the file given with -readconfig is not looked at: if it sets the machine to microvm, the guest has no \
+             SMBIOS",
+        ),
+        b"incoming" | b"loadvm" => Some(
+            "a machine that is migrated or restored keeps the SMBIOS table it was started with: it gets these \
+             credentials when it is reset, at the earliest",
+        ),
+        b"object" if [&b"sev-guest"[..], b"sev-snp-guest", b"tdx-guest"].iter().any(is_guard) => Some(
+            "this is a confidential VM, which does not trust its host: its guest takes no credential from SMBIOS \
+             unless it is told to",
+        ),
+        _ => None,
     }
 }
 
