@@ -5,9 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::host::{
-    ch_list, crosvm_list, delivered, file_number, one_structure, order, qemu_smbios, render,
-};
+use common::host::{ch_list, crosvm_list, delivered, file_number, one_structure, order, qemu_smbios, render};
 use proptest::prelude::*;
 use smbios_creds::credential::{Credential, Name};
 use smbios_creds::guest::delivery::Delivery;
@@ -35,8 +33,7 @@ fn credentials(set: &Set) -> Vec<Credential> {
 }
 
 fn assert_arrived(set: &Set, delivery: &Delivery) {
-    let arrived: Set =
-        delivery.intact().map(|c| (c.name.to_string(), c.value.expose().to_vec())).collect();
+    let arrived: Set = delivery.intact().map(|c| (c.name.to_string(), c.value.expose().to_vec())).collect();
     assert_eq!(&arrived, set);
     assert!(delivery.passed() && delivery.proven, "{:?}", common::codes(delivery));
 }
@@ -168,7 +165,8 @@ fn a_credential_of_the_command_line_is_in_the_manifest() {
     let platform = format!("oem_strings=[{notify}]");
     let credentials = vec![common::credential("db", b"secret")];
     let plan =
-        Plan::new(order(Kind::CloudHypervisor, &["--kernel", "k", "--platform", &platform], credentials)).unwrap();
+        Plan::new(order(Kind::CloudHypervisor, &["--kernel", "k", "--platform", &platform], credentials))
+            .unwrap();
     let (rendered, _) = render(&plan.arguments);
     let strings = ch_list(&rendered[3], "oem_strings", true).unwrap();
     assert_eq!(strings[0], notify);

@@ -295,7 +295,10 @@ pub fn check(strings: &OemStrings, way: Way, argument: Option<usize>) -> Vec<Usa
             vec![Usage::new(&CROSVM_TABLE, area, others), Usage::new(&CROSVM_STRINGS, count, 0)]
         }
         Way::Libvirt => {
-            vec![Usage::new(&QEMU_TABLE, area, QEMU_OWN), Usage::new(&LIBVIRT_STRINGS, count, 0)]
+            vec![
+                Usage::new(&QEMU_TABLE, write::structure_size(&sizes), QEMU_OWN),
+                Usage::new(&LIBVIRT_STRINGS, count, 0),
+            ]
         }
         Way::Unknown => vec![Usage::new(&EVERYWHERE, area, 0)],
     };

@@ -195,7 +195,9 @@ pub fn crosvm_list(text: &str) -> Option<Vec<String>> {
                         rest = &quoted[at + 1..];
                         break;
                     }
-                    (_, '\\') => string.push(characters.next().map(|(_, c)| c).filter(|c| "\\\"".contains(*c))?),
+                    (_, '\\') => {
+                        string.push(characters.next().map(|(_, c)| c).filter(|c| "\\\"".contains(*c))?)
+                    }
                     (_, character) => string.push(character),
                 }
             }
