@@ -109,11 +109,11 @@ fn structures_are_packed_for_systemd_256_and_older() {
     // Two NUL bytes end the set: the largest string has two bytes less.
     let limit = STRING_AREA_MAX - 2;
     assert_eq!(structure_size(&[limit]), 4096);
-    assert_eq!(pack(&[limit - 10, 9]), [0..2], "exactly full: {} + 1 + 9 + 1 + 1", limit - 10);
+    assert_eq!(pack(&[limit - 10, 9, 1]), [0..2, 2..3], "the first is exactly full");
     assert_eq!(pack(&[limit - 10, 10]), [0..1, 1..2], "one byte more");
     assert_eq!(pack(&[limit, 1]), [0..1, 1..2]);
     assert_eq!(pack(&[limit + 1, 1, 1]), [0..1, 1..3], "what is too large anyway is alone");
-    assert_eq!(pack(&[1; STRINGS_MAX]), [0..255]);
+    assert_eq!(pack(&[1; STRINGS_MAX]).len(), 1);
     assert_eq!(pack(&[1; STRINGS_MAX + 1]), [0..255, 255..256]);
     assert_eq!(pack(&[]), []);
 }
@@ -164,7 +164,7 @@ fn fields_beside_the_strings_are_counted() {
 
 #[test]
 fn above_a_limit_nothing_is_started_and_nothing_is_written() {
-    let folder = directory(&[("large", &[b'x'; 49_000])]);
+    let folder = directory(&[("large", &vec![b'x'; 49_000])]);
     let marker = folder.path().join("started");
     let script = format!("touch '{}'", marker.display());
     for (kind, words) in [

@@ -104,8 +104,7 @@ fn the_founding_incident_is_refused_before_anything_starts() {
     }
     assert!(!marker.exists(), "nothing was started");
 
-    let output =
-        run(&mut host_with(folder.path(), &["run", "--all", "--allow-empty", "empty"]).args(program));
+    let output = run(host_with(folder.path(), &["run", "--all", "--allow-empty", "empty"]).args(program));
     assert!(code(&output) == 0 && marker.exists(), "what is meant to be empty is sent: {}", stderr(&output));
 }
 

@@ -60,7 +60,8 @@ pub fn plan(kind: Kind, arguments: &[&str]) -> Result<Plan, PlanError> {
 
 /// Why there is no plan, in words.
 pub fn refusal(kind: Kind, arguments: &[&str]) -> String {
-    plan(kind, arguments).expect_err(&format!("{arguments:?} is refused")).to_string()
+    let Err(error) = plan(kind, arguments) else { panic!("{arguments:?} is not refused") };
+    error.to_string()
 }
 
 /// The arguments as the hypervisor has them, and the content of the files that they name.
@@ -196,7 +197,7 @@ pub fn crosvm_list(text: &str) -> Option<Vec<String>> {
                         break;
                     }
                     (_, '\\') => {
-                        string.push(characters.next().map(|(_, c)| c).filter(|c| "\\\"".contains(*c))?)
+                        string.push(characters.next().map(|(_, c)| c).filter(|c| "\\\"".contains(*c))?);
                     }
                     (_, character) => string.push(character),
                 }
