@@ -176,7 +176,7 @@ pub enum Format {
     Strings,
     /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create
     Json,
-    /// Type 11 structures, one behind the other
+    /// Type 11 structures, one behind the other (QEMU's -smbios file= takes one a file)
     Structures,
     /// The value of QEMU's -smbios
     Qemu,

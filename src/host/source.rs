@@ -6,12 +6,13 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use zeroize::Zeroizing;
 
 use crate::credential::{Credential, Name, NameError, VALUE_MAX};
@@ -240,14 +241,16 @@ fn read_file(
 ) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let not_a_file = |kind| SourceError::NotAFile { guest: guest.clone(), file: file.to_path_buf(), kind };
     let io = |error| SourceError::Io { guest: guest.clone(), file: file.to_path_buf(), error };
+    let missing = || SourceError::Missing { guest: guest.clone(), file: file.to_path_buf() };
+    // Looked at first, since to open some devices is to start them, and looked at again when it is open.
+    match fstatat(folder, host.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => kind_of(stat.st_mode).map_or(Ok(()), |kind| Err(not_a_file(kind)))?,
+        Err(Errno::ENOENT) => return Err(missing()),
+        Err(error) => return Err(io(error)),
+    }
     let opened = match open_beneath(folder, host) {
         Ok(opened) => File::from(opened),
-        Err(Errno::ENOENT) => {
-            return Err(SourceError::Missing { guest: guest.clone(), file: file.to_path_buf() });
-        }
-        Err(Errno::ELOOP) => return Err(not_a_file("a symbolic link")),
-        // Of a FIFO or a device without anybody at its other end, and of a socket.
-        Err(Errno::ENXIO | Errno::ENODEV) => return Err(not_a_file("a FIFO, a socket or a device")),
+        Err(Errno::ENOENT) => return Err(missing()),
         Err(error) => return Err(io(error)),
     };
     match read_opened(&opened, VALUE_MAX) {
@@ -255,6 +258,18 @@ fn read_file(
         Ok(Opened::TooLarge) => Err(SourceError::TooLarge { guest: guest.clone(), file: file.to_path_buf() }),
         Ok(Opened::Other(kind)) => Err(not_a_file(kind)),
         Err(error) => Err(io(error)),
+    }
+}
+
+/// What a file is, if it is not a regular one.
+fn kind_of(mode: u32) -> Option<&'static str> {
+    match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => None,
+        SFlag::S_IFDIR => Some("a folder"),
+        SFlag::S_IFLNK => Some("a symbolic link"),
+        SFlag::S_IFIFO => Some("a FIFO"),
+        SFlag::S_IFSOCK => Some("a socket"),
+        _ => Some("a device"),
     }
 }
 
@@ -282,12 +297,8 @@ pub(super) enum Opened {
 pub(super) fn read_opened(file: &File, limit: usize) -> Result<Opened, Errno> {
     let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     let metadata = file.metadata().map_err(errno)?;
-    if !metadata.is_file() {
-        return Ok(Opened::Other(if metadata.is_dir() {
-            "a folder"
-        } else {
-            "a FIFO, a socket or a device"
-        }));
+    if let Some(kind) = kind_of(metadata.mode()) {
+        return Ok(Opened::Other(kind));
     }
     let Ok(expected) = usize::try_from(metadata.len()) else { return Ok(Opened::TooLarge) };
     // One byte more than there is: a full buffer would be grown, and grown means copied.
