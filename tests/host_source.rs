@@ -91,6 +91,8 @@ fn the_founding_incident_is_refused_before_anything_starts() {
             let said = if verb == "plan" { common::stdout(&output) } else { stderr(&output) };
             assert!(said.contains(message), "{verb} {select:?}: {said}");
             assert!(verb == "plan" || (said.lines().count() == 1 && output.stdout.is_empty()), "{said}");
+            let outcome = if verb == "emit" { "; nothing is written\n" } else { "; nothing is started\n" };
+            assert!(verb == "plan" || said.ends_with(outcome), "{said}");
         }
     }
     for unset in [None, Some("")] {

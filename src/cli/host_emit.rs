@@ -13,7 +13,7 @@ use tracing::Level;
 
 use super::exit::Exit;
 use super::host::{Emit, Format};
-use super::host_verbs::{read, refuse};
+use super::host_verbs::{read, refuse as refuse_with};
 use super::log::{is_log, say};
 use super::output;
 use crate::credential::Secret;
@@ -25,6 +25,11 @@ use crate::host::plan::limit_warnings;
 
 /// `statfs` type of ramfs (Linux `include/uapi/linux/magic.h`).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// Says why nothing is written.
+fn refuse(refusal: &impl std::fmt::Display) -> Exit {
+    refuse_with(refusal, "nothing is written")
+}
 
 pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     let stdout = std::io::stdout();

@@ -78,7 +78,7 @@ fn plan(target: Target) -> Result<Plan, Refusal> {
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
     let plan = match plan(run.target) {
         Ok(plan) => plan,
-        Err(refusal) => return Ok(refuse(&refusal)),
+        Err(refusal) => return Ok(refuse(&refusal, "nothing is started")),
     };
     for warning in &plan.warnings {
         say(Level::WARN, format_args!("{warning}"));
@@ -107,9 +107,9 @@ fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
     Err(error).with_context(|| format!("{kind} is not started{hint}"))
 }
 
-/// Says why nothing is started.
-pub(super) fn refuse(refusal: &impl std::fmt::Display) -> Exit {
-    say(Level::ERROR, format_args!("{refusal}; nothing is started"));
+/// Says why nothing is started, or written.
+pub(super) fn refuse(refusal: &impl std::fmt::Display, outcome: &str) -> Exit {
+    say(Level::ERROR, format_args!("{refusal}; {outcome}"));
     Exit::Verification
 }
 
