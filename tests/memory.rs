@@ -125,3 +125,44 @@ fn no_value_is_left_in_memory_when_the_process_ends() {
         }
     }
 }
+
+#[test]
+fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
+    let canary = canary();
+    let folder =
+        common::host::directory(&[("secret", &canary), ("second", &canary.repeat(40)), ("a=b", &canary)]);
+    let directory = folder.path().to_str().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("output").to_str().unwrap().to_owned();
+    // It is found, and cannot be executed.
+    let broken = out.path().join("broken");
+    std::fs::write(&broken, "#!/nonexistent\n").unwrap();
+    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let broken = broken.to_str().unwrap();
+    let base64 = smbios_creds::base64::encode(&canary);
+    let needles = [&canary[8..32], &base64.as_bytes()[8..32]];
+
+    let select = ["--credentials", directory, "--prefix", "sec"];
+    let qemu = ["--hypervisor=qemu", "--", broken, "-smbios", "type=11,value=x"];
+    let cloud_hypervisor = ["--hypervisor=cloud-hypervisor", "--", broken, "--kernel=k"];
+    let refused = ["--credentials", directory, "--all", "--hypervisor=qemu", "--", broken];
+    let verbs: [Vec<&str>; 9] = [
+        [&["emit", "--format", "strings", "--output", &output][..], &select].concat(),
+        [&["emit", "--format", "structures"][..], &select].concat(),
+        [&["emit", "--format", "libvirt"][..], &select].concat(),
+        [&["emit", "--format", "crosvm", "--output", "/nonexistent/x"][..], &select].concat(),
+        [&["plan"][..], &select, &qemu].concat(),
+        [&["plan", "--json"][..], &select, &cloud_hypervisor].concat(),
+        [&["run"][..], &select, &qemu].concat(),
+        [&["run"][..], &select, &cloud_hypervisor].concat(),
+        [&["run"][..], &refused].concat(),
+    ];
+    for verb in verbs {
+        let memory = memory_at_exit(Path::new(env!("CARGO_BIN_EXE_smbios-creds-host")), &verb);
+        assert!(memory.len() > 50_000, "{verb:?}: {} bytes", memory.len());
+        for needle in needles {
+            assert_eq!(count(&memory, needle), 0, "{verb:?}: a value is still there");
+        }
+        assert!(count(&memory, verb[0].as_bytes()) > 0);
+    }
+}

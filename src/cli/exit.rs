@@ -14,7 +14,8 @@ pub enum Exit {
     Failure = 1,
     /// The arguments make no sense.
     Usage = 2,
-    /// What arrived is not what was sent, or not what is required.
+    /// What arrived is not what was sent, or not what is required; on the host, what is to be sent is not there,
+    /// cannot be carried, or would be seen.
     Verification = 3,
     /// There is no SMBIOS, or no Type 11 structure in it.
     NoSource = 4,

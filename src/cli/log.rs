@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
-use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -13,9 +13,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use crate::guest::delivery::Delivery;
 use crate::guest::finding::Severity;
 
-/// Sends everything of `level` and above to stderr.
-pub fn start(level: LevelFilter) {
-    let subscriber = NoSpans.with(Lines { prefixed: reads_priorities() }).with(level);
+/// Sends everything of `level` and above to stderr, in the name of this program.
+pub fn start(program: &'static str, level: LevelFilter) {
+    let subscriber = NoSpans.with(Lines { program, prefixed: reads_priorities() }).with(level);
     // It fails only where a log has been started before, and that one serves as well.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -43,17 +43,22 @@ pub fn findings(delivery: &Delivery) {
     say(Level::DEBUG, format_args!("{} OEM strings are somebody else's", delivery.foreign));
 }
 
-/// Whether stderr is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
+/// Whether stderr is the journal or the kernel's log.
 fn reads_priorities() -> bool {
-    let Ok(stat) = fstat(std::io::stderr()) else { return false };
+    fstat(std::io::stderr()).is_ok_and(|stat| is_log(&stat))
+}
+
+/// Whether a file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
+pub(super) fn is_log(stat: &FileStat) -> bool {
     let is_kmsg = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 11);
     let journal = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     is_kmsg || journal == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// One event, one line: `<3>message` for a log that knows priorities, else `smbios-creds: error: message`.
+/// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`.
 struct Lines {
+    program: &'static str,
     prefixed: bool,
 }
 
@@ -66,7 +71,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::DEBUG | Level::TRACE => (7, "debug"),
         };
         let mut line =
-            if self.prefixed { format!("<{priority}>") } else { format!("smbios-creds: {word}: ") };
+            if self.prefixed { format!("<{priority}>") } else { format!("{}: {word}: ", self.program) };
         event.record(&mut Message { line: &mut line });
         line.push('\n');
         // In one piece, since the kernel's log takes each write for a line. Nobody is left to tell if it fails.

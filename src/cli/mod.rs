@@ -1,11 +1,15 @@
-//! The programs: what they are asked ([`agent`]), what they do ([`verbs`]), and how they keep quiet about it
-//! ([`log`], [`hygiene`]); [`init`] is for when one of them is PID 1.
+//! The programs: what they are asked ([`agent`], [`host`]), what they do ([`verbs`], [`host_verbs`]), and how they keep
+//! quiet about it ([`log`], [`hygiene`]); [`init`] is for when one of them is PID 1.
 
 pub mod agent;
 pub mod exit;
+pub mod host;
+mod host_emit;
+pub mod host_verbs;
 pub mod hygiene;
 mod import;
 pub mod init;
 pub mod log;
 mod output;
+pub mod usage;
 pub mod verbs;

@@ -5,6 +5,7 @@
 
 pub mod entry_point;
 mod structure;
+pub mod write;
 
 use zeroize::Zeroizing;
 

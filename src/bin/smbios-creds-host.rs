@@ -1,0 +1,36 @@
+//! `smbios-creds-host`, the host's side. What it does is in `smbios_creds::cli`.
+
+use std::alloc::System;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use smbios_creds::cli::exit::Exit;
+use smbios_creds::cli::host::Host;
+use smbios_creds::cli::{host_verbs, hygiene, log, usage};
+use smbios_creds::host::private_argv;
+use tracing::Level;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes every block of memory before it is given back.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == private_argv::TRACER) {
+        return private_argv::trace();
+    }
+    let host = match Host::try_parse() {
+        Ok(host) => host,
+        Err(error) => return usage::print(&error).into(),
+    };
+    log::start("smbios-creds-host", host.log_level);
+    let before = hygiene::protect();
+    match host_verbs::run(host, &before) {
+        Ok(exit) => exit,
+        Err(error) => {
+            log::say(Level::ERROR, format_args!("{error:#}"));
+            Exit::Failure
+        }
+    }
+    .into()
+}

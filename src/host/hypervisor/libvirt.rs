@@ -1,0 +1,33 @@
+//! libvirt: domain XML for its QEMU driver, to be written into a domain by others.
+//!
+//! libvirt gives QEMU all strings in one argument, where every user of the host can read them, and writes that to the
+//! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
+
+use super::push_escaped;
+use crate::credential::Secret;
+use crate::host::emit::OemStrings;
+
+/// The two elements of a domain: `<os>` needs the first beside what it has, `<domain>` the second.
+#[must_use]
+pub fn xml(strings: &OemStrings) -> Secret {
+    let mut parts: Vec<&[u8]> =
+        vec![b"<os><smbios mode='sysinfo'/></os>\n<sysinfo type='smbios'>\n  <oemStrings>\n"];
+    for text in strings.texts() {
+        parts.push(b"    <entry>");
+        push_escaped(&mut parts, text, |byte| match byte {
+            b'&' => Some(b"&amp;"),
+            b'<' => Some(b"&lt;"),
+            b'>' => Some(b"&gt;"),
+            _ => None,
+        });
+        parts.push(b"</entry>\n");
+    }
+    parts.push(b"  </oemStrings>\n</sysinfo>\n");
+    parts.concat().into()
+}
+
+/// Bytes of the argument that libvirt makes of the strings for QEMU.
+#[must_use]
+pub fn argument_size(strings: &OemStrings) -> usize {
+    super::qemu::option(strings).len()
+}

@@ -1,0 +1,31 @@
+//! The host's wing: a credentials directory is read, written as OEM strings, held against every limit on its way,
+//! and handed to a hypervisor so that no secret is on a command line.
+//!
+//! `source -> emit -> capacity -> hypervisor -> plan -> launch`
+//!
+//! A VMM in Rust, or a test harness, makes three calls:
+//!
+//! ```
+//! use smbios_creds::host::emit::OemStrings;
+//! use smbios_creds::host::source::{self, Selection};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # std::fs::write(directory.path().join("db-password"), "secret")?;
+//! let credentials = source::read(directory.path(), &Selection::all())?;
+//! let strings = OemStrings::new(&credentials)?; // with the manifest
+//! let structures = strings.structures()?; // Type 11, for the table; or strings.texts(), for an API
+//! assert_eq!(structures.len(), 1);
+//! assert_eq!(strings.texts().count(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod capacity;
+pub mod emit;
+pub mod hypervisor;
+#[cfg(feature = "cli")]
+pub mod launch;
+pub mod plan;
+#[cfg(feature = "cli")]
+pub mod private_argv;
+pub mod report;
+pub mod source;

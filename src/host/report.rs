@@ -1,0 +1,185 @@
+//! A plan for people, and as JSON. Names and sizes, never values.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::capacity::{Limit, Usage};
+use super::hypervisor::Kind;
+use super::plan::{Delivery, Plan};
+use crate::smbios::write;
+
+/// A plan, to be written as JSON.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether `run` would start the hypervisor.
+    pub starts: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// What to know before it is started.
+    pub warnings: Vec<String>,
+    /// What would be done, if that can be said.
+    #[serde(flatten)]
+    pub planned: Option<Planned>,
+}
+
+/// What would be done.
+#[derive(Debug, Serialize)]
+pub struct Planned {
+    /// Which hypervisor it is.
+    pub hypervisor: Kind,
+    /// How the strings get there.
+    pub delivery: Delivery,
+    /// Every credential of the manifest.
+    pub credentials: Vec<Row>,
+    /// OEM strings that are sent, the manifest among them.
+    pub strings: usize,
+    /// The structures that they take: those we build, or the one that the hypervisor builds.
+    pub structures: Vec<StructureRow>,
+    /// Every limit on the way.
+    pub limits: Vec<LimitRow>,
+    /// The arguments as others will see them.
+    pub arguments: Vec<String>,
+}
+
+/// A credential.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its name in the guest.
+    pub name: String,
+    /// Bytes of its value.
+    pub size: usize,
+    /// Whether it was on the command line already.
+    pub existing: bool,
+}
+
+/// A structure.
+#[derive(Debug, Serialize)]
+pub struct StructureRow {
+    /// Strings in it.
+    pub strings: usize,
+    /// Bytes of it.
+    pub bytes: usize,
+}
+
+/// A limit.
+#[derive(Debug, Serialize)]
+pub struct LimitRow {
+    /// The limit itself.
+    #[serde(flatten)]
+    pub limit: &'static Limit,
+    /// What is needed.
+    pub used: usize,
+    /// What there is.
+    pub available: usize,
+    /// Whether more is needed than there is.
+    pub exceeded: bool,
+}
+
+impl From<&Usage> for LimitRow {
+    fn from(usage: &Usage) -> Self {
+        let Usage { limit, used, available } = *usage;
+        Self { limit, used, available, exceeded: usage.is_exceeded() }
+    }
+}
+
+impl Report {
+    /// The report of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let errors: Vec<String> = plan.exceeded().map(ToString::to_string).collect();
+        let sizes = plan.strings.sizes();
+        let ranges = if plan.kind == Kind::Qemu {
+            write::pack(&sizes)
+        } else {
+            std::iter::once(0..sizes.len()).collect()
+        };
+        let structures = ranges.into_iter().map(|range| {
+            let sizes = sizes.get(range).unwrap_or_default();
+            StructureRow { strings: sizes.len(), bytes: write::structure_size(sizes) }
+        });
+        let rows = plan.strings.credentials();
+        let planned = Planned {
+            hypervisor: plan.kind,
+            delivery: plan.delivery,
+            credentials: rows
+                .map(|(name, size, existing)| Row { name: name.to_string(), size, existing })
+                .collect(),
+            strings: sizes.len(),
+            structures: structures.collect(),
+            limits: plan.usages.iter().map(LimitRow::from).collect(),
+            arguments: plan.visible(),
+        };
+        Self { starts: errors.is_empty(), errors, warnings: plan.warnings.clone(), planned: Some(planned) }
+    }
+
+    /// The report where there is no plan.
+    #[must_use]
+    pub fn refused(error: String) -> Self {
+        Self { starts: false, errors: vec![error], warnings: Vec::new(), planned: None }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        match &self.planned {
+            Some(planned) if self.starts => _ = writeln!(text, "starts: {}", planned.summary()),
+            _ => text.push_str("does not start\n"),
+        }
+        for error in &self.errors {
+            _ = writeln!(text, "error: {error}");
+        }
+        for warning in &self.warnings {
+            _ = writeln!(text, "warning: {warning}");
+        }
+        if let Some(planned) = &self.planned {
+            planned.tables(&mut text);
+        }
+        text
+    }
+}
+
+/// A number and its noun.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Planned {
+    fn summary(&self) -> String {
+        let how = match self.delivery {
+            Delivery::SealedMemfds => "in files that exist in memory alone",
+            Delivery::PrivateArgument => "in an argument that it alone sees",
+            Delivery::PlainArgument => "IN PLAIN TEXT on its command line",
+        };
+        format!(
+            "{} with {} ({} in {}) {how}",
+            self.hypervisor,
+            count(self.credentials.len(), "credential"),
+            count(self.strings, "OEM string"),
+            count(self.structures.len(), "structure")
+        )
+    }
+
+    fn tables(&self, text: &mut String) {
+        let width = self.credentials.iter().map(|row| row.name.len()).fold("CREDENTIAL".len(), usize::max);
+        _ = writeln!(text, "\n{:width$} {:>7} FROM", "CREDENTIAL", "BYTES");
+        for Row { name, size, existing } in &self.credentials {
+            let from = if *existing { "command line" } else { "directory" };
+            _ = writeln!(text, "{name:width$} {size:>7} {from}");
+        }
+        let width = self.limits.iter().map(|row| row.limit.name.len()).fold("LIMIT".len(), usize::max);
+        _ = writeln!(text, "\n{:width$} {:>9} {:>9}", "LIMIT", "USED", "AVAILABLE");
+        for LimitRow { limit, used, available, exceeded } in &self.limits {
+            let mark = if *exceeded { " exceeded" } else { "" };
+            _ = writeln!(text, "{:width$} {used:>9} {available:>9} {}{mark}", limit.name, limit.unit);
+        }
+        text.push_str("\nARGUMENTS as others will see them\n");
+        for argument in &self.arguments {
+            _ = writeln!(text, "  {argument}");
+        }
+    }
+}
