@@ -20,6 +20,7 @@
 //! | [`base64`] | base64 as systemd accepts it |
 //! | [`smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
 //! | [`guest`] | source -> verification -> sink -> report |
+//! | [`host`] | arguments that no other process sees |
 //! | [`escape`] | text from outside, made safe to print |
 //!
 //! # From a table to credentials
@@ -46,6 +47,7 @@ pub mod cli;
 pub mod credential;
 pub mod escape;
 pub mod guest;
+pub mod host;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;
