@@ -4,6 +4,8 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use smbios_creds::host::private_argv::{self, Argument, PrivateArgvError};
+
 use super::common::is_root;
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 
@@ -69,10 +71,14 @@ fn what_is_no_program_of_this_machine_is_refused_by_name() {
 
 #[test]
 fn a_missing_program_is_named() {
-    for program in ["/nonexistent/hypervisor", "nonexistent-hypervisor", "./nonexistent", "/tmp"] {
-        let text = refused(&Start::new(Path::new(program), &VALUES), false);
-        assert_says(&text, &["cannot read", program, "exit status: 1"]);
+    for program in ["/nonexistent/hypervisor", "nonexistent-hypervisor", "./nonexistent"] {
+        for values in [&VALUES[..], &[]] {
+            let text = refused(&Start::new(Path::new(program), values), false);
+            assert_says(&text, &["cannot execute", program, "No such file", "exit status: 1"]);
+        }
     }
+    let text = refused(&Start::new(Path::new("/tmp"), &VALUES), false);
+    assert_says(&text, &["cannot read /tmp", "directory", "exit status: 1"]);
 }
 
 #[test]
@@ -152,6 +158,17 @@ fn a_nul_in_a_value_is_refused() {
     let program = TOOLS.path("static");
     let text = refused(&Start::new(&program, &values), false);
     assert_says(&text, &["private argument 2 holds a NUL byte", "exit status: 1"]);
+}
+
+/// execve(2) on a thread of its own ends the first one, which is the one that is traced.
+#[test]
+fn another_thread_than_the_first_starts_nothing() {
+    let program = TOOLS.path("static");
+    let value = b"CanaryCanary".to_vec().into();
+    let arguments = vec![Argument::Private { placeholder: c"@private".into(), value }];
+    // Each test has a thread of its own.
+    let Err(error) = private_argv::exec(&program, arguments, &[]);
+    assert!(matches!(error, PrivateArgvError::NotMainThread), "{error}");
 }
 
 #[test]

@@ -57,7 +57,6 @@ int main(int argc, char **argv)
     file("cmdline", "/proc/self/cmdline");
     file("status", "/proc/self/status");
     file("limits", "/proc/self/limits");
-    file("children", "/proc/self/task/self/children");
     snprintf(text, sizeof text, "/proc/self/task/%d/children", getpid());
     file("children", text);
     DIR *descriptors = opendir("/proc/self/fd");

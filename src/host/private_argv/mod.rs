@@ -72,7 +72,7 @@ pub enum Argument {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateArgvError {
-    /// There is no such program, or it cannot be read.
+    /// The program is there, and cannot be read.
     #[error(
         "cannot read {program}, and only a program that can be read can be given private arguments: {source}"
     )]
@@ -129,14 +129,14 @@ pub enum PrivateArgvError {
     )]
     Ended,
     /// The kernel does not let the tracer attach.
-    #[error("cannot trace the start, which private arguments take: {}: {obstacle}", .errno.desc())]
+    #[error("cannot trace the start, which is how private arguments get in place: {}: {obstacle}", .errno.desc())]
     Attach {
         /// What the kernel answered.
         errno: Errno,
         /// What is most likely behind it.
         obstacle: Obstacle,
     },
-    /// Everything was ready, and execve(2) failed.
+    /// There is no such program, or execve(2) failed when everything was ready.
     #[error("cannot execute {program}: {}", .errno.desc())]
     Execute {
         /// The program, escaped.
@@ -163,7 +163,10 @@ pub fn exec(
     environment: &[CString],
 ) -> Result<Infallible, PrivateArgvError> {
     let shown = Escaped::from(program).to_string();
-    let unreadable = |source| PrivateArgvError::Unreadable { program: shown.clone(), source };
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => PrivateArgvError::Execute { program: shown.clone(), errno: Errno::ENOENT },
+        _ => PrivateArgvError::Unreadable { program: shown.clone(), source },
+    };
     let path = program::find(program).map_err(unreadable)?;
     let mut visible = Vec::with_capacity(arguments.len());
     let mut replacements = Vec::new();
