@@ -1,6 +1,6 @@
 /* Preloaded into the tracer, and quiet in every other process: does something at the Nth of the calls that the tracer
  * works with. FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
- * waits there for half a second, and FAULT_MARK is created first. */
+ * creates FAULT_MARK and waits there for somebody to remove it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -36,7 +36,8 @@ static int fault(void)
         break;
     case 'w':
         close(open(getenv("FAULT_MARK"), O_CREAT | O_WRONLY, 0666));
-        usleep(500000);
+        for (int tries = 0; tries < 60000 && access(getenv("FAULT_MARK"), F_OK) == 0; tries++)
+            usleep(1000);
         break;
     default:
         errno = EPERM;

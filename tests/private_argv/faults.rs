@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::common::is_root;
-use super::launch::{Start, TOOLS, as_nobody, assert_nobody_is_left, proc, processes};
+use super::launch::{NOBODY, Start, TOOLS, as_nobody, assert_nobody_is_left, proc, processes};
 
 const CANARY: &[u8] = b"CanaryCanaryCanaryCanary";
 
@@ -29,7 +29,9 @@ impl Faulty {
         // What the stand-in then reports fits into a pipe that nobody reads yet.
         let values = [[CANARY, &vec![b'x'; 20_000]].concat()];
         let (program, values) = (TOOLS.path(program), [values[0].as_slice()]);
-        let start = Start::new(&program, &values);
+        // With a descriptor that the program inherits, and the tracer must not hold.
+        let through = ["bash", "-c", r#"exec 7</dev/null; exec "$@""#, "bash"];
+        let start = Start { through: &through, ..Start::new(&program, &values) };
         // Folders that anybody can write to.
         let [ran, waiting] = ["ran", "waiting"].map(|what| {
             let folder = TOOLS.new_path(what);
@@ -62,8 +64,14 @@ impl Faulty {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
+    /// Lets the tracer go on.
+    fn release(&self) {
+        _ = std::fs::remove_file(&self.waiting);
+    }
+
     /// Its end, after which nobody is left, and which is either a whole start or none at all.
     fn end(self) -> (Output, bool) {
+        self.release();
         let group = self.child.id().into();
         let output = self.child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -161,6 +169,30 @@ fn a_sigkill_at_any_call_of_the_tracer_leaves_nobody_behind() {
 }
 
 #[test]
+fn a_launcher_may_be_looked_into_only_while_its_tracer_attaches() {
+    // Nobody's means that it may, root's that it may not; the last is the program.
+    let mut owners = Vec::new();
+    for at in 1..CALLS {
+        let mut faulty = Faulty::start("static", "wait", at);
+        if !faulty.reached() {
+            faulty.end();
+            break;
+        }
+        owners.push(owner(faulty.child.id()));
+        faulty.end();
+    }
+    owners.dedup();
+    if is_root() {
+        assert_eq!(owners, [NOBODY, 0, NOBODY]);
+    }
+}
+
+/// Whose a process is for those who want to look into it: root's, unless it is dumpable.
+fn owner(pid: u32) -> u32 {
+    std::fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid()
+}
+
+#[test]
 fn a_sigterm_at_any_time_leaves_nobody_behind() {
     let program = TOOLS.path("dynamic");
     let values = [CANARY];
@@ -195,6 +227,7 @@ fn a_stop_during_the_start_is_kept_until_it_is_continued() {
             return;
         }
         kill(faulty.pid(), Signal::SIGSTOP).unwrap();
+        faulty.release();
         let stopped = |process: &super::launch::Process| {
             process.pid == faulty.child.id() && process.state.starts_with('T')
         };
@@ -218,8 +251,7 @@ fn a_launcher_that_may_be_looked_into_holds_no_value_and_its_tracer_may_not() {
         process.group == u64::from(launcher) && proc(process.pid, "cmdline").ends_with(b"detached\0")
     });
     let tracer = tracer.unwrap().pid;
-    let owner = |pid: u32| std::fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
-    assert_eq!(owner(tracer), 0, "what is not dumpable belongs to root");
+    assert_eq!(owner(tracer), 0);
     let limits = String::from_utf8(proc(tracer, "limits")).unwrap();
     assert!(limits.contains("Max core file size        0                    0 "), "{limits}");
     if is_root() {
