@@ -9,6 +9,7 @@ use smbios_creds::cli::host::Host;
 use smbios_creds::cli::{host_verbs, hygiene, log, usage};
 use smbios_creds::host::private_argv;
 use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes every block of memory before it is given back.
@@ -17,6 +18,9 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == private_argv::TRACER) {
+        log::start("smbios-creds-host", LevelFilter::INFO);
+        // It ends itself, and executes nothing but itself: there is nothing to put back.
+        _ = hygiene::protect();
         return private_argv::trace();
     }
     let host = match Host::try_parse() {

@@ -16,7 +16,8 @@ use crate::credential::Credential;
 use crate::escape::Escaped;
 use crate::host::hypervisor::Kind;
 use crate::host::launch::{self, LaunchError};
-use crate::host::plan::{Order, Plan, PlanError};
+use crate::host::plan::{Delivery, Order, Plan, PlanError};
+use crate::host::private_argv::{self, PrivateArgvError};
 use crate::host::report::{Report, count};
 use crate::host::source::{self, SourceError};
 
@@ -44,6 +45,8 @@ pub(super) enum Refusal {
         Escaped::from(.0.as_path())
     )]
     Unknown(PathBuf),
+    #[error("{0}; --allow-argv starts it with the secrets for all to see")]
+    Private(#[from] PrivateArgvError),
     #[error("cannot find {}, or it may not be executed", Escaped::from(.0.as_path()))]
     NotFound(PathBuf),
 }
@@ -63,7 +66,7 @@ fn plan(target: Target) -> Result<Plan, Refusal> {
     // The host that lost its secrets is told so first.
     let credentials = read(&target.select)?;
     let program = launch::find(&program).ok_or(Refusal::NotFound(program))?;
-    Ok(Plan::new(Order {
+    let plan = Plan::new(Order {
         kind,
         features: launch::probe(kind, &program),
         program,
@@ -72,7 +75,11 @@ fn plan(target: Target) -> Result<Plan, Refusal> {
         credentials,
         allow_empty: target.select.allow_empty,
         allow_argv: target.allow_argv,
-    })?)
+    })?;
+    if plan.delivery == Delivery::PrivateArgument {
+        private_argv::check(&plan.program)?;
+    }
+    Ok(plan)
 }
 
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {

@@ -3,8 +3,11 @@
 
 pub mod agent;
 pub mod exit;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod host;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod host_emit;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod host_verbs;
 pub mod hygiene;
 mod import;

@@ -116,12 +116,8 @@ fn sealed_memfd(content: &Secret) -> std::io::Result<OwnedFd> {
 /// Finds a program in `$PATH`, as execvp(3) does.
 #[must_use]
 pub fn find(program: &Path) -> Option<PathBuf> {
-    let executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    if program.as_os_str().as_bytes().contains(&b'/') {
-        return executable(program).then(|| program.to_path_buf());
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| executable(path))
+    let executable = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    private_argv::find(program).ok().filter(executable)
 }
 
 /// Asks a program what it can do, where that decides how it is started.

@@ -22,10 +22,11 @@
 pub mod capacity;
 pub mod emit;
 pub mod hypervisor;
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 pub mod plan;
-#[cfg(feature = "cli")]
+// A stack pointer has another name on each architecture.
+#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod private_argv;
 pub mod report;
 pub mod source;

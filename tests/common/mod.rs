@@ -147,6 +147,14 @@ pub fn agent(arguments: &[&str]) -> Command {
     command
 }
 
+/// An example, which cargo builds beside the tests: target/debug/deps/this -> target/debug/examples/NAME.
+pub fn example(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let path = this.parent().unwrap().with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
 /// Runs the agent on a recording.
 pub fn run_on(folder: &Path, verb: &[&str]) -> Output {
     run(agent(verb).arg("--from").arg(folder))

@@ -1,0 +1,48 @@
+//! A launcher of one's own, that starts a program with arguments that nobody else sees:
+//! `private_argv PROGRAM [FILE...] -- ARGUMENTS...`. Each argument `@` is private, and its value the content of the next
+//! FILE.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "an example, with which the tests start programs")]
+
+use std::alloc::System;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use smbios_creds::cli::{hygiene, log};
+use smbios_creds::host::private_argv::{self, Argument};
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use zeroizing_alloc::ZeroAlloc;
+
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+fn main() -> ExitCode {
+    log::start("private_argv", LevelFilter::INFO);
+    let before = hygiene::protect();
+    let mut arguments = std::env::args_os().skip(1);
+    let program = arguments.next().unwrap();
+    if program == private_argv::TRACER {
+        return private_argv::trace();
+    }
+    let mut files =
+        arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
+    let text = |text: OsString| CString::new(text.into_vec()).unwrap();
+    let arguments = arguments.map(|argument| {
+        if argument == "@" {
+            let value = std::fs::read(files.next().unwrap()).unwrap().into();
+            Argument::Private { placeholder: c"@private".into(), value }
+        } else {
+            Argument::Public(text(argument))
+        }
+    });
+    let arguments = arguments.collect();
+    let environment = std::env::vars_os()
+        .map(|(name, value)| text([name.as_os_str(), "=".as_ref(), value.as_os_str()].into_iter().collect()));
+    let environment: Vec<CString> = environment.collect();
+    before.restore();
+    let Err(error) = private_argv::exec(Path::new(&program), arguments, &environment);
+    log::say(Level::ERROR, format_args!("{error}"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,90 @@
+//! The launcher's side: a tracer is started, given the values, and attached.
+
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::prctl::{get_dumpable, set_dumpable};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{PTracer, Pid, set_ptracer};
+
+use super::channel::{GO, Request, read_array};
+use super::obstacle::Obstacle;
+use super::stack::Replacement;
+use super::{PrivateArgvError, TRACER};
+
+/// A tracer that has attached to this process.
+pub(super) struct Tracer(UnixStream);
+
+impl Tracer {
+    /// Starts a tracer and lets it attach.
+    ///
+    /// The process is protected against debuggers (`PR_SET_DUMPABLE`), its tracer among them, so that is taken back
+    /// for the few system calls in which the tracer attaches. Others of the same user could look into this process
+    /// then, where Yama does not forbid it. There is nothing left to see: the tracer, which is protected, has the
+    /// values, and ours are wiped. The program itself will not be protected any better, once it is executed.
+    pub(super) fn attach(arguments: usize, replacements: Vec<Replacement>) -> Result<Self, PrivateArgvError> {
+        let mut tracer = start().map_err(PrivateArgvError::Start)?;
+        let pid = read_array(&mut tracer).map(i32::from_ne_bytes).map_err(ended)?;
+        let request = Request { launcher: std::process::id(), arguments, replacements };
+        request.write(&mut tracer).map_err(ended)?;
+        read_array::<1>(&mut tracer).map_err(ended)?;
+        drop(request);
+
+        if let Some(pid) = Pid::from_raw(pid) {
+            // Yama: a process may be traced by its ancestors, and whom it names. Without Yama there is no such call.
+            _ = set_ptracer(PTracer::ProcessID(pid));
+        }
+        let dumpable = get_dumpable().unwrap_or(true);
+        _ = set_dumpable(true);
+        let answer = tracer.write_all(&GO).and_then(|()| read_array(&mut tracer));
+        // execve(2) makes it what the program needs, but a call that fails comes back.
+        _ = set_dumpable(dumpable);
+        match answer.map(i32::from_ne_bytes).map_err(ended)? {
+            0 => Ok(Self(tracer)),
+            errno => {
+                let obstacle = Obstacle::find(Path::new("/"));
+                Err(PrivateArgvError::Attach { errno: Errno::from_raw(errno), obstacle })
+            }
+        }
+    }
+
+    /// Makes the tracer let go of this process, since the program was not executed.
+    pub(super) fn release(mut self) {
+        _ = self.0.write_all(&GO);
+        // It closes its end when it has let go. Were it dead, so would be this process.
+        _ = read_array::<1>(&mut self.0);
+    }
+}
+
+/// Starts the tracer by way of a process that ends at once, so that the program inherits no child.
+fn start() -> io::Result<UnixStream> {
+    // Both ends are closed by execve(2), and no path leads to them, as one leads to a pipe (/proc/PID/fd).
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut between = Command::new("/proc/self/exe")
+        .arg(TRACER)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .spawn()?;
+    // How it ended does not matter: it is the tracer's word that counts. Where SIGCHLD is ignored there is no telling.
+    _ = between.wait();
+    forget_child();
+    Ok(ours)
+}
+
+/// Takes back the SIGCHLD of a child, which would wait for the program if its caller has blocked that signal.
+fn forget_child() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    if let Ok(pending) = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
+        _ = pending.read_signal();
+    }
+}
+
+fn ended(_: io::Error) -> PrivateArgvError {
+    PrivateArgvError::Ended
+}

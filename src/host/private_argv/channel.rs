@@ -1,0 +1,86 @@
+//! What the launcher and its tracer tell each other, over a socket that nobody else can open.
+//!
+//! ```text
+//!  tracer -> launcher   its PID (4 bytes)                     it is protected
+//!  launcher -> tracer   a request                             the values
+//!  tracer -> launcher   1 byte                                it has them all
+//!  launcher -> tracer   1 byte                                attach now
+//!  tracer -> launcher   0, or why it could not (errno, 4 bytes)
+//!  launcher -> tracer   1 byte                                only if the program was not executed
+//! ```
+//!
+//! Both ends are the same program, so the order of bytes is the machine's own.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+
+use zeroize::Zeroizing;
+
+use super::stack::Replacement;
+
+/// The one byte that means: go on.
+pub(super) const GO: [u8; 1] = [b'+'];
+
+/// Longer than any argument a kernel takes; a length above it comes from somebody else.
+const LENGTH_MAX: usize = 64 * 1_048_576;
+
+/// What the tracer is to do.
+pub(super) struct Request {
+    /// The PID of the launcher.
+    pub(super) launcher: u32,
+    /// How many arguments the program is executed with.
+    pub(super) arguments: usize,
+    /// Those that it must not be executed with.
+    pub(super) replacements: Vec<Replacement>,
+}
+
+impl Request {
+    pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
+        out.write_all(&self.launcher.to_ne_bytes())?;
+        write_length(out, self.arguments)?;
+        write_length(out, self.replacements.len())?;
+        for Replacement { index, placeholder, value } in &self.replacements {
+            write_length(out, *index)?;
+            for bytes in [placeholder, value.expose()] {
+                write_length(out, bytes.len())?;
+                out.write_all(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(input: &mut impl Read) -> Result<Self> {
+        let launcher = u32::from_ne_bytes(read_array(input)?);
+        let arguments = read_length(input)?;
+        let mut replacements = Vec::new();
+        for _ in 0..read_length(input)? {
+            let index = read_length(input)?;
+            let placeholder = read_bytes(input)?.to_vec();
+            let value = read_bytes(input)?.into();
+            replacements.push(Replacement { index, placeholder, value });
+        }
+        Ok(Self { launcher, arguments, replacements })
+    }
+}
+
+fn write_length(out: &mut impl Write, length: usize) -> Result<()> {
+    out.write_all(&(length as u64).to_ne_bytes())
+}
+
+fn read_length(input: &mut impl Read) -> Result<usize> {
+    let length = usize::try_from(u64::from_ne_bytes(read_array(input)?)).ok();
+    length.filter(|&length| length <= LENGTH_MAX).ok_or_else(|| Error::from(ErrorKind::InvalidData))
+}
+
+fn read_bytes(input: &mut impl Read) -> Result<Zeroizing<Vec<u8>>> {
+    // In its full size at once: one that grows leaves copies.
+    let mut bytes = Zeroizing::new(vec![0; read_length(input)?]);
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a message of known length.
+pub(super) fn read_array<const N: usize>(input: &mut impl Read) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,80 @@
+//! Which programs can be started with private arguments: those that the kernel itself loads.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+/// Where `e_machine` is in an ELF file's header (System V gABI, chapter 4), and its size.
+const MACHINE: std::ops::Range<usize> = 18..20;
+
+/// `e_ident` of a 64-bit program of this machine's byte order: magic, class, data encoding.
+const IDENT: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
+
+/// `EM_X86_64` and `EM_AARCH64`.
+const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+
+/// What a file is to execve(2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A program of this machine.
+    Native,
+    /// Text that names its interpreter.
+    Script,
+    /// Anything else.
+    Other,
+}
+
+/// Tells what a file is.
+pub(super) fn kind(path: &Path) -> io::Result<Kind> {
+    let mut header = Vec::with_capacity(MACHINE.end);
+    File::open(path)?.take(MACHINE.end as u64).read_to_end(&mut header)?;
+    let machine = header.get(MACHINE).unwrap_or_default();
+    Ok(if header.starts_with(b"#!") {
+        Kind::Script
+    } else if header.starts_with(&IDENT) && machine == NATIVE.to_ne_bytes() {
+        Kind::Native
+    } else {
+        Kind::Other
+    })
+}
+
+/// The file that a name without '/' stands for, looked up in `$PATH` as execvp(3) does.
+pub(super) fn find(program: &Path) -> io::Result<PathBuf> {
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return Ok(program.to_path_buf());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(bytes: &[u8]) -> Kind {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        std::fs::write(&path, bytes).unwrap();
+        kind(&path).unwrap()
+    }
+
+    #[test]
+    fn a_program_of_this_machine_is_told_from_all_others() {
+        assert_eq!(kind(Path::new("/proc/self/exe")).unwrap(), Kind::Native);
+        assert_eq!(kind_of(b"#!/bin/sh\n"), Kind::Script);
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        assert_eq!(kind_of(&own[..20]), Kind::Native);
+        assert_eq!(kind_of(&own[..19]), Kind::Other);
+        assert_eq!(kind_of(b""), Kind::Other);
+        for at in [0, 1, 2, 3, 4, 5, 18, 19] {
+            let mut other = own[..64].to_vec();
+            other[at] ^= 1;
+            assert_eq!(kind_of(&other), Kind::Other, "byte {at}");
+        }
+    }
+}

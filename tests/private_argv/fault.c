@@ -1,0 +1,69 @@
+/* Preloaded into the tracer, and quiet in every other process: does something at the Nth of the calls that the tracer
+ * works with. FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
+ * creates FAULT_MARK and waits there for somebody to remove it. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static int at = -1, calls;
+
+__attribute__((constructor)) static void start(void)
+{
+    char bytes[4096];
+    int in = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t size = read(in, bytes, sizeof bytes);
+    close(in);
+    if (getenv("FAULT_AT") && size > 0 && memmem(bytes, size, "\0detached", 10))
+        at = atoi(getenv("FAULT_AT"));
+}
+
+/* Whether the call is to fail. */
+static int fault(void)
+{
+    if (at < 0 || ++calls != at)
+        return 0;
+    switch (getenv("FAULT")[0]) {
+    case 'k':
+        kill(getpid(), SIGKILL);
+        pause();
+        break;
+    case 'w':
+        close(open(getenv("FAULT_MARK"), O_CREAT | O_WRONLY, 0666));
+        for (int tries = 0; tries < 60000 && access(getenv("FAULT_MARK"), F_OK) == 0; tries++)
+            usleep(1000);
+        break;
+    default:
+        errno = EPERM;
+        return 1;
+    }
+    return 0;
+}
+
+#define CALL(type, name, parameters, ...)                                                                         \
+    type name parameters                                                                                          \
+    {                                                                                                             \
+        type(*real) parameters = (type(*) parameters)dlsym(RTLD_NEXT, #name);                                     \
+        return fault() ? -1 : real(__VA_ARGS__);                                                                  \
+    }
+
+CALL(pid_t, waitpid, (pid_t pid, int *status, int options), pid, status, options)
+CALL(ssize_t, pread64, (int fd, void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
+CALL(ssize_t, pwrite64, (int fd, const void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
+
+long ptrace(int request, ...)
+{
+    va_list list;
+    va_start(list, request);
+    pid_t pid = va_arg(list, pid_t);
+    void *address = va_arg(list, void *), *data = va_arg(list, void *);
+    va_end(list);
+    long (*real)(int, ...) = (long (*)(int, ...))dlsym(RTLD_NEXT, "ptrace");
+    return fault() ? -1 : real(request, pid, address, data);
+}

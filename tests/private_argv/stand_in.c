@@ -1,0 +1,76 @@
+/* A stand-in for a hypervisor: reports what it was started with, on standard output, and then waits for the end of
+ * standard input. Strings are written as they are, each ended by a NUL; the first is the name of what follows. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void line(const char *name, const char *value) { printf("%s=%s%c", name, value, 0); }
+
+static void number(const char *name, unsigned long value) { printf("%s=%lu%c", name, value, 0); }
+
+static void file(const char *name, const char *path)
+{
+    char bytes[65536];
+    FILE *in = fopen(path, "r");
+    size_t size = in ? fread(bytes, 1, sizeof bytes - 1, in) : 0;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] == 0)
+            bytes[i] = ' ';
+    bytes[size] = 0;
+    line(name, bytes);
+    if (in)
+        fclose(in);
+}
+
+int main(int argc, char **argv)
+{
+    char text[4096];
+    const char *mark = getenv("STAND_IN_MARK");
+    /* Created by whoever runs a single instruction of this program. */
+    if (mark)
+        fclose(fopen(mark, "w"));
+    number("alignment", (unsigned long)(uintptr_t)&argv[-1] % 16);
+    for (int i = 0; i < argc; i++)
+        line("argument", argv[i]);
+    line("terminator", argv[argc] ? "missing" : "null");
+    for (char **variable = environ; *variable; variable++)
+        line("variable", *variable);
+    line("execfn", (const char *)getauxval(AT_EXECFN));
+    line("platform", (const char *)getauxval(AT_PLATFORM));
+    number("random", ((unsigned char *)getauxval(AT_RANDOM))[0]);
+    number("secure", getauxval(AT_SECURE));
+    number("page", getauxval(AT_PAGESZ));
+    number("pid", getpid());
+    number("parent", getppid());
+    number("uid", geteuid());
+    number("dumpable", prctl(PR_GET_DUMPABLE));
+    line("folder", getcwd(text, sizeof text));
+    file("cmdline", "/proc/self/cmdline");
+    file("status", "/proc/self/status");
+    file("limits", "/proc/self/limits");
+    snprintf(text, sizeof text, "/proc/self/task/%d/children", getpid());
+    file("children", text);
+    DIR *descriptors = opendir("/proc/self/fd");
+    for (struct dirent *entry; (entry = readdir(descriptors));)
+        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(descriptors))
+            line("descriptor", entry->d_name);
+    closedir(descriptors);
+    /* The stack is there to be used, below what was put on it. */
+    volatile char deep[65536];
+    memset((char *)deep, 1, sizeof deep);
+    number("deep", deep[sizeof deep - 1]);
+    line("end", "");
+    fflush(stdout);
+    while (read(0, text, sizeof text) > 0)
+        ;
+    return 42;
+}
