@@ -113,14 +113,24 @@ pub(crate) struct Machine {
     /// Whether the image has systemd and strace.
     full: bool,
     files: Vec<(String, String)>,
+    programs: Vec<(String, PathBuf)>,
+    /// What QEMU is started by, if by anything.
+    launcher: Vec<String>,
     /// What units of the last script come after.
     after: Vec<String>,
     service: String,
     two_stages: bool,
 }
 
+/// Where a machine's console (`log`), what it sends (`results`) or QEMU's own words (`output`) are kept.
+pub(crate) fn log_of(name: &str, kind: &str) -> PathBuf {
+    let folder = prepared("target").with_file_name("logs");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(format!("{name}.{kind}"))
+}
+
 /// Where `./tests/prepare` has put what the machines need.
-fn prepared(file: &str) -> PathBuf {
+pub(crate) fn prepared(file: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm").join(file);
     assert!(path.exists(), "{} is missing: ./tests/prepare makes it", path.display());
     path
@@ -136,6 +146,8 @@ impl Machine {
             kernel_arguments: String::new(),
             full: false,
             files: vec![],
+            programs: vec![],
+            launcher: vec![],
             after: vec![],
             service: String::new(),
             two_stages: false,
@@ -186,6 +198,18 @@ impl Machine {
     /// Adds a file, with `path` from the root.
     pub(crate) fn file(mut self, path: &str, content: impl Into<String>) -> Self {
         self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// Adds a program of this machine's, which must need no library.
+    pub(crate) fn program(mut self, path: &str, program: impl Into<PathBuf>) -> Self {
+        self.programs.push((path.to_owned(), program.into()));
+        self
+    }
+
+    /// Has QEMU started by another program, with these arguments in front.
+    pub(crate) fn launcher(mut self, command: &[&str]) -> Self {
+        self.launcher = command.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -257,23 +281,35 @@ impl Machine {
 
     /// Boots, runs a shell script, and hands back its results.
     pub(crate) fn boot(self, script: &str) -> Results {
+        self.boot_watched(script, |_, _| {})
+    }
+
+    /// The same, and calls `watch` now and then, with QEMU's PID and what the guest has sent so far.
+    pub(crate) fn boot_watched(self, script: &str, watch: impl FnMut(u32, &str)) -> Results {
         let name = self.name.clone();
-        let (results, console) = self.boot_to_console(script);
+        let (results, console) = self.run(script, watch);
         assert!(results.contains_key("@end"), "{name}: the guest did not come to its end: {console}");
         results
     }
 
     /// Boots, and hands back the results and what was written to the console until the machine stopped.
     pub(crate) fn boot_to_console(self, script: &str) -> (Results, String) {
+        self.run(script, |_, _| {})
+    }
+
+    fn run(self, script: &str, mut watch: impl FnMut(u32, &str)) -> (Results, String) {
         let folder = tempfile::tempdir().unwrap();
-        let release = self.release.folder();
         let initrd = self.initrd(folder.path(), script);
-        let logs = prepared(release).with_file_name("logs");
-        fs::create_dir_all(&logs).unwrap();
-        let (log, results) =
-            (logs.join(format!("{}.log", self.name)), logs.join(format!("{}.results", self.name)));
+        let [log, results, output] = ["log", "results", "output"].map(|kind| log_of(&self.name, kind));
+        // What an earlier run has left is none of this one's.
+        for file in [&log, &results] {
+            _ = fs::remove_file(file);
+        }
         let start = Instant::now();
-        let mut qemu = Command::new("qemu-system-x86_64")
+        let command = [self.launcher.as_slice(), &["qemu-system-x86_64".to_owned()]].concat();
+        let output = fs::File::create(output).unwrap();
+        let mut qemu = Command::new(&command[0])
+            .args(&command[1..])
             // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
             .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
@@ -289,19 +325,22 @@ impl Machine {
             .arg(initrd)
             .args(&self.arguments)
             .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/prepare installs it: {error}"));
+        let text = |file: &Path| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
         while qemu.try_wait().unwrap().is_none() {
             if start.elapsed() > TIME_LIMIT {
                 qemu.kill().unwrap();
                 qemu.wait().unwrap();
                 panic!("{}: no end after {TIME_LIMIT:?}; its console is in {}", self.name, log.display());
             }
+            watch(qemu.id(), &text(&results));
             std::thread::sleep(Duration::from_millis(20));
         }
-        let text = String::from_utf8_lossy(&fs::read(&results).unwrap()).into_owned();
-        let console = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
-        (text.lines().filter_map(parse).collect(), console)
+        let results = text(&results).lines().filter_map(parse).collect();
+        (results, text(&log) + &text(&log_of(&self.name, "output")))
     }
 
     /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
@@ -327,6 +366,10 @@ impl Machine {
         }
         for (path, content) in &self.files {
             write(path, content);
+        }
+        for (path, program) in &self.programs {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::copy(program, root.join(path)).unwrap();
         }
 
         let own = folder.join("own");

@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod busybox;
+mod host;
 mod killed;
 mod machine;
 mod stages;
