@@ -1,5 +1,5 @@
 /* A stand-in for a hypervisor: reports what it was started with, on standard output, and then waits for the end of
- * standard input. Strings are written as they are, each ended by a NUL; the first is the name of what follows. */
+ * standard input, or for a signal. Strings are written as they are, each ended by a NUL; the first is the name of what follows. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <signal.h>
@@ -35,6 +35,9 @@ int main(int argc, char **argv)
 {
     char text[4096];
     const char *mark = getenv("STAND_IN_MARK");
+    /* cloud-hypervisor is asked what it can do. */
+    if (argc == 2 && !strcmp(argv[1], "--help"))
+        return 0;
     /* Created by whoever runs a single instruction of this program. */
     if (mark)
         fclose(fopen(mark, "w"));
@@ -72,5 +75,8 @@ int main(int argc, char **argv)
     fflush(stdout);
     while (read(0, text, sizeof text) > 0)
         ;
+    /* As a service it has no input, and ends when it is told to. */
+    if (getenv("STAND_IN_STAYS"))
+        pause();
     return 42;
 }

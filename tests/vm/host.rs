@@ -122,13 +122,13 @@ fn the_newest_systemd_alone_has_everything() {
 }
 
 /// Not to be found anywhere else: it is made when the test runs.
-fn canary() -> Vec<u8> {
+pub(crate) fn canary() -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     format!("{:032x}", now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).into_bytes()
 }
 
 /// The canary as it is, in hex, and in base64 at each of its three offsets.
-fn forms(canary: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn forms(canary: &[u8]) -> Vec<Vec<u8>> {
     let hex: String = canary.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let shifted = (0..3).map(|offset| {
         let text = base64::encode(&[&vec![b'x'; offset], canary].concat());
@@ -138,7 +138,7 @@ fn forms(canary: &[u8]) -> Vec<Vec<u8>> {
     [canary.to_vec(), hex.into_bytes()].into_iter().chain(shifted).collect()
 }
 
-fn holds(bytes: &[u8], forms: &[Vec<u8>]) -> bool {
+pub(crate) fn holds(bytes: &[u8], forms: &[Vec<u8>]) -> bool {
     forms.iter().any(|form| bytes.windows(form.len()).any(|part| part == form))
 }
 

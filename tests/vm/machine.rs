@@ -370,6 +370,7 @@ impl Machine {
         for (path, program) in &self.programs {
             fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
             fs::copy(program, root.join(path)).unwrap();
+            fs::set_permissions(root.join(path), PermissionsExt::from_mode(0o755)).unwrap();
         }
 
         let own = folder.join("own");

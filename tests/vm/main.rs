@@ -4,6 +4,7 @@
 mod busybox;
 mod host;
 mod killed;
+mod launcher;
 mod machine;
 mod stages;
 mod systemd;
