@@ -7,6 +7,7 @@ pub mod host;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use smbios_creds::base64;
 use smbios_creds::credential::{Credential, Name};
 use smbios_creds::guest::delivery::Delivery;
 use smbios_creds::guest::verify::{Policy, verify};
@@ -174,6 +175,27 @@ pub fn stderr(output: &Output) -> String {
 
 pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("killed: {:?}", output.status))
+}
+
+/// Not to be found anywhere else: it is made when the test runs.
+pub fn canary() -> Vec<u8> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    format!("{:024x}", now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) & (u128::MAX >> 32)).into_bytes()
+}
+
+/// Whether the canary is there: as it is, in hex, or in base64.
+pub fn holds(bytes: &[u8], canary: &[u8]) -> bool {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    let hex: Vec<u8> = canary.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+    // As base64 it looks different at each of three offsets; the middle is independent of what surrounds it.
+    let shifted = (0..3).map(|offset| {
+        let text = base64::encode(&[&vec![0; offset], canary].concat());
+        text[4..text.len() - 4].as_bytes().to_vec()
+    });
+    [canary.to_vec(), hex]
+        .into_iter()
+        .chain(shifted)
+        .any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
 }
 
 pub fn is_root() -> bool {

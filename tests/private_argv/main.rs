@@ -8,17 +8,12 @@ mod inheritance;
 mod launch;
 mod refusals;
 
+use common::{canary, holds};
 use launch::{Running, Start, TOOLS, as_nobody, proc, processes};
 use smbios_creds::base64;
 
 /// As long as a single argument can be that the kernel takes (`MAX_ARG_STRLEN`, with its NUL).
 const ARGUMENT_MAX: usize = 131_071;
-
-/// Not to be found anywhere else: it is made when the test runs.
-fn canary() -> Vec<u8> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{:024x}", now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) & (u128::MAX >> 32)).into_bytes()
-}
 
 /// A value of this size with the canary at its start, its end, and all over between.
 fn value(canary: &[u8], size: usize) -> Vec<u8> {
@@ -30,20 +25,6 @@ fn value(canary: &[u8], size: usize) -> Vec<u8> {
     let end = size.saturating_sub(canary.len());
     value[end..].copy_from_slice(&canary[..size - end]);
     value
-}
-
-fn holds(bytes: &[u8], canary: &[u8]) -> bool {
-    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
-    let hex: Vec<u8> = canary.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    // As base64 it looks different at each of three offsets; the middle is independent of what surrounds it.
-    let shifted = (0..3).map(|offset| {
-        let text = base64::encode(&[&vec![0; offset], canary].concat());
-        text[4..text.len() - 4].as_bytes().to_vec()
-    });
-    [canary.to_vec(), hex]
-        .into_iter()
-        .chain(shifted)
-        .any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
 }
 
 /// The processes whose arguments or environment hold the canary.

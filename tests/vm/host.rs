@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
-use smbios_creds::base64;
 
+use crate::common::{canary, holds};
 use crate::machine::{Machine, Release, Results, log_of};
 
 /// Secrets of the founding incident (44, 44 and 88 bytes), values that no command line carries, and a large one.
@@ -121,29 +121,8 @@ fn the_newest_systemd_alone_has_everything() {
     without_our_agent("sent-newest", Release::Sid);
 }
 
-/// Not to be found anywhere else: it is made when the test runs.
-pub(crate) fn canary() -> Vec<u8> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    format!("{:032x}", now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).into_bytes()
-}
-
-/// The canary as it is, in hex, and in base64 at each of its three offsets.
-pub(crate) fn forms(canary: &[u8]) -> Vec<Vec<u8>> {
-    let hex: String = canary.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-    let shifted = (0..3).map(|offset| {
-        let text = base64::encode(&[&vec![b'x'; offset], canary].concat());
-        // Letters that depend on what is in front or behind are left out.
-        text.as_bytes()[4..text.len() - 4].to_vec()
-    });
-    [canary.to_vec(), hex.into_bytes()].into_iter().chain(shifted).collect()
-}
-
-pub(crate) fn holds(bytes: &[u8], forms: &[Vec<u8>]) -> bool {
-    forms.iter().any(|form| bytes.windows(form.len()).any(|part| part == form))
-}
-
 /// Searches what was written since the machine was started.
-fn search_files(folder: &Path, since: SystemTime, except: &Path, forms: &[Vec<u8>], seen: &mut Vec<String>) {
+fn search_files(folder: &Path, since: SystemTime, except: &Path, canary: &[u8], seen: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
@@ -152,8 +131,8 @@ fn search_files(folder: &Path, since: SystemTime, except: &Path, forms: &[Vec<u8
             continue;
         }
         if metadata.is_dir() {
-            search_files(&path, since, except, forms, seen);
-        } else if metadata.is_file() && written() && holds(&fs::read(&path).unwrap_or_default(), forms) {
+            search_files(&path, since, except, canary, seen);
+        } else if metadata.is_file() && written() && holds(&fs::read(&path).unwrap_or_default(), canary) {
             seen.push(path.display().to_string());
         }
     }
@@ -165,7 +144,6 @@ fn while_the_machine_runs_no_secret_is_in_any_argument_environment_file_or_outpu
     let secrets = BTreeMap::from([("canary", canary.clone()), ("large", canary.repeat(500))]);
     let since = SystemTime::now();
     let directory = directory(&secrets);
-    let forms = forms(&canary);
     let mut looked = 0;
     let results = sent(Machine::new("sent-leaks"), directory.path()).boot_watched(
         "result running true
@@ -182,7 +160,7 @@ fn while_the_machine_runs_no_secret_is_in_any_argument_environment_file_or_outpu
             for process in fs::read_dir("/proc").unwrap().flatten() {
                 for file in ["cmdline", "environ"] {
                     let path = process.path().join(file);
-                    if fs::read(&path).is_ok_and(|bytes| holds(&bytes, &forms)) {
+                    if fs::read(&path).is_ok_and(|bytes| holds(&bytes, &canary)) {
                         seen.push(path.display().to_string());
                     }
                 }
@@ -193,13 +171,13 @@ fn while_the_machine_runs_no_secret_is_in_any_argument_environment_file_or_outpu
                 let memfd = target.to_string_lossy().starts_with("/memfd:smbios-creds");
                 memfds += usize::from(memfd);
                 let file = target.is_absolute() && fs::metadata(&target).is_ok_and(|file| file.is_file());
-                if file && !memfd && holds(&fs::read(descriptor.path()).unwrap_or_default(), &forms) {
+                if file && !memfd && holds(&fs::read(descriptor.path()).unwrap_or_default(), &canary) {
                     seen.push(format!("{} -> {}", descriptor.path().display(), target.display()));
                 }
             }
             assert!(memfds > 0, "it has files in memory, which are looked at by their names alone");
             for folder in ["/tmp", "/var", "/run"] {
-                search_files(Path::new(folder), since, directory.path(), &forms, &mut seen);
+                search_files(Path::new(folder), since, directory.path(), &canary, &mut seen);
             }
             assert_eq!(seen, Vec::<String>::new());
         },
@@ -207,7 +185,7 @@ fn while_the_machine_runs_no_secret_is_in_any_argument_environment_file_or_outpu
     assert_eq!((looked, results["check"].code), (1, 0), "{:?}", results["check"]);
     for kind in ["output", "log"] {
         let output = fs::read(log_of("sent-leaks", kind)).unwrap();
-        assert!(!holds(&output, &forms), "{kind}: {}", String::from_utf8_lossy(&output));
+        assert!(!holds(&output, &canary), "{kind}: {}", String::from_utf8_lossy(&output));
     }
     let output = fs::read_to_string(log_of("sent-leaks", "output")).unwrap();
     assert!(output.contains("starts qemu with 2 credentials: canary, large"), "{output}");

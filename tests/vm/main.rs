@@ -2,6 +2,8 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod busybox;
+#[path = "../common/mod.rs"]
+mod common;
 mod host;
 mod killed;
 mod launcher;
