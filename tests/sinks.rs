@@ -290,7 +290,7 @@ fn import_beside(root: &Path, sink: &str, mounts: &str) -> Output {
     let mounts = if system.exists() { mounts } else { ":" };
     let mut command = Command::new("unshare");
     command.arg(if common::is_root() { "-m" } else { "-rm" });
-    command.args(["sh", "-c", &format!("{mounts} && shift && exec \"$@\""), "sh"]).arg(system);
+    command.args(["sh", "-c", &format!("{mounts} && shift && exec ${{STRACE:-}} \"$@\""), "sh"]).arg(system);
     command.arg(agent.get_program()).args(agent.get_args()).arg(root).arg("--from").arg(source.path());
     command.env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM");
     run(&mut command)
@@ -341,6 +341,19 @@ fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used()
 }
 
 #[test]
+fn what_was_repaired_before_something_failed_is_told() {
+    let root = systemd_root(&[("a", "on")]);
+    let mounts = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
+                  STRACE='strace -qq -o /dev/null -e inject=renameat:error=EIO:when=2'";
+    let output = import_beside(root.path(), "auto", mounts);
+    assert_eq!(code(&output), 1);
+    let message = stderr(&output);
+    assert!(message.contains("cannot write credential b ("), "{message}");
+    assert!(message.contains("repaired before that: a (2 bytes were there, 3 bytes are now)"), "{message}");
+    assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"one");
+}
+
+#[test]
 fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_removed() {
     let root = systemd_root(&[]);
     fs::create_dir(root.path().join("etc")).unwrap();
@@ -388,11 +401,11 @@ fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("credential a: repaired: 2 bytes were there, 3 bytes are now"),
+        stderr(&output).contains("repaired credential a (2 bytes were there, 3 bytes are now)"),
         "{}",
         stderr(&output)
     );
-    assert!(stderr(&output).contains("credential b: repaired: nothing was there, 3 bytes are now"));
+    assert!(stderr(&output).contains("repaired credential b (nothing was there, 3 bytes are now)"));
     let read = |name| fs::read(system.join(name)).unwrap();
     assert_eq!((read("a"), read("b"), read("other")), (b"one".to_vec(), vec![0, 1, 2], b"kept".to_vec()));
     assert_eq!(fs::metadata(system.join("a")).unwrap().mode() & 0o7777, 0o400);

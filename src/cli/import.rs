@@ -118,11 +118,8 @@ fn place(root: &Path, options: &ImportOptions, delivery: &Delivery) -> anyhow::R
             format!("materialized in {shown}: {}", report::summary(delivery))
         }
         Outcome::Repaired { mended, foreign } => {
-            for Mended { name, found, size } in &mended {
-                let found = found.map_or("nothing was".to_owned(), |found| format!("{found} bytes were"));
-                let message =
-                    format_args!("credential {name}: repaired: {found} there, {size} bytes are now");
-                say(Level::WARN, message);
+            for mended in &mended {
+                say(Level::WARN, format_args!("repaired credential {mended}"));
             }
             for name in &foreign {
                 let message = format_args!(

@@ -70,7 +70,13 @@ pub(super) fn repair(
             result = replace(&view.folder, credential);
         }
         let name = credential.name.clone();
-        result.map_err(|error| shown.write_error(&name, error))?;
+        if let Err(error) = result {
+            let error = shown.write_error(&name, error);
+            return Err(match repair.mended.as_slice() {
+                [] => error,
+                _ => SinkError::HalfRepaired { mended: repair.mended, error: Box::new(error) },
+            });
+        }
         repair.mended.push(Mended { name, found, size: credential.value.len() });
     }
     Ok(repair)

@@ -96,6 +96,14 @@ pub enum SinkError {
         /// What the kernel says.
         error: Errno,
     },
+    /// A credential could not be written in a repair, and others before it were.
+    #[error("{error}; repaired before that: {}", Listed(.mended))]
+    HalfRepaired {
+        /// What is whole now.
+        mended: Vec<Mended>,
+        /// Why the rest is not.
+        error: Box<SinkError>,
+    },
     /// The path cannot be that of a folder.
     #[error("{} names no folder: give --into a path that ends in a name", Escaped::from(.0.as_path()))]
     NoName(PathBuf),
@@ -191,6 +199,28 @@ pub struct Mended {
     pub found: Option<usize>,
     /// Bytes that are there now.
     pub size: usize,
+}
+
+impl std::fmt::Display for Mended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, found, size } = self;
+        match found {
+            None => write!(f, "{name} (nothing was there, {size} bytes are now)"),
+            Some(found) => write!(f, "{name} ({found} bytes were there, {size} bytes are now)"),
+        }
+    }
+}
+
+/// Several of them, with commas between.
+struct Listed<'a>(&'a [Mended]);
+
+impl std::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, mended) in self.0.iter().enumerate() {
+            write!(f, "{}{mended}", if index > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
 }
 
 /// What became of an import.

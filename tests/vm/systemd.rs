@@ -35,7 +35,7 @@ fn cut_and_lost(name: &str, release: Release) {
         assert!(alone["large"].text().starts_with("4063 "), "{:?}", alone["large"]);
         assert_ne!(alone["next"].code, 0);
         assert_eq!(states(&alone), ["differs", "missing"]);
-        let message = "credential large: repaired: 4063 bytes were there, 6000 bytes are now";
+        let message = "repaired credential large (4063 bytes were there, 6000 bytes are now)";
         assert!(alone["again"].stderr.contains(message), "{:?}", alone["again"]);
     }
     let repaired = machine.import("--require next").boot(LOOK);
