@@ -1,4 +1,6 @@
 # A stand-in for a host's side of microvm.nix: machines that it knows, and the drop-ins that it has for them.
+# `evaluateGuest` evaluates a module as the configuration of a machine.
+evaluateGuest:
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -17,6 +19,11 @@ in
             type = types.raw;
             default = null;
           };
+          config = mkOption {
+            type = types.raw;
+            default = null;
+            apply = module: if module == null then null else evaluateGuest module;
+          };
         };
       }
     );
@@ -29,7 +36,7 @@ in
         overrideStrategy = "asDropin";
         path = lib.mkForce [ ];
         serviceConfig.Type =
-          if vm.evaluatedConfig.config.microvm.declaredRunner.supportsNotifySocket then "notify" else "simple";
+          if (if vm.config != null then vm.config else vm.evaluatedConfig).config.microvm.declaredRunner.supportsNotifySocket then "notify" else "simple";
       }
     ) config.microvm.vms
     // {

@@ -24,6 +24,8 @@ let
         after = list;
         wantedBy = list;
         wants = list;
+        requires = list;
+        script = option types.lines "";
         path = list;
         restartTriggers = list;
         restartIfChanged = option types.bool true;
@@ -40,6 +42,7 @@ let
     text =
       "[Unit]\n"
       + lib.optionalString (service.before != [ ]) "Before=${toString service.before}\n"
+      + lib.optionalString (service.requires != [ ]) "Requires=${toString service.requires}\n"
       + lib.optionalString (service.after != [ ]) "After=${toString service.after}\n"
       + lib.optionalString (service.restartTriggers != [ ]) "X-Restart-Triggers=${toString service.restartTriggers}\n"
       + "\n[Service]\n"

@@ -6,6 +6,7 @@
   lib,
   programs,
   hypervisor,
+  platform ? builtins.currentSystem,
 }:
 let
   system = builtins.currentSystem;
@@ -15,7 +16,8 @@ let
     derivation (
       attributes
       // {
-        inherit name system;
+        name = builtins.replaceStrings [ "@" ] [ "-" ] name;
+        inherit system;
         builder = "/bin/bash";
         args = [
           "-euc"
@@ -53,7 +55,6 @@ let
         "kmod"
         "qemu-utils"
         "socat"
-        "systemd"
         "util-linux"
         "python3"
         "virtiofsd"
@@ -65,6 +66,12 @@ let
         "glibc"
         "tpm2-tss"
         "libfido2"
+        "coreutils-full"
+        "findutils"
+        "gnugrep"
+        "bash"
+        "kmod-debian-aliases"
+        "perl"
         "dosfstools"
         "netcat"
       ]
@@ -95,25 +102,28 @@ let
 
   pkgs = names // {
     _type = "pkgs";
-    inherit lib system;
+    inherit lib;
+    system = platform;
     stdenv =
       let
-        platform = {
+        simple = system: {
           inherit system;
           isx86_64 = system == "x86_64-linux";
           isAarch64 = system == "aarch64-linux";
           isLinux = true;
           isDarwin = false;
-          linux-kernel.target = "bzImage";
+          linux-kernel.target = "Image";
         };
       in
       {
-        hostPlatform = lib.systems.elaborate or (_: platform) system;
+        hostPlatform = (lib.systems.elaborate or simple) platform;
         buildPlatform = pkgs.stdenv.hostPlatform;
         targetPlatform = pkgs.stdenv.hostPlatform;
       };
     linux.target = "bzImage";
     buildPackages = pkgs;
+    python3Packages.supervisor = named "supervisor";
+    xorg.lndir = named "lndir";
     runtimeShell = "/bin/bash";
 
     callPackage =
@@ -123,13 +133,34 @@ let
       in
       function (builtins.intersectAttrs (builtins.functionArgs function) (pkgs // { lib = packageLib; }) // arguments);
 
-    writeText = name: text: builtins.toFile name text;
+    writers = {
+      writeJSON = name: value: pkgs.writeText name (builtins.toJSON value);
+      writePython3 =
+        name: _: _:
+        named name;
+    };
+    replaceVars = file: _: file;
+    writeText = name: text: build name {
+      inherit text;
+      passAsFile = [ "text" ];
+    } "cat $textPath > $out";
     writeShellScript =
       name: text:
       build name {
         inherit text;
         passAsFile = [ "text" ];
       } ''{ printf '#!/bin/bash\n'; cat "$textPath"; } > $out; chmod 0755 $out'';
+    writeShellScriptBin =
+      name: text:
+      let
+        script = build name { } "mkdir -p $out/bin; cp ${pkgs.writeShellScript name text} $out/bin/${name}";
+      in
+      script // { overrideAttrs = _: script; };
+    makeInitrdNG = _: named "initrd";
+    buildEnv = _: named "env";
+    makeModulesClosure = _: named "modules";
+    closureInfo = _: named "closure";
+    writeClosure = _: named "closure";
     runCommand =
       name: attributes: script:
       dress (build name { } script) (attributes.passthru or { }) (attributes.meta or { });
@@ -181,6 +212,17 @@ let
         cd ${src}
         ${postInstall}
       '') { inherit pname; } meta;
+
+    systemd = named "systemd" // {
+      version = "257";
+      interfaceVersion = 2;
+      withEfi = true;
+      withCryptsetup = false;
+      withTpm2Tss = false;
+      withUtmp = true;
+      kmod = named "kmod";
+      util-linux = named "util-linux";
+    };
 
     cloud-hypervisor = vmm "cloud-hypervisor" "cloud-hypervisor" "ch-remote";
     cloud-hypervisor-graphics = pkgs.cloud-hypervisor;
