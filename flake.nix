@@ -41,6 +41,6 @@
         };
       });
 
-      formatter = forEach (system: (pkgsOf system).nixfmt-rfc-style or (pkgsOf system).nixfmt);
+      formatter = forEach (system: (pkgsOf system).nixfmt);
     };
 }

@@ -177,6 +177,7 @@ let
 in
 {
   package = smbios-creds;
+  initrd-units = base.initrdUnits { inherit lib pkgs; } (guest onCloudHypervisor);
 
   # Values that are printed as JSON.
   values = {
@@ -213,6 +214,36 @@ in
       imports = [ onCloudHypervisor ];
       boot.initrd.enable = lib.mkForce false;
     });
+
+    # With its inputs as they are here.
+    flake =
+      let
+        outputs = (import ../../flake.nix).outputs {
+          self = { };
+          nixpkgs = {
+            inherit lib;
+            legacyPackages.x86_64-linux = pkgs;
+            legacyPackages.aarch64-linux = aarch64;
+          };
+        };
+        machine = (lib.evalModules {
+          modules = [
+            ./stand-in/nixos.nix
+            outputs.checks.x86_64-linux.credential-arrives.test.nodes.machine
+          ];
+          specialArgs = { inherit pkgs; };
+        }).config;
+      in
+      {
+        outputs = builtins.attrNames outputs;
+        packages = lib.mapAttrs (_: builtins.mapAttrs (_: package: package.name)) outputs.packages;
+        overlay = (outputs.overlays.default pkgs { }).smbios-creds.name;
+        modules = lib.mapAttrs (_: module: builtins.pathExists module) outputs.nixosModules;
+        checks = builtins.attrNames outputs.checks.x86_64-linux;
+        script = outputs.checks.x86_64-linux.credential-arrives.test.testScript;
+        options = machine.virtualisation.qemu.options;
+        reader = machine.systemd.units."reader.service".text;
+      };
 
     # Twice the same, if a module that is not enabled changes nothing.
     disabled =

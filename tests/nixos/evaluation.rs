@@ -73,6 +73,22 @@ fn the_package_has_the_units_of_the_project_with_its_own_path() {
     assert!(String::from_utf8(version.stdout).unwrap().contains(env!("CARGO_PKG_VERSION")));
 }
 
+/// By NixOS's own code, where it is given.
+#[test]
+fn nixos_puts_the_packages_unit_and_the_drop_in_together() {
+    for route in routes().iter().filter(|route| route.is_upstream()) {
+        let units = route.build("initrd-units");
+        let read = |path: &str| std::fs::read_to_string(units.join(path)).unwrap();
+        let own = std::fs::read_to_string(project("integration/systemd").join(INITRD)).unwrap();
+        let package = route.value("values.package");
+        let path = format!("{}/bin/smbios-creds", package.as_str().unwrap());
+        assert_eq!(read(INITRD), own.replace("/usr/bin/smbios-creds", &path));
+        assert_eq!(read(&format!("sysinit.target.wants/{INITRD}")), read(INITRD));
+        let addition = read(&format!("{INITRD}.d/overrides.conf"));
+        assert!(addition.contains("Before=initrd-nixos-activation.service\n"), "{addition}");
+    }
+}
+
 #[test]
 fn options_reach_both_units() {
     let line = "Environment=\"OPTIONS=--require db-password tls-key --manifest=require --strict --confidential=allow\"";
@@ -135,7 +151,7 @@ fn a_guest_without_an_initrd_has_the_host_stage_alone() {
 fn a_module_that_is_not_enabled_changes_nothing_at_all() {
     for route in routes() {
         let machines = route.value("values.disabled");
-        assert!(machines["without"]["runner"].as_str().unwrap().ends_with(".drv"));
+        assert!(machines["without"]["runner"].as_str().unwrap().contains("-microvm-cloud-hypervisor-"));
         for module in ["guest", "microvm", "default"] {
             assert_eq!(machines[module], machines["without"], "{}, {module}", route.name);
         }
@@ -193,5 +209,33 @@ fn the_default_package_and_a_chosen_one_are_wrapped_and_keep_what_they_have() {
         assert_eq!(wrapped["passthru"]["canShutdown"], true);
         assert_eq!(wrapped["passthru"]["tapMultiQueue"], false);
         assert_eq!(wrapped["program"], "microvm-run");
+    }
+}
+
+#[test]
+fn the_flake_has_the_package_its_modules_and_machines_to_test() {
+    for route in routes() {
+        let flake = route.value("values.flake");
+        let outputs = ["checks", "devShells", "formatter", "nixosModules", "overlays", "packages"];
+        assert_eq!(strings(&flake["outputs"]), outputs);
+        let name = format!("smbios-creds-static-{}", env!("CARGO_PKG_VERSION"));
+        for system in ["x86_64-linux", "aarch64-linux"] {
+            assert_eq!(
+                flake["packages"][system],
+                json!({"default": name, "smbios-creds": name}),
+                "{}",
+                route.name
+            );
+        }
+        assert_eq!(flake["overlay"].as_str().unwrap(), name);
+        assert_eq!(flake["modules"], json!({"default": true, "guest": true, "host": true, "microvm": true}));
+        let checks = ["credential-arrives", "missing-credential-is-reported", "smbios-creds"];
+        assert_eq!(strings(&flake["checks"]), checks);
+        // These machines run where there is nixpkgs; here they are evaluated.
+        assert!(flake["script"].as_str().unwrap().contains("wait_for_unit"));
+        assert!(
+            flake["options"].to_string().contains("type=11,value=io.systemd.credential.binary:db-password=")
+        );
+        assert!(flake["reader"].as_str().unwrap().contains("Requires=smbios-creds.service"));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a module of one test program")]
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -11,11 +12,12 @@ use serde_json::Value;
 
 /// What nix works with. No daemon, no /nix, no sandbox and no network; any user can use it.
 pub struct Nix {
-    pub folder: tempfile::TempDir,
+    folder: PathBuf,
 }
 
 pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
-    let nix = Nix { folder: tempfile::tempdir().unwrap() };
+    let nix = Nix { folder: tempfile::tempdir().unwrap().keep() };
+    remove_at_the_end(&nix.folder);
     for folder in ["store", "home", "programs", "documented"] {
         std::fs::create_dir(nix.path(folder)).unwrap();
     }
@@ -29,7 +31,7 @@ pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
 
 impl Nix {
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// A program of nix.
@@ -50,6 +52,16 @@ impl Nix {
         command.stdin(Stdio::null());
         command
     }
+}
+
+/// Removes a folder when this process is gone, whatever ended it. What nix has built is read-only.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
+fn remove_at_the_end(folder: &Path) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r _; chmod -R u+w \"$0\"; rm -rf \"$0\""]).arg(folder);
+    let mut child = command.process_group(0).stdin(Stdio::piped()).spawn().unwrap();
+    // Its other end is closed with everything else of this process.
+    std::mem::forget(child.stdin.take());
 }
 
 /// A file of the project.

@@ -196,4 +196,22 @@ in
           inherit pkgs lib;
         };
       };
+
+  # The units of the initrd as NixOS puts them together, ours alone.
+  initrdUnits =
+    { lib, pkgs }:
+    { config, ... }:
+    let
+      cfg = config.boot.initrd.systemd;
+      ours = lib.hasInfix "smbios-creds";
+      utils = import "${nixos}/lib/utils.nix" { inherit config lib pkgs; };
+    in
+    utils.systemdUtils.lib.generateUnits {
+      type = "initrd";
+      units = lib.filterAttrs (name: _: ours name) cfg.units;
+      packages = lib.filter (package: ours (toString package)) cfg.packages;
+      inherit (cfg) package;
+      upstreamUnits = [ ];
+      upstreamWants = [ ];
+    };
 }

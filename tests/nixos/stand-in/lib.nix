@@ -284,6 +284,9 @@ let
     optionalString = condition: string: if condition then string else "";
     optionalAttrs = condition: set: if condition then set else { };
     subtractLists = unwanted: filter (item: !(elem item unwanted));
+    genAttrs =
+      names: function:
+      listToAttrs (map (name: lib.nameValuePair name (function name)) names);
     nameValuePair = name: value: { inherit name value; };
     mapAttrs' = function: set: listToAttrs (lib.mapAttrsToList function set);
     mapAttrsToList = function: set: map (name: function name set.${name}) (attrNames set);

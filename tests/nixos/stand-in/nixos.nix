@@ -70,6 +70,7 @@ in
   options = {
     assertions = list;
     warnings = list;
+    virtualisation.qemu.options = list;
     environment.systemPackages = list;
     networking.hostName = option types.str "nixos";
     inherit systemd;

@@ -133,6 +133,8 @@ let
       in
       function (builtins.intersectAttrs (builtins.functionArgs function) (pkgs // { lib = packageLib; }) // arguments);
 
+    testers.runNixOSTest = test: named test.name // { inherit test; };
+    mkShell = _: named "shell";
     writers = {
       writeJSON = name: value: pkgs.writeText name (builtins.toJSON value);
       writePython3 =
@@ -163,7 +165,10 @@ let
     writeClosure = _: named "closure";
     runCommand =
       name: attributes: script:
-      dress (build name { } script) (attributes.passthru or { }) (attributes.meta or { });
+      dress (build name (removeAttrs attributes [
+        "passthru"
+        "meta"
+      ]) script) (attributes.passthru or { }) (attributes.meta or { });
     symlinkJoin =
       {
         name,
