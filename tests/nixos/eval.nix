@@ -312,6 +312,7 @@ in
         flags = qemu.configureFlags;
         off = off.name;
         passthru = run.passthru;
+        older = (older onCloudHypervisor).config.microvm.declaredRunner.passthru;
         program = run.meta.mainProgram;
       };
   };
@@ -346,7 +347,7 @@ in
     path = dropIn (secret ./eval.nix);
     store = dropIn (secret "${builtins.storeDir}/00000000000000000000000000000000-x");
     other-store = dropIn (secret "/nix/store/00000000000000000000000000000000-x");
-    context = dropIn (secret "${pkgs.coreutils}");
+    context = dropIn (secret "/proc/self/root${pkgs.coreutils}");
     not-generated = dropIn (secret "/no-such-path");
     no-source = dropIn { services.smbios-creds.vms.web.credentials.api-key = { }; };
     name = dropIn { services.smbios-creds.vms.web.credentials."a,b".source = "/run/secrets/x"; };
@@ -402,6 +403,10 @@ in
     kernel-parameter = runner {
       imports = [ onCloudHypervisor ];
       boot.kernelParams = [ "systemd.set_credential=api-key:hunter2" ];
+    };
+    credential-file-in-store = runner {
+      imports = [ onQ35 ];
+      microvm.credentialFiles.api-key = "/nix/store/00000000000000000000000000000000-x";
     };
     credential-file = runner {
       imports = [ onQ35 ];

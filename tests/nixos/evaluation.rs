@@ -205,9 +205,11 @@ fn the_default_package_and_a_chosen_one_are_wrapped_and_keep_what_they_have() {
         assert_eq!(wrapped["attributes"], "overridden");
         assert_eq!(wrapped["flags"], json!(["--enable-seccomp"]));
         assert_eq!(wrapped["off"], "cloud-hypervisor-99.0");
-        assert_eq!(wrapped["passthru"]["supportsNotifySocket"], true);
-        assert_eq!(wrapped["passthru"]["canShutdown"], true);
-        assert_eq!(wrapped["passthru"]["tapMultiQueue"], false);
+        for passthru in ["passthru", "older"] {
+            assert_eq!(wrapped[passthru]["supportsNotifySocket"], true);
+            assert_eq!(wrapped[passthru]["canShutdown"], true);
+            assert_eq!(wrapped[passthru]["tapMultiQueue"], false);
+        }
         assert_eq!(wrapped["program"], "microvm-run");
     }
 }

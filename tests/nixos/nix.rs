@@ -26,6 +26,9 @@ pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
     let stand_in = project("tests/private_argv/stand_in.c");
     let built = Command::new("cc").arg("-o").arg(nix.path("hypervisor")).arg(stand_in).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // Before there are two at once, which both would make its folders.
+    let made = output(nix.command("nix-store").arg("--init"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     nix
 });
 

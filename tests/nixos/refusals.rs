@@ -3,7 +3,7 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 25] = [
+const REFUSALS: [(&str, &[&str]); 26] = [
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),
@@ -38,6 +38,7 @@ const REFUSALS: [(&str, &[&str]); 25] = [
     ),
     ("extra-args", &["microvm.qemu.extraArgs", ON_HOST]),
     ("kernel-parameter", &["boot.kernelParams (systemd.set_credential)", ON_HOST]),
+    ("credential-file-in-store", &["microvm.credentialFiles.api-key", ON_HOST]),
     ("credential-file", &["microvm.credentialFiles.api-key", ON_HOST]),
     ("aarch64", &["cloud-hypervisor has SMBIOS on x86-64 alone"]),
     ("aarch64-qemu", &["through UEFI firmware alone"]),

@@ -90,7 +90,6 @@ let
             chmod 0755 $out/bin/*
           '')
           {
-            version = "99.0";
             mark = "kept";
             override = _: self // { mark = "overridden"; };
             overrideAttrs = _: self // { mark = "overridden"; };
