@@ -283,6 +283,28 @@ in
       };
     });
     imperative = dropIn (secret "/run/secrets/100%");
+    rotation =
+      map
+        (
+          credentials:
+          let
+            machine = guest onCloudHypervisor;
+          in
+          {
+            drop-in = dropIn {
+              services.smbios-creds.vms.web = { inherit credentials; };
+              microvm.vms.web.evaluatedConfig = machine;
+            };
+            runner = machine.config.microvm.declaredRunner.drvPath;
+          }
+        )
+        [
+          { api-key.source = "/run/secrets/a"; }
+          {
+            api-key.source = "/run/secrets/b";
+            new.source = "/run/secrets/c";
+          }
+        ];
     declarative = dropIn {
       imports = [ (secret "/run/secrets/api-key") ];
       microvm.vms.web.evaluatedConfig = guest {
@@ -306,6 +328,7 @@ in
       {
         inherit (package) name version;
         unwrapped = package.unwrapped.mark;
+        inherit (package) mark;
         chosen = chosen.unwrapped.mark;
         qemu = (qemu.override (_: { })).unwrapped.mark;
         attributes = (qemu.overrideAttrs (_: { })).unwrapped.mark;

@@ -193,12 +193,22 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
 }
 
 #[test]
+fn another_credential_or_file_changes_the_hosts_unit_and_rebuilds_no_guest() {
+    for route in routes() {
+        let rotation = route.value("values.rotation");
+        assert_ne!(rotation[0]["drop-in"], rotation[1]["drop-in"], "{}", route.name);
+        assert_eq!(rotation[0]["runner"], rotation[1]["runner"]);
+    }
+}
+
+#[test]
 fn the_default_package_and_a_chosen_one_are_wrapped_and_keep_what_they_have() {
     for route in routes() {
         let wrapped = route.value("values.wrapped");
         assert_eq!(wrapped["name"], "smbios-creds-cloud-hypervisor-99.0", "{}", route.name);
         assert_eq!(wrapped["version"], "99.0");
         assert_eq!(wrapped["unwrapped"], "kept");
+        assert_eq!(wrapped["mark"], "kept");
         assert_eq!(wrapped["chosen"], "mine");
         // QEMU is overridden by microvm.nix, and stays wrapped.
         assert_eq!(wrapped["qemu"], "overridden");

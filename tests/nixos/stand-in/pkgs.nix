@@ -89,13 +89,13 @@ let
             printf '#!/bin/sh\necho other "$@"\n' > $out/bin/${extra}
             chmod 0755 $out/bin/*
           '')
-          {
-            mark = "kept";
-            override = _: self // { mark = "overridden"; };
-            overrideAttrs = _: self // { mark = "overridden"; };
-            configureFlags = [ "--enable-seccomp" ];
-          }
-          { mainProgram = file; };
+          { mark = "kept"; }
+          { mainProgram = file; }
+        // {
+          override = _: self // { mark = "overridden"; };
+          overrideAttrs = _: self // { mark = "overridden"; };
+          configureFlags = [ "--enable-seccomp" ];
+        };
     in
     self;
 
