@@ -27,7 +27,7 @@ fn every_nix_file_is_parsed() {
         let found = std::fs::read_dir(project(folder)).unwrap().map(|entry| entry.unwrap().path());
         files.extend(found.filter(|path| path.extension().is_some_and(|extension| extension == "nix")));
     }
-    assert!(files.len() >= 14, "{files:?}");
+    assert!(files.len() >= 16, "{files:?}");
     for file in files {
         let output = output(NIX.command("nix-instantiate").arg("--parse").arg(&file));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -40,7 +40,7 @@ impl Nix {
     /// A program of nix.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path("home"));
         let folders = [
             ("NIX_STORE_DIR", "store"),
             ("NIX_STATE_DIR", "state"),

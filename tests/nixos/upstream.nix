@@ -6,7 +6,12 @@
 }:
 let
   common =
-    { config, lib, pkgs, ... }:
+    {
+      config,
+      lib,
+      pkgs,
+      ...
+    }:
     let
       any =
         default:
@@ -153,29 +158,29 @@ in
     (
       { lib, pkgs, ... }:
       {
-      microvm.kernel = lib.mkForce (pkgs.coreutils // { dev = "/kernel"; out = "/kernel"; });
-      microvm.initrdPath = lib.mkForce "/initrd";
-      microvm.shares = [
-        {
-          proto = "virtiofs";
-          tag = "store";
-          source = "/nix/store";
-          mountPoint = "/nix/.ro-store";
-          socket = "store.sock";
-        }
-      ];
-      microvm.interfaces = [
-        {
-          type = "macvtap";
-          # Any interface that every machine has: its descriptor is opened by its number.
-          id = "lo";
-          mac = "02:00:00:00:00:01";
-          macvtap = {
-            link = "eth0";
-            mode = "bridge";
-          };
-        }
-      ];
+        microvm.kernel = lib.mkForce (pkgs.coreutils // { dev = "/kernel"; out = "/kernel"; });
+        microvm.initrdPath = lib.mkForce "/initrd";
+        microvm.shares = [
+          {
+            proto = "virtiofs";
+            tag = "store";
+            source = "/nix/store";
+            mountPoint = "/nix/.ro-store";
+            socket = "store.sock";
+          }
+        ];
+        microvm.interfaces = [
+          {
+            type = "macvtap";
+            # Any interface that every machine has: its descriptor is opened by its number.
+            id = "lo";
+            mac = "02:00:00:00:00:01";
+            macvtap = {
+              link = "eth0";
+              mode = "bridge";
+            };
+          }
+        ];
       }
     )
   ];
