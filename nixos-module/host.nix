@@ -1,0 +1,195 @@
+# On a host of microvm.nix: hands secrets to the units of virtual machines, as credentials of systemd. What is declared
+# here is known to the host alone, so that no secret and no name of one is in the guest's closure.
+{
+  config,
+  lib,
+  options,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  names = import ./name.nix;
+  cfg = config.services.smbios-creds;
+
+  # Why a file must not be the source of a credential, or null. Nothing here shows the value: it may be the secret.
+  problemOf =
+    encrypted: source:
+    if builtins.isString source && source != "" && builtins.substring 0 1 source != "/" then
+      ''
+        it is not an absolute path. If it is the secret itself: that would be in the Nix store, for everybody to read.
+        Name a file that exists at run time on the host, for instance config.sops.secrets.NAME.path.''
+    else if source == "" then
+      "it is empty. Name a file that exists at run time on the host."
+    else if source == "/no-such-path" then
+      ''
+        clan has no file for it. Generate it ("clan vars generate"), and see that the generator's file is deployed
+        (files.NAME.deploy = true).''
+    else if lib.hasInfix "\n" (toString source) then
+      "it has a line break, so it is no path. If it is the secret itself: that would be in the Nix store."
+    else if encrypted then
+      null
+    else if builtins.isPath source then
+      ''
+        it is a path literal, which Nix copies into its store, for everybody to read. Write a string with an absolute path
+        outside of the store, or encrypt the file with systemd-creds and set "encrypted = true".''
+    else if builtins.hasContext source || lib.hasPrefix "${builtins.storeDir}/" source || lib.hasPrefix "/nix/store/" source then
+      ''
+        it is in the Nix store, where everybody can read it. Name a file that exists at run time on the host, for instance
+        config.sops.secrets.NAME.path, or encrypt the file with systemd-creds and set "encrypted = true".''
+    else
+      null;
+
+  credential =
+    vm:
+    { config, name, ... }:
+    {
+      options = {
+        source = mkOption {
+          type = types.either types.path types.str;
+          example = lib.literalExpression "config.sops.secrets.db-password.path";
+          description = ''
+            File on the host that has the value, byte for byte, when the virtual machine is started. Root reads it. It
+            must not be in the Nix store, unless it is `encrypted`.
+          '';
+          apply =
+            source:
+            let
+              problem = problemOf config.encrypted source;
+              option = "services.smbios-creds.vms.${vm}.credentials.${name}.source";
+            in
+            if problem != null then throw "${option}: ${problem}" else "${source}";
+        };
+
+        encrypted = mkOption {
+          type = types.bool;
+          default = false;
+          description = ''
+            Whether the file was encrypted for this host by `systemd-creds encrypt --name=smbios-creds.NAME`. Such a file
+            may be in the Nix store.
+          '';
+        };
+      };
+    };
+
+  vm =
+    { name, ... }:
+    {
+      options = {
+        credentials = mkOption {
+          type = types.attrsOf (types.submodule (credential name));
+          default = { };
+          description = "Credentials of the virtual machine, by the names that they have in the guest.";
+        };
+
+        restartTriggers = mkOption {
+          type = types.listOf types.raw;
+          default = [ ];
+          example = lib.literalExpression "[ config.age.secrets.db-password.file ]";
+          description = ''
+            What restarts the virtual machine when it changes: the *encrypted* files of secrets, for instance. A value that
+            was changed reaches the guest with its next start. Works for machines that microvm.nix restarts
+            (`microvm.vms.NAME.restartIfChanged`).
+          '';
+        };
+      };
+    };
+
+  # Names with a character that means something to the launcher's command line or to a hypervisor's.
+  checked =
+    vm: name:
+    if names.isName name then
+      name
+    else
+      throw ''
+        services.smbios-creds.vms.${vm}.credentials: the name "${name}" cannot be used: letters, digits and "_@+.-" are
+        what systemd's units and every hypervisor read alike, "-" not at its beginning, ${toString names.maximum} of them at most.'';
+
+  # "%" begins a specifier in a unit.
+  load =
+    vm: encrypted: credentials:
+    lib.mapAttrsToList (
+      name: credential:
+      "${names.prefix}${checked vm name}:${builtins.replaceStrings [ "%" ] [ "%%" ] credential.source}"
+    ) (lib.filterAttrs (_: credential: credential.encrypted == encrypted) credentials);
+
+  unit = name: vm: {
+    # NixOS does not know the instances of imperative machines, and would write a whole unit without ExecStart=.
+    overrideStrategy = "asDropin";
+    path = lib.mkForce [ ];
+    # Names alone: the runner refuses to start without each of them.
+    environment.SMBIOS_CREDS = lib.concatStringsSep ":" (map (checked name) (builtins.attrNames vm.credentials));
+    serviceConfig = lib.filterAttrs (_: list: list != [ ]) {
+      LoadCredential = load name false vm.credentials;
+      LoadCredentialEncrypted = load name true vm.credentials;
+    };
+    inherit (vm) restartTriggers;
+  };
+
+  vms = lib.filterAttrs (_: vm: vm.credentials != { }) cfg.vms;
+
+  # The configuration of a guest that this host knows, or null.
+  guestOf =
+    name:
+    let
+      vm = config.microvm.vms.${name} or { };
+    in
+    if !(options ? microvm) then
+      null
+    else if vm.flake or null != null then
+      vm.flake.nixosConfigurations.${name}.config
+    else if vm.evaluatedConfig or null != null then
+      vm.evaluatedConfig.config
+    else if vm.config or null != null then
+      vm.config.config
+    else
+      null;
+
+  # The ways in which a guest would be started without what the host has for it.
+  assertionsOf =
+    name: vm:
+    let
+      guest = guestOf name;
+      creds = guest.services.smbios-creds or { };
+      # What only ./microvm.nix declares.
+      wrapped = creds.enable or false && creds ? hostPackage;
+      missing = lib.subtractLists (builtins.attrNames vm.credentials) (creds.required or [ ]);
+    in
+    lib.optionals (guest != null) [
+      {
+        assertion = wrapped;
+        message = ''
+          services.smbios-creds.vms.${name}: the guest's runner would not hand its credentials on. Import
+          nixosModules.microvm in the guest's configuration, and set services.smbios-creds.enable = true there.
+        '';
+      }
+      {
+        assertion = wrapped -> missing == [ ];
+        message = ''
+          services.smbios-creds.vms.${name}: the guest requires ${lib.concatStringsSep ", " missing}
+          (services.smbios-creds.required), for which there is no services.smbios-creds.vms.${name}.credentials.NAME.source.
+        '';
+      }
+    ];
+in
+{
+  options.services.smbios-creds.vms = mkOption {
+    type = types.attrsOf (types.submodule vm);
+    default = { };
+    description = ''
+      Virtual machines of microvm.nix that get credentials, by their names: `microvm@NAME.service`, declarative or not.
+    '';
+  };
+
+  config = {
+    assertions = lib.concatLists (lib.mapAttrsToList assertionsOf vms);
+
+    systemd.services = lib.mkMerge [
+      (lib.mapAttrs' (name: vm: lib.nameValuePair "microvm@${name}" (unit name vm)) vms)
+      # All virtual machines run as one user. systemd shows a unit with a mount namespace its own credentials alone, so
+      # those without credentials need one as well.
+      (lib.optionalAttrs (options ? microvm) (
+        lib.mkIf (vms != { }) { "microvm@".serviceConfig.PrivateMounts = lib.mkDefault true; }
+      ))
+    ];
+  };
+}

@@ -1,0 +1,226 @@
+# In the configuration of a guest of microvm.nix: its runner starts the hypervisor through smbios-creds-host, with the
+# credentials that the host's unit has (./host.nix), and no secret on a command line.
+{
+  config,
+  lib,
+  options,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkIf mkOption types;
+  names = import ./name.nix;
+  cfg = config.services.smbios-creds;
+  microvm = config.microvm;
+  inherit (config.networking) hostName;
+  inherit (pkgs.stdenv.hostPlatform) isx86_64;
+  # Packages of the machine that the hypervisor runs on.
+  host = microvm.vmHostPackages or pkgs;
+
+  programs = {
+    cloud-hypervisor = "cloud-hypervisor";
+    crosvm = "crosvm";
+    qemu = "qemu-system-*";
+  };
+
+  # Usage: launch PROGRAM ARGUMENTS. A script has its own path in argv[0], so the name is given once more.
+  procname = lib.optional (microvm.prettyProcnames or true) (lib.escapeShellArg "microvm@${hostName}");
+  launch =
+    hypervisor:
+    host.writeShellScript "smbios-creds-launch" ''
+      set -euf
+      name=${lib.escapeShellArg hostName}
+      program=$1
+      shift
+      start=(exec ${toString (map (name: "-a ${name}") procname)})
+      say() { printf 'smbios-creds: %s\n' "$*" >&2; }
+
+      # What starts no machine.
+      case ''${1-} in
+        "" | -h | -help | --help | -V | -version | --version) "''${start[@]}" "$program" "$@" ;;
+      esac
+      ${lib.optionalString (hypervisor == "crosvm") ''
+        [ "$1" = run ] || "''${start[@]}" "$program" "$@"
+      ''}
+      # Names from the host's unit (services.smbios-creds.vms), and those that the guest requires.
+      credentials=() wanted=
+      IFS=:
+      for credential in ''${SMBIOS_CREDS-} ${lib.escapeShellArgs cfg.required}; do
+        case ":$wanted:" in
+          *":$credential:"*) ;;
+          *) credentials+=("$credential=${names.prefix}$credential") wanted=''${wanted:+$wanted:}$credential ;;
+        esac
+      done
+      unset IFS
+
+      if [ -z "$wanted" ]; then
+        say "$name is started without credentials: none are declared for it (services.smbios-creds.vms on the host)"
+        "''${start[@]}" "$program" "$@"
+      fi
+      if [ -z "''${CREDENTIALS_DIRECTORY-}" ]; then
+        say "$name is not started: it has to get ''${wanted//:/, }, and \$CREDENTIALS_DIRECTORY is not set, as it is when" \
+          "its unit starts it and has credentials (services.smbios-creds.vms on the host). Start it with" \
+          "'systemctl start microvm@$name.service', not with 'microvm -r' or microvm-run"
+        exit 3
+      fi
+      exec ${cfg.hostPackage}/bin/smbios-creds-host run --hypervisor ${hypervisor} \
+        --credential "''${credentials[@]}" ${toString (map (name: "--argv0 ${name}") procname)} -- "$program" "$@"
+    '';
+
+  # Puts the launcher before the hypervisor. Whatever else is in the package stays: ch-remote, firmware, passthru.
+  wrap =
+    hypervisor: package:
+    if !cfg.enable then
+      package
+    else
+      host.symlinkJoin (
+        {
+          name = "smbios-creds-${package.name}";
+          paths = [ package ];
+          passthru = (package.passthru or { }) // {
+            unwrapped = package;
+          };
+          meta = removeAttrs (package.meta or { }) [ "outputsToInstall" ];
+          postBuild = ''
+            for program in $out/bin/${programs.${hypervisor}}; do
+              file=''${program##*/}
+              rm "$program"
+              printf '#!%s\nexec %s %s "$@"\n' ${host.runtimeShell} ${launch hypervisor} "${package}/bin/$file" > "$program"
+              chmod 0755 "$program"
+            done
+          '';
+        }
+        # microvm.nix chooses the syntax of cloud-hypervisor's command line by it.
+        // lib.optionalAttrs (package ? version) { inherit (package) version; }
+      )
+      # microvm.nix makes QEMU smaller, or gives it USB, by these.
+      // lib.optionalAttrs (package ? override) { override = change: wrap hypervisor (package.override change); }
+      // lib.optionalAttrs (package ? overrideAttrs) {
+        overrideAttrs = change: wrap hypervisor (package.overrideAttrs change);
+      }
+      // lib.optionalAttrs (package ? configureFlags) { inherit (package) configureFlags; };
+
+  # Declared with a type and a default by microvm.nix since 2026-02-03; ours alone has neither.
+  hasPackageOption = options.microvm.${microvm.hypervisor}.package ? default;
+  canWrap = programs ? ${microvm.hypervisor};
+
+  base = microvm.runner.${microvm.hypervisor};
+  # For an older microvm.nix: its own runner, in which the launcher is put before the hypervisor.
+  olderRunner = host.symlinkJoin {
+    name = "${base.name}-smbios-creds";
+    paths = [ base ];
+    passthru = base.passthru or { };
+    meta = base.meta or { };
+    postBuild = ''
+      rm $out/bin/microvm-run
+      sed -E "s|^( *exec +(-a +\"[^\"]*\" +)?)'?(/[^' ]*/bin/(cloud-hypervisor\|crosvm\|qemu-system-[^' ]*))'?( .*)?\$|\1${launch microvm.hypervisor} \3\5|" \
+        ${base}/bin/microvm-run > $out/bin/microvm-run
+      chmod 0755 $out/bin/microvm-run
+      if ! grep -qF ${launch microvm.hypervisor} $out/bin/microvm-run; then
+        echo "smbios-creds: does not find the hypervisor in ${base}/bin/microvm-run, so it would get no credentials" >&2
+        exit 1
+      fi
+    '';
+  };
+
+  # Options of a hypervisor that end up in the Nix store and on its command line.
+  isCredential = lib.hasPrefix "io.systemd.credential";
+  leaks =
+    map (string: "microvm.cloud-hypervisor.platformOEMStrings (${nameOf string})") (
+      lib.filter isCredential (microvm.cloud-hypervisor.platformOEMStrings or [ ])
+    )
+    ++ map (hypervisor: "microvm.${hypervisor}.extraArgs") (
+      lib.filter (
+        hypervisor:
+        lib.any (
+          argument: lib.hasInfix "io.systemd.credential:" argument || lib.hasInfix "io.systemd.credential.binary:" argument
+        ) (microvm.${hypervisor}.extraArgs or [ ])
+      ) (builtins.attrNames programs)
+    )
+    ++ lib.optional (lib.any (lib.hasPrefix "systemd.set_credential") (
+      (config.boot.kernelParams or [ ]) ++ (microvm.kernelParams or [ ])
+    )) "boot.kernelParams (systemd.set_credential)"
+    ++ map (name: "microvm.credentialFiles.${name}") (
+      builtins.attrNames (
+        lib.filterAttrs (
+          _: file: builtins.isPath file || lib.hasPrefix "${builtins.storeDir}/" file || lib.hasPrefix "/nix/store/" file
+        ) (microvm.credentialFiles or { })
+      )
+    );
+  # Up to the '=', behind which the value is.
+  nameOf = string: if lib.hasInfix "=" string then lib.head (lib.splitString "=" string) else "one without a '='";
+
+  firmware = lib.any (argument: argument == "-bios" || lib.hasInfix "pflash" argument) (microvm.qemu.extraArgs or [ ]);
+  isMicrovmMachine = lib.head (lib.splitString "," (microvm.qemu.machine or "")) == "microvm";
+in
+{
+  imports = [ ./guest.nix ];
+
+  options = {
+    services.smbios-creds.hostPackage = mkOption {
+      type = types.package;
+      default =
+        if host.stdenv.hostPlatform.system == pkgs.stdenv.hostPlatform.system then
+          cfg.package
+        else
+          host.callPackage ./package.nix { };
+      defaultText = lib.literalExpression "config.services.smbios-creds.package, for the machine of the hypervisor";
+      description = "The package with smbios-creds-host, for the machine that the hypervisor runs on.";
+    };
+
+    # These add to microvm.nix's own declarations, so that its default and a package that a user chose are wrapped alike.
+    microvm = lib.mapAttrs (hypervisor: _: { package = mkOption { apply = wrap hypervisor; }; }) programs;
+  };
+
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = canWrap;
+        message = ''
+          services.smbios-creds: microvm.hypervisor = "${microvm.hypervisor}" has no SMBIOS to send credentials over. Use
+          "cloud-hypervisor", "crosvm", or "qemu" with microvm.qemu.machine = "q35".
+        '';
+      }
+      {
+        assertion = microvm.hypervisor == "qemu" -> !(isx86_64 && isMicrovmMachine);
+        message = ''
+          services.smbios-creds: QEMU's machine "microvm", which is microvm.nix's default, has no SMBIOS, and loses what is
+          sent without a word. Set microvm.qemu.machine = "q35". (microvm.credentialFiles passes files by fw_cfg on
+          either machine, unverified.)
+        '';
+      }
+      {
+        assertion = microvm.hypervisor == "qemu" && !isx86_64 -> firmware;
+        message = ''
+          services.smbios-creds: QEMU hands SMBIOS to a guest of this architecture through UEFI firmware alone. Give it one
+          with microvm.qemu.extraArgs (-bios), which the guest has to be booted by.
+        '';
+      }
+      {
+        assertion = microvm.hypervisor == "cloud-hypervisor" || microvm.hypervisor == "crosvm" -> isx86_64;
+        message = ''
+          services.smbios-creds: ${microvm.hypervisor} has SMBIOS on x86-64 alone. It would ignore the credentials.
+        '';
+      }
+      {
+        assertion = !(microvm.binScripts or { } ? microvm-run);
+        message = ''
+          microvm.binScripts.microvm-run is ignored by microvm.nix, without a word (lib/runner.nix puts its own over it).
+          To send credentials, remove it: services.smbios-creds is enough. To run something before the hypervisor use
+          microvm.preStart, to add to its arguments microvm.extraArgsScript, and for a runner of your own
+          microvm.declaredRunner.
+        '';
+      }
+      {
+        assertion = leaks == [ ];
+        message = ''
+          Credentials in these options are in the Nix store and on a command line, for everybody to read:
+          ${lib.concatStringsSep ", " leaks}.
+          Remove them, and declare services.smbios-creds.vms."${hostName}".credentials.NAME.source on the host.
+        '';
+      }
+    ];
+
+    microvm.declaredRunner = mkIf (canWrap && !hasPackageOption) (lib.mkOverride 900 olderRunner);
+  };
+}

@@ -1,0 +1,74 @@
+# The programs, static, with the units that the modules use. Needs Rust 1.93 or newer.
+{
+  lib,
+  callPackage,
+  installShellFiles,
+  pkgsStatic,
+  stdenv,
+}:
+let
+  manifest = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).package;
+in
+pkgsStatic.rustPlatform.buildRustPackage {
+  pname = manifest.name;
+  inherit (manifest) version;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../.cargo
+      ../Cargo.lock
+      ../Cargo.toml
+      ../README.md
+      ../examples
+      ../integration
+      ../man
+      ../src
+      ../testdata
+      ../tests
+    ];
+  };
+
+  cargoLock.lockFile = ../Cargo.lock;
+
+  # What tests/ has needs machines, hypervisors and root; ./tests/run has them.
+  cargoTestFlags = [ "--lib" ];
+
+  # Man pages and completions, which an example writes. It runs where the machine that builds can run what it builds.
+  cargoBuildFlags = [
+    "--bins"
+    "--example=docs"
+  ];
+  nativeBuildInputs = [ installShellFiles ];
+
+  postInstall = ''
+    installManPage man/*.7
+    ${lib.optionalString (stdenv.buildPlatform.canExecute pkgsStatic.stdenv.hostPlatform) ''
+      $(find target -path '*/release/examples/docs' -type f) docs
+      installManPage docs/man/*.1
+      for program in smbios-creds smbios-creds-host; do
+        installShellCompletion --bash docs/completions/$program.bash --fish docs/completions/$program.fish \
+          --zsh docs/completions/_$program
+      done
+    ''}
+    install -D -m 0644 -t $out/lib/systemd/system integration/systemd/*.service
+    substituteInPlace $out/lib/systemd/system/*.service \
+      --replace-fail /usr/bin/smbios-creds $out/bin/smbios-creds
+  '';
+
+  # Real virtual machines.
+  passthru.tests = callPackage ../tests/nixos/machines.nix { };
+
+  meta = {
+    inherit (manifest) description;
+    license = [
+      lib.licenses.mit
+      lib.licenses.asl20
+    ];
+    mainProgram = manifest.name;
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  };
+}

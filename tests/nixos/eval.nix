@@ -1,0 +1,422 @@
+# What the tests of main.rs evaluate and build. Without nixpkgs, `lib` and everything else is a stand-in (stand-in/).
+#
+# `lib`: nixpkgs' own. `upstream`: a checkout of microvm.nix, with `nixos`: the folder nixos/ of nixpkgs. `programs` and
+# `hypervisor`: see stand-in/pkgs.nix. `documented`: a folder with the examples of nixos-module/README.md.
+{
+  lib ? import ./stand-in/lib.nix,
+  upstream ? null,
+  nixos ? null,
+  programs ? "/programs",
+  hypervisor ? "/hypervisor",
+  documented ? null,
+}:
+let
+  pkgs = import ./stand-in/pkgs.nix { inherit lib programs hypervisor; };
+  aarch64 = import ./stand-in/pkgs.nix {
+    inherit lib programs hypervisor;
+    platform = "aarch64-linux";
+  };
+  inherit (import ../../default.nix { inherit pkgs; }) nixosModules smbios-creds;
+
+  release =
+    release:
+    lib
+    // {
+      trivial = lib.trivial // {
+        inherit release;
+      };
+    };
+
+  base =
+    if upstream == null then
+      {
+        guest = [
+          ./stand-in/nixos.nix
+          (import ./stand-in/microvm.nix true)
+        ];
+        host = [
+          ./stand-in/nixos.nix
+          (import ./stand-in/microvm-host.nix (module: machine [ { networking.hostName = "web"; } module ]))
+        ];
+        evaluate =
+          { lib, pkgs }:
+          modules:
+          lib.evalModules {
+            inherit modules;
+            specialArgs = { inherit pkgs lib; };
+          };
+      }
+    else
+      import ./upstream.nix {
+        inherit upstream nixos;
+      };
+
+  machine = modules: base.evaluate { inherit lib pkgs; } (base.guest ++ modules);
+  guest =
+    module:
+    machine [
+      nixosModules.microvm
+      {
+        networking.hostName = "web";
+        services.smbios-creds.enable = true;
+      }
+      module
+    ];
+  host =
+    module:
+    base.evaluate { inherit lib pkgs; } (
+      base.host
+      ++ [
+        nixosModules.host
+        module
+      ]
+    );
+  older =
+    module:
+    lib.evalModules {
+      modules = [
+        ./stand-in/nixos.nix
+        (import ./stand-in/microvm.nix false)
+        nixosModules.microvm
+        {
+          networking.hostName = "web";
+          services.smbios-creds.enable = true;
+        }
+        module
+      ];
+      specialArgs = { inherit pkgs; };
+    };
+
+  # NixOS does this before it builds anything.
+  checked =
+    machine: value:
+    let
+      failed = lib.filter (assertion: !assertion.assertion) machine.config.assertions;
+    in
+    if failed == [ ] then
+      value
+    else
+      throw "Failed assertions:\n${lib.concatMapStringsSep "\n" (assertion: "- ${assertion.message}") failed}";
+
+  secret = source: { services.smbios-creds.vms.web.credentials.api-key.source = source; };
+  dropIn =
+    module:
+    let
+      machine = host module;
+    in
+    checked machine machine.config.systemd.units."microvm@web.service".text;
+  runner =
+    module:
+    let
+      machine = guest module;
+    in
+    checked machine machine.config.microvm.declaredRunner;
+
+  onAarch64 =
+    module:
+    let
+      machine = base.evaluate {
+        inherit lib;
+        pkgs = aarch64;
+      } (
+        base.guest
+        ++ [
+          nixosModules.microvm
+          { services.smbios-creds.enable = true; }
+          module
+        ]
+      );
+    in
+    checked machine machine.config.microvm.declaredRunner;
+
+  onCloudHypervisor = {
+    microvm.hypervisor = "cloud-hypervisor";
+    microvm.vsock.cid = 3;
+  };
+  onQ35 = {
+    microvm.hypervisor = "qemu";
+    microvm.qemu.machine = "q35";
+  };
+
+  # What modules made of a guest, as far as ours may have had a hand in it.
+  seen =
+    machine:
+    let
+      inherit (machine) config;
+      inherit (config.boot) initrd;
+    in
+    {
+      inherit (config) warnings;
+      assertions = map (assertion: assertion.assertion) config.assertions;
+      packages = map toString config.systemd.packages;
+      installed = lib.filter (lib.hasInfix "smbios-creds") (map toString config.environment.systemPackages);
+      units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) config.systemd.units;
+      initrd = {
+        inherit (initrd) availableKernelModules extraUtilsCommands preDeviceCommands;
+        packages = map toString initrd.systemd.packages;
+        storePaths = map (path: toString path.source or path) initrd.systemd.storePaths;
+        units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) initrd.systemd.units;
+      };
+    };
+  seenOnHost = machine: {
+    assertions = map (assertion: assertion.assertion) machine.config.assertions;
+    units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) machine.config.systemd.units;
+  };
+
+  # A package of the user's own.
+  mine = pkgs.cloud-hypervisor // {
+    mark = "mine";
+    name = "mine";
+  };
+in
+{
+  package = smbios-creds;
+  initrd-units = base.initrdUnits { inherit lib pkgs; } (guest onCloudHypervisor);
+
+  # Values that are printed as JSON.
+  values = {
+    package = toString smbios-creds;
+
+    guest = seen (guest onCloudHypervisor);
+    options = seen (guest {
+      imports = [ onCloudHypervisor ];
+      services.smbios-creds = {
+        required = [
+          "db-password"
+          "tls-key"
+        ];
+        manifest = "require";
+        strict = true;
+        confidential = "allow";
+      };
+    });
+    scripted = seen (guest {
+      imports = [ onCloudHypervisor ];
+      services.smbios-creds.required = [ "db-password" ];
+      boot.initrd.systemd.enable = lib.mkForce false;
+    });
+    old-release = seen (
+      base.evaluate { lib = release "24.11"; inherit pkgs; } (
+        base.guest
+        ++ [
+          nixosModules.guest
+          { services.smbios-creds.enable = true; }
+        ]
+      )
+    );
+    no-initrd = seen (guest {
+      imports = [ onCloudHypervisor ];
+      boot.initrd.enable = lib.mkForce false;
+    });
+
+    # With its inputs as they are here.
+    flake =
+      let
+        outputs = (import ../../flake.nix).outputs {
+          self = { };
+          nixpkgs = {
+            inherit lib;
+            legacyPackages.x86_64-linux = pkgs;
+            legacyPackages.aarch64-linux = aarch64;
+          };
+        };
+        machine = (lib.evalModules {
+          modules = [
+            ./stand-in/nixos.nix
+            outputs.checks.x86_64-linux.credential-arrives.test.nodes.machine
+          ];
+          specialArgs = { inherit pkgs; };
+        }).config;
+      in
+      {
+        outputs = builtins.attrNames outputs;
+        packages = lib.mapAttrs (_: builtins.mapAttrs (_: package: package.name)) outputs.packages;
+        overlay = (outputs.overlays.default pkgs { }).smbios-creds.name;
+        modules = lib.mapAttrs (_: module: builtins.pathExists module) outputs.nixosModules;
+        checks = builtins.attrNames outputs.checks.x86_64-linux;
+        script = outputs.checks.x86_64-linux.credential-arrives.test.testScript;
+        options = machine.virtualisation.qemu.options;
+        reader = machine.systemd.units."reader.service".text;
+      };
+
+    # Twice the same, if a module that is not enabled changes nothing.
+    disabled =
+      let
+        both =
+          module:
+          let
+            evaluated = machine [
+              onCloudHypervisor
+              module
+            ];
+          in
+          seen evaluated
+          // {
+            runner = evaluated.config.microvm.declaredRunner.drvPath;
+            qemu = evaluated.config.microvm.runner.qemu.drvPath;
+          };
+      in
+      {
+        without = both { };
+        guest = both nixosModules.guest;
+        microvm = both nixosModules.microvm;
+        default = both nixosModules.default;
+        host-without = seenOnHost (base.evaluate { inherit lib pkgs; } base.host);
+        host = seenOnHost (host { });
+      };
+
+    drop-in = seenOnHost (host {
+      services.smbios-creds.vms.web = {
+        credentials.api-key.source = "/run/secrets/vars/per-machine/h/g/api-key";
+        credentials.tls-key = {
+          source = ./eval.nix;
+          encrypted = true;
+        };
+        credentials."a+b".source = "/run/secrets/x";
+        restartTriggers = [ "trigger" ];
+      };
+    });
+    imperative = dropIn (secret "/run/secrets/100%");
+    rotation =
+      map
+        (
+          credentials:
+          let
+            machine = guest onCloudHypervisor;
+          in
+          {
+            drop-in = dropIn {
+              services.smbios-creds.vms.web = { inherit credentials; };
+              microvm.vms.web.evaluatedConfig = machine;
+            };
+            runner = machine.config.microvm.declaredRunner.drvPath;
+          }
+        )
+        [
+          { api-key.source = "/run/secrets/a"; }
+          {
+            api-key.source = "/run/secrets/b";
+            new.source = "/run/secrets/c";
+          }
+        ];
+    declarative = dropIn {
+      imports = [ (secret "/run/secrets/api-key") ];
+      microvm.vms.web.evaluatedConfig = guest {
+        imports = [ onCloudHypervisor ];
+        services.smbios-creds.required = [ "api-key" ];
+      };
+    };
+
+    wrapped =
+      let
+        package = (guest onCloudHypervisor).config.microvm.cloud-hypervisor.package;
+        chosen =
+          (guest {
+            imports = [ onCloudHypervisor ];
+            microvm.cloud-hypervisor.package = mine;
+          }).config.microvm.cloud-hypervisor.package;
+        qemu = (guest onQ35).config.microvm.qemu.package;
+        off = (machine [ nixosModules.microvm onCloudHypervisor ]).config.microvm.cloud-hypervisor.package;
+        run = runner onCloudHypervisor;
+      in
+      {
+        inherit (package) name version;
+        unwrapped = package.unwrapped.mark;
+        inherit (package) mark;
+        chosen = chosen.unwrapped.mark;
+        qemu = (qemu.override (_: { })).unwrapped.mark;
+        attributes = (qemu.overrideAttrs (_: { })).unwrapped.mark;
+        flags = qemu.configureFlags;
+        off = off.name;
+        passthru = run.passthru;
+        older = (older onCloudHypervisor).config.microvm.declaredRunner.passthru;
+        program = run.meta.mainProgram;
+      };
+  };
+
+  # Runners that are built and run.
+  runners = {
+    cloud-hypervisor = runner onCloudHypervisor;
+    required = runner {
+      imports = [ onCloudHypervisor ];
+      services.smbios-creds.required = [ "db-password" ];
+    };
+    crosvm = runner { microvm.hypervisor = "crosvm"; };
+    qemu = runner onQ35;
+    older = (older { microvm.hypervisor = "cloud-hypervisor"; }).config.microvm.declaredRunner;
+    older-qemu = (older onQ35).config.microvm.declaredRunner;
+    plain =
+      (machine [
+        { networking.hostName = "web"; }
+        onCloudHypervisor
+      ]).config.microvm.declaredRunner;
+  };
+  hypervisors = {
+    cloud-hypervisor = (guest onCloudHypervisor).config.microvm.cloud-hypervisor.package;
+    crosvm = (guest onCloudHypervisor).config.microvm.crosvm.package;
+  };
+
+  # What must not be evaluated, and says why.
+  refused = import ./refused.nix {
+    inherit
+      dropIn
+      guest
+      machine
+      nixosModules
+      onAarch64
+      onCloudHypervisor
+      onQ35
+      pkgs
+      runner
+      secret
+      ;
+  };
+
+  # Examples of nixos-module/README.md, as they are there.
+  examples =
+    let
+      inherit (import ./stand-in/providers.nix lib) age clan sops;
+
+      # microvm.nix evaluates the machine with all of nixpkgs, which only its stand-in does without.
+      flake =
+        (import "${documented}/flake.nix").outputs {
+          self = { };
+          nixpkgs.lib.nixosSystem = { modules, ... }: host { imports = modules ++ [ clan ]; };
+          microvm.nixosModules.host = { };
+          smbios-creds = { inherit nixosModules; };
+        };
+      onHost =
+        file: provider:
+        dropIn {
+          imports = [
+            provider
+            "${documented}/${file}"
+          ];
+        };
+      inGuest = (seen (machine [
+        nixosModules.microvm
+        { networking.hostName = "web"; }
+        "${documented}/guest.nix"
+        "${documented}/service.nix"
+      ])).units."app.service".text;
+    in
+    {
+      clan = onHost "host-clan.nix" clan;
+      sops = onHost "host-sops.nix" sops;
+      agenix = onHost "host-agenix.nix" age;
+      encrypted = onHost "host-encrypted.nix" { };
+      service = inGuest;
+      flake =
+        if upstream != null then
+          null
+        else
+          let
+            machine = flake.nixosConfigurations.host;
+          in
+          checked machine {
+            drop-in = machine.config.systemd.units."microvm@web.service".text;
+            runner = (checked machine.config.microvm.vms.web.config machine.config.microvm.vms.web.config).config.microvm.declaredRunner.name;
+            service = machine.config.microvm.vms.web.config.config.systemd.units."app.service".text;
+          };
+    };
+}

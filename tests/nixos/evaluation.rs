@@ -1,0 +1,254 @@
+//! What the modules make of a guest and of a host.
+
+use serde_json::{Value, json};
+
+use crate::nix::{NIX, output, project, routes};
+
+const INITRD: &str = "smbios-creds-initrd.service";
+const HOST_STAGE: &str = "smbios-creds.service";
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+}
+
+/// Lines of the drop-in that a unit gets.
+fn drop_in<'a>(units: &'a Value, name: &str) -> Vec<&'a str> {
+    let unit = &units[name];
+    assert_eq!(unit["overrideStrategy"], "asDropin", "{name} in {units}");
+    let lines = unit["text"].as_str().unwrap().lines();
+    // Newer releases of NixOS write wantedBy into the text too.
+    lines.filter(|line| !line.is_empty() && *line != "[Install]" && !line.starts_with("WantedBy=")).collect()
+}
+
+#[test]
+fn every_nix_file_is_parsed() {
+    let mut files = vec![project("default.nix"), project("flake.nix")];
+    for folder in ["nixos-module", "tests/nixos", "tests/nixos/stand-in"] {
+        let found = std::fs::read_dir(project(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(found.filter(|path| path.extension().is_some_and(|extension| extension == "nix")));
+    }
+    assert!(files.len() >= 16, "{files:?}");
+    for file in files {
+        let output = output(NIX.command("nix-instantiate").arg("--parse").arg(&file));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_agent_runs_in_the_initrd_before_activation_and_again_in_the_host_stage() {
+    for route in routes() {
+        let guest = route.value("values.guest");
+        let package = route.value("values.package");
+        let package = package.as_str().unwrap();
+        let initrd = &guest["initrd"];
+        assert!(strings(&initrd["packages"]).contains(&package), "{}", route.name);
+        assert!(strings(&guest["packages"]).contains(&package));
+        // ExecStart= alone would not put it there.
+        assert!(strings(&initrd["storePaths"]).contains(&format!("{package}/bin/smbios-creds").as_str()));
+        assert!(strings(&initrd["availableKernelModules"]).contains(&"dmi_sysfs"));
+        assert_eq!(
+            drop_in(&initrd["units"], INITRD),
+            ["[Unit]", "Before=initrd-nixos-activation.service", "[Service]"]
+        );
+        assert_eq!(initrd["units"][INITRD]["wantedBy"], json!(["sysinit.target"]));
+        assert_eq!(drop_in(&guest["units"], HOST_STAGE), ["[Unit]", "[Service]", "X-RestartIfChanged=false"]);
+        assert_eq!(guest["units"][HOST_STAGE]["wantedBy"], json!(["sysinit.target"]));
+        assert_eq!(guest["warnings"], json!([]));
+    }
+}
+
+#[test]
+fn the_package_has_the_units_of_the_project_with_its_own_path() {
+    let package = routes()[0].build("package");
+    for unit in [INITRD, HOST_STAGE] {
+        let own = std::fs::read_to_string(project("integration/systemd").join(unit)).unwrap();
+        let path = package.join("bin/smbios-creds");
+        let expected = own.replace("/usr/bin/smbios-creds", path.to_str().unwrap());
+        assert!(expected.contains(&format!("ExecStart={} import $OPTIONS\n", path.display())));
+        assert!(expected.contains("initrd-switch-root.target") == (unit == INITRD));
+        assert_eq!(std::fs::read_to_string(package.join("lib/systemd/system").join(unit)).unwrap(), expected);
+    }
+    let version = output(NIX.command(package.join("bin/smbios-creds").to_str().unwrap()).arg("--version"));
+    assert!(package.to_str().unwrap().ends_with(&format!("-{}", env!("CARGO_PKG_VERSION"))), "{package:?}");
+    assert!(String::from_utf8(version.stdout).unwrap().contains(env!("CARGO_PKG_VERSION")));
+    assert!(package.join("share/man/man7/smbios-creds-format.7").exists());
+}
+
+/// By NixOS's own code, where it is given.
+#[test]
+fn nixos_puts_the_packages_unit_and_the_drop_in_together() {
+    for route in routes().iter().filter(|route| route.is_upstream()) {
+        let units = route.build("initrd-units");
+        let read = |path: &str| std::fs::read_to_string(units.join(path)).unwrap();
+        let own = std::fs::read_to_string(project("integration/systemd").join(INITRD)).unwrap();
+        let package = route.value("values.package");
+        let path = format!("{}/bin/smbios-creds", package.as_str().unwrap());
+        assert_eq!(read(INITRD), own.replace("/usr/bin/smbios-creds", &path));
+        assert_eq!(read(&format!("sysinit.target.wants/{INITRD}")), read(INITRD));
+        let addition = read(&format!("{INITRD}.d/overrides.conf"));
+        assert!(addition.contains("Before=initrd-nixos-activation.service\n"), "{addition}");
+    }
+}
+
+#[test]
+fn options_reach_both_units() {
+    let line = "Environment=\"OPTIONS=--require db-password tls-key --manifest=require --strict --confidential=allow\"";
+    for route in routes() {
+        let guest = route.value("values.options");
+        assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&line), "{}", route.name);
+        assert!(drop_in(&guest["units"], HOST_STAGE).contains(&line), "{}", route.name);
+    }
+    // The agent takes them so.
+    let text = line.strip_prefix("Environment=\"OPTIONS=").unwrap().strip_suffix('"').unwrap();
+    let options =
+        [["import", "--from", "/nonexistent"].as_slice(), &text.split(' ').collect::<Vec<_>>()].concat();
+    let output = output(NIX.command(env!("CARGO_BIN_EXE_smbios-creds")).args(options));
+    assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_scripted_initrd_has_hooks_and_no_unit_that_would_be_dropped() {
+    for route in routes() {
+        let guest = route.value("values.scripted");
+        let initrd = &guest["initrd"];
+        let package = route.value("values.package");
+        let copied = format!("copy_bin_and_libs {}/bin/smbios-creds", package.as_str().unwrap());
+        assert_eq!(initrd["extraUtilsCommands"].as_str().unwrap().trim_end(), copied, "{}", route.name);
+        let hook = initrd["preDeviceCommands"].as_str().unwrap();
+        assert!(hook.starts_with("smbios-creds import --into initrd --require db-password ||"), "{hook}");
+        assert_eq!(initrd["units"].get(INITRD), None);
+        assert!(strings(&initrd["availableKernelModules"]).contains(&"dmi_sysfs"));
+        assert!(guest["units"].get(HOST_STAGE).is_some());
+        // And the other way round: with a systemd initrd NixOS refuses these hooks.
+        let guest = route.value("values.guest");
+        assert_eq!(guest["initrd"]["extraUtilsCommands"], "");
+        assert_eq!(guest["initrd"]["preDeviceCommands"], "");
+    }
+}
+
+#[test]
+fn a_release_that_loses_what_the_initrd_imports_gets_the_host_stage_alone_and_a_warning() {
+    for route in routes() {
+        let guest = route.value("values.old-release");
+        assert_eq!(guest["initrd"]["units"].get(INITRD), None, "{}", route.name);
+        assert!(!strings(&guest["initrd"]["availableKernelModules"]).contains(&"dmi_sysfs"));
+        assert!(guest["units"].get(HOST_STAGE).is_some());
+        assert!(guest["warnings"].to_string().contains("#421388"));
+    }
+}
+
+#[test]
+fn a_guest_without_an_initrd_has_the_host_stage_alone() {
+    for route in routes() {
+        let guest = route.value("values.no-initrd");
+        assert_eq!(guest["initrd"]["units"].get(INITRD), None, "{}", route.name);
+        assert!(!guest["initrd"]["storePaths"].to_string().contains("smbios-creds"));
+        assert!(guest["units"].get(HOST_STAGE).is_some());
+        assert_eq!(guest["warnings"], json!([]));
+    }
+}
+
+#[test]
+fn a_module_that_is_not_enabled_changes_nothing_at_all() {
+    for route in routes() {
+        let machines = route.value("values.disabled");
+        assert!(machines["without"]["runner"].as_str().unwrap().contains("-microvm-cloud-hypervisor-"));
+        for module in ["guest", "microvm", "default"] {
+            assert_eq!(machines[module], machines["without"], "{}, {module}", route.name);
+        }
+        assert_eq!(machines["host"], machines["host-without"], "{}", route.name);
+    }
+}
+
+#[test]
+fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
+    for route in routes() {
+        let units = &route.value("values.drop-in")["units"];
+        let lines = drop_in(units, "microvm@web.service");
+        let encrypted = lines.iter().find(|line| line.starts_with("LoadCredentialEncrypted=")).unwrap();
+        assert!(encrypted.starts_with("LoadCredentialEncrypted=smbios-creds.tls-key:/"), "{encrypted}");
+        for line in [
+            "Environment=\"SMBIOS_CREDS=a+b:api-key:tls-key\"",
+            "LoadCredential=smbios-creds.a+b:/run/secrets/x",
+            "LoadCredential=smbios-creds.api-key:/run/secrets/vars/per-machine/h/g/api-key",
+        ] {
+            assert!(lines.contains(&line), "{}: {line} in {lines:?}", route.name);
+        }
+        assert!(lines.iter().any(|line| line.starts_with("X-Restart-Triggers=")), "{lines:?}");
+        // A whole unit of that name would hide the template, and has a PATH.
+        assert!(!lines.iter().any(|line| line.contains("PATH=")), "{lines:?}");
+        let template = units["microvm@.service"]["text"].as_str().unwrap();
+        assert!(template.contains("\nPrivateMounts=true\n"), "{template}");
+        assert!(template.contains("\nExecStart=/var/lib/microvms/%i/current/bin/microvm-run\n"));
+
+        let imperative = route.value("values.imperative");
+        assert!(
+            imperative.as_str().unwrap().contains("LoadCredential=smbios-creds.api-key:/run/secrets/100%%\n")
+        );
+        // Beside microvm.nix's own drop-in for a machine that it declares.
+        let declarative = route.value("values.declarative");
+        let declarative = declarative.as_str().unwrap();
+        assert!(declarative.contains("LoadCredential=smbios-creds.api-key:/run/secrets/api-key\n"));
+        assert!(declarative.contains("Type=notify\n"), "{declarative}");
+    }
+}
+
+#[test]
+fn another_credential_or_file_changes_the_hosts_unit_and_rebuilds_no_guest() {
+    for route in routes() {
+        let rotation = route.value("values.rotation");
+        assert_ne!(rotation[0]["drop-in"], rotation[1]["drop-in"], "{}", route.name);
+        assert_eq!(rotation[0]["runner"], rotation[1]["runner"]);
+    }
+}
+
+#[test]
+fn the_default_package_and_a_chosen_one_are_wrapped_and_keep_what_they_have() {
+    for route in routes() {
+        let wrapped = route.value("values.wrapped");
+        assert_eq!(wrapped["name"], "smbios-creds-cloud-hypervisor-99.0", "{}", route.name);
+        assert_eq!(wrapped["version"], "99.0");
+        assert_eq!(wrapped["unwrapped"], "kept");
+        assert_eq!(wrapped["mark"], "kept");
+        assert_eq!(wrapped["chosen"], "mine");
+        // QEMU is overridden by microvm.nix, and stays wrapped.
+        assert_eq!(wrapped["qemu"], "overridden");
+        assert_eq!(wrapped["attributes"], "overridden");
+        assert_eq!(wrapped["flags"], json!(["--enable-seccomp"]));
+        assert_eq!(wrapped["off"], "cloud-hypervisor-99.0");
+        for passthru in ["passthru", "older"] {
+            assert_eq!(wrapped[passthru]["supportsNotifySocket"], true);
+            assert_eq!(wrapped[passthru]["canShutdown"], true);
+            assert_eq!(wrapped[passthru]["tapMultiQueue"], false);
+        }
+        assert_eq!(wrapped["program"], "microvm-run");
+    }
+}
+
+#[test]
+fn the_flake_has_the_package_its_modules_and_machines_to_test() {
+    for route in routes() {
+        let flake = route.value("values.flake");
+        let outputs = ["checks", "devShells", "formatter", "nixosModules", "overlays", "packages"];
+        assert_eq!(strings(&flake["outputs"]), outputs);
+        let name = format!("smbios-creds-static-{}", env!("CARGO_PKG_VERSION"));
+        for system in ["x86_64-linux", "aarch64-linux"] {
+            assert_eq!(
+                flake["packages"][system],
+                json!({"default": name, "smbios-creds": name}),
+                "{}",
+                route.name
+            );
+        }
+        assert_eq!(flake["overlay"].as_str().unwrap(), name);
+        assert_eq!(flake["modules"], json!({"default": true, "guest": true, "host": true, "microvm": true}));
+        let checks = ["credential-arrives", "missing-credential-is-reported", "smbios-creds"];
+        assert_eq!(strings(&flake["checks"]), checks);
+        // These machines run where there is nixpkgs; here they are evaluated.
+        assert!(flake["script"].as_str().unwrap().contains("wait_for_unit"));
+        assert!(
+            flake["options"].to_string().contains("type=11,value=io.systemd.credential.binary:db-password=")
+        );
+        assert!(flake["reader"].as_str().unwrap().contains("Requires=smbios-creds.service"));
+    }
+}

@@ -1,0 +1,18 @@
+//! The NixOS modules: evaluated, and their runners built and executed, with nix. nixpkgs and microvm.nix are stand-ins
+//! (stand-in/) unless NIXPKGS_LIB, and NIXPKGS_NIXOS with MICROVM_NIX, say where the real ones are.
+#![allow(clippy::doc_markdown, reason = "names of variables")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod documentation;
+mod evaluation;
+mod nix;
+mod refusals;
+mod runners;

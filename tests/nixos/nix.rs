@@ -1,0 +1,203 @@
+//! Nix, with a store of its own in a temporary folder, and what is evaluated and built with it.
+
+#![allow(unreachable_pub, reason = "a module of one test program")]
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+/// What nix works with. No daemon, no /nix, no sandbox and no network; any user can use it.
+pub struct Nix {
+    folder: PathBuf,
+}
+
+pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
+    let nix = Nix { folder: tempfile::tempdir().unwrap().keep() };
+    remove_at_the_end(&nix.folder);
+    for folder in ["store", "home", "programs", "documented"] {
+        std::fs::create_dir(nix.path(folder)).unwrap();
+    }
+    std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds"), nix.path("programs/smbios-creds")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds-host"), nix.path("programs/smbios-creds-host")).unwrap();
+    let stand_in = project("tests/private_argv/stand_in.c");
+    let built = Command::new("cc").arg("-o").arg(nix.path("hypervisor")).arg(stand_in).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // Before there are two at once, which both would make its folders.
+    let made = output(nix.command("nix-store").arg("--init"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    nix
+});
+
+impl Nix {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A program of nix.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path("home"));
+        let folders = [
+            ("NIX_STORE_DIR", "store"),
+            ("NIX_STATE_DIR", "state"),
+            ("NIX_LOG_DIR", "log"),
+            ("NIX_LOCALSTATE_DIR", "var"),
+            ("NIX_CONF_DIR", "etc"),
+        ];
+        for (variable, folder) in folders {
+            command.env(variable, self.path(folder));
+        }
+        command.env("NIX_CONFIG", "sandbox = false\nbuild-users-group =\nsubstituters =\n");
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Removes a folder when this process is gone, whatever ended it. What nix has built is read-only.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
+fn remove_at_the_end(folder: &Path) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r _; chmod -R u+w \"$0\"; rm -rf \"$0\""]).arg(folder);
+    let mut child = command.process_group(0).stdin(Stdio::piped()).spawn().unwrap();
+    // Its other end is closed with everything else of this process.
+    std::mem::forget(child.stdin.take());
+}
+
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs it to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("{}: {error} (tests/prepare installs nix)", command.get_program().display())
+    })
+}
+
+/// Where `lib` and microvm.nix come from.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: &'static str,
+    lib: Option<String>,
+    upstream: Option<(String, String)>,
+}
+
+/// The stand-ins, and the real ones where the environment says where they are.
+pub fn routes() -> Vec<Route> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut routes = vec![Route { name: "stand-ins", lib: None, upstream: None }];
+    let lib = variable("NIXPKGS_LIB");
+    if lib.is_some() {
+        routes.push(Route { name: "lib", lib: lib.clone(), upstream: None });
+    }
+    if let Some(microvm) = variable("MICROVM_NIX") {
+        let nixos =
+            variable("NIXPKGS_NIXOS").expect("MICROVM_NIX needs NIXPKGS_NIXOS, nixpkgs' folder nixos/");
+        assert!(lib.is_some(), "MICROVM_NIX needs NIXPKGS_LIB, nixpkgs' folder lib/");
+        routes.push(Route { name: "microvm.nix", lib, upstream: Some((microvm, nixos)) });
+    }
+    routes
+}
+
+impl Route {
+    pub fn is_upstream(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    fn command(&self, program: &str, attribute: &str) -> Command {
+        let mut command = NIX.command(program);
+        command.arg(project("tests/nixos/eval.nix")).args(["-A", attribute]);
+        for name in ["programs", "hypervisor", "documented"] {
+            command.args(["--argstr", name]).arg(NIX.path(name));
+        }
+        if let Some(lib) = &self.lib {
+            command.args(["--arg", "lib"]).arg(format!("import {lib}"));
+        }
+        if let Some((microvm, nixos)) = &self.upstream {
+            command.args(["--argstr", "upstream", microvm, "--argstr", "nixos", nixos]);
+        }
+        command
+    }
+
+    fn evaluation(&self, attribute: &str) -> Output {
+        output(self.command("nix-instantiate", attribute).args(["--eval", "--strict", "--json"]))
+    }
+
+    /// The value of an attribute of eval.nix.
+    pub fn value(&self, attribute: &str) -> Value {
+        let output = self.evaluation(attribute);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}, {attribute}: {errors}", self.name);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The message of an evaluation that fails.
+    pub fn refusal(&self, attribute: &str) -> String {
+        let output = self.evaluation(attribute);
+        assert!(!output.status.success(), "{}: {attribute} is evaluated", self.name);
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Builds an attribute of eval.nix.
+    pub fn build(&self, attribute: &str) -> PathBuf {
+        let output = output(self.command("nix-build", attribute).arg("--no-out-link"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}, {attribute}: {errors}", self.name);
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
+    }
+}
+
+/// A stand-in hypervisor that has reported what it was started with, and waits.
+pub struct Running {
+    pub child: Child,
+    lines: Vec<(String, String)>,
+}
+
+impl Running {
+    /// Starts a runner. What it printed, and its exit code, if it ends before there is a hypervisor.
+    pub fn start(command: &mut Command) -> Result<Self, (String, Option<i32>)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut bytes = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        while !bytes.ends_with(b"\0end=\0") {
+            match child.stdout.as_mut().unwrap().read(&mut buffer).unwrap() {
+                0 => {
+                    let output = child.wait_with_output().unwrap();
+                    return Err((String::from_utf8(output.stderr).unwrap(), output.status.code()));
+                }
+                size => bytes.extend_from_slice(&buffer[..size]),
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let pairs = text.split_terminator('\0').map(|line| line.split_once('=').unwrap());
+        let lines = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Self { child, lines })
+    }
+
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.lines.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The argument behind this one.
+    pub fn option(&self, name: &str) -> String {
+        let arguments = self.all("argument");
+        let at = arguments.iter().position(|argument| argument == name);
+        arguments[at.unwrap_or_else(|| panic!("no {name} in {arguments:?}")) + 1].clone()
+    }
+
+    /// What others see of it, and what it had printed when it ended.
+    pub fn end(mut self) -> (String, String) {
+        let proc = |name| std::fs::read(format!("/proc/{}/{name}", self.child.id())).unwrap();
+        let seen = String::from_utf8([proc("cmdline"), proc("environ")].concat()).unwrap();
+        drop(self.child.stdin.take());
+        let output = self.child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(42));
+        (seen, String::from_utf8(output.stderr).unwrap())
+    }
+}

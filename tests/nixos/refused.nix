@@ -1,0 +1,94 @@
+# Configurations that must not be evaluated: refusals.rs has the message of each.
+{
+  dropIn,
+  guest,
+  machine,
+  nixosModules,
+  onAarch64,
+  onCloudHypervisor,
+  onQ35,
+  pkgs,
+  runner,
+  secret,
+}:
+let
+  stringsOf =
+    strings:
+    runner {
+      imports = [ onCloudHypervisor ];
+      microvm.cloud-hypervisor.platformOEMStrings = strings;
+    };
+in
+{
+  literal = dropIn (secret "hunter2");
+  empty-path = dropIn (secret "");
+  lines = dropIn (secret "/begin\nhunter2");
+  path = dropIn (secret ./eval.nix);
+  store = dropIn (secret "${builtins.storeDir}/00000000000000000000000000000000-x");
+  other-store = dropIn (secret "/nix/store/00000000000000000000000000000000-x");
+  context = dropIn (secret "/proc/self/root${pkgs.coreutils}");
+  not-generated = dropIn (secret "/no-such-path");
+  no-source = dropIn { services.smbios-creds.vms.web.credentials.api-key = { }; };
+  name = dropIn { services.smbios-creds.vms.web.credentials."a,b".source = "/run/secrets/x"; };
+  not-wrapped = dropIn {
+    imports = [ (secret "/run/secrets/api-key") ];
+    microvm.vms.web.evaluatedConfig = machine [ onCloudHypervisor ];
+  };
+  not-enabled = dropIn {
+    imports = [ (secret "/run/secrets/api-key") ];
+    microvm.vms.web.evaluatedConfig = machine [
+      nixosModules.microvm
+      onCloudHypervisor
+    ];
+  };
+  required-not-sent = dropIn {
+    imports = [ (secret "/run/secrets/api-key") ];
+    microvm.vms.web.evaluatedConfig = guest {
+      imports = [ onCloudHypervisor ];
+      services.smbios-creds.required = [
+        "api-key"
+        "db-password"
+      ];
+    };
+  };
+  required-name = runner {
+    imports = [ onCloudHypervisor ];
+    services.smbios-creds.required = [ "a b" ];
+  };
+  dots = runner {
+    imports = [ onCloudHypervisor ];
+    services.smbios-creds.required = [ ".." ];
+  };
+  firecracker = runner { microvm.hypervisor = "firecracker"; };
+  machine-microvm = runner { microvm.hypervisor = "qemu"; };
+  bin-scripts = runner {
+    imports = [ onCloudHypervisor ];
+    microvm.binScripts.microvm-run = "echo custom";
+  };
+  oem-string = stringsOf [ "io.systemd.credential:api-key=hunter2" ];
+  oem-string-without-name = stringsOf [ "io.systemd.credential:hunter2" ];
+  extra-args = runner {
+    imports = [ onQ35 ];
+    microvm.qemu.extraArgs = [
+      "-smbios"
+      "type=11,value=io.systemd.credential:api-key=hunter2"
+    ];
+  };
+  aarch64 = onAarch64 onCloudHypervisor;
+  aarch64-qemu = onAarch64 {
+    microvm.hypervisor = "qemu";
+    microvm.qemu.machine = "virt";
+  };
+  kernel-parameter = runner {
+    imports = [ onCloudHypervisor ];
+    boot.kernelParams = [ "systemd.set_credential=api-key:hunter2" ];
+  };
+  credential-file-in-store = runner {
+    imports = [ onQ35 ];
+    microvm.credentialFiles.api-key = "/nix/store/00000000000000000000000000000000-x";
+  };
+  credential-file = runner {
+    imports = [ onQ35 ];
+    microvm.credentialFiles.api-key = ./eval.nix;
+  };
+}

@@ -1,0 +1,261 @@
+//! Runners that nix has built, executed with a stand-in for the hypervisor.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::host::{ch_list, crosvm_list, delivered, directory, one_structure};
+use crate::common::{intact, is_root};
+use crate::nix::{NIX, Route, Running, output, routes};
+
+/// Secrets of the sizes of the founding incident, with what breaks command lines.
+fn secrets() -> [(&'static str, Vec<u8>); 3] {
+    let value = |size: usize, start: &[u8]| {
+        [start, &b"Canary,[\"= \n"[..]].concat().into_iter().cycle().take(size).collect::<Vec<u8>>()
+    };
+    [("api-key", value(44, b"one")), ("db-password", value(44, b"two")), ("tls-key", value(88, b"three"))]
+}
+
+/// A credentials directory as the host's unit has it, with a credential that is none of the guest's.
+fn credentials() -> tempfile::TempDir {
+    let secrets = secrets();
+    let mut files: Vec<(String, &[u8])> =
+        secrets.iter().map(|(name, value)| (format!("smbios-creds.{name}"), value.as_slice())).collect();
+    files.push(("other".into(), b"Canary of the host"));
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    directory(&files)
+}
+
+/// A runner as its unit starts it, in a folder of its own. microvm.nix's own runner opens the device of a macvtap
+/// interface, for which there is a FIFO.
+fn runner(route: &Route, runner: &Path, folder: &Path) -> Command {
+    let run = runner.join("bin/microvm-run");
+    let mut command = NIX.command("unshare");
+    if route.is_upstream() {
+        assert!(is_root(), "microvm.nix's own runners are executed by root alone");
+        command.args(["--mount", "bash", "-euc"]);
+        command.arg(
+            "mount -t tmpfs dev \"$PWD\"; for name in null random urandom; do touch \"$PWD/$name\"; \
+             mount --bind /dev/$name \"$PWD/$name\"; done; mkfifo \"$PWD/tap1\"; mount --rbind \"$PWD\" /dev; exec \"$0\"",
+        );
+        command.arg(run);
+    } else {
+        command = NIX.command(run.to_str().unwrap());
+    }
+    command.current_dir(folder);
+    command
+}
+
+fn start(
+    route: &Route,
+    attribute: &str,
+    variables: &[(&str, &Path)],
+) -> Result<Running, (String, Option<i32>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = runner(route, &route.build(attribute), folder.path());
+    command.envs(variables.iter().copied());
+    Running::start(&mut command)
+}
+
+const DECLARED: (&str, &str) = ("SMBIOS_CREDS", "api-key:db-password:tls-key");
+
+fn declared() -> (&'static str, &'static Path) {
+    (DECLARED.0, Path::new(DECLARED.1))
+}
+
+/// Holds that the strings bring the secrets, whole, and no other credential of the host.
+fn assert_secrets(structure: Vec<u8>, others: &[(&str, &[u8])]) {
+    let delivery = delivered(&[structure]);
+    assert!(delivery.proven);
+    let secrets = secrets();
+    let mut expected: Vec<(&str, &[u8])> = others.to_vec();
+    expected.extend(secrets.iter().map(|(name, value)| (*name, value.as_slice())));
+    assert!(intact(&delivery) == expected, "what arrived is not what was sent");
+}
+
+fn assert_unseen(running: Running) -> String {
+    let (seen, errors) = running.end();
+    for canary in ["Canary", "b25lQ2FuYXJ5", "io.systemd.credential.binary"] {
+        assert!(!seen.contains(canary) && !errors.contains(canary), "{canary} in {seen}\n{errors}");
+    }
+    errors
+}
+
+#[test]
+fn cloud_hypervisor_gets_every_secret_byte_for_byte_and_nobody_sees_one() {
+    let directory = credentials();
+    for route in routes() {
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let running = start(&route, "runners.cloud-hypervisor", &variables).unwrap();
+        // What microvm.nix put there is kept: the guest reports by it that it is up.
+        let strings = ch_list(&running.option("--platform"), "oem_strings", true).unwrap();
+        assert_eq!(
+            strings[0], "io.systemd.credential:vmm.notify_socket=vsock-stream:2:8888",
+            "{}",
+            route.name
+        );
+        assert_secrets(one_structure(&strings), &[("vmm.notify_socket", b"vsock-stream:2:8888")]);
+        assert_eq!(running.option("--vsock"), "cid=3,socket=notify.vsock");
+        assert_eq!(running.all("argument")[0], "microvm@web");
+        assert!(running.all("cmdline")[0].starts_with("microvm@web --"), "{:?}", running.all("cmdline"));
+        // A macvtap interface's descriptor.
+        assert_eq!(running.option("--net"), "fd=[3],mac=02:00:00:00:00:01");
+        assert!(running.all("descriptor").contains(&"3".into()));
+        // It is the process that was started, which systemd watches.
+        assert_eq!(running.all("pid"), [running.child.id().to_string()]);
+        let errors = assert_unseen(running);
+        assert!(errors.contains("starts cloud-hypervisor with 4 credentials"), "{errors}");
+    }
+}
+
+#[test]
+fn the_runner_is_microvm_nixs_own_but_for_the_secrets() {
+    for route in routes() {
+        let plain = start(&route, "runners.plain", &[]).unwrap();
+        let directory = credentials();
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let ours = start(&route, "runners.cloud-hypervisor", &variables).unwrap();
+        let without = |running: &Running| {
+            let mut arguments = running.all("argument");
+            let at = arguments.iter().position(|argument| argument == "--platform").unwrap();
+            arguments.remove(at + 1);
+            // The guest's closure has the agent, and with it another name.
+            arguments
+                .iter()
+                .map(|argument| argument.split("init=").next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(without(&plain), without(&ours), "{}", route.name);
+        plain.end();
+        ours.end();
+    }
+}
+
+#[test]
+fn crosvm_gets_them_and_its_other_commands_are_left_alone() {
+    let directory = credentials();
+    for route in routes() {
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let running = start(&route, "runners.crosvm", &variables).unwrap();
+        assert_eq!(running.all("argument")[..2], ["microvm@web", "run"], "{}", route.name);
+        let option = running.option("--smbios");
+        let strings = crosvm_list(option.strip_prefix("oem-strings=").unwrap()).unwrap();
+        assert_secrets(one_structure(&strings), &[]);
+        assert_unseen(running);
+    }
+    let crosvm = routes()[0].build("hypervisors.crosvm").join("bin/crosvm");
+    let mut command = NIX.command(crosvm.to_str().unwrap());
+    command
+        .args(["powerbtn", "socket"])
+        .env(DECLARED.0, DECLARED.1)
+        .env("CREDENTIALS_DIRECTORY", directory.path());
+    let running = Running::start(&mut command).unwrap();
+    assert_eq!(running.all("argument")[1..], ["powerbtn", "socket"]);
+    assert_eq!(running.end().1, "");
+}
+
+#[test]
+fn qemu_gets_them_in_a_file_that_exists_in_memory_alone() {
+    let directory = credentials();
+    for route in routes() {
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let running = start(&route, "runners.qemu", &variables).unwrap();
+        assert_eq!(running.all("argument")[0], "microvm@web", "{}", route.name);
+        // microvm.nix has a -smbios of its own.
+        let arguments = running.all("argument");
+        let descriptor =
+            arguments.iter().find_map(|argument| argument.strip_prefix("file=/proc/self/fd/")).unwrap();
+        let file = format!("/proc/{}/fd/{descriptor}", running.child.id());
+        assert_secrets(std::fs::read(file).unwrap(), &[]);
+        assert_unseen(running);
+    }
+}
+
+#[test]
+fn a_microvm_nix_without_package_options_gets_its_own_runner_with_the_launcher() {
+    let directory = credentials();
+    let route = &routes()[0];
+    let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+    let running = start(route, "runners.older", &variables).unwrap();
+    let strings = ch_list(&running.option("--platform"), "oem_strings", true).unwrap();
+    assert_secrets(one_structure(&strings), &[]);
+    assert_eq!(running.all("argument")[0], "microvm@web");
+    assert!(running.all("descriptor").contains(&"3".into()));
+    assert_unseen(running);
+    let running = start(route, "runners.older-qemu", &variables).unwrap();
+    assert!(running.option("-smbios").starts_with("file=/proc/self/fd/"));
+    assert_unseen(running);
+    // What reads the runner finds all of it.
+    let runner = route.build("runners.older");
+    assert_eq!(
+        std::fs::read_to_string(runner.join("share/microvm/hypervisor")).unwrap(),
+        "cloud-hypervisor\n"
+    );
+}
+
+#[test]
+fn what_else_is_in_the_package_stays() {
+    let package = routes()[0].build("hypervisors.cloud-hypervisor");
+    let remote = output(NIX.command(package.join("bin/ch-remote").to_str().unwrap()).arg("resize"));
+    assert_eq!(String::from_utf8(remote.stdout).unwrap(), "other resize\n");
+    // What starts no machine needs no credentials.
+    let mut command = NIX.command(package.join("bin/cloud-hypervisor").to_str().unwrap());
+    let running = Running::start(command.arg("--version").env(DECLARED.0, DECLARED.1)).unwrap();
+    assert_eq!(running.all("argument")[1..], ["--version"]);
+    assert_eq!(running.end().1, "");
+}
+
+/// A start that is refused.
+fn refusal(route: &Route, attribute: &str, variables: &[(&str, &Path)]) -> String {
+    let Err((message, code)) = start(route, attribute, variables) else {
+        panic!("{attribute} is started");
+    };
+    assert_eq!(code, Some(3), "{message}");
+    message
+}
+
+#[test]
+fn a_machine_that_has_to_get_credentials_is_not_started_by_hand() {
+    for route in routes() {
+        let message = refusal(&route, "runners.required", &[]);
+        for part in [
+            "web is not started: it has to get db-password",
+            "$CREDENTIALS_DIRECTORY is not set",
+            "'systemctl start microvm@web.service'",
+        ] {
+            assert!(message.contains(part), "{}: {message}", route.name);
+        }
+        let message = refusal(&route, "runners.cloud-hypervisor", &[declared()]);
+        assert!(message.contains("it has to get api-key, db-password, tls-key, and"), "{message}");
+    }
+}
+
+#[test]
+fn a_machine_without_credentials_is_started_and_it_is_said() {
+    for route in routes() {
+        let running = start(&route, "runners.cloud-hypervisor", &[]).unwrap();
+        let platform = running.option("--platform");
+        assert_eq!(platform, "oem_strings=[io.systemd.credential:vmm.notify_socket=vsock-stream:2:8888]");
+        assert_eq!(running.all("argument")[0], "microvm@web");
+        let (_, errors) = running.end();
+        assert!(errors.contains("web is started without credentials"), "{}: {errors}", route.name);
+    }
+}
+
+#[test]
+fn a_missing_or_an_empty_secret_starts_nothing() {
+    for route in routes() {
+        let folder = directory(&[("smbios-creds.api-key", b"")]);
+        let directory = ("CREDENTIALS_DIRECTORY", folder.path());
+        let variables = [("SMBIOS_CREDS", Path::new("api-key")), directory];
+        let message = refusal(&route, "runners.cloud-hypervisor", &variables);
+        assert!(message.contains("credential api-key: "), "{}: {message}", route.name);
+        assert!(message.contains("smbios-creds.api-key is empty"), "{message}");
+        assert!(message.contains("nothing is started"), "{message}");
+        // Required in the guest, and unknown to the host.
+        let message = refusal(&route, "runners.required", &[directory]);
+        assert!(
+            message.contains("smbios-creds.db-password is missing: the unit's LoadCredential="),
+            "{message}"
+        );
+    }
+}

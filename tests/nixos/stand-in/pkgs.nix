@@ -1,0 +1,231 @@
+# A stand-in for the packages that the modules and microvm.nix refer to. Those that are run are really built, by a
+# builder that is this machine's own bash; the others are names.
+#
+# `programs` is a folder with the project's programs, `hypervisor` an ELF file that prints what it was started with.
+{
+  lib,
+  programs,
+  hypervisor,
+  platform ? builtins.currentSystem,
+}:
+let
+  system = builtins.currentSystem;
+
+  build =
+    name: attributes: script:
+    derivation (
+      attributes
+      // {
+        name = builtins.replaceStrings [ "@" ] [ "-" ] name;
+        inherit system;
+        builder = "/bin/bash";
+        args = [
+          "-euc"
+          ''
+            PATH=/usr/bin:/bin
+            ${script}
+            # nix kills a builder that closes its output, as coreutils do just before they end. Bash does not.
+            :
+          ''
+        ];
+      }
+    );
+
+  # nixpkgs' own needs a nix that is newer than Debian 12's.
+  packageLib = lib // (if builtins ? readFileType then { } else { inherit (import ./lib.nix) fileset; });
+
+  # What mkDerivation adds to a derivation.
+  dress =
+    derivation: passthru: meta:
+    derivation // passthru // { inherit passthru meta; };
+
+  names = builtins.listToAttrs (
+    map
+      (name: {
+        inherit name;
+        value = named name;
+      })
+      [
+        "coreutils"
+        "curl"
+        "gnused"
+        "jq"
+        "socat"
+        "util-linux"
+        "virtiofsd"
+        "iproute2"
+        "glibc"
+        "coreutils-full"
+        "findutils"
+        "gnugrep"
+        "bash"
+        "kmod-debian-aliases"
+        "perl"
+      ]
+  );
+  named = name: dress (build name { inherit name; } "mkdir -p $out/bin") { } { };
+
+  vmm =
+    name: file: extra:
+    let
+      self =
+        dress
+          (build "${name}-99.0" { version = "99.0"; } ''
+            mkdir -p $out/bin $out/share
+            cp ${hypervisor} $out/bin/${file}
+            printf '#!/bin/sh\necho other "$@"\n' > $out/bin/${extra}
+            chmod 0755 $out/bin/*
+          '')
+          { mark = "kept"; }
+          { mainProgram = file; }
+        // {
+          override = _: self // { mark = "overridden"; };
+          overrideAttrs = _: self // { mark = "overridden"; };
+          configureFlags = [ "--enable-seccomp" ];
+        };
+    in
+    self;
+
+  pkgs = names // {
+    _type = "pkgs";
+    inherit lib;
+    system = platform;
+    stdenv =
+      let
+        simple = system: {
+          inherit system;
+          isx86_64 = system == "x86_64-linux";
+          isAarch64 = system == "aarch64-linux";
+          isLinux = true;
+          isDarwin = false;
+          linux-kernel.target = "Image";
+        };
+      in
+      {
+        hostPlatform = (lib.systems.elaborate or simple) platform;
+        # Programs are not built here, so none that writes man pages can be executed.
+        buildPlatform = pkgs.stdenv.hostPlatform // {
+          canExecute = _: false;
+        };
+        targetPlatform = pkgs.stdenv.hostPlatform;
+      };
+    linux.target = "bzImage";
+    buildPackages = pkgs;
+    installShellFiles = named "installShellFiles";
+    python3Packages.supervisor = named "supervisor";
+    xorg.lndir = named "lndir";
+    runtimeShell = "/bin/bash";
+
+    callPackage =
+      file: arguments:
+      let
+        function = import file;
+      in
+      function (builtins.intersectAttrs (builtins.functionArgs function) (pkgs // { lib = packageLib; }) // arguments);
+
+    testers.runNixOSTest = test: named test.name // { inherit test; };
+    mkShell = _: named "shell";
+    writers = {
+      writeJSON = name: value: pkgs.writeText name (builtins.toJSON value);
+      writePython3 =
+        name: _: _:
+        named name;
+    };
+    replaceVars = file: _: file;
+    writeText = name: text: build name {
+      inherit text;
+      passAsFile = [ "text" ];
+    } "cat $textPath > $out";
+    writeShellScript =
+      name: text:
+      build name {
+        inherit text;
+        passAsFile = [ "text" ];
+      } ''{ printf '#!/bin/bash\n'; cat "$textPath"; } > $out; chmod 0755 $out'';
+    writeShellScriptBin =
+      name: text:
+      let
+        script = build name { } "mkdir -p $out/bin; cp ${pkgs.writeShellScript name text} $out/bin/${name}";
+      in
+      script // { overrideAttrs = _: script; };
+    makeInitrdNG = _: named "initrd";
+    buildEnv = _: named "env";
+    makeModulesClosure = _: named "modules";
+    closureInfo = _: named "closure";
+    writeClosure = _: named "closure";
+    runCommand =
+      name: attributes: script:
+      dress (build name (removeAttrs attributes [
+        "passthru"
+        "meta"
+      ]) script) (attributes.passthru or { }) (attributes.meta or { });
+    symlinkJoin =
+      {
+        name,
+        paths,
+        postBuild ? "",
+        passthru ? { },
+        meta ? { },
+        ...
+      }@arguments:
+      dress
+        (build name
+          (removeAttrs arguments [
+            "passthru"
+            "meta"
+            "name"
+            "postBuild"
+          ])
+          ''
+            mkdir -p $out
+            for path in $paths; do cp -rs --no-preserve=mode "$path/." $out; done
+            ${postBuild}
+          ''
+        )
+        passthru
+        meta;
+
+    # The programs are there already; the rest of the package is made as it says.
+    pkgsStatic.rustPlatform.buildRustPackage =
+      {
+        pname,
+        version,
+        src,
+        postInstall,
+        meta,
+        ...
+      }:
+      dress (build "${pname}-static-${version}" { inherit version; } ''
+        substituteInPlace() {
+          files=()
+          while [ "$1" != --replace-fail ]; do files+=("$1"); shift; done
+          grep -qF -- "$2" "''${files[@]}"
+          sed -i "s|$2|$3|g" "''${files[@]}"
+        }
+        installManPage() { mkdir -p $out/share/man/man7; cp "$@" $out/share/man/man7; }
+        mkdir -p $out/bin
+        cp ${programs}/smbios-creds ${programs}/smbios-creds-host $out/bin
+        cd ${src}
+        ${postInstall}
+      '') { inherit pname; } meta;
+
+    systemd = named "systemd" // {
+      version = "257";
+      interfaceVersion = 2;
+      withEfi = true;
+      withCryptsetup = false;
+      withTpm2Tss = false;
+      withUtmp = true;
+      kmod = named "kmod";
+      util-linux = named "util-linux";
+    };
+
+    cloud-hypervisor = vmm "cloud-hypervisor" "cloud-hypervisor" "ch-remote";
+    cloud-hypervisor-graphics = pkgs.cloud-hypervisor;
+    crosvm = vmm "crosvm" "crosvm" "other";
+    qemu_kvm = vmm "qemu" "qemu-system-${builtins.head (builtins.split "-" system)}" "qemu-img";
+    qemu = pkgs.qemu_kvm;
+    firecracker = named "firecracker";
+  };
+in
+pkgs

@@ -1,0 +1,67 @@
+# Stand-ins for sops-nix, agenix and clan's vars: options with a path, as theirs have.
+lib: {
+  sops.options = {
+    sops.secrets = lib.mkOption {
+      default = { };
+      type = lib.types.attrsOf (
+        lib.types.submodule (
+          { name, ... }:
+          {
+            options = {
+              path = lib.mkOption { default = "/run/secrets/${name}"; };
+              restartUnits = lib.mkOption { default = [ ]; };
+            };
+          }
+        )
+      );
+    };
+  };
+  age.options = {
+    age.secrets = lib.mkOption {
+      default = { };
+      type = lib.types.attrsOf (
+        lib.types.submodule (
+          { name, ... }:
+          {
+            options = {
+              path = lib.mkOption { default = "/run/agenix/${name}"; };
+              file = lib.mkOption { };
+            };
+          }
+        )
+      );
+    };
+  };
+  clan.options = {
+    clan.core.vars.generators = lib.mkOption {
+      default = { };
+      type = lib.types.attrsOf (
+        lib.types.submodule (
+          { name, ... }:
+          let
+            generator = name;
+          in
+          {
+            options = {
+              script = lib.mkOption { };
+              runtimeInputs = lib.mkOption { default = [ ]; };
+              files = lib.mkOption {
+                type = lib.types.attrsOf (
+                  lib.types.submodule (
+                    { name, ... }:
+                    {
+                      options = {
+                        path = lib.mkOption { default = "/run/secrets/vars/per-machine/h/${generator}/${name}"; };
+                        restartUnits = lib.mkOption { default = [ ]; };
+                      };
+                    }
+                  )
+                );
+              };
+            };
+          }
+        )
+      );
+    };
+  };
+}
