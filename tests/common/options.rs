@@ -16,6 +16,13 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
         }
         let mut pairs = vec![(String::new(), String::new())];
         let mut in_value = false;
+        // `name` alone is `name=on`, and `noname` is `name=off`.
+        let flag = |(name, value): &mut (String, String)| {
+            *value = "on".into();
+            if let Some(rest) = name.strip_prefix("no") {
+                (*name, *value) = (rest.into(), "off".into());
+            }
+        };
         let mut characters = rest.next().unwrap().chars().peekable();
         while let Some(character) = characters.next() {
             let pair = pairs.last_mut().unwrap();
@@ -23,12 +30,21 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
                 (false, '=') => in_value = true,
                 (true, ',') if characters.next_if_eq(&',').is_some() => pair.1.push(','),
                 (_, ',') => {
+                    if !in_value {
+                        flag(pair);
+                    }
                     in_value = false;
                     pairs.push((String::new(), String::new()));
                 }
                 (false, _) => pair.0.push(character),
                 (true, _) => pair.1.push(character),
             }
+        }
+        // A comma at the end is followed by nothing.
+        match pairs.last_mut() {
+            Some((name, _)) if !in_value && name.is_empty() => drop(pairs.pop()),
+            Some(pair) if !in_value => flag(pair),
+            _ => {}
         }
         options.push(pairs);
     }
