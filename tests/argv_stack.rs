@@ -6,11 +6,11 @@
 #[allow(unreachable_pub, reason = "shared")]
 mod stack;
 
-use stack::{AT_BASE, AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smbios_creds::credential::Secret;
 use smbios_creds::host::private_argv::stack::{Replacement, StackError, relocate};
+use stack::{AT_BASE, AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
 fn string() -> impl Strategy<Value = Vec<u8>> {
     vec(1..=u8::MAX, 0..40)
