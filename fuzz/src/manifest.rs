@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
+use std::fmt::{self, Formatter};
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use smbios_creds::base64;
 use smbios_creds::credential::{Credential, Name, Secret};
@@ -33,8 +36,43 @@ fn read(text: &[u8]) {
         .map(|(n, s)| (n.as_str(), s.as_u64().unwrap()))
         .collect();
     assert!(manifest.credentials().map(|(name, size)| (name.as_str(), size)).eq(listed));
+    let Once { credentials: Entries(entries) } = serde_json::from_slice(&unbase64(text).unwrap()).unwrap();
+    assert_eq!(entries, manifest.credentials().count(), "a name is listed twice");
     let bytes = |field: &str| unbase64(json[field].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!((bytes("salt").len(), bytes("digest").len()), (16, 32));
+}
+
+/// The list of credentials, which must be there once.
+#[derive(Deserialize)]
+struct Once {
+    credentials: Entries,
+}
+
+/// How many entries an object has. A map would have one for each name.
+struct Entries(usize);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Count;
+
+        impl<'de> Visitor<'de> for Count {
+            type Value = usize;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+                let mut count = 0;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(count)
+            }
+        }
+
+        deserializer.deserialize_map(Count).map(Self)
+    }
 }
 
 fn written(input: &mut Input<'_>) {

@@ -17,10 +17,8 @@ pub fn qemu_smbios_option(data: &[u8]) {
     let (mut kept, mut elsewhere, mut folded) = (Vec::new(), Vec::new(), Vec::new());
     for (&at, pairs) in smbios.iter().zip(&options) {
         let find = |key| pairs.iter().rfind(|(name, _)| name == key).map(|(_, value)| value.as_str());
-        if let Some(file) =
-            pairs.iter().find(|(name, _)| name == "file").filter(|(_, value)| !value.is_empty())
-        {
-            let structures = walk(&content(&file.1), false);
+        if let Some(file) = find("file").filter(|file| !file.is_empty()) {
+            let structures = walk(&content(file), false);
             let oem = structures.into_iter().filter(|structure| structure.kind == 11);
             elsewhere.extend(oem.flat_map(|structure| structure.strings));
         } else if strtoul(find("type").unwrap()) == Some(11) {
