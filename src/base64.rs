@@ -36,7 +36,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
     let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
     for (position, &byte) in text.iter().enumerate() {
         match byte {
-            b' ' | b'\t' | b'\n' | b'\r' => {}
+            blank if is_blank(blank) => {}
             b'-' => plain.push(b'+'),
             b'_' => plain.push(b'/'),
             b'+' | b'/' | b'=' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => plain.push(byte),
@@ -51,6 +51,11 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
     };
     bytes.truncate(length);
     Ok(bytes)
+}
+
+/// Whether a byte is skipped, wherever it stands.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// Why a text of nothing but base64 characters and `=` was refused.

@@ -2,86 +2,15 @@
 //! arguments that were to change.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/stack.rs"]
+#[allow(unreachable_pub, reason = "shared")]
+mod stack;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smbios_creds::credential::Secret;
-use smbios_creds::host::private_argv::stack::{Relocated, Replacement, StackError, relocate};
-
-const AT_PHENT: u64 = 4;
-const AT_BASE: u64 = 7;
-const AT_PLATFORM: u64 = 15;
-const AT_SECURE: u64 = 23;
-const AT_EXECFN: u64 = 31;
-
-/// A stack as a kernel makes it: one block of words, and strings above.
-#[derive(Clone, Debug)]
-struct Stack {
-    arguments: Vec<Vec<u8>>,
-    environment: Vec<Vec<u8>>,
-    auxiliary: Vec<(u64, u64)>,
-}
-
-impl Stack {
-    /// The bytes from the stack pointer on, where the block ends `above` bytes below the strings.
-    fn bytes(&self, stack_pointer: u64, above: usize) -> Vec<u8> {
-        let words =
-            1 + self.arguments.len() + 1 + self.environment.len() + 1 + 2 * (self.auxiliary.len() + 1);
-        let mut strings = vec![0xaa; above];
-        let mut place = |string: &[u8]| {
-            let address = stack_pointer + (words * 8 + strings.len()) as u64;
-            strings.extend_from_slice(string);
-            strings.push(0);
-            address
-        };
-        let mut block = vec![self.arguments.len() as u64];
-        block.extend(self.arguments.iter().map(|string| place(string)));
-        block.push(0);
-        block.extend(self.environment.iter().map(|string| place(string)));
-        block.push(0);
-        for &(kind, value) in &self.auxiliary {
-            let value = if matches!(kind, AT_PLATFORM | AT_EXECFN) { place(b"a string") } else { value };
-            block.extend([kind, value]);
-        }
-        block.extend([0, 0]);
-        let mut bytes: Vec<u8> = block.into_iter().flat_map(u64::to_ne_bytes).collect();
-        bytes.extend(strings);
-        bytes
-    }
-
-    /// Reads it as a program's start-up code does.
-    fn read(memory: &[u8], at: u64, stack_pointer: u64) -> Self {
-        let mut next = usize::try_from(stack_pointer - at).unwrap();
-        let mut word = || {
-            next += 8;
-            u64::from_ne_bytes(memory[next - 8..next].try_into().unwrap())
-        };
-        let string = |pointer: u64| {
-            let from = usize::try_from(pointer - at).unwrap();
-            memory[from..].split(|&b| b == 0).next().unwrap().to_vec()
-        };
-        let count = usize::try_from(word()).unwrap();
-        let arguments: Vec<u64> = (0..count).map(|_| word()).collect();
-        assert_eq!(word(), 0);
-        let environment: Vec<u64> = std::iter::from_fn(|| Some(word()).filter(|&word| word != 0)).collect();
-        let mut auxiliary = Vec::new();
-        loop {
-            let (kind, value) = (word(), word());
-            match kind {
-                0 => break,
-                AT_PLATFORM | AT_EXECFN => {
-                    assert_eq!(string(value), b"a string");
-                    auxiliary.push((kind, 0));
-                }
-                _ => auxiliary.push((kind, value)),
-            }
-        }
-        Self {
-            arguments: arguments.into_iter().map(string).collect(),
-            environment: environment.into_iter().map(string).collect(),
-            auxiliary,
-        }
-    }
-}
+use smbios_creds::host::private_argv::stack::{Replacement, StackError, relocate};
+use stack::{AT_BASE, AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
 fn string() -> impl Strategy<Value = Vec<u8>> {
     vec(1..=u8::MAX, 0..40)
@@ -105,14 +34,6 @@ prop_compose! {
 
 fn replacement(index: usize, placeholder: &[u8], value: &[u8]) -> Replacement {
     Replacement { index, placeholder: placeholder.to_vec(), value: Secret::from(value.to_vec()) }
-}
-
-/// What is in memory afterwards: room that was there before, what was written, and what was left alone.
-fn after(before: &[u8], stack_pointer: u64, relocated: &Relocated) -> (Vec<u8>, u64) {
-    let moved = usize::try_from(stack_pointer - relocated.stack_pointer).unwrap();
-    let mut memory = [vec![0x55; moved], before.to_vec()].concat();
-    memory[..relocated.bytes.len()].copy_from_slice(&relocated.bytes);
-    (memory, relocated.stack_pointer)
 }
 
 /// A small one, for what goes wrong.

@@ -100,12 +100,30 @@ fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
 }
 
 #[test]
+fn of_several_files_in_one_option_the_last_counts_as_in_qemu() {
+    let file = |text: &[u8]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), common::oem(&[text])).unwrap();
+        file
+    };
+    let (first, last) = (file(b"io.systemd.credential:first=1"), file(b"io.systemd.credential:last=2"));
+    let option = format!("file={},file={}", first.path().display(), last.path().display());
+    let plan = plan(Qemu, &["-smbios", &option]).unwrap();
+    let names: Vec<_> = plan.strings.credentials().map(|(name, _, _)| name.as_str().to_owned()).collect();
+    assert_eq!(names, ["db", "last"]);
+}
+
+#[test]
 fn the_same_name_on_the_command_line_is_refused() {
     for text in ["io.systemd.credential:db=other", "io.systemd.credential.binary:db=c2VjcmV0"] {
         let refusal = refusal(Qemu, &["-smbios", &format!("type=11,value={text}")]);
         assert!(refusal.contains("credential db: it would be sent twice"), "{refusal}");
     }
-    for option in ["name=opt/io.systemd.credentials/db,file=x", "opt/io.systemd.credentials/db,string=x"] {
+    for option in [
+        "name=opt/io.systemd.credentials/db,file=x",
+        "opt/io.systemd.credentials/db,string=x",
+        "name=x,file=x,name=opt/io.systemd.credentials/db",
+    ] {
         assert!(refusal(Qemu, &["-fw_cfg", option]).contains("fw_cfg"));
     }
     assert!(plan(Qemu, &["-fw_cfg", "name=opt/io.systemd.credentials/other,file=x"]).is_ok());
@@ -124,6 +142,11 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("value=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("type=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("", "neither 'type=NUMBER' nor 'file='"),
+        // QEMU takes a name alone for `=on`, and one behind `no` for `=off`.
+        ("type=11,value", "without a value"),
+        ("type=11,value=Canary,path", "without a value"),
+        ("type=1,serial=Canary,nofile", "without a value"),
+        ("type=11,value=Canary,notype", "without a value"),
     ];
     for (option, message) in cases {
         let refusal = refusal(Qemu, &["-smbios", option]);

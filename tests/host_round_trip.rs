@@ -157,6 +157,8 @@ fn the_parsers_of_the_tests_read_what_the_real_ones_read() {
     let options = qemu_smbios(&["-smbios".into(), "type=11,value=a,,b,value=c=".into()]);
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(options, [[pair("type", "11"), pair("value", "a,b"), pair("value", "c=")]]);
+    let options = qemu_smbios(&["-smbios".into(), "value,type=11,nopath,".into()]);
+    assert_eq!(options, [[pair("value", "on"), pair("type", "11"), pair("path", "off")]]);
 }
 
 #[test]

@@ -118,6 +118,32 @@ fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
 }
 
 #[test]
+fn what_is_sent_again_stays_the_same_or_another() {
+    let text = |value: &str| format!("io.systemd.credential:a={value}");
+    let binary = |value: &str| format!("io.systemd.credential.binary:a={value}");
+    let sets = [
+        [text("hunter2"), text("hunter2"), text("hunter3")],
+        [text("hunter2"), binary("aHVudGVyMg=="), binary("aHVu dGVy\nMw==")],
+        [binary("aHVudGVyMg=="), binary("aHVudGVyMw=="), text("hunter2")],
+        [text(""), binary(""), text("hunter2")],
+    ];
+    for set in sets {
+        let data = table(&set.each_ref().map(String::as_bytes));
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted, &[b"hunter", b"aHVu", b"dGVy", b"Mg=="]);
+    }
+    // Manifests of which the digests alone differ, one of them that of what is there.
+    let manifest = |value: &[u8]| Manifest::new(&[common::credential("a", value)], [9; 16]).unwrap().encode();
+    let (right, wrong) = (manifest(b"hunter2"), manifest(b"hunter3"));
+    let value = text("hunter2");
+    for pair in [[&right, &wrong], [&wrong, &right], [&right, &right], [&wrong, &wrong]] {
+        let data = table(&[pair[0].as_bytes(), pair[1].as_bytes(), value.as_bytes()]);
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted, &[b"hunter", right.as_bytes(), wrong.as_bytes()]);
+    }
+}
+
+#[test]
 fn text_behind_a_break_is_replaced_and_breaks_the_same() {
     let head: &[&[u8]] = &[b"io.systemd.credential:a=1"];
     let tails: [&[u8]; 6] = [
@@ -143,6 +169,12 @@ fn text_behind_a_break_is_replaced_and_breaks_the_same() {
     // The same with text that begins like a structure type that is in use.
     let data = [early.as_slice(), &structure(3, b"hunter2\x01\x02", &[b"hunter3", b"hunter4"]), END].concat();
     assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
+    // With an inactive structure, of which type and length are letters and the handle is none.
+    let inactive = [b"~\x04\x00\xfehunter2\0\0", END].concat();
+    assert_gone(
+        &redacted(&entry_point_3(early.len() + inactive.len()), &[early, inactive].concat()),
+        &[b"hunter"],
+    );
     // Behind the end of the table.
     let data = [oem(head).as_slice(), END, b"hunter2"].concat();
     assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);

@@ -18,6 +18,9 @@ use crate::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, Structure, T
 /// What replaces a byte.
 const FILLER: u8 = b'x';
 
+/// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
+const OTHER_FILLER: u8 = b'y';
+
 /// Highest structure type that DSP0134 3.9.0 assigns; 126 (inactive) and 127 (end of table) stand apart.
 const LAST_ASSIGNED: u8 = 46;
 
@@ -44,11 +47,12 @@ const UUID: Range<usize> = 0x08..0x18;
 pub fn redact(table: &Table, proven: bool) -> Vec<u8> {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
+    let mut values = Values::default();
     for structure in table.structures() {
         match structure.kind {
             OEM_STRINGS => {
                 for range in &structure.strings {
-                    redact_string(bytes(&mut data, range.clone()));
+                    redact_string(bytes(&mut data, range.clone()), &mut values);
                 }
                 strings_lost |= count_exceeds(table, structure);
             }
@@ -73,12 +77,37 @@ fn count_exceeds(table: &Table, structure: &Structure) -> bool {
     count.is_some_and(|count| usize::from(count) > structure.strings.len())
 }
 
-/// Keeps what tells how a string is read, and nothing of what it says.
-fn redact_string(string: &mut [u8]) {
-    let (prefix, encoding) = match oem_string::decode(string) {
-        OemString::Credential(_, encoding) | OemString::Refused(_, encoding) => {
-            (encoding.prefix().len(), encoding)
+/// The values of strings that were looked at, of which the first of a name counts.
+#[derive(Default)]
+struct Values {
+    values: Vec<Secret>,
+    first: BTreeMap<Name, usize>,
+}
+
+impl Values {
+    fn get(&self, name: &Name) -> Option<&Secret> {
+        self.values.get(*self.first.get(name)?)
+    }
+
+    fn add(&mut self, name: Name, value: Secret) {
+        self.first.entry(name).or_insert(self.values.len());
+        self.values.push(value);
+    }
+}
+
+/// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it.
+fn redact_string(string: &mut [u8], values: &mut Values) {
+    let (prefix, encoding, filler) = match oem_string::decode(string) {
+        OemString::Credential(Credential { name, value }, encoding) => {
+            let filler = match values.get(&name) {
+                Some(first) if first.len() == value.len() && first.expose() != value.expose() => OTHER_FILLER,
+                _ => FILLER,
+            };
+            let size = value.len();
+            values.add(name, value);
+            (encoding.prefix().len(), encoding, Some((filler, size)))
         }
+        OemString::Refused(_, encoding) => (encoding.prefix().len(), encoding, None),
         OemString::Manifest(_) => return,
         OemString::NearMiss { .. } => {
             let public = oem_string::near_miss_length(string);
@@ -93,18 +122,25 @@ fn redact_string(string: &mut [u8]) {
     }
     let name = rest.iter().position(|&byte| byte == b'=').map_or(rest.len(), |at| at + 1);
     let value = rest.get_mut(name..).unwrap_or_default();
-    match encoding {
-        Encoding::Text => value.fill(FILLER),
-        Encoding::Binary => redact_base64(value),
+    match (encoding, filler) {
+        (Encoding::Text, filler) => value.fill(filler.map_or(FILLER, |(filler, _)| filler)),
+        (Encoding::Binary, Some((filler, size))) => {
+            // As many characters as there are; blanks stay where they are.
+            let text = base64::encode(&vec![filler; size]);
+            let characters = value.iter_mut().filter(|byte| !base64::is_blank(**byte));
+            characters.zip(text.bytes()).for_each(|(byte, filler)| *byte = filler);
+        }
+        (Encoding::Binary, None) => redact_base64(value),
     }
 }
 
-/// Base64 of zeroes that is accepted, or refused for the same reason.
+/// Text that is refused as base64 for the same reason, or accepted.
 fn redact_base64(text: &mut [u8]) {
     let refused = base64::decode(text).err();
     for byte in text.iter_mut() {
         *byte = match *byte {
-            b' ' | b'\t' | b'\n' | b'\r' | b'=' => *byte,
+            b'=' => *byte,
+            blank if base64::is_blank(blank) => blank,
             b'+' | b'-' | b'/' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => b'A',
             _ => b'!',
         };
@@ -135,9 +171,13 @@ fn redact_serials(data: &mut [u8], structure: &Structure) {
     }
 }
 
-/// Replaces everything but type, length and the number of strings.
+/// Replaces everything but type, length and the number of strings. It looks like text if it did before.
 fn redact_content(data: &mut [u8], structure: &Structure) {
+    let text = smbios::looks_like_text(bytes(data, structure.offset..structure.end));
     bytes(data, structure.offset + 2..structure.offset + usize::from(structure.length)).fill(FILLER);
+    if !text {
+        bytes(data, structure.offset + 2..structure.offset + 3).fill(VENDOR_TYPE);
+    }
     for range in &structure.strings {
         bytes(data, range.clone()).fill(FILLER);
     }
@@ -186,20 +226,24 @@ fn redact_manifests(data: &mut [u8], table: &Table, proven: bool) {
     let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
         table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
     });
-    let mut filler: Vec<Secret> = Vec::new();
-    let mut first: BTreeMap<Name, usize> = BTreeMap::new();
+    let mut filler = Values::default();
     for range in others {
         if let OemString::Credential(Credential { name, value }, _) = oem_string::decode(bytes(data, range)) {
-            first.entry(name).or_insert(filler.len());
-            filler.push(value);
+            filler.add(name, value);
         }
     }
-    let value_of = |name: &Name| filler.get(*first.get(name)?);
+    // The first counts. One that says something else must still do so, and it may be the digest alone that differs.
+    let text = |range: &Range<usize>| table.data().get(range.start + manifest::PREFIX.len()..range.end);
+    let decode = |range| Manifest::decode(text(range).unwrap_or_default());
+    let counts = manifests.iter().find_map(|range| decode(range).ok());
     for range in manifests {
         let string = bytes(data, range);
         let text = string.get_mut(manifest::PREFIX.len()..).unwrap_or_default();
-        let redacted = Manifest::decode(text)
-            .map(|manifest| Zeroizing::new(manifest.with_digest_of(proven.then_some(value_of)).encode()));
+        let redacted = Manifest::decode(text).map(|manifest| {
+            let is_other = counts.as_ref() != Some(&manifest);
+            let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
+            Zeroizing::new(manifest.with_digest_of((proven || is_other).then_some(value_of)).encode())
+        });
         match redacted.as_deref().ok().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
             // Blanks are allowed in base64, and so can make up for a length that differs.
             Some(redacted) if redacted.len() <= text.len() => {

@@ -118,6 +118,9 @@ impl CommandLine {
                 (value, &mut paths)
             } else if part.contains("oem_string") {
                 return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
+            } else if part.trim_start() != part {
+                // Blanks before the first key are cut off: merged, this one may be the first.
+                return Err(refuse("there is a blank before one of its keys, which makes it another key"));
             } else {
                 if part == "tdx=on" || part == "sev_snp=on" {
                     self.warnings.push(

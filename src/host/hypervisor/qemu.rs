@@ -130,7 +130,7 @@ impl CommandLine {
                     machine = kind.filter(|p| p.name == b"type").find_map(|p| p.value).or(machine);
                 }
                 Some("-fw_cfg") => {
-                    let name = parameters(value.as_bytes(), b"name").into_iter().find(|p| p.name == b"name");
+                    let name = parameters(value.as_bytes(), b"name").into_iter().rfind(|p| p.name == b"name");
                     line.fw_cfg.extend(name.and_then(|p| p.value));
                 }
                 Some(_) | None => line.warnings.extend(warning(name, value)),
@@ -145,7 +145,11 @@ impl CommandLine {
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let refuse = |reason| MergeError::Option { option: SMBIOS, reason };
         let parameters = parameters(text.as_bytes(), b"");
-        if let Some(file) = parameters.iter().find(|p| p.name == b"file").and_then(|p| p.value.as_ref()) {
+        if parameters.iter().any(is_flag_that_matters) {
+            return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value"));
+        }
+        // Of several the last counts.
+        if let Some(file) = parameters.iter().rfind(|p| p.name == b"file").and_then(|p| p.value.as_ref()) {
             self.look_into(file)?;
             return Ok(false);
         }
@@ -262,6 +266,12 @@ fn our_option(name: &[u8]) -> Option<&'static str> {
         b"fw_cfg" => Some("-fw_cfg"),
         _ => None,
     }
+}
+
+/// QEMU takes a name alone for `name=on`, and `noname` for `name=off`. That is never meant here.
+fn is_flag_that_matters(parameter: &Parameter) -> bool {
+    let name = parameter.name.strip_prefix(b"no").unwrap_or(&parameter.name);
+    parameter.value.is_none() && matches!(name, b"file" | b"type" | b"value" | b"path")
 }
 
 /// Whether an option brings firmware, without which `virt` machines have no SMBIOS.

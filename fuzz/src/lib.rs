@@ -1,0 +1,39 @@
+//! The fuzz targets: each takes any bytes and panics if a promise is broken. libFuzzer calls them (`fuzz_targets/`),
+//! and on stable `tests/replay.rs` does, with the committed corpus.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "that a target panics is what it is for"
+)]
+
+mod common;
+mod input;
+mod manifest;
+mod oem_string;
+mod platform_option;
+mod private_argv;
+mod qemu_smbios_option;
+mod roundtrip;
+mod table;
+
+pub use manifest::manifest;
+pub use oem_string::oem_string;
+pub use platform_option::platform_option;
+pub use private_argv::private_argv;
+pub use qemu_smbios_option::qemu_smbios_option;
+pub use roundtrip::roundtrip;
+pub use table::table;
+
+/// A target: it panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus and its program.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("table", table),
+    ("oem_string", oem_string),
+    ("roundtrip", roundtrip),
+    ("manifest", manifest),
+    ("platform_option", platform_option),
+    ("qemu_smbios_option", qemu_smbios_option),
+    ("private_argv", private_argv),
+];

@@ -1,0 +1,43 @@
+use smbios_creds::base64;
+use smbios_creds::credential::Name;
+use smbios_creds::oem_string::{Encoding, OemString, decode, encode};
+
+use crate::common::systemd::{import, unbase64};
+
+/// An OEM string is a credential if and only if systemd imports it, and then the same one; base64 alone, likewise.
+pub fn oem_string(data: &[u8]) {
+    assert_eq!(base64::decode(data).ok().map(|bytes| bytes.to_vec()), unbase64(data));
+    // A string of a table ends at its first NUL byte.
+    let string = data.split(|&byte| byte == 0).next().unwrap_or_default();
+    let decoded = decode(string);
+    match (&decoded, import(string)) {
+        (OemString::Credential(credential, encoding), Some((name, value))) => {
+            assert_eq!(credential.name.as_str().as_bytes(), name);
+            assert_eq!(credential.value.expose(), value);
+            let written = encode(credential, *encoding).unwrap();
+            if *encoding == Encoding::Text {
+                assert_eq!(written.expose(), string);
+            }
+            let OemString::Credential(again, _) = decode(written.expose()) else { panic!() };
+            assert_eq!((&again.name, again.value.expose()), (&credential.name, credential.value.expose()));
+        }
+        (OemString::Credential(..), None) => panic!("accepted, and not by systemd"),
+        (_, Some(_)) => panic!("accepted by systemd alone"),
+        (OemString::Refused(refused, encoding), None) => {
+            assert!(string.starts_with(encoding.prefix().as_bytes()));
+            assert!(refused.name.iter().all(|name| name.bytes().all(|byte| matches!(byte, b' '..=b'~'))));
+        }
+        (OemString::Manifest(rest), None) => {
+            assert_eq!([b"io.smbios-creds.manifest:", *rest].concat(), string);
+        }
+        (OemString::NearMiss { meant }, None) => assert!(!string.starts_with(meant.as_bytes())),
+        (OemString::Foreign, None) => {
+            assert!(!string.starts_with(b"io.systemd.credential"), "a near miss is never foreign");
+        }
+    }
+    // A name alone may hold the '=' at which every reader of a string splits it.
+    let plain: Vec<u8> = data.iter().map(|&byte| if byte == b'=' { b'.' } else { byte }).collect();
+    let with_name = [b"io.systemd.credential:", plain.as_slice(), b"="].concat();
+    let imported = import(&with_name).is_some_and(|(name, _)| name == plain);
+    assert_eq!(Name::new(&plain).is_ok(), imported);
+}

@@ -1,0 +1,98 @@
+use smbios_creds::credential::Secret;
+use smbios_creds::host::private_argv::stack::{Replacement, relocate};
+
+use crate::common::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
+use crate::input::Input;
+
+/// Any stack relocates to an equal one, but for the arguments that are replaced. Any bytes are refused, or relocate
+/// without a change to any other word.
+pub fn private_argv(data: &[u8]) {
+    let mut input = Input(data);
+    if input.byte() % 4 == 0 { any_bytes(&mut input) } else { any_stack(&mut input) }
+}
+
+/// Without the NUL that ends it.
+fn string(input: &mut Input<'_>) -> Vec<u8> {
+    input.piece().iter().copied().filter(|&byte| byte != 0).collect()
+}
+
+fn any_stack(input: &mut Input<'_>) {
+    let pointer = (0x1000_0000 + input.word() % 0x7fff_e000_0000) & !15;
+    let above = input.byte().into();
+    let phent = input.byte();
+    let mut arguments =
+        input.several(|input| (string(input), (input.byte() % 2 == 1).then(|| string(input))));
+    if arguments.is_empty() {
+        arguments.push((b"name".to_vec(), None));
+    }
+    let environment = input.several(string);
+    let mut auxiliary = input.several(|input| (u64::from(input.byte()), input.word()));
+    // The kernel ends the vector with 0, and gives AT_PHENT once. Two kinds point at strings.
+    auxiliary.retain(|&(kind, _)| kind != 0 && kind != AT_PHENT);
+    for (kind, value) in &mut auxiliary {
+        if matches!(*kind, AT_PLATFORM | AT_EXECFN) {
+            *value = 0;
+        }
+    }
+    auxiliary.insert(usize::from(phent) % (auxiliary.len() + 1), (AT_PHENT, 56));
+    let stack =
+        Stack { arguments: arguments.iter().map(|(text, _)| text.clone()).collect(), environment, auxiliary };
+    let bytes = stack.bytes(pointer, above);
+
+    let mut expected = stack.clone();
+    let mut replacements = Vec::new();
+    for (index, (placeholder, value)) in arguments.into_iter().enumerate() {
+        if let Some(value) = value {
+            expected.arguments[index].clone_from(&value);
+            replacements.push(Replacement { index, placeholder, value: Secret::from(value) });
+        }
+    }
+    let relocated = relocate(&bytes, pointer, stack.arguments.len(), &replacements).unwrap();
+    assert_eq!(relocated.stack_pointer % 16, 0);
+    let secure =
+        stack.auxiliary.iter().rfind(|(kind, _)| *kind == AT_SECURE).is_some_and(|(_, value)| *value != 0);
+    assert_eq!(relocated.secure, secure);
+    let (memory, at) = after(&bytes, pointer, &relocated);
+    let found = Stack::read(&memory, at, at);
+    assert_eq!(found.arguments, expected.arguments);
+    assert_eq!(found.environment, expected.environment);
+    assert_eq!(found.auxiliary, expected.auxiliary);
+    let room: usize = replacements.iter().map(|replacement| replacement.value.len() + 1).sum();
+    assert!(pointer - at < (room + 16) as u64, "no more room than it takes");
+    assert_eq!(
+        memory[relocated.bytes.len()..],
+        bytes[bytes.len() - (memory.len() - relocated.bytes.len())..]
+    );
+
+    // Cut anywhere in its block it is refused.
+    let block = relocated.bytes.len() - room.next_multiple_of(16);
+    let cut = usize::from(phent) * 7 % block;
+    assert!(relocate(&bytes[..cut], pointer, stack.arguments.len(), &[]).is_err());
+}
+
+fn any_bytes(input: &mut Input<'_>) {
+    let pointer = input.word();
+    let count = input.byte().into();
+    let index = input.byte().into();
+    let value = input.piece();
+    let placeholder = input.piece().to_vec();
+    let mut stack = input.0.to_vec();
+    // A fuzzer does not guess eight bytes of a count that must be right.
+    if value.len().is_multiple_of(2) && stack.len() >= 8 {
+        stack[..8].copy_from_slice(&(count as u64).to_ne_bytes());
+    }
+    let replacement = Replacement { index, placeholder, value: Secret::from(value.to_vec()) };
+    let Ok(relocated) = relocate(&stack, pointer, count, &[replacement]) else { return };
+    let room = (value.len() + 1).next_multiple_of(16);
+    assert_eq!(relocated.stack_pointer + room as u64, pointer);
+    let block = relocated.bytes.len() - room;
+    for (word, (before, after)) in stack[..block].chunks(8).zip(relocated.bytes.chunks(8)).enumerate() {
+        if word == 1 + index {
+            assert_eq!(after, (relocated.stack_pointer + block as u64).to_ne_bytes());
+        } else {
+            assert_eq!(after, before);
+        }
+    }
+    assert_eq!(relocated.bytes[block..block + value.len()], *value);
+    assert!(relocated.bytes[block + value.len()..].iter().all(|&byte| byte == 0));
+}

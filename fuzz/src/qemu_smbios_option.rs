@@ -1,0 +1,93 @@
+use smbios_creds::credential::Secret;
+use smbios_creds::host::hypervisor::{Argument, MergeError, qemu};
+
+use crate::common::options::{file_number, qemu_smbios};
+use crate::common::table::walk;
+use crate::input::{CommandLine, content, render};
+
+/// Any command line of QEMU is merged so that its OEM strings and ours are in files, in their order, and every other
+/// argument is where it was, or it is refused: nothing is lost, added or moved, and no value becomes an option.
+pub fn qemu_smbios_option(data: &[u8]) {
+    let given = CommandLine::new(data);
+    let Ok(mut line) = qemu::CommandLine::read("x86_64", &given.os_arguments()) else { return };
+    let smbios: Vec<usize> =
+        (0..given.arguments.len()).filter(|&at| is_smbios(&given.arguments[at])).collect();
+    let options = qemu_smbios(&given.arguments);
+    assert_eq!(smbios.len(), options.len(), "each is an option, and none the value of another");
+    let (mut kept, mut elsewhere, mut folded) = (Vec::new(), Vec::new(), Vec::new());
+    for (&at, pairs) in smbios.iter().zip(&options) {
+        let find = |key| pairs.iter().rfind(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        if let Some(file) = find("file").filter(|file| !file.is_empty()) {
+            let structures = walk(&content(file), false);
+            let oem = structures.into_iter().filter(|structure| structure.kind == 11);
+            elsewhere.extend(oem.flat_map(|structure| structure.strings));
+        } else if strtoul(find("type").unwrap()) == Some(11) {
+            folded.push(at);
+            for (name, value) in pairs {
+                match name.as_str() {
+                    "value" => kept.push(value.clone().into_bytes()),
+                    "path" => kept.push(content(value)),
+                    "type" => {}
+                    // A comma at the end.
+                    "" => assert!(value.is_empty()),
+                    other => panic!("{other} is nothing that QEMU takes, and was folded in"),
+                }
+            }
+        }
+    }
+    // QEMU leaves an empty string out of the set.
+    kept.retain(|string| !string.is_empty());
+    elsewhere.retain(|string| !string.is_empty());
+    let existing = line.take_existing();
+    assert!(existing.kept.iter().map(Secret::expose).eq(&kept));
+    assert!(existing.elsewhere.iter().map(Secret::expose).eq(&elsewhere));
+    let Ok(strings) = given.strings(existing) else { return };
+    let texts: Vec<Vec<u8>> = strings.texts().map(<[u8]>::to_vec).collect();
+    let merged = match line.merge(&strings) {
+        Ok(merged) => merged,
+        Err(MergeError::FwCfg(name)) => {
+            return assert!(given.arguments.iter().any(|argument| argument.contains(name.as_str())));
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert!(!merged.iter().any(|argument| matches!(argument, Argument::Private(_))));
+    let others: Vec<&String> = given
+        .arguments
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !folded.iter().any(|option| (*option..option + 2).contains(at)))
+        .map(|(_, argument)| argument)
+        .collect();
+    let (rendered, files) = render(&merged);
+    assert!(
+        rendered.iter().take(others.len()).eq(others.iter().copied()),
+        "the other arguments are as they were"
+    );
+    let mut found = Vec::new();
+    for (index, option) in rendered[others.len()..].chunks(2).enumerate() {
+        let [name, value] = option else { panic!("{option:?}") };
+        assert_eq!(name, "-smbios");
+        let path = value.strip_prefix("file=").unwrap();
+        assert_eq!(file_number(path), index);
+        let structures = walk(&files[index], false);
+        assert_eq!(structures.len(), 1, "one structure a file");
+        found.extend(structures.into_iter().flat_map(|structure| structure.strings));
+    }
+    assert_eq!(found, texts);
+}
+
+fn is_smbios(argument: &str) -> bool {
+    matches!(argument, "-smbios" | "--smbios")
+}
+
+/// strtoul(3) with base 0, as far as it is a number alone.
+fn strtoul(text: &str) -> Option<u64> {
+    let text = text.trim_start();
+    let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();
+    let (digits, base) = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (text.as_str(), 10),
+    };
+    u64::from_str_radix(digits, base).ok()
+}

@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+
+use smbios_creds::credential::{Credential, Name, Secret};
+use smbios_creds::guest::delivery::Delivery;
+use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
+use smbios_creds::host::emit::{EmitError, Existing, OemStrings};
+use smbios_creds::smbios::Table;
+
+use crate::common::table::{END, entry_point_3};
+use crate::input::Input;
+
+type Set<'a> = BTreeMap<&'a str, &'a [u8]>;
+
+/// Credentials -> structures -> reader -> the same credentials. With its bytes changed on the way, the table has the
+/// same credentials still, or it does not pass for whole.
+pub fn roundtrip(data: &[u8]) {
+    let mut input = Input(data);
+    let damage = input.several(|input| (input.word(), input.byte()));
+    let cut = input.word();
+    let pieces = input.several(|input| {
+        let name = input.piece();
+        // Some values longer than one structure that systemd 256 reads.
+        let times = if input.byte() == 255 { 40 } else { 1 };
+        (name, input.piece().repeat(times))
+    });
+    let mut set = Set::new();
+    let mut credentials = Vec::new();
+    let (mut twice, mut equals) = (false, false);
+    for (name, value) in &pieces {
+        let Ok(checked) = Name::new(name) else { continue };
+        let name = std::str::from_utf8(name).unwrap();
+        equals |= name.contains('=');
+        twice |= set.insert(name, value).is_some();
+        credentials.push(Credential::new(checked, value.clone()));
+    }
+    let strings = match OemStrings::with_salt(Existing::default(), &credentials, [7; 16]) {
+        Ok(strings) => strings,
+        Err(EmitError::Encode { .. }) => return assert!(equals),
+        Err(EmitError::Duplicate(_)) => return assert!(twice),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(!equals && !twice);
+    let structures = strings.structures().unwrap();
+    let parts: Vec<&[u8]> = structures.iter().map(Secret::expose).chain([END]).collect();
+    let mut table = parts.concat();
+    let entry_point = entry_point_3(table.len());
+
+    let delivery = read(&entry_point, &table);
+    assert!(delivery.passed() && delivery.proven);
+    assert_eq!(arrived(&delivery), set);
+
+    let size = table.len() as u64;
+    for (at, bits) in damage {
+        table[usize::try_from(at % size).unwrap()] ^= bits;
+    }
+    if cut % 2 == 1 {
+        table.truncate(usize::try_from(cut / 2 % size).unwrap());
+    }
+    let delivery = read(&entry_point, &table);
+    if delivery.passed() {
+        assert_eq!(arrived(&delivery), set, "damaged, and passed for whole");
+    }
+    for (name, value) in arrived(&delivery) {
+        if delivery.proven {
+            assert_eq!(set.get(name), Some(&value), "proven, and not what was sent");
+        }
+    }
+}
+
+/// Verifies as a guest that requires a manifest, which says of an empty value that it is meant.
+fn read(entry_point: &[u8], table: &[u8]) -> Delivery {
+    let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
+    verify(&Table::parse(entry_point, table.to_vec()), &policy)
+}
+
+fn arrived(delivery: &Delivery) -> Set<'_> {
+    delivery.intact().map(|c| (c.name.as_str(), c.value.expose())).collect()
+}

@@ -1,0 +1,112 @@
+use smbios_creds::guest::finding::FindingKind;
+use smbios_creds::guest::redact::redact;
+use smbios_creds::guest::report::{Verdict, verdict};
+use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
+use smbios_creds::oem_string::{OemString, decode};
+use smbios_creds::smbios::entry_point::{EntryPoint, Kind};
+use smbios_creds::smbios::{OEM_STRINGS, Table};
+
+use crate::common::table::{entry_point_2, entry_point_3, walk};
+use crate::input::Input;
+
+/// What must be in no message. A fuzzer puts it anywhere.
+const CANARY: &[u8] = b"Canary";
+
+/// Entry point and table through the whole reader: what the independent walker finds is what we find, nothing panics,
+/// every message can be printed and shows no value, and a recording without secrets reads the same.
+pub fn table(data: &[u8]) {
+    let mut input = Input(data);
+    let kind = input.byte();
+    let given = if kind % 4 == 0 { input.piece() } else { &[] };
+    let data = input.0;
+    let size = data.len();
+    let entry_point = match kind % 4 {
+        0 => given.to_vec(),
+        1 => entry_point_3(size),
+        2 => entry_point_3(size + usize::from(kind)),
+        _ => entry_point_2(30 + kind % 3, size.min(0xffff), walk(data, false).len().min(0xffff)),
+    };
+    let parsed = EntryPoint::parse(&entry_point);
+    let table = Table::parse(&entry_point, data.to_vec());
+    let walked = walk(data, parsed.is_ok_and(|entry_point| entry_point.kind == Kind::Smbios3));
+    assert_eq!(table.structures().len(), walked.len());
+    for (ours, theirs) in table.structures().iter().zip(&walked) {
+        assert_eq!((ours.kind, ours.handle, ours.length), (theirs.kind, theirs.handle, theirs.length));
+        let formatted = &data[ours.offset..ours.offset + usize::from(ours.length)];
+        assert_eq!(formatted, theirs.formatted);
+        assert!(ours.strings.iter().map(|range| &data[range.clone()]).eq(&theirs.strings));
+    }
+    let strings: Vec<&[u8]> =
+        walked.iter().filter(|s| s.kind == OEM_STRINGS).flat_map(|s| &s.strings).map(Vec::as_slice).collect();
+    let ours: Vec<&[u8]> = table.oem_structures().flat_map(|oem| oem.strings().map(|(_, s)| s)).collect();
+    assert_eq!(ours, strings);
+
+    // Names are shown, so only a table that does not have it in one can hold it anywhere else.
+    let in_a_name = strings.iter().any(|string| match decode(string) {
+        OemString::Credential(credential, _) => holds_canary(credential.name.as_str().as_bytes()),
+        OemString::Refused(refused, _) => refused.name.is_some_and(|name| holds_canary(name.as_bytes())),
+        _ => false,
+    });
+    let shown = |text: &str| {
+        assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+        assert!(in_a_name || !holds_canary(text.as_bytes()), "{text}");
+    };
+    let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
+    for policy in [policy, Policy::default()] {
+        let delivery = verify(&table, &policy);
+        for finding in &delivery.findings {
+            shown(&finding.to_string());
+        }
+        verdict(&delivery).lines().for_each(shown);
+        shown(&serde_json::to_string(&Verdict::new(&delivery)).unwrap());
+        for credential in delivery.intact() {
+            let name = credential.name.as_str();
+            let sent = strings.iter().any(|string| match decode(string) {
+                OemString::Credential(sent, _) => {
+                    sent.name.as_str() == name && sent.value.expose() == credential.value.expose()
+                }
+                _ => false,
+            });
+            assert!(sent, "{name} is handed out and was not sent");
+        }
+    }
+
+    let proven = verify(&table, &Policy::default()).proven;
+    let redacted = redact(&table, proven);
+    assert_eq!(redacted.len(), data.len());
+    let redacted = Table::parse(&entry_point, redacted);
+    assert_eq!(seen(&redacted), seen(&table), "it reads the same without its secrets");
+    let strings = redacted.oem_structures().flat_map(|oem| oem.strings().map(|(_, string)| string));
+    let end = redacted.structures().last().map_or(0, |structure| structure.end);
+    for text in strings.chain([&redacted.data()[end..]]) {
+        assert!(in_a_name || !holds_canary(text), "{}", text.escape_ascii());
+    }
+}
+
+fn holds_canary(text: &[u8]) -> bool {
+    text.windows(CANARY.len()).any(|window| window == CANARY)
+}
+
+/// What a reader makes of a table, values left out.
+fn seen(table: &Table) -> String {
+    let delivery = verify(table, &Policy::default());
+    let entries: Vec<_> = delivery
+        .entries
+        .iter()
+        .map(|e| (&e.name, e.credential.as_ref().map(|c| c.value.len()), e.encoding, e.place, e.refusal))
+        .collect();
+    let structures: Vec<_> = table.structures().iter().map(|s| (s.offset, s.end)).collect();
+    let strings: Vec<_> = table.oem_structures().map(|oem| &oem.structure.strings).collect();
+    let findings: Vec<_> = delivery
+        .findings
+        .iter()
+        .map(|finding| {
+            // What is not a manifest is replaced like a value: it cannot be read for another reason.
+            let invalid = matches!(finding.kind, FindingKind::ManifestInvalid { .. });
+            let kind = if invalid { String::new() } else { format!("{:?}", finding.kind) };
+            (finding.severity, kind, &finding.credential, finding.place)
+        })
+        .collect();
+    let faults = table.faults();
+    format!("{entries:?} {findings:?} {structures:?} {strings:?} {faults:?} {}", delivery.proven)
+}
