@@ -19,7 +19,7 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, linkat, u
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use zeroize::Zeroizing;
 
-use super::sink::{Folder, SinkError};
+use super::sink_error::{Folder, SinkError};
 use crate::credential::{Credential, Name, Secret};
 
 /// Beginning of the name of a staging folder.

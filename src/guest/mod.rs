@@ -12,6 +12,7 @@ pub mod redact;
 mod repair;
 pub mod report;
 pub mod sink;
+mod sink_error;
 pub mod source;
 pub mod state;
 pub mod verify;

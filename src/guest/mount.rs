@@ -19,7 +19,8 @@ use nix::unistd::{SysconfVar, UnlinkatFlags, sysconf, unlinkat};
 use rustix::fs::{FlockOperation, flock};
 
 use super::directory::{self, holds_all, make_in, names, open_in, write_all};
-use super::sink::{Folder, SinkError, Storage};
+use super::sink::Storage;
+use super::sink_error::{Folder, SinkError};
 use crate::credential::Credential;
 
 /// Room that systemd gives its own mount; ours has as much besides the set, since systemd may merge more into it.

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use super::directory::{self, Content, STAGING, names};
 use super::mount::{self, View};
-use super::sink::{Folder, Mended, SinkError};
+use super::sink::Mended;
+use super::sink_error::{Folder, SinkError};
 use crate::credential::{Credential, Name};
 
 /// What was put right, and the names under which somebody else's value was left alone.

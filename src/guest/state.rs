@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::mount::StateFolder;
 use super::report::Verdict;
-use super::sink::{Folder, Mended, SinkError};
+use super::sink::Mended;
+use super::sink_error::{Folder, SinkError};
 
 /// Where the report is, below the root folder.
 pub const PATH: &str = "run/smbios-creds/report.json";
