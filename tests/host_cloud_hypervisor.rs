@@ -72,6 +72,8 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         ("oem_strings=[Canary],oem_strings=[b]", "twice, of which the last would win"),
         (" oem_strings=[Canary], oem_strings=[b]", "spelled in a way"),
         (r#""oem_strings"=[Canary]"#, "spelled in a way"),
+        // Up to v47 quotes are removed before the key is read.
+        (r#"oem_strin""gs=[Canary]"#, "spelled in a way"),
         ("oem_strings=[Canary]x", "something follows the ']'"),
         // Nobody takes ` uuid` for `uuid`, until it comes first and blanks there are cut off.
         ("oem_strings=[Canary], uuid=x", "a blank before one of its keys"),

@@ -116,7 +116,7 @@ impl CommandLine {
                 (value, &mut strings)
             } else if let Some(value) = part.strip_prefix(PATHS) {
                 (value, &mut paths)
-            } else if part.contains("oem_string") {
+            } else if part.replace('"', "").contains("oem_string") {
                 return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
             } else if part.trim_start() != part {
                 // Blanks before the first key are cut off: merged, this one may be the first.
