@@ -7,7 +7,7 @@ use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::host::Host;
 use smbios_creds::cli::{host_verbs, hygiene, log, usage};
-use smbios_creds::host::private_argv;
+use smbios_creds::host::{private_argv, probe};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
@@ -17,7 +17,11 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == private_argv::TRACER) {
+    let first = std::env::args_os().nth(1);
+    if first.as_ref().is_some_and(|argument| argument == probe::HELPER) {
+        return probe::help();
+    }
+    if first.is_some_and(|argument| argument == private_argv::TRACER) {
         log::start("smbios-creds-host", LevelFilter::INFO);
         // It ends itself, and executes nothing but itself: there is nothing to put back.
         _ = hygiene::protect();

@@ -18,6 +18,7 @@ use crate::host::hypervisor::Kind;
 use crate::host::launch::{self, LaunchError};
 use crate::host::plan::{Delivery, Order, Plan, PlanError};
 use crate::host::private_argv::{self, PrivateArgvError};
+use crate::host::probe;
 use crate::host::report::{Report, count};
 use crate::host::source::{self, SourceError};
 
@@ -68,7 +69,7 @@ fn plan(target: Target) -> Result<Plan, Refusal> {
     let program = launch::find(&program).ok_or(Refusal::NotFound(program))?;
     let plan = Plan::new(Order {
         kind,
-        features: launch::probe(kind, &program),
+        features: probe::features(kind, &program),
         program,
         argv0: target.argv0.unwrap_or(argv0),
         arguments: arguments.collect(),

@@ -1,34 +1,25 @@
 //! Executes a hypervisor in the place of this process, with OEM strings that nobody else sees.
 
 use std::convert::Infallible;
-use std::ffi::{CString, NulError, OsStr, OsString};
+use std::ffi::{CString, NulError, OsString};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use super::capacity::Usage;
-use super::hypervisor::{Argument, Features, Kind, Part};
+use super::hypervisor::{Argument, Part};
 use super::plan::{Delivery, Plan};
 use super::private_argv::{self, PrivateArgvError};
 use crate::credential::Secret;
 
 /// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
 const FIRST_DESCRIPTOR: i32 = 64;
-
-/// How long a program may take to print its help.
-const HELP_TIME: Duration = Duration::from_secs(10);
-
-/// Longest help that is read.
-const HELP_MAX: u64 = 1_048_576;
 
 /// Why a hypervisor was not executed.
 #[derive(Debug, thiserror::Error)]
@@ -118,34 +109,4 @@ fn sealed_memfd(content: &Secret) -> std::io::Result<OwnedFd> {
 pub fn find(program: &Path) -> Option<PathBuf> {
     let executable = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     private_argv::find(program).ok().filter(executable)
-}
-
-/// Asks a program what it can do, where that decides how it is started.
-#[must_use]
-pub fn probe(kind: Kind, program: &Path) -> Features {
-    let help = if kind == Kind::CloudHypervisor { help(program.as_os_str()) } else { None };
-    let mentions =
-        |word: &[u8]| help.as_ref().is_some_and(|help| help.windows(word.len()).any(|part| part == word));
-    Features { oem_string_paths: mentions(b"oem_string_paths") }
-}
-
-fn help(program: &OsStr) -> Option<Vec<u8>> {
-    let mut command = Command::new(program);
-    command.arg("--help").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().ok()?;
-    let stdout = child.stdout.take()?;
-    let (sender, receiver) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let read = stdout.take(HELP_MAX).read_to_end(&mut text);
-        // Nobody waits any more if this fails.
-        _ = sender.send(read.map(|_| text));
-    });
-    let text = receiver.recv_timeout(HELP_TIME);
-    // It has printed all of it, or it never will. Either way it is not to go on beside the one that is started.
-    _ = child.kill();
-    _ = child.wait();
-    let text = text.ok()?.ok();
-    _ = reader.join();
-    text
 }

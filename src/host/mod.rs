@@ -28,5 +28,7 @@ pub mod plan;
 // A stack pointer has another name on each architecture.
 #[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod private_argv;
+#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
+pub mod probe;
 pub mod report;
 pub mod source;

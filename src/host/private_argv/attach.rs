@@ -77,7 +77,7 @@ fn start() -> io::Result<UnixStream> {
 }
 
 /// Takes back the SIGCHLD of a child, which would wait for the program if its caller has blocked that signal.
-fn forget_child() {
+pub(in crate::host) fn forget_child() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     if let Ok(pending) = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {

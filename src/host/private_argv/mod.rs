@@ -42,6 +42,7 @@ use nix::unistd::{execve, getpid, gettid};
 use crate::credential::Secret;
 use crate::escape::Escaped;
 use attach::Tracer;
+pub(super) use attach::forget_child;
 use obstacle::Obstacle;
 use program::Kind;
 use stack::Replacement;
