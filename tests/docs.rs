@@ -103,3 +103,27 @@ fn the_page_on_the_format_has_the_words_and_numbers_of_the_code() {
         assert!(page.contains(&format!(".B {number}\n")), "{number}: {meaning}");
     }
 }
+
+#[test]
+fn what_the_readme_says_that_we_say_is_what_we_say() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = readme.split("\n## When a credential did not arrive\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let sources: String = ["wording.rs", "source.rs"]
+        .map(|file| {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/").to_owned() + file;
+            std::fs::read_to_string(path).unwrap()
+        })
+        .concat();
+    let mut quoted = 0;
+    for row in section.lines().filter(|line| line.starts_with("| 3 |") || line.starts_with("| 4 |")) {
+        let said = row.split(" | ").nth(1).unwrap();
+        for text in said.split('`').skip(1).step_by(2) {
+            for part in text.split('…').map(str::trim).filter(|part| !part.is_empty()) {
+                assert!(sources.contains(part), "{part:?} in {row}");
+            }
+            quoted += 1;
+        }
+    }
+    assert!(quoted >= 10, "{quoted}");
+}
