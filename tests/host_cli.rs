@@ -65,18 +65,25 @@ fn qemu_reads_structures_from_sealed_files_in_memory() {
     let arguments = stand_in.arguments();
     assert_eq!(arguments[0], "microvm@vm", "as exec -a");
     assert_eq!(arguments[4..5], ["q35"]);
-    let mut structures = Vec::new();
+    let (mut structures, mut by_fw_cfg) = (Vec::new(), Vec::new());
     for option in arguments[5..].chunks(2) {
-        let path = option[1].strip_prefix("file=/proc/self/").unwrap();
+        let (before, path) = option[1].split_once("file=/proc/self/").unwrap();
         let file = std::fs::File::open(stand_in.proc(path)).unwrap();
         let seals = fcntl_get_seals(&file).unwrap();
         assert_eq!(seals, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL);
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o400);
         let link = std::fs::read_link(stand_in.proc(path)).unwrap();
         assert!(link.to_str().unwrap().starts_with("/memfd:"), "{}", link.display());
-        structures.push(std::fs::read(stand_in.proc(path)).unwrap());
-        assert_eq!(common::walk(structures.last().unwrap(), false).len(), 1);
+        let content = std::fs::read(stand_in.proc(path)).unwrap();
+        if option[0] == "-fw_cfg" {
+            by_fw_cfg.push((before.to_owned(), content));
+        } else {
+            assert_eq!((option[0].as_str(), before), ("-smbios", ""));
+            assert_eq!(common::walk(&content, false).len(), 1);
+            structures.push(content);
+        }
     }
+    assert_eq!(by_fw_cfg, [("name=opt/io.systemd.credentials/large,".to_owned(), vec![b'x'; 9000])]);
     assert!(structures.len() >= 2);
     let delivery = delivered(&structures);
     assert_eq!(common::intact(&delivery), [("db", SECRET), ("large", &[b'x'; 9000][..])]);
@@ -84,7 +91,7 @@ fn qemu_reads_structures_from_sealed_files_in_memory() {
     // Nothing else was left open, not the credentials directory for one: the same program without us has the rest.
     let without = StandIn::wait_for(Command::new("sh").args(["-c", SCRIPT]));
     let ours: Vec<i32> = stand_in.open().into_iter().filter(|open| !without.open().contains(open)).collect();
-    assert_eq!(ours.len(), structures.len(), "{ours:?}");
+    assert_eq!(ours.len(), structures.len() + by_fw_cfg.len(), "{ours:?}");
     assert!(ours[0] >= 64, "a script uses the low ones for itself: {ours:?}");
     without.end();
     stand_in.end();
@@ -257,7 +264,9 @@ fn plan_says_what_run_would_do() {
         text.starts_with("starts: qemu with 2 credentials (3 OEM strings in 3 structures) in files"),
         "{text}"
     );
-    assert!(text.contains("\nwarning: systemd 256 and older in the guest: one structure: "), "{text}");
+    let warning = "\nwarning: systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by";
+    assert!(text.contains(warning) && text.contains("qemu_fw_cfg (credentials tls)\n"), "{text}");
+    assert!(text.contains("\n  name=opt/io.systemd.credentials/tls,file=/proc/self/fd/N\n"), "{text}");
     assert!(text.contains("\nCREDENTIAL   BYTES FROM\ndb               6 directory\n"), "{text}");
     assert!(
         text.contains("\nARGUMENTS as others will see them\n  sh\n  -c\n  exit 99\n  -M\n  q35\n  -smbios\n")

@@ -5,7 +5,8 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::host::{delivered, directory, order, plan, refusal, render};
+use common::host::{delivered, directory, file_number, order, plan, refusal, render};
+use smbios_creds::credential::Credential;
 use smbios_creds::host::hypervisor::Kind::{self, Qemu};
 use smbios_creds::host::plan::Plan;
 
@@ -247,4 +248,47 @@ fn the_kind_is_told_by_the_name_of_the_program() {
     for (program, kind) in kinds {
         assert_eq!(Kind::of_program(program.as_ref()), kind, "{program}");
     }
+}
+
+/// What a plan passes by `fw_cfg`: names as QEMU reads them, and the files.
+fn by_fw_cfg(arguments: &[&str], credentials: Vec<Credential>) -> Vec<(String, Vec<u8>)> {
+    let plan = Plan::new(order(Qemu, arguments, credentials)).unwrap();
+    let (rendered, files) = render(&plan.arguments);
+    let options = rendered.windows(2).skip(arguments.len()).filter(|pair| pair[0] == "-fw_cfg");
+    let read = |pair: &[String]| {
+        let (name, path) = pair[1].strip_prefix("name=").unwrap().rsplit_once(",file=").unwrap();
+        (name.replace(",,", ","), files[file_number(path)].clone())
+    };
+    options.map(read).collect()
+}
+
+#[test]
+fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
+    // The prefix, the name, '=' and base64 have 4089 bytes, and one more.
+    let name = "a,b";
+    let largest = vec![7; (4089 - 29 - name.len() - 1) / 4 * 3];
+    assert_eq!(by_fw_cfg(&[], vec![common::credential(name, &largest)]), []);
+    let larger = [largest.as_slice(), b"xxx"].concat();
+    let both = || vec![common::credential("small", b"s"), common::credential(name, &larger)];
+    assert_eq!(by_fw_cfg(&[], both()), [("opt/io.systemd.credentials/a,b".to_owned(), larger.clone())]);
+    let plan = Plan::new(order(Qemu, &[], both())).unwrap();
+    assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].ends_with("(credentials a,b)"), "{:?}", plan.warnings);
+    assert!(!plan.visible().concat().contains("xxx"));
+}
+
+#[test]
+fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
+    let large = [7; 5000];
+    let longest = "n".repeat(28);
+    let sent = by_fw_cfg(&[], vec![common::credential(&longest, &large)]);
+    assert_eq!(sent[0].0.len(), 55);
+    assert_eq!(by_fw_cfg(&[], vec![common::credential(&(longest + "n"), &large)]), []);
+    let many = || (0..9).map(|n| common::credential(&format!("c{n}"), &large)).collect::<Vec<_>>();
+    assert_eq!(by_fw_cfg(&[], many()).len(), 8);
+    assert_eq!(by_fw_cfg(&["-fw_cfg", "name=opt/x,string=x"], many()).len(), 7);
+    // The one that is left out is named.
+    let plan = Plan::new(order(Qemu, &[], many())).unwrap();
+    assert!(plan.warnings[0].ends_with("(credentials c8)"), "{:?}", plan.warnings);
 }

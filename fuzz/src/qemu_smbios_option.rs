@@ -1,4 +1,5 @@
 use smbios_creds::credential::Secret;
+use smbios_creds::host::emit::Content;
 use smbios_creds::host::hypervisor::{Argument, MergeError, qemu};
 
 use crate::common::options::{file_number, qemu_smbios};
@@ -66,6 +67,18 @@ pub fn qemu_smbios_option(data: &[u8]) {
     let mut found = Vec::new();
     for (index, option) in rendered[others.len()..].chunks(2).enumerate() {
         let [name, value] = option else { panic!("{option:?}") };
+        if name == "-fw_cfg" {
+            let (name, path) = value
+                .strip_prefix("name=opt/io.systemd.credentials/")
+                .unwrap()
+                .rsplit_once(",file=")
+                .unwrap();
+            assert_eq!(file_number(path), index);
+            let name = name.replace(",,", ",");
+            let mut pages = strings.contents().filter(|(_, size)| *size > 4089).map(|(content, _)| content);
+            assert!(pages.any(|content| matches!(content, Content::Credential { name: found, size, .. } if found.as_str() == name && *size == files[index].len())));
+            continue;
+        }
         assert_eq!(name, "-smbios");
         let path = value.strip_prefix("file=").unwrap();
         assert_eq!(file_number(path), index);

@@ -54,7 +54,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     if let Some(usage) = usages.iter().find(|u| u.is_exceeded() && u.limit.severity == Severity::Refuse) {
         return Ok(refuse(usage));
     }
-    for warning in limit_warnings(&strings, way, &usages) {
+    for warning in limit_warnings(&strings, way, &usages, &[]) {
         say(Level::WARN, format_args!("{warning}"));
     }
     let on_argv = match emit.format {

@@ -4,6 +4,7 @@
 //! is overwritten. So all of them are held against a set before anything starts.
 
 use super::emit::{Content, OemStrings};
+use crate::credential::Name;
 use crate::smbios::write;
 
 /// Something that cannot be exceeded.
@@ -319,7 +320,7 @@ fn string_area(sizes: &[usize]) -> usize {
 
 /// Credentials that a guest with systemd 256 or older would not have whole, in table order.
 #[must_use]
-pub fn lost_in_systemd_256(strings: &OemStrings, way: Way) -> Vec<String> {
+pub fn lost_in_systemd_256(strings: &OemStrings, way: Way) -> Vec<Name> {
     let one_structure = !matches!(way, Way::Qemu { .. } | Way::Unknown);
     let mut at = 0;
     let mut lost = Vec::new();
@@ -329,7 +330,7 @@ pub fn lost_in_systemd_256(strings: &OemStrings, way: Way) -> Vec<String> {
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX
         {
-            lost.push(name.to_string());
+            lost.push(name.clone());
         }
     }
     lost

@@ -195,6 +195,28 @@ impl OemStrings {
         write::structures(&self.texts().collect::<Vec<_>>(), taken)
     }
 
+    /// Names of credentials whose string systemd 256 and older would cut, however structures are packed.
+    pub fn beyond_a_page(&self) -> impl Iterator<Item = &Name> {
+        self.strings.iter().filter_map(|(text, content)| match content {
+            // Two NUL bytes end the string and the set.
+            Content::Credential { name, .. } if text.len() + 2 > write::STRING_AREA_MAX => Some(name),
+            _ => None,
+        })
+    }
+
+    /// A credential that is sent, with its value.
+    #[must_use]
+    pub fn credential(&self, wanted: &Name) -> Option<Credential> {
+        let found = self
+            .strings
+            .iter()
+            .find(|(_, content)| matches!(content, Content::Credential { name, .. } if name == wanted));
+        match found.map(|(text, _)| decode(text.expose())) {
+            Some(OemString::Credential(credential, _)) => Some(credential),
+            _ => None,
+        }
+    }
+
     /// The strings themselves.
     #[must_use]
     pub fn into_texts(self) -> Vec<Secret> {

@@ -103,6 +103,7 @@ impl Plan {
         }
         let way = line.way();
         let mut warnings: Vec<String> = line.warnings().iter().map(|&warning| warning.to_owned()).collect();
+        let copies = line.copies(&strings);
         let arguments = line.merge(&strings)?;
         let private = arguments.iter().find_map(|argument| match argument {
             Argument::Private(text) => Some(text.len()),
@@ -115,7 +116,7 @@ impl Plan {
         };
         let plain = private.filter(|_| delivery == Delivery::PlainArgument);
         let usages = capacity::check(&strings, way, plain);
-        warnings.extend(own_warnings(&strings, way, delivery, &usages));
+        warnings.extend(own_warnings(&strings, way, delivery, &usages, &copies));
         Ok(Self { program, argv0, kind, delivery, strings, arguments, usages, warnings })
     }
 
@@ -153,7 +154,13 @@ impl Plan {
     }
 }
 
-fn own_warnings(strings: &OemStrings, way: Way, delivery: Delivery, usages: &[Usage]) -> Vec<String> {
+fn own_warnings(
+    strings: &OemStrings,
+    way: Way,
+    delivery: Delivery,
+    usages: &[Usage],
+    copies: &[Name],
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if delivery == Delivery::PlainArgument {
         warnings.push(
@@ -173,23 +180,36 @@ fn own_warnings(strings: &OemStrings, way: Way, delivery: Delivery, usages: &[Us
             seen.join(", ")
         ));
     }
-    warnings.extend(limit_warnings(strings, way, usages));
+    warnings.extend(limit_warnings(strings, way, usages, copies));
     warnings
 }
 
-/// Limits that depend on the guest, and what it would lose.
+/// Limits that depend on the guest, and what it would lose. `copies` are passed by `fw_cfg` as well.
 #[must_use]
-pub fn limit_warnings(strings: &OemStrings, way: Way, usages: &[Usage]) -> Vec<String> {
+pub fn limit_warnings(strings: &OemStrings, way: Way, usages: &[Usage], copies: &[Name]) -> Vec<String> {
     let mut warnings = Vec::new();
     for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.severity == Severity::Warn) {
         if *usage.limit == capacity::SYSTEMD_256 {
             let lost = capacity::lost_in_systemd_256(strings, way);
+            let (passed, lost): (Vec<Name>, Vec<Name>) =
+                lost.into_iter().partition(|name| copies.contains(name));
             if !lost.is_empty() {
-                warnings.push(format!("{usage} (credentials {})", lost.join(", ")));
+                warnings.push(format!("{usage} (credentials {})", listed(&lost)));
+            }
+            if !passed.is_empty() {
+                warnings.push(format!(
+                    "systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by fw_cfg as \
+                     well, which such a guest reads if its kernel has qemu_fw_cfg (credentials {})",
+                    listed(&passed)
+                ));
             }
         } else {
             warnings.push(usage.to_string());
         }
     }
     warnings
+}
+
+fn listed(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

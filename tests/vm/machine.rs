@@ -114,6 +114,7 @@ pub(crate) struct Machine {
     full: bool,
     files: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
+    modules: bool,
     /// What QEMU is started by, if by anything.
     launcher: Vec<String>,
     /// What units of the last script come after.
@@ -147,6 +148,7 @@ impl Machine {
             full: false,
             files: vec![],
             programs: vec![],
+            modules: false,
             launcher: vec![],
             after: vec![],
             service: String::new(),
@@ -204,6 +206,12 @@ impl Machine {
     /// Adds a program of this machine's, which must need no library.
     pub(crate) fn program(mut self, path: &str, program: impl Into<PathBuf>) -> Self {
         self.programs.push((path.to_owned(), program.into()));
+        self
+    }
+
+    /// Brings the kernel's `qemu_fw_cfg` along, a module, as any real guest does.
+    pub(crate) fn modules(mut self) -> Self {
+        self.modules = true;
         self
     }
 
@@ -389,7 +397,10 @@ impl Machine {
         let base = prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" });
         fs::copy(base, &image).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
-        std::io::copy(&mut fs::File::open(own).unwrap(), &mut file).unwrap();
+        let modules = self.modules.then(|| prepared(self.release.kernel()).join("modules"));
+        for part in [Some(own), modules].into_iter().flatten() {
+            std::io::copy(&mut fs::File::open(part).unwrap(), &mut file).unwrap();
+        }
         image
     }
 

@@ -2,6 +2,7 @@
 
 pub mod cloud_hypervisor;
 pub mod crosvm;
+pub mod fw_cfg;
 pub mod libvirt;
 pub mod qemu;
 
@@ -242,6 +243,15 @@ impl CommandLine {
             Self::Qemu(line) => line.warnings(),
             Self::CloudHypervisor(line) => line.warnings(),
             Self::Crosvm(line) => line.warnings(),
+        }
+    }
+
+    /// Names of credentials that are passed another way as well, for the sake of systemd 256 and older.
+    #[must_use]
+    pub fn copies(&self, strings: &OemStrings) -> Vec<Name> {
+        match self {
+            Self::Qemu(line) => line.copies(strings),
+            Self::CloudHypervisor(_) | Self::Crosvm(_) => Vec::new(),
         }
     }
 

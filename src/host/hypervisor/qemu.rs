@@ -10,8 +10,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use super::{Argument, MergeError, Part, read_file};
-use crate::credential::{Secret, VALUE_MAX};
+use super::{Argument, MergeError, Part, fw_cfg, read_file};
+use crate::credential::{Name, Secret, VALUE_MAX};
 use crate::host::emit::{Existing, OemStrings};
 use crate::smbios::{OEM_STRINGS, Table};
 
@@ -211,23 +211,32 @@ impl CommandLine {
         &self.warnings
     }
 
-    /// Adds one file a structure.
+    /// Names of credentials that are passed by `fw_cfg` as well.
+    #[must_use]
+    pub fn copies(&self, strings: &OemStrings) -> Vec<Name> {
+        fw_cfg::chosen(strings, self.fw_cfg.len())
+    }
+
+    /// Adds one file a structure, and one for each of [`Self::copies`].
     ///
     /// # Errors
     /// [`MergeError`], if a name is sent as a `fw_cfg` file as well.
     pub fn merge(self, strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         for (name, _, _) in strings.credentials() {
-            let file = [b"opt/io.systemd.credentials/", name.as_str().as_bytes()].concat();
+            let file = [fw_cfg::FOLDER.as_bytes(), name.as_str().as_bytes()].concat();
             if self.fw_cfg.contains(&file) {
                 return Err(MergeError::FwCfg(name.clone()));
             }
         }
         let structures = strings.structures_beside(&self.handles)?;
+        let copies = self.copies(strings);
         let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
         for structure in structures {
             arguments.push(Argument::Public(SMBIOS.into()));
             arguments.push(Argument::Files(vec![Part::Text("file=".into()), Part::File(structure)]));
         }
+        let copies = copies.iter().filter_map(|name| strings.credential(name));
+        arguments.extend(copies.flat_map(fw_cfg::option));
         Ok(arguments)
     }
 }
