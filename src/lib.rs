@@ -22,6 +22,7 @@
 //! | [`guest`] | source -> verification -> sink -> report |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
 //! | [`escape`] | text from outside, made safe to print |
+//! | [`listing`] | text for people: columns, sizes, what is good or bad |
 //!
 //! # From a table to credentials
 //!
@@ -48,6 +49,7 @@ pub mod credential;
 pub mod escape;
 pub mod guest;
 pub mod host;
+pub mod listing;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;
