@@ -41,6 +41,19 @@
 //! assert!(delivery.passed());
 //! # Ok::<(), smbios_creds::guest::source::SourceError>(())
 //! ```
+//!
+//! # From credentials to a table
+//!
+//! For a VMM, in the documentation of [`host`] and in `examples/vmm.rs`. `examples/harness.rs` is for those who test a
+//! guest: it makes a table, replays it into a folder as a guest would, and shows that a table which is cut is noticed.
+//!
+//! # Features
+//!
+//! `cli`, on by default, has what the two programs are made of, with clap and the log. A library needs none of it:
+//! `default-features = false`.
+
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod base64;
 #[cfg(feature = "cli")]
