@@ -10,6 +10,7 @@ use std::path::Path;
 use smbios_creds::credential::Secret;
 use smbios_creds::host::emit::OemStrings;
 use smbios_creds::host::source::{self, Selection};
+use smbios_creds::smbios::entry_point;
 
 /// The structure that ends a table (DSP0134 §7.46).
 const END_OF_TABLE: &[u8] = &[127, 4, 0, 0xff, 0, 0];
@@ -29,17 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // In one allocation, which is wiped when it is dropped: one that grows leaves copies behind.
     let table = Secret::from(parts.collect::<Vec<_>>().concat());
 
-    std::fs::write(Path::new(out).join("smbios_entry_point"), entry_point(table.len())?)?;
+    // At 0xF0018, below 1 MiB, where guests without EFI look for it.
+    let entry_point = entry_point::write(u32::try_from(table.len())?, 0xf_0018);
+    std::fs::write(Path::new(out).join("smbios_entry_point"), entry_point)?;
     std::fs::write(Path::new(out).join("DMI"), table.expose())?;
     Ok(())
-}
-
-/// A 64-bit entry point for a table of this size at 0xF0018 (DSP0134 §5.2.2).
-fn entry_point(size: usize) -> Result<[u8; 24], Box<dyn Error>> {
-    let [a, b, c, d] = u32::try_from(size)?.to_le_bytes();
-    let with = |checksum| {
-        let [s1, s2, s3, s4, s5] = *b"_SM3_";
-        [s1, s2, s3, s4, s5, checksum, 24, 3, 2, 0, 1, 0, a, b, c, d, 0x18, 0, 0x0f, 0, 0, 0, 0, 0]
-    };
-    Ok(with(with(0).iter().fold(0_u8, |sum, &byte| sum.wrapping_sub(byte))))
 }

@@ -22,6 +22,7 @@
 //! | [`guest`] | source -> verification -> sink -> report |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
 //! | [`escape`] | text from outside, made safe to print |
+//! | [`listing`] | text for people: columns, sizes, what is good or bad |
 //!
 //! # From a table to credentials
 //!
@@ -40,6 +41,19 @@
 //! assert!(delivery.passed());
 //! # Ok::<(), smbios_creds::guest::source::SourceError>(())
 //! ```
+//!
+//! # From credentials to a table
+//!
+//! For a VMM, in the documentation of [`host`] and in `examples/vmm.rs`. `examples/harness.rs` is for those who test a
+//! guest: it makes a table, replays it into a folder as a guest would, and shows that a table which is cut is noticed.
+//!
+//! # Features
+//!
+//! `cli`, on by default, has what the two programs are made of, with clap and the log. A library needs none of it:
+//! `default-features = false`.
+
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod base64;
 #[cfg(feature = "cli")]
@@ -48,6 +62,7 @@ pub mod credential;
 pub mod escape;
 pub mod guest;
 pub mod host;
+pub mod listing;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;

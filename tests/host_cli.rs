@@ -4,13 +4,12 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::host::{delivered, directory, host, host_with};
-use common::{code, run, stderr, stdout};
+use common::{code, run, stderr, stdout, terminal};
 use rustix::fs::{SealFlags, fcntl_get_seals};
 
 const SECRET: &[u8] = b"line\n\"quoted\", [x]\\\0\x80\xff";
@@ -267,7 +266,7 @@ fn plan_says_what_run_would_do() {
     let warning = "\nwarning: systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by";
     assert!(text.contains(warning) && text.contains("qemu_fw_cfg (credentials tls)\n"), "{text}");
     assert!(text.contains("\n  name=opt/io.systemd.credentials/tls,file=/proc/self/fd/N\n"), "{text}");
-    assert!(text.contains("\nCREDENTIAL   BYTES FROM\ndb               6 directory\n"), "{text}");
+    assert!(text.contains("\nNAME SIZE FROM\ndb     6B directory\ntls  4.8K directory\n"), "{text}");
     assert!(
         text.contains("\nARGUMENTS as others will see them\n  sh\n  -c\n  exit 99\n  -M\n  q35\n  -smbios\n")
     );
@@ -354,12 +353,12 @@ fn emit_makes_a_file_for_its_owner_alone_and_overwrites_nothing() {
 #[test]
 fn emit_writes_no_secret_to_a_terminal_or_a_log() {
     let folder = directory(&[("db", b"secret")]);
-    let (terminal, other_end) = terminal();
+    let (our_end, other_end) = terminal();
     let mut command = host_with(folder.path(), &["emit", "--all", "--format", "strings"]);
     let output = run(command.stdout(other_end).stderr(Stdio::piped()));
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).contains("standard output is a terminal or a log"), "{}", stderr(&output));
-    drop(terminal);
+    drop(our_end);
 
     // The journal, as systemd says it: standard output is the file that $JOURNAL_STREAM names.
     let journal = tempfile::NamedTempFile::new().unwrap();
@@ -374,15 +373,6 @@ fn emit_writes_no_secret_to_a_terminal_or_a_log() {
     assert_eq!(journal.as_file().metadata().unwrap().len(), 0);
     assert_eq!(emitted(&["--force"]), 0);
     assert!(journal.as_file().metadata().unwrap().len() > 0);
-}
-
-/// A terminal: the end of it that a program has, and ours.
-fn terminal() -> (OwnedFd, OwnedFd) {
-    let ours = std::fs::File::options().read(true).write(true).open("/dev/ptmx").unwrap();
-    let number = rustix::pty::ptsname(&ours, Vec::new()).unwrap();
-    rustix::pty::unlockpt(&ours).unwrap();
-    let theirs = std::fs::File::options().read(true).write(true).open(number.to_str().unwrap()).unwrap();
-    (ours.into(), theirs.into())
 }
 
 #[test]

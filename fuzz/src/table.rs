@@ -57,7 +57,7 @@ pub fn table(data: &[u8]) {
         for finding in &delivery.findings {
             shown(&finding.to_string());
         }
-        verdict(&delivery).lines().for_each(shown);
+        verdict(&delivery).as_str().lines().for_each(shown);
         shown(&serde_json::to_string(&Verdict::new(&delivery)).unwrap());
         for credential in delivery.intact() {
             let name = credential.name.as_str();

@@ -147,7 +147,7 @@ pub enum Json {
 /// How to print.
 #[derive(Args, Debug)]
 pub struct JsonArg {
-    /// Print JSON
+    /// Print JSON, whose fields are described in smbios-creds-format(7)
     #[arg(long, value_enum, value_name = "FORM", default_value_t, num_args = 0..=1,
           default_missing_value = "pretty", require_equals = true)]
     pub json: Json,

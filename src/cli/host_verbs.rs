@@ -127,7 +127,7 @@ fn run_plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
         Err(refusal) => Report::refused(refusal.to_string()),
     };
     match arguments.json.json {
-        Json::Off => output::text(&report.text())?,
+        Json::Off => output::people(&report.text())?,
         form => output::json(&report, form)?,
     }
     Ok(if report.starts { Exit::Ok } else { Exit::Verification })

@@ -49,7 +49,7 @@ fn show(root: &Path, options: &ImportOptions, delivery: &Delivery, imported: boo
         options.into.into.states(root, delivery)
     };
     let rows = report::rows(delivery, states.into_iter().map(State::as_str));
-    output::text(&report::table(&rows, true))?;
+    output::people(&report::table(&rows, true))?;
     Ok(exit(delivery))
 }
 

@@ -1,14 +1,16 @@
 //! Data on stdout.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
+use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use nix::errno::Errno;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::agent::Json;
+use crate::listing::{Text, Tone};
 
 /// Writes text that holds no secret.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
@@ -16,6 +18,41 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
         // Whoever read has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
+    }
+}
+
+/// Writes text for people, coloured on a terminal that shows colours.
+pub(super) fn people(people: &Text) -> anyhow::Result<()> {
+    if !shows_colours() {
+        return text(people.as_str());
+    }
+    let mut coloured = String::new();
+    let mut end = 0;
+    for (range, tone) in people.marks() {
+        let style = style(*tone);
+        coloured.push_str(people.as_str().get(end..range.start).unwrap_or_default());
+        let part = people.as_str().get(range.clone()).unwrap_or_default();
+        // Writing to a string cannot fail.
+        _ = std::fmt::Write::write_fmt(&mut coloured, format_args!("{style}{part}{style:#}"));
+        end = range.end;
+    }
+    coloured.push_str(people.as_str().get(end..).unwrap_or_default());
+    text(&coloured)
+}
+
+/// Whether standard output is a terminal that shows colours, and nobody has asked for none (<https://no-color.org>).
+fn shows_colours() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+}
+
+fn style(tone: Tone) -> Style {
+    match tone {
+        Tone::Heading => Style::new().underline(),
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Doubtful => AnsiColor::Yellow.on_default(),
+        Tone::Bad => AnsiColor::Red.on_default(),
     }
 }
 

@@ -70,7 +70,7 @@ fn run_list(root: &Path, list: &List) -> anyhow::Result<Exit> {
     let states = list.into.into.states(root, &delivery);
     let rows = report::rows(&delivery, states.into_iter().map(State::as_str));
     match list.json.json {
-        Json::Off => output::text(&report::table(&rows, !list.no_legend))?,
+        Json::Off => output::people(&report::table(&rows, !list.no_legend))?,
         form => output::json(&rows, form)?,
     }
     Ok(exit(&delivery))
@@ -80,7 +80,7 @@ fn run_check(root: &Path, check: &Check) -> anyhow::Result<Exit> {
     refuse(root, &check.from, &check.policy)?;
     let delivery = load(root, &check.from, &check.policy.policy())?;
     match check.json.json {
-        Json::Off => output::text(&report::verdict(&delivery))?,
+        Json::Off => output::people(&report::verdict(&delivery))?,
         form => output::json(&report::Verdict::new(&delivery), form)?,
     }
     Ok(exit(&delivery))

@@ -43,6 +43,22 @@ impl Refusal {
             Self::DigestDiffers => "digest-differs",
         }
     }
+
+    /// The reason as a sentence would have it, for the REASON column.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoEquals => "no '=' stands between name and value",
+            Self::BadName => "systemd allows no such name",
+            Self::BadBase64 => "its value is not base64",
+            Self::TooLarge => "its value is larger than systemd allows",
+            Self::Duplicate => "the name was sent before, and the first one counts",
+            Self::Empty => "its value is empty",
+            Self::MaybeCut => "the table breaks next to it, so its end may be missing",
+            Self::SizeDiffers => "it has not the size it was sent with",
+            Self::DigestDiffers => "a value of the set is not the one that was sent",
+        }
+    }
 }
 
 impl From<DecodeError> for Refusal {

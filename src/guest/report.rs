@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::delivery::{Delivery, Entry};
+use super::delivery::{Delivery, Entry, Refusal};
 use super::finding::{Finding, FindingKind, Place, Severity};
 use super::sink::State;
+use crate::listing::{self, Cell, Text, Tone};
 use crate::oem_string::Encoding;
 
 /// One line of the listing.
@@ -18,7 +19,22 @@ pub struct Row<'a> {
     size: Option<u64>,
     encoding: Encoding,
     state: &'static str,
+    /// Why it is refused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     source: Place,
+}
+
+impl Row<'_> {
+    fn tone(&self) -> Option<Tone> {
+        match self.state {
+            _ if self.reason.is_some() => Some(Tone::Bad),
+            "imported" => Some(Tone::Good),
+            "differs" => Some(Tone::Bad),
+            "missing" => Some(Tone::Doubtful),
+            _ => None,
+        }
+    }
 }
 
 /// The listing of a delivery, in table order, with a state for each entry.
@@ -28,6 +44,7 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = &'stati
         size: entry.credential.as_ref().map(|credential| credential.value.len() as u64),
         encoding: entry.encoding,
         state,
+        reason: entry.refusal.map(Refusal::reason),
         source: entry.place,
     };
     delivery.entries.iter().zip(states).map(row).collect()
@@ -41,49 +58,30 @@ pub fn verified_states(delivery: &Delivery) -> impl Iterator<Item = &'static str
         .map(|entry| entry.refusal.map_or("intact", |refusal| State::Refused(refusal).as_str()))
 }
 
-/// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing.
+/// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing. Why
+/// something is refused is in a column that is there if anything is.
 #[must_use]
-pub fn table(rows: &[Row<'_>], legend: bool) -> String {
-    let cells: Vec<[String; 5]> = (legend && !rows.is_empty())
-        .then(|| ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE"].map(str::to_owned))
+pub fn table(rows: &[Row<'_>], legend: bool) -> Text {
+    let cell = |text: &str| Cell::new(text, None);
+    let any_reason = rows.iter().any(|row| row.reason.is_some());
+    let headings = ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE", if any_reason { "REASON" } else { "" }];
+    let lines: Vec<_> = (legend && !rows.is_empty())
+        .then(|| Cell::headings(headings))
         .into_iter()
         .chain(rows.iter().map(|row| {
             [
-                row.name.unwrap_or("-").to_owned(),
-                row.size.map_or("-".to_owned(), human_size),
-                row.encoding.to_string(),
-                row.state.to_owned(),
-                row.source.short(),
+                cell(row.name.unwrap_or("-")),
+                Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
+                Cell::new(row.encoding.to_string(), None),
+                Cell::new(row.state, row.tone()),
+                Cell::new(row.source.short(), None),
+                cell(row.reason.unwrap_or_default()),
             ]
         }))
         .collect();
-    let mut width = [0; 5];
-    for line in &cells {
-        for (width, cell) in width.iter_mut().zip(line) {
-            *width = cell.len().max(*width);
-        }
-    }
-    let [name_width, size_width, encoding_width, state_width, _] = width;
-    cells.iter().fold(String::new(), |mut text, [name, size, encoding, state, source]| {
-        _ = writeln!(
-            text,
-            "{name:name_width$} {size:>size_width$} {encoding:encoding_width$} {state:state_width$} {source}"
-        );
-        text
-    })
-}
-
-/// A size as systemd writes it (`format_bytes()`, `src/basic/format-util.c`): base 1024, one decimal, cut off.
-fn human_size(bytes: u64) -> String {
-    let (unit, suffix) = match bytes {
-        0..1024 => return format!("{bytes}B"),
-        1024..1_048_576 => (1024, 'K'),
-        _ => (1_048_576, 'M'),
-    };
-    match bytes % unit * 10 / unit {
-        0 => format!("{}{suffix}", bytes / unit),
-        tenth => format!("{}.{tenth}{suffix}", bytes / unit),
-    }
+    let mut text = Text::default();
+    text.push_columns(&lines, &[1]);
+    text
 }
 
 /// A delivery as `check` shows it to programs.
@@ -142,14 +140,70 @@ fn word(delivery: &Delivery) -> &'static str {
     }
 }
 
-/// The verdict as text: one line, then each finding and what to do about it.
+/// The verdict as text: one line, then the findings, what weighs most first, then what to do.
 #[must_use]
-pub fn verdict(delivery: &Delivery) -> String {
-    let mut text = format!("{}: {}\n", word(delivery), summary(delivery));
-    for finding in &delivery.findings {
-        _ = writeln!(text, "{}: {finding}\n    {}", finding.severity, finding.advice());
+pub fn verdict(delivery: &Delivery) -> Text {
+    let mut text = Text::default();
+    let word = word(delivery);
+    let tone = match word {
+        "passed" => Tone::Good,
+        "failed" => Tone::Bad,
+        _ => Tone::Doubtful,
+    };
+    text.push(word, Some(tone));
+    // Writing to a string cannot fail.
+    _ = writeln!(text, ": {}", summary(delivery));
+    if delivery.findings.is_empty() {
+        return text;
+    }
+    let mut findings: Vec<&Finding> = delivery.findings.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    text.push("\n", None);
+    for finding in &findings {
+        let tone = match finding.severity {
+            Severity::Error => Some(Tone::Bad),
+            Severity::Warning => Some(Tone::Doubtful),
+            Severity::Note => None,
+        };
+        text.push(&finding.severity.to_string(), tone);
+        _ = writeln!(text, ": {finding}");
+    }
+    text.push("\n", None);
+    text.push("What to do", Some(Tone::Heading));
+    text.push("\n", None);
+    for (advice, credentials) in advice(&findings) {
+        text.push("  ", None);
+        for (index, name) in credentials.iter().take(NAMES_MAX).enumerate() {
+            _ = write!(text, "{}{name}", if index == 0 { "" } else { ", " });
+        }
+        match credentials.len() {
+            0 => {}
+            number if number > NAMES_MAX => _ = write!(text, " and {} more: ", number - NAMES_MAX),
+            _ => text.push(": ", None),
+        }
+        _ = writeln!(text, "{advice}");
     }
     text
+}
+
+/// Names that are written out in front of an advice.
+const NAMES_MAX: usize = 4;
+
+/// Each advice once, with the credentials it is for; none of them if it is for more than credentials.
+fn advice<'a>(findings: &[&'a Finding]) -> Vec<(&'static str, Vec<&'a str>)> {
+    let mut all: Vec<(&'static str, Vec<&'a str>)> = Vec::new();
+    for finding in findings {
+        let (advice, name) = (finding.advice(), finding.credential.as_deref());
+        match all.iter_mut().find(|(known, _)| *known == advice) {
+            None => all.push((advice, name.into_iter().collect())),
+            Some((_, names)) => match name {
+                None => names.clear(),
+                Some(name) if !names.is_empty() && !names.contains(&name) => names.push(name),
+                Some(_) => {}
+            },
+        }
+    }
+    all
 }
 
 /// How many arrived, and what is known of the rest.

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::capacity::{Limit, Usage};
+use super::capacity::{Limit, Severity, Usage};
 use super::hypervisor::Kind;
 use super::plan::{Delivery, Plan};
+use crate::listing::{self, Cell, Text, Tone};
 use crate::smbios::write;
 
 /// A plan, to be written as JSON.
@@ -120,20 +121,26 @@ impl Report {
         Self { starts: false, errors: vec![error], warnings: Vec::new(), planned: None }
     }
 
-    /// For people.
+    /// For people: whether it starts, what is wrong, and what would be done.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::new();
+    pub fn text(&self) -> Text {
+        let mut text = Text::default();
         // Writing to a string cannot fail.
         match &self.planned {
-            Some(planned) if self.starts => _ = writeln!(text, "starts: {}", planned.summary()),
-            _ => text.push_str("does not start\n"),
+            Some(planned) if self.starts => {
+                text.push("starts", Some(Tone::Good));
+                _ = writeln!(text, ": {}", planned.summary());
+            }
+            _ => {
+                text.push("does not start", Some(Tone::Bad));
+                text.push("\n", None);
+            }
         }
-        for error in &self.errors {
-            _ = writeln!(text, "error: {error}");
-        }
-        for warning in &self.warnings {
-            _ = writeln!(text, "warning: {warning}");
+        let errors = self.errors.iter().map(|error| ("error", Tone::Bad, error));
+        let warnings = self.warnings.iter().map(|warning| ("warning", Tone::Doubtful, warning));
+        for (word, tone, message) in errors.chain(warnings) {
+            text.push(word, Some(tone));
+            _ = writeln!(text, ": {message}");
         }
         if let Some(planned) = &self.planned {
             planned.tables(&mut text);
@@ -164,20 +171,35 @@ impl Planned {
         )
     }
 
-    fn tables(&self, text: &mut String) {
-        let width = self.credentials.iter().map(|row| row.name.len()).fold("CREDENTIAL".len(), usize::max);
-        _ = writeln!(text, "\n{:width$} {:>7} FROM", "CREDENTIAL", "BYTES");
-        for Row { name, size, existing } in &self.credentials {
+    fn tables(&self, text: &mut Text) {
+        let rows = self.credentials.iter().map(|Row { name, size, existing }| {
             let from = if *existing { "command line" } else { "directory" };
-            _ = writeln!(text, "{name:width$} {size:>7} {from}");
-        }
-        let width = self.limits.iter().map(|row| row.limit.name.len()).fold("LIMIT".len(), usize::max);
-        _ = writeln!(text, "\n{:width$} {:>9} {:>9}", "LIMIT", "USED", "AVAILABLE");
-        for LimitRow { limit, used, available, exceeded } in &self.limits {
-            let mark = if *exceeded { " exceeded" } else { "" };
-            _ = writeln!(text, "{:width$} {used:>9} {available:>9} {}{mark}", limit.name, limit.unit);
-        }
-        text.push_str("\nARGUMENTS as others will see them\n");
+            [name.clone(), listing::size(*size as u64), from.to_owned()].map(|cell| Cell::new(cell, None))
+        });
+        let lines: Vec<_> = std::iter::once(Cell::headings(["NAME", "SIZE", "FROM"])).chain(rows).collect();
+        text.push("\n", None);
+        text.push_columns(&lines, &[1]);
+
+        let rows = self.limits.iter().map(|LimitRow { limit, used, available, exceeded }| {
+            let tone = exceeded.then_some(if limit.severity == Severity::Refuse {
+                Tone::Bad
+            } else {
+                Tone::Doubtful
+            });
+            let mark = if *exceeded { "exceeded" } else { "" };
+            let cell = |text: String| Cell::new(text, None);
+            let (name, unit) = (limit.name.to_owned(), limit.unit.to_string());
+            let mark = Cell::new(mark, tone);
+            [cell(name), Cell::new(used.to_string(), tone), cell(available.to_string()), cell(unit), mark]
+        });
+        let headings = Cell::headings(["LIMIT", "USED", "AVAILABLE", "", ""]);
+        let lines: Vec<_> = std::iter::once(headings).chain(rows).collect();
+        text.push("\n", None);
+        text.push_columns(&lines, &[1, 2]);
+
+        text.push("\n", None);
+        text.push("ARGUMENTS", Some(Tone::Heading));
+        text.push(" as others will see them\n", None);
         for argument in &self.arguments {
             _ = writeln!(text, "  {argument}");
         }

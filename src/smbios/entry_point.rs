@@ -102,6 +102,30 @@ impl EntryPoint {
     }
 }
 
+/// Writes a 64-bit entry point (§5.2.2), of SMBIOS 3.2, for a table of so many bytes at this physical address.
+///
+/// ```
+/// use smbios_creds::smbios::entry_point::{EntryPoint, write};
+/// let entry_point = EntryPoint::parse(&write(4096, 0xf_0018))?;
+/// assert_eq!((entry_point.table_size, entry_point.version), (4096, (3, 2)));
+/// # Ok::<(), smbios_creds::smbios::entry_point::EntryPointError>(())
+/// ```
+#[must_use]
+pub fn write(table_size: u32, address: u64) -> [u8; 24] {
+    let [s0, s1, s2, s3] = table_size.to_le_bytes();
+    let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
+    let with = |checksum| {
+        let [c0, c1, c2, c3, c4] = *b"_SM3_";
+        // Length; version 3.2, without an errata number; revision of this form; a reserved byte.
+        let [length, major, minor, docrev, revision, reserved] = [24, 3, 2, 0, 1, 0];
+        [
+            c0, c1, c2, c3, c4, checksum, length, major, minor, docrev, revision, reserved, s0, s1, s2, s3,
+            a0, a1, a2, a3, a4, a5, a6, a7,
+        ]
+    };
+    with(sum(&with(0)).wrapping_neg())
+}
+
 /// The bytes that the length byte at `length_at` covers, if it is allowed and they add up to 0.
 fn checked(
     bytes: &[u8],

@@ -7,6 +7,7 @@ pub mod options;
 pub mod systemd;
 pub mod table;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -96,6 +97,15 @@ pub fn stderr(output: &Output) -> String {
 
 pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("killed: {:?}", output.status))
+}
+
+/// A terminal: the end of it that a program has, and ours.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let ours = std::fs::File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let number = rustix::pty::ptsname(&ours, Vec::new()).unwrap();
+    rustix::pty::unlockpt(&ours).unwrap();
+    let theirs = std::fs::File::options().read(true).write(true).open(number.to_str().unwrap()).unwrap();
+    (ours.into(), theirs.into())
 }
 
 /// Not to be found anywhere else: it is made when the test runs.

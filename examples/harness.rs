@@ -1,0 +1,71 @@
+//! What a test harness does for a guest that it has no machine for: it makes the table that a host would send, replays it
+//! as the guest would, into a folder, and compares.
+//!
+//! `cargo run --no-default-features --example harness -- DIR` leaves the credentials in `DIR`, which is replaced.
+
+use std::error::Error;
+use std::path::{Path, absolute};
+
+use smbios_creds::credential::{Credential, Name, Secret};
+use smbios_creds::guest::delivery::Delivery;
+use smbios_creds::guest::sink::{Outcome, Sink};
+use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
+use smbios_creds::host::emit::OemStrings;
+use smbios_creds::smbios::{Table, entry_point};
+
+/// The structure that ends a table (DSP0134 §7.46).
+const END_OF_TABLE: &[u8] = &[127, 4, 0, 0xff, 0, 0];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).ok_or("one argument: DIR")?;
+    let password = Name::new("db-password")?;
+    // Any bytes will do: NUL, newline and what is not UTF-8 arrive as they are.
+    let key = Credential::new(Name::new("key")?, b"\0\n\xff and more".to_vec());
+    let sent = [Credential::new(password.clone(), b"correct horse battery staple".to_vec()), key];
+    let table = table(&sent)?;
+
+    // What the guest requires. A manifest proves that the set is whole.
+    let policy = Policy { require: vec![password], manifest: ManifestPolicy::Require, ..Policy::default() };
+    let delivery = receive(table.expose(), table.len(), &policy)?;
+    if !delivery.passed() {
+        let findings: Vec<_> = delivery.findings.iter().map(ToString::to_string).collect();
+        return Err(findings.join("; ").into());
+    }
+
+    let set: Vec<&Credential> = delivery.intact().collect();
+    let path = absolute(folder)?;
+    // The root folder of the system counts for the other sinks only.
+    let outcome = Sink::Path(path.clone()).import(Path::new("/"), &set)?;
+    if matches!(outcome, Outcome::Repaired { .. }) {
+        return Err("only systemd's own folder is ever repaired".into());
+    }
+    for credential in &sent {
+        let value = Secret::from(std::fs::read(path.join(credential.name.as_str()))?);
+        if value.expose() != credential.value.expose() {
+            return Err(format!("{} is not what was sent", credential.name).into());
+        }
+    }
+
+    // A table that loses bytes on its way is noticed, wherever it is cut.
+    for end in 0..table.len() {
+        let cut = table.expose().get(..end).unwrap_or_default();
+        if receive(cut, table.len(), &policy)?.passed() {
+            return Err(format!("a table of {} bytes passes with {end} of them", table.len()).into());
+        }
+    }
+    Ok(())
+}
+
+/// The table that a host sends.
+fn table(credentials: &[Credential]) -> Result<Secret, Box<dyn Error>> {
+    let structures = OemStrings::new(credentials)?.structures()?;
+    let parts = structures.iter().map(Secret::expose).chain([END_OF_TABLE]);
+    // In one allocation, which is wiped when it is dropped: one that grows leaves copies behind.
+    Ok(parts.collect::<Vec<_>>().concat().into())
+}
+
+/// What a guest has of a table that was announced with so many bytes.
+fn receive(table: &[u8], announced: usize, policy: &Policy) -> Result<Delivery, Box<dyn Error>> {
+    let entry_point = entry_point::write(u32::try_from(announced)?, 0xf_0018);
+    Ok(verify(&Table::parse(&entry_point, table.to_vec()), policy))
+}
