@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::{agent, code, recording, run, stderr, stdout, table};
 use smbios_creds::guest::sink::Sink;
@@ -65,6 +65,31 @@ fn beside_systemd_nothing_is_repaired_behind_a_link() {
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert_eq!(fs::read(elsewhere.path().join("a")).unwrap(), b"on");
     assert!(!elsewhere.path().join("b").exists());
+}
+
+#[test]
+fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["parent", "outside"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    let source = recording(&table(TWO));
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=renameat,renameat2:delay_enter=2000000"]);
+    command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(source.path());
+    command.arg("--into").arg(path("parent/creds")).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // While it prepares the set beside its place, somebody else exchanges the folder of both.
+    while fs::read_dir(path("parent")).unwrap().count() == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it prepares nothing");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::rename(path("parent"), path("moved")).unwrap();
+    symlink(path("outside"), path("parent")).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read(path("moved/creds/a")).unwrap(), b"one", "it is in the folder that was opened");
+    assert_eq!(fs::read_dir(path("outside")).unwrap().count(), 0);
 }
 
 #[test]
