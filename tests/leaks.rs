@@ -154,37 +154,41 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
     // A pipe that nobody reads stops `cat` in the middle of a large value.
     let value = [b"io.systemd.credential:big=".as_slice(), &vec![b'x'; 200_000]].concat();
     let source = recording(&table(&[&value]));
-    let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#,
-        "sh",
-        env!("CARGO_BIN_EXE_smbios-creds"),
-    ]);
-    let mut child =
-        command.args(["cat", "big", "--from"]).arg(source.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let proc = Path::new("/proc").join(child.id().to_string());
-    // Asleep in write(2), and nothing else.
-    while !std::fs::read_to_string(proc.join("wchan"))
-        .is_ok_and(|wchan| wchan.contains("pipe_w") || wchan.contains("anon_pipe"))
-        && !std::fs::read_to_string(proc.join("stat")).unwrap().contains(") S ")
-    {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    for nobody in [false, common::is_root()] {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#,
+            "sh",
+            env!("CARGO_BIN_EXE_smbios-creds"),
+        ]);
+        command.args(["cat", "big", "--from"]).arg(source.path()).stdout(Stdio::piped());
+        if nobody {
+            // Root's process belongs to root either way.
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        let mut child = command.spawn().unwrap();
+        let proc = Path::new("/proc").join(child.id().to_string());
+        // It is the agent, asleep in write(2), and nothing else.
+        let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains("(smbios-creds) S ");
+        while !sleeps() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        // What is not dumpable belongs to root, and to nobody else.
+        assert_eq!(std::fs::metadata(proc.join("environ")).unwrap().uid(), 0);
+        let status = std::fs::read_to_string(proc.join("status")).unwrap();
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+        let capable = status.lines().any(|line| {
+            let mask = line.strip_prefix("CapEff:\t").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+            mask.is_some_and(|mask| mask & (1 << 14) != 0)
+        });
+        assert!(!capable || locked != "0 kB", "memory is locked where that is allowed: {locked}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
-    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    // What is not dumpable belongs to root, and to nobody else.
-    assert_eq!(std::fs::metadata(proc.join("environ")).unwrap().uid(), 0);
-    let status = std::fs::read_to_string(proc.join("status")).unwrap();
-    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
-    let capable = std::fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| {
-        let mask = line.strip_prefix("CapEff:\t").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-        mask.is_some_and(|mask| mask & (1 << 14) != 0)
-    });
-    assert!(!capable || locked != "0 kB", "memory is locked where that is allowed: {locked}");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
