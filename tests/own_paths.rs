@@ -167,7 +167,16 @@ fn each_file_of_a_table_is_opened_once_and_read_to_its_end() {
     for verb in verbs {
         let trace = path("trace");
         let mut command = Command::new("strace");
-        command.args(["-qq", "-y", "-e", "trace=open,openat,openat2,lseek,pread64", "-o", &trace]);
+        command.args([
+            "-qq",
+            "-y",
+            "-s",
+            "4096",
+            "-e",
+            "trace=open,openat,openat2,lseek,pread64",
+            "-o",
+            &trace,
+        ]);
         command.arg(env!("CARGO_BIN_EXE_smbios-creds")).arg(verb[0]).arg("--from").arg(source.path());
         assert_eq!(code(&run(command.args(&verb[1..]))), 0, "{verb:?}");
         let trace = fs::read_to_string(trace).unwrap();
