@@ -20,12 +20,13 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     log::start("private_argv", LevelFilter::INFO);
-    let before = hygiene::protect();
     let mut arguments = std::env::args_os().skip(1);
     let program = arguments.next().unwrap();
     if program == private_argv::TRACER {
+        // It protects itself, whoever calls it.
         return private_argv::trace();
     }
+    let before = hygiene::protect();
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
     let text = |text: OsString| CString::new(text.into_vec()).unwrap();

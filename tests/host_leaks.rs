@@ -119,28 +119,36 @@ fn a_value_is_in_no_argument_environment_or_file_of_what_run_starts() {
 #[test]
 fn the_process_is_not_dumpable_and_has_no_core_limit() {
     let folder = directory(&[("big", &vec![b'x'; 45_000]), ("second", &vec![b'y'; 30_000])]);
-    let mut command = Command::new("sh");
-    command.args(["-c", r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#, "sh"]);
-    command.arg(env!("CARGO_BIN_EXE_smbios-creds-host"));
-    command
-        .args(["emit", "--all", "--format", "strings", "--log-level=off", "--credentials"])
-        .arg(folder.path());
-    // A pipe that nobody reads holds 64 KiB.
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let proc = Path::new("/proc").join(child.id().to_string());
-    let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains(") S ");
-    let emits = || std::fs::read_to_string(proc.join("comm")).unwrap().starts_with("smbios-creds-ho");
-    while !(emits() && sleeps()) {
-        assert!(child.try_wait().unwrap().is_none(), "it waits for a reader");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for nobody in [false, common::is_root()] {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#, "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_smbios-creds-host"));
+        command
+            .args(["emit", "--all", "--format", "strings", "--log-level=off", "--credentials"])
+            .arg(folder.path());
+        if nobody {
+            // Root's process belongs to root either way.
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        // A pipe that nobody reads holds 64 KiB.
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let proc = Path::new("/proc").join(child.id().to_string());
+        let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains(") S ");
+        let emits = || std::fs::read_to_string(proc.join("comm")).unwrap().starts_with("smbios-creds-ho");
+        while !(emits() && sleeps()) {
+            assert!(child.try_wait().unwrap().is_none(), "it waits for a reader");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        // What is not dumpable belongs to root, and to nobody else.
+        let environ = std::fs::metadata(proc.join("environ")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&environ), 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
-    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    // What is not dumpable belongs to root, and to nobody else.
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(proc.join("environ")).unwrap()), 0);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

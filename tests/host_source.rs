@@ -203,6 +203,8 @@ fn no_race_leads_a_read_out_of_the_directory() {
     let outside = directory(&[("outside", b"not ours")]);
     let path = |name: &str| folder.path().join(name);
     symlink(outside.path().join("outside"), path("link")).unwrap();
+    let emit = ["emit", "--credential", "db", "--format", "strings"];
+    let emit = host_with(folder.path(), &emit);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -211,12 +213,25 @@ fn no_race_leads_a_read_out_of_the_directory() {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
                 rustix::fs::renameat_with(rustix::fs::CWD, path("db"), rustix::fs::CWD, path("link"), flags)
                     .unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        let reads: Vec<_> = (0..5000).filter_map(|_| read(folder.path(), &named(&["db"])).ok()).collect();
+        let outputs: Vec<_> = (0..60)
+            .map(|_| {
+                // Between the look at a file and its opening there are some milliseconds, of which one is enough.
+                let mut command = std::process::Command::new("strace");
+                command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat2:delay_enter=5000"]);
+                run(command
+                    .arg(emit.get_program())
+                    .args(emit.get_args())
+                    .envs(emit.get_envs().filter_map(|(name, value)| Some((name, value?)))))
+            })
+            .collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
-        for credentials in reads {
-            assert_eq!(pairs(&credentials), [("db", &b"ours"[..])]);
+        let (read, refused): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| code(output) == 0);
+        assert!(!read.is_empty() && !refused.is_empty(), "{} are read", read.len());
+        for output in read {
+            assert!(output.stdout.starts_with(b"io.systemd.credential.binary:db=b3Vycw==\n"));
         }
     });
 }

@@ -130,43 +130,65 @@ fn debug_output_of_the_library_shows_no_value() {
     }
 }
 
+/// What a panic says can quote what it stumbled over.
+#[test]
+fn a_panic_shows_its_place_and_not_its_message() {
+    const NAME: &str = "a_panic_shows_its_place_and_not_its_message";
+    if std::env::var_os("PANIC").is_some() {
+        smbios_creds::cli::log::start("smbios-creds", tracing::level_filters::LevelFilter::TRACE);
+        _ = smbios_creds::cli::hygiene::protect();
+        panic!("{CANARY}");
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", NAME, "--nocapture"]).env("PANIC", "1").env("RUST_BACKTRACE", "full");
+    let output = run(&mut command);
+    assert_ne!(code(&output), 0);
+    assert!(common::stderr(&output).contains("smbios-creds: error: internal error at tests/leaks.rs:"));
+    assert_clean(&output.stdout, "a panic: stdout");
+    assert_clean(&output.stderr, "a panic: stderr");
+}
+
 /// Starts the agent so that it waits while it holds the values, and looks at it from outside.
 #[test]
 fn the_process_is_not_dumpable_and_has_no_core_limit() {
     // A pipe that nobody reads stops `cat` in the middle of a large value.
     let value = [b"io.systemd.credential:big=".as_slice(), &vec![b'x'; 200_000]].concat();
     let source = recording(&table(&[&value]));
-    let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#,
-        "sh",
-        env!("CARGO_BIN_EXE_smbios-creds"),
-    ]);
-    let mut child =
-        command.args(["cat", "big", "--from"]).arg(source.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let proc = Path::new("/proc").join(child.id().to_string());
-    // Asleep in write(2), and nothing else.
-    while !std::fs::read_to_string(proc.join("wchan"))
-        .is_ok_and(|wchan| wchan.contains("pipe_w") || wchan.contains("anon_pipe"))
-        && !std::fs::read_to_string(proc.join("stat")).unwrap().contains(") S ")
-    {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    for nobody in [false, common::is_root()] {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            r#"ulimit -Sc unlimited 2>/dev/null; exec "$@""#,
+            "sh",
+            env!("CARGO_BIN_EXE_smbios-creds"),
+        ]);
+        command.args(["cat", "big", "--from"]).arg(source.path()).stdout(Stdio::piped());
+        if nobody {
+            // Root's process belongs to root either way.
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        let mut child = command.spawn().unwrap();
+        let proc = Path::new("/proc").join(child.id().to_string());
+        // It is the agent, asleep in write(2), and nothing else.
+        let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains("(smbios-creds) S ");
+        while !sleeps() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        // What is not dumpable belongs to root, and to nobody else.
+        assert_eq!(std::fs::metadata(proc.join("environ")).unwrap().uid(), 0);
+        let status = std::fs::read_to_string(proc.join("status")).unwrap();
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+        let capable = status.lines().any(|line| {
+            let mask = line.strip_prefix("CapEff:\t").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+            mask.is_some_and(|mask| mask & (1 << 14) != 0)
+        });
+        assert!(!capable || locked != "0 kB", "memory is locked where that is allowed: {locked}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
-    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    // What is not dumpable belongs to root, and to nobody else.
-    assert_eq!(std::fs::metadata(proc.join("environ")).unwrap().uid(), 0);
-    let status = std::fs::read_to_string(proc.join("status")).unwrap();
-    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
-    let capable = std::fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| {
-        let mask = line.strip_prefix("CapEff:\t").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-        mask.is_some_and(|mask| mask & (1 << 14) != 0)
-    });
-    assert!(!capable || locked != "0 kB", "memory is locked where that is allowed: {locked}");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

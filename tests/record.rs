@@ -223,6 +223,7 @@ fn a_faithful_copy_is_for_its_owner_alone_and_overwrites_nothing() {
         assert_eq!(fs::read(to.join(file)).unwrap(), fs::read(testdata("qemu-7.2-pc").join(file)).unwrap());
         assert_eq!(fs::metadata(to.join(file)).unwrap().mode() & 0o7777, 0o600);
     }
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o700);
     let before = fs::read(to.join("DMI")).unwrap();
     let output = record(&testdata("qemu-7.2-q35"), &to, &["--with-secrets"]);
     assert_eq!(code(&output), 1);

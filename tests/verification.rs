@@ -81,6 +81,27 @@ fn a_value_shortened_by_one_byte_fails_with_both_sizes() {
     assert_eq!(delivery.entries[0].refusal, Some(Refusal::SizeDiffers));
 }
 
+/// QEMU before 10 puts what is behind a file in its own memory behind the string that it reads from it (`path=`).
+#[test]
+fn bytes_added_behind_a_value_are_noticed() {
+    let manifest = manifest_of(&[credential("text", b"0123456789"), credential("binary", b"f")]);
+    let strings: &[&[u8]] = &[
+        manifest.as_bytes(),
+        b"io.systemd.credential:text=0123456789\x7fheap",
+        b"io.systemd.credential.binary:binary=Zg==\x7fheap",
+    ];
+    let delivery = verified(strings, &Policy::default());
+    assert!(!delivery.passed() && intact(&delivery).is_empty());
+    let texts = texts(&delivery);
+    assert!(texts.iter().any(|text| text.contains("text: 10 bytes were sent, 15 arrived")), "{texts:?}");
+    assert!(
+        texts.iter().any(|text| text.contains("byte 4 of its text does not belong to base64")),
+        "{texts:?}"
+    );
+    // Without a manifest nothing tells that the text is longer than it was.
+    assert_eq!(intact(&verified(&strings[1..], &Policy::default())), [("text", &b"0123456789\x7fheap"[..])]);
+}
+
 #[test]
 fn the_founding_incident_is_reported_secret_by_secret() {
     // Three secrets of 44, 44 and 88 bytes that became 0, 0 and 0.

@@ -198,10 +198,14 @@ fn advice<'a>(findings: &[&'a Finding]) -> Vec<(&'static str, Vec<&'a str>)> {
             None => all.push((advice, name.into_iter().collect())),
             Some((_, names)) => match name {
                 None => names.clear(),
-                Some(name) if !names.is_empty() && !names.contains(&name) => names.push(name),
+                Some(name) if !names.is_empty() => names.push(name),
                 Some(_) => {}
             },
         }
+    }
+    for (_, names) in &mut all {
+        names.sort_unstable();
+        names.dedup();
     }
     all
 }
