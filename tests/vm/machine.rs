@@ -1,5 +1,5 @@
-//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd if it is asked for, under
-//! QEMU without KVM.
+//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd or another init if it is
+//! asked for, under QEMU without KVM.
 //!
 //! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -112,7 +112,10 @@ pub(crate) struct Machine {
     kernel_arguments: String,
     /// Whether the image has systemd and strace.
     full: bool,
+    /// Whether it is the image with `OpenRC` and runit.
+    inits: bool,
     files: Vec<(String, String)>,
+    links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
     /// What QEMU is started by, if by anything.
     launcher: Vec<String>,
@@ -145,7 +148,9 @@ impl Machine {
             arguments: vec![],
             kernel_arguments: String::new(),
             full: false,
+            inits: false,
             files: vec![],
+            links: vec![],
             programs: vec![],
             launcher: vec![],
             after: vec![],
@@ -189,6 +194,12 @@ impl Machine {
         self
     }
 
+    /// Has `OpenRC` and runit instead of systemd. `init` is what becomes PID 1.
+    pub(crate) fn inits(mut self, init: &str) -> Self {
+        self.inits = true;
+        self.kernel_arguments(&format!("rdinit={init}"))
+    }
+
     /// Adds to the kernel's command line.
     pub(crate) fn kernel_arguments(mut self, arguments: &str) -> Self {
         self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
@@ -198,6 +209,12 @@ impl Machine {
     /// Adds a file, with `path` from the root.
     pub(crate) fn file(mut self, path: &str, content: impl Into<String>) -> Self {
         self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// Adds a symbolic link, with `path` from the root.
+    pub(crate) fn link(mut self, path: &str, target: &str) -> Self {
+        self.links.push((path.to_owned(), target.to_owned()));
         self
     }
 
@@ -307,6 +324,10 @@ impl Machine {
         for (path, content) in &self.files {
             write(path, content);
         }
+        for (path, target) in &self.links {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            symlink(target, root.join(path)).unwrap();
+        }
         for (path, program) in &self.programs {
             fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
             fs::copy(program, root.join(path)).unwrap();
@@ -326,7 +347,11 @@ impl Machine {
         assert!(cpio.wait().unwrap().success());
 
         let image = folder.join("initrd");
-        let base = prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" });
+        let base = if self.inits {
+            prepared("inits/image")
+        } else {
+            prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" })
+        };
         fs::copy(base, &image).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
         std::io::copy(&mut fs::File::open(own).unwrap(), &mut file).unwrap();
