@@ -1,8 +1,10 @@
-//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd if it is asked for, under
-//! QEMU without KVM.
+//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd or another init if it is
+//! asked for, under QEMU without KVM.
 //!
 //! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
+
+mod systemd;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Longest time a machine may take. A boot needs 3 to 20 seconds.
 const TIME_LIMIT: Duration = Duration::from_mins(5);
-
-const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Runs `/scripts/$SCRIPT`, or else `/scripts/last` and the machine ends.
 const INIT: &str = r#"#!/bin/sh
@@ -112,7 +112,10 @@ pub(crate) struct Machine {
     kernel_arguments: String,
     /// Whether the image has systemd and strace.
     full: bool,
+    /// Whether it is the image with `OpenRC` and runit.
+    inits: bool,
     files: Vec<(String, String)>,
+    links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
     modules: bool,
     /// What QEMU is started by, if by anything.
@@ -146,7 +149,9 @@ impl Machine {
             arguments: vec![],
             kernel_arguments: String::new(),
             full: false,
+            inits: false,
             files: vec![],
+            links: vec![],
             programs: vec![],
             modules: false,
             launcher: vec![],
@@ -191,6 +196,12 @@ impl Machine {
         self
     }
 
+    /// Has `OpenRC` and runit instead of systemd. `init` is what becomes PID 1.
+    pub(crate) fn inits(mut self, init: &str) -> Self {
+        self.inits = true;
+        self.kernel_arguments(&format!("rdinit={init}"))
+    }
+
     /// Adds to the kernel's command line.
     pub(crate) fn kernel_arguments(mut self, arguments: &str) -> Self {
         self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
@@ -200,6 +211,12 @@ impl Machine {
     /// Adds a file, with `path` from the root.
     pub(crate) fn file(mut self, path: &str, content: impl Into<String>) -> Self {
         self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// Adds a symbolic link, with `path` from the root.
+    pub(crate) fn link(mut self, path: &str, target: &str) -> Self {
+        self.links.push((path.to_owned(), target.to_owned()));
         self
     }
 
@@ -224,67 +241,6 @@ impl Machine {
     /// Adds a script, which `/init` runs where `$SCRIPT` has its name.
     pub(crate) fn script(self, name: &str, content: &str) -> Self {
         self.file(&format!("scripts/{name}"), content)
-    }
-
-    /// Makes systemd PID 1. The script is the main process of a service with these settings.
-    pub(crate) fn systemd(self, service: &str) -> Self {
-        self.systemd_behind("", service)
-    }
-
-    /// The same, with systemd executed by another program.
-    pub(crate) fn systemd_behind(mut self, first: &str, service: &str) -> Self {
-        service.clone_into(&mut self.service);
-        let init = if first.is_empty() { SYSTEMD.to_owned() } else { format!("{first} {SYSTEMD}") };
-        self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
-    }
-
-    /// Two stages: systemd in the initrd, a real switch-root, and the script in a service of the host stage.
-    /// `init` is what the switch-root names, if it names one.
-    pub(crate) fn two_stages(mut self, init: Option<&str>, service: &str) -> Self {
-        service.clone_into(&mut self.service);
-        self.two_stages = true;
-        let init = init.map(|init| format!(" init={init}")).unwrap_or_default();
-        self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={SYSTEMD}{init}"))
-    }
-
-    /// Has the project's own unit import before the script of the host stage, with these options.
-    pub(crate) fn import(self, options: &str) -> Self {
-        self.unit("smbios-creds.service", options).require("smbios-creds.service")
-    }
-
-    /// Has the project's own unit import in the initrd, with these options.
-    pub(crate) fn import_in_initrd(self, options: &str) -> Self {
-        let unit = "smbios-creds-initrd.service";
-        let wants = format!("[Unit]\nRequires={unit}\nAfter={unit}\n");
-        self.unit(unit, options).file("etc/systemd/system/initrd-root-fs.target.d/creds.conf", wants)
-    }
-
-    /// Runs a script in a service of the initrd, behind the import.
-    pub(crate) fn initrd_service(self, script: &str, service: &str) -> Self {
-        let before = "[Unit]\nRequires=initrd-probe.service\nAfter=initrd-probe.service\n";
-        let import = "Requires=smbios-creds-initrd.service\nAfter=smbios-creds-initrd.service";
-        let unit = format!(
-            "[Unit]\nDefaultDependencies=no\n{import}\n[Service]\nType=oneshot\nExecStart=/init\n\
-             RemainAfterExit=yes\nEnvironment=SCRIPT=initrd\nStandardOutput=null\n{service}\n"
-        );
-        self.script("initrd", script)
-            .file("etc/systemd/system/initrd-probe.service", unit)
-            .file("etc/systemd/system/initrd-root-fs.target.d/probe.conf", before)
-    }
-
-    /// Installs a unit of the project.
-    pub(crate) fn unit(self, unit: &str, options: &str) -> Self {
-        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/systemd").join(unit);
-        let text = fs::read_to_string(text).unwrap();
-        assert!(text.contains("Environment=OPTIONS=\n"));
-        let options = format!("Environment=\"OPTIONS={options}\"\n");
-        self.file(&format!("etc/systemd/system/{unit}"), text.replace("Environment=OPTIONS=\n", &options))
-    }
-
-    /// Has the script wait for a unit, and not run without it.
-    pub(crate) fn require(mut self, unit: &str) -> Self {
-        self.after.push(unit.to_owned());
-        self
     }
 
     /// Boots, runs a shell script, and hands back its results.
@@ -321,7 +277,8 @@ impl Machine {
             // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
             .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
-            .arg(format!("console=ttyS0 quiet panic=-1{}", self.kernel_arguments))
+            // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
+            .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check{}", self.kernel_arguments))
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
             .arg("-chardev")
@@ -370,10 +327,14 @@ impl Machine {
             self.units(&write);
         }
         if self.two_stages {
-            two_stages(&root, &write);
+            systemd::two_stages(&root, &write);
         }
         for (path, content) in &self.files {
             write(path, content);
+        }
+        for (path, target) in &self.links {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            symlink(target, root.join(path)).unwrap();
         }
         for (path, program) in &self.programs {
             fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
@@ -394,7 +355,11 @@ impl Machine {
         assert!(cpio.wait().unwrap().success());
 
         let image = folder.join("initrd");
-        let base = prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" });
+        let base = if self.inits {
+            prepared("inits/image")
+        } else {
+            prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" })
+        };
         fs::copy(base, &image).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
         let modules = self.modules.then(|| prepared(self.release.kernel()).join("modules"));
@@ -402,55 +367,6 @@ impl Machine {
             std::io::copy(&mut fs::File::open(part).unwrap(), &mut file).unwrap();
         }
         image
-    }
-
-    fn units(&self, write: &impl Fn(&str, &str)) {
-        let mut text = "[Unit]\nDefaultDependencies=no\n".to_owned();
-        for unit in &self.after {
-            write!(text, "Requires={unit}\nAfter={unit}\n").unwrap();
-        }
-        let service = format!(
-            "{text}\n[Service]\nType=oneshot\nExecStart=/init\nStandardOutput=null\n{}\n",
-            self.service
-        );
-        write("etc/systemd/system/probe.service", &service);
-        // A boot that fails ends.
-        write(
-            "etc/systemd/system/emergency.service",
-            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=busybox poweroff -f\n",
-        );
-        write(
-            "etc/systemd/system/probe.target",
-            "[Unit]\nDefaultDependencies=no\nWants=probe.service\nAfter=probe.service\nAllowIsolate=yes\n",
-        );
-    }
-}
-
-/// Makes the image an initrd, with everything that is in it as the host's root file system too.
-fn two_stages(root: &Path, write: &impl Fn(&str, &str)) {
-    write("etc/initrd-release", "ID=debian\n");
-    write(
-        "etc/systemd/system/sysroot.mount",
-        "[Unit]\nDefaultDependencies=no\nBefore=initrd-root-fs.target\n\
-         [Mount]\nWhat=tmpfs\nWhere=/sysroot\nType=tmpfs\nOptions=mode=0755\n",
-    );
-    write(
-        "etc/systemd/system/populate.service",
-        "[Unit]\nDefaultDependencies=no\nRequires=sysroot.mount\nAfter=sysroot.mount\nBefore=initrd-root-fs.target\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /populate\n",
-    );
-    write(
-        "populate",
-        "set -e\n\
-         cp -a /usr /etc /bin /sbin /lib /lib64 /init /scripts /stage2 /sysroot/\n\
-         rm /sysroot/etc/initrd-release\n\
-         mkdir -p /sysroot/dev /sysroot/proc /sysroot/sys /sysroot/run /sysroot/tmp /sysroot/var\n",
-    );
-    write("stage2", &format!("#!/bin/sh\nexec {SYSTEMD} \"$@\"\n"));
-    let wants = root.join("etc/systemd/system/initrd-root-fs.target.requires");
-    fs::create_dir_all(&wants).unwrap();
-    for unit in ["sysroot.mount", "populate.service"] {
-        symlink(format!("../{unit}"), wants.join(unit)).unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ mod busybox;
 #[path = "../common/mod.rs"]
 mod common;
 mod host;
+mod inits;
 mod killed;
 mod launcher;
 mod machine;
