@@ -69,6 +69,31 @@ fn beside_systemd_nothing_is_repaired_behind_a_link() {
     assert!(!elsewhere.path().join("b").exists());
 }
 
+/// What systemd's units read is mended behind their backs, through a view of our own.
+#[test]
+fn killed_in_the_middle_of_a_repair_the_folder_is_read_only_and_the_old_value_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let system = root.path().join("run/credentials/@system");
+    for folder in [&root.path().join("run/systemd/system"), &system] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(system.join("a"), "on").unwrap();
+    let source = recording(&table(TWO));
+    let script = r#"system=$1 agent=$2; shift 2
+        mount --bind "$system" "$system" && mount -o remount,bind,ro "$system" || exit 1
+        strace -qq -o /dev/null -e inject=renameat,renameat2:signal=KILL:when=1 "$agent" "$@" >/dev/null 2>&1
+        echo "$?"; cat "$system/a"; echo; grep " $system " /proc/mounts"#;
+    let mut command = Command::new("unshare");
+    command.arg(if common::is_root() { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]).arg(&system);
+    command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--root"]).arg(root.path());
+    let output = run(command.arg("--from").arg(source.path()));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["137", "on"], "it was killed before anything was replaced: {text}");
+    let mounts = &lines[2..];
+    assert!(!mounts.is_empty() && mounts.iter().all(|mount| mount.contains(" ro,")), "{text}");
+}
+
 #[test]
 fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
     let folder = tempfile::tempdir().unwrap();

@@ -188,6 +188,12 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
         .boot("result folder echo ${CREDENTIALS_DIRECTORY-unset}");
     assert_eq!(results["folder"].text(), "unset\n");
 
+    // Nor without a table that could be read.
+    let results = Machine::new("pid-1-failure")
+        .kernel_arguments("rdinit=/bin/smbios-creds -- exec --from=/nowhere /init")
+        .boot("result folder echo ${CREDENTIALS_DIRECTORY-unset}");
+    assert_eq!(results["folder"].text(), "unset\n");
+
     let (_, console) = Machine::new("pid-1-required")
         .kernel_arguments("rdinit=/bin/smbios-creds -- exec --require=text /init")
         .boot_to_console("");
