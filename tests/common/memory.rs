@@ -23,7 +23,7 @@ impl Memory {
         Self { maps: open("maps"), bytes: open("mem") }
     }
 
-    /// Every byte that the process could have written to.
+    /// Every byte that the process could have written to, but for pages that it has not.
     pub fn writable(mut self) -> Vec<u8> {
         let maps = std::io::read_to_string(&mut self.maps).unwrap();
         let mut bytes = Vec::new();
@@ -34,7 +34,9 @@ impl Memory {
             if rest.starts_with("rw") {
                 let mut part = vec![0; usize::try_from(at(to) - at(from)).unwrap()];
                 self.bytes.read_exact_at(&mut part, at(from)).unwrap();
-                bytes.extend_from_slice(&part);
+                for page in part.chunks(4096).filter(|page| *page != [0; 4096]) {
+                    bytes.extend_from_slice(page);
+                }
             }
         }
         bytes
