@@ -91,8 +91,11 @@ pub fn memory_at(stop: Stop, before: &[&str], program: &Path, arguments: &[&str]
             }
             WaitStatus::PtraceSyscall(_) => {
                 in_call = !in_call;
-                if in_call && executes(pid) && opened.is_some() {
-                    break opened.unwrap().writable();
+                if in_call
+                    && executes(pid)
+                    && let Some(opened) = opened.take()
+                {
+                    break opened.writable();
                 }
             }
             WaitStatus::Stopped(_, stopped) => signal = Some(stopped),
