@@ -145,6 +145,32 @@ fn a_tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_argume
 }
 
 #[test]
+fn a_launcher_that_fails_at_any_call_never_lets_the_program_run_without_its_arguments() {
+    let (program, values) = (TOOLS.path("dynamic"), [CANARY]);
+    let start = Start::new(&program, &values);
+    let (mut started, mut failed) = (0, 0);
+    for at in 1..CALLS {
+        let mut command = start.command();
+        command.env("FAULT_IN", "launcher");
+        let (output, ran) = Faulty::spawn(as_nobody(&mut command), "fail", at).end();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            // A call that it can do without, or more calls than there are.
+            Some(42) => started += 1,
+            Some(1) => {
+                let clear =
+                    ["cannot start the tracer", "ended early", "cannot trace the start", "cannot execute"];
+                assert!(clear.iter().any(|clear| text.contains(clear)), "{at}: {text}");
+                assert!(!ran, "{at}: {text}");
+                failed += 1;
+            }
+            code => panic!("{at}: {code:?}: {text}"),
+        }
+    }
+    assert!(started > 3 && failed > 5, "{started} {failed}");
+}
+
+#[test]
 fn a_sigterm_at_any_call_of_the_tracer_ends_the_start_as_a_sigterm() {
     let mut ended = 0;
     for at in 1..CALLS {
