@@ -167,9 +167,8 @@ fn swappable(pid: Pid) -> (usize, Vec<String>) {
             Some(flags) if mapping.contains(" rw") && !flags.split(' ').any(|flag| flag == "lo") => {
                 found.push(mapping.to_owned());
             }
-            Some(_) => {}
             None if line.split(' ').next().is_some_and(|range| range.contains('-')) => mapping = line,
-            None => {}
+            _ => {}
         }
     }
     (locked, found)
