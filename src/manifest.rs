@@ -18,6 +18,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroize as _;
 
 use crate::base64::{self, Base64Error};
 use crate::credential::{Credential, Name, Secret};
@@ -30,6 +31,9 @@ const VERSION: u32 = 1;
 
 const SALT_SIZE: usize = 16;
 const DIGEST_SIZE: usize = 32;
+
+/// More of the stack than it takes to compute the digest.
+const STACK_SIZE: usize = 8192;
 
 /// What the host meant to send: names, sizes and one digest.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -157,6 +161,14 @@ impl Manifest {
     }
 
     fn digest_of<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
+        let digest = self.hash(value_of);
+        wipe_stack();
+        digest
+    }
+
+    /// On its own part of the stack, where it leaves words of the values behind.
+    #[inline(never)]
+    fn hash<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
         let mut hash = Sha256::new_with_prefix(self.salt);
         for (name, value) in self.credentials.keys().filter_map(|name| Some((name, value_of(name)?))) {
             for part in [name.as_str().as_bytes(), value.expose()] {
@@ -166,6 +178,13 @@ impl Manifest {
         }
         hash.finalize().into()
     }
+}
+
+/// Overwrites what a function left on the stack that has just returned. SHA-256 keeps the block at hand there, as bytes
+/// and as words, and its `zeroize` feature wipes neither.
+#[inline(never)]
+fn wipe_stack() {
+    [0_u8; STACK_SIZE].zeroize();
 }
 
 /// A byte string of known length, base64 in JSON.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "every test binary uses its own part of this")]
 
 pub mod host;
+pub mod memory;
 pub mod options;
 pub mod systemd;
 pub mod table;

@@ -1,18 +1,22 @@
 /* Preloaded into the tracer, and quiet in every other process: does something at the Nth of the calls that the tracer
- * works with. FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
+ * works with. With FAULT_IN=launcher it is the launcher, and the Nth of its calls from where it starts the tracer.
+ * FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
  * creates FAULT_MARK and waits there for somebody to remove it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-static int at = -1, calls;
+static int at = -1, calls, launcher;
 
 __attribute__((constructor)) static void start(void)
 {
@@ -20,7 +24,11 @@ __attribute__((constructor)) static void start(void)
     int in = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t size = read(in, bytes, sizeof bytes);
     close(in);
-    if (getenv("FAULT_AT") && size > 0 && memmem(bytes, size, "\0detached", 10))
+    if (!getenv("FAULT_AT") || size <= 0)
+        return;
+    if (getenv("FAULT_IN"))
+        launcher = !memmem(bytes, size, "\0private-argv-tracer", 20);
+    else if (memmem(bytes, size, "\0detached", 10))
         at = atoi(getenv("FAULT_AT"));
 }
 
@@ -56,6 +64,53 @@ static int fault(void)
 CALL(pid_t, waitpid, (pid_t pid, int *status, int options), pid, status, options)
 CALL(ssize_t, pread64, (int fd, void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
 CALL(ssize_t, pwrite64, (int fd, const void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
+
+/* What the launcher works with. */
+static int launcher_fault(void)
+{
+    return launcher && fault();
+}
+
+#define LAUNCHER_CALL(type, name, parameters, ...)                                                                \
+    type name parameters                                                                                          \
+    {                                                                                                             \
+        type(*real) parameters = (type(*) parameters)dlsym(RTLD_NEXT, #name);                                     \
+        return launcher_fault() ? -1 : real(__VA_ARGS__);                                                         \
+    }
+
+LAUNCHER_CALL(ssize_t, read, (int fd, void *bytes, size_t size), fd, bytes, size)
+LAUNCHER_CALL(ssize_t, write, (int fd, const void *bytes, size_t size), fd, bytes, size)
+LAUNCHER_CALL(ssize_t, recv, (int fd, void *bytes, size_t size, int flags), fd, bytes, size, flags)
+LAUNCHER_CALL(ssize_t, send, (int fd, const void *bytes, size_t size, int flags), fd, bytes, size, flags)
+LAUNCHER_CALL(int, execve, (const char *path, char *const words[], char *const environment[]), path, words, environment)
+LAUNCHER_CALL(int, signalfd, (int fd, const sigset_t *signals, int flags), fd, signals, flags)
+
+int socketpair(int domain, int type, int protocol, int fds[2])
+{
+    int (*real)(int, int, int, int *) = (int (*)(int, int, int, int *))dlsym(RTLD_NEXT, "socketpair");
+    if (launcher)
+        at = atoi(getenv("FAULT_AT"));
+    return launcher_fault() ? -1 : real(domain, type, protocol, fds);
+}
+
+int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+                 char *const words[], char *const environment[])
+{
+    __typeof__(posix_spawnp) *real = (__typeof__(posix_spawnp) *)dlsym(RTLD_NEXT, "posix_spawnp");
+    return launcher_fault() ? errno : real(pid, file, actions, attributes, words, environment);
+}
+
+int prctl(int option, ...)
+{
+    va_list list;
+    va_start(list, option);
+    unsigned long words[4];
+    for (int i = 0; i < 4; i++)
+        words[i] = va_arg(list, unsigned long);
+    va_end(list);
+    int (*real)(int, ...) = (int (*)(int, ...))dlsym(RTLD_NEXT, "prctl");
+    return launcher_fault() ? -1 : real(option, words[0], words[1], words[2], words[3]);
+}
 
 long ptrace(int request, ...)
 {

@@ -1,37 +1,45 @@
 //! Whatever happens in the middle of a start, the program runs with its arguments or not at all, and nobody is left.
 
+#![allow(unreachable_pub, reason = "a module of one test program")]
+
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Output};
+use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::common::is_root;
+use super::common::memory::{Memory, count};
+use super::common::{holds, is_root};
 use super::launch::{NOBODY, Start, TOOLS, as_nobody, assert_nobody_is_left, proc, processes};
 
-const CANARY: &[u8] = b"CanaryCanaryCanaryCanary";
+pub const CANARY: &[u8] = b"CanaryCanaryCanaryCanary";
 
 /// More than the calls that the tracer makes.
-const CALLS: usize = 60;
+pub const CALLS: usize = 60;
 
 /// A start in whose tracer something happens.
-struct Faulty {
-    child: Child,
+pub struct Faulty {
+    pub child: Child,
     ran: PathBuf,
     waiting: PathBuf,
 }
 
 impl Faulty {
-    fn start(program: &str, fault: &str, at: usize) -> Self {
+    pub fn start(program: &str, fault: &str, at: usize) -> Self {
         // What the stand-in then reports fits into a pipe that nobody reads yet.
         let values = [[CANARY, &vec![b'x'; 20_000]].concat()];
         let (program, values) = (TOOLS.path(program), [values[0].as_slice()]);
         // With a descriptor that the program inherits, and the tracer must not hold.
         let through = ["bash", "-c", r#"exec 7</dev/null; exec "$@""#, "bash"];
         let start = Start { through: &through, ..Start::new(&program, &values) };
+        Self::spawn(as_nobody(&mut start.command()), fault, at)
+    }
+
+    /// Starts a launcher in whose tracer something happens.
+    pub fn spawn(command: &mut Command, fault: &str, at: usize) -> Self {
         // Folders that anybody can write to.
         let [ran, waiting] = ["ran", "waiting"].map(|what| {
             let folder = TOOLS.new_path(what);
@@ -39,16 +47,15 @@ impl Faulty {
             std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
             folder.join("mark")
         });
-        let mut command = start.command();
         command.env("LD_PRELOAD", TOOLS.path("fault.so")).env("FAULT", fault).env("FAULT_AT", at.to_string());
         command.env("FAULT_MARK", &waiting).env("STAND_IN_MARK", &ran);
-        let mut child = as_nobody(&mut command).spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         drop(child.stdin.take());
         Self { child, ran, waiting }
     }
 
     /// Waits for the tracer to have come to the call. False if the start was over before.
-    fn reached(&mut self) -> bool {
+    pub fn reached(&mut self) -> bool {
         loop {
             if self.waiting.exists() {
                 return true;
@@ -64,20 +71,29 @@ impl Faulty {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
+    /// The tracer, once it has come to the call.
+    pub fn tracer(&self) -> u32 {
+        let tracer = processes().into_iter().find(|process| {
+            process.group == u64::from(self.child.id())
+                && proc(process.pid, "cmdline").ends_with(b"detached\0")
+        });
+        tracer.unwrap().pid
+    }
+
     /// Lets the tracer go on.
-    fn release(&self) {
+    pub fn release(&self) {
         _ = std::fs::remove_file(&self.waiting);
     }
 
     /// Its end, after which nobody is left, and which is either a whole start or none at all.
-    fn end(self) -> (Output, bool) {
+    pub fn end(self) -> (Output, bool) {
         self.release();
         let group = self.child.id().into();
         let output = self.child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!text.contains("CanaryCanary"), "{text}");
         let ran = self.ran.exists();
-        let whole = output.stdout.windows(CANARY.len()).any(|window| window == CANARY);
+        let whole = holds(&output.stdout, CANARY);
         let placeholder = b"argument=@private";
         assert!(!output.stdout.windows(placeholder.len()).any(|window| window == placeholder), "{text}");
         if output.status.code() == Some(42) {
@@ -126,6 +142,32 @@ fn a_tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_argume
         failed += 1;
     }
     assert!((15..CALLS - 1).contains(&failed), "{failed}");
+}
+
+#[test]
+fn a_launcher_that_fails_at_any_call_never_lets_the_program_run_without_its_arguments() {
+    let (program, values) = (TOOLS.path("dynamic"), [CANARY]);
+    let start = Start::new(&program, &values);
+    let (mut started, mut failed) = (0, 0);
+    for at in 1..CALLS {
+        let mut command = start.command();
+        command.env("FAULT_IN", "launcher");
+        let (output, ran) = Faulty::spawn(as_nobody(&mut command), "fail", at).end();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            // A call that it can do without, or more calls than there are.
+            Some(42) => started += 1,
+            Some(1) => {
+                let clear =
+                    ["cannot start the tracer", "ended early", "cannot trace the start", "cannot execute"];
+                assert!(clear.iter().any(|clear| text.contains(clear)), "{at}: {text}");
+                assert!(!ran, "{at}: {text}");
+                failed += 1;
+            }
+            code => panic!("{at}: {code:?}: {text}"),
+        }
+    }
+    assert!(started > 3 && failed > 5, "{started} {failed}");
 }
 
 #[test]
@@ -247,10 +289,7 @@ fn a_launcher_that_may_be_looked_into_holds_no_value_and_its_tracer_may_not() {
     let mut faulty = Faulty::start("dynamic", "wait", 1);
     assert!(faulty.reached());
     let launcher = faulty.child.id();
-    let tracer = processes().into_iter().find(|process| {
-        process.group == u64::from(launcher) && proc(process.pid, "cmdline").ends_with(b"detached\0")
-    });
-    let tracer = tracer.unwrap().pid;
+    let tracer = faulty.tracer();
     assert_eq!(owner(tracer), 0);
     let limits = String::from_utf8(proc(tracer, "limits")).unwrap();
     assert!(limits.contains("Max core file size        0                    0 "), "{limits}");
@@ -269,19 +308,5 @@ fn a_launcher_that_may_be_looked_into_holds_no_value_and_its_tracer_may_not() {
 
 /// How often the canary is in a process's writable memory.
 fn occurrences(pid: u32) -> usize {
-    use std::os::unix::fs::FileExt as _;
-    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = String::from_utf8(proc(pid, "maps")).unwrap();
-    let mut found = 0;
-    for line in maps.lines() {
-        let (range, rest) = line.split_once(' ').unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let at = |text| u64::from_str_radix(text, 16).unwrap();
-        if rest.starts_with("rw") {
-            let mut part = vec![0; usize::try_from(at(to) - at(from)).unwrap()];
-            memory.read_exact_at(&mut part, at(from)).unwrap();
-            found += part.windows(CANARY.len()).filter(|window| *window == CANARY).count();
-        }
-    }
-    found
+    count(&Memory::open(Pid::from_raw(pid.cast_signed())).writable(), CANARY)
 }

@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod inheritance;
 mod launch;
+mod memory;
 mod refusals;
 
 use common::{canary, holds};
