@@ -279,7 +279,7 @@ fn a_prefix_that_is_nearly_right() {
 #[test]
 fn a_table_cut_at_64_kib() {
     // SeaBIOS 1.16 copies the size modulo 64 KiB, and the kernel drops the zeroes behind.
-    let whole = table(&[&text("small", b"value"), &text("large", &[b'x'; 70_000])]);
+    let whole = table(&[&text("small", b"value"), &text("large", &vec![b'x'; 70_000])]);
     let left = whole.len() % 65_536;
     let mut cut = whole[..left].to_vec();
     cut.extend_from_slice(&[0, 0]);
@@ -297,7 +297,7 @@ fn a_table_cut_at_64_kib() {
     );
     assert_reported(source.path(), &[], 3, &[&table, &size, &value]);
     // The host does not let it come to that.
-    let folder = directory(&[("large", &[b'x'; 50_000])]);
+    let folder = directory(&[("large", &vec![b'x'; 50_000])]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
     let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the 61439 there are: QEMU \
