@@ -7,7 +7,7 @@
 use zeroize::Zeroizing;
 
 use crate::base64::{self, Base64Error};
-use crate::credential::{Credential, Name, NameError, Secret, VALUE_MAX};
+use crate::credential::{Credential, NAME_MAX, Name, NameError, Secret, VALUE_MAX};
 use crate::escape::Escaped;
 use crate::manifest;
 
@@ -68,7 +68,7 @@ pub enum OemString<'a> {
 /// A string with the prefix of a credential that does not hold one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
-    /// The name, escaped for printing, where the string has one.
+    /// The name, escaped for printing and cut if it is too long, where the string has one.
     pub name: Option<String>,
     /// What is wrong.
     pub error: DecodeError,
@@ -122,7 +122,7 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     let Some((name, value)) = split_at_equals(rest, encoding) else {
         return refuse(None, DecodeError::NoEquals);
     };
-    let shown = || Some(Escaped(name).to_string());
+    let shown = || Some(shown(name));
     let name = match Name::new(name) {
         Ok(name) => name,
         Err(error) => return refuse(shown(), error.into()),
@@ -138,6 +138,14 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
         return refuse(shown(), DecodeError::TooLarge { size: value.len() });
     }
     OemString::Credential(Credential::new(name, value), encoding)
+}
+
+/// A name for printing, of which no more is shown than a name can have.
+fn shown(name: &[u8]) -> String {
+    match name.get(..NAME_MAX) {
+        Some(beginning) if name.len() > NAME_MAX => format!("{}...", Escaped(beginning)),
+        _ => Escaped(name).to_string(),
+    }
 }
 
 /// Splits at the first `=`. A binary string whose only `=` are the padding of its base64 has lost its name: what

@@ -257,7 +257,7 @@ fn nothing_is_mounted_below_a_folder_that_others_can_write() {
         let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
         assert_eq!(code(&output), 1);
         assert!(
-            stderr(&output).contains("can be written by others, so nothing is mounted there"),
+            stderr(&output).contains("can be written by others, so nothing is put there"),
             "{}",
             stderr(&output)
         );

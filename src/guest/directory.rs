@@ -13,9 +13,10 @@ use std::os::fd::OwnedFd;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, geteuid, linkat, unlinkat};
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use zeroize::Zeroizing;
 
@@ -80,6 +81,13 @@ pub(super) fn make_in(parent: &OwnedFd, name: &CStr, mode: Mode) -> Result<Owned
         Ok(()) | Err(Errno::EEXIST) => openat(parent, name, DIRECTORY, Mode::empty()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a folder belongs to us, and nobody else can put anything in the place of what is in it.
+pub(super) fn is_ours(folder: &OwnedFd) -> Result<bool, Errno> {
+    let stat = fstat(folder)?;
+    let replaceable = stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0;
+    Ok(stat.st_uid == geteuid().as_raw() && !replaceable)
 }
 
 /// Whether what is written there stays in memory.
@@ -180,7 +188,13 @@ pub(super) fn publish(
     {
         return Ok(false);
     }
-    let staging = Staging::new(parent).map_err(|error| shown.error("make a staging folder beside", error))?;
+    let staging = match Staging::new(parent) {
+        Err(Errno::ESTALE) => {
+            let parent = shown.path.parent().unwrap_or(&shown.path);
+            return Err(SinkError::NotOurs(parent.to_path_buf()));
+        }
+        result => result.map_err(|error| shown.error("make a staging folder beside", error))?,
+    };
     write_all(&staging.folder, set, sync, shown)?;
     if let Some(existing) = &existing {
         staging.take_over(existing, shown)?;
@@ -213,6 +227,10 @@ impl<'a> Staging<'a> {
                 result => result?,
             }
             let Some(folder) = open_in(parent, &name)? else { continue };
+            // Whoever can write to the parent can put a folder of their own in its place.
+            if !is_ours(&folder)? {
+                return Err(Errno::ESTALE);
+            }
             // Until it is locked, another import may take it for a leftover and remove it.
             match try_lock(&folder) {
                 Ok(true) if fstat(&folder)?.st_nlink > 0 => return Ok(Self { parent, name, folder }),
@@ -295,7 +313,7 @@ fn remove_stale(parent: &OwnedFd) -> Result<(), Errno> {
     for name in names(parent)?.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
         // Somebody else's, or gone by now: not ours to remove.
         let Ok(Some(folder)) = open_in(parent, name) else { continue };
-        if fstat(&folder)?.st_uid != nix::unistd::geteuid().as_raw() {
+        if fstat(&folder)?.st_uid != geteuid().as_raw() {
             continue;
         }
         if try_lock(&folder)? {

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{SysconfVar, UnlinkatFlags, sysconf, unlinkat};
 use rustix::fs::{FlockOperation, flock};
 
@@ -83,20 +83,23 @@ fn mount_once(
 }
 
 /// Opens a folder below the root, making it first if need be.
-fn folder(root: &Path, name: &CStr, path: &Path) -> Result<OwnedFd, SinkError> {
+pub(super) fn folder(root: &Path, name: &CStr, path: &Path) -> Result<OwnedFd, SinkError> {
     let shown = Folder::new(root);
     let root = directory::open(root, true).map_err(|error| shown.error("open", error))?;
     folder_in(&root, name, Mode::from_bits_truncate(0o755), path)
 }
 
 /// Opens a folder that must belong to us alone: whoever else could write there could lead a mount astray.
-fn folder_in(parent: &OwnedFd, name: &CStr, mode: Mode, path: &Path) -> Result<OwnedFd, SinkError> {
+pub(super) fn folder_in(
+    parent: &OwnedFd,
+    name: &CStr,
+    mode: Mode,
+    path: &Path,
+) -> Result<OwnedFd, SinkError> {
     let shown = Folder::new(path);
     let folder = make_in(parent, name, mode).map_err(|error| shown.error("open", error))?;
-    let stat = fstat(&folder).map_err(|error| shown.error("look at", error))?;
-    let ours = stat.st_uid == nix::unistd::geteuid().as_raw() && directory::is_kind(&stat, SFlag::S_IFDIR);
-    let writable = stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0;
-    if ours && !writable { Ok(folder) } else { Err(SinkError::NotOurs(path.to_path_buf())) }
+    let ours = directory::is_ours(&folder).map_err(|error| shown.error("look at", error))?;
+    if ours { Ok(folder) } else { Err(SinkError::NotOurs(path.to_path_buf())) }
 }
 
 /// `run/smbios-creds`: for root alone, so paths below it are safe to use.

@@ -13,7 +13,7 @@ use crate::base64::{self, Base64Error};
 use crate::credential::{Credential, Name, Secret};
 use crate::manifest::{self, Manifest};
 use crate::oem_string::{self, DecodeError, Encoding, OemString};
-use crate::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, Structure, Table};
+use crate::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
 
 /// What replaces a byte.
 const FILLER: u8 = b'x';
@@ -48,13 +48,15 @@ pub fn redact(table: &Table, proven: bool) -> Vec<u8> {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
     let mut values = Values::default();
+    let mut oem_structures = table.oem_structures();
     for structure in table.structures() {
         match structure.kind {
             OEM_STRINGS => {
                 for range in &structure.strings {
                     redact_string(bytes(&mut data, range.clone()), &mut values);
                 }
-                strings_lost |= count_exceeds(table, structure);
+                // They are in the same order.
+                strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             END_OF_TABLE => {}
             0..=LAST_ASSIGNED | 126 if !strings_lost => redact_serials(&mut data, structure),
@@ -72,9 +74,8 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
 }
 
 /// Whether strings are missing, so that what follows the structure may be their text.
-fn count_exceeds(table: &Table, structure: &Structure) -> bool {
-    let count = table.oem_structures().find(|oem| oem.structure == structure).and_then(|oem| oem.count());
-    count.is_some_and(|count| usize::from(count) > structure.strings.len())
+fn count_exceeds(oem: &OemStructure<'_>) -> bool {
+    oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
 
 /// The values of strings that were looked at, of which the first of a name counts.
@@ -236,15 +237,21 @@ fn redact_manifests(data: &mut [u8], table: &Table, proven: bool) {
     let text = |range: &Range<usize>| table.data().get(range.start + manifest::PREFIX.len()..range.end);
     let decode = |range| Manifest::decode(text(range).unwrap_or_default());
     let counts = manifests.iter().find_map(|range| decode(range).ok());
+    let redacted = |manifest: Manifest, is_other: bool| {
+        let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
+        Zeroizing::new(manifest.with_digest_of((proven || is_other).then_some(value_of)).encode())
+    };
+    // Once: the values may be large, and the manifest of them may be there a thousand times.
+    let first = counts.clone().map(|manifest| redacted(manifest, false));
     for range in manifests {
         let string = bytes(data, range);
         let text = string.get_mut(manifest::PREFIX.len()..).unwrap_or_default();
-        let redacted = Manifest::decode(text).map(|manifest| {
-            let is_other = counts.as_ref() != Some(&manifest);
-            let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
-            Zeroizing::new(manifest.with_digest_of((proven || is_other).then_some(value_of)).encode())
-        });
-        match redacted.as_deref().ok().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
+        let redacted = match Manifest::decode(text) {
+            Ok(manifest) if counts.as_ref() == Some(&manifest) => first.clone(),
+            Ok(manifest) => Some(redacted(manifest, true)),
+            Err(_) => None,
+        };
+        match redacted.as_deref().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
             // Blanks are allowed in base64, and so can make up for a length that differs.
             Some(redacted) if redacted.len() <= text.len() => {
                 text.fill(b' ');

@@ -11,7 +11,7 @@
 //! from its units. If it hands out what it has imported, `system` puts right in its folder what it has cut or lost;
 //! else `system` is refused. What `auto` is, is in [`super::auto`].
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,7 @@ impl Sink {
             }
             Self::Initrd | Self::Credstore => {
                 let name = if sink == Self::Initrd { c"@initrd" } else { c"credstore" };
-                let parent = own_parent(root, sink == Self::Initrd)?;
+                let parent = own_parent(root, &sink, name)?;
                 directory::publish(&parent, name, set, &shown).map(|written| (written, parent))?
             }
             Self::Path(path) => {
@@ -239,16 +239,21 @@ impl Sink {
     }
 }
 
-/// Opens the folder that holds `@initrd` or `credstore`, making it first if need be; links are not followed.
-fn own_parent(root: &Path, credentials: bool) -> Result<OwnedFd, SinkError> {
-    let mode = Mode::from_bits_truncate(0o755);
-    let error = |path: &Path, error| Folder::new(path).error("open", error);
-    let folder = directory::open(root, true).map_err(|e| error(root, e))?;
-    let run = directory::make_in(&folder, c"run", mode).map_err(|e| error(&root.join("run"), e))?;
-    if !credentials {
-        return Ok(run);
+/// Opens the folder that holds `@initrd` or `credstore`, making it first if need be; links are not followed. Both it
+/// and what is there already must be ours: whoever else could write there could give services what they like.
+fn own_parent(root: &Path, sink: &Sink, name: &CStr) -> Result<OwnedFd, SinkError> {
+    let mut parent = mount::folder(root, c"run", &root.join("run"))?;
+    if *sink == Sink::Initrd {
+        let mode = Mode::from_bits_truncate(0o755);
+        parent = mount::folder_in(&parent, c"credentials", mode, &root.join("run/credentials"))?;
     }
-    directory::make_in(&run, c"credentials", mode).map_err(|e| error(&root.join("run/credentials"), e))
+    // Whatever else may be there is told when it is opened again.
+    match directory::open_in(&parent, name) {
+        Ok(Some(existing)) if !directory::is_ours(&existing).unwrap_or(false) => {
+            Err(SinkError::NotOurs(sink.folder(root)))
+        }
+        _ => Ok(parent),
+    }
 }
 
 /// Removes from `/run/credentials/@initrd` what is materialized elsewhere: systemd leaves a credential there if it has

@@ -82,7 +82,7 @@ pub enum SinkError {
     Appeared(PathBuf),
     /// Others may write into a folder of ours.
     #[error(
-        "{} belongs to somebody else or can be written by others, so nothing is mounted there: look who made it",
+        "{} belongs to somebody else or can be written by others, so nothing is put there: look who made it",
         Escaped::from(.0.as_path())
     )]
     NotOurs(PathBuf),

@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use super::directory;
 use super::mount::StateFolder;
 use super::report::Verdict;
 use super::sink::Mended;
@@ -60,7 +62,12 @@ pub fn write(root: &Path, json: &[u8]) -> Result<(), SinkError> {
     let state = StateFolder::lock(root)?;
     let shown = Folder::new(&state.path);
     let error = |error| shown.error("write the report to", error);
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // Whatever else has that name.
+    match unlinkat(&state.folder, PART, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(error(errno)),
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let mut file = File::from(openat(&state.folder, PART, flags, mode).map_err(error)?);
     fchmod(&file, mode).map_err(error)?;
@@ -68,20 +75,28 @@ pub fn write(root: &Path, json: &[u8]) -> Result<(), SinkError> {
     renameat(&state.folder, PART, &state.folder, FILE).map_err(error)
 }
 
-/// Reads what the last report said, if there is one and it may be read.
+/// Reads what the last report said, if there is one, it is ours, and it may be read.
 #[must_use]
 pub fn read(root: &Path) -> Option<Summary> {
     let mut json = Vec::new();
-    File::open(path(root)).ok()?.read_to_end(&mut json).ok()?;
+    open(root)?.read_to_end(&mut json).ok()?;
     serde_json::from_slice(&json).ok()
 }
 
 /// Whether there is a report.
 #[must_use]
 pub fn exists(root: &Path) -> bool {
-    path(root).exists()
+    open(root).is_some()
 }
 
-fn path(root: &Path) -> PathBuf {
-    root.join(PATH)
+/// Opens the report. Nothing that somebody else has put there is followed, waited for or believed.
+fn open(root: &Path) -> Option<File> {
+    let folder = directory::open(root.join(PATH).parent()?, false).ok()?;
+    if !directory::is_ours(&folder).ok()? {
+        return None;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(&folder, FILE, flags, Mode::empty()).ok()?;
+    let stat = fstat(&file).ok()?;
+    directory::is_kind(&stat, SFlag::S_IFREG).then(|| file.into())
 }

@@ -3,7 +3,8 @@
 //! It fails closed. A file that is missing, empty, a link, or not a file is an error here, before anything starts:
 //! the guest of a host that sends nothing boots without a word.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +21,10 @@ use crate::escape::Escaped;
 
 /// The variable in which systemd tells a service where its credentials are.
 pub const VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Most bytes that all values have together: what systemd in a guest takes at most, and some room. No table that a guest
+/// reads holds more, and each value takes a third more in it.
+pub const TOTAL_MAX: usize = VALUE_MAX + 65_536;
 
 /// What to take from a directory.
 #[derive(Clone, Debug)]
@@ -149,6 +154,19 @@ pub enum SourceError {
         /// The file.
         file: PathBuf,
     },
+    /// More bytes than can be sent together.
+    #[error(
+        "credential {0}: with it, the values have more than {TOTAL_MAX} bytes together, which no table holds"
+    )]
+    TotalTooLarge(Name),
+    /// Somebody writes to it, so that what was read may be neither the old value nor the new one.
+    #[error("credential {guest}: {} has changed while it was read", Escaped::from(.file.as_path()))]
+    Changed {
+        /// Its name in the guest.
+        guest: Name,
+        /// The file.
+        file: PathBuf,
+    },
     /// Anything else that the kernel reports.
     #[error("credential {guest}: cannot read {}: {}", Escaped::from(.file.as_path()), .error.desc())]
     Io {
@@ -191,18 +209,25 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
         Which::All => listed(&folder, directory, None)?,
         Which::Prefix(prefix) => listed(&folder, directory, Some(prefix))?,
     };
-    if let Some(name) = selection.expect.iter().find(|name| mappings.iter().all(|m| m.guest != **name)) {
+    let selected: BTreeSet<&Name> = mappings.iter().map(|mapping| &mapping.guest).collect();
+    if let Some(name) = selection.expect.iter().find(|name| !selected.contains(name)) {
         return Err(SourceError::Expected(name.clone()));
     }
     if mappings.is_empty() {
         let prefix = if let Which::Prefix(prefix) = &selection.which { Some(prefix.clone()) } else { None };
         return Err(SourceError::Nothing { folder: directory.to_path_buf(), prefix });
     }
+    let allow_empty: BTreeSet<&Name> = selection.allow_empty.iter().collect();
     let mut credentials = Vec::with_capacity(mappings.len());
+    let mut total = 0;
     for Mapping { guest, host } in mappings {
         let file = directory.join(host.as_str());
         let value = read_file(&folder, &guest, &host, &file)?;
-        if value.is_empty() && !selection.allow_empty.contains(&guest) {
+        total += value.len();
+        if total > TOTAL_MAX {
+            return Err(SourceError::TotalTooLarge(guest));
+        }
+        if value.is_empty() && !allow_empty.contains(&guest) {
             return Err(SourceError::Empty { guest, file });
         }
         credentials.push(Credential::new(guest, value));
@@ -256,6 +281,7 @@ fn read_file(
     match read_opened(&opened, VALUE_MAX) {
         Ok(Opened::Bytes(bytes)) => Ok(bytes),
         Ok(Opened::TooLarge) => Err(SourceError::TooLarge { guest: guest.clone(), file: file.to_path_buf() }),
+        Ok(Opened::Changed) => Err(SourceError::Changed { guest: guest.clone(), file: file.to_path_buf() }),
         Ok(Opened::Other(kind)) => Err(not_a_file(kind)),
         Err(error) => Err(io(error)),
     }
@@ -290,6 +316,7 @@ fn open_beneath(folder: &impl AsFd, name: &Name) -> Result<OwnedFd, Errno> {
 pub(super) enum Opened {
     Bytes(Zeroizing<Vec<u8>>),
     TooLarge,
+    Changed,
     Other(&'static str),
 }
 
@@ -301,8 +328,18 @@ pub(super) fn read_opened(file: &File, limit: usize) -> Result<Opened, Errno> {
         return Ok(Opened::Other(kind));
     }
     let Ok(expected) = usize::try_from(metadata.len()) else { return Ok(Opened::TooLarge) };
+    if expected > limit {
+        return Ok(Opened::TooLarge);
+    }
     // One byte more than there is: a full buffer would be grown, and grown means copied.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(expected.min(limit).saturating_add(1)));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected.saturating_add(1)));
     file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(errno)?;
-    Ok(if bytes.len() > limit { Opened::TooLarge } else { Opened::Bytes(bytes) })
+    let state = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    Ok(if bytes.len() > limit {
+        Opened::TooLarge
+    } else if state(&file.metadata().map_err(errno)?) != state(&metadata) {
+        Opened::Changed
+    } else {
+        Opened::Bytes(bytes)
+    })
 }

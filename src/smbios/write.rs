@@ -4,6 +4,7 @@
 //! (`read_virtual_file()`, `src/core/import-creds.c`). So strings are packed into as many structures as it takes for
 //! none to be larger, where a hypervisor lets us build them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{OEM_STRINGS, OEM_STRINGS_LENGTH};
@@ -106,6 +107,7 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
     }
     let sizes: Vec<usize> = strings.iter().map(|string| string.len()).collect();
     let ranges = pack(&sizes);
+    let taken: BTreeSet<&u16> = taken.iter().collect();
     let mut handles = (FIRST_HANDLE..FIRST_HANDLE + HANDLES).filter(|handle| !taken.contains(handle));
     let mut structures = Vec::with_capacity(ranges.len());
     for range in &ranges {

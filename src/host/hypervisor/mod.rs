@@ -285,6 +285,7 @@ fn read_file(option: &'static str, path: &[u8], limit: usize) -> Result<Secret, 
     match result {
         Ok(Opened::Bytes(bytes)) => Ok(bytes.into()),
         Ok(Opened::TooLarge) => Err(refuse(format!("it has more than {limit} bytes"))),
+        Ok(Opened::Changed) => Err(refuse("it has changed while it was read".to_owned())),
         Ok(Opened::Other(kind)) => Err(refuse(format!("it is {kind}, not a regular file"))),
         Err(error) => Err(refuse(error.desc().to_owned())),
     }

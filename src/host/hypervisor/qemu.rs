@@ -7,6 +7,7 @@
 //! How options are read: `lookup_opt()` and `system/vl.c`, `get_opt_name_value()` in `util/qemu-option.c`,
 //! `smbios_entry_add()` in `hw/smbios/smbios.c`.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
@@ -77,7 +78,7 @@ pub struct CommandLine {
     arguments: Vec<OsString>,
     existing: Existing,
     handles: Vec<u16>,
-    fw_cfg: Vec<Vec<u8>>,
+    fw_cfg: BTreeSet<Vec<u8>>,
     others: usize,
     warnings: Vec<&'static str>,
 }
@@ -98,7 +99,7 @@ impl CommandLine {
             arguments: Vec::with_capacity(arguments.len()),
             existing: Existing::default(),
             handles: Vec::new(),
-            fw_cfg: Vec::new(),
+            fw_cfg: BTreeSet::new(),
             others: 0,
             warnings: Vec::new(),
         };
@@ -344,20 +345,25 @@ fn parameters(text: &[u8], implied: &[u8]) -> Vec<Parameter> {
 
 /// A value up to the first `,` that is not doubled, and what is behind that.
 fn unescape(text: &[u8]) -> (Vec<u8>, &[u8]) {
-    // In one allocation: one that grows leaves copies behind.
-    let mut value = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        if byte == b',' {
-            match behind.strip_prefix(b",") {
-                Some(behind) => rest = behind,
-                None => return (value, behind),
-            }
+    let mut end = 0;
+    while let Some(&byte) = text.get(end) {
+        match (byte, text.get(end + 1)) {
+            (b',', Some(b',')) => end += 2,
+            (b',', _) => break,
+            _ => end += 1,
         }
-        value.push(byte);
     }
-    (value, rest)
+    let (escaped, behind) = text.split_at_checked(end).unwrap_or((text, b""));
+    // In one allocation: one that grows leaves copies behind.
+    let mut value = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(&byte) = bytes.next() {
+        value.push(byte);
+        if byte == b',' {
+            bytes.next();
+        }
+    }
+    (value, behind.get(1..).unwrap_or_default())
 }
 
 /// A number as strtoull(3) reads it with base 0.
