@@ -195,12 +195,9 @@ fn distance_at_most_two(a: &[u8], b: &[u8]) -> bool {
         return false;
     }
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
+    for (i, x) in (1..).zip(a) {
+        // The first cell of the row is never read again.
+        let (mut diagonal, mut left) = (i - 1, i);
         for (cell, y) in row.iter_mut().skip(1).zip(b) {
             let best = (diagonal + usize::from(x != y)).min(*cell + 1).min(left + 1);
             diagonal = std::mem::replace(cell, best);

@@ -46,10 +46,47 @@ fn every_limit_of_bytes_holds_at_it_and_not_above() {
     for (way, limit, available) in cases {
         let at = with_filler(way, limit, available);
         assert_eq!((at.used, at.available, at.is_exceeded()), (available, available, false), "{way:?}");
+        assert_eq!(at.to_string(), format!("{}: {available} bytes of {available}", limit.name));
         let above = with_filler(way, limit, available + 1);
         assert!(above.is_exceeded());
         assert!(above.to_string().contains(&format!("1 more than the {available} there are: ")), "{above}");
         assert!(above.to_string().contains(limit.advice), "{above}");
+    }
+}
+
+#[test]
+fn what_is_counted_is_what_is_in_the_table() {
+    // Sizes at which a set fills one structure, and two.
+    for foreign in [&[10, 200][..], &[3000, 3000], &[5000, 1]] {
+        let strings = strings(foreign, &[common::credential("db", b"secret")]);
+        let structures = strings.structures().unwrap();
+        let texts: Vec<String> =
+            strings.texts().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
+        let one = common::host::one_structure(&texts);
+        let used = |way, limit| usage(&strings, way, None, limit).used;
+        let qemu = Way::Qemu { others: 0 };
+        let sizes = structures.iter().map(Secret::len);
+        assert_eq!(used(qemu, &capacity::QEMU_TABLE), sizes.clone().sum::<usize>());
+        assert_eq!(used(Way::Libvirt, &capacity::QEMU_TABLE), one.len());
+        // Strings and their NUL bytes alone: without the header, and without the NUL that ends the set.
+        for (way, limit) in [
+            (Way::CloudHypervisor { others: 0 }, &capacity::CLOUD_HYPERVISOR_TABLE),
+            (Way::CloudHypervisorApi, &capacity::CLOUD_HYPERVISOR_TABLE),
+            (Way::Crosvm { others: 0 }, &capacity::CROSVM_TABLE),
+            (Way::Unknown, &capacity::EVERYWHERE),
+        ] {
+            assert_eq!(used(way, limit), one.len() - 5 - 1, "{way:?}");
+        }
+        // In a request each has two quotes and, but for the last, a comma: one of them stands for the NUL.
+        let body = serde_json::to_string(&texts).unwrap();
+        assert_eq!(used(Way::CloudHypervisorApi, &capacity::CLOUD_HYPERVISOR_BODY), body.len() - 1);
+        // What an old systemd has to read of one structure: all but the header.
+        for way in [qemu, Way::Unknown] {
+            assert_eq!(used(way, &capacity::SYSTEMD_256), sizes.clone().max().unwrap() - 5, "{way:?}");
+        }
+        for way in [Way::CloudHypervisor { others: 0 }, Way::Crosvm { others: 0 }, Way::Libvirt] {
+            assert_eq!(used(way, &capacity::SYSTEMD_256), one.len() - 5, "{way:?}");
+        }
     }
 }
 
@@ -63,6 +100,7 @@ fn every_limit_of_strings_holds_at_it_and_not_above() {
         // The manifest is one more.
         let at = usage(&strings(&[1; 254], &[]), way, None, limit);
         assert_eq!((at.used, at.is_exceeded()), (255, false));
+        assert_eq!(at.to_string(), format!("{}: 255 strings of 255", limit.name));
         assert!(usage(&strings(&[1; 255], &[]), way, None, limit).is_exceeded());
     }
 }
@@ -91,6 +129,7 @@ fn what_systemd_in_the_guest_takes_is_warned_of() {
     };
     let files = |sizes: &[usize]| usage(&set(sizes), way, None, &capacity::SYSTEMD_FILES);
     assert!(!files(&[1; 256]).is_exceeded());
+    assert!(files(&[1; 256]).to_string().ends_with(": 256 credentials of 256"));
     assert!(files(&[1; 257]).is_exceeded());
     let with_empty = [&[1; 256][..], &[0]].concat();
     assert!(!files(&with_empty).is_exceeded(), "one without a byte takes no page");
@@ -132,6 +171,28 @@ fn what_an_old_systemd_would_lose_is_named() {
     assert!(plan.warnings[0].starts_with("systemd 256 and older in the guest: one structure: "));
     assert!(plan.warnings[0].ends_with("(credentials b)"), "{:?}", plan.warnings);
     assert_eq!(plan.exceeded().count(), 0);
+}
+
+#[test]
+fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
+    // A credential behind strings of these sizes, with a string of `size` bytes itself.
+    let lost = |before: &[usize], size: usize, way| {
+        let prefix = "io.systemd.credential:last=";
+        let last = Secret::from(format!("{prefix}{}", "x".repeat(size - prefix.len())).into_bytes());
+        let before = before.iter().map(|&size| Secret::from(vec![b'x'; size]));
+        let existing = Existing { kept: before.chain([last]).collect(), elsewhere: Vec::new() };
+        lost_in_systemd_256(&OemStrings::with_salt(existing, &[], [7; 16]).unwrap(), way)
+    };
+    for way in [Way::Qemu { others: 0 }, Way::Unknown, Way::Crosvm { others: 0 }, Way::Libvirt] {
+        assert!(lost(&[], 4089, way).is_empty(), "{way:?}");
+        assert_eq!(lost(&[], 4090, way), ["last"], "{way:?}");
+    }
+    // In the same structure, with the NUL of each.
+    for way in [Way::CloudHypervisor { others: 0 }, Way::CloudHypervisorApi, Way::Libvirt] {
+        assert!(lost(&[100, 200], 4089 - 302, way).is_empty(), "{way:?}");
+        assert_eq!(lost(&[100, 200], 4090 - 302, way), ["last"], "{way:?}");
+    }
+    assert!(lost(&[100, 200], 4089, Way::Qemu { others: 0 }).is_empty(), "it gets a structure to itself");
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn is_damaged(delivery: &Delivery) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more than 30,000 tables take Miri hours")]
 fn a_table_cut_at_any_byte_is_reported_as_damaged() {
     let mut cuts = 0;
     for entry in std::fs::read_dir(common::testdata("")).unwrap() {
@@ -116,6 +117,21 @@ fn a_count_byte_that_wrapped_loses_nothing() {
 }
 
 #[test]
+fn as_many_strings_as_a_count_byte_can_say_are_nothing_to_speak_of() {
+    let strings = [&b"x"[..]; 255];
+    assert_eq!(codes(&verdict(&table(&strings))), ["no-credentials"]);
+    assert_eq!(codes(&verdict(&table(&[&b"x"[..]; 256]))), ["count-wrapped", "no-credentials"]);
+}
+
+#[test]
+fn a_table_without_an_end_of_table_structure_loses_nothing() {
+    let data = oem(&[b"io.systemd.credential:a=1"]);
+    let delivery = verify(&Table::parse(&entry_point_2(31, data.len(), 1), data), &Policy::default());
+    assert_eq!(codes(&delivery), ["no-end-of-table"]);
+    assert_eq!(intact(&delivery), [("a", &b"1"[..])], "nothing says that it is cut");
+}
+
+#[test]
 fn a_string_of_somebody_else_behind_a_credential_is_no_sign_of_a_cut() {
     let two: &[&[u8]] = &[b"io.systemd.credential:a=1", b"somebody else's"];
     let delivery = verdict(&table(two));
@@ -135,6 +151,10 @@ fn a_structure_larger_than_a_page_is_noted_with_its_size() {
     let delivery = verdict(&table(&[&value(4097)]));
     assert_eq!(delivery.findings[0].kind, FindingKind::LongStructure { size: 4097 });
     assert_eq!(delivery.findings[0].severity, Severity::Note);
+    // Where it starts does not matter.
+    let at_the_end = |size| [structure(1, &[0; 50], &[]).as_slice(), &table(&[&value(size)])].concat();
+    assert!(codes(&verdict(&at_the_end(4096))).is_empty());
+    assert_eq!(codes(&verdict(&at_the_end(4097))), ["long-structure"]);
 }
 
 #[test]
@@ -268,7 +288,7 @@ fn a_structure_that_systemd_refuses_is_read_and_reported() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 2000 }, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_read_without_a_panic_and_as_the_independent_walker_does(
@@ -289,6 +309,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "one of the tables has 64 KiB, which takes Miri minutes")]
     fn a_flipped_bit_never_panics(case in 0_usize..17, flips in proptest::collection::vec((any::<u32>(), 0_u8..8), 1..8)) {
         let folder = std::fs::read_dir(common::testdata("")).unwrap().nth(case).unwrap().unwrap().path();
         let mut data = std::fs::read(folder.join("DMI")).unwrap();

@@ -141,6 +141,7 @@ fn strings_are_split_at_the_first_equals_and_taken_verbatim() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte takes Miri minutes")]
 fn a_value_larger_than_systemd_takes_is_refused_and_the_largest_is_not() {
     let string = |size: usize| [b"io.systemd.credential:big=".as_slice(), &vec![b'A'; size]].concat();
     assert_eq!(decoded(&string(VALUE_MAX)).unwrap().1.len(), VALUE_MAX);
@@ -217,6 +218,13 @@ fn mistyped_prefixes_are_near_misses_and_others_are_foreign() {
     for string in foreign {
         assert!(matches!(decode(string.as_bytes()), OemString::Foreign), "{string}");
     }
+}
+
+#[test]
+fn a_secret_is_shown_as_its_size_and_never_as_its_bytes() {
+    let credential = common::credential("db", b"hunter2");
+    assert_eq!(format!("{:?}", credential.value), "Secret(7 bytes)");
+    assert_eq!(format!("{credential:?}"), r#"Credential { name: Name("db"), value: Secret(7 bytes) }"#);
 }
 
 #[test]

@@ -241,14 +241,14 @@ impl Drop for Racer {
 #[test]
 fn no_race_leads_a_write_elsewhere_or_lets_others_read_it() {
     // The staging folder, and what it is to become.
-    let races = [
+    let cases = [
         ("mv $f moved && ln -s ../outside $f", true),
         ("mv $f moved && mkdir -m 777 $f", true),
         ("mv $f moved && mv theirs $f; mkdir -m 777 theirs", true),
         ("ln -s ../outside creds; sleep 0.01; rm -f creds; mkdir creds; sleep 0.01; rm -rf creds", false),
         ("cat .smbios-creds-*/* creds/* >>../seen/seen", false),
     ];
-    for (script, staging) in races {
+    for (script, staging) in cases {
         let guest = Guest::new();
         // It is theirs, which is what no system has; what is outside is ours, and open to all.
         let shared = guest.folder("shared", 0o777, NOBODY);
@@ -409,7 +409,7 @@ fn escapes_in_any_text_of_a_table_reach_no_terminal() {
                     .arg(source.path())
                     .args(&verb[1..])
                     .env("RUST_BACKTRACE", "full"));
-                assert!(matches!(code(&output), 0 | 1 | 2 | 3), "{verb:?}: {}", stderr(&output));
+                assert!(matches!(code(&output), 0..=3), "{verb:?}: {}", stderr(&output));
                 assert_printable(&output, &format!("{verb:?}"));
             }
         }

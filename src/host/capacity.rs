@@ -230,7 +230,8 @@ impl std::fmt::Display for Usage {
         let Limit { name, unit, above, advice, .. } = self.limit;
         let (used, available) = (self.used, self.available);
         write!(f, "{name}: {used} {unit}")?;
-        if let Some(excess) = used.checked_sub(available) {
+        if self.is_exceeded() {
+            let excess = used.saturating_sub(available);
             write!(f, ", {excess} more than the {available} there are: {above}; {advice}")
         } else {
             write!(f, " of {available}")
