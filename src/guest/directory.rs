@@ -235,7 +235,11 @@ impl<'a> Staging<'a> {
             match try_lock(&folder) {
                 Ok(true) if fstat(&folder)?.st_nlink > 0 => return Ok(Self { parent, name, folder }),
                 Ok(_) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Empty; whatever is not, is not ours.
+                    _ = unlinkat(parent, &*name, UnlinkatFlags::RemoveDir);
+                    return Err(error);
+                }
             }
         }
         Err(Errno::EEXIST)

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -47,19 +48,20 @@ fn ask(program: &OsStr) -> Option<Vec<u8>> {
     let mut helper = command.spawn().ok()?;
     let stdout = helper.stdout.take()?;
     let (sender, receiver) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
+    let reader = Builder::new().spawn(move || {
         let mut text = Vec::new();
         let read = stdout.take(SIZE_MAX).read_to_end(&mut text);
         // Nobody waits any more if this fails.
         _ = sender.send(read.map(|_| text));
     });
+    // Without a reader there is nobody to wait for.
     let text = receiver.recv_timeout(TIME);
     // It has printed all of it, or it never will. Either way it is not to go on beside the one that is started:
     // waiting closes the helper's standard input.
     _ = helper.wait();
     forget_child();
     let text = text.ok()?.ok();
-    _ = reader.join();
+    _ = reader.map(JoinHandle::join);
     text
 }
 

@@ -4,6 +4,7 @@
 //! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
 
+#[path = "machine/systemd.rs"]
 mod systemd;
 
 use std::collections::HashMap;
@@ -117,7 +118,8 @@ pub(crate) struct Machine {
     files: Vec<(String, String)>,
     links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
-    modules: bool,
+    /// Further images, of the kernel's release.
+    parts: Vec<&'static str>,
     /// What QEMU is started by, if by anything.
     launcher: Vec<String>,
     /// What units of the last script come after.
@@ -153,7 +155,7 @@ impl Machine {
             files: vec![],
             links: vec![],
             programs: vec![],
-            modules: false,
+            parts: vec![],
             launcher: vec![],
             after: vec![],
             service: String::new(),
@@ -228,7 +230,7 @@ impl Machine {
 
     /// Brings the kernel's `qemu_fw_cfg` along, a module, as any real guest does.
     pub(crate) fn modules(mut self) -> Self {
-        self.modules = true;
+        self.parts.push("modules");
         self
     }
 
@@ -362,8 +364,8 @@ impl Machine {
         };
         fs::copy(base, &image).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
-        let modules = self.modules.then(|| prepared(self.release.kernel()).join("modules"));
-        for part in [Some(own), modules].into_iter().flatten() {
+        let parts = self.parts.iter().map(|part| prepared(self.release.kernel()).join(part));
+        for part in std::iter::once(own).chain(parts) {
             std::io::copy(&mut fs::File::open(part).unwrap(), &mut file).unwrap();
         }
         image
