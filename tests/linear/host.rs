@@ -85,7 +85,7 @@ fn handles_that_are_taken_beside_as_many_structures() {
         std::fs::write(&file, if taken.is_empty() { oem(&[b"x"]) } else { taken }).unwrap();
         let names: Vec<String> = (0..=size).map(|n| format!("credential-{n:05}")).collect();
         let files: Vec<(&str, &[u8])> =
-            names.iter().map(|name| (name.as_str(), [b'x'; 3000].as_slice())).collect();
+            names.iter().map(|name| (name.as_str(), [b'x'; 2500].as_slice())).collect();
         let (command, mut folders) =
             plan("qemu", &files, &pair("-smbios", format!("file={}", file.display())));
         folders.push(folder);
