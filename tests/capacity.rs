@@ -181,7 +181,8 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
         let last = Secret::from(format!("{prefix}{}", "x".repeat(size - prefix.len())).into_bytes());
         let before = before.iter().map(|&size| Secret::from(vec![b'x'; size]));
         let existing = Existing { kept: before.chain([last]).collect(), elsewhere: Vec::new() };
-        lost_in_systemd_256(&OemStrings::with_salt(existing, &[], [7; 16]).unwrap(), way)
+        let strings = OemStrings::with_salt(existing, &[], [7; 16]).unwrap();
+        lost_in_systemd_256(&strings, way).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     for way in [Way::Qemu { others: 0 }, Way::Unknown, Way::Crosvm { others: 0 }, Way::Libvirt] {
         assert!(lost(&[], 4089, way).is_empty(), "{way:?}");

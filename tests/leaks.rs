@@ -130,24 +130,6 @@ fn debug_output_of_the_library_shows_no_value() {
     }
 }
 
-/// What a panic says can quote what it stumbled over.
-#[test]
-fn a_panic_shows_its_place_and_not_its_message() {
-    const NAME: &str = "a_panic_shows_its_place_and_not_its_message";
-    if std::env::var_os("PANIC").is_some() {
-        smbios_creds::cli::log::start("smbios-creds", tracing::level_filters::LevelFilter::TRACE);
-        _ = smbios_creds::cli::hygiene::protect();
-        panic!("{CANARY}");
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", NAME, "--nocapture"]).env("PANIC", "1").env("RUST_BACKTRACE", "full");
-    let output = run(&mut command);
-    assert_ne!(code(&output), 0);
-    assert!(common::stderr(&output).contains("smbios-creds: error: internal error at tests/leaks.rs:"));
-    assert_clean(&output.stdout, "a panic: stdout");
-    assert_clean(&output.stderr, "a panic: stderr");
-}
-
 /// Starts the agent so that it waits while it holds the values, and looks at it from outside.
 #[test]
 fn the_process_is_not_dumpable_and_has_no_core_limit() {
