@@ -160,7 +160,7 @@ fn nothing_is_mounted_below_a_folder_of_somebody_else() {
         chown(&path, Some(65_534), None).unwrap();
         let output = import_behind(root.path(), "system", ":");
         assert_eq!(code(&output), 1, "{folder}");
-        assert!(stderr(&output).contains("nothing is mounted there"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("nothing is put there"), "{}", stderr(&output));
         assert!(!root.path().join("run/credentials/@system").exists());
     }
 }

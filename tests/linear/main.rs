@@ -47,7 +47,8 @@ fn assert_linear(what: &str, unit: usize, work: impl Fn(usize) -> Work) {
     let percents: Vec<u64> = counts.windows(2).map(|pair| 100 * pair[1] / pair[0].max(1)).collect();
     let figures =
         format!("{what}: {unit} times 1, 2, 4, 8 take {counts:?} instructions, {percents:?} percent each");
-    assert!(percents.iter().all(|&percent| percent < 230), "more than linear: {figures}");
+    // What is quadratic comes nearer to 400 with each doubling; what is linear, to 200.
+    assert!(percents[2] < 230 && percents.iter().all(|&percent| percent < 250), "more than linear: {figures}");
     // Or else it was refused before it was looked at.
     assert!(counts[3] > 4 * counts[0], "not looked at: {figures}");
 }
