@@ -60,9 +60,10 @@ class Table:
         entry[5] = -sum(entry) % 256
         self.dump.write_bytes(bytes(entry).ljust(32, b"\0") + (self.folder / "DMI").read_bytes())
 
-    def cut(self, size):
-        """The same, with so many bytes missing at its end, as firmware leaves it."""
-        (self.folder / "DMI").write_bytes(self.data[:-size])
+    def cut(self):
+        """The same as firmware leaves it, which ends it in the middle of the last value."""
+        end = self.data.rindex(b"io.systemd.credential.binary:") + 29 + self.size // 2
+        (self.folder / "DMI").write_bytes(self.data[:end])
         self.write_dump()
 
     def compare(self, into):
@@ -87,7 +88,7 @@ def contenders(table, into):
 
 
 def hyperfine(commands, into, runs, scratch):
-    """Median seconds of each command, run by turns in one call; `into` is removed before each."""
+    """Median seconds of each command; `into` is removed before every run."""
     report = scratch / "hyperfine.json"
     words = ["hyperfine", "--shell=none", "--warmup=3", f"--runs={runs}", "--ignore-failure", "--style=none",
              f"--export-json={report}"]
@@ -191,9 +192,9 @@ def measure_import(scratch, into, runs):
 
 
 def measure_damage(scratch, into):
-    """What each makes of a table that lost its last 900 bytes: at least a value is cut, and some are missing."""
+    """What each makes of a table that ends in the middle of its last value."""
     table = Table(scratch / "cut", *CLOSE)
-    table.cut(900)
+    table.cut()
     results = []
     for name, command in contenders(table, into).items():
         remove(into)
@@ -321,7 +322,7 @@ def report(results, plots):
     text += markdown(["credentials", *names], rows)
     text += "\n255 of 4096 B are left out: no table that the agent reads is so large (1 MiB and 64 KiB).\n\n"
 
-    text += (f"**The same table of {CLOSE[0]} of {CLOSE[1]} B, cut** by 900 bytes, as firmware does:\n\n")
+    text += (f"**The same table of {CLOSE[0]} of {CLOSE[1]} B, cut** in the middle of its last value, as firmware does:\n\n")
     text += markdown(["", "arrived whole", "wrong content", "missing", "exit code"],
                      [[row["name"], row["equal"], row["wrong"], row["missing"], row["exit"]] for row in results["damage"]])
 
@@ -482,6 +483,8 @@ def main():
     runs = options.runs or (5 if options.quick else 100)
     boots = options.boots if options.boots is not None else (2 if options.quick else 20)
 
+    if not options.quick and (ROOT / "README.md").read_text().count(BEGIN) != 1:
+        parser.error(f"README.md needs {BEGIN} and {END}, between which the figures go")
     results = {"date": datetime.date.today().isoformat(), "machine": machine()}
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as scratch:
@@ -508,8 +511,7 @@ def main():
     (folder / "results.md").write_text("# What it costs\n\n" + report(results, "."))
     if not options.quick:
         readme = ROOT / "README.md"
-        before, rest = readme.read_text().split(BEGIN)
-        after = rest.split(END)[1]
+        before, _, after = re.split(f"{BEGIN}|{END}", readme.read_text())
         readme.write_text(f"{before}{BEGIN}\n## What it costs\n\n{report(results, 'benches/results')}{END}{after}")
     print(f"== written to {folder}")
 
