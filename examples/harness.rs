@@ -32,10 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(findings.join("; ").into());
     }
 
-    let set: Vec<&Credential> = delivery.intact().collect();
+    let arrived: Vec<&Credential> = delivery.intact().collect();
     let path = absolute(folder)?;
     // The root folder of the system counts for the other sinks only.
-    let outcome = Sink::Path(path.clone()).import(Path::new("/"), &set)?;
+    let outcome = Sink::Path(path.clone()).import(Path::new("/"), &arrived)?;
     if matches!(outcome, Outcome::Repaired { .. }) {
         return Err("only systemd's own folder is ever repaired".into());
     }
