@@ -347,7 +347,7 @@ def report(results, plots):
     time, count = scaling["time"], scaling["instructions"]
     text += (f"\n**Scaling**, tables of 4 to 64 KB: {time['start'] * 1000:.2f} ms and {time['slope'] * 1e9 * 1024 / 1000:.1f} µs a "
              f"KiB (R² {time['r2']:.3f}); {count['slope']:.1f} instructions a byte of the table (R² {count['r2']:.5f}).\n\n"
-             f"![time and instructions against the size of the table]({plots}/scaling.svg)\n"
+             f"![time against the size of the table]({plots}/scaling.svg)\n"
              f"![time of each, by number of credentials]({plots}/import.svg)\n\n")
 
     text += f"**The host's `run`**, {CLOSE[0]} of {CLOSE[1]} B, in front of a program that does nothing:\n\n"
@@ -456,7 +456,7 @@ def draw(results, folder):
     if results["boots"]:
         pairs = results["boots"]
         ys = [pair[key] / 1e6 for pair in pairs for key in ("with", "without")]
-        plot = Plot("Boot, from the kernel's start to the first service", "pair", "seconds", [1, len(pairs) + 1], ys)
+        plot = Plot("Boot, from the kernel's start to the first service", "pair", "seconds", [0, len(pairs) + 1], [1.2 * max(ys)])
         plot.ticks(range(1, len(pairs) + 1), nice(max(ys)), str, lambda y: f"{y:g}")
         for row, (key, name) in enumerate([("with", "with the unit"), ("without", "without")]):
             points = [(number, pair[key] / 1e6) for number, pair in enumerate(pairs, 1)]
