@@ -302,7 +302,7 @@ def mean_and_error(values):
     t = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 9: 2.26, 19: 2.09, 29: 2.05}
     mean, count = sum(values) / len(values), len(values)
     if count < 2:
-        return mean, float("nan")
+        return mean, float("inf")
     deviation = (sum((value - mean) ** 2 for value in values) / (count - 1)) ** 0.5
     return mean, t[max(key for key in t if key <= count - 1)] * deviation / count**0.5
 
