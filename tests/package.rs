@@ -36,7 +36,7 @@ fn the_packed_crate_has_what_its_code_names_and_nothing_of_the_workshop() {
         assert!(!["target", "fuzz", "benches", ".ci", "credentials"].contains(&top), "{path} is packed");
     }
     let mut named = 0;
-    for path in packed.iter().filter(|path| Path::new(path).extension() == Some("rs".as_ref())) {
+    for path in packed.iter().filter(|path| Path::new(path).extension().is_some_and(|end| end == "rs")) {
         let text = std::fs::read_to_string(root.join(path)).unwrap();
         // Files that are compiled in, and recordings that are read.
         let included = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));

@@ -44,7 +44,7 @@ pub(super) fn people(people: &Text) -> anyhow::Result<()> {
 fn shows_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+    !is_set("NO_COLOR") && !is_dumb && std::io::stdout().is_terminal()
 }
 
 fn style(tone: Tone) -> Style {

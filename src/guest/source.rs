@@ -2,10 +2,9 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use crate::escape::Escaped;
@@ -161,7 +160,8 @@ impl Source {
 /// The content of a regular file, or `None` if it has more than `limit` bytes.
 fn read(path: &Path, limit: usize) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
     // Without O_NONBLOCK, opening a FIFO would wait for a writer that may never come.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));

@@ -1,0 +1,520 @@
+#!/usr/bin/env python3
+"""Measures what the programs cost, and writes a table and plots. ./benches/run prepares what it needs and starts it."""
+
+import argparse
+import collections
+import datetime
+import filecmp
+import gzip
+import json
+import lzma
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BENCHES = ROOT / "benches"
+TARGET = ROOT / "target"
+BUILT = TARGET / "benches"
+AGENT = TARGET / "vm/smbios-creds"
+HOST = TARGET / "vm/smbios-creds-host"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+
+COUNTS = [1, 16, 100, 255]
+SIZES = [44, 256, 4096]
+# What is looked at closely: so many credentials of so many bytes.
+CLOSE = (16, 256)
+# What the agent reads at most.
+TABLE_MAX = 1_048_576 + 65_536
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, **options).stdout
+
+
+class Table:
+    """A recording of a table with credentials of random bytes, made by the example for a VMM."""
+
+    def __init__(self, scratch, count, size):
+        self.count, self.size = count, size
+        self.values = scratch / f"values-{count}-{size}"
+        self.folder = scratch / f"table-{count}-{size}"
+        self.dump = scratch / f"dump-{count}-{size}"
+        self.values.mkdir()
+        self.folder.mkdir()
+        for number in range(count):
+            (self.values / f"credential-{number}").write_bytes(os.urandom(size))
+        run(BUILT / "vmm", self.values, self.folder)
+        self.data = (self.folder / "DMI").read_bytes()
+        self.write_dump()
+
+    def write_dump(self):
+        """dmidecode's own form: the entry point, which says that the table is at 32, and the table there."""
+        entry = bytearray((self.folder / "smbios_entry_point").read_bytes())
+        entry[16:24] = (32).to_bytes(8, "little")
+        entry[5] = 0
+        entry[5] = -sum(entry) % 256
+        self.dump.write_bytes(bytes(entry).ljust(32, b"\0") + (self.folder / "DMI").read_bytes())
+
+    def cut(self):
+        """The same as firmware leaves it, which ends it in the middle of the last value."""
+        end = self.data.rindex(b"io.systemd.credential.binary:") + 29 + self.size // 2
+        (self.folder / "DMI").write_bytes(self.data[:end])
+        self.write_dump()
+
+    def compare(self, into):
+        """How many files hold what was sent, and how many something else."""
+        equal = wrong = 0
+        for path in into.iterdir() if into.is_dir() else []:
+            sent = self.values / path.name
+            if sent.exists() and filecmp.cmp(path, sent, shallow=False):
+                equal += 1
+            else:
+                wrong += 1
+        return equal, wrong
+
+
+def contenders(table, into):
+    return {
+        "smbios-creds": [AGENT, "import", "--log-level", "error", "--from", table.folder, "--into", into],
+        "C floor": [BUILT / "floor", table.folder, into],
+        "dmidecode + sh": [BENCHES / "dmidecode.sh", table.dump, into],
+        "busybox sh": [BENCHES / "busybox.sh", table.folder, into],
+    }
+
+
+def hyperfine(commands, into, runs, scratch):
+    """Median seconds of each command; `into` is removed before every run."""
+    report = scratch / "hyperfine.json"
+    words = ["hyperfine", "--shell=none", "--warmup=3", f"--runs={runs}", "--ignore-failure", "--style=none",
+             f"--export-json={report}"]
+    if into:
+        words.append(f"--prepare=rm -rf {into} {into}.new")
+    run(*words, *(" ".join(str(word) for word in command) for command in commands))
+    return [result["median"] for result in json.loads(report.read_text())["results"]]
+
+
+def system_calls(command, into, scratch):
+    """Every system call of a command and its children, in order."""
+    remove(into)
+    log = scratch / "strace"
+    subprocess.run(["strace", "-f", "-qq", "-o", log, *map(str, command)], capture_output=True, check=False)
+    # A call that another process interrupts has two lines, one of them '<... NAME resumed>'.
+    return [line.split(None, 1)[1] for line in log.read_text(errors="replace").splitlines()
+            if re.match(r"\d+ +\w+\(", line)]
+
+
+def instructions(command, into, scratch):
+    """Instructions in user space, of a command and its children, counted by callgrind."""
+    remove(into)
+    out = scratch / "callgrind"
+    words = ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={out}.%p", *map(str, command)]
+    text = subprocess.run(words, capture_output=True, check=False, text=True, errors="replace").stderr
+    for file in scratch.glob("callgrind.*"):
+        file.unlink()
+    return sum(int(number.replace(",", "")) for number in re.findall(r"Collected : ([\d,]+)", text))
+
+
+def purpose(calls):
+    """What the calls of the agent are for. A descriptor belongs to what it was opened for."""
+    memory = {"mmap", "munmap", "brk", "mprotect", "mremap", "madvise"}
+    protection = {"prlimit64", "prctl", "capget", "mlockall", "umask", "setrlimit", "getrlimit"}
+    start = {"execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "poll", "rt_sigaction", "sigaltstack",
+             "rt_sigprocmask", "exit_group", "getrandom", "readlinkat", "readlink", "sched_getaffinity"}
+    purposes, files = collections.Counter(), {}
+    for call in calls:
+        name, rest = call.split("(", 1)
+        first = rest.split(",")[0].split(")")[0]
+        is_open = name in {"open", "openat", "openat2"}
+        if name in memory:
+            what = "memory"
+        elif name in protection:
+            what = "protection"
+        elif name in start:
+            what = "start and end"
+        elif is_open and re.search(r'/(DMI|smbios_entry_point)"', rest):
+            what = "reading the table"
+        elif is_open and "O_CREAT" in rest:
+            what = "writing credentials"
+        elif first in {"1", "2"}:
+            what = "messages"
+        elif not is_open and first in files:
+            what = files[first]
+        else:
+            what = "putting in place"
+        opened = re.search(r"\) += (\d+)$", call)
+        if is_open and opened:
+            files[opened[1]] = what
+        if name == "close":
+            files.pop(first, None)
+        purposes[what] += 1
+    return purposes
+
+
+def remove(into):
+    for path in (into, pathlib.Path(f"{into}.new")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def milliseconds(seconds):
+    return f"{seconds * 1000:.2f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+
+
+def markdown(headings, rows):
+    lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def measure_import(scratch, into, runs):
+    """(a): times of every count and size, and what arrives."""
+    results = []
+    for size in SIZES:
+        for count in COUNTS:
+            table = Table(scratch, count, size)
+            if len(table.data) > TABLE_MAX:
+                continue
+            commands = contenders(table, into)
+            # The shells need seconds for many credentials.
+            few = max(3, runs // 5) if count >= 100 else runs
+            times = hyperfine([*commands.values(), ["/bin/true"]], into, few, scratch)
+            arrived = []
+            for command in commands.values():
+                remove(into)
+                subprocess.run(list(map(str, command)), capture_output=True, check=False)
+                arrived.append(table.compare(into)[0])
+            results.append({"count": count, "size": size, "table": len(table.data),
+                            "names": [*commands, "/bin/true"], "times": times, "arrived": arrived})
+    return results
+
+
+def measure_damage(scratch, into):
+    """What each makes of a table that ends in the middle of its last value."""
+    table = Table(scratch / "cut", *CLOSE)
+    table.cut()
+    results = []
+    for name, command in contenders(table, into).items():
+        remove(into)
+        exit_code = subprocess.run(list(map(str, command)), capture_output=True, check=False).returncode
+        equal, wrong = table.compare(into)
+        results.append({"name": name, "equal": equal, "wrong": wrong, "missing": table.count - equal - wrong,
+                        "exit": exit_code})
+    return results
+
+
+def measure_close(scratch, into, runs):
+    """System calls, instructions and time of the agent and the floor, less those of an empty program of each kind."""
+    table = Table(scratch / "close", *CLOSE)
+    commands = contenders(table, into)
+    pairs = {"smbios-creds": [BUILT / "empty-rust"], "C floor": [BUILT / "empty-c"]}
+    times = hyperfine([*(commands[name] for name in pairs), *pairs.values()], into, runs, scratch)
+    results = {}
+    for index, (name, empty) in enumerate(pairs.items()):
+        calls = system_calls(commands[name], into, scratch)
+        nothing = system_calls(empty, into, scratch)
+        results[name] = {
+            "calls": len(calls), "empty_calls": len(nothing), "purposes": dict(purpose(calls)),
+            "empty_purposes": dict(purpose(nothing)),
+            "instructions": instructions(commands[name], into, scratch),
+            "empty_instructions": instructions(empty, into, scratch),
+            "time": times[index], "empty_time": times[index + len(pairs)],
+        }
+    return results
+
+
+def measure_scaling(scratch, into, runs):
+    """(b): time and instructions against the size of the table, 4 to 64 KB, and the line through them."""
+    points = []
+    for kilobytes in [4, 8, 16, 24, 32, 40, 48, 56, 64]:
+        # A credential of 256 bytes takes 390 bytes and a little of a table.
+        table = Table(scratch / "scaling", max(1, kilobytes * 1024 // 404), 256)
+        command = contenders(table, into)["smbios-creds"]
+        [time] = hyperfine([command], into, runs, scratch)
+        points.append({"bytes": len(table.data), "time": time, "instructions": instructions(command, into, scratch)})
+    return {"points": points, "time": fit(points, "time"), "instructions": fit(points, "instructions")}
+
+
+def fit(points, key):
+    xs, ys = [point["bytes"] for point in points], [point[key] for point in points]
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys)) / sum((x - mean_x) ** 2 for x in xs)
+    start = mean_y - slope * mean_x
+    rest = sum((y - start - slope * x) ** 2 for x, y in zip(xs, ys))
+    return {"start": start, "slope": slope, "r2": 1 - rest / sum((y - mean_y) ** 2 for y in ys)}
+
+
+def measure_run(scratch, runs):
+    """(c): the host's program in front of a program that does nothing."""
+    values = Table(scratch / "run", *CLOSE).values
+    ours = [HOST, "run", "--log-level", "error", "--credentials", values, "--all"]
+    commands = {
+        "plain exec": ["/bin/true"],
+        "run, sealed files (QEMU)": [*ours, "--hypervisor=qemu", "--", "/bin/true"],
+        "run, private argument (cloud-hypervisor)": [*ours, "--hypervisor=cloud-hypervisor", "--", "/bin/true",
+                                                     "--kernel", "k"],
+    }
+    for command in commands.values():
+        run(*command)
+    return dict(zip(commands, hyperfine(commands.values(), None, runs, scratch)))
+
+
+def measure_boots(rounds):
+    """(d): boots with and without the unit, in turns."""
+    if rounds == 0:
+        return None
+    text = run(TARGET / "debug/examples/boot", rounds, BUILT / "when", cwd=ROOT)
+    boots = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in text.splitlines()]
+    probe = "probe.ExecMainStartTimestampMonotonic"
+    pairs = []
+    for first, second in zip(boots[::2], boots[1::2]):
+        ours, without = (first, second) if first["unit"] == "1" else (second, first)
+        start = int(ours["UserspaceTimestampMonotonic"])
+        unit_start, unit_end = (int(ours[f"unit.ExecMain{what}TimestampMonotonic"]) for what in ("Start", "Exit"))
+        pairs.append({
+            "with": int(ours[probe]), "without": int(without[probe]),
+            "pid1": int(ours["/run/credentials/@system/c0"]) - start,
+            "unit": unit_end - start, "unit_itself": unit_end - unit_start,
+            "size_with": int(ours["size"]), "size_without": int(without["size"]) if "size" in without else 0,
+        })
+    return pairs
+
+
+def measure_sizes(scratch, into):
+    """(e): sizes, and the most memory that an import takes."""
+    agent, host = AGENT.read_bytes(), HOST.read_bytes()
+    image = (TARGET / "vm/bookworm/busybox").read_bytes() if (TARGET / "vm/bookworm/busybox").exists() else b""
+    peaks = {}
+    for count, size in [CLOSE, (100, 256), (255, 256)]:
+        table = Table(scratch / "peak", count, size)
+        for name in ("smbios-creds", "C floor"):
+            remove(into)
+            peaks[f"{name}, {count} of {size} B"] = int(run(BUILT / "peak", *contenders(table, into)[name]))
+    return {"agent": len(agent), "host": len(host), "gzip": len(gzip.compress(agent, 9)),
+            "xz": len(lzma.compress(agent, check=lzma.CHECK_CRC32)), "busybox_initrd_gzip": len(gzip.compress(image, 9)),
+            "peaks": peaks}
+
+
+def mean_and_error(values):
+    """Mean, and half the width of its interval of 95 % (Student's t)."""
+    t = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 9: 2.26, 19: 2.09, 29: 2.05}
+    mean, count = sum(values) / len(values), len(values)
+    if count < 2:
+        return mean, float("inf")
+    deviation = (sum((value - mean) ** 2 for value in values) / (count - 1)) ** 0.5
+    return mean, t[max(key for key in t if key <= count - 1)] * deviation / count**0.5
+
+
+def report(results, plots):
+    """The Markdown, with the plots at this path."""
+    text = "Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` measures anew, and wrote this.\n\n"
+    text += ("**Import** into a tmpfs, from the same table, median of one process from start to end; in brackets how many "
+             "credentials arrived byte for byte. The C floor makes only the calls that it cannot do without: it "
+             "verifies, protects and reports nothing.\n\n")
+    names = results["import"][0]["names"]
+    rows = []
+    for row in results["import"]:
+        cells = [milliseconds(time) + (f" ({arrived} of {row['count']})" if arrived is not None else "")
+                 for time, arrived in zip(row["times"], [*row["arrived"], None])]
+        rows.append([f"{row['count']} of {row['size']} B", *cells])
+    text += markdown(["credentials", *names], rows)
+    text += "\n255 of 4096 B are left out: no table that the agent reads is so large (1 MiB and 64 KiB).\n\n"
+
+    text += (f"**The same table of {CLOSE[0]} of {CLOSE[1]} B, cut** in the middle of its last value, as firmware does:\n\n")
+    text += markdown(["", "arrived whole", "wrong content", "missing", "exit code"],
+                     [[row["name"], row["equal"], row["wrong"], row["missing"], row["exit"]] for row in results["damage"]])
+
+    ours, floor = results["close"]["smbios-creds"], results["close"]["C floor"]
+    text += (f"\n**Work of its own** at {CLOSE[0]} of {CLOSE[1]} B: what the program takes less what an empty program of the "
+             "same kind takes (`fn main() {}`, static, musl; `int main(void)`, static, glibc). System calls by strace, "
+             "instructions in user space by callgrind:\n\n")
+    rows = []
+    for key, word, form in [("time", "time", milliseconds), ("calls", "system calls", str),
+                            ("instructions", "instructions", lambda number: f"{number:,}")]:
+        mine, its = (side[key] - side[f"empty_{key}"] for side in (ours, floor))
+        rows.append([word, form(mine), form(its), f"{mine / its:.2f}", form(ours[key]), form(floor[key]),
+                     f"{ours[key] / floor[key]:.2f}"])
+    text += markdown(["", "smbios-creds", "C floor", "ratio", "with start: smbios-creds", "C floor", "ratio"], rows)
+    text += "\nSystem calls by what they are for, those of the empty program included:\n\n"
+    order = ["start and end", "memory", "protection", "reading the table", "writing credentials", "putting in place",
+             "messages"]
+    text += markdown(["", *order], [[name, *(side["purposes"].get(what, 0) for what in order)]
+                                    for name, side in results["close"].items()])
+
+    scaling = results["scaling"]
+    time, count = scaling["time"], scaling["instructions"]
+    text += (f"\n**Scaling**, tables of 4 to 64 KB: {time['start'] * 1000:.2f} ms and {time['slope'] * 1e9 * 1024 / 1000:.1f} µs a "
+             f"KiB (R² {time['r2']:.3f}); {count['slope']:.1f} instructions a byte of the table (R² {count['r2']:.5f}).\n\n"
+             f"![time against the size of the table]({plots}/scaling.svg)\n"
+             f"![time of each, by number of credentials]({plots}/import.svg)\n\n")
+
+    text += f"**The host's `run`**, {CLOSE[0]} of {CLOSE[1]} B, in front of a program that does nothing:\n\n"
+    text += markdown(["", "time"], [[name, milliseconds(value)] for name, value in results["run"].items()])
+
+    boots = results["boots"]
+    if boots:
+        lines = [("PID 1 is done with its own import (± a tick of 4 ms)", "pid1"), ("our unit is done", "unit"),
+                 ("our unit, from start to end", "unit_itself")]
+        text += (f"\n**In a machine** (QEMU without KVM, systemd 254, 16 credentials, the last of 6000 bytes; {len(boots)} boots "
+                 "with the unit and as many without, in turns). Times from the start of PID 1, mean and 95 %:\n\n")
+        rows = []
+        for words, key in lines:
+            mean, error = mean_and_error([pair[key] / 1000 for pair in boots])
+            rows.append([words, f"{mean:.0f} ± {error:.0f} ms"])
+        mean, error = mean_and_error([(pair["with"] - pair["without"]) / 1000 for pair in boots])
+        rows.append(["a boot with the unit takes longer, in pairs, by", f"{mean:.0f} ± {error:.0f} ms"])
+        whole = (sum(pair["size_with"] == 6000 for pair in boots), sum(pair["size_without"] == 6000 for pair in boots))
+        rows.append(["the credential of 6000 bytes is whole, with the unit and without",
+                     f"{whole[0]} and {whole[1]} of {len(boots)}"])
+        text += markdown(["", ""], rows) + f"\n![boots with and without the unit]({plots}/boot.svg)\n"
+
+    sizes = results["sizes"]
+    text += "\n**Size** in KiB:\n\n"
+    rows = [["the agent, one static file", f"{sizes['agent'] / 1024:.0f}"],
+            ["what it adds to an initrd: gzip", f"{sizes['gzip'] / 1024:.0f}"], ["… xz", f"{sizes['xz'] / 1024:.0f}"],
+            ["an initrd with nothing but busybox, gzip", f"{sizes['busybox_initrd_gzip'] / 1024:.0f}"],
+            ["the host's program, static", f"{sizes['host'] / 1024:.0f}"]]
+    rows += [[f"most memory (VmHWM): {name}", peak] for name, peak in sizes["peaks"].items()]
+    return text + markdown(["", "KiB"], rows)
+
+
+COLOURS = ["#1f77b4", "#7f7f7f", "#d62728", "#ff7f0e", "#bcbd22"]
+
+
+class Plot:
+    """A plot of its own scales, as SVG."""
+
+    def __init__(self, title, x_label, y_label, xs, ys, log=False):
+        import math
+        self.math, self.log = math, log
+        self.range_x, self.range_y = (min(xs), max(xs)), (min(ys) if log else 0, max(ys) * (1 if log else 1.05))
+        self.parts = [f'<text x="320" y="20" text-anchor="middle" font-size="14">{title}</text>',
+                      f'<text x="320" y="350" text-anchor="middle">{x_label}</text>',
+                      f'<text x="14" y="175" text-anchor="middle" transform="rotate(-90 14 175)">{y_label}</text>',
+                      '<path d="M70 35V310H600" fill="none" stroke="#888"/>']
+
+    def share(self, value, low, high):
+        if self.log:
+            value, low, high = (self.math.log(number) for number in (value, low, high))
+        return (value - low) / (high - low or 1)
+
+    def at(self, x, y):
+        return 70 + 520 * self.share(x, *self.range_x), 310 - 270 * self.share(y, *self.range_y)
+
+    def ticks(self, xs, ys, form_x=str, form_y=str):
+        for x in xs:
+            at = self.at(x, self.range_y[0])[0]
+            self.parts.append(f'<text x="{at:.1f}" y="326" text-anchor="middle">{form_x(x)}</text>')
+        for y in ys:
+            if self.range_y[0] <= y <= self.range_y[1]:
+                at = self.at(self.range_x[0], y)[1]
+                self.parts.append(f'<text x="64" y="{at + 4:.1f}" text-anchor="end">{form_y(y)}</text>'
+                                  f'<path d="M70 {at:.1f}H600" stroke="#ddd"/>')
+
+    def line(self, points, colour, name=None, row=0):
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (self.at(*point) for point in points))
+        self.parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        if name:
+            self.parts.append(f'<text x="84" y="{50 + 16 * row}" fill="{colour}">{name}</text>')
+
+    def dots(self, points, colour):
+        self.parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in (self.at(*p) for p in points)]
+
+    def write(self, path):
+        path.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 360" font-family="sans-serif" '
+                        'font-size="11"><rect width="620" height="360" fill="white"/>\n' + "\n".join(self.parts) + "\n</svg>\n")
+
+
+def nice(high):
+    step = next(step for step in (10**e * m for e in range(-6, 9) for m in (1, 2, 5)) if high / step <= 6)
+    return [step * n for n in range(int(high / step) + 1)]
+
+
+def draw(results, folder):
+    rows = [row for row in results["import"] if row["size"] == CLOSE[1]]
+    times = [time * 1000 for row in rows for time in row["times"]]
+    plot = Plot(f"Import of credentials of {CLOSE[1]} bytes", "credentials", "milliseconds", COUNTS, times, log=True)
+    plot.ticks(COUNTS, [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000])
+    for index, name in enumerate(rows[0]["names"]):
+        points = [(row["count"], row["times"][index] * 1000) for row in rows]
+        plot.line(points, COLOURS[index], name, index)
+        plot.dots(points, COLOURS[index])
+    plot.write(folder / "import.svg")
+
+    scaling = results["scaling"]
+    xs = [point["bytes"] / 1024 for point in scaling["points"]]
+    ys = [point["time"] * 1000 for point in scaling["points"]]
+    plot = Plot("Import, by size of the table", "KiB", "milliseconds", [0, *xs], ys)
+    plot.ticks([0, 16, 32, 48, 64], nice(max(ys)), str, lambda y: f"{y:g}")
+    plot.dots(zip(xs, ys), COLOURS[0])
+    line = scaling["time"]
+    plot.line([(x, (line["start"] + line["slope"] * x * 1024) * 1000) for x in (0, max(xs))], COLOURS[1], "linear fit")
+    plot.write(folder / "scaling.svg")
+
+    if results["boots"]:
+        pairs = results["boots"]
+        ys = [pair[key] / 1e6 for pair in pairs for key in ("with", "without")]
+        plot = Plot("Boot, from the kernel's start to the first service", "pair", "seconds", [0, len(pairs) + 1], [1.2 * max(ys)])
+        plot.ticks(range(1, len(pairs) + 1), nice(max(ys)), str, lambda y: f"{y:g}")
+        for row, (key, name) in enumerate([("with", "with the unit"), ("without", "without")]):
+            points = [(number, pair[key] / 1e6) for number, pair in enumerate(pairs, 1)]
+            plot.line(points, COLOURS[row * 2], name, row)
+            plot.dots(points, COLOURS[row * 2])
+        plot.write(folder / "boot.svg")
+
+
+def machine():
+    release = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
+    return (f"{model[1] if model else platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, {release}, "
+            f"load before it {load}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true",
+                        help="few repetitions and two pairs of boots, into target/benches; README and results are kept")
+    parser.add_argument("--runs", type=int, help="runs of each command (100; 5 if quick)")
+    parser.add_argument("--boots", type=int, help="boots with the unit, and as many without (20; 2 if quick); 0 for none")
+    options = parser.parse_args()
+    runs = options.runs or (5 if options.quick else 100)
+    boots = options.boots if options.boots is not None else (2 if options.quick else 20)
+
+    if not options.quick and (ROOT / "README.md").read_text().count(BEGIN) != 1:
+        parser.error(f"README.md needs {BEGIN} and {END}, between which the figures go")
+    results = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as scratch:
+        scratch = pathlib.Path(scratch)
+        for name in ["cut", "close", "scaling", "run", "peak"]:
+            (scratch / name).mkdir()
+        into = scratch / "into"
+        for name, measure in [
+            ("import", lambda: measure_import(scratch, into, runs)),
+            ("damage", lambda: measure_damage(scratch, into)),
+            ("close", lambda: measure_close(scratch, into, runs)),
+            ("scaling", lambda: measure_scaling(scratch, into, runs)),
+            ("run", lambda: measure_run(scratch, runs)),
+            ("sizes", lambda: measure_sizes(scratch, into)),
+            ("boots", lambda: measure_boots(boots)),
+        ]:
+            print(f"== measuring: {name}", flush=True)
+            results[name] = measure()
+
+    folder = BUILT / "results" if options.quick else BENCHES / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(results, folder)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text("# What it costs\n\n" + report(results, "."))
+    if not options.quick:
+        readme = ROOT / "README.md"
+        before, _, after = re.split(f"{BEGIN}|{END}", readme.read_text())
+        readme.write_text(f"{before}{BEGIN}\n## What it costs\n\n{report(results, 'benches/results')}{END}{after}")
+    print(f"== written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
