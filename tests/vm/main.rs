@@ -8,6 +8,7 @@ mod host;
 mod killed;
 mod launcher;
 mod machine;
+mod sent;
 mod stages;
 mod systemd;
 mod units;
