@@ -266,3 +266,14 @@ proptest! {
         _ = decode(string.as_bytes());
     }
 }
+
+#[test]
+fn of_a_refused_name_no_more_is_shown_than_a_name_can_have() {
+    for (length, shown) in [(255, 255), (256, 258), (400, 258)] {
+        let string = format!("io.systemd.credential:{}/=x", "n".repeat(length - 1));
+        let OemString::Refused(refused, _) = decode(string.as_bytes()) else { panic!("{length}") };
+        let name = refused.name.unwrap();
+        assert_eq!((name.len(), name.ends_with("...")), (shown, length > 255), "{name}");
+        assert!(name.starts_with(&"n".repeat(254)));
+    }
+}

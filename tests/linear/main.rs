@@ -48,7 +48,10 @@ fn assert_linear(what: &str, unit: usize, work: impl Fn(usize) -> Work) {
     let figures =
         format!("{what}: {unit} times 1, 2, 4, 8 take {counts:?} instructions, {percents:?} percent each");
     // What is quadratic comes nearer to 400 with each doubling; what is linear, to 200.
-    assert!(percents[2] < 230 && percents.iter().all(|&percent| percent < 250), "more than linear: {figures}");
+    assert!(
+        percents[2] < 230 && percents.iter().all(|&percent| percent < 250),
+        "more than linear: {figures}"
+    );
     // Or else it was refused before it was looked at.
     assert!(counts[3] > 4 * counts[0], "not looked at: {figures}");
 }

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::common::{canary, holds};
-use crate::machine::{Machine, Release, Results, log_of};
+use crate::machine::{Machine, Release, log_of};
+use crate::sent::{digests, directory, expected, sent};
 
 /// Secrets of the founding incident (44, 44 and 88 bytes), values that no command line carries, and a large one.
 fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
@@ -24,36 +23,6 @@ fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
         ("large", large),
         ("name,with\"odd[bytes]", b"value".to_vec()),
     ])
-}
-
-fn directory(secrets: &BTreeMap<&'static str, Vec<u8>>) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, value) in secrets {
-        fs::write(folder.path().join(name), value).unwrap();
-    }
-    folder
-}
-
-/// Has our program start QEMU, with everything in the directory.
-fn sent(machine: Machine, directory: &Path) -> Machine {
-    let run = [env!("CARGO_BIN_EXE_smbios-creds-host"), "run", "--log-level=trace", "--all", "--credentials"];
-    machine.launcher(&[&run[..], &[directory.to_str().unwrap(), "--"]].concat())
-}
-
-/// Digests of files, by their names: `sha256sum` in the guest.
-fn digests(results: &Results, name: &str) -> BTreeMap<String, String> {
-    let line = |line: &str| {
-        let (digest, path) = line.trim_start_matches('\\').split_once("  ").unwrap();
-        (path.rsplit('/').next().unwrap().to_owned(), digest.to_owned())
-    };
-    results[name].text().lines().map(line).collect()
-}
-
-fn expected(secrets: &BTreeMap<&'static str, Vec<u8>>) -> BTreeMap<String, String> {
-    let hex = |value: &[u8]| {
-        Sha256::digest(value).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
-    };
-    secrets.iter().map(|(name, value)| ((*name).to_owned(), hex(value))).collect()
 }
 
 fn every_byte_arrives(name: &str, kind: &'static str) {

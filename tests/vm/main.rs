@@ -9,6 +9,7 @@ mod inits;
 mod killed;
 mod launcher;
 mod machine;
+mod sent;
 mod stages;
 mod systemd;
 mod units;

@@ -1,0 +1,182 @@
+//! `integration/initramfs/initramfs`: what it does with which init, with stand-ins for the agent and for `umount`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The script, with its absolute paths led below a folder: nothing of the running system is looked at.
+pub(crate) struct Initramfs {
+    folder: tempfile::TempDir,
+}
+
+impl Initramfs {
+    /// With an agent that ends so.
+    pub(crate) fn new(exit: u8) -> Self {
+        let initramfs = Self { folder: tempfile::tempdir().unwrap() };
+        let program = |path: &str, text: &str| {
+            let path = initramfs.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        let calls = initramfs.path().join("calls").display().to_string();
+        let record =
+            format!("#!/bin/sh\n{{ printf %s \"${{0##*/}}\"; printf ' <%s>' \"$@\"; echo; }} >>{calls}\n");
+        program("usr/bin/smbios-creds", &format!("{record}echo a listing\nexit {exit}\n"));
+        program("bin/umount", &record);
+        program("bin/modprobe", &record);
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/initramfs/initramfs");
+        let text = ["/usr/bin/smbios-creds", "/etc/smbios-creds", "/run/credentials"].into_iter().fold(
+            fs::read_to_string(source).unwrap(),
+            |text, path| {
+                assert!(text.contains(path), "{path}");
+                text.replace(path, &format!("{}{path}", initramfs.path().display()))
+            },
+        );
+        program("usr/lib/smbios-creds/initramfs", &text);
+        initramfs
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// With an init in the new root: a file, or a chain of links to one.
+    fn root(self, init: &str, links: &[(&str, &str)]) -> Self {
+        let below = |path: &str| {
+            let path = self.path().join("new-root").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        for (path, target) in links {
+            symlink(target, below(path)).unwrap();
+        }
+        fs::write(below(init), "").unwrap();
+        self
+    }
+
+    /// With what was imported, and a root whose init is systemd.
+    pub(crate) fn systemd_root(self) -> Self {
+        self.root("lib/systemd/systemd", &[("sbin/init", "/lib/systemd/systemd")]).imported()
+    }
+
+    fn options(self, text: &str) -> Self {
+        let folder = self.path().join("etc/smbios-creds");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("options"), text).unwrap();
+        self
+    }
+
+    fn imported(self) -> Self {
+        fs::create_dir_all(self.path().join("run/credentials/@system")).unwrap();
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let path = format!("{}:/usr/bin:/bin", self.path().join("bin").display());
+        Command::new(self.path().join("usr/lib/smbios-creds/initramfs"))
+            .args(arguments)
+            .env("PATH", path)
+            .current_dir("/")
+            .output()
+            .unwrap()
+    }
+
+    fn hand_over(&self, init: &str) -> Output {
+        let root = self.path().join("new-root");
+        self.run(&["hand-over", root.to_str().unwrap(), init])
+    }
+
+    /// What was called, with the folder left out.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.path().join("calls")).unwrap_or_default();
+        calls.lines().map(|line| line.replace(self.path().to_str().unwrap(), "")).collect()
+    }
+}
+
+const HANDED_OVER: [&str; 2] =
+    ["smbios-creds <import> <--into> <initrd>", "umount <-l> </run/credentials/@system>"];
+
+#[test]
+fn every_way_to_systemd_is_recognized_as_the_new_root_will_see_it() {
+    let usr = [("lib", "usr/lib"), ("sbin", "usr/sbin")];
+    let real = "usr/lib/systemd/systemd";
+    let debian = ("usr/sbin/init", "/lib/systemd/systemd");
+    let relative = ("usr/sbin/init", "../lib/systemd/systemd");
+    let chain = [("usr/sbin/init", "/etc/init"), ("etc/init", "../lib/systemd/systemd")];
+    for (links, init) in [
+        ([&usr[..], &[debian]].concat(), "/sbin/init"),
+        ([&usr[..], &[relative]].concat(), "/sbin/init"),
+        ([&usr[..], &chain].concat(), "/sbin/init"),
+        (usr.to_vec(), "/lib/systemd/systemd"),
+        (usr.to_vec(), "/usr/lib/systemd/systemd"),
+    ] {
+        let initramfs = Initramfs::new(0).root(real, &links).imported();
+        let output = initramfs.hand_over(init);
+        assert_eq!(output.status.code(), Some(0), "{links:?}: {output:?}");
+        assert_eq!(initramfs.calls(), HANDED_OVER, "{links:?} {init}");
+        assert!(!initramfs.path().join("run/credentials/@system").exists(), "{links:?}");
+    }
+}
+
+#[test]
+fn another_init_finds_the_credentials_where_they_are() {
+    // systemd is there, and is not what is executed.
+    let busybox = [("sbin/init", "/bin/busybox"), ("usr/lib/systemd/systemd", "/bin/busybox")];
+    let itself = [("sbin/init", "init")];
+    for (file, links, init) in [
+        ("sbin/init", &[][..], "/sbin/init"),
+        ("bin/busybox", &busybox[..], "/sbin/init"),
+        ("bin/sh", &[], "/bin/sh"),
+        ("bin/sh", &[], "/missing"),
+        ("bin/sh", &itself[..], "/sbin/init"),
+    ] {
+        let initramfs = Initramfs::new(0).root(file, links).imported();
+        assert_eq!(initramfs.hand_over(init).status.code(), Some(0), "{file} {init}");
+        assert_eq!(initramfs.calls(), Vec::<String>::new(), "{file} {init}");
+    }
+}
+
+#[test]
+fn where_nothing_was_imported_there_is_nothing_to_hand_over() {
+    let initramfs = Initramfs::new(0).root("lib/systemd/systemd", &[]);
+    assert_eq!(initramfs.hand_over("/lib/systemd/systemd").status.code(), Some(0));
+    assert_eq!(initramfs.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn a_failed_verdict_is_handed_on_and_systemds_folder_is_cleared_all_the_same() {
+    let initramfs = Initramfs::new(3).root("lib/systemd/systemd", &[]).imported();
+    assert_eq!(initramfs.hand_over("/lib/systemd/systemd").status.code(), Some(3));
+    assert_eq!(initramfs.calls(), HANDED_OVER);
+    assert!(!initramfs.path().join("run/credentials/@system").exists());
+    let output = initramfs.run(&["import"]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]));
+}
+
+#[test]
+fn both_imports_have_the_options_of_every_stage_and_a_name_is_no_pattern() {
+    let initramfs = Initramfs::new(0)
+        .root("lib/systemd/systemd", &[])
+        .options("# a comment\nOPTIONS=\"--require db /*\"\n")
+        .imported();
+    assert!(initramfs.run(&["import"]).status.success());
+    assert!(initramfs.hand_over("/lib/systemd/systemd").status.success());
+    assert_eq!(
+        initramfs.calls(),
+        [
+            "modprobe <-q> <dmi-sysfs>",
+            "smbios-creds <import> <--require> <db> </*>",
+            "smbios-creds <import> <--into> <initrd> <--require> <db> </*>",
+            "umount <-l> </run/credentials/@system>",
+        ]
+    );
+}
+
+#[test]
+fn another_word_is_refused() {
+    let initramfs = Initramfs::new(0);
+    assert_eq!(initramfs.run(&["handover"]).status.code(), Some(2));
+    assert_eq!(initramfs.calls(), Vec::<String>::new());
+}

@@ -1,0 +1,236 @@
+//! Images of initramfs-tools and dracut with the agent, booted: credentials are there before the root is switched, and
+//! after.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::debian::{Debian, packages};
+use crate::machine::{Machine, Results, prepared};
+use crate::sent::{digests, directory, expected, sent};
+
+/// Sends what a command in the guest did, over the second serial line.
+const RESULT: &str = r#"
+result() {
+    name=$1; shift
+    "$@" >/run/probe.out 2>/run/probe.err; code=$?
+    echo "@result $name $code :$(base64 -w0 </run/probe.out) :$(base64 -w0 </run/probe.err)" >/dev/ttyS1
+    rm /run/probe.out /run/probe.err
+}
+"#;
+
+/// In the initramfs, with the root mounted or not.
+const EARLY: &str = "
+result early_check smbios-creds check --manifest=require
+result early_report cat /run/smbios-creds/report.json
+result early_sums sh -c 'sha256sum /run/credentials/@system/*'
+result early_mount grep ' /run/credentials/@system ' /proc/mounts
+";
+
+/// After the root was switched.
+const LATE: &str = "
+result late_check smbios-creds check --manifest=require
+result late_pid1 cat /proc/1/comm
+result late_sums sh -c 'sha256sum ${CREDENTIALS_DIRECTORY:-/run/credentials/@system}/*'
+result late_folder sh -c 'echo ${CREDENTIALS_DIRECTORY-unset}'
+result late_states smbios-creds list --no-legend
+result late_initrd sh -c 'ls -A /run/credentials/@initrd || :'
+result late_again smbios-creds import
+echo '@end' >/dev/ttyS1
+";
+
+/// A service that does not start without its secrets.
+const SERVICE: &str = "[Unit]\nRequires=smbios-creds.service\nAfter=smbios-creds.service\n\
+    [Service]\nType=oneshot\nExecStart=/probe\nExecStopPost=systemctl poweroff --force --force\n\
+    LoadCredential=every-byte\nLoadCredential=large\nLoadCredential=text\n";
+
+/// Another init than systemd.
+const INIT: &str = "#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+[ -c /dev/ttyS1 ] || mount -t devtmpfs devtmpfs /dev
+/probe
+echo o >/proc/sysrq-trigger
+sleep 60
+";
+
+/// As a kernel that has it as a module would have it: any module will do. (Debian's kernels have it built in.)
+const MODULE: &str = "cd /lib/modules/*
+    mkdir updates && cp kernel/drivers/net/dummy.ko updates/dmi-sysfs.ko && depmod $(basename $PWD)";
+
+fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
+    let large: Vec<u8> = (0..20_000_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect();
+    BTreeMap::from([
+        ("every-byte", (0..=255).collect()),
+        // More than systemd 252 reads of a structure.
+        ("large", large),
+        ("text", b"a,b=c \"d\"\nline 2".to_vec()),
+    ])
+}
+
+/// A fresh Debian with what looks at the credentials, and nothing of ours.
+fn with_probes() -> Debian {
+    let debian = Debian::fresh();
+    debian.write("probe", &format!("#!/bin/sh\n{RESULT}{LATE}"));
+    debian.write("probe-init", INIT);
+    debian.write("etc/systemd/system/probe.service", SERVICE);
+    debian.run(MODULE);
+    // dpkg's own, of everything that comes and goes.
+    debian.run("touch /var/log/dpkg.log");
+    debian
+}
+
+fn boot(debian: &Debian, name: &str, disk: &Path, arguments: &str) -> Results {
+    let secrets = secrets();
+    let directory = directory(&secrets);
+    let (kernel, image) = debian.kernel_and_image(name);
+    let drive = format!("file={},format=raw,if=virtio,snapshot=on", disk.display());
+    let machine = Machine::new(name)
+        .image(&kernel, &image, &["-drive", &drive])
+        .kernel_arguments(&format!("root=/dev/vda ro printk.devkmsg=on {arguments}"));
+    let results = sent(machine, directory.path()).boot("");
+    for check in ["early_check", "late_check"] {
+        assert_eq!(results[check].code, 0, "{name}: {check}: {:?}", results[check]);
+        let text = results[check].text();
+        assert!(text.starts_with("passed: 3 credentials, the manifest proves the set whole"), "{text}");
+    }
+    assert_eq!(digests(&results, "early_sums"), expected(&secrets), "{name}: before the root is switched");
+    let report: serde_json::Value = serde_json::from_slice(&results["early_report"].stdout).unwrap();
+    assert_eq!(report["exit"], 0);
+    // One mount, in memory, read-only.
+    let mount = results["early_mount"].text();
+    assert!(
+        mount.lines().count() == 1 && mount.contains(" ramfs ro,nosuid,nodev,noexec,"),
+        "{name}: {mount}"
+    );
+    assert_eq!(digests(&results, "late_sums"), expected(&secrets), "{name}: after it");
+    assert_eq!(results["late_states"].text().matches(" imported ").count(), 3, "{name}: {results:?}");
+    assert!(results["late_again"].stderr.contains("nothing to do"), "{name}: {:?}", results["late_again"]);
+    assert_eq!(results["late_initrd"].text(), "", "{name}: no duplicate in plain text is left");
+    results
+}
+
+/// systemd 252 as the init of the root. It reads a page of what is large by itself, and `@initrd` not at all.
+fn boot_systemd(debian: &Debian, name: &str, disk: &Path) {
+    let results = boot(debian, name, disk, "systemd.unit=probe.service");
+    assert_eq!(results["late_pid1"].text(), "systemd\n");
+    assert_eq!(results["late_folder"].text(), "/run/credentials/probe.service\n");
+}
+
+/// Another init, which finds what the initramfs has imported.
+fn boot_other(debian: &Debian, name: &str, disk: &Path) {
+    let results = boot(debian, name, disk, "init=/probe-init");
+    assert_eq!(results["late_pid1"].text(), "probe-init\n");
+    assert_eq!(results["late_folder"].text(), "unset\n");
+}
+
+/// What is ours in an image.
+fn ours(listing: &str) -> Vec<&str> {
+    let mut ours: Vec<&str> = listing
+        .lines()
+        .map(|line| {
+            line.split_whitespace().nth(if line.starts_with(['-', 'd', 'l']) { 8 } else { 0 }).unwrap_or("")
+        })
+        .filter(|path| path.contains("smbios-creds") || path.contains("dmi-sysfs"))
+        .collect();
+    ours.sort_unstable();
+    ours
+}
+
+#[test]
+fn the_package_installs_its_image_boots_and_purging_it_leaves_no_trace() {
+    let debian = with_probes();
+    let before = debian.snapshot();
+    let printed = debian.install(&[], &packages());
+    assert!(printed.contains("update-initramfs: Generating /boot/initrd.img-"), "{printed}");
+    let list = "lsinitramfs /boot/initrd.img-*";
+    let listing = debian.run(list);
+    for file in [
+        "usr/bin/smbios-creds",
+        "usr/lib/smbios-creds/initramfs",
+        "etc/smbios-creds/options",
+        "scripts/init-top/smbios-creds",
+        "scripts/init-bottom/smbios-creds",
+        "updates/dmi-sysfs.ko",
+    ] {
+        assert!(ours(&listing).iter().any(|path| path.ends_with(file)), "{file}: {:?}", ours(&listing));
+    }
+    // In the image alone: what a snapshot would take for a trace.
+    debian.write(
+        "etc/initramfs-tools/scripts/init-premount/probe",
+        &format!("#!/bin/sh\n[ \"$1\" = prereqs ] && exit 0\n{RESULT}{EARLY}"),
+    );
+    debian.write(
+        "etc/initramfs-tools/hooks/probe",
+        "#!/bin/sh\n[ \"$1\" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\n\
+         copy_exec /usr/bin/base64\ncopy_exec /usr/bin/sha256sum\n",
+    );
+    debian.run("update-initramfs -u");
+    let disk = debian.disk();
+    boot_systemd(&debian, "initramfs-tools", &disk);
+    boot_other(&debian, "initramfs-tools-other", &disk);
+
+    debian.run("rm /etc/initramfs-tools/scripts/init-premount/probe /etc/initramfs-tools/hooks/probe");
+    let printed = debian.run("dpkg --purge smbios-creds smbios-creds-host");
+    assert!(printed.contains("update-initramfs: Generating /boot/initrd.img-"), "{printed}");
+    assert_eq!(ours(&debian.run(list)), Vec::<&str>::new());
+    let after = debian.snapshot();
+    let differs = |(path, what): &(&String, &String)| before.get(*path) != Some(*what);
+    assert_eq!(after.iter().filter(differs).collect::<Vec<_>>(), [], "more than before");
+    let gone: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).collect();
+    assert!(gone.is_empty(), "less than before: {gone:?}");
+}
+
+/// dracut in the place of initramfs-tools, with what looks at the credentials as its last hook.
+fn with_dracut(settings: &str) -> Debian {
+    let debian = with_probes();
+    debian.run("dpkg --purge --force-depends initramfs-tools");
+    debian.write("early.sh", &format!("{RESULT}{EARLY}"));
+    debian.write(
+        "etc/dracut.conf.d/test.conf",
+        &format!(
+            "hostonly=no\ncompress=cat\nadd_drivers+=\" virtio_blk virtio_pci \"\ninstall_items+=\" /usr/bin/base64 /usr/bin/sha256sum \
+             /usr/bin/cat /usr/bin/grep \"\n{settings}\n"
+        ),
+    );
+    debian.write(
+        "usr/lib/dracut/modules.d/99probe/module-setup.sh",
+        "#!/bin/bash\ncheck() { return 0; }\ninstall() { inst_hook pre-pivot 50 /early.sh; }\n",
+    );
+    // Together, so that there is one image to make.
+    let [_, agent] = packages();
+    let printed = debian.install(&["/var/tmp/dracut_*.deb"], &[agent]);
+    assert!(printed.contains("dracut: Generating /boot/initrd.img-"), "{printed}");
+    debian
+}
+
+const LIST: &str = "lsinitrd $(echo /boot/initrd.img-*)";
+
+#[test]
+fn an_image_of_dracut_with_systemd_boots_with_its_credentials() {
+    let debian = with_dracut("");
+    let listing = debian.run(LIST);
+    for file in
+        ["usr/bin/smbios-creds", "sysinit.target.wants/smbios-creds-initrd.service", "updates/dmi-sysfs.ko"]
+    {
+        assert!(ours(&listing).iter().any(|path| path.ends_with(file)), "{file}: {:?}", ours(&listing));
+    }
+    boot_systemd(&debian, "dracut-systemd", &debian.disk());
+}
+
+#[test]
+fn an_image_of_dracut_without_systemd_boots_with_its_credentials() {
+    let debian = with_dracut("omit_dracutmodules+=\" systemd systemd-initrd dracut-systemd \"");
+    let listing = debian.run(LIST);
+    assert!(!listing.contains("smbios-creds-initrd.service"), "{:?}", ours(&listing));
+    let disk = debian.disk();
+    boot_systemd(&debian, "dracut", &disk);
+    boot_other(&debian, "dracut-other", &disk);
+}
+
+#[test]
+fn what_is_tested_is_the_version_that_is_built() {
+    for package in packages() {
+        let version = format!("_{}_", env!("CARGO_PKG_VERSION"));
+        assert!(package.to_str().unwrap().contains(&version), "{}: see debian/changelog", package.display());
+    }
+    assert!(prepared("debian-12.tar").is_file());
+}
