@@ -111,7 +111,8 @@ fn options_of_cloud_hypervisor() {
         ("pairs of brackets", "uuid=", "[]", ""),
         ("quotes", "serial_number=", "\"\"", ""),
     ] {
-        assert_linear(&format!("{what} in --platform"), 1000, |size| {
+        // As many as the largest argument holds.
+        assert_linear(&format!("{what} in --platform"), 16_000 / part.len(), |size| {
             let value = format!("{before}{}{behind}", part.repeat(size));
             plan("cloud-hypervisor", &[("db", b"secret")], &["--kernel=k".into(), "--platform".into(), value])
         });
@@ -129,7 +130,8 @@ fn options_of_crosvm() {
         ("brackets", "bios-vendor=", "[", ""),
         ("escapes", "oem-strings=[\"a", "\\\\", "\"]"),
     ] {
-        assert_linear(&format!("{what} in --smbios"), 1000, |size| {
+        // As many as the largest argument holds.
+        assert_linear(&format!("{what} in --smbios"), 16_000 / part.len(), |size| {
             let value = format!("{before}{}{behind}", part.repeat(size));
             plan("crosvm", &[("db", b"secret")], &["run".into(), "--smbios".into(), value])
         });
