@@ -195,15 +195,6 @@ impl OemStrings {
         write::structures(&self.texts().collect::<Vec<_>>(), taken)
     }
 
-    /// Names of credentials whose string systemd 256 and older would cut, however structures are packed.
-    pub fn beyond_a_page(&self) -> impl Iterator<Item = &Name> {
-        self.strings.iter().filter_map(|(text, content)| match content {
-            // Two NUL bytes end the string and the set.
-            Content::Credential { name, .. } if text.len() + 2 > write::STRING_AREA_MAX => Some(name),
-            _ => None,
-        })
-    }
-
     /// A credential that is sent, with its value.
     #[must_use]
     pub fn credential(&self, wanted: &Name) -> Option<Credential> {

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::{Argument, Part};
 use crate::credential::{Credential, Name};
+use crate::host::capacity::{Way, lost_in_systemd_256};
 use crate::host::emit::OemStrings;
 
 /// Where systemd looks for credentials.
@@ -26,8 +27,10 @@ pub const FILES_MAX: usize = 8;
 /// The credentials that are passed this way as well, where the command line has so many files.
 #[must_use]
 pub fn chosen(strings: &OemStrings, files: usize) -> Vec<Name> {
-    let fitting = strings.beyond_a_page().filter(|name| FOLDER.len() + name.as_str().len() <= NAME_MAX);
-    fitting.take(FILES_MAX.saturating_sub(files)).cloned().collect()
+    let mut names = lost_in_systemd_256(strings, Way::Qemu { others: 0 });
+    names.retain(|name| FOLDER.len() + name.as_str().len() <= NAME_MAX);
+    names.truncate(FILES_MAX.saturating_sub(files));
+    names
 }
 
 /// The option that passes a value.
