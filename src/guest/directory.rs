@@ -188,13 +188,7 @@ pub(super) fn publish(
     {
         return Ok(false);
     }
-    let staging = match Staging::new(parent) {
-        Err(Errno::ESTALE) => {
-            let parent = shown.path.parent().unwrap_or(&shown.path);
-            return Err(SinkError::NotOurs(parent.to_path_buf()));
-        }
-        result => result.map_err(|error| shown.error("make a staging folder beside", error))?,
-    };
+    let staging = Staging::new(parent, shown)?;
     write_all(&staging.folder, set, sync, shown)?;
     if let Some(existing) = &existing {
         staging.take_over(existing, shown)?;
@@ -218,31 +212,36 @@ struct Staging<'a> {
 }
 
 impl<'a> Staging<'a> {
-    fn new(parent: &'a OwnedFd) -> Result<Self, Errno> {
+    fn new(parent: &'a OwnedFd, shown: &Folder) -> Result<Self, SinkError> {
+        let failed = |error| shown.error("make a staging folder beside", error);
         let process = std::process::id();
         for attempt in 0..ATTEMPTS {
-            let name = CString::new(format!("{STAGING}{process}-{attempt}")).map_err(|_| Errno::EINVAL)?;
+            let name = format!("{STAGING}{process}-{attempt}");
+            let name = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
             match mkdirat(parent, &*name, Mode::S_IRWXU) {
                 Err(Errno::EEXIST) => continue,
-                result => result?,
+                result => result.map_err(failed)?,
             }
-            let Some(folder) = open_in(parent, &name)? else { continue };
+            let Some(folder) = open_in(parent, &name).map_err(failed)? else { continue };
             // Whoever can write to the parent can put a folder of their own in its place.
-            if !is_ours(&folder)? {
-                return Err(Errno::ESTALE);
+            if !is_ours(&folder).map_err(failed)? {
+                let parent = shown.path.parent().unwrap_or(&shown.path);
+                return Err(SinkError::NotOurs(parent.to_path_buf()));
             }
             // Until it is locked, another import may take it for a leftover and remove it.
             match try_lock(&folder) {
-                Ok(true) if fstat(&folder)?.st_nlink > 0 => return Ok(Self { parent, name, folder }),
+                Ok(true) if fstat(&folder).map_err(failed)?.st_nlink > 0 => {
+                    return Ok(Self { parent, name, folder });
+                }
                 Ok(_) => {}
                 Err(error) => {
                     // Empty; whatever is not, is not ours.
                     _ = unlinkat(parent, &*name, UnlinkatFlags::RemoveDir);
-                    return Err(error);
+                    return Err(failed(error));
                 }
             }
         }
-        Err(Errno::EEXIST)
+        Err(failed(Errno::EEXIST))
     }
 
     /// Brings the other files of the folder that is to be replaced, its mode and its owner.
