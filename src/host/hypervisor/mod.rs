@@ -5,6 +5,7 @@ pub mod crosvm;
 pub mod fw_cfg;
 pub mod libvirt;
 pub mod qemu;
+mod qemu_option;
 
 use std::ffi::OsString;
 use std::fs::File;
