@@ -13,6 +13,7 @@ import pathlib
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import tempfile
 
@@ -88,14 +89,20 @@ def contenders(table, into):
 
 
 def hyperfine(commands, into, runs, scratch):
-    """Median seconds of each command; `into` is removed before every run."""
+    """Median seconds of each command; `into` is removed before every run. They take turns, so that whatever else the
+    machine does meets them alike."""
     report = scratch / "hyperfine.json"
-    words = ["hyperfine", "--shell=none", "--warmup=3", f"--runs={runs}", "--ignore-failure", "--style=none",
-             f"--export-json={report}"]
+    turns = max(1, min(10, runs // 5))
+    words = ["hyperfine", "--shell=none", "--warmup=2", f"--runs={-(-runs // turns)}", "--ignore-failure",
+             "--style=none", f"--export-json={report}"]
     if into:
         words.append(f"--prepare=rm -rf {into} {into}.new")
-    run(*words, *(" ".join(str(word) for word in command) for command in commands))
-    return [result["median"] for result in json.loads(report.read_text())["results"]]
+    times = [[] for _ in commands]
+    for _ in range(turns):
+        run(*words, *(" ".join(str(word) for word in command) for command in commands))
+        for all_times, result in zip(times, json.loads(report.read_text())["results"], strict=True):
+            all_times += result["times"]
+    return [statistics.median(all_times) for all_times in times]
 
 
 def system_calls(command, into, scratch):
