@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         // It protects itself, whoever calls it.
         return private_argv::trace();
     }
-    let before = hygiene::protect();
+    let before = hygiene::protect(true);
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
     let text = |text: OsString| CString::new(text.into_vec()).unwrap();

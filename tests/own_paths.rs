@@ -177,6 +177,16 @@ fn the_report_is_for_its_owner_alone_and_holds_no_value() {
     assert!(report.contains("\"name\":\"a\"") && !report.contains("one") && !report.contains("AAEC"));
 }
 
+/// Services that are not root look for theirs below it.
+#[test]
+fn the_folder_above_has_its_mode_whatever_the_umask_is() {
+    let root = tempfile::tempdir().unwrap();
+    let output = import_behind(root.path(), "initrd", "umask 077");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("run/credentials"), mode("run/credentials/@initrd")), (0o755, 0o700));
+}
+
 /// Were it read twice, it could say two things.
 #[test]
 fn each_file_of_a_table_is_opened_once() {

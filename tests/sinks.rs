@@ -533,25 +533,6 @@ fn any_failing_system_call_is_an_error_and_leaves_nothing_partial() {
     }
 }
 
-#[test]
-fn imports_at_the_same_time_do_not_harm_each_other() {
-    let place = Place::new(TWO);
-    for _ in 0..20 {
-        let start = || {
-            let mut command = agent(&["import", "--from"]);
-            command.arg(place.source.path()).arg("--into").arg(place.target());
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-        };
-        let outputs: Vec<Output> = [start(), start(), start()].map(|c| c.wait_with_output().unwrap()).into();
-        assert!(outputs.iter().any(|output| code(output) == 0));
-        for output in outputs.iter().filter(|output| code(output) != 0) {
-            assert!(stderr(output).contains("run the import again"), "{}", stderr(output));
-        }
-        assert_eq!((place.files().len(), place.beside().len()), (2, 0));
-        fs::remove_dir_all(place.target()).unwrap();
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 

@@ -44,3 +44,39 @@ fn it_lists_a_recorded_table() {
     assert_eq!(common::code(&output), 0);
     assert!(common::stdout(&output).starts_with("foo "));
 }
+
+/// System calls of an import of so many credentials of 256 bytes, from start to end.
+fn system_calls(count: usize) -> usize {
+    let value = smbios_creds::base64::encode(&[7; 256]);
+    let strings: Vec<_> =
+        (0..count).map(|i| format!("io.systemd.credential.binary:credential-{i}={}", *value)).collect();
+    let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
+    let source = common::recording(&common::table(&strings));
+    // What goes to a disk is synced besides.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let log = folder.path().join("log");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(&log).arg(static_agent()).args([
+        "import",
+        "--log-level=error",
+        "--from",
+    ]);
+    strace.arg(source.path()).arg("--into").arg(folder.path().join("creds"));
+    let output = strace.stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(common::code(&output), 0, "{}", common::stderr(&output));
+    std::fs::read_to_string(log).unwrap().lines().count()
+}
+
+/// 3 for each credential, as the C floor of the benchmark has, and few besides: with 16, what an empty program has not
+/// is less than 1.3 times what the floor has (59).
+#[test]
+fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
+    if !std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl") {
+        return;
+    }
+    let (few, many) = (system_calls(16), system_calls(116));
+    // 17 are those of an empty program.
+    assert!(few <= 17 + 59 * 13 / 10, "{few}");
+    // Memory is taken 64 KiB at a time: 390 bytes of the table and 256 of the value, each in a few places.
+    assert!((300..310).contains(&(many - few)), "{few}, {many}");
+}

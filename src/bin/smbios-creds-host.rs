@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     if first.is_some_and(|argument| argument == private_argv::TRACER) {
         log::start("smbios-creds-host", LevelFilter::INFO);
         // It ends itself, and executes nothing but itself: there is nothing to put back.
-        _ = hygiene::protect();
+        _ = hygiene::protect(false);
         return private_argv::trace();
     }
     let host = match Host::try_parse() {
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error).into(),
     };
     log::start("smbios-creds-host", host.log_level);
-    let before = hygiene::protect();
+    let before = hygiene::protect(true);
     match host_verbs::run(host, &before) {
         Ok(exit) => exit,
         Err(error) => {

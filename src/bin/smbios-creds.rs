@@ -1,18 +1,19 @@
 //! `smbios-creds`, the guest agent. What it does is in `smbios_creds::cli`.
 
-use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use smbios_creds::cli::agent::Agent;
+use dlmalloc::GlobalDlmalloc;
+use smbios_creds::cli::agent::{Agent, Verb};
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::{hygiene, log, usage, verbs};
 use tracing::Level;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes every block of memory before it is given back, smbios-lib's copies of the table among them.
+/// Wipes every block of memory before it is given back, smbios-lib's copies of the table among them. (musl's own
+/// allocator asks the kernel for each few blocks, which is half of all system calls of an import.)
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 fn main() -> ExitCode {
     let agent = match Agent::try_parse() {
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error).into(),
     };
     log::start("smbios-creds", agent.log_level);
-    let before = hygiene::protect();
+    let before = hygiene::protect(matches!(agent.verb, Verb::Exec(_)));
     match verbs::run(&agent, &before) {
         Ok(exit) => exit,
         Err(error) => {

@@ -4,7 +4,6 @@ use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use nix::sys::stat::{Mode, umask};
 use rustix::thread::{CapabilitySet, capabilities};
 use tracing::Level;
 
@@ -17,24 +16,25 @@ const LOCKABLE_MIN: rlim_t = 16 * 1_048_576;
 /// What a program that is executed in our place would inherit, as it was before.
 pub struct Before {
     core: Option<(rlim_t, rlim_t)>,
-    umask: Mode,
 }
 
 /// Protects the process. Nothing here can fail it: what the system does not allow is said at debug level.
+///
+/// If a program is to be executed in its place, what that would inherit is kept for [`Before::restore`].
 #[must_use]
-pub fn protect() -> Before {
+pub fn protect(executes: bool) -> Before {
     hide_panics();
-    let core = getrlimit(Resource::RLIMIT_CORE).ok();
     log("forbid debuggers and core dumps", set_dumpable(false));
-    if let Some((_, hard)) = core {
-        log("set the core dump limit to 0", setrlimit(Resource::RLIMIT_CORE, 0, hard));
-    }
+    // What is taken off the hard limit, nobody without a capability can give back.
+    let core = if executes { getrlimit(Resource::RLIMIT_CORE).map(Some) } else { Ok(None) };
+    let limited = core.and_then(|core| setrlimit(Resource::RLIMIT_CORE, 0, core.map_or(0, |(_, hard)| hard)));
+    log("set the core dump limit to 0", limited);
     if may_lock() {
         log("lock memory", lock_memory());
     } else {
         say(Level::DEBUG, format_args!("memory is not locked: that takes CAP_IPC_LOCK or a higher limit"));
     }
-    Before { core, umask: umask(Mode::from_bits_truncate(0o022)) }
+    Before { core: core.ok().flatten() }
 }
 
 impl Before {
@@ -43,7 +43,6 @@ impl Before {
         if let Some((soft, hard)) = self.core {
             log("put back the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
-        umask(self.umask);
         sigpipe::reset();
     }
 }

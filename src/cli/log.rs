@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::sync::OnceLock;
 
 use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 use tracing::field::{Field, Visit};
@@ -15,7 +16,7 @@ use crate::guest::finding::Severity;
 
 /// Sends everything of `level` and above to stderr, in the name of this program.
 pub fn start(program: &'static str, level: LevelFilter) {
-    let subscriber = NoSpans.with(Lines { program, prefixed: reads_priorities() }).with(level);
+    let subscriber = NoSpans.with(Lines { program, prefixed: OnceLock::new() }).with(level);
     // It fails only where a log has been started before, and that one serves as well.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -59,7 +60,7 @@ pub(super) fn is_log(stat: &FileStat) -> bool {
 /// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`.
 struct Lines {
     program: &'static str,
-    prefixed: bool,
+    prefixed: OnceLock<bool>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -70,8 +71,8 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::INFO => (6, "info"),
             Level::DEBUG | Level::TRACE => (7, "debug"),
         };
-        let mut line =
-            if self.prefixed { format!("<{priority}>") } else { format!("{}: {word}: ", self.program) };
+        let prefixed = *self.prefixed.get_or_init(reads_priorities);
+        let mut line = if prefixed { format!("<{priority}>") } else { format!("{}: {word}: ", self.program) };
         event.record(&mut Message { line: &mut line });
         line.push('\n');
         // In one piece, since the kernel's log takes each write for a line. Nobody is left to tell if it fails.

@@ -8,16 +8,17 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::SystemTime;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, geteuid, linkat, unlinkat};
-use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{FlockOperation, RawDir, RenameFlags, SeekFrom, flock, renameat_with, seek};
 use zeroize::Zeroizing;
 
 use super::sink_error::{Folder, SinkError};
@@ -75,19 +76,24 @@ pub(super) fn open_in(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>, 
     }
 }
 
-/// Opens a folder in a folder, making it first if need be.
+/// Opens a folder in a folder, making it first if need be, with this mode whatever the umask is.
 pub(super) fn make_in(parent: &OwnedFd, name: &CStr, mode: Mode) -> Result<OwnedFd, Errno> {
+    let open = || openat(parent, name, DIRECTORY, Mode::empty());
     match mkdirat(parent, name, mode) {
-        Ok(()) | Err(Errno::EEXIST) => openat(parent, name, DIRECTORY, Mode::empty()),
+        Ok(()) => open().and_then(|folder| fchmod(&folder, mode).map(|()| folder)),
+        Err(Errno::EEXIST) => open(),
         Err(error) => Err(error),
     }
 }
 
 /// Whether a folder belongs to us, and nobody else can put anything in the place of what is in it.
 pub(super) fn is_ours(folder: &OwnedFd) -> Result<bool, Errno> {
-    let stat = fstat(folder)?;
+    fstat(folder).map(|stat| is_owned(&stat))
+}
+
+fn is_owned(stat: &FileStat) -> bool {
     let replaceable = stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0;
-    Ok(stat.st_uid == geteuid().as_raw() && !replaceable)
+    stat.st_uid == geteuid().as_raw() && !replaceable
 }
 
 /// Whether what is written there stays in memory.
@@ -96,18 +102,24 @@ pub(super) fn is_memory_only(folder: &OwnedFd) -> Result<bool, Errno> {
     Ok(kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
 }
 
-/// Names in a folder, without `.` and `..`.
+/// Names in a folder, without `.` and `..`. It is read from where its descriptor stands, which is left at the end.
 pub(super) fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
-    // A description of its own: reading a directory moves its position.
-    let mut dir = Dir::openat(folder, c".", DIRECTORY, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(folder, &mut buffer);
     let mut names = Vec::new();
-    for entry in dir.iter() {
-        let name = entry?.file_name().to_owned();
+    while let Some(entry) = entries.next() {
+        let name = entry.map_err(errno)?.file_name().to_owned();
         if !matches!(name.to_bytes(), b"." | b"..") {
             names.push(name);
         }
     }
     Ok(names)
+}
+
+/// The same for a folder whose names may have been read before.
+fn names_again(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    seek(folder, SeekFrom::Start(0)).map_err(errno)?;
+    names(folder)
 }
 
 /// What is materialized under the name of a credential, compared with it byte for byte.
@@ -167,7 +179,15 @@ pub(super) fn write(folder: &OwnedFd, name: &Name, value: &Secret, sync: bool) -
     written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
-/// Puts a set in place in `target`, a folder in `parent`. Returns whether anything had to be written.
+/// How a set was put in place.
+pub(super) struct Published {
+    /// Whether anything had to be written.
+    pub(super) written: bool,
+    /// Whether it stays in memory.
+    pub(super) memory: bool,
+}
+
+/// Puts a set in place in `target`, a folder in `parent`, which was opened for this.
 ///
 /// Files of other names in `target` are kept; a file of the same name is replaced.
 pub(super) fn publish(
@@ -175,18 +195,23 @@ pub(super) fn publish(
     target: &CStr,
     set: &[&Credential],
     shown: &Folder,
-) -> Result<bool, SinkError> {
-    let sync = !is_memory_only(parent).map_err(|error| shown.error("look at", error))?;
-    remove_stale(parent)
-        .map_err(|error| shown.error("remove what an interrupted import left beside", error))?;
-    let existing = match open_in(parent, target) {
-        Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(SinkError::NotAFolder(shown.path.clone())),
-        result => result.map_err(|error| shown.error("open", error))?,
+) -> Result<Published, SinkError> {
+    let memory = is_memory_only(parent).map_err(|error| shown.error("look at", error))?;
+    let sync = !memory;
+    let leftovers = |error| shown.error("remove what an interrupted import left beside", error);
+    let beside = names(parent).map_err(leftovers)?;
+    remove_stale(parent, &beside).map_err(leftovers)?;
+    let existing = match beside.iter().find(|&name| **name == *target) {
+        None => None,
+        Some(_) => match open_in(parent, target) {
+            Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(SinkError::NotAFolder(shown.path.clone())),
+            result => result.map_err(|error| shown.error("open", error))?,
+        },
     };
     if let Some(existing) = &existing
         && holds_all(existing, set).map_err(|error| shown.error("read", error))?
     {
-        return Ok(false);
+        return Ok(Published { written: false, memory });
     }
     let staging = Staging::new(parent, shown)?;
     write_all(&staging.folder, set, sync, shown)?;
@@ -200,7 +225,7 @@ pub(super) fn publish(
     if sync {
         fsync(parent).map_err(|error| shown.error("write", error))?;
     }
-    Ok(true)
+    Ok(Published { written: true, memory })
 }
 
 /// A folder beside the destination, in which a set is prepared. It is locked, so that another import can tell it
@@ -209,36 +234,38 @@ struct Staging<'a> {
     parent: &'a OwnedFd,
     name: CString,
     folder: OwnedFd,
+    /// Whether nothing is left under its name.
+    in_place: bool,
 }
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a OwnedFd, shown: &Folder) -> Result<Self, SinkError> {
         let failed = |error| shown.error("make a staging folder beside", error);
-        let process = std::process::id();
+        // Of its own, or it could be another import's that is in place by the time it is locked. The kernel need not be
+        // asked for the time.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         for attempt in 0..ATTEMPTS {
-            let name = format!("{STAGING}{process}-{attempt}");
+            let name = format!("{STAGING}{now}-{attempt}");
             let name = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
             match mkdirat(parent, &*name, Mode::S_IRWXU) {
                 Err(Errno::EEXIST) => continue,
                 result => result.map_err(failed)?,
             }
             let Some(folder) = open_in(parent, &name).map_err(failed)? else { continue };
+            // Until it is locked, another import may take it for a leftover and remove it.
+            let locked = try_lock(&folder).map_err(|error| {
+                // Empty; whatever is not, is not ours.
+                _ = unlinkat(parent, &*name, UnlinkatFlags::RemoveDir);
+                failed(error)
+            })?;
+            let stat = fstat(&folder).map_err(failed)?;
             // Whoever can write to the parent can put a folder of their own in its place.
-            if !is_ours(&folder).map_err(failed)? {
+            if !is_owned(&stat) {
                 let parent = shown.path.parent().unwrap_or(&shown.path);
                 return Err(SinkError::NotOurs(parent.to_path_buf()));
             }
-            // Until it is locked, another import may take it for a leftover and remove it.
-            match try_lock(&folder) {
-                Ok(true) if fstat(&folder).map_err(failed)?.st_nlink > 0 => {
-                    return Ok(Self { parent, name, folder });
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    // Empty; whatever is not, is not ours.
-                    _ = unlinkat(parent, &*name, UnlinkatFlags::RemoveDir);
-                    return Err(failed(error));
-                }
+            if locked && stat.st_nlink > 0 {
+                return Ok(Self { parent, name, folder, in_place: false });
             }
         }
         Err(failed(Errno::EEXIST))
@@ -273,16 +300,18 @@ impl<'a> Staging<'a> {
 
     /// Makes the set appear, all at once.
     fn put_in_place(
-        &self,
+        mut self,
         target: &CStr,
         existing: Option<&OwnedFd>,
         shown: &Folder,
     ) -> Result<(), SinkError> {
         let Some(existing) = existing else {
-            return match renameat(self.parent, &*self.name, self.parent, target) {
-                Err(Errno::ENOTEMPTY | Errno::EEXIST) => Err(SinkError::Appeared(shown.path.clone())),
-                result => result.map_err(|error| shown.error("put the credentials in place as", error)),
-            };
+            match renameat(self.parent, &*self.name, self.parent, target) {
+                Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Err(SinkError::Appeared(shown.path.clone())),
+                result => result.map_err(|error| shown.error("put the credentials in place as", error))?,
+            }
+            self.in_place = true;
+            return Ok(());
         };
         match rename(self.parent, &self.name, self.parent, target, RenameFlags::EXCHANGE) {
             Ok(()) => {}
@@ -291,35 +320,45 @@ impl<'a> Staging<'a> {
             Err(error) => return Err(shown.error("put the credentials in place in", error)),
         }
         // What somebody added between the look and the exchange is in the old folder now, and is moved over.
-        for name in names(existing).map_err(|error| shown.error("read", error))? {
+        for name in names_again(existing).map_err(|error| shown.error("read", error))? {
             match rename(existing, &name, &self.folder, &name, RenameFlags::NOREPLACE) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(shown.error("keep the other files of", error)),
             }
         }
         remove(self.parent, &self.name, existing)
-            .map_err(|error| shown.error("remove the old files of", error))
+            .map_err(|error| shown.error("remove the old files of", error))?;
+        self.in_place = true;
+        Ok(())
     }
 }
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // In place, the name is gone and this finds nothing. A failure leaves what the next import removes.
-        if let Ok(Some(folder)) = open_in(self.parent, &self.name) {
+        // A failure leaves what the next import removes.
+        if !self.in_place
+            && let Ok(Some(folder)) = open_in(self.parent, &self.name)
+        {
             _ = remove(self.parent, &self.name, &folder);
         }
     }
 }
 
 /// Removes staging folders that nobody holds.
-fn remove_stale(parent: &OwnedFd) -> Result<(), Errno> {
-    for name in names(parent)?.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
+fn remove_stale(parent: &OwnedFd, beside: &[CString]) -> Result<(), Errno> {
+    for name in beside.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
         // Somebody else's, or gone by now: not ours to remove.
         let Ok(Some(folder)) = open_in(parent, name) else { continue };
-        if fstat(&folder)?.st_uid != geteuid().as_raw() {
+        let stat = fstat(&folder)?;
+        if stat.st_uid != geteuid().as_raw() {
             continue;
         }
-        if try_lock(&folder)? {
+        // By the time it is locked, the import that it belonged to may have put it in place.
+        let still_there = || {
+            let found = fstatat(parent, &**name, AtFlags::AT_SYMLINK_NOFOLLOW);
+            found.is_ok_and(|found| (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino))
+        };
+        if try_lock(&folder)? && still_there() {
             match remove(parent, name, &folder) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error),
@@ -331,7 +370,7 @@ fn remove_stale(parent: &OwnedFd) -> Result<(), Errno> {
 
 /// Removes a folder of files.
 fn remove(parent: &OwnedFd, name: &CStr, folder: &OwnedFd) -> Result<(), Errno> {
-    for file in names(folder)? {
+    for file in names_again(folder)? {
         unlinkat(folder, &*file, UnlinkatFlags::NoRemoveDir)?;
     }
     unlinkat(parent, name, UnlinkatFlags::RemoveDir)
@@ -343,13 +382,18 @@ fn try_lock(folder: &OwnedFd) -> Result<bool, Errno> {
     match flock(folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(Errno::from_raw(error.raw_os_error())),
+        Err(error) => Err(errno(error)),
     }
 }
 
 /// renameat2(2), with the error type of everything else here.
 fn rename(from: &OwnedFd, name: &CStr, to: &OwnedFd, target: &CStr, flags: RenameFlags) -> Result<(), Errno> {
-    renameat_with(from, name, to, target, flags).map_err(|error| Errno::from_raw(error.raw_os_error()))
+    renameat_with(from, name, to, target, flags).map_err(errno)
+}
+
+/// The error type of everything else here.
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
 }
 
 pub(super) fn is_kind(stat: &FileStat, kind: SFlag) -> bool {

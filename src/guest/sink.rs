@@ -175,7 +175,7 @@ impl Sink {
         let sink = self.resolve(root).sink;
         let path = sink.folder(root);
         let shown = Folder::new(&path);
-        let (written, parent) = match &sink {
+        let published = match &sink {
             Self::Auto | Self::System if auto::beside_systemd(root) => {
                 if auto::imported_by_systemd(root) != Imported::HandedOut {
                     return Err(SinkError::BesideSystemd(path));
@@ -196,7 +196,7 @@ impl Sink {
             Self::Initrd | Self::Credstore => {
                 let name = if sink == Self::Initrd { c"@initrd" } else { c"credstore" };
                 let parent = own_parent(root, &sink, name)?;
-                directory::publish(&parent, name, set, &shown).map(|written| (written, parent))?
+                directory::publish(&parent, name, set, &shown)?
             }
             Self::Path(path) => {
                 let Some(name) = path.file_name() else { return Err(SinkError::NoName(path.clone())) };
@@ -205,12 +205,11 @@ impl Sink {
                 let parent = parent.unwrap_or(Path::new("."));
                 let error = |error| Folder::new(parent).error("open", error);
                 let parent = directory::open(parent, true).map_err(error)?;
-                directory::publish(&parent, &name, set, &shown).map(|written| (written, parent))?
+                directory::publish(&parent, &name, set, &shown)?
             }
         };
-        let memory = directory::is_memory_only(&parent).map_err(|error| shown.error("look at", error))?;
-        let storage = if memory { Storage::Memory } else { Storage::Disk };
-        Ok(if written { Outcome::Materialized(storage) } else { Outcome::Unchanged })
+        let storage = if published.memory { Storage::Memory } else { Storage::Disk };
+        Ok(if published.written { Outcome::Materialized(storage) } else { Outcome::Unchanged })
     }
 
     /// What is materialized of each entry of a delivery, in its order.

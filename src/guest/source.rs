@@ -166,10 +166,15 @@ fn read(path: &Path, limit: usize) -> std::io::Result<Option<Zeroizing<Vec<u8>>>
     if !metadata.is_file() {
         return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    // One byte more than there is: a full buffer would be grown, and grown means copied. sysfs hands out a page a
-    // read, whatever is asked for.
-    let expected = usize::try_from(metadata.len()).unwrap_or(limit).min(limit);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(expected.saturating_add(1)));
-    file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+    // One byte more than may be there tells whether there is more. A full buffer would be grown, and grown means copied.
+    let more = (limit as u64).saturating_add(1);
+    let size = match metadata.len() {
+        // It is not known before.
+        0 => more,
+        size => size.min(more),
+    };
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(limit).saturating_add(1)));
+    file.take(size).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= limit).then_some(bytes))
 }
