@@ -4,7 +4,7 @@
 //! padding is mandatory; unused bits must be zero; nothing may follow the padding. systemd v252 to v254 knows the
 //! standard alphabet alone, which is the one we write.
 
-use base64ct::{Base64, Encoding as _};
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use zeroize::Zeroizing;
 
 /// Why text is not base64. The text itself is never part of the error: it may be a secret.
@@ -54,7 +54,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
 fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     // Not in place: base64ct 1.8.3 checks the last group (padding and spare bits) only when it does not overwrite it.
     let mut bytes = Zeroizing::new(vec![0; text.len().div_ceil(4) * 3]);
-    let length = Base64::decode(text, &mut bytes).ok()?.len();
+    let length = Base64::decode(&mut bytes, text, None).ok()?.len();
     bytes.truncate(length);
     Some(bytes)
 }
@@ -80,5 +80,8 @@ fn reason(text: &[u8]) -> Base64Error {
 /// Encodes `bytes` with the standard alphabet and padding, on one line.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(Base64::encode_string(bytes))
+    let mut text = vec![0; bytes.len().div_ceil(3) * 4];
+    // The room is exact, so this cannot fail.
+    _ = Base64::encode(&mut text, bytes);
+    Zeroizing::new(String::from_utf8(text).unwrap_or_default())
 }

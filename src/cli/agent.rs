@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::deferred::Deferred;
 use crate::credential::Name;
 use crate::guest::sink::Sink;
 use crate::guest::source::Source;
@@ -38,17 +39,17 @@ pub struct Agent {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show what was sent: names, sizes and states, never values
-    List(List),
+    List(Deferred<List>),
     /// Verify what was sent; writes nothing
-    Check(Check),
+    Check(Deferred<Check>),
     /// Verify what was sent and materialize it, all at once
-    Import(Import),
+    Import(Deferred<Import>),
     /// Import, then execute a program with $CREDENTIALS_DIRECTORY
-    Exec(Exec),
+    Exec(Deferred<Exec>),
     /// Print values
-    Cat(Cat),
+    Cat(Deferred<Cat>),
     /// Write a recording of the table, without secrets unless told otherwise
-    Record(Record),
+    Record(Deferred<Record>),
 }
 
 /// Where the table comes from.

@@ -2,6 +2,7 @@
 //! quiet about it ([`log`], [`hygiene`]); [`init`] is for when one of them is PID 1.
 
 pub mod agent;
+mod deferred;
 pub mod exit;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod host;
