@@ -52,7 +52,6 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
 
 /// Decodes a text of the standard alphabet and its padding alone, the one form that base64ct knows.
 fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    // Not in place: base64ct 1.8.3 checks the last group (padding and spare bits) only when it does not overwrite it.
     let mut bytes = Zeroizing::new(vec![0; text.len().div_ceil(4) * 3]);
     let length = Base64::decode(&mut bytes, text, None).ok()?.len();
     bytes.truncate(length);

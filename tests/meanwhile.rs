@@ -47,19 +47,11 @@ impl Place {
         let log = self.folder.path().join("log");
         let mut import = Command::new("strace");
         import.args(["-qq", "-e", &format!("inject={call}:signal=SIGSTOP:when={number}"), "-o"]).arg(&log);
-        import
-            .arg(program)
-            .args(["import", "--from"])
-            .arg(self.source.path())
-            .arg("--into")
-            .arg(self.creds());
-        import
-            .env_remove("JOURNAL_STREAM")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let import = import.spawn().unwrap();
+        import.arg(program).args(["import", "--from"]).arg(self.source.path());
+        import.arg("--into").arg(self.creds()).env_remove("JOURNAL_STREAM").stdin(Stdio::null());
+        let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while !fs::read_to_string(&log).unwrap_or_default().contains("--- stopped by SIGSTOP ---") {
+            assert_eq!(import.try_wait().unwrap(), None, "it ended without {call}");
             std::thread::sleep(Duration::from_millis(5));
         }
         meanwhile();

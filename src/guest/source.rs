@@ -178,3 +178,17 @@ fn read(path: &Path, limit: usize) -> std::io::Result<Option<Zeroizing<Vec<u8>>>
     file.take(size).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= limit).then_some(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_tell_its_size_is_read_whole_or_refused() {
+        let version = Path::new("/proc/version");
+        assert_eq!(version.metadata().unwrap().len(), 0);
+        let whole = std::fs::read(version).unwrap();
+        assert_eq!(read(version, whole.len()).unwrap().as_deref(), Some(&whole));
+        assert_eq!(read(version, whole.len() - 1).unwrap(), None);
+    }
+}
