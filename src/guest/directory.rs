@@ -10,7 +10,6 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
@@ -241,11 +240,10 @@ struct Staging<'a> {
 impl<'a> Staging<'a> {
     fn new(parent: &'a OwnedFd, shown: &Folder) -> Result<Self, SinkError> {
         let failed = |error| shown.error("make a staging folder beside", error);
-        // Of its own, or it could be another import's that is in place by the time it is locked. The kernel need not be
-        // asked for the time.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        // Of its own, or it could be another import's that is in place by the time it is locked.
+        let process = std::process::id();
         for attempt in 0..ATTEMPTS {
-            let name = format!("{STAGING}{now}-{attempt}");
+            let name = format!("{STAGING}{process}-{attempt}");
             let name = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
             match mkdirat(parent, &*name, Mode::S_IRWXU) {
                 Err(Errno::EEXIST) => continue,
