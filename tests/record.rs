@@ -105,6 +105,16 @@ fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
     assert_gone(&redacted, &[digest.as_bytes()]);
 }
 
+/// What is longer than any name may be a value that has lost its own: no more of it is kept than messages show.
+#[test]
+fn a_name_longer_than_any_is_kept_no_further_than_it_is_shown() {
+    let string = [&b"io.systemd.credential.binary:"[..], &[b'n'; 255], b"Canary&=AA=="].concat();
+    let data = table(&[&string]);
+    let redacted = redacted(&entry_point_3(data.len()), &data);
+    assert_gone(&redacted, &[b"Canary"]);
+    assert!(redacted.windows(255).any(|window| window == [b'n'; 255]));
+}
+
 #[test]
 fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
     let set = [common::credential("a", b"hunter2"), common::credential("z", b"")];

@@ -10,7 +10,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use crate::base64::{self, Base64Error};
-use crate::credential::{Credential, Name, Secret};
+use crate::credential::{Credential, NAME_MAX, Name, Secret};
 use crate::manifest::{self, Manifest};
 use crate::oem_string::{self, DecodeError, Encoding, OemString};
 use crate::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
@@ -122,7 +122,9 @@ fn redact_string(string: &mut [u8], values: &mut Values) {
         return rest.iter_mut().filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
     }
     let name = rest.iter().position(|&byte| byte == b'=').map_or(rest.len(), |at| at + 1);
-    let value = rest.get_mut(name..).unwrap_or_default();
+    let (name, value) = rest.split_at_mut_checked(name).unwrap_or_default();
+    // No more of a name is kept than is shown of it: what is longer than any name may be a value that has lost its own.
+    name.iter_mut().skip(NAME_MAX).filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
     match (encoding, filler) {
         (Encoding::Text, filler) => value.fill(filler.map_or(FILLER, |(filler, _)| filler)),
         (Encoding::Binary, Some((filler, size))) => {
