@@ -50,7 +50,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
     decode_exactly(&plain).ok_or_else(|| reason(&plain))
 }
 
-/// Decodes a text of the standard alphabet and its padding alone, the one form that base64ct knows.
+/// Decodes a text of the standard alphabet and its padding alone.
 fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; text.len().div_ceil(4) * 3]);
     let length = Base64::decode(&mut bytes, text, None).ok()?.len();

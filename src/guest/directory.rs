@@ -200,12 +200,13 @@ pub(super) fn publish(
     let leftovers = |error| shown.error("remove what an interrupted import left beside", error);
     let beside = names(parent).map_err(leftovers)?;
     remove_stale(parent, &beside).map_err(leftovers)?;
-    let existing = match beside.iter().find(|&name| **name == *target) {
-        None => None,
-        Some(_) => match open_in(parent, target) {
+    let existing = if beside.iter().any(|name| **name == *target) {
+        match open_in(parent, target) {
             Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(SinkError::NotAFolder(shown.path.clone())),
             result => result.map_err(|error| shown.error("open", error))?,
-        },
+        }
+    } else {
+        None
     };
     if let Some(existing) = &existing
         && holds_all(existing, set).map_err(|error| shown.error("read", error))?
