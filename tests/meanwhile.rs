@@ -118,6 +118,25 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     }
 }
 
+/// It has been opened then, and is gone before it is locked.
+#[test]
+fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
+    // The static agent's first openat opens it: no loader opens anything before.
+    if !common::static_agent_is_small() {
+        return;
+    }
+    let place = Place::new();
+    let output = place.import_held(&common::static_agent(), "openat", 1, || {
+        let [staging] = names(&place.above()).try_into().unwrap();
+        fs::remove_dir(place.above().join(staging)).unwrap();
+    });
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(
+        (names(&place.creds()), names(&place.above())),
+        (vec!["a".into(), "b".into()], vec!["creds".into()])
+    );
+}
+
 /// The folder is listed, and its files are brought along; then comes one more.
 #[test]
 fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
@@ -138,15 +157,15 @@ fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
 fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
     // The static agent's calls are its own: no loader opens anything before. The third fstat looks at what was opened
     // as a leftover.
-    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/vm/smbios-creds");
-    if !fs::read_to_string(program.with_file_name("target")).unwrap().contains("musl") {
+    if !common::static_agent_is_small() {
         return;
     }
     let place = Place::new();
     let theirs = place.above().join(".smbios-creds-1-0");
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("c"), "of the other import").unwrap();
-    let output = place.import_held(&program, "fstat", 3, || fs::rename(&theirs, place.creds()).unwrap());
+    let output = place
+        .import_held(&common::static_agent(), "fstat", 3, || fs::rename(&theirs, place.creds()).unwrap());
     assert_eq!(fs::read(place.creds().join("c")).unwrap(), b"of the other import", "{}", stderr(&output));
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("run the import again"), "{}", stderr(&output));

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use common::memory::{Stop, assert_wiped, memory_at};
 use common::{canary, is_root, recording, table};
@@ -17,9 +17,7 @@ const OWN_RUN: [&str; 6] =
 
 /// The agent as it is tested, and as it is delivered.
 fn agents() -> [PathBuf; 2] {
-    let static_agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm/smbios-creds");
-    assert!(static_agent.exists(), "{} is missing: ./tests/run builds it", static_agent.display());
-    [env!("CARGO_BIN_EXE_smbios-creds").into(), static_agent]
+    [env!("CARGO_BIN_EXE_smbios-creds").into(), common::static_agent()]
 }
 
 /// A recording with the canary in what is accepted, what is refused, and what is no credential.

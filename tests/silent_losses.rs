@@ -39,7 +39,6 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -144,7 +143,7 @@ fn a_value_that_was_cut_at_a_page() {
     assert_reported(whole.path(), &[], 0, &[size]);
 
     // Beside a systemd that has cut it, it is mended, with both sizes.
-    let root = systemd_root(&[("large", &[b'x'; LEFT_OF_A_PAGE])]);
+    let root = common::systemd_root(&[("large", &[b'x'; LEFT_OF_A_PAGE])]);
     let output =
         import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -164,7 +163,7 @@ fn the_credential_behind_a_cut_one() {
     assert_reported(lost.path(), &["--require", "next"], 3, &[message]);
 
     let whole = sent(&[&text("first", b"1"), &text("next", b"value")]);
-    let root = systemd_root(&[("first", b"1")]);
+    let root = common::systemd_root(&[("first", b"1")]);
     let output =
         import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -397,19 +396,6 @@ fn all_strings_in_qemu_10() {
     );
 }
 
-/// A root folder in which systemd is PID 1, and has imported these.
-fn systemd_root(imported: &[(&str, &[u8])]) -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
-    for (name, value) in imported {
-        let system = root.path().join("run/credentials/@system");
-        fs::create_dir_all(&system).unwrap();
-        fs::write(system.join(name), value).unwrap();
-        fs::set_permissions(system.join(name), PermissionsExt::from_mode(0o400)).unwrap();
-    }
-    root
-}
-
 /// Imports beside systemd, in a mount namespace in which its folder, `$1`, is mounted as this script says.
 fn import_beside(root: &Path, source: &Path, mounts: &str) -> Output {
     let mut command = Command::new("unshare");
@@ -423,7 +409,7 @@ fn import_beside(root: &Path, source: &Path, mounts: &str) -> Output {
 #[test]
 fn everything_without_dmi_sysfs() {
     // systemd reads entries/11-N/raw, which that module makes. We read the table.
-    let root = systemd_root(&[]);
+    let root = common::systemd_root(&[]);
     let source = sent(&[&text("db", b"secret")]);
     let output = import_beside(root.path(), source.path(), ":");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -453,7 +439,7 @@ fn everything_in_a_microvm() {
 #[test]
 fn everything_in_the_mount_trap() {
     // Somebody has mounted a complete set before systemd came, which then hands out nothing: the mount is writable.
-    let root = systemd_root(&[("db", b"secret")]);
+    let root = common::systemd_root(&[("db", b"secret")]);
     let source = sent(&[&text("db", b"secret")]);
     let output = import_beside(root.path(), source.path(), "mount --bind $1 $1");
     assert_eq!(code(&output), 0, "{}", stderr(&output));

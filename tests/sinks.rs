@@ -265,19 +265,6 @@ fn nothing_is_mounted_below_a_folder_that_others_can_write() {
     }
 }
 
-/// A root folder in which systemd is PID 1, and has imported these.
-fn systemd_root(imported: &[(&str, &str)]) -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
-    for (name, value) in imported {
-        let system = root.path().join("run/credentials/@system");
-        fs::create_dir_all(&system).unwrap();
-        fs::write(system.join(name), value).unwrap();
-        fs::set_permissions(system.join(name), PermissionsExt::from_mode(0o400)).unwrap();
-    }
-    root
-}
-
 /// Imports beside systemd, whose folder is a mount of its own and read-only, as systemd leaves it.
 fn import_below(root: &Path, sink: &str) -> Output {
     import_beside(root, sink, "mount --bind $1 $1 && mount -o remount,bind,ro $1")
@@ -298,7 +285,7 @@ fn import_beside(root: &Path, sink: &str, mounts: &str) -> Output {
 
 #[test]
 fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
-    let root = systemd_root(&[]);
+    let root = common::systemd_root(&[]);
     let output = import_below(root.path(), "system");
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("nothing was written"), "{}", stderr(&output));
@@ -314,7 +301,7 @@ fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
 
 #[test]
 fn beside_a_systemd_that_imported_everything_nothing_is_written() {
-    let root = systemd_root(&[("a", "one"), ("b", "\0\x01\x02"), ("other", "kept")]);
+    let root = common::systemd_root(&[("a", b"one"), ("b", b"\0\x01\x02"), ("other", b"kept")]);
     let system = root.path().join("run/credentials/@system");
     let inodes = || {
         fs::read_dir(&system).unwrap().map(|file| file.unwrap().metadata().unwrap().ino()).collect::<Vec<_>>()
@@ -328,7 +315,7 @@ fn beside_a_systemd_that_imported_everything_nothing_is_written() {
 #[test]
 fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used() {
     for mounts in [":", "mount --bind $1 $1"] {
-        let root = systemd_root(&[("a", "on"), ("other", "kept")]);
+        let root = common::systemd_root(&[("a", b"on"), ("other", b"kept")]);
         let output = import_beside(root.path(), "system", mounts);
         assert_eq!(code(&output), 1);
         assert!(stderr(&output).contains("hands out nothing of"), "{}", stderr(&output));
@@ -342,7 +329,7 @@ fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used()
 
 #[test]
 fn what_was_repaired_before_something_failed_is_told() {
-    let root = systemd_root(&[("a", "on")]);
+    let root = common::systemd_root(&[("a", b"on")]);
     let mounts = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
                   STRACE='strace -qq -o /dev/null -e inject=renameat:error=EIO:when=2'";
     let output = import_beside(root.path(), "auto", mounts);
@@ -355,7 +342,7 @@ fn what_was_repaired_before_something_failed_is_told() {
 
 #[test]
 fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_removed() {
-    let root = systemd_root(&[]);
+    let root = common::systemd_root(&[]);
     fs::create_dir(root.path().join("etc")).unwrap();
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();
     assert_eq!(code(&import_below(root.path(), "auto")), 0);
@@ -384,7 +371,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
 
 #[test]
 fn a_report_that_cannot_be_left_fails_no_import() {
-    let root = systemd_root(&[]);
+    let root = common::systemd_root(&[]);
     fs::create_dir_all(root.path().join("run/smbios-creds/report.json")).unwrap();
     fs::set_permissions(root.path().join("run/smbios-creds"), PermissionsExt::from_mode(0o700)).unwrap();
     let output = import_below(root.path(), "auto");
@@ -395,7 +382,7 @@ fn a_report_that_cannot_be_left_fails_no_import() {
 
 #[test]
 fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
-    let root = systemd_root(&[("a", "on"), ("other", "kept")]);
+    let root = common::systemd_root(&[("a", b"on"), ("other", b"kept")]);
     let system = root.path().join("run/credentials/@system");
     fs::write(system.join(".smbios-creds-1"), "left by a killed import").unwrap();
     let output = import_below(root.path(), "auto");
@@ -415,7 +402,7 @@ fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
 #[test]
 fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
     for other in ["two", "one more"] {
-        let root = systemd_root(&[("a", other)]);
+        let root = common::systemd_root(&[("a", other.as_bytes())]);
         let output = import_below(root.path(), "auto");
         assert_eq!(code(&output), 1);
         assert!(stderr(&output).contains("credential a: "), "{}", stderr(&output));

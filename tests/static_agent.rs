@@ -3,16 +3,11 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::process::Command;
 
-const SIZE_MAX: u64 = 800 * 1024;
+use common::static_agent;
 
-fn static_agent() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/vm/smbios-creds");
-    assert!(path.exists(), "{} is missing: ./tests/run builds it", path.display());
-    path
-}
+const SIZE_MAX: u64 = 800 * 1024;
 
 #[test]
 fn it_needs_no_library_and_is_position_independent() {
@@ -29,7 +24,7 @@ fn it_needs_no_library_and_is_position_independent() {
 fn it_has_at_most_800_kib() {
     let bytes = std::fs::read(static_agent()).unwrap();
     // Where only glibc can be had, its own static parts take more than that.
-    let musl = std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl");
+    let musl = common::static_agent_is_small();
     let size = bytes.len() as u64;
     assert!(size <= if musl { SIZE_MAX } else { 2 * SIZE_MAX }, "{size} bytes, musl: {musl}");
 }
@@ -71,7 +66,7 @@ fn system_calls(count: usize) -> usize {
 /// is less than 1.3 times what the floor has (59).
 #[test]
 fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
-    if !std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl") {
+    if !common::static_agent_is_small() {
         return;
     }
     let (few, many) = (system_calls(16), system_calls(116));

@@ -133,3 +133,29 @@ pub fn holds(bytes: &[u8], canary: &[u8]) -> bool {
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
+
+/// A root folder in which systemd is PID 1, and has imported these.
+pub fn systemd_root(imported: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+    for (name, value) in imported {
+        let system = root.path().join("run/credentials/@system");
+        std::fs::create_dir_all(&system).unwrap();
+        std::fs::write(system.join(name), value).unwrap();
+        std::fs::set_permissions(system.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o400))
+            .unwrap();
+    }
+    root
+}
+
+/// The program that goes into an initrd, as `./tests/run` has built it.
+pub fn static_agent() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/vm/smbios-creds");
+    assert!(path.exists(), "{} is missing: ./tests/run builds it", path.display());
+    path
+}
+
+/// Whether that is built with musl, as it is wherever its standard library can be had.
+pub fn static_agent_is_small() -> bool {
+    std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl")
+}
