@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use smbios_creds::cli::agent::Agent;
-use smbios_creds::cli::host::Host;
+use smbios_creds::cli::agent::args::Agent;
+use smbios_creds::cli::host::args::Host;
 
 fn main() -> anyhow::Result<()> {
     let folder: PathBuf = std::env::args_os().nth(1).context("give a folder to write to")?.into();

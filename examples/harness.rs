@@ -6,12 +6,12 @@
 use std::error::Error;
 use std::path::{Path, absolute};
 
-use smbios_creds::credential::{Credential, Name, Secret};
-use smbios_creds::guest::delivery::Delivery;
-use smbios_creds::guest::sink::{Outcome, Sink};
-use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
-use smbios_creds::host::emit::OemStrings;
-use smbios_creds::smbios::{Table, entry_point};
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::smbios::{Table, entry_point};
+use smbios_creds::guest::place::{Outcome, Sink};
+use smbios_creds::guest::verify::delivery::Delivery;
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::host::strings::OemStrings;
 
 /// The structure that ends a table (DSP0134 §7.46).
 const END_OF_TABLE: &[u8] = &[127, 4, 0, 0xff, 0, 0];

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use smbios_creds::cli::{hygiene, log};
-use smbios_creds::host::private_argv::{self, Argument};
+use smbios_creds::host::launch::private_argv::{self, Argument};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;

@@ -7,10 +7,10 @@
 use std::error::Error;
 use std::path::Path;
 
-use smbios_creds::credential::Secret;
-use smbios_creds::host::emit::OemStrings;
+use smbios_creds::format::credential::Secret;
+use smbios_creds::format::smbios::entry_point;
 use smbios_creds::host::source::{self, Selection};
-use smbios_creds::smbios::entry_point;
+use smbios_creds::host::strings::OemStrings;
 
 /// The structure that ends a table (DSP0134 §7.46).
 const END_OF_TABLE: &[u8] = &[127, 4, 0, 0xff, 0, 0];

@@ -14,21 +14,21 @@
 //!
 //! | module | what is there |
 //! |---|---|
-//! | [`credential`] | [`Name`](credential::Name), [`Secret`](credential::Secret), [`Credential`](credential::Credential) |
-//! | [`oem_string`] | credential <-> OEM string, decoder and encoder side by side |
-//! | [`manifest`] | what the host sent: names, sizes, one digest; read and written |
-//! | [`base64`] | base64 as systemd accepts it |
-//! | [`smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
+//! | [`format::credential`] | [`Name`](format::credential::Name), [`Secret`](format::credential::Secret), [`Credential`](format::credential::Credential) |
+//! | [`format::oem_string`] | credential <-> OEM string, decoder and encoder side by side |
+//! | [`format::manifest`] | what the host sent: names, sizes, one digest; read and written |
+//! | [`format::base64`] | base64 as systemd accepts it |
+//! | [`format::smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
 //! | [`guest`] | source -> verification -> sink -> report |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
-//! | [`escape`] | text from outside, made safe to print |
-//! | [`listing`] | text for people: columns, sizes, what is good or bad |
+//! | [`text::escape`] | text from outside, made safe to print |
+//! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
 //!
 //! # From a table to credentials
 //!
 //! ```
-//! use smbios_creds::guest::source::Source;
-//! use smbios_creds::guest::verify::{Policy, verify};
+//! use smbios_creds::guest::source::dmi::Source;
+//! use smbios_creds::guest::verify::set::{Policy, verify};
 //!
 //! let table = Source::Recording("testdata/cloud-hypervisor-53-api".into()).read()?.parse();
 //! let delivery = verify(&table, &Policy::default());
@@ -39,7 +39,7 @@
 //!     println!("{}: {finding}: {}", finding.severity, finding.advice());
 //! }
 //! assert!(delivery.passed());
-//! # Ok::<(), smbios_creds::guest::source::SourceError>(())
+//! # Ok::<(), smbios_creds::guest::source::dmi::SourceError>(())
 //! ```
 //!
 //! # From credentials to a table
@@ -55,17 +55,12 @@
 // docs.rs says which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod base64;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod credential;
-pub mod escape;
+pub mod format;
 pub mod guest;
 pub mod host;
-pub mod listing;
-pub mod manifest;
-pub mod oem_string;
-pub mod smbios;
+pub mod text;
 
 /// Holds the README's example to what it says.
 #[cfg(doctest)]

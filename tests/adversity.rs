@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{canary, code, holds, is_root, recording, stderr, stdout, table};
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_smbios-creds");
 const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");

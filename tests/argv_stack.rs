@@ -8,8 +8,8 @@ mod stack;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use smbios_creds::credential::Secret;
-use smbios_creds::host::private_argv::stack::{Replacement, StackError, relocate};
+use smbios_creds::format::credential::Secret;
+use smbios_creds::host::launch::private_argv::stack::{Replacement, StackError, relocate};
 use stack::{AT_BASE, AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
 fn string() -> impl Strategy<Value = Vec<u8>> {

@@ -5,12 +5,12 @@ mod common;
 
 use common::host::{directory, host_with, order};
 use common::{code, run, stderr};
-use smbios_creds::credential::{Credential, Secret};
+use smbios_creds::format::credential::{Credential, Secret};
+use smbios_creds::format::smbios::write::{STRING_AREA_MAX, STRINGS_MAX, pack, structure_size};
 use smbios_creds::host::capacity::{self, Limit, Severity, Usage, Way, check, lost_in_systemd_256};
-use smbios_creds::host::emit::{Existing, OemStrings};
 use smbios_creds::host::hypervisor::Kind;
 use smbios_creds::host::plan::Plan;
-use smbios_creds::smbios::write::{STRING_AREA_MAX, STRINGS_MAX, pack, structure_size};
+use smbios_creds::host::strings::{Existing, OemStrings};
 
 fn strings(foreign: &[usize], credentials: &[Credential]) -> OemStrings {
     let kept = foreign.iter().map(|&size| Secret::from(vec![b'x'; size])).collect();

@@ -9,9 +9,9 @@ use std::process::Command;
 use common::{Walked, code, codes, run_on, walk};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use smbios_creds::guest::source::Source;
-use smbios_creds::guest::verify::{Policy, verify};
-use smbios_creds::smbios::Table;
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::source::dmi::Source;
+use smbios_creds::guest::verify::set::{Policy, verify};
 
 fn cases() -> Vec<(PathBuf, Value)> {
     let mut cases: Vec<_> = std::fs::read_dir(common::testdata(""))

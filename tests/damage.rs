@@ -5,11 +5,11 @@ mod common;
 
 use common::{END, codes, entry_point_2, entry_point_3, intact, oem, parse, structure, table, verdict, walk};
 use proptest::prelude::*;
-use smbios_creds::guest::delivery::{Delivery, Refusal};
-use smbios_creds::guest::finding::{FindingKind, Severity};
-use smbios_creds::guest::verify::{Policy, verify};
-use smbios_creds::smbios::entry_point::{EntryPoint, EntryPointError, Kind};
-use smbios_creds::smbios::{Damage, Fault, Table};
+use smbios_creds::format::smbios::entry_point::{EntryPoint, EntryPointError, Kind};
+use smbios_creds::format::smbios::{Damage, Fault, Table};
+use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
+use smbios_creds::guest::verify::finding::{FindingKind, Severity};
+use smbios_creds::guest::verify::set::{Policy, verify};
 
 /// Whether the table is said to be damaged or cut, and the verdict fails for it.
 fn is_damaged(delivery: &Delivery) -> bool {
@@ -57,7 +57,7 @@ fn firmware_that_leaves_zeroes_behind_a_cut_does_not_pass_for_whole() {
 #[test]
 fn a_manifest_clears_the_value_next_to_the_damage() {
     let credential = common::credential("only", b"whole");
-    let manifest = smbios_creds::manifest::Manifest::new([&credential], [7; 16]).unwrap().encode();
+    let manifest = smbios_creds::format::manifest::Manifest::new([&credential], [7; 16]).unwrap().encode();
     let mut data = oem(&[manifest.as_bytes(), b"io.systemd.credential:only=whole"]);
     data.extend_from_slice(&[1, 2, 3]);
     let delivery = verdict(&data);
@@ -320,6 +320,6 @@ proptest! {
         let entry_point = std::fs::read(folder.join("smbios_entry_point")).unwrap();
         let table = Table::parse(&entry_point, data);
         _ = verify(&table, &Policy::default());
-        _ = smbios_creds::guest::redact::redact(&table, false);
+        _ = smbios_creds::guest::record::redact::redact(&table, false);
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{code, example, run, stdout};
-use smbios_creds::{credential, manifest, oem_string};
+use smbios_creds::format::{credential, manifest, oem_string};
 
 /// Long options that lines define: those that begin with one, up to what is said of it.
 fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
@@ -91,8 +91,8 @@ fn the_page_on_the_format_has_the_words_and_numbers_of_the_code() {
     for prefix in [oem_string::TEXT_PREFIX, oem_string::BINARY_PREFIX, manifest::PREFIX] {
         assert!(page.contains(prefix), "{prefix}");
     }
-    let systemd = smbios_creds::guest::verify::SYSTEMD_FILES_MAX;
-    let area = smbios_creds::smbios::write::STRING_AREA_MAX;
+    let systemd = smbios_creds::guest::verify::set::SYSTEMD_FILES_MAX;
+    let area = smbios_creds::format::smbios::write::STRING_AREA_MAX;
     for number in [credential::NAME_MAX, credential::VALUE_MAX, systemd, area] {
         assert!(page.contains(&number.to_string()), "{number}");
     }
@@ -109,7 +109,7 @@ fn what_the_readme_says_that_we_say_is_what_we_say() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let section = readme.split("\n## When a credential did not arrive\n").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let sources: String = ["wording.rs", "source.rs"]
+    let sources: String = ["verify/wording.rs", "source/dmi.rs"]
         .map(|file| {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/").to_owned() + file;
             std::fs::read_to_string(path).unwrap()

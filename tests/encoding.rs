@@ -5,9 +5,9 @@ mod common;
 
 use common::systemd::unbase64;
 use proptest::prelude::*;
-use smbios_creds::base64::{self, Base64Error};
-use smbios_creds::credential::{Credential, Name, NameError, VALUE_MAX};
-use smbios_creds::oem_string::{DecodeError, EncodeError, Encoding, OemString, decode, encode};
+use smbios_creds::format::base64::{self, Base64Error};
+use smbios_creds::format::credential::{Credential, Name, NameError, VALUE_MAX};
+use smbios_creds::format::oem_string::{DecodeError, EncodeError, Encoding, OemString, decode, encode};
 
 /// Names as systemd's `test-creds.c` and measurements on v262 have them.
 #[test]

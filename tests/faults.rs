@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::{canary, code, holds, recording, stderr, table};
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 /// What calls are made to fail with: what the kernel says most likely first.
 fn errors(call: &str) -> [&'static str; 3] {

@@ -4,10 +4,10 @@
 mod common;
 
 use common::host::{ch_list, crosvm_list, delivered, one_structure, order, plan, refusal, render};
-use smbios_creds::host::emit::OemStrings;
 use smbios_creds::host::hypervisor::Kind::{CloudHypervisor, Crosvm};
 use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor, crosvm, libvirt};
 use smbios_creds::host::plan::{Delivery, Plan};
+use smbios_creds::host::strings::OemStrings;
 
 fn merged(arguments: &[&str]) -> Vec<String> {
     let plan = plan(CloudHypervisor, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));

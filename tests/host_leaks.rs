@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::host::{directory, host_with};
 use common::{code, run};
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 /// The binary form of its own base64 is another text, so it is looked for in every form that it can take.
 const CANARY: &str = "CanaryCanary";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::memory::{Stop, assert_wiped, count, memory_at};
 use common::{canary, holds};
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
 

@@ -6,7 +6,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::host::{delivered, directory, file_number, order, plan, refusal, render};
-use smbios_creds::credential::Credential;
+use smbios_creds::format::credential::Credential;
 use smbios_creds::host::hypervisor::Kind::{self, Qemu};
 use smbios_creds::host::plan::Plan;
 
@@ -82,7 +82,7 @@ fn other_options_stay_as_they_are() {
 fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
     let mut structure = common::oem(&[b"io.systemd.credential:other=value", b"foreign"]);
     // The handle that our first structure would have.
-    structure[2..4].copy_from_slice(&smbios_creds::smbios::write::FIRST_HANDLE.to_le_bytes());
+    structure[2..4].copy_from_slice(&smbios_creds::format::smbios::write::FIRST_HANDLE.to_le_bytes());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &structure).unwrap();
     let option = format!("file={}", file.path().display());

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use common::host::{ch_list, crosvm_list, delivered, file_number, one_structure, order, qemu_smbios, render};
 use proptest::prelude::*;
-use smbios_creds::credential::{Credential, Name};
-use smbios_creds::guest::delivery::Delivery;
-use smbios_creds::host::emit::OemStrings;
+use smbios_creds::format::credential::{Credential, Name};
+use smbios_creds::format::smbios::write::{FIRST_HANDLE, STRING_AREA_MAX};
+use smbios_creds::guest::verify::delivery::Delivery;
 use smbios_creds::host::hypervisor::{Features, Kind};
 use smbios_creds::host::plan::Plan;
-use smbios_creds::smbios::write::{FIRST_HANDLE, STRING_AREA_MAX};
+use smbios_creds::host::strings::OemStrings;
 
 type Set = BTreeMap<String, Vec<u8>>;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::host::{directory, host, host_with, name};
 use common::{code, run, stderr};
 use nix::sys::stat::Mode;
-use smbios_creds::credential::{Credential, VALUE_MAX};
+use smbios_creds::format::credential::{Credential, VALUE_MAX};
 use smbios_creds::host::source::{Mapping, Selection, SourceError, Which, read};
 
 fn selection(which: Which) -> Selection {

@@ -324,7 +324,7 @@ fn assert_printable(output: &Output, what: &str) {
 fn escapes_in_any_text_of_a_table_reach_no_terminal() {
     let with = |parts: &[&[u8]]| parts.concat();
     let json = |json: &str| {
-        let text = smbios_creds::base64::encode(json.as_bytes());
+        let text = smbios_creds::format::base64::encode(json.as_bytes());
         format!("io.smbios-creds.manifest:{}", *text).into_bytes()
     };
     let escape = r"\u001b[31m\u009b\u202e";
@@ -463,7 +463,7 @@ fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
 
 #[test]
 fn sixty_five_thousand_structures_and_a_mebibyte_of_anything_come_to_an_end() {
-    let limit = smbios_creds::guest::source::TABLE_SIZE_MAX - END.len();
+    let limit = smbios_creds::guest::source::dmi::TABLE_SIZE_MAX - END.len();
     let fill = |part: &[u8]| part.repeat(limit / part.len());
     let hundreds: Vec<u8> = {
         let strings: Vec<Vec<u8>> =

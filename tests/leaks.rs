@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{agent, code, recording, run, table};
-use smbios_creds::base64;
-use smbios_creds::credential::Credential;
-use smbios_creds::manifest::Manifest;
+use smbios_creds::format::base64;
+use smbios_creds::format::credential::Credential;
+use smbios_creds::format::manifest::Manifest;
 
 /// In every value, text and base64 alike, of every string that holds or was meant to hold one.
 const CANARY: &str = "CanaryCanary";
@@ -125,7 +125,7 @@ fn debug_output_of_the_library_shows_no_value() {
     assert_clean(format!("{delivery:?} {delivery:#?}").as_bytes(), "Delivery");
     for string in strings {
         let manifest = string.starts_with(b"io.smbios-creds.manifest:");
-        let decoded = smbios_creds::oem_string::decode(string);
+        let decoded = smbios_creds::format::oem_string::decode(string);
         assert!(manifest || !format!("{decoded:?}").contains(CANARY), "{decoded:?}");
     }
 }

@@ -12,10 +12,10 @@ use common::{
     agent, code, credential, oem, recording, recording_with, run, run_on, stderr, stdout, table, testdata,
 };
 use serde_json::Value;
-use smbios_creds::guest::report::Verdict;
-use smbios_creds::guest::sink::Mended;
-use smbios_creds::guest::state::Report;
-use smbios_creds::manifest::Manifest;
+use smbios_creds::format::manifest::Manifest;
+use smbios_creds::guest::place::Mended;
+use smbios_creds::guest::report::last::Report;
+use smbios_creds::guest::report::listing::Verdict;
 
 /// One string for each reason to refuse it, but for those of a table that breaks and of a manifest.
 const REFUSED: &[&[u8]] = &[
@@ -373,8 +373,8 @@ fn every_word_of_a_code_and_a_state_is_documented() {
             })
             .collect()
     };
-    let codes = variants(include_str!("../src/guest/finding.rs"), "FindingKind");
-    let refusals = variants(include_str!("../src/guest/delivery.rs"), "Refusal");
+    let codes = variants(include_str!("../src/guest/verify/finding.rs"), "FindingKind");
+    let refusals = variants(include_str!("../src/guest/verify/delivery.rs"), "Refusal");
     assert!(codes.len() >= 30 && refusals.len() >= 9, "{codes:?} {refusals:?}");
     for (path, words) in [("findings[].code", codes), ("[].state", refusals)] {
         let documented = words_of(path);

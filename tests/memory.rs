@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use common::memory::{Stop, assert_wiped, memory_at};
 use common::{canary, is_root, recording, table};
-use smbios_creds::manifest::Manifest;
-use smbios_creds::oem_string::{Encoding, encode};
+use smbios_creds::format::manifest::Manifest;
+use smbios_creds::format::oem_string::{Encoding, encode};
 
 /// Before the agent, so that its `/run` is a new one.
 const OWN_RUN: [&str; 6] =

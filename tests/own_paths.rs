@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{agent, code, recording, run, stderr, stdout, table};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
-use smbios_creds::guest::sink::Sink;
+use smbios_creds::guest::place::Sink;
 
 const TWO: &[&[u8]] = &[b"io.systemd.credential:a=one", b"io.systemd.credential.binary:b=AAEC"];
 

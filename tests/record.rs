@@ -10,11 +10,11 @@ use std::path::Path;
 use common::{
     END, agent, code, codes, entry_point_3, oem, recording, run, stderr, structure, table, testdata,
 };
-use smbios_creds::guest::redact::redact;
-use smbios_creds::guest::source::Source;
-use smbios_creds::guest::verify::{Policy, verify};
-use smbios_creds::manifest::Manifest;
-use smbios_creds::smbios::Table;
+use smbios_creds::format::manifest::Manifest;
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::record::redact::redact;
+use smbios_creds::guest::source::dmi::Source;
+use smbios_creds::guest::verify::set::{Policy, verify};
 
 /// What a reader makes of a table, values left out.
 fn seen(table: &Table) -> String {

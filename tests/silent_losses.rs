@@ -45,7 +45,7 @@ use std::process::{Command, Output};
 use common::host::{directory, host_with};
 use common::{END, agent, code, credential, entry_point_3, recording, recording_with, run, run_on, stderr};
 use common::{stdout, table, testdata};
-use smbios_creds::manifest::Manifest;
+use smbios_creds::format::manifest::Manifest;
 
 #[test]
 fn every_loss_has_a_test_that_is_there() {
@@ -477,7 +477,8 @@ fn stray_bytes_behind_a_path_string() {
 
     // Nor is the manifest, if the bytes are behind that.
     let source = sent(&[&stray(&manifest), &text("db", b"secret"), &tls]);
-    let reason = format!("byte {} of its text", manifest.len() - smbios_creds::manifest::PREFIX.len());
+    let reason =
+        format!("byte {} of its text", manifest.len() - smbios_creds::format::manifest::PREFIX.len());
     let unreadable = format!(
         "error: the manifest cannot be read: it is not base64: {reason} does not belong to base64 (structure 11-0, \
          string 1, offset 5)"

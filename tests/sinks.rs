@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{agent, code, recording, run, stderr, stdout, table};
 use proptest::prelude::*;
-use smbios_creds::guest::sink::{Outcome, Sink, Storage};
+use smbios_creds::guest::place::{Outcome, Sink, Storage};
 
 struct Place {
     folder: tempfile::TempDir,

@@ -42,7 +42,7 @@ fn it_lists_a_recorded_table() {
 
 /// System calls of an import of so many credentials of 256 bytes, from start to end.
 fn system_calls(count: usize) -> usize {
-    let value = smbios_creds::base64::encode(&[7; 256]);
+    let value = smbios_creds::format::base64::encode(&[7; 256]);
     let strings: Vec<_> =
         (0..count).map(|i| format!("io.systemd.credential.binary:credential-{i}={}", *value)).collect();
     let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();

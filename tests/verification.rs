@@ -6,12 +6,12 @@ mod common;
 use common::{codes, credential, intact, parse, table, verdict};
 use proptest::prelude::*;
 use sha2::Digest as _;
-use smbios_creds::credential::{Credential, Name, Secret};
-use smbios_creds::guest::delivery::{Delivery, Refusal};
-use smbios_creds::guest::finding::{FindingKind, Severity};
-use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
-use smbios_creds::manifest::{Manifest, ManifestError, PREFIX};
-use smbios_creds::oem_string::{Encoding, encode};
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::manifest::{Manifest, ManifestError, PREFIX};
+use smbios_creds::format::oem_string::{Encoding, encode};
+use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
+use smbios_creds::guest::verify::finding::{FindingKind, Severity};
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
 
 fn require(name: &str) -> Policy {
     Policy { require: vec![Name::new(name).unwrap()], ..Policy::default() }
@@ -238,7 +238,7 @@ fn more_than_systemd_can_hold_is_a_warning() {
 fn the_manifest_on_the_wire_is_what_is_documented() {
     let manifest = Manifest::new(&[credential("b\"\\", b"xy"), credential("a", b"")], [0; 16]).unwrap();
     let string = manifest.encode();
-    let json = smbios_creds::base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
+    let json = smbios_creds::format::base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     // SHA-256 over the salt and, sorted by name, length and bytes of each name and each value.
     let mut bytes = vec![0; 16];
@@ -246,7 +246,7 @@ fn the_manifest_on_the_wire_is_what_is_documented() {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
         bytes.extend_from_slice(part);
     }
-    let digest = smbios_creds::base64::encode(&sha2::Sha256::digest(&bytes)).to_string();
+    let digest = smbios_creds::format::base64::encode(&sha2::Sha256::digest(&bytes)).to_string();
     let expected = serde_json::json!({
         "version": 1, "credentials": {"a": 0, "b\"\\": 2}, "salt": "AAAAAAAAAAAAAAAAAAAAAA==", "digest": digest,
     });
@@ -256,7 +256,8 @@ fn the_manifest_on_the_wire_is_what_is_documented() {
 
 #[test]
 fn manifests_that_cannot_be_trusted_are_refused() {
-    let decode = |json: &str| Manifest::decode(smbios_creds::base64::encode(json.as_bytes()).as_bytes());
+    let decode =
+        |json: &str| Manifest::decode(smbios_creds::format::base64::encode(json.as_bytes()).as_bytes());
     let (salt, digest) = ("AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let with = |credentials: &str, salt: &str, more: &str| {
         format!(r#"{{"version":1,"credentials":{credentials},"salt":"{salt}","digest":"{digest}"{more}}}"#)

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use smbios_creds::credential::{Credential, Name};
-use smbios_creds::host::emit::{EmitError, Existing, OemStrings};
+use smbios_creds::format::credential::{Credential, Name};
+use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
 use smbios_creds::host::hypervisor::{Argument, Part};
-use smbios_creds::oem_string::{Encoding, encode};
+use smbios_creds::format::oem_string::{Encoding, encode};
 
 /// Takes numbers and pieces from the front; when nothing is left it gives zeroes and empty pieces.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);

@@ -4,9 +4,9 @@ use std::fmt::{self, Formatter};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use smbios_creds::base64;
-use smbios_creds::credential::{Credential, Name, Secret};
-use smbios_creds::manifest::{Manifest, PREFIX};
+use smbios_creds::format::base64;
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::manifest::{Manifest, PREFIX};
 
 use crate::common::systemd::unbase64;
 use crate::input::Input;

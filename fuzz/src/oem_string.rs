@@ -1,6 +1,6 @@
-use smbios_creds::base64;
-use smbios_creds::credential::Name;
-use smbios_creds::oem_string::{Encoding, OemString, decode, encode};
+use smbios_creds::format::base64;
+use smbios_creds::format::credential::Name;
+use smbios_creds::format::oem_string::{Encoding, OemString, decode, encode};
 
 use crate::common::systemd::{import, unbase64};
 

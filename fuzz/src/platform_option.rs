@@ -1,4 +1,4 @@
-use smbios_creds::credential::Secret;
+use smbios_creds::format::credential::Secret;
 use smbios_creds::host::hypervisor::{Argument, Features, MergeError, cloud_hypervisor};
 
 use crate::common::options::{ch_list, ch_options, file_number};

@@ -1,5 +1,5 @@
-use smbios_creds::credential::Secret;
-use smbios_creds::host::private_argv::stack::{Replacement, relocate};
+use smbios_creds::format::credential::Secret;
+use smbios_creds::host::launch::private_argv::stack::{Replacement, relocate};
 
 use crate::common::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 use crate::input::Input;

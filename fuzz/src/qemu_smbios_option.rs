@@ -1,5 +1,5 @@
-use smbios_creds::credential::Secret;
-use smbios_creds::host::emit::Content;
+use smbios_creds::format::credential::Secret;
+use smbios_creds::host::strings::Content;
 use smbios_creds::host::hypervisor::{Argument, MergeError, qemu};
 
 use crate::common::options::{file_number, qemu_smbios};

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use smbios_creds::credential::{Credential, Name, Secret};
-use smbios_creds::guest::delivery::Delivery;
-use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
-use smbios_creds::host::emit::{EmitError, Existing, OemStrings};
-use smbios_creds::smbios::Table;
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::guest::verify::delivery::Delivery;
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
+use smbios_creds::format::smbios::Table;
 
 use crate::common::table::{END, entry_point_3};
 use crate::input::Input;

@@ -1,10 +1,10 @@
-use smbios_creds::guest::finding::FindingKind;
-use smbios_creds::guest::redact::redact;
-use smbios_creds::guest::report::{Verdict, verdict};
-use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
-use smbios_creds::oem_string::{OemString, decode};
-use smbios_creds::smbios::entry_point::{EntryPoint, Kind};
-use smbios_creds::smbios::{OEM_STRINGS, Table};
+use smbios_creds::guest::verify::finding::FindingKind;
+use smbios_creds::guest::record::redact::redact;
+use smbios_creds::guest::report::listing::{Verdict, verdict};
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::format::oem_string::{OemString, decode};
+use smbios_creds::format::smbios::entry_point::{EntryPoint, Kind};
+use smbios_creds::format::smbios::{OEM_STRINGS, Table};
 
 use crate::common::table::{entry_point_2, entry_point_3, walk};
 use crate::input::Input;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
-use smbios_creds::cli::host::Host;
-use smbios_creds::cli::{host_verbs, hygiene, log, usage};
-use smbios_creds::host::{private_argv, probe};
+use smbios_creds::cli::host::args::Host;
+use smbios_creds::cli::host::verbs;
+use smbios_creds::cli::{hygiene, log, usage};
+use smbios_creds::host::launch::{private_argv, probe};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     };
     log::start("smbios-creds-host", host.log_level);
     let before = hygiene::protect(true);
-    match host_verbs::run(host, &before) {
+    match verbs::run(host, &before) {
         Ok(exit) => exit,
         Err(error) => {
             log::say(Level::ERROR, format_args!("{error:#}"));

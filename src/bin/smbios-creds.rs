@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dlmalloc::GlobalDlmalloc;
-use smbios_creds::cli::agent::{Agent, Verb};
+use smbios_creds::cli::agent::args::{Agent, Verb};
+use smbios_creds::cli::agent::verbs;
 use smbios_creds::cli::exit::Exit;
-use smbios_creds::cli::{hygiene, log, usage, verbs};
+use smbios_creds::cli::{hygiene, log, usage};
 use tracing::Level;
 use zeroizing_alloc::ZeroAlloc;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::guest::platform::Refused;
-use crate::guest::source::SourceError;
+use crate::guest::source::dmi::SourceError;
 
 /// How a program ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

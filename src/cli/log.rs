@@ -11,8 +11,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::guest::delivery::Delivery;
-use crate::guest::finding::Severity;
+use crate::guest::verify::delivery::Delivery;
+use crate::guest::verify::finding::Severity;
 
 /// Sends everything of `level` and above to stderr, in the name of this program.
 pub fn start(program: &'static str, level: LevelFilter) {

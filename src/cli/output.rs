@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::agent::Json;
-use crate::listing::{Text, Tone};
+use super::agent::args::Json;
+use crate::text::listing::{Text, Tone};
 
 /// Writes text that holds no secret.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {

@@ -3,9 +3,9 @@
 //! Almost every one of these limits is exceeded without an error: strings are dropped, a table is cut, a guest kernel
 //! is overwritten. So all of them are held against a set before anything starts.
 
-use super::emit::{Content, OemStrings};
-use crate::credential::Name;
-use crate::smbios::write;
+use super::strings::{Content, OemStrings};
+use crate::format::credential::Name;
+use crate::format::smbios::write;
 
 /// Something that cannot be exceeded.
 #[derive(Debug, Eq, PartialEq, serde::Serialize)]

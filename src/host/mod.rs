@@ -1,12 +1,12 @@
 //! The host's wing: a credentials directory is read, written as OEM strings, held against every limit on its way,
 //! and handed to a hypervisor so that no secret is on a command line.
 //!
-//! `source -> emit -> capacity -> hypervisor -> plan -> launch`
+//! `source -> strings -> capacity -> hypervisor -> plan -> launch`
 //!
 //! A VMM in Rust, or a test harness, makes three calls:
 //!
 //! ```
-//! use smbios_creds::host::emit::OemStrings;
+//! use smbios_creds::host::strings::OemStrings;
 //! use smbios_creds::host::source::{self, Selection};
 //!
 //! # let directory = tempfile::tempdir()?;
@@ -20,15 +20,11 @@
 //! ```
 
 pub mod capacity;
-pub mod emit;
 pub mod hypervisor;
+// A stack pointer has another name on each architecture.
 #[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 pub mod plan;
-// A stack pointer has another name on each architecture.
-#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
-pub mod private_argv;
-#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
-pub mod probe;
 pub mod report;
 pub mod source;
+pub mod strings;

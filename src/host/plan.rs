@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::capacity::{self, Severity, Usage, Way};
-use super::emit::{EmitError, OemStrings};
 use super::hypervisor::{Argument, CommandLine, Features, Kind, MergeError, Part};
-use crate::credential::{Credential, Name};
-use crate::escape::Escaped;
+use super::strings::{EmitError, OemStrings};
+use crate::format::credential::{Credential, Name};
+use crate::text::escape::Escaped;
 
 /// A credential that is no secret: where the guest of microvm.nix says that it is up.
 const NOTIFY_SOCKET: &str = "vmm.notify_socket";

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::capacity::{Limit, Severity, Usage};
 use super::hypervisor::Kind;
 use super::plan::{Delivery, Plan};
-use crate::listing::{self, Cell, Text, Tone};
-use crate::smbios::write;
+use crate::format::smbios::write;
+use crate::text::listing::{self, Cell, Text, Tone};
 
 /// A plan, to be written as JSON.
 #[derive(Debug, Serialize)]

@@ -16,8 +16,8 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use zeroize::Zeroizing;
 
-use crate::credential::{Credential, Name, NameError, VALUE_MAX};
-use crate::escape::Escaped;
+use crate::format::credential::{Credential, Name, NameError, VALUE_MAX};
+use crate::text::escape::Escaped;
 
 /// The variable in which systemd tells a service where its credentials are.
 pub const VARIABLE: &str = "CREDENTIALS_DIRECTORY";

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use super::options::{ch_list, crosvm_list, file_number, qemu_smbios};
-use smbios_creds::credential::{Credential, Name, Secret};
-use smbios_creds::guest::delivery::Delivery;
-use smbios_creds::guest::verify::{ManifestPolicy, Policy, verify};
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::verify::delivery::Delivery;
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
 use smbios_creds::host::hypervisor::{Argument, Features, Kind, Part};
 use smbios_creds::host::plan::{Order, Plan, PlanError};
-use smbios_creds::smbios::Table;
 
 /// A folder of one file a credential.
 pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {

@@ -12,11 +12,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use smbios_creds::base64;
-use smbios_creds::credential::{Credential, Name};
-use smbios_creds::guest::delivery::Delivery;
-use smbios_creds::guest::verify::{Policy, verify};
-use smbios_creds::smbios::Table;
+use smbios_creds::format::base64;
+use smbios_creds::format::credential::{Credential, Name};
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::verify::delivery::Delivery;
+use smbios_creds::guest::verify::set::{Policy, verify};
 pub use table::{END, Walked, entry_point_2, entry_point_3, oem, structure, table, walk};
 
 /// A parsed table behind a healthy 64-bit entry point.
@@ -31,7 +31,7 @@ pub fn verdict(data: &[u8]) -> Delivery {
 
 /// Codes of all findings, as JSON has them.
 pub fn codes(delivery: &Delivery) -> Vec<String> {
-    let code = |finding: &smbios_creds::guest::finding::Finding| {
+    let code = |finding: &smbios_creds::guest::verify::finding::Finding| {
         serde_json::to_value(&finding.kind).unwrap()["code"].as_str().unwrap().to_owned()
     };
     delivery.findings.iter().map(code).collect()

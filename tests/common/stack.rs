@@ -1,6 +1,6 @@
 //! The initial stack of a program, as a kernel makes it and as start-up code reads it. The fuzz targets use it too.
 
-use smbios_creds::host::private_argv::stack::Relocated;
+use smbios_creds::host::launch::private_argv::stack::Relocated;
 
 pub const AT_PHENT: u64 = 4;
 pub const AT_BASE: u64 = 7;

@@ -1,6 +1,6 @@
 //! Tables, through every part of the agent that looks at one.
 
-use smbios_creds::manifest::Manifest;
+use smbios_creds::format::manifest::Manifest;
 
 use crate::common::{END, agent, credential, oem, recording};
 use crate::{Work, assert_linear};
@@ -138,7 +138,7 @@ fn many_manifests() {
 fn a_manifest_of_brackets() {
     for_every_verb("nested brackets in a manifest", 20_000, |size| {
         let json = format!(r#"{{"version":1,"more":{}"#, "[".repeat(size));
-        let text = smbios_creds::base64::encode(json.as_bytes());
+        let text = smbios_creds::format::base64::encode(json.as_bytes());
         oem(&[format!("io.smbios-creds.manifest:{}", *text).as_bytes()])
     });
 }

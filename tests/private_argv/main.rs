@@ -11,7 +11,7 @@ mod refusals;
 
 use common::{canary, holds};
 use launch::{Running, Start, TOOLS, as_nobody, proc, processes};
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 /// As long as a single argument can be that the kernel takes (`MAX_ARG_STRLEN`, with its NUL).
 const ARGUMENT_MAX: usize = 131_071;

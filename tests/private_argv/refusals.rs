@@ -4,7 +4,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use smbios_creds::host::private_argv::{self, Argument, PrivateArgvError};
+use smbios_creds::host::launch::private_argv::{self, Argument, PrivateArgvError};
 
 use super::common::is_root;
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};

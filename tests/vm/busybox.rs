@@ -95,7 +95,10 @@ fn every_byte_and_sixty_thousand_of_them_arrive() {
     let high_file = file_of("io.systemd.credential:high=", &high);
     let large_file = file_of("io.systemd.credential:large=", &large);
     let results = Machine::new("every-byte")
-        .oem_string(&format!("io.systemd.credential.binary:every={}", *smbios_creds::base64::encode(&every)))
+        .oem_string(&format!(
+            "io.systemd.credential.binary:every={}",
+            *smbios_creds::format::base64::encode(&every)
+        ))
         .oem_string_file(high_file.path())
         .oem_string_file(large_file.path())
         .boot(

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use smbios_creds::credential::{Credential, Name};
-use smbios_creds::manifest::Manifest;
-use smbios_creds::oem_string::{Encoding, encode};
+use smbios_creds::format::credential::{Credential, Name};
+use smbios_creds::format::manifest::Manifest;
+use smbios_creds::format::oem_string::{Encoding, encode};
 
 use crate::machine::{Machine, Outcome, Results};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use smbios_creds::base64;
+use smbios_creds::format::base64;
 
 use crate::common::{canary, holds};
 use crate::machine::{Machine, Outcome, Release, prepared};

@@ -393,7 +393,7 @@ fn parse(line: &str) -> Option<(String, Outcome)> {
     let mut words = line.strip_prefix("@result ")?.split(' ');
     let (name, code) = (words.next()?, words.next()?.parse().ok()?);
     let mut bytes =
-        || smbios_creds::base64::decode(words.next()?.strip_prefix(':')?.trim_end().as_bytes()).ok();
+        || smbios_creds::format::base64::decode(words.next()?.strip_prefix(':')?.trim_end().as_bytes()).ok();
     let (stdout, stderr) = (bytes()?.to_vec(), String::from_utf8_lossy(&bytes()?).into_owned());
     Some((name.to_owned(), Outcome { code, stdout, stderr }))
 }

@@ -9,8 +9,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Argument, Features, Kind, MergeError, Part, joined, quoted, read_file};
-use crate::credential::{Secret, VALUE_MAX};
-use crate::host::emit::{Content, Existing, OemStrings};
+use crate::format::credential::{Secret, VALUE_MAX};
+use crate::host::strings::{Content, Existing, OemStrings};
 
 const PLATFORM: &str = "--platform";
 const STRINGS: &str = "oem_strings=";
@@ -237,7 +237,7 @@ fn refuse(reason: &'static str) -> MergeError {
 fn check_option(text: &[u8]) -> Result<(), MergeError> {
     let Some(letters) = text.strip_prefix(b"-") else { return Ok(()) };
     if !letters.starts_with(b"-") && letters.contains(&b'v') {
-        let option = crate::escape::Escaped(text).to_string();
+        let option = crate::text::escape::Escaped(text).to_string();
         return Err(MergeError::Logs { option, hypervisor: Kind::CloudHypervisor });
     }
     if text == b"--restore" || text.starts_with(b"--restore=") {

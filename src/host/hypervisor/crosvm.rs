@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Argument, Kind, MergeError, quoted};
-use crate::credential::Secret;
-use crate::host::emit::{Existing, OemStrings};
+use crate::format::credential::Secret;
+use crate::host::strings::{Existing, OemStrings};
 
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";

@@ -4,8 +4,8 @@
 //! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
 
 use super::push_escaped;
-use crate::credential::Secret;
-use crate::host::emit::OemStrings;
+use crate::format::credential::Secret;
+use crate::host::strings::OemStrings;
 
 /// The two elements of a domain: `<os>` needs the first beside what it has, `<domain>` the second.
 #[must_use]

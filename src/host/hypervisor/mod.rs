@@ -2,10 +2,8 @@
 
 pub mod cloud_hypervisor;
 pub mod crosvm;
-pub mod fw_cfg;
 pub mod libvirt;
 pub mod qemu;
-mod qemu_option;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,11 +15,11 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::capacity::Way;
-use super::emit::{Existing, OemStrings};
 use super::source::{Opened, read_opened};
-use crate::credential::{Name, Secret};
-use crate::escape::Escaped;
-use crate::smbios::write::WriteError;
+use super::strings::{Existing, OemStrings};
+use crate::format::credential::{Name, Secret};
+use crate::format::smbios::write::WriteError;
+use crate::text::escape::Escaped;
 
 /// Hypervisors that can be started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]

@@ -1,0 +1,264 @@
+//! What `smbios-creds`, the guest agent, can be asked. The comments on arguments are their help text.
+#![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use super::deferred::Deferred;
+use crate::format::credential::Name;
+use crate::guest::place::Sink;
+use crate::guest::source::dmi::Source;
+use crate::guest::verify::set::{ManifestPolicy, Policy};
+
+/// Credentials that the host sent to this virtual machine over SMBIOS Type 11: list, verify, materialize.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smbios-creds",
+    version,
+    after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 verification failed; \
+                  4 no SMBIOS or no Type 11 structure in it; 5 refused in a confidential VM or a container."
+)]
+pub struct Agent {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+
+    /// Lowest level that is logged: error, warn, info, debug, trace or off
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
+
+    /// (for testing) Root folder of the running system
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what was sent: names, sizes and states, never values
+    List(Deferred<List>),
+    /// Verify what was sent; writes nothing
+    Check(Deferred<Check>),
+    /// Verify what was sent and materialize it, all at once
+    Import(Deferred<Import>),
+    /// Import, then execute a program with $CREDENTIALS_DIRECTORY
+    Exec(Deferred<Exec>),
+    /// Print values
+    Cat(Deferred<Cat>),
+    /// Write a recording of the table, without secrets unless told otherwise
+    Record(Deferred<Record>),
+}
+
+/// Where the table comes from.
+#[derive(Args, Debug)]
+pub struct From {
+    /// Folder with smbios_entry_point and DMI, instead of /sys/firmware/dmi/tables
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+}
+
+impl From {
+    /// The source that is meant.
+    #[must_use]
+    pub fn source(&self, root: &std::path::Path) -> Source {
+        match &self.from {
+            Some(folder) => Source::Recording(folder.clone()),
+            None => Source::Running(root.to_path_buf()),
+        }
+    }
+}
+
+/// What is expected of the delivery.
+#[derive(Args, Debug)]
+pub struct PolicyArgs {
+    /// Credentials that must be there and not be empty
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub require: Vec<Name>,
+
+    /// Credentials that may be empty
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub allow_empty: Vec<Name>,
+
+    /// What to do with the manifest
+    #[arg(long, value_enum, default_value_t)]
+    pub manifest: ManifestArg,
+
+    /// Materialize nothing unless the verdict passes
+    #[arg(long)]
+    pub strict: bool,
+
+    /// What to do in a confidential VM or a container, where the running system's table proves nothing
+    #[arg(long, value_enum, default_value_t)]
+    pub confidential: ConfidentialArg,
+}
+
+impl PolicyArgs {
+    /// The policy that is meant.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            require: self.require.clone(),
+            allow_empty: self.allow_empty.clone(),
+            manifest: match self.manifest {
+                ManifestArg::Use => ManifestPolicy::Use,
+                ManifestArg::Require => ManifestPolicy::Require,
+                ManifestArg::Ignore => ManifestPolicy::Ignore,
+            },
+        }
+    }
+}
+
+/// What to do where the table proves nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum ConfidentialArg {
+    /// Do not look at the table
+    #[default]
+    Refuse,
+    /// Believe the table
+    Allow,
+}
+
+/// What to do with the manifest.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum ManifestArg {
+    /// Verify it if it is there
+    #[default]
+    Use,
+    /// Fail without it, and on credentials it does not list
+    Require,
+    /// Do not look at it
+    Ignore,
+}
+
+/// Whether to print JSON, in the words of systemd-creds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Json {
+    /// Indented
+    Pretty,
+    /// On one line
+    Short,
+    /// Text for people
+    #[default]
+    Off,
+}
+
+/// How to print.
+#[derive(Args, Debug)]
+pub struct JsonArg {
+    /// Print JSON, whose fields are described in smbios-creds-format(7)
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, num_args = 0..=1,
+          default_missing_value = "pretty", require_equals = true)]
+    pub json: Json,
+}
+
+/// Where credentials go.
+#[derive(Args, Debug)]
+pub struct IntoArg {
+    /// Where credentials go: auto, system, initrd, credstore, or a path with a '/'
+    #[arg(long, value_name = "SINK", default_value = "auto")]
+    pub into: Sink,
+}
+
+/// `list`
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    pub(super) from: From,
+    #[command(flatten)]
+    pub(super) into: IntoArg,
+    #[command(flatten)]
+    pub(super) json: JsonArg,
+    /// Do not print the line with the column names
+    #[arg(long)]
+    pub(super) no_legend: bool,
+}
+
+/// `check`
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub(super) from: From,
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(super) json: JsonArg,
+}
+
+/// `import`
+#[derive(Args, Debug)]
+pub struct Import {
+    #[command(flatten)]
+    pub(super) options: ImportOptions,
+    /// Verify and show what would be materialized; writes nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What `import` and `exec` share.
+#[derive(Args, Debug)]
+pub struct ImportOptions {
+    #[command(flatten)]
+    pub(super) from: From,
+    #[command(flatten)]
+    pub(super) into: IntoArg,
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+}
+
+/// `exec`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The program is not started if a credential given with --require is not handed out, if \
+                  --manifest=require is not met, if --strict is given and the verdict fails, or if there is nothing \
+                  to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
+                  --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first, and \
+                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line."
+)]
+pub struct Exec {
+    #[command(flatten)]
+    pub(super) options: ImportOptions,
+    /// Program to execute, and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(super) program: Vec<OsString>,
+}
+
+/// `cat`
+#[derive(Args, Debug)]
+pub struct Cat {
+    /// Names of the credentials
+    #[arg(required = true, value_name = "NAME")]
+    pub(super) names: Vec<Name>,
+    #[command(flatten)]
+    pub(super) from: From,
+    /// Whether to end each value with a newline: on a terminal, always, never
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) newline: Newline,
+}
+
+/// Whether to end a value with a newline.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Newline {
+    /// On a terminal, unless there is one
+    #[default]
+    Auto,
+    /// Always
+    Yes,
+    /// Never
+    No,
+}
+
+/// `record`
+#[derive(Args, Debug)]
+pub struct Record {
+    /// Folder to write smbios_entry_point and DMI to; files there are never overwritten
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) from: From,
+    /// Keep every value; the files are for their owner alone
+    #[arg(long)]
+    pub(super) with_secrets: bool,
+}

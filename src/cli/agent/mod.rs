@@ -1,0 +1,7 @@
+//! `smbios-creds`, the guest agent.
+
+pub mod args;
+mod deferred;
+mod import;
+pub mod init;
+pub mod verbs;

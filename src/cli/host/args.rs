@@ -1,0 +1,189 @@
+//! What `smbios-creds-host` can be asked. The comments on arguments are their help text.
+#![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::agent::args::JsonArg;
+use crate::format::credential::Name;
+use crate::host::hypervisor::Kind;
+use crate::host::source::{Mapping, Selection, Which};
+
+/// Send credentials to a virtual machine over SMBIOS Type 11, with no secret on a command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smbios-creds-host",
+    version,
+    after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 refused: what is to be sent is \
+                  not there, cannot be carried, or would be seen. Nothing is started then. After 'run' has started \
+                  the hypervisor, it is the hypervisor's."
+)]
+pub struct Host {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+
+    /// Lowest level that is logged: error, warn, info, debug, trace or off
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Execute a hypervisor with credentials, in the place of this program
+    Run(Run),
+    /// Show what run would do: sizes against limits, and what others will see
+    Plan(Plan),
+    /// Write credentials as OEM strings or structures, for those who start a hypervisor themselves
+    Emit(Emit),
+}
+
+/// Which credentials are sent.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["all", "prefix", "credential"]))]
+pub struct Select {
+    /// Directory with one file a credential, instead of $CREDENTIALS_DIRECTORY
+    #[arg(long, value_name = "DIR")]
+    pub credentials: Option<PathBuf>,
+
+    /// Send every file of the directory
+    #[arg(long)]
+    pub all: bool,
+
+    /// Send the files whose names begin with this
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+
+    /// Send these; GUEST=HOST sends the file HOST under the name GUEST
+    #[arg(long, value_name = "GUEST[=HOST]", num_args = 1..)]
+    pub credential: Vec<Mapping>,
+
+    /// Names that must be among those that are sent
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub expect: Vec<Name>,
+
+    /// Credentials that may be empty
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub allow_empty: Vec<Name>,
+}
+
+impl Select {
+    /// The selection that is meant.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        let which = match &self.prefix {
+            _ if self.all => Which::All,
+            Some(prefix) => Which::Prefix(prefix.clone()),
+            None => Which::Named(self.credential.clone()),
+        };
+        Selection { which, expect: self.expect.clone(), allow_empty: self.allow_empty.clone() }
+    }
+}
+
+/// Which hypervisor, and how.
+#[derive(Args, Debug)]
+pub struct Target {
+    #[command(flatten)]
+    pub(super) select: Select,
+
+    /// Which hypervisor it is, instead of telling it by the program's file name
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(super) hypervisor: Option<KindArg>,
+
+    /// Name that the program is given as its first argument, as 'exec -a' does
+    #[arg(long, value_name = "NAME")]
+    pub(super) argv0: Option<OsString>,
+
+    /// Put the secrets on the command line, for all to see, where they cannot be passed otherwise
+    #[arg(long)]
+    pub(super) allow_argv: bool,
+
+    /// Hypervisor to execute, and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(super) program: Vec<OsString>,
+}
+
+/// Hypervisors that can be started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum KindArg {
+    /// QEMU
+    Qemu,
+    /// cloud-hypervisor
+    CloudHypervisor,
+    /// crosvm
+    Crosvm,
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Qemu => Self::Qemu,
+            KindArg::CloudHypervisor => Self::CloudHypervisor,
+            KindArg::Crosvm => Self::Crosvm,
+        }
+    }
+}
+
+/// `run`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The hypervisor keeps the PID, the open descriptors, the folder and the environment. A machine is \
+                  never started without what was selected: an unset $CREDENTIALS_DIRECTORY, a missing or empty file, \
+                  a limit that is exceeded or an option that cannot be merged ends with exit status 3."
+)]
+pub struct Run {
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+/// `plan`
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status 0 if 'run' would start the hypervisor, 3 if it would refuse to.")]
+pub struct Plan {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) json: JsonArg,
+}
+
+/// `emit`
+#[derive(Args, Debug)]
+pub struct Emit {
+    #[command(flatten)]
+    pub(super) select: Select,
+
+    /// What to write
+    #[arg(long, value_enum)]
+    pub(super) format: Format,
+
+    /// File to write to, for its owner alone; one that exists is never overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Write the secrets to a terminal or a log as well
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// What `emit` writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// OEM strings, one a line
+    Strings,
+    /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create
+    Json,
+    /// Type 11 structures, one behind the other (QEMU's -smbios file= takes one a file)
+    Structures,
+    /// The value of QEMU's -smbios
+    Qemu,
+    /// The value of cloud-hypervisor's --platform
+    CloudHypervisor,
+    /// The value of crosvm's --smbios
+    Crosvm,
+    /// Two elements of a libvirt domain
+    Libvirt,
+}

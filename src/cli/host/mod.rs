@@ -1,0 +1,5 @@
+//! `smbios-creds-host`, the launcher.
+
+pub mod args;
+mod emit;
+pub mod verbs;

@@ -1,0 +1,178 @@
+//! The three words everything else is said in: [`Name`], [`Secret`], [`Credential`].
+
+use std::fmt::{self, Debug, Display, Formatter};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Longest name of a credential in bytes (systemd `CREDENTIAL_NAME_MAX`, `src/shared/creds-util.h`, v252 to v262).
+pub const NAME_MAX: usize = 255;
+
+/// Largest value of a credential in bytes (systemd `CREDENTIAL_SIZE_MAX`, `src/shared/creds-util.h`).
+pub const VALUE_MAX: usize = 1_048_576;
+
+/// The name of a credential, held to systemd's rules.
+///
+/// 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E) without `/` and `:`, and neither `.` nor `..`
+/// (systemd `credential_name_valid()`, `src/shared/creds-util.c`). So a name is always one file name, and always
+/// safe to print.
+///
+/// ```
+/// use smbios_creds::format::credential::Name;
+/// assert_eq!(Name::new("db-password")?.as_str(), "db-password");
+/// assert!(Name::new("../shadow").is_err());
+/// # Ok::<(), smbios_creds::format::credential::NameError>(())
+/// ```
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+/// Why bytes are not the name of a credential.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// No byte at all.
+    #[error("it is empty")]
+    Empty,
+    /// More than [`NAME_MAX`] bytes.
+    #[error("it is {length} bytes long, at most {NAME_MAX} are allowed")]
+    TooLong {
+        /// Bytes in the refused name.
+        length: usize,
+    },
+    /// `.` or `..`, which name folders.
+    #[error("'.' and '..' are not allowed")]
+    Reserved,
+    /// A byte that is not printable ASCII, or `/`, or `:`.
+    #[error(
+        "byte {byte:#04x} at position {position} is not allowed (printable ASCII without '/' and ':' is)"
+    )]
+    Byte {
+        /// Position in the name, from 0.
+        position: usize,
+        /// The refused byte.
+        byte: u8,
+    },
+}
+
+impl Name {
+    /// Checks `bytes` against systemd's rules.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule is broken.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
+        let bytes = bytes.as_ref();
+        match bytes {
+            [] => return Err(NameError::Empty),
+            b"." | b".." => return Err(NameError::Reserved),
+            _ if bytes.len() > NAME_MAX => return Err(NameError::TooLong { length: bytes.len() }),
+            _ => {}
+        }
+        let mut name = String::with_capacity(bytes.len());
+        for (position, &byte) in bytes.iter().enumerate() {
+            if !matches!(byte, 0x20..=0x7e) || matches!(byte, b'/' | b':') {
+                return Err(NameError::Byte { position, byte });
+            }
+            name.push(byte.into());
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// Bytes that must not be seen: wiped when dropped, without `Display`, and with a `Debug` that shows their number
+/// alone. [`Secret::expose`] is the one way to the bytes, so that every use can be found.
+///
+/// ```
+/// use smbios_creds::format::credential::Secret;
+/// let secret = Secret::from(b"hunter2".to_vec());
+/// assert_eq!(format!("{secret:?}"), "Secret(7 bytes)");
+/// ```
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// The bytes themselves. Never hand them to anything that formats, logs or copies them into plain memory.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no byte at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Debug for Secret {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.len())
+    }
+}
+
+/// A named secret, as the host meant to send it and as a service is to read it.
+#[derive(Debug)]
+pub struct Credential {
+    /// What services ask for.
+    pub name: Name,
+    /// What they get, byte for byte.
+    pub value: Secret,
+}
+
+impl Credential {
+    /// Puts a checked name and a value together.
+    pub fn new(name: Name, value: impl Into<Secret>) -> Self {
+        Self { name, value: value.into() }
+    }
+}

@@ -1,0 +1,7 @@
+//! What both ends share: credentials, OEM strings, the manifest and the SMBIOS table. No I/O.
+
+pub mod base64;
+pub mod credential;
+pub mod manifest;
+pub mod oem_string;
+pub mod smbios;

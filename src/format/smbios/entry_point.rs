@@ -1,0 +1,157 @@
+//! The SMBIOS entry point (DSP0134 §5.2.1 and §5.2.2), as Linux exports it in `smbios_entry_point`.
+//!
+//! Read here and not by smbios-lib, whose version 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length that
+//! Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`).
+
+/// Largest entry point that Linux exports.
+pub const SIZE_MAX: usize = 32;
+
+/// What the entry point says of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EntryPoint {
+    /// Which of the two forms it has.
+    pub kind: Kind,
+    /// Major and minor version of the specification it claims.
+    pub version: (u8, u8),
+    /// Size of the table in bytes: exact behind `_SM_`, the room reserved behind `_SM3_`.
+    pub table_size: usize,
+    /// Number of structures; only `_SM_` has it.
+    pub structures: Option<usize>,
+}
+
+/// The two forms of the entry point.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// 32-bit, `_SM_` (§5.2.1).
+    Smbios2,
+    /// 64-bit, `_SM3_` (§5.2.2).
+    Smbios3,
+}
+
+/// Why an entry point cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryPointError {
+    /// Neither `_SM_` nor `_SM3_`.
+    #[error("it starts with neither '_SM_' nor '_SM3_'")]
+    Anchor,
+    /// A length that the specification and Linux do not know.
+    #[error("its length byte says {0}, which is not allowed")]
+    Length(u8),
+    /// Fewer bytes than its length byte says.
+    #[error("it has {found} bytes, its length byte says {announced}")]
+    Cut {
+        /// Bytes by its own account.
+        announced: u8,
+        /// Bytes there are.
+        found: usize,
+    },
+    /// The bytes do not add up to 0.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// The second half of `_SM_` lacks its own anchor `_DMI_`.
+    #[error("its second part does not start with '_DMI_'")]
+    IntermediateAnchor,
+    /// The bytes of the second half of `_SM_` do not add up to 0.
+    #[error("the checksum of its second part is wrong")]
+    IntermediateChecksum,
+}
+
+impl EntryPoint {
+    /// Reads an entry point and verifies its checksums.
+    ///
+    /// # Errors
+    /// [`EntryPointError`] says what is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EntryPointError> {
+        if bytes.starts_with(b"_SM3_") {
+            Self::smbios3(bytes)
+        } else if bytes.starts_with(b"_SM_") {
+            Self::smbios2(bytes)
+        } else {
+            Err(EntryPointError::Anchor)
+        }
+    }
+
+    fn smbios2(bytes: &[u8]) -> Result<Self, EntryPointError> {
+        // 31 by the specification, 30 by a misprint in its version 2.1, 32 as newer firmware pads it.
+        let bytes = checked(bytes, 5, 30..=32)?;
+        let intermediate = bytes.get(16..).unwrap_or_default();
+        if !intermediate.starts_with(b"_DMI_") {
+            return Err(EntryPointError::IntermediateAnchor);
+        }
+        // The second part is 15 bytes long. An entry point of 30 bytes is exported without the last of them.
+        if intermediate.get(..15).is_some_and(|part| sum(part) != 0) {
+            return Err(EntryPointError::IntermediateChecksum);
+        }
+        Ok(Self {
+            kind: Kind::Smbios2,
+            version: (byte(bytes, 6), byte(bytes, 7)),
+            table_size: little_endian(bytes, 22..24),
+            structures: Some(little_endian(bytes, 28..30)),
+        })
+    }
+
+    fn smbios3(bytes: &[u8]) -> Result<Self, EntryPointError> {
+        let bytes = checked(bytes, 6, 24..=32)?;
+        Ok(Self {
+            kind: Kind::Smbios3,
+            version: (byte(bytes, 7), byte(bytes, 8)),
+            table_size: little_endian(bytes, 12..16),
+            structures: None,
+        })
+    }
+}
+
+/// Writes a 64-bit entry point (§5.2.2), of SMBIOS 3.2, for a table of so many bytes at this physical address.
+///
+/// ```
+/// use smbios_creds::format::smbios::entry_point::{EntryPoint, write};
+/// let entry_point = EntryPoint::parse(&write(4096, 0xf_0018))?;
+/// assert_eq!((entry_point.table_size, entry_point.version), (4096, (3, 2)));
+/// # Ok::<(), smbios_creds::format::smbios::entry_point::EntryPointError>(())
+/// ```
+#[must_use]
+pub fn write(table_size: u32, address: u64) -> [u8; 24] {
+    let [s0, s1, s2, s3] = table_size.to_le_bytes();
+    let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
+    let with = |checksum| {
+        let [c0, c1, c2, c3, c4] = *b"_SM3_";
+        // Length; version 3.2, without an errata number; revision of this form; a reserved byte.
+        let [length, major, minor, docrev, revision, reserved] = [24, 3, 2, 0, 1, 0];
+        [
+            c0, c1, c2, c3, c4, checksum, length, major, minor, docrev, revision, reserved, s0, s1, s2, s3,
+            a0, a1, a2, a3, a4, a5, a6, a7,
+        ]
+    };
+    with(sum(&with(0)).wrapping_neg())
+}
+
+/// The bytes that the length byte at `length_at` covers, if it is allowed and they add up to 0.
+fn checked(
+    bytes: &[u8],
+    length_at: usize,
+    allowed: std::ops::RangeInclusive<u8>,
+) -> Result<&[u8], EntryPointError> {
+    let Some(&announced) = bytes.get(length_at) else {
+        return Err(EntryPointError::Cut { announced: *allowed.start(), found: bytes.len() });
+    };
+    if !allowed.contains(&announced) {
+        return Err(EntryPointError::Length(announced));
+    }
+    let covered =
+        bytes.get(..announced.into()).ok_or(EntryPointError::Cut { announced, found: bytes.len() })?;
+    if sum(covered) == 0 { Ok(covered) } else { Err(EntryPointError::Checksum) }
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte))
+}
+
+fn byte(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or_default()
+}
+
+fn little_endian(bytes: &[u8], range: std::ops::Range<usize>) -> usize {
+    let bytes = bytes.get(range).unwrap_or_default();
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte))
+}

@@ -1,0 +1,213 @@
+//! SMBIOS bytes <-> Type 11 strings, by DSP0134 (System Management BIOS Reference Specification, 3.9.0).
+//!
+//! [`Table::parse`] never fails and never loses what can be read: whatever is wrong is a [`Fault`] beside the
+//! structures, with its place, so that a cut or damaged table is noticed however plausible its beginning looks.
+
+pub mod entry_point;
+mod structure;
+pub mod write;
+
+use zeroize::Zeroizing;
+
+use entry_point::{EntryPoint, EntryPointError, Kind};
+pub use structure::{Damage, Structure};
+
+/// Structure type of OEM strings (DSP0134 §7.12).
+pub const OEM_STRINGS: u8 = 11;
+
+/// Structure type that ends a table (DSP0134 §7.46).
+pub const END_OF_TABLE: u8 = 127;
+
+/// Length of the formatted area of a Type 11 structure: type, length, handle and count (DSP0134 §7.12). systemd
+/// refuses any other (`read_smbios11_field()`).
+pub const OEM_STRINGS_LENGTH: u8 = 5;
+
+/// What is wrong with a table as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The entry point cannot be read.
+    EntryPoint(EntryPointError),
+    /// Fewer bytes or structures than the entry point announces, and no sign that this is all there was.
+    Cut(Extent),
+    /// Fewer bytes than announced, but every structure is there: a table may be smaller than its announced room.
+    Short(Extent),
+    /// More bytes than the entry point announces.
+    Long(Extent),
+    /// More structures than the entry point announces; the kernel would have stopped before them.
+    MoreStructures(Extent),
+    /// From `offset` on, the bytes are no structure.
+    Damaged {
+        /// Where the structure would start, from the beginning of the table.
+        offset: usize,
+        /// Bytes from there to the end of the table.
+        remaining: usize,
+        /// Why they are no structure.
+        damage: Damage,
+    },
+    /// No structure of type 127 at the end.
+    NoEndOfTable,
+    /// Bytes behind the end-of-table structure of an `_SM3_` table, which nobody reads.
+    BehindEndOfTable {
+        /// Where they start, from the beginning of the table.
+        offset: usize,
+        /// How many there are.
+        remaining: usize,
+    },
+}
+
+/// What the entry point announces, and what was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct Extent {
+    /// Announced size of the table in bytes.
+    pub announced_bytes: usize,
+    /// Bytes found.
+    pub found_bytes: usize,
+    /// Announced number of structures; an `_SM3_` entry point has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced_structures: Option<usize>,
+    /// Structures found.
+    pub found_structures: usize,
+}
+
+/// A parsed table. Its bytes hold secrets and are wiped when it is dropped.
+pub struct Table {
+    entry_point: Option<EntryPoint>,
+    data: Zeroizing<Vec<u8>>,
+    structures: Vec<Structure>,
+    faults: Vec<Fault>,
+}
+
+impl Table {
+    /// Parses an entry point (`smbios_entry_point`) and a structure table (`DMI`).
+    ///
+    /// ```
+    /// use smbios_creds::format::smbios::Table;
+    /// let table = Table::parse(b"", vec![127, 4, 0, 0, 0, 0]);
+    /// assert_eq!(table.structures().len(), 1);
+    /// assert_eq!(table.faults().len(), 1); // the entry point is missing
+    /// ```
+    pub fn parse(entry_point: &[u8], data: impl Into<Zeroizing<Vec<u8>>>) -> Self {
+        let data = data.into();
+        let entry_point = EntryPoint::parse(entry_point);
+        // Only behind a 64-bit entry point does type 127 end the table (Linux drivers/firmware/dmi_scan.c).
+        let ends_at_127 = matches!(entry_point, Ok(EntryPoint { kind: Kind::Smbios3, .. }));
+        let walk = structure::walk(&data, ends_at_127);
+
+        let mut faults = Vec::new();
+        if let Some(damage) = walk.damage {
+            let remaining = data.len().saturating_sub(walk.end);
+            faults.push(Fault::Damaged { offset: walk.end, remaining, damage });
+        } else if walk.end < data.len() {
+            let remaining = data.len().saturating_sub(walk.end);
+            faults.push(Fault::BehindEndOfTable { offset: walk.end, remaining });
+        }
+        let ended = walk.structures.iter().any(|structure| structure.kind == END_OF_TABLE);
+        let entry_point = match entry_point {
+            Ok(entry_point) => {
+                faults.extend(extent_fault(&entry_point, data.len(), walk.structures.len(), ended));
+                Some(entry_point)
+            }
+            Err(error) => {
+                faults.push(Fault::EntryPoint(error));
+                None
+            }
+        };
+        let cut = faults.iter().any(|fault| matches!(fault, Fault::Damaged { .. } | Fault::Cut(_)));
+        if !ended && !cut {
+            faults.push(Fault::NoEndOfTable);
+        }
+        Self { entry_point, data, structures: walk.structures, faults }
+    }
+
+    /// The entry point, if it could be read.
+    #[must_use]
+    pub fn entry_point(&self) -> Option<&EntryPoint> {
+        self.entry_point.as_ref()
+    }
+
+    /// What is wrong with the table as a whole.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Every structure, in table order.
+    #[must_use]
+    pub fn structures(&self) -> &[Structure] {
+        &self.structures
+    }
+
+    /// The bytes of the structure table.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The Type 11 structures, in table order. The kernel calls the first one `11-0`, the next `11-1`.
+    pub fn oem_structures(&self) -> impl Iterator<Item = OemStructure<'_>> {
+        self.structures
+            .iter()
+            .filter(|structure| structure.kind == OEM_STRINGS)
+            .enumerate()
+            .map(|(index, structure)| OemStructure { index, structure, data: &self.data })
+    }
+}
+
+fn extent_fault(entry_point: &EntryPoint, bytes: usize, structures: usize, ended: bool) -> Option<Fault> {
+    let extent = Extent {
+        announced_bytes: entry_point.table_size,
+        found_bytes: bytes,
+        announced_structures: entry_point.structures,
+        found_structures: structures,
+    };
+    let complete = entry_point.structures.map_or(ended, |announced| structures >= announced);
+    if !complete && (bytes < entry_point.table_size || entry_point.structures.is_some()) {
+        Some(Fault::Cut(extent))
+    } else if bytes > entry_point.table_size {
+        Some(Fault::Long(extent))
+    } else if entry_point.structures.is_some_and(|announced| structures > announced) {
+        Some(Fault::MoreStructures(extent))
+    } else {
+        (bytes < entry_point.table_size).then_some(Fault::Short(extent))
+    }
+}
+
+/// A Type 11 structure and its strings.
+#[derive(Clone, Copy)]
+pub struct OemStructure<'a> {
+    /// Which Type 11 structure this is, from 0.
+    pub index: usize,
+    /// Where it is and how long.
+    pub structure: &'a Structure,
+    data: &'a [u8],
+}
+
+impl<'a> OemStructure<'a> {
+    /// The count byte. It is a claim: hypervisors let it wrap, or count strings they then leave out.
+    #[must_use]
+    pub fn count(&self) -> Option<u8> {
+        let at = self.structure.offset + usize::from(OEM_STRINGS_LENGTH) - 1;
+        (self.structure.length >= OEM_STRINGS_LENGTH).then(|| self.data.get(at).copied())?
+    }
+
+    /// Offset and bytes of every string that is there, whatever the count byte says; empty ones included.
+    pub fn strings(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        let data = self.data;
+        self.structure
+            .strings
+            .clone()
+            .into_iter()
+            .map(move |range| (range.start, data.get(range).unwrap_or_default()))
+    }
+
+    /// The bytes that follow the structure in the table.
+    #[must_use]
+    pub fn behind(&self) -> &'a [u8] {
+        self.data.get(self.structure.end..).unwrap_or_default()
+    }
+}
+
+/// Whether bytes that should be the header of a structure look like text: type and handle are printable.
+pub(crate) fn looks_like_text(header: &[u8]) -> bool {
+    matches!(header, [kind, _, low, high, ..] if [kind, low, high].iter().all(|byte| byte.is_ascii_graphic()))
+}

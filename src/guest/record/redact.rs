@@ -1,0 +1,265 @@
+//! A table without its secrets that still parses the same: what `record` writes unless told otherwise.
+//!
+//! Every value is replaced by filler of the same length, base64 by base64 of the same kind, and so are the strings
+//! of others, serial numbers, asset tags and the machine's UUID. Where the table is broken, what follows may be the
+//! text of a lost string, so nothing of it is kept but what makes it break in the same way.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use crate::format::base64::{self, Base64Error};
+use crate::format::credential::{Credential, NAME_MAX, Name, Secret};
+use crate::format::manifest::{self, Manifest};
+use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
+use crate::format::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
+
+/// What replaces a byte.
+const FILLER: u8 = b'x';
+
+/// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
+const OTHER_FILLER: u8 = b'y';
+
+/// Highest structure type that DSP0134 3.9.0 assigns; 126 (inactive) and 127 (end of table) stand apart.
+const LAST_ASSIGNED: u8 = 46;
+
+/// Highest bit set: a structure type of the vendor's own (DSP0134 §6.1.2), and no ASCII.
+const VENDOR_TYPE: u8 = 0x80;
+
+/// Fields that hold the number of a string with a serial number or an asset tag, by structure type (DSP0134 §7.2
+/// to §7.5, §7.18, §7.23 and §7.40).
+const SERIALS: [(u8, &[usize]); 7] = [
+    (1, &[0x07]),
+    (2, &[0x07, 0x08]),
+    (3, &[0x07, 0x08]),
+    (4, &[0x20, 0x21]),
+    (17, &[0x18, 0x19]),
+    (22, &[0x07]),
+    (39, &[0x08, 0x09]),
+];
+
+/// The UUID in a Type 1 structure (DSP0134 §7.2.1).
+const UUID: Range<usize> = 0x08..0x18;
+
+/// A copy of the table's bytes without secrets. `proven` says whether the manifest matched, as it then must again.
+#[must_use]
+pub fn redact(table: &Table, proven: bool) -> Vec<u8> {
+    let mut data = table.data().to_vec();
+    let mut strings_lost = false;
+    let mut values = Values::default();
+    let mut oem_structures = table.oem_structures();
+    for structure in table.structures() {
+        match structure.kind {
+            OEM_STRINGS => {
+                for range in &structure.strings {
+                    redact_string(bytes(&mut data, range.clone()), &mut values);
+                }
+                // They are in the same order.
+                strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
+            }
+            END_OF_TABLE => {}
+            0..=LAST_ASSIGNED | 126 if !strings_lost => redact_serials(&mut data, structure),
+            0..=LAST_ASSIGNED | 126 => redact_content(&mut data, structure),
+            _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
+        }
+    }
+    redact_manifests(&mut data, table, proven);
+    redact_rest(&mut data, table);
+    data
+}
+
+fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
+    data.get_mut(range).unwrap_or_default()
+}
+
+/// Whether strings are missing, so that what follows the structure may be their text.
+fn count_exceeds(oem: &OemStructure<'_>) -> bool {
+    oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
+}
+
+/// The values of strings that were looked at, of which the first of a name counts.
+#[derive(Default)]
+struct Values {
+    values: Vec<Secret>,
+    first: BTreeMap<Name, usize>,
+}
+
+impl Values {
+    fn get(&self, name: &Name) -> Option<&Secret> {
+        self.values.get(*self.first.get(name)?)
+    }
+
+    fn add(&mut self, name: Name, value: Secret) {
+        self.first.entry(name).or_insert(self.values.len());
+        self.values.push(value);
+    }
+}
+
+/// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it.
+fn redact_string(string: &mut [u8], values: &mut Values) {
+    let (prefix, encoding, filler) = match oem_string::decode(string) {
+        OemString::Credential(Credential { name, value }, encoding) => {
+            let filler = match values.get(&name) {
+                Some(first) if first.len() == value.len() && first.expose() != value.expose() => OTHER_FILLER,
+                _ => FILLER,
+            };
+            let size = value.len();
+            values.add(name, value);
+            (encoding.prefix().len(), encoding, Some((filler, size)))
+        }
+        OemString::Refused(_, encoding) => (encoding.prefix().len(), encoding, None),
+        OemString::Manifest(_) => return,
+        OemString::NearMiss { .. } => {
+            let public = oem_string::near_miss_length(string);
+            return string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
+        }
+        OemString::Foreign => return string.fill(FILLER),
+    };
+    let no_equals = matches!(oem_string::decode(string), OemString::Refused(refused, _) if refused.error == DecodeError::NoEquals);
+    let rest = string.get_mut(prefix..).unwrap_or_default();
+    if no_equals {
+        return rest.iter_mut().filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
+    }
+    let name = rest.iter().position(|&byte| byte == b'=').map_or(rest.len(), |at| at + 1);
+    let (name, value) = rest.split_at_mut_checked(name).unwrap_or_default();
+    // No more of a name is kept than is shown of it: what is longer than any name may be a value that has lost its own.
+    name.iter_mut().skip(NAME_MAX).filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
+    match (encoding, filler) {
+        (Encoding::Text, filler) => value.fill(filler.map_or(FILLER, |(filler, _)| filler)),
+        (Encoding::Binary, Some((filler, size))) => {
+            // As many characters as there are; blanks stay where they are.
+            let text = base64::encode(&vec![filler; size]);
+            let characters = value.iter_mut().filter(|byte| !base64::is_blank(**byte));
+            characters.zip(text.bytes()).for_each(|(byte, filler)| *byte = filler);
+        }
+        (Encoding::Binary, None) => redact_base64(value),
+    }
+}
+
+/// Text that is refused as base64 for the same reason, or accepted.
+fn redact_base64(text: &mut [u8]) {
+    let refused = base64::decode(text).err();
+    for byte in text.iter_mut() {
+        *byte = match *byte {
+            b'=' => *byte,
+            blank if base64::is_blank(blank) => blank,
+            b'+' | b'-' | b'/' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => b'A',
+            _ => b'!',
+        };
+    }
+    if refused == Some(Base64Error::SpareBits)
+        && let Some(last) = text.iter_mut().rev().find(|byte| **byte == b'A')
+    {
+        *last = b'/';
+    }
+}
+
+/// Replaces serial numbers, asset tags and the UUID of a structure.
+fn redact_serials(data: &mut [u8], structure: &Structure) {
+    let field = |at: usize| (at < structure.length.into()).then_some(structure.offset + at);
+    let fields =
+        SERIALS.iter().find(|(kind, _)| *kind == structure.kind).map_or(&[][..], |(_, fields)| fields);
+    for &at in fields {
+        let number = field(at).and_then(|at| data.get(at).copied()).unwrap_or_default();
+        let string = usize::from(number).checked_sub(1).and_then(|index| structure.strings.get(index));
+        bytes(data, string.cloned().unwrap_or_default()).fill(FILLER);
+    }
+    if structure.kind == 1 && field(UUID.end - 1).is_some() {
+        let uuid = bytes(data, structure.offset + UUID.start..structure.offset + UUID.end);
+        // All zero or all one means that there is none (§7.2.1).
+        if uuid.iter().any(|&byte| byte != 0) && uuid.iter().any(|&byte| byte != 0xff) {
+            uuid.fill(FILLER);
+        }
+    }
+}
+
+/// Replaces everything but type, length and the number of strings. It looks like text if it did before.
+fn redact_content(data: &mut [u8], structure: &Structure) {
+    let text = smbios::looks_like_text(bytes(data, structure.offset..structure.end));
+    bytes(data, structure.offset + 2..structure.offset + usize::from(structure.length)).fill(FILLER);
+    if !text {
+        bytes(data, structure.offset + 2..structure.offset + 3).fill(VENDOR_TYPE);
+    }
+    for range in &structure.strings {
+        bytes(data, range.clone()).fill(FILLER);
+    }
+}
+
+/// A structure of the same size with one string, in place of one whose type nobody has assigned: it may be text.
+fn redact_unknown(structure: &mut [u8]) {
+    let content = structure.len().saturating_sub(2);
+    fill(bytes(structure, 0..content), Some(4));
+}
+
+/// Fills a structure or what is left of one, with a length byte of its own. It looks like text if it did before.
+fn fill(rest: &mut [u8], length: Option<u8>) {
+    let text = smbios::looks_like_text(rest);
+    rest.fill(FILLER);
+    if let Some(kind) = rest.first_mut().filter(|_| !text) {
+        *kind = VENDOR_TYPE;
+    }
+    if let (Some(byte), Some(length)) = (rest.get_mut(1), length) {
+        *byte = length;
+    }
+}
+
+/// Bytes that no structure holds: broken in the same way, for the same reason.
+fn redact_rest(data: &mut [u8], table: &Table) {
+    for fault in table.faults() {
+        let (offset, length) = match *fault {
+            Fault::Damaged { offset, damage, .. } => match damage {
+                Damage::TooShort => (offset, None),
+                Damage::Length(length) => (offset, Some(length)),
+                // More than there is left, and no NUL anywhere.
+                Damage::FormattedArea => (offset, Some(u8::MAX)),
+                Damage::Unterminated => (offset, Some(4)),
+            },
+            Fault::BehindEndOfTable { offset, .. } => (offset, None),
+            _ => continue,
+        };
+        fill(data.get_mut(offset..).unwrap_or_default(), length);
+    }
+}
+
+/// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
+/// that of the filler where it matched, and zero where it did not.
+fn redact_manifests(data: &mut [u8], table: &Table, proven: bool) {
+    let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
+    let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
+        table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
+    });
+    let mut filler = Values::default();
+    for range in others {
+        if let OemString::Credential(Credential { name, value }, _) = oem_string::decode(bytes(data, range)) {
+            filler.add(name, value);
+        }
+    }
+    // The first counts. One that says something else must still do so, and it may be the digest alone that differs.
+    let text = |range: &Range<usize>| table.data().get(range.start + manifest::PREFIX.len()..range.end);
+    let decode = |range| Manifest::decode(text(range).unwrap_or_default());
+    let counts = manifests.iter().find_map(|range| decode(range).ok());
+    let redacted = |manifest: Manifest, is_other: bool| {
+        let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
+        Zeroizing::new(manifest.with_digest_of((proven || is_other).then_some(value_of)).encode())
+    };
+    // Once: the values may be large, and the manifest of them may be there a thousand times.
+    let first = counts.clone().map(|manifest| redacted(manifest, false));
+    for range in manifests {
+        let string = bytes(data, range);
+        let text = string.get_mut(manifest::PREFIX.len()..).unwrap_or_default();
+        let redacted = match Manifest::decode(text) {
+            Ok(manifest) if counts.as_ref() == Some(&manifest) => first.clone(),
+            Ok(manifest) => Some(redacted(manifest, true)),
+            Err(_) => None,
+        };
+        match redacted.as_deref().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
+            // Blanks are allowed in base64, and so can make up for a length that differs.
+            Some(redacted) if redacted.len() <= text.len() => {
+                text.fill(b' ');
+                bytes(text, 0..redacted.len()).copy_from_slice(redacted.as_bytes());
+            }
+            _ => redact_base64(text),
+        }
+    }
+}

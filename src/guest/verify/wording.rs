@@ -1,0 +1,186 @@
+//! Findings in words: what happened, to which credential, where, and what to do.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::finding::{Finding, FindingKind, Place};
+use crate::format::smbios::Extent;
+
+impl Display for Finding {
+    /// What happened, to which credential, and where; on one line, without [`Finding::advice`].
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.credential {
+            write!(f, "credential {name}: ")?;
+        }
+        write!(f, "{}", self.kind)?;
+        if self.place == Place::default() { Ok(()) } else { write!(f, " ({})", self.place) }
+    }
+}
+
+impl Display for FindingKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EntryPoint { reason } => write!(f, "the SMBIOS entry point is damaged: {reason}"),
+            Self::TableCut(extent) => write!(f, "the SMBIOS table is cut: {}", Sizes(extent)),
+            Self::TableShort(extent) => {
+                write!(f, "the SMBIOS table is shorter than announced, yet no structure is missing: {}", Sizes(extent))
+            }
+            Self::TableLong(extent) => write!(f, "the SMBIOS table is longer than announced: {}", Sizes(extent)),
+            Self::MoreStructures(extent) => {
+                write!(f, "the SMBIOS table has more structures than announced: {}", Sizes(extent))
+            }
+            Self::Damaged { remaining, reason } => {
+                write!(f, "the SMBIOS table is damaged, its last {remaining} bytes are no structure: {reason}")
+            }
+            Self::NoEndOfTable => f.write_str("the SMBIOS table has no end-of-table structure"),
+            Self::BehindEndOfTable { remaining } => {
+                write!(f, "{remaining} bytes behind the end-of-table structure were not read")
+            }
+            Self::NoOemStrings => f.write_str("the SMBIOS table has no OEM strings (Type 11): nothing was sent"),
+            Self::NoCredentials => f.write_str("none of the OEM strings is a credential"),
+            Self::StructureLength { length } => {
+                write!(f, "an OEM strings structure has a formatted area of {length} bytes instead of 5")
+            }
+            Self::LongStructure { size } => {
+                write!(f, "an OEM strings structure of {size} bytes is larger than a page")
+            }
+            Self::StringsMissing { announced, found: 0 } => {
+                write!(f, "{announced} OEM strings are announced and none is there: the hypervisor dropped the strings")
+            }
+            Self::StringsMissing { announced, found } => {
+                write!(f, "{announced} OEM strings are announced and {found} are there: the hypervisor dropped strings")
+            }
+            Self::StringSplit { announced, found } => write!(
+                f,
+                "{announced} OEM strings are announced and {found} are there: a NUL byte inside a string has split it"
+            ),
+            Self::CountWrapped { announced, found } => write!(
+                f,
+                "the count byte says {announced} and {found} OEM strings are there: it cannot count past 255"
+            ),
+            Self::SetEndedEarly => f.write_str(
+                "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
+            ),
+            Self::EmptyString => f.write_str("an OEM string is empty"),
+            Self::NearMiss { meant } => {
+                write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
+            }
+            Self::NotACredential { reason } => write!(f, "the OEM string {reason}"),
+            Self::MaybeCut { found } => {
+                write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
+            }
+            Self::Duplicate { identical: true } => f.write_str("was sent again, with the same value"),
+            Self::Duplicate { identical: false } => {
+                f.write_str("was sent again with another value; the first one counts")
+            }
+            Self::AboveSystemd { credentials, bytes } => {
+                write!(f, "{credentials} credentials of {bytes} bytes are more than systemd's importer takes")
+            }
+            Self::ManifestMissing => f.write_str("a manifest is required and none was sent"),
+            Self::ManifestInvalid { reason } => write!(f, "the manifest cannot be read: {reason}"),
+            Self::ManifestAgain { identical: true } => f.write_str("the manifest was sent again"),
+            Self::ManifestAgain { identical: false } => {
+                f.write_str("a second manifest says something else; the first one counts")
+            }
+            Self::Missing { expected: Some(expected), required } => {
+                let required = if *required { "required, " } else { "" };
+                write!(f, "missing: {required}sent with {expected} bytes, and not in the table")
+            }
+            Self::Missing { expected: None, .. } => f.write_str("missing: required, and not in the table"),
+            Self::SizeDiffers { expected, found } => write!(f, "{expected} bytes were sent, {found} arrived"),
+            Self::DigestDiffers => f.write_str(
+                "at least one value is not the one that was sent, though every size is right; all listed are refused",
+            ),
+            Self::NotListed => f.write_str("the manifest does not list it"),
+            Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
+            Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
+        }
+    }
+}
+
+impl Finding {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match &self.kind {
+            FindingKind::EntryPoint { .. } => {
+                "the firmware or the recording is broken; record the table again"
+            }
+            FindingKind::TableCut(_) => {
+                "firmware cut the table: keep it below 65536 bytes, or use SeaBIOS 1.17 or newer, or UEFI firmware"
+            }
+            FindingKind::Damaged { .. } => {
+                "look for empty OEM strings on the hypervisor's command line, and keep the table below 65536 bytes"
+            }
+            FindingKind::TableLong(_)
+            | FindingKind::MoreStructures(_)
+            | FindingKind::BehindEndOfTable { .. } => "a kernel never exports such a table; record it again",
+            FindingKind::TableShort(_) | FindingKind::NoEndOfTable => {
+                "nothing, if a manifest says that all arrived; QEMU makes such tables from '-smbios file=' with two structures"
+            }
+            FindingKind::NoOemStrings => {
+                "pass credentials on the host, and check that the hypervisor and its machine type carry OEM strings"
+            }
+            FindingKind::NoCredentials => {
+                "pass credentials on the host as 'io.systemd.credential.binary:NAME=BASE64'"
+            }
+            FindingKind::StructureLength { .. } => {
+                "systemd refuses this structure and every one behind it; report it to whoever built the table"
+            }
+            FindingKind::LongStructure { .. } => {
+                "systemd 256 and older reads only its first page; pack the strings into structures of 4091 bytes or less"
+            }
+            FindingKind::StringsMissing { found: 0, .. } => {
+                "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, or set \
+                 smbios-entry-point-type=64 with firmware that can carry it"
+            }
+            FindingKind::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
+            FindingKind::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
+            FindingKind::CountWrapped { .. } => {
+                "nothing is lost here, but readers that trust the count byte lose strings; use 255 or fewer a structure"
+            }
+            FindingKind::SetEndedEarly | FindingKind::EmptyString => {
+                "remove the empty OEM string on the host (a doubled comma, or an unset variable)"
+            }
+            FindingKind::NearMiss { .. } => "correct the prefix on the host",
+            FindingKind::NotACredential { .. } => "correct the string on the host",
+            FindingKind::MaybeCut { .. } => {
+                "mend the table as said for its damage; a manifest could prove the value whole"
+            }
+            FindingKind::Duplicate { .. } | FindingKind::ManifestAgain { .. } => "send it once",
+            FindingKind::AboveSystemd { .. } => {
+                "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or import with this program alone"
+            }
+            FindingKind::ManifestMissing => "send one from the host, or do not require it",
+            FindingKind::ManifestInvalid { .. } => {
+                "send it again with the same version of this program on both ends"
+            }
+            FindingKind::Missing { expected: Some(_), .. } | FindingKind::SizeDiffers { .. } => {
+                "it was lost or cut on its way: see the other findings, and the hypervisor's size limits"
+            }
+            FindingKind::Missing { expected: None, .. } => "check its name, and that the host passes it",
+            FindingKind::DigestDiffers => {
+                "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"
+            }
+            FindingKind::NotListed => {
+                "somebody added it behind the sender's back, or the manifest is an old one"
+            }
+            FindingKind::Empty { .. } => {
+                "check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty"
+            }
+        }
+    }
+}
+
+/// Announced and found sizes.
+struct Sizes<'a>(&'a Extent);
+
+impl Display for Sizes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Extent { announced_bytes, found_bytes, announced_structures, found_structures } = self.0;
+        write!(f, "{announced_bytes} bytes announced, {found_bytes} found")?;
+        match announced_structures {
+            Some(announced) => write!(f, "; {announced} structures announced, {found_structures} found"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Why the kernel does not let a process be traced, as far as it can be told.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::text::escape::Escaped;
+
+/// What most likely kept the tracer from attaching.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// Somebody traces the process already.
+    Traced {
+        /// PID of the other tracer, as the kernel writes it.
+        by: String,
+    },
+    /// Yama's `ptrace_scope` is 2 (`Documentation/admin-guide/LSM/Yama.rst`).
+    Capability,
+    /// Yama's `ptrace_scope` is 3.
+    Never,
+    /// A system call filter is in force.
+    Filter,
+    /// Nothing that this program knows of.
+    Unknown,
+}
+
+impl Obstacle {
+    /// Looks for what is in the way of tracing this process. `root` is the root folder of the running system.
+    #[must_use]
+    pub fn find(root: &Path) -> Self {
+        let status = std::fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map_or("0", str::trim);
+        let by = field("TracerPid:");
+        if by != "0" {
+            return Self::Traced { by: Escaped(by.as_bytes()).to_string() };
+        }
+        let scope = std::fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"));
+        match scope.unwrap_or_default().trim() {
+            "3" => Self::Never,
+            "2" => Self::Capability,
+            _ if field("Seccomp:") == "2" => Self::Filter,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Obstacle {
+    /// What is certain to be in the way, before anything is tried.
+    #[must_use]
+    pub fn certain(root: &Path) -> Option<Self> {
+        let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE));
+        match Self::find(root) {
+            obstacle @ (Self::Traced { .. } | Self::Never) => Some(obstacle),
+            obstacle @ Self::Capability if !capable => Some(obstacle),
+            _ => None,
+        }
+    }
+}
+
+impl Display for Obstacle {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Traced { by } => {
+                write!(f, "process {by} traces it already: start it without strace or a debugger")
+            }
+            Self::Capability => f.write_str(
+                "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE: give it \
+                 (AmbientCapabilities=CAP_SYS_PTRACE in a systemd unit), or set kernel.yama.ptrace_scope to 1",
+            ),
+            Self::Never => f.write_str(
+                "kernel.yama.ptrace_scope is 3, so nothing can be traced, not even by root, until it is set to \
+                 another value at the next boot",
+            ),
+            Self::Filter => f.write_str(
+                "a seccomp filter is in force, which most likely does not allow ptrace: allow it \
+                 (SystemCallFilter=ptrace in a systemd unit)",
+            ),
+            Self::Unknown => f.write_str(
+                "a security module (SELinux with deny_ptrace, AppArmor) or a container may forbid to trace",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(status: Option<&str>, scope: Option<&str>) -> Obstacle {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [("proc/self/status", status), ("proc/sys/kernel/yama/ptrace_scope", scope)] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if let Some(text) = text {
+                std::fs::write(path, text).unwrap();
+            }
+        }
+        Obstacle::find(root.path())
+    }
+
+    #[test]
+    fn the_cause_is_named() {
+        let status = |tracer, seccomp| format!("Name:\tx\nTracerPid:\t{tracer}\nSeccomp:\t{seccomp}\n");
+        let free = status(0, 0);
+        assert_eq!(found(Some(&free), Some("2\n")), Obstacle::Capability);
+        assert_eq!(found(Some(&free), Some("3\n")), Obstacle::Never);
+        for scope in [None, Some("0\n"), Some("1\n")] {
+            assert_eq!(found(Some(&free), scope), Obstacle::Unknown);
+            assert_eq!(found(Some(&status(0, 2)), scope), Obstacle::Filter);
+        }
+        // What is certain goes before what is likely.
+        assert_eq!(found(Some(&status(71, 2)), Some("3\n")), Obstacle::Traced { by: "71".into() });
+        assert_eq!(found(Some(&status(0, 2)), Some("3\n")), Obstacle::Never);
+        assert_eq!(found(None, None), Obstacle::Unknown);
+    }
+
+    #[test]
+    fn each_cause_says_what_to_do() {
+        assert!(Obstacle::Capability.to_string().contains("AmbientCapabilities=CAP_SYS_PTRACE"));
+        assert!(Obstacle::Never.to_string().contains("next boot"));
+        assert!(Obstacle::Filter.to_string().contains("SystemCallFilter="));
+    }
+}

@@ -1,0 +1,179 @@
+//! The initial stack of a program, moved so that some of its arguments are others. No I/O.
+//!
+//! At a program's first instruction the stack pointer points at one block of words: the number of arguments, a
+//! pointer to each and a null; a pointer to each variable of the environment and a null; the auxiliary vector, pairs
+//! that end with `AT_NULL` (System V ABI, AMD64 supplement, figure 3.9; the other architectures are alike). The strings are somewhere
+//! above it. [`relocate`] puts the block lower and the values into the gap:
+//!
+//! ```text
+//!  before:                                   | argc argv… 0 envp… 0 auxv… | …, strings
+//!  after:   | argc argv… 0 envp… 0 auxv… | values, padding                | …, strings
+//!           ^ new stack pointer                                           ^ from here on, nothing changes
+//! ```
+//!
+//! Everything that points upwards (environment, `AT_RANDOM`, `AT_EXECFN`, `AT_PLATFORM`) stays valid, since it does
+//! not move.
+
+use nix::libc::{AT_NULL, AT_PHENT, AT_SECURE};
+use zeroize::Zeroizing;
+
+use crate::format::credential::Secret;
+
+/// Bytes of a word: programs of 64 bits alone are started.
+const WORD: usize = size_of::<u64>();
+
+/// What the stack pointer is a multiple of (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).
+const ALIGNMENT: usize = 16;
+
+/// Size of a program header in a 64-bit ELF file (`e_phentsize`, System V gABI, chapter 5).
+const PROGRAM_HEADER: u64 = 56;
+
+/// An argument that is to be another one than the program was executed with.
+#[derive(Debug)]
+pub struct Replacement {
+    /// Which argument, where 0 is the program's name.
+    pub index: usize,
+    /// What the program was executed with, without NUL.
+    pub placeholder: Vec<u8>,
+    /// What it is to find, without NUL.
+    pub value: Secret,
+}
+
+/// A stack with the values in it.
+pub struct Relocated {
+    /// The new stack pointer.
+    pub stack_pointer: u64,
+    /// What belongs there, from the new stack pointer on.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Whether executing the program changed its privileges, or would have (`AT_SECURE`, getauxval(3)).
+    pub secure: bool,
+}
+
+/// Why a stack was not relocated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StackError {
+    /// The stack pointer is not aligned.
+    #[error("its stack pointer is not a multiple of {ALIGNMENT}")]
+    Alignment,
+    /// The block has no end within the stack, or no null where one must be.
+    #[error("its initial stack is not what the System V ABI says")]
+    Malformed,
+    /// The auxiliary vector is not that of a 64-bit ELF program.
+    #[error("it is not a 64-bit ELF program")]
+    NotElf64,
+    /// Somebody else's arguments: a binary format handler has put an interpreter in the program's place.
+    #[error("it has {found} arguments and was started with {expected}: an interpreter runs in its place")]
+    Count {
+        /// Arguments given.
+        expected: usize,
+        /// Arguments found.
+        found: u64,
+    },
+    /// An argument is not the placeholder it was started with.
+    #[error("argument {index} is not the placeholder it was started with")]
+    Placeholder {
+        /// Which argument, where 0 is the program's name.
+        index: usize,
+    },
+    /// There is no such low address.
+    #[error("there is no room below its stack")]
+    Room,
+}
+
+/// Gives the stack of a program other arguments.
+///
+/// `stack` is what is at `stack_pointer`, up to the end of the stack. `arguments` is the number of arguments that the
+/// program was executed with.
+///
+/// # Errors
+/// [`StackError`] if the stack is not that of a program executed like this, in the order of the checks above.
+pub fn relocate(
+    stack: &[u8],
+    stack_pointer: u64,
+    arguments: usize,
+    replacements: &[Replacement],
+) -> Result<Relocated, StackError> {
+    if !stack_pointer.is_multiple_of(ALIGNMENT as u64) {
+        return Err(StackError::Alignment);
+    }
+    let block = Block::parse(stack, arguments)?;
+    let room: usize = replacements.iter().map(|replacement| replacement.value.len() + 1).sum();
+    let room = room.next_multiple_of(ALIGNMENT);
+    let stack_pointer_after = stack_pointer.checked_sub(room as u64).ok_or(StackError::Room)?;
+
+    let mut bytes = Zeroizing::new(Vec::with_capacity(block.size + room));
+    bytes.extend_from_slice(stack.get(..block.size).ok_or(StackError::Malformed)?);
+    for Replacement { index, placeholder, value } in replacements {
+        let found = block.argument(*index).and_then(|pointer| string(stack, stack_pointer, pointer));
+        if found != Some(placeholder) {
+            return Err(StackError::Placeholder { index: *index });
+        }
+        let pointer = stack_pointer_after + bytes.len() as u64;
+        // Behind the word that says how many there are.
+        let word = (1 + index) * WORD;
+        bytes
+            .get_mut(word..word + WORD)
+            .ok_or(StackError::Malformed)?
+            .copy_from_slice(&pointer.to_ne_bytes());
+        bytes.extend_from_slice(value.expose());
+        bytes.push(0);
+    }
+    bytes.resize(block.size + room, 0);
+    Ok(Relocated { stack_pointer: stack_pointer_after, bytes, secure: block.secure })
+}
+
+/// The block of words at the stack pointer.
+struct Block<'a> {
+    /// Pointers to the arguments.
+    arguments: &'a [[u8; WORD]],
+    /// Whether the auxiliary vector says `AT_SECURE`.
+    secure: bool,
+    /// How many bytes the block has.
+    size: usize,
+}
+
+impl<'a> Block<'a> {
+    fn parse(stack: &'a [u8], expected: usize) -> Result<Self, StackError> {
+        let (words, _) = stack.as_chunks::<WORD>();
+        let (&count, rest) = words.split_first().ok_or(StackError::Malformed)?;
+        let found = u64::from_ne_bytes(count);
+        if found != expected as u64 {
+            return Err(StackError::Count { expected, found });
+        }
+        let (arguments, rest) = rest.split_at_checked(expected).ok_or(StackError::Malformed)?;
+        let rest = rest.strip_prefix(&[[0; WORD]]).ok_or(StackError::Malformed)?;
+        let variables = rest.iter().position(|word| *word == [0; WORD]).ok_or(StackError::Malformed)?;
+        let auxiliary = rest.get(variables + 1..).ok_or(StackError::Malformed)?;
+        let (entries, secure) = auxiliary_entries(auxiliary)?;
+        let size = (1 + expected + 1 + variables + 1 + 2 * entries) * WORD;
+        Ok(Self { arguments, secure, size })
+    }
+
+    fn argument(&self, index: usize) -> Option<u64> {
+        self.arguments.get(index).copied().map(u64::from_ne_bytes)
+    }
+}
+
+/// How many entries the auxiliary vector of a 64-bit program has, `AT_NULL` included, and whether it says `AT_SECURE`.
+fn auxiliary_entries(words: &[[u8; WORD]]) -> Result<(usize, bool), StackError> {
+    let (pairs, _) = words.as_chunks::<2>();
+    let pairs = pairs.iter().map(|pair| pair.map(u64::from_ne_bytes));
+    let (mut elf64, mut secure) = (false, false);
+    for (index, [kind, value]) in pairs.enumerate() {
+        match kind {
+            AT_NULL if !elf64 => return Err(StackError::NotElf64),
+            AT_NULL => return Ok((index + 1, secure)),
+            AT_PHENT => elf64 = value == PROGRAM_HEADER,
+            AT_SECURE => secure = value != 0,
+            _ => {}
+        }
+    }
+    Err(StackError::Malformed)
+}
+
+/// The string at an address within the stack, without its NUL.
+fn string(stack: &[u8], stack_pointer: u64, address: u64) -> Option<&[u8]> {
+    let offset = usize::try_from(address.checked_sub(stack_pointer)?).ok()?;
+    stack.get(offset..)?.split(|&byte| byte == 0).next()
+}

@@ -1,0 +1,252 @@
+//! Credentials -> OEM strings with a manifest -> Type 11 structures.
+//!
+//! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
+//! last, so that a guest which loses the end loses nothing that it needs.
+
+use nix::errno::Errno;
+
+use crate::format::credential::{Credential, Name, Secret};
+use crate::format::manifest::{Manifest, ManifestError};
+use crate::format::oem_string::{self, DecodeError, EncodeError, Encoding, OemString, decode};
+use crate::format::smbios::write::{self, WriteError};
+
+/// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
+/// requires one accepts nothing beside it.
+#[derive(Debug, Default)]
+pub struct Existing {
+    /// Those that are written again, in front of ours.
+    pub kept: Vec<Secret>,
+    /// Those that come another way, and are not written.
+    pub elsewhere: Vec<Secret>,
+}
+
+/// What an emitted OEM string is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Content {
+    /// A credential of this name, with a value of so many bytes.
+    Credential {
+        /// Its name.
+        name: Name,
+        /// Bytes of its value.
+        size: usize,
+        /// Whether it was there before: see [`Existing`].
+        existing: bool,
+    },
+    /// The manifest of all credentials.
+    Manifest,
+    /// Somebody else's string.
+    Foreign,
+}
+
+/// OEM strings, ready to be sent.
+#[derive(Debug)]
+pub struct OemStrings {
+    strings: Vec<(Secret, Content)>,
+    elsewhere: Vec<Content>,
+}
+
+/// Why credentials cannot be sent as OEM strings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The credential cannot be written.
+    #[error("credential {name}: {error}")]
+    Encode {
+        /// Its name.
+        name: Name,
+        /// Why not.
+        error: EncodeError,
+    },
+    /// Two values for one name, of which the guest would take the first.
+    #[error("credential {0}: it would be sent twice; a name can have one value only")]
+    Duplicate(Name),
+    /// A string that is there already has the prefix of a credential and is none.
+    #[error(
+        "OEM string {string} of the command line {error}, so no guest would read it; correct it or remove it"
+    )]
+    Refused {
+        /// Which of those that were there, from 1.
+        string: usize,
+        /// What is wrong.
+        error: DecodeError,
+    },
+    /// A string that is there already has nearly the prefix of a credential.
+    #[error(
+        "OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant; correct it or \
+         remove it"
+    )]
+    NearMiss {
+        /// Which of those that were there, from 1.
+        string: usize,
+        /// The prefix that was probably meant.
+        meant: &'static str,
+    },
+    /// There is a manifest already, of another set.
+    #[error(
+        "OEM string {string} of the command line is a manifest, and a machine can have one only; remove it"
+    )]
+    SecondManifest {
+        /// Which of those that were there, from 1.
+        string: usize,
+    },
+    /// There is no manifest of such a set.
+    #[error("cannot write a manifest: {0}")]
+    Set(ManifestError),
+    /// A string that is there already cannot be in a table.
+    #[error("of those on the command line, {0}")]
+    Unwritable(WriteError),
+    /// The kernel has no random bytes for the salt.
+    #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
+    Random(Errno),
+}
+
+impl OemStrings {
+    /// Writes credentials as OEM strings, with a manifest of them.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential.
+    pub fn new(credentials: &[Credential]) -> Result<Self, EmitError> {
+        Self::beside(Existing::default(), credentials)
+    }
+
+    /// Writes credentials as OEM strings behind those that are there, with a manifest of all of them.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential or the string.
+    pub fn beside(existing: Existing, credentials: &[Credential]) -> Result<Self, EmitError> {
+        Self::with_salt(existing, credentials, random_salt()?)
+    }
+
+    /// As [`Self::beside`], with a salt that must be random and new for each set.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential or the string.
+    pub fn with_salt(
+        existing: Existing,
+        credentials: &[Credential],
+        salt: [u8; 16],
+    ) -> Result<Self, EmitError> {
+        let mut set = Vec::new();
+        let mut strings = Vec::with_capacity(existing.kept.len() + credentials.len() + 1);
+        let count = existing.kept.len();
+        for (index, text) in existing.kept.into_iter().enumerate() {
+            let content = look_at(&text, index + 1, &mut set)?;
+            strings.push((text, content));
+        }
+        let mut elsewhere = Vec::with_capacity(existing.elsewhere.len());
+        for (index, text) in existing.elsewhere.iter().enumerate() {
+            elsewhere.push(look_at(text, count + index + 1, &mut set)?);
+        }
+        for credential in credentials {
+            let name = credential.name.clone();
+            let text = oem_string::encode(credential, Encoding::Binary)
+                .map_err(|error| EmitError::Encode { name: name.clone(), error })?;
+            let size = credential.value.len();
+            strings.push((text, Content::Credential { name, size, existing: false }));
+        }
+        let manifest = match Manifest::new(set.iter().chain(credentials), salt) {
+            Ok(manifest) => manifest,
+            Err(ManifestError::Duplicate(name)) => return Err(EmitError::Duplicate(name)),
+            Err(error) => return Err(EmitError::Set(error)),
+        };
+        strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
+        Ok(Self { strings, elsewhere })
+    }
+
+    /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
+    #[must_use]
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.strings.iter().map(|(text, _)| text.expose())
+    }
+
+    /// What each string is, and how many bytes it has without its NUL.
+    pub fn contents(&self) -> impl Iterator<Item = (&Content, usize)> {
+        self.strings.iter().map(|(text, content)| (content, text.len()))
+    }
+
+    /// Name and size of every credential in the manifest, and whether it was there before.
+    pub fn credentials(&self) -> impl Iterator<Item = (&Name, usize, bool)> {
+        let all = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
+        all.filter_map(|content| match content {
+            Content::Credential { name, size, existing } => Some((name, *size, *existing)),
+            Content::Manifest | Content::Foreign => None,
+        })
+    }
+
+    /// Size of each string without its NUL.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<usize> {
+        self.strings.iter().map(|(text, _)| text.len()).collect()
+    }
+
+    /// Type 11 structures of the strings, each small enough for systemd 256 and older if no string is larger.
+    ///
+    /// # Errors
+    /// [`WriteError`], if a string cannot be in a structure.
+    pub fn structures(&self) -> Result<Vec<Secret>, WriteError> {
+        self.structures_beside(&[])
+    }
+
+    /// As [`Self::structures`], without the handles that others use.
+    ///
+    /// # Errors
+    /// [`WriteError`], if a string cannot be in a structure.
+    pub fn structures_beside(&self, taken: &[u16]) -> Result<Vec<Secret>, WriteError> {
+        write::structures(&self.texts().collect::<Vec<_>>(), taken)
+    }
+
+    /// A credential that is sent, with its value.
+    #[must_use]
+    pub fn credential(&self, wanted: &Name) -> Option<Credential> {
+        let found = self
+            .strings
+            .iter()
+            .find(|(_, content)| matches!(content, Content::Credential { name, .. } if name == wanted));
+        match found.map(|(text, _)| decode(text.expose())) {
+            Some(OemString::Credential(credential, _)) => Some(credential),
+            _ => None,
+        }
+    }
+
+    /// The strings themselves.
+    #[must_use]
+    pub fn into_texts(self) -> Vec<Secret> {
+        self.strings.into_iter().map(|(text, _)| text).collect()
+    }
+}
+
+/// What a string that is there already is. Its credential, if it is one, goes into `set`.
+fn look_at(text: &Secret, string: usize, set: &mut Vec<Credential>) -> Result<Content, EmitError> {
+    let bytes = text.expose();
+    if bytes.is_empty() {
+        return Err(EmitError::Unwritable(WriteError::Empty { string }));
+    }
+    if let Some(position) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(EmitError::Unwritable(WriteError::Nul { string, position }));
+    }
+    match decode(bytes) {
+        OemString::Credential(credential, _) => {
+            let (name, size) = (credential.name.clone(), credential.value.len());
+            set.push(credential);
+            Ok(Content::Credential { name, size, existing: true })
+        }
+        OemString::Refused(refused, _) => Err(EmitError::Refused { string, error: refused.error }),
+        OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
+        OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
+        OemString::Foreign => Ok(Content::Foreign),
+    }
+}
+
+fn random_salt() -> Result<[u8; 16], EmitError> {
+    let mut salt = [0; 16];
+    let mut filled = 0;
+    while filled < salt.len() {
+        let rest = salt.get_mut(filled..).unwrap_or_default();
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(EmitError::Random(Errno::from_raw(error.raw_os_error()))),
+        }
+    }
+    Ok(salt)
+}
