@@ -8,11 +8,7 @@
     reason = "the machine is a test's"
 )]
 
-#[allow(dead_code, reason = "it needs a part of it")]
-#[path = "../tests/vm/machine.rs"]
-mod machine;
-
-use machine::{Machine, Release};
+use testkit::machine::{Machine, Release};
 
 const SCRIPT: &str = "
 result probe systemctl show probe.service --property=ExecMainStartTimestampMonotonic

@@ -10,11 +10,7 @@
     reason = "the machine is a test's"
 )]
 
-#[allow(dead_code, reason = "it needs a part of it")]
-#[path = "../tests/vm/machine.rs"]
-mod machine;
-
-use machine::{Machine, Outcome, Release};
+use testkit::machine::{Machine, Outcome, Release};
 
 fn main() {
     let results = Machine::new("demo")

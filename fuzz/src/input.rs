@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use smbios_creds::format::credential::{Credential, Name};
-use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
-use smbios_creds::host::hypervisor::{Argument, Part};
 use smbios_creds::format::oem_string::{Encoding, encode};
+use smbios_creds::host::hypervisor::{Argument, Part};
+use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
 
 /// Takes numbers and pieces from the front; when nothing is left it gives zeroes and empty pieces.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);

@@ -6,7 +6,6 @@
     reason = "that a target panics is what it is for"
 )]
 
-mod common;
 mod input;
 mod manifest;
 mod oem_string;

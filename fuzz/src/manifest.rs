@@ -8,8 +8,8 @@ use smbios_creds::format::base64;
 use smbios_creds::format::credential::{Credential, Name, Secret};
 use smbios_creds::format::manifest::{Manifest, PREFIX};
 
-use crate::common::systemd::unbase64;
 use crate::input::Input;
+use testkit::systemd::unbase64;
 
 /// Any text is read as a manifest without a panic, and then says what its JSON says. A manifest that is written is read
 /// as the same one, matches its own set, and no other.

@@ -2,7 +2,7 @@ use smbios_creds::format::base64;
 use smbios_creds::format::credential::Name;
 use smbios_creds::format::oem_string::{Encoding, OemString, decode, encode};
 
-use crate::common::systemd::{import, unbase64};
+use testkit::systemd::{import, unbase64};
 
 /// An OEM string is a credential if and only if systemd imports it, and then the same one; base64 alone, likewise.
 pub fn oem_string(data: &[u8]) {

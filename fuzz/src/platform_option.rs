@@ -1,8 +1,8 @@
 use smbios_creds::format::credential::Secret;
 use smbios_creds::host::hypervisor::{Argument, Features, MergeError, cloud_hypervisor};
 
-use crate::common::options::{ch_list, ch_options, file_number};
 use crate::input::{CommandLine, Input, content, render};
+use testkit::options::{ch_list, ch_options, file_number};
 
 const STRINGS: &str = "oem_strings";
 const PATHS: &str = "oem_string_paths";

@@ -1,8 +1,8 @@
 use smbios_creds::format::credential::Secret;
 use smbios_creds::host::launch::private_argv::stack::{Replacement, relocate};
 
-use crate::common::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 use crate::input::Input;
+use testkit::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
 /// Any stack relocates to an equal one, but for the arguments that are replaced. Any bytes are refused, or relocate
 /// without a change to any other word.

@@ -1,10 +1,10 @@
 use smbios_creds::format::credential::Secret;
-use smbios_creds::host::strings::Content;
 use smbios_creds::host::hypervisor::{Argument, MergeError, qemu};
+use smbios_creds::host::strings::Content;
 
-use crate::common::options::{file_number, qemu_smbios};
-use crate::common::table::walk;
 use crate::input::{CommandLine, content, render};
+use testkit::options::{file_number, qemu_smbios};
+use testkit::table::walk;
 
 /// Any command line of QEMU is merged so that its OEM strings and ours are in files, in their order, and every other
 /// argument is where it was, or it is refused: nothing is lost, added or moved, and no value becomes an option.

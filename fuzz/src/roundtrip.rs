@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
 use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
 use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
-use smbios_creds::format::smbios::Table;
 
-use crate::common::table::{END, entry_point_3};
 use crate::input::Input;
+use testkit::table::{END, entry_point_3};
 
 type Set<'a> = BTreeMap<&'a str, &'a [u8]>;
 

@@ -1,13 +1,13 @@
-use smbios_creds::guest::verify::finding::FindingKind;
-use smbios_creds::guest::record::redact::redact;
-use smbios_creds::guest::report::listing::{Verdict, verdict};
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
 use smbios_creds::format::oem_string::{OemString, decode};
 use smbios_creds::format::smbios::entry_point::{EntryPoint, Kind};
 use smbios_creds::format::smbios::{OEM_STRINGS, Table};
+use smbios_creds::guest::record::redact::redact;
+use smbios_creds::guest::report::listing::{Verdict, verdict};
+use smbios_creds::guest::verify::finding::FindingKind;
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
 
-use crate::common::table::{entry_point_2, entry_point_3, walk};
 use crate::input::Input;
+use testkit::table::{entry_point_2, entry_point_3, walk};
 
 /// What must be in no message. A fuzzer puts it anywhere.
 const CANARY: &[u8] = b"Canary";

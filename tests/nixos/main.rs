@@ -9,8 +9,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod documentation;
 mod evaluation;
 mod nix;

@@ -1,7 +1,5 @@
 //! Nix, with a store of its own in a temporary folder, and what is evaluated and built with it.
 
-#![allow(unreachable_pub, reason = "a module of one test program")]
-
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,11 +9,11 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// What nix works with. No daemon, no /nix, no sandbox and no network; any user can use it.
-pub struct Nix {
+pub(crate) struct Nix {
     folder: PathBuf,
 }
 
-pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
+pub(crate) static NIX: LazyLock<Nix> = LazyLock::new(|| {
     let nix = Nix { folder: tempfile::tempdir().unwrap().keep() };
     remove_at_the_end(&nix.folder);
     for folder in ["store", "home", "programs", "documented"] {
@@ -23,7 +21,7 @@ pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
     }
     std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds"), nix.path("programs/smbios-creds")).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds-host"), nix.path("programs/smbios-creds-host")).unwrap();
-    let stand_in = project("tests/private_argv/stand_in.c");
+    let stand_in = project("tests/launch/private_argv/stand_in.c");
     let built = Command::new("cc").arg("-o").arg(nix.path("hypervisor")).arg(stand_in).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     // Before there are two at once, which both would make its folders.
@@ -33,12 +31,12 @@ pub static NIX: LazyLock<Nix> = LazyLock::new(|| {
 });
 
 impl Nix {
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// A program of nix.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path("home"));
         let folders = [
@@ -68,12 +66,12 @@ fn remove_at_the_end(folder: &Path) {
 }
 
 /// A file of the project.
-pub fn project(path: &str) -> PathBuf {
+pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// Runs it to its end.
-pub fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
         panic!("{}: {error} (tests/prepare installs nix)", command.get_program().display())
     })
@@ -81,14 +79,14 @@ pub fn output(command: &mut Command) -> Output {
 
 /// Where `lib` and microvm.nix come from.
 #[derive(Clone, Debug)]
-pub struct Route {
-    pub name: &'static str,
+pub(crate) struct Route {
+    pub(crate) name: &'static str,
     lib: Option<String>,
     upstream: Option<(String, String)>,
 }
 
 /// The stand-ins, and the real ones where the environment says where they are.
-pub fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut routes = vec![Route { name: "stand-ins", lib: None, upstream: None }];
     let lib = variable("NIXPKGS_LIB");
@@ -105,7 +103,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 impl Route {
-    pub fn is_upstream(&self) -> bool {
+    pub(crate) fn is_upstream(&self) -> bool {
         self.upstream.is_some()
     }
 
@@ -129,7 +127,7 @@ impl Route {
     }
 
     /// The value of an attribute of eval.nix.
-    pub fn value(&self, attribute: &str) -> Value {
+    pub(crate) fn value(&self, attribute: &str) -> Value {
         let output = self.evaluation(attribute);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}, {attribute}: {errors}", self.name);
@@ -137,14 +135,14 @@ impl Route {
     }
 
     /// The message of an evaluation that fails.
-    pub fn refusal(&self, attribute: &str) -> String {
+    pub(crate) fn refusal(&self, attribute: &str) -> String {
         let output = self.evaluation(attribute);
         assert!(!output.status.success(), "{}: {attribute} is evaluated", self.name);
         String::from_utf8(output.stderr).unwrap()
     }
 
     /// Builds an attribute of eval.nix.
-    pub fn build(&self, attribute: &str) -> PathBuf {
+    pub(crate) fn build(&self, attribute: &str) -> PathBuf {
         let output = output(self.command("nix-build", attribute).arg("--no-out-link"));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}, {attribute}: {errors}", self.name);
@@ -153,14 +151,14 @@ impl Route {
 }
 
 /// A stand-in hypervisor that has reported what it was started with, and waits.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: Vec<(String, String)>,
 }
 
 impl Running {
     /// Starts a runner. What it printed, and its exit code, if it ends before there is a hypervisor.
-    pub fn start(command: &mut Command) -> Result<Self, (String, Option<i32>)> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self, (String, Option<i32>)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut bytes = Vec::new();
@@ -180,19 +178,19 @@ impl Running {
         Ok(Self { child, lines })
     }
 
-    pub fn all(&self, name: &str) -> Vec<String> {
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
         self.lines.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// The argument behind this one.
-    pub fn option(&self, name: &str) -> String {
+    pub(crate) fn option(&self, name: &str) -> String {
         let arguments = self.all("argument");
         let at = arguments.iter().position(|argument| argument == name);
         arguments[at.unwrap_or_else(|| panic!("no {name} in {arguments:?}")) + 1].clone()
     }
 
     /// What others see of it, and what it had printed when it ended.
-    pub fn end(mut self) -> (String, String) {
+    pub(crate) fn end(mut self) -> (String, String) {
         let proc = |name| std::fs::read(format!("/proc/{}/{name}", self.child.id())).unwrap();
         let seen = String::from_utf8([proc("cmdline"), proc("environ")].concat()).unwrap();
         drop(self.child.stdin.take());

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::host::{ch_list, crosvm_list, delivered, directory, one_structure};
-use crate::common::{intact, is_root};
 use crate::nix::{NIX, Route, Running, output, routes};
+use testkit::host::{ch_list, crosvm_list, delivered, directory, one_structure};
+use testkit::{intact, is_root};
 
 /// Secrets of the sizes of the founding incident, with what breaks command lines.
 fn secrets() -> [(&'static str, Vec<u8>); 3] {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::machine::prepared;
+use testkit::machine::prepared;
 
 /// What `./tests/prepare` has built of our packages: the host's, and the agent's.
 pub(crate) fn packages() -> [PathBuf; 2] {

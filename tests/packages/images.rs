@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::debian::{Debian, packages};
-use crate::machine::{Machine, Results, prepared};
-use crate::sent::{digests, directory, expected, sent};
+use testkit::machine::{Machine, Results, prepared};
+use testkit::sent::{digests, directory, expected, sent};
 
 /// Sends what a command in the guest did, over the second serial line.
 const RESULT: &str = r#"

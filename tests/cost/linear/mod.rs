@@ -1,0 +1,50 @@
+//! Twice the input takes twice the instructions, whatever it is made of: nobody stops a boot, or the start of a machine,
+//! with a table or a command line of a size that is allowed.
+
+mod guest;
+mod host;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// Instructions that a command executes, whatever it answers.
+fn instructions(command: &Command) -> u64 {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.arg(format!("--log-file={}", log.path().display()));
+    valgrind.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => valgrind.env(name, value),
+            None => valgrind.env_remove(name),
+        };
+    }
+    let status = valgrind.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status =
+        status.unwrap_or_else(|error| panic!("valgrind is needed, ./tests/prepare installs it: {error}"));
+    assert!(status.code().is_some(), "{command:?}: {status}");
+    let log = fs::read_to_string(log.path()).unwrap();
+    let count = log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count);
+    count.unwrap_or_else(|| panic!("{command:?}: {log}")).trim().parse().unwrap()
+}
+
+/// What makes work, `size` times as much of it: a command, and the files that it needs.
+type Work = (Command, Vec<tempfile::TempDir>);
+
+/// Twice as much more of it takes twice the instructions more; what is the same each time does not count, and for sorting
+/// and the growth of buffers there is some room. `unit` is how much of it there is at first.
+fn assert_linear(what: &str, unit: usize, work: impl Fn(usize) -> Work) {
+    let counts = [1, 2, 4, 8].map(|factor| {
+        let (command, _files) = work(unit * factor);
+        instructions(&command)
+    });
+    let more: Vec<u64> = counts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    let percents: Vec<u64> = more.windows(2).map(|pair| 100 * pair[1] / pair[0].max(1)).collect();
+    let figures = format!(
+        "{what}: {unit} times 1, 2, 4, 8 take {counts:?} instructions, each step {percents:?} percent"
+    );
+    assert!(percents.iter().all(|&percent| percent < 230), "more than linear: {figures}");
+    // Or else it was refused before it was looked at.
+    assert!(more[2] > 4 * unit as u64, "not looked at: {figures}");
+}

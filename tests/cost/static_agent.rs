@@ -1,0 +1,74 @@
+//! The program that goes into an initrd, as `./tests/run` has built it.
+
+use std::process::Command;
+
+use testkit::static_agent;
+
+const SIZE_MAX: u64 = 800 * 1024;
+
+#[test]
+fn it_needs_no_library_and_is_position_independent() {
+    let bytes = std::fs::read(static_agent()).unwrap();
+    // e_type (System V ABI, figure 4-3): 3 is a shared object or a position-independent executable.
+    assert_eq!(bytes.get(16..18), Some(&[3, 0][..]));
+    let libraries = Command::new("ldd").arg(static_agent()).output().unwrap();
+    let text = [libraries.stdout, libraries.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("statically linked") || text.contains("not a dynamic executable"), "{text}");
+}
+
+#[test]
+fn it_has_at_most_800_kib() {
+    let bytes = std::fs::read(static_agent()).unwrap();
+    // Where only glibc can be had, its own static parts take more than that.
+    let musl = testkit::static_agent_is_small();
+    let size = bytes.len() as u64;
+    assert!(size <= if musl { SIZE_MAX } else { 2 * SIZE_MAX }, "{size} bytes, musl: {musl}");
+}
+
+#[test]
+fn it_lists_a_recorded_table() {
+    let output = Command::new(static_agent())
+        .args(["list", "--no-legend", "--from"])
+        .arg(testkit::testdata("qemu-7.2-pc"))
+        .output()
+        .unwrap();
+    assert_eq!(testkit::code(&output), 0);
+    assert!(testkit::stdout(&output).starts_with("foo "));
+}
+
+/// System calls of an import of so many credentials of 256 bytes, from start to end.
+fn system_calls(count: usize) -> usize {
+    let value = smbios_creds::format::base64::encode(&[7; 256]);
+    let strings: Vec<_> =
+        (0..count).map(|i| format!("io.systemd.credential.binary:credential-{i}={}", *value)).collect();
+    let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
+    let source = testkit::recording(&testkit::table(&strings));
+    // What goes to a disk is synced besides.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let log = folder.path().join("log");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(&log).arg(static_agent()).args([
+        "import",
+        "--log-level=error",
+        "--from",
+    ]);
+    strace.arg(source.path()).arg("--into").arg(folder.path().join("creds"));
+    let output = strace.stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(testkit::code(&output), 0, "{}", testkit::stderr(&output));
+    std::fs::read_to_string(log).unwrap().lines().count()
+}
+
+/// 3 for each credential, as the C floor of the benchmark has, and few besides: with 16, what an empty program has not
+/// is less than 1.3 times what the floor has (59).
+#[test]
+fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
+    if !testkit::static_agent_is_small() {
+        return;
+    }
+    let (few, many) = (system_calls(16), system_calls(116));
+    // 17 are those of an empty program.
+    assert!(few <= 17 + 59 * 13 / 10, "{few}");
+    // Memory is taken 64 KiB at a time: 390 bytes of the table and 256 of the value, each in a few places.
+    assert!((300..310).contains(&(many - few)), "{few}, {many}");
+}

@@ -1,0 +1,159 @@
+//! Every recorded table, read by us, by an independent walker and by dmidecode.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::source::dmi::Source;
+use smbios_creds::guest::verify::set::{Policy, verify};
+use testkit::{Walked, code, codes, run_on, walk};
+
+fn cases() -> Vec<(PathBuf, Value)> {
+    let mut cases: Vec<_> = std::fs::read_dir(testkit::testdata(""))
+        .unwrap()
+        .map(|entry| {
+            let folder = entry.unwrap().path();
+            let expect = std::fs::read(folder.join("expect.json")).unwrap();
+            (folder, serde_json::from_slice(&expect).unwrap())
+        })
+        .collect();
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(cases.len() >= 17, "testdata is incomplete");
+    cases
+}
+
+fn read(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let file = |name| std::fs::read(folder.join(name)).unwrap();
+    (file("smbios_entry_point"), file("DMI"))
+}
+
+fn table(folder: &Path) -> Table {
+    Source::Recording(folder.to_path_buf()).read().unwrap().parse()
+}
+
+fn walked(folder: &Path) -> Vec<Walked> {
+    let (entry_point, data) = read(folder);
+    walk(&data, entry_point.starts_with(b"_SM3_"))
+}
+
+#[test]
+fn strings_are_those_of_an_independent_walker() {
+    for (folder, expect) in cases() {
+        let (table, walked) = (table(&folder), walked(&folder));
+        let ours: Vec<_> = table.structures().iter().map(|s| (s.kind, s.handle, s.length)).collect();
+        let theirs: Vec<_> = walked.iter().map(|s| (s.kind, s.handle, s.length)).collect();
+        assert_eq!(ours, theirs, "{}", folder.display());
+        assert_eq!(
+            serde_json::to_value(walked.iter().map(|s| s.kind).collect::<Vec<_>>()).unwrap(),
+            expect["types"]
+        );
+
+        let entry_point = table.entry_point().unwrap();
+        let kind = if entry_point.structures.is_some() { "_SM_" } else { "_SM3_" };
+        assert_eq!(kind, expect["entry_point"]["kind"]);
+        assert_eq!(entry_point.table_size as u64, expect["entry_point"]["announced_bytes"].as_u64().unwrap());
+
+        let ours: Vec<Vec<&[u8]>> =
+            table.oem_structures().map(|oem| oem.strings().map(|(_, string)| string).collect()).collect();
+        let theirs: Vec<_> = walked.iter().filter(|s| s.kind == 11).map(|s| s.strings.clone()).collect();
+        assert_eq!(ours, theirs, "{}", folder.display());
+        for (oem, expect) in table.oem_structures().zip(expect["oem_structures"].as_array().unwrap()) {
+            assert_eq!(oem.count().map(u64::from), expect["count"].as_u64());
+            assert_eq!(oem.strings().count() as u64, expect["strings"].as_u64().unwrap());
+            assert_eq!(u64::from(oem.structure.handle), expect["handle"].as_u64().unwrap());
+            for (offset, string) in oem.strings() {
+                assert_eq!(&table.data()[offset..offset + string.len()], string);
+            }
+        }
+    }
+}
+
+#[test]
+fn credentials_and_findings_are_as_expected() {
+    for (folder, expect) in cases() {
+        let delivery = verify(&table(&folder), &Policy::default());
+        let ours: Vec<Value> = delivery
+            .entries
+            .iter()
+            .map(|entry| {
+                let credential = entry.credential.as_ref().unwrap();
+                let value = credential.value.expose();
+                assert_eq!(entry.refusal, None);
+                serde_json::json!({
+                    "name": credential.name, "size": value.len(), "encoding": entry.encoding,
+                    "structure": entry.place.structure, "string": entry.place.string,
+                    "sha256": hex(&Sha256::digest(value)),
+                })
+            })
+            .collect();
+        assert_eq!(Value::from(ours), expect["credentials"], "{}", folder.display());
+        assert_eq!(Value::from(codes(&delivery)), expect["findings"], "{}", folder.display());
+        let check = run_on(&folder, &["check"]);
+        assert_eq!(i64::from(code(&check)), expect["exit"].as_i64().unwrap(), "{}", folder.display());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from_digit(digit.into(), 16).unwrap())
+        .collect()
+}
+
+/// dmidecode reads a dump file: the entry point, with the table's address set to 32, and the table behind it.
+fn dump(folder: &Path) -> tempfile::NamedTempFile {
+    let (mut entry_point, data) = read(folder);
+    if entry_point.starts_with(b"_SM3_") {
+        entry_point[16..24].copy_from_slice(&32_u64.to_le_bytes());
+        entry_point[5] = 0;
+        entry_point[5] = entry_point.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+    } else {
+        entry_point[24..28].copy_from_slice(&32_u32.to_le_bytes());
+        entry_point[21] = 0;
+        entry_point[21] = entry_point[16..31].iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+        entry_point[4] = 0;
+        entry_point[4] = entry_point.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+    }
+    entry_point.resize(32, 0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [entry_point, data].concat()).unwrap();
+    file
+}
+
+#[test]
+fn strings_are_those_of_dmidecode_where_it_shows_them() {
+    let mut compared = 0;
+    for (folder, _) in cases() {
+        let dump = dump(&folder);
+        let output = Command::new("dmidecode").arg("-t11").arg("--from-dump").arg(dump.path()).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("dmidecode is needed, ./tests/run installs it: {error}"));
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let theirs: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("String ")?.split_once(": "))
+            .map(|p| p.1)
+            .collect();
+        // It believes the count byte, shows strings that are not there as such, and anything but printable ASCII as a dot.
+        let table = table(&folder);
+        let ours: Vec<String> = table
+            .oem_structures()
+            .flat_map(|oem| {
+                let strings: Vec<String> = oem.strings().map(|(_, string)| dotted(string)).collect();
+                (0..usize::from(oem.count().unwrap()))
+                    .map(move |n| strings.get(n).cloned().unwrap_or("<BAD INDEX>".to_owned()))
+            })
+            .collect();
+        compared += ours.len();
+        assert_eq!(ours, theirs, "{}", folder.display());
+    }
+    assert!(compared > 500);
+}
+
+fn dotted(string: &[u8]) -> String {
+    string.iter().map(|&byte| if (32..127).contains(&byte) { char::from(byte) } else { '.' }).collect()
+}

@@ -1,0 +1,343 @@
+//! The agent as its users see it: what the verbs print, and how they end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use testkit::{agent, code, recording, run, run_on, stderr, stdout, table, testdata};
+
+#[test]
+fn list_shows_names_sizes_and_sources_in_table_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("credentials");
+    let list = |arguments: &[&str]| {
+        run(agent(arguments).arg("--from").arg(testdata("qemu-7.2-two-structures")).arg("--into").arg(&into))
+    };
+    let text = "NAME SIZE ENCODING STATE   SOURCE\n\
+                f1     2B text     missing 11-0:1\n\
+                f2     2B text     missing 11-0:2\n\
+                g1     2B text     missing 11-1:1\n";
+    let output = list(&["list"]);
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str(), code(&output)), (text, "", 0));
+    assert_eq!(stdout(&list(&["list", "--no-legend"])).lines().count(), 3);
+
+    assert_eq!(code(&list(&["import"])), 0);
+    std::fs::remove_file(into.join("f2")).unwrap();
+    std::fs::set_permissions(into.join("g1"), PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(into.join("g1"), "xx").unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&list(&["list", "--json=short"]).stdout).unwrap();
+    let states: Vec<_> = json.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["imported", "missing", "differs"]);
+    let source = serde_json::json!({"structure": 1, "string": 1, "offset": 134});
+    let row = serde_json::json!({"name": "g1", "size": 2, "encoding": "text", "state": "differs", "source": source});
+    assert_eq!(json[2], row);
+    let lines = |form: &str| stdout(&list(&["list", form])).lines().count();
+    assert_eq!((lines("--json=short"), lines("--json=off")), (1, 4));
+    assert_eq!(lines("--json"), lines("--json=pretty"));
+}
+
+#[test]
+fn control_characters_from_the_host_are_escaped() {
+    // In a name that is refused, ESC, CR and a right-to-left override; in foreign and mistyped strings as well.
+    let hostile = b"io.systemd.credential:\x1b[31m\r\xe2\x80\xae\x07=1";
+    let strings: &[&[u8]] = &[hostile, b"io.systemd.credentials:\x1b]0;x\x07=1", b"\x1b[2J"];
+    let folder = recording(&table(strings));
+    for arguments in
+        [&["list"][..], &["list", "--json"], &["check"], &["check", "--json"], &["import", "--dry-run"]]
+    {
+        for level in ["trace", "error"] {
+            let output = run_on(folder.path(), &[arguments, &["--log-level", level]].concat());
+            let all = [output.stdout.as_slice(), &output.stderr].concat();
+            let harmless = all.iter().all(|&byte| (b' '..=b'~').contains(&byte) || byte == b'\n');
+            assert!(harmless, "{arguments:?}: {}", all.escape_ascii());
+            assert!(String::from_utf8(all).unwrap().contains(r"x1b[31m"), "the name is shown, escaped");
+        }
+    }
+    // What the user typed is escaped likewise.
+    let output = run(&mut agent(&["list", "--\x1b[31m"]));
+    assert!(code(&output) == 2 && !output.stderr.contains(&0x1b));
+    let output = run(&mut agent(&["list", "--from", "/\x1b[31m"]));
+    assert!(code(&output) == 1 && !output.stderr.contains(&0x1b));
+}
+
+#[test]
+fn check_require_exits_3_and_names_what_is_missing_or_empty() {
+    let folder = recording(&table(&[b"io.systemd.credential:db-password=", b"io.systemd.credential:a=1"]));
+    for name in ["db-password", "tls-key"] {
+        let output = run_on(folder.path(), &["check", "--require", "a", name]);
+        assert_eq!(code(&output), 3);
+        assert!(stdout(&output).contains(&format!("credential {name}: ")), "{}", stdout(&output));
+    }
+    let arguments = ["check", "--require", "a", "--require", "db-password", "--allow-empty", "db-password"];
+    assert_eq!(code(&run_on(folder.path(), &arguments)), 0);
+    assert_eq!(code(&run_on(&testdata("qemu-7.2-none"), &["check", "--require", "a"])), 3);
+}
+
+#[test]
+fn nothing_sent_is_told_from_nothing_there() {
+    let none = run_on(&testdata("qemu-7.2-none"), &["check"]);
+    assert_eq!(code(&none), 4);
+    assert!(stdout(&none).starts_with("nothing-sent: "));
+    let foreign = recording(&table(&[b"vendor string"]));
+    let output = run_on(foreign.path(), &["check"]);
+    assert_eq!(code(&output), 0);
+    assert!(stdout(&output).contains("none of the OEM strings is a credential"));
+}
+
+/// The running system, as it looks below a root folder of our own.
+fn on_system(root: &Path, arguments: &[&str]) -> std::process::Output {
+    run(agent(arguments).arg("--root").arg(root))
+}
+
+#[test]
+fn the_ways_a_table_can_be_absent_are_told_apart() {
+    let root = tempfile::tempdir().unwrap();
+    let expect = |exit: i32, text: &str| {
+        let output = on_system(root.path(), &["check", "--confidential=allow"]);
+        assert_eq!((code(&output), stdout(&output).as_str()), (exit, ""));
+        assert!(stderr(&output).contains(text), "{}", stderr(&output));
+    };
+    expect(1, "Mount sysfs on /sys first");
+    std::fs::create_dir_all(root.path().join("sys/firmware")).unwrap();
+    expect(4, "no SMBIOS: ");
+    std::fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
+    expect(4, "no SMBIOS table: ");
+    let tables = root.path().join("sys/firmware/dmi/tables");
+    std::fs::create_dir_all(&tables).unwrap();
+    let source = testdata("qemu-7.2-pc");
+    for file in ["smbios_entry_point", "DMI"] {
+        std::fs::copy(source.join(file), tables.join(file)).unwrap();
+    }
+    assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
+
+    let recording = tempfile::tempdir().unwrap();
+    let output = run_on(recording.path(), &["check"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("smbios_entry_point is missing. Give --from a folder that holds"));
+}
+
+/// A root folder whose table is that of a recording.
+fn system_with_table() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let tables = root.path().join("sys/firmware/dmi/tables");
+    std::fs::create_dir_all(&tables).unwrap();
+    for file in ["smbios_entry_point", "DMI"] {
+        std::fs::copy(testdata("qemu-7.2-pc").join(file), tables.join(file)).unwrap();
+    }
+    root
+}
+
+#[test]
+fn in_a_container_the_table_of_the_machine_is_refused() {
+    let marks: [fn(&Path); 3] = [
+        |root| std::fs::write(root.join("run/host/container-manager"), "podman").unwrap(),
+        |root| std::fs::write(root.join("proc/1/environ"), "TERM=linux\0container=lxc\0").unwrap(),
+        // Any other inode than that of the first PID namespace.
+        |root| std::fs::write(root.join("proc/self/ns/pid"), "").unwrap(),
+    ];
+    for mark in marks {
+        let root = system_with_table();
+        for folder in ["run/host", "proc/1", "proc/self/ns"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join(".dockerenv"), "").unwrap();
+        let into = root.path().join("creds");
+        let into = into.to_str().unwrap();
+        let verbs: [&[&str]; 3] =
+            [&["check"], &["import", "--into", into], &["exec", "--into", into, "--", "echo", "started"]];
+        assert_eq!(code(&on_system(root.path(), verbs[0])), 0, "a stale file makes no container");
+        mark(root.path());
+        for verb in verbs {
+            let output = run(agent(&["--root"]).arg(root.path()).args(verb));
+            assert_eq!((code(&output), stdout(&output).as_str()), (5, ""), "{verb:?}");
+            assert!(stderr(&output).contains("this is a container"), "{}", stderr(&output));
+            assert!(stderr(&output).contains("--confidential=allow"));
+        }
+        assert!(!Path::new(into).exists());
+        assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
+        // A recording speaks for itself, wherever it is read.
+        assert_eq!(
+            code(&on_system(root.path(), &["check", "--from", testdata("qemu-7.2-pc").to_str().unwrap()])),
+            0
+        );
+    }
+}
+
+#[test]
+fn without_permission_the_error_names_the_file_and_what_to_do() {
+    let folder = recording(&table(&[b"io.systemd.credential:a=1"]));
+    let file = folder.path().join("DMI");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = agent(&["list", "--from"]);
+    command.arg(folder.path());
+    if testkit::is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    }
+    let output = run(&mut command);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains(&format!("cannot read {}: permission denied", file.display())));
+    assert!(stderr(&output).contains("run this as root, or give a recording with --from"));
+}
+
+#[test]
+fn odd_files_in_place_of_a_table_are_refused() {
+    let folder = recording(&table(&[b"x"]));
+    let file = folder.path().join("DMI");
+    let check = || run_on(folder.path(), &["check"]);
+    std::fs::write(&file, vec![0; 1_048_576 + 65_537]).unwrap();
+    assert_eq!(code(&check()), 3);
+    assert!(stderr(&check()).contains("is larger than 1114112 bytes"));
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(stderr(&check()).contains("it is not a regular file"), "a FIFO does not hang it");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(code(&check()), 1);
+}
+
+#[test]
+fn cat_prints_values_byte_for_byte() {
+    let folder = recording(&table(&[
+        b"io.systemd.credential:text=line1\nline2\x80\n",
+        b"io.systemd.credential.binary:bin=AAECAwQ=",
+        b"io.systemd.credential:e=",
+        b"io.systemd.credential.binary:bad=?",
+    ]));
+    let cat = |arguments: &[&str]| run_on(folder.path(), &[&["cat"], arguments].concat());
+    let output = cat(&["text", "bin"]);
+    assert_eq!((output.stdout.as_slice(), code(&output)), (&b"line1\nline2\x80\n\0\x01\x02\x03\x04"[..], 0));
+    assert_eq!(cat(&["bin", "--newline=yes"]).stdout, b"\0\x01\x02\x03\x04\n");
+    assert_eq!(cat(&["bin", "--newline=no"]).stdout, b"\0\x01\x02\x03\x04");
+    assert_eq!((cat(&["e"]).stdout.len(), code(&cat(&["e"]))), (0, 0));
+    let output = cat(&["nope", "bad", "bin"]);
+    assert_eq!(
+        (output.stdout.as_slice(), code(&output)),
+        (&b"\0\x01\x02\x03\x04"[..], 3),
+        "the others are printed"
+    );
+    assert!(
+        stderr(&output).contains("credential nope: missing") && stderr(&output).contains("credential bad: ")
+    );
+    assert_eq!(code(&cat(&["a/b"])), 2);
+    assert_eq!(code(&cat(&[])), 2);
+}
+
+#[test]
+fn cat_does_not_print_what_may_not_be_the_value() {
+    let mut data = testkit::oem(&[b"io.systemd.credential:cut=val"]);
+    data.push(1);
+    let output = run_on(recording(&data).path(), &["cat", "cut"]);
+    assert_eq!((output.stdout.len(), code(&output)), (0, 3));
+    assert!(stderr(&output).contains("credential cut: the table breaks next to it"));
+}
+
+#[test]
+fn exec_hands_the_folder_to_the_program_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("c");
+    let script = r#"cat "$CREDENTIALS_DIRECTORY/foo"; echo; ulimit -Sc; umask; echo "$1"; grep SigIgn /proc/self/status"#;
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"ulimit -Sc 0; ulimit -Sc 512; umask 0027; exec "$@""#, "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["exec", "--from"]).arg(testdata("qemu-7.2-pc"));
+    command.arg("--into").arg(&into).args(["--", "sh", "-c", script, "sh", "an argument"]);
+    let output = run(&mut command);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let (text, ignored) = text.trim_end().split_once("SigIgn:\t").unwrap();
+    assert_eq!(text, "bar\n512\n0027\nan argument\n");
+    let sigpipe = 1 << (nix::libc::SIGPIPE - 1);
+    assert_eq!(
+        u64::from_str_radix(ignored, 16).unwrap() & sigpipe,
+        0,
+        "Rust's own SIGPIPE setting is not inherited"
+    );
+    assert_eq!(std::fs::read(into.join("blob")).unwrap(), [0, 1, 2, 3, 4]);
+
+    let output = run(agent(&["exec", "--into"])
+        .arg(&into)
+        .arg("--from")
+        .arg(testdata("qemu-7.2-pc"))
+        .args(["--", "/nonexistent"]));
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("cannot execute /nonexistent: No such file or directory"));
+}
+
+#[test]
+fn exec_does_not_start_a_program_without_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("c");
+    let start = |source: &Path, policy: &[&str]| {
+        run(agent(&["exec", "--from"])
+            .arg(source)
+            .arg("--into")
+            .arg(&into)
+            .args(policy)
+            .args(["--", "echo", "started"]))
+    };
+    let empty = recording(&table(&[b"io.systemd.credential:db=", b"io.systemd.credential:a=1"]));
+    for policy in [&["--require", "db"][..], &["--require", "other"], &["--manifest=require"], &["--strict"]]
+    {
+        let output = start(empty.path(), policy);
+        assert_eq!((code(&output), stdout(&output).as_str()), (3, ""), "{policy:?}");
+        assert!(stderr(&output).contains("the program is not started"));
+    }
+    assert_eq!(stdout(&start(empty.path(), &["--require", "a"])), "started\n", "what it needs is there");
+    // Without credentials there is no folder to name, and an inherited one would be somebody else's.
+    let mut command = agent(&["exec", "--from"]);
+    command.arg(testdata("qemu-7.2-none")).args(["--", "sh", "-c", "echo ${CREDENTIALS_DIRECTORY-unset}"]);
+    assert_eq!(stdout(&run(command.env("CREDENTIALS_DIRECTORY", "/stale"))), "unset\n");
+}
+
+#[test]
+fn log_lines_carry_priorities_where_the_log_reads_them() {
+    let lines = |command: &mut std::process::Command| stderr(&run(command));
+    let mut command = agent(&["list", "--from"]);
+    command.arg(testdata("qemu-10-silent-loss"));
+    assert!(lines(&mut command).starts_with("smbios-creds: error: 2 OEM strings"));
+    let file = tempfile::tempfile().unwrap();
+    let stat = nix::sys::stat::fstat(&file).unwrap();
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    assert!(lines(&mut command).starts_with("smbios-creds: "), "stderr is not the journal");
+    command.stderr(file.try_clone().unwrap()).status().unwrap();
+    let text = std::io::read_to_string({
+        std::io::Seek::rewind(&mut &file).unwrap();
+        &file
+    })
+    .unwrap();
+    assert!(text.starts_with("<3>2 OEM strings"), "{text}");
+    assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
+    assert_eq!(lines(agent(&["list", "--log-level=off", "--from"]).arg(testdata("qemu-10-silent-loss"))), "");
+}
+
+#[test]
+fn usage_errors_exit_2_and_help_exits_0() {
+    for arguments in
+        [&[][..], &["nonsense"], &["list", "--json=yaml"], &["import", "--into", "sytem"], &["exec"]]
+    {
+        let output = run(&mut agent(arguments));
+        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
+        assert!(!stderr(&output).is_empty());
+    }
+    for arguments in [&["--help"][..], &["--version"], &["import", "--help"], &["help", "cat"]] {
+        let output = run(&mut agent(arguments));
+        assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = agent(&["list", "--from"])
+        .arg(testdata("qemu-7.2-255-strings"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0);
+    // A disk that is full is one.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run(agent(&["list", "--from"]).arg(testdata("qemu-7.2-pc")).stdout(full));
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("cannot write to standard output"));
+}

@@ -1,0 +1,8 @@
+//! The guest's wing: what the agent verifies, lists, records and places.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cli;
+mod listing;
+mod place;
+mod record;
+mod verification;

@@ -1,0 +1,255 @@
+//! Recordings: faithful on demand, and otherwise without secrets but read the same.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use smbios_creds::format::manifest::Manifest;
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::record::redact::redact;
+use smbios_creds::guest::source::dmi::Source;
+use smbios_creds::guest::verify::set::{Policy, verify};
+use testkit::{
+    END, agent, code, codes, entry_point_3, oem, recording, run, stderr, structure, table, testdata,
+};
+
+/// What a reader makes of a table, values left out.
+fn seen(table: &Table) -> String {
+    let delivery = verify(table, &Policy::default());
+    let entries: Vec<_> = delivery
+        .entries
+        .iter()
+        .map(|e| {
+            (e.name.clone(), e.credential.as_ref().map(|c| c.value.len()), e.encoding, e.place, e.refusal)
+        })
+        .collect();
+    let structures: Vec<_> = table.structures().iter().map(|s| (s.offset, s.end)).collect();
+    let strings: Vec<_> = table.oem_structures().map(|oem| oem.structure.strings.clone()).collect();
+    format!(
+        "{entries:?} {:?} {structures:?} {strings:?} {:?} {}",
+        delivery.findings,
+        table.faults(),
+        delivery.proven
+    )
+}
+
+fn redacted(entry_point: &[u8], data: &[u8]) -> Vec<u8> {
+    let table = Table::parse(entry_point, data.to_vec());
+    let proven = verify(&table, &Policy::default()).proven;
+    let redacted = redact(&table, proven);
+    assert_eq!(redacted.len(), data.len());
+    assert_eq!(seen(&Table::parse(entry_point, redacted.clone())), seen(&table), "it reads the same");
+    redacted
+}
+
+fn assert_gone(data: &[u8], secrets: &[&[u8]]) {
+    for secret in secrets {
+        assert!(!data.windows(secret.len()).any(|window| window == *secret), "{}", secret.escape_ascii());
+    }
+}
+
+#[test]
+fn every_recorded_table_reads_the_same_without_its_secrets() {
+    for entry in fs::read_dir(testdata("")).unwrap() {
+        let folder = entry.unwrap().path();
+        let read = |name| fs::read(folder.join(name)).unwrap();
+        let (entry_point, data) = (read("smbios_entry_point"), read("DMI"));
+        let redacted = redacted(&entry_point, &data);
+        let table = Source::Recording(folder.clone()).read().unwrap().parse();
+        for credential in verify(&table, &Policy::default()).intact().filter(|c| c.value.len() > 3) {
+            assert_gone(&redacted, &[credential.value.expose()]);
+        }
+        assert_gone(&redacted, &[b"SN1\0", &[0x33, 0x22, 0x11, 0x00, 0x55]]);
+    }
+}
+
+#[test]
+fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
+    let set = [testkit::credential("t", b"hunter2"), testkit::credential("b", b"hunter3")];
+    let manifest = Manifest::new(&set, [9; 16]).unwrap().encode();
+    let strings: &[&[u8]] = &[
+        b"io.systemd.credential:t=hunter2",
+        b"io.systemd.credential.binary:b=aHVudGVyMw==",
+        b"io.systemd.credential.binary:spare=aHVudGVyMx==",
+        b"io.systemd.credential.binary:pad=aHVudGVyMw=",
+        b"io.systemd.credential.binary:more=aHVudGVyMw==aHVudGVyMw==",
+        b"io.systemd.credential.binary:bad=aHVud!Gunter",
+        b"io.systemd.credential.binary:aHVudGVyMw==",
+        b"io.systemd.credential:hunter5",
+        b"io.systemd.credential:a/b=hunter6",
+        b"io.systemd.credentials:x=hunter7",
+        b"io.sytemd.credential:x=hunter8",
+        b" IO.SYSTEMD.CREDENTIAL=hunter9",
+        b"io.systemd.credentialhunter1",
+        b"io.systemd.stub.kernel-cmdline-extra=hunter10",
+        b"io.smbios-creds.manifest:hunter11",
+        manifest.as_bytes(),
+    ];
+    let data = table(strings);
+    let redacted = redacted(&entry_point_3(data.len()), &data);
+    assert_gone(&redacted, &[b"hunter", b"Hunter", b"unter", b"aHVud", b"Gunter"]);
+    // Of a mistyped prefix no more is kept than what stands for the prefix.
+    for kept in [
+        "io.systemd.credentials:xxxxxxxxx\0",
+        "io.systemd.credentialxxxxxxx\0",
+        "io.sytemd.credential:xxxxxxxxx\0",
+        " IO.SYSTEMD.CREDENTIAL=xxxxxxx\0",
+    ] {
+        assert!(redacted.windows(kept.len()).any(|window| window == kept.as_bytes()), "{kept}");
+    }
+    // The digest of the real values would let a weak one be guessed.
+    let digest = manifest.rsplit_once(':').unwrap().1;
+    assert_gone(&redacted, &[digest.as_bytes()]);
+}
+
+/// What is longer than any name may be a value that has lost its own: no more of it is kept than messages show.
+#[test]
+fn a_name_longer_than_any_is_kept_no_further_than_it_is_shown() {
+    let string = [&b"io.systemd.credential.binary:"[..], &[b'n'; 255], b"Canary&=AA=="].concat();
+    let data = table(&[&string]);
+    let redacted = redacted(&entry_point_3(data.len()), &data);
+    assert_gone(&redacted, &[b"Canary"]);
+    assert!(redacted.windows(255).any(|window| window == [b'n'; 255]));
+}
+
+#[test]
+fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
+    let set = [testkit::credential("a", b"hunter2"), testkit::credential("z", b"")];
+    let manifest = Manifest::new(&set, [9; 16]).unwrap().encode();
+    for value in ["hunter2", "hunter3", "hunter"] {
+        let value = format!("io.systemd.credential:a={value}");
+        let data = table(&[manifest.as_bytes(), value.as_bytes(), b"io.systemd.credential:z="]);
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted, &[b"hunter", manifest.as_bytes()]);
+    }
+}
+
+#[test]
+fn what_is_sent_again_stays_the_same_or_another() {
+    let text = |value: &str| format!("io.systemd.credential:a={value}");
+    let binary = |value: &str| format!("io.systemd.credential.binary:a={value}");
+    let sets = [
+        [text("hunter2"), text("hunter2"), text("hunter3")],
+        [text("hunter2"), binary("aHVudGVyMg=="), binary("aHVu dGVy\nMw==")],
+        [binary("aHVudGVyMg=="), binary("aHVudGVyMw=="), text("hunter2")],
+        [text(""), binary(""), text("hunter2")],
+    ];
+    for set in sets {
+        let data = table(&set.each_ref().map(String::as_bytes));
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted, &[b"hunter", b"aHVu", b"dGVy", b"Mg=="]);
+    }
+    // Manifests of which the digests alone differ, one of them that of what is there.
+    let manifest =
+        |value: &[u8]| Manifest::new(&[testkit::credential("a", value)], [9; 16]).unwrap().encode();
+    let (right, wrong) = (manifest(b"hunter2"), manifest(b"hunter3"));
+    let value = text("hunter2");
+    for pair in [[&right, &wrong], [&wrong, &right], [&right, &right], [&wrong, &wrong]] {
+        let data = table(&[pair[0].as_bytes(), pair[1].as_bytes(), value.as_bytes()]);
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted, &[b"hunter", right.as_bytes(), wrong.as_bytes()]);
+    }
+}
+
+#[test]
+fn text_behind_a_break_is_replaced_and_breaks_the_same() {
+    let head: &[&[u8]] = &[b"io.systemd.credential:a=1"];
+    let tails: [&[u8]; 6] = [
+        b"hun",
+        b"hunter2",
+        b"x\xc8hunter2-hunter2",
+        b"h\x03nter2-hunter2",
+        b"x\x04unter2\0hunter2",
+        b"\x80\x05unter2\0hunter2-",
+    ];
+    for tail in tails {
+        let data = [oem(head).as_slice(), tail].concat();
+        let redacted = redacted(&entry_point_3(data.len()), &data);
+        assert_gone(&redacted[oem(head).len()..], &[b"hun", b"unter", b"nter"]);
+    }
+    // An empty string ended the set early; what follows is text that happens to read as a structure.
+    let mut early = vec![11, 5, 3, 0, 2];
+    early.extend_from_slice(b"io.systemd.credential:a=1\0\0");
+    let text = [b"hunter2".as_slice(), &[b'y'; 300], b"\0hunter3\0\0"].concat();
+    let data = [early.as_slice(), &text, END].concat();
+    let redacted_data = redacted(&entry_point_3(data.len()), &data);
+    assert_gone(&redacted_data, &[b"hunter", b"yyy"]);
+    // The same with text that begins like a structure type that is in use.
+    let data = [early.as_slice(), &structure(3, b"hunter2\x01\x02", &[b"hunter3", b"hunter4"]), END].concat();
+    assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
+    // With an inactive structure, of which type and length are letters and the handle is none.
+    let inactive = [b"~\x04\x00\xfehunter2\0\0", END].concat();
+    assert_gone(
+        &redacted(&entry_point_3(early.len() + inactive.len()), &[early, inactive].concat()),
+        &[b"hunter"],
+    );
+    // Behind the end of the table.
+    let data = [oem(head).as_slice(), END, b"hunter2"].concat();
+    assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
+}
+
+#[test]
+fn serial_numbers_asset_tags_and_the_uuid_are_replaced() {
+    let at = |positions: &[usize], length: usize| {
+        let mut formatted = vec![0; length - 4];
+        for (string, position) in positions.iter().enumerate() {
+            formatted[position - 4] = u8::try_from(string + 1).unwrap();
+        }
+        formatted
+    };
+    let mut system = at(&[0x04, 0x07], 0x1b);
+    system[4..20].copy_from_slice(b"UUID-is-16-bytes");
+    let structures = [
+        structure(1, &system, &[b"maker-kept", b"SERIAL"]),
+        structure(2, &at(&[0x04, 0x07, 0x08], 0x0f), &[b"maker-kept", b"SERIAL", b"ASSET"]),
+        structure(3, &at(&[0x04, 0x07, 0x08], 0x15), &[b"maker-kept", b"SERIAL", b"ASSET"]),
+        structure(4, &at(&[0x04, 0x20, 0x21], 0x30), &[b"maker-kept", b"SERIAL", b"ASSET"]),
+        structure(17, &at(&[0x10, 0x18, 0x19], 0x28), &[b"maker-kept", b"SERIAL", b"ASSET"]),
+        structure(22, &at(&[0x04, 0x07], 0x1a), &[b"maker-kept", b"SERIAL"]),
+        structure(39, &at(&[0x05, 0x08, 0x09], 0x16), &[b"maker-kept", b"SERIAL", b"ASSET"]),
+        // A string number without a string, and a structure too short for the field.
+        structure(2, &at(&[0x04], 0x0f).iter().map(|_| 9).collect::<Vec<u8>>(), &[b"maker-kept"]),
+        structure(2, &[1], &[b"maker-kept"]),
+        structure(200, b"vendor", &[b"VENDOR"]),
+    ];
+    let data = [structures.concat().as_slice(), END].concat();
+    let redacted = redacted(&entry_point_3(data.len()), &data);
+    assert_gone(&redacted, &[b"SERIAL", b"ASSET", b"UUID", b"16-bytes", b"VENDOR", b"vendor"]);
+    assert_eq!(redacted.windows(10).filter(|w| *w == b"maker-kept").count(), 9);
+}
+
+fn record(from: &Path, to: &Path, more: &[&str]) -> std::process::Output {
+    run(agent(&["record"]).arg(to).arg("--from").arg(from).args(more))
+}
+
+#[test]
+fn a_faithful_copy_is_for_its_owner_alone_and_overwrites_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("new");
+    assert_eq!(code(&record(&testdata("qemu-7.2-pc"), &to, &["--with-secrets"])), 0);
+    for file in ["smbios_entry_point", "DMI"] {
+        assert_eq!(fs::read(to.join(file)).unwrap(), fs::read(testdata("qemu-7.2-pc").join(file)).unwrap());
+        assert_eq!(fs::metadata(to.join(file)).unwrap().mode() & 0o7777, 0o600);
+    }
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o700);
+    let before = fs::read(to.join("DMI")).unwrap();
+    let output = record(&testdata("qemu-7.2-q35"), &to, &["--with-secrets"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("exists and is never overwritten"));
+    assert_eq!(fs::read(to.join("DMI")).unwrap(), before);
+    // One of the two files is there: the other one is not left behind either.
+    fs::remove_file(to.join("smbios_entry_point")).unwrap();
+    assert_eq!(code(&record(&testdata("qemu-7.2-q35"), &to, &[])), 1);
+    assert!(!to.join("smbios_entry_point").exists());
+}
+
+#[test]
+fn a_recording_is_redacted_unless_told_otherwise() {
+    let source = recording(&table(&[b"io.systemd.credential:db=hunter2"]));
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("new");
+    assert_eq!(code(&record(source.path(), &to, &[])), 0);
+    assert_gone(&fs::read(to.join("DMI")).unwrap(), &[b"hunter"]);
+    let delivery = verify(&Source::Recording(to).read().unwrap().parse(), &Policy::default());
+    assert_eq!((codes(&delivery).len(), delivery.intact().next().unwrap().value.len()), (0, 7));
+}

@@ -1,0 +1,197 @@
+//! The command lines of cloud-hypervisor, crosvm and libvirt: what is merged, and what is refused.
+
+use smbios_creds::host::hypervisor::Kind::{CloudHypervisor, Crosvm};
+use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor, crosvm, libvirt};
+use smbios_creds::host::plan::{Delivery, Plan};
+use smbios_creds::host::strings::OemStrings;
+use testkit::host::{ch_list, crosvm_list, delivered, one_structure, order, plan, refusal, render};
+
+fn merged(arguments: &[&str]) -> Vec<String> {
+    let plan = plan(CloudHypervisor, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    assert_eq!(plan.delivery, Delivery::PrivateArgument);
+    render(&plan.arguments).0
+}
+
+#[test]
+fn strings_are_merged_into_the_one_platform() {
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--kernel", "k"], &[]),
+        (&["--kernel", "k", "--platform", ""], &[]),
+        (&["--kernel", "k", "--platform="], &[]),
+        (&["--kernel", "k", "--platform", "oem_strings=[]"], &[]),
+        (&["--kernel", "k", "--platform", "oem_strings="], &[]),
+        (&["--kernel", "k", "--platform", "oem_strings=alone"], &["alone"]),
+        (&["--kernel", "k", "--platform=oem_strings=[a=1, b==]"], &["a=1", " b=="]),
+        (&["--platform", "oem_strings=[a,b],uuid=x", "--firmware=k"], &["a", "b"]),
+        (&["--kernel", "k", "--platform", r#"serial_number="x,y",oem_strings=[a]"#], &["a"]),
+    ];
+    for (arguments, kept) in cases {
+        let merged = merged(arguments);
+        let platforms: Vec<usize> = (0..merged.len()).filter(|&at| merged[at] == "--platform").collect();
+        let [at] = platforms[..] else { panic!("one --platform: {merged:?}") };
+        for new in [false, true] {
+            let strings = ch_list(&merged[at + 1], "oem_strings", new).unwrap();
+            assert_eq!(strings[..strings.len() - 2], *kept, "{arguments:?}");
+            assert!(delivered(&[one_structure(&strings)]).proven);
+        }
+        let others = |arguments: &[String]| -> Vec<String> {
+            let is_other =
+                |a: &&String| !a.contains("oem_strings") && !a.is_empty() && !a.starts_with("--platform");
+            arguments.iter().filter(is_other).cloned().collect()
+        };
+        let before: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+        assert_eq!(others(&merged), others(&before));
+    }
+    let value = &merged(&["--kernel", "k", "--platform", r#"serial_number="x,y",oem_strings=[a],uuid=u"#])[3];
+    assert!(
+        value.starts_with(r#"serial_number="x,y",uuid=u,oem_strings=[a,io.systemd.credential.binary:db="#)
+    );
+}
+
+#[test]
+fn what_versions_read_differently_is_refused_without_showing_it() {
+    let cases = [
+        (r#"oem_strings=["Canary,b"]"#, "'\"' in a list"),
+        ("oem_strings=[Canary=[x,y]]", "brackets or '\"'"),
+        ("oem_strings=[Canary[1]]", "brackets or '\"'"),
+        ("oem_strings=[[Canary]]", "brackets or '\"'"),
+        ("oem_strings=[Canary]y]", "not balanced"),
+        ("oem_strings=[Canary[y]", "not balanced"),
+        (r#"oem_strings=[Canary"s]"#, "'\"' in a list"),
+        (r#"oem_strings="Canary""#, "brackets or '\"'"),
+        (r#"serial_number="Canary"#, "not balanced"),
+        (r#"serial_number="[Canary]""#, "brackets in quotes"),
+        ("oem_strings=[ Canary,b]", "blanks at the ends"),
+        ("oem_strings=[Canary,b ]", "blanks at the ends"),
+        ("oem_strings=[Canary,b\n]", "blanks at the ends"),
+        ("oem_strings=[Canary,,b]", "an empty OEM string"),
+        ("oem_strings=[Canary,]", "an empty OEM string"),
+        ("oem_strings=[Canary],oem_strings=[b]", "twice, of which the last would win"),
+        (" oem_strings=[Canary], oem_strings=[b]", "spelled in a way"),
+        (r#""oem_strings"=[Canary]"#, "spelled in a way"),
+        // Up to v47 quotes are removed before the key is read.
+        (r#"oem_strin""gs=[Canary]"#, "spelled in a way"),
+        ("oem_strings=[Canary]x", "something follows the ']'"),
+        // Nobody takes ` uuid` for `uuid`, until it comes first and blanks there are cut off.
+        ("oem_strings=[Canary], uuid=x", "a blank before one of its keys"),
+    ];
+    for (platform, message) in cases {
+        let refusal = refusal(CloudHypervisor, &["--kernel", "k", "--platform", platform]);
+        assert!(!refusal.contains("Canary"), "{refusal}");
+        assert!(refusal.contains(message), "{platform}: {refusal}");
+    }
+    let twice = refusal(CloudHypervisor, &["--kernel", "k", "--platform", "uuid=a", "--platform=uuid=b"]);
+    assert!(twice.contains("--platform is there twice"), "{twice}");
+    assert!(refusal(CloudHypervisor, &["--kernel", "k", "--platform"]).contains("is the last argument"));
+}
+
+#[test]
+fn a_name_that_its_parser_would_split_is_refused() {
+    for name in ["a,b", "a\"b", "[a", "a]"] {
+        let order = order(CloudHypervisor, &["--kernel", "k"], vec![testkit::credential(name, b"x")]);
+        let refusal = Plan::new(order).unwrap_err().to_string();
+        assert!(refusal.contains("send it under another name (--credential GUEST=HOST)"), "{refusal}");
+    }
+}
+
+#[test]
+fn what_logs_the_strings_or_loses_them_is_refused() {
+    for option in ["-v", "-vv", "-vvv"] {
+        let refusal = refusal(CloudHypervisor, &["--kernel", "k", option]);
+        assert!(refusal.contains(&format!("{option} makes cloud-hypervisor log its whole configuration")));
+    }
+    assert!(
+        refusal(CloudHypervisor, &["--restore", "source_url=x", "--kernel=k"]).contains("of its snapshot")
+    );
+    assert!(refusal(CloudHypervisor, &["--api-socket", "s"]).contains("emit --format json"));
+    let line = cloud_hypervisor::CommandLine::read("aarch64", &["--kernel=k".into()], Features::default());
+    assert!(line.unwrap_err().to_string().contains("works on x86-64 alone"));
+    let plan = plan(CloudHypervisor, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
+    assert!(plan.warnings[0].contains("vm.info"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn others_see_nothing_of_a_private_argument() {
+    let plan = plan(CloudHypervisor, &["--kernel", "k"]).unwrap();
+    let visible = plan.visible();
+    assert_eq!(visible[..4], ["argv0", "--kernel", "k", "--platform"]);
+    assert_eq!(visible[4], "(smbios-creds-host: 2 OEM strings that the program alone sees)");
+    // Should it ever stay in place: no version can read it, so none starts a machine without credentials.
+    assert!(!visible[4].contains('='));
+}
+
+#[test]
+fn files_are_used_where_cloud_hypervisor_reads_them() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "io.systemd.credential:theirs=1").unwrap();
+    let platform = format!("oem_strings=[a],uuid=u,oem_string_paths=[{}]", file.path().display());
+    let mut order = order(
+        CloudHypervisor,
+        &["--kernel", "k", "--platform", &platform],
+        vec![testkit::credential("db", b"x")],
+    );
+    order.features = Features { oem_string_paths: true };
+    let plan = Plan::new(order).unwrap();
+    assert_eq!(plan.delivery, Delivery::SealedMemfds);
+    assert!(!plan.arguments.iter().any(|argument| matches!(argument, Argument::Private(_))));
+    let (rendered, files) = render(&plan.arguments);
+    let paths = ch_list(&rendered[3], "oem_string_paths", true).unwrap();
+    assert_eq!(paths.len(), 4, "theirs, the string that was there, the credential, the manifest");
+    assert_eq!(paths[0], file.path().to_str().unwrap());
+    assert_eq!(files[0], b"a");
+    let strings = std::iter::once("io.systemd.credential:theirs=1".to_owned());
+    let strings: Vec<String> =
+        strings.chain(files.into_iter().map(|file| String::from_utf8(file).unwrap())).collect();
+    assert!(delivered(&[one_structure(&strings)]).proven, "theirs is in the manifest");
+}
+
+#[test]
+fn strings_are_merged_into_crosvms_one_smbios() {
+    let cases: [(&[&str], &[&str], &str); 5] = [
+        (&["run", "k"], &[], ""),
+        (&["--log-level", "info", "run", "--smbios", "", "k"], &[], ""),
+        (
+            &["run", "--smbios=bios-version=\"1,2\",oem-strings=[a,'b,\"c',\"d\\\"\\\\\"]"],
+            &["a", "b,\"c", "d\"\\"],
+            "bios-version=\"1,2\",",
+        ),
+        (&["run", "--smbios", "oem-strings=[],uuid=u"], &[], "uuid=u,"),
+        (&["run", "--smbios", "vendor"], &[], "vendor,"),
+    ];
+    for (arguments, kept, others) in cases {
+        let plan = plan(Crosvm, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        let (rendered, _) = render(&plan.arguments);
+        let at = rendered.iter().position(|argument| argument == "--smbios").unwrap();
+        assert!(rendered.iter().position(|argument| argument == "run").unwrap() < at);
+        let list = rendered[at + 1].strip_prefix(&format!("{others}oem-strings=")).unwrap();
+        let strings = crosvm_list(list).unwrap();
+        assert_eq!(strings[..strings.len() - 2], *kept, "{arguments:?}");
+    }
+    let refused: [(&[&str], &str); 10] = [
+        (&["stop", "socket"], "starts no machine"),
+        (&["run", "--oem-strings", "Canary"], "deprecated"),
+        (&["run", "--smbios", "uuid=a", "--smbios=uuid=b"], "--smbios is there twice"),
+        (&["run", "--smbios", "oem-strings=Canary"], "not a list in brackets"),
+        (&["run", "--smbios", "oem-strings=[Canary"], "not balanced"),
+        (&["run", "--smbios", "oem-strings=[\"Canary]"], "not balanced"),
+        (&["run", "--smbios", "oem-strings=[Canary\"x\"]"], "quotes that are not around"),
+        (&["run", "--smbios", "oem-strings=[Canary,,b]"], "nothing between two commas"),
+        (&["run", "--smbios", r#"oem-strings=["Canary\n"]"#], "'\\' in quotes"),
+        (&["run", "--smbios", "oem-strings=[a],oem-strings=[Canary]"], "twice"),
+    ];
+    for (arguments, message) in refused {
+        let refusal = refusal(Crosvm, arguments);
+        assert!(refusal.contains(message) && !refusal.contains("Canary"), "{arguments:?}: {refusal}");
+    }
+    let line = crosvm::CommandLine::read("aarch64", &["run".into()]);
+    assert!(line.unwrap_err().to_string().contains("no SMBIOS on aarch64"));
+}
+
+#[test]
+fn libvirts_xml_is_escaped() {
+    let strings = OemStrings::new(&[testkit::credential("a<b>&c", b"x")]).unwrap();
+    let xml = String::from_utf8(libvirt::xml(&strings).expose().to_vec()).unwrap();
+    assert!(xml.starts_with("<os><smbios mode='sysinfo'/></os>\n<sysinfo type='smbios'>\n  <oemStrings>\n"));
+    assert!(xml.contains("<entry>io.systemd.credential.binary:a&lt;b&gt;&amp;c=eA==</entry>\n"), "{xml}");
+    assert!(xml.ends_with("</entry>\n  </oemStrings>\n</sysinfo>\n"));
+}

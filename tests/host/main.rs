@@ -1,0 +1,11 @@
+//! The host's wing: what it reads, plans and emits for each hypervisor.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod capacity;
+mod cloud_hypervisor;
+mod hostile;
+mod plan;
+mod probe;
+mod qemu;
+mod round_trip;
+mod source;

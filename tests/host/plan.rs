@@ -1,0 +1,400 @@
+//! `smbios-creds-host` as its users see it: what is started and how, what is shown, what is written.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::fs::{SealFlags, fcntl_get_seals};
+use testkit::host::{delivered, directory, host, host_with};
+use testkit::{code, run, stderr, stdout, terminal};
+
+const SECRET: &[u8] = b"line\n\"quoted\", [x]\\\0\x80\xff";
+
+const SCRIPT: &str = "echo started; read -r line";
+
+/// A program that stands in for a hypervisor: it says that it runs, and waits.
+struct StandIn(Child);
+
+impl StandIn {
+    fn start(directory: &Path, options: &[&str], arguments: &[&str]) -> Self {
+        let program = [&["--", "sh", "-c", SCRIPT], arguments].concat();
+        Self::wait_for(&mut host_with(directory, &[&["run", "--all"], options, &program].concat()))
+    }
+
+    fn wait_for(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "started\n");
+        Self(child)
+    }
+
+    fn proc(&self, file: &str) -> std::path::PathBuf {
+        Path::new("/proc").join(self.0.id().to_string()).join(file)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let cmdline = String::from_utf8(std::fs::read(self.proc("cmdline")).unwrap()).unwrap();
+        cmdline.trim_end_matches('\0').split('\0').map(str::to_owned).collect()
+    }
+
+    fn open(&self) -> Vec<i32> {
+        let number = |name: std::ffi::OsString| name.to_str().unwrap().parse().unwrap();
+        let files = std::fs::read_dir(self.proc("fd")).unwrap();
+        let mut open: Vec<i32> = files.map(|entry| number(entry.unwrap().file_name())).collect();
+        open.sort_unstable();
+        open
+    }
+
+    fn end(mut self) {
+        self.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn qemu_reads_structures_from_sealed_files_in_memory() {
+    let folder = directory(&[("db", SECRET), ("large", &[b'x'; 9000])]);
+    let stand_in =
+        StandIn::start(folder.path(), &["--hypervisor=qemu", "--argv0", "microvm@vm"], &["-M", "q35"]);
+    let arguments = stand_in.arguments();
+    assert_eq!(arguments[0], "microvm@vm", "as exec -a");
+    assert_eq!(arguments[4..5], ["q35"]);
+    let (mut structures, mut by_fw_cfg) = (Vec::new(), Vec::new());
+    for option in arguments[5..].chunks(2) {
+        let (before, path) = option[1].split_once("file=/proc/self/").unwrap();
+        let file = std::fs::File::open(stand_in.proc(path)).unwrap();
+        let seals = fcntl_get_seals(&file).unwrap();
+        assert_eq!(seals, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL);
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o400);
+        let link = std::fs::read_link(stand_in.proc(path)).unwrap();
+        assert!(link.to_str().unwrap().starts_with("/memfd:"), "{}", link.display());
+        let content = std::fs::read(stand_in.proc(path)).unwrap();
+        if option[0] == "-fw_cfg" {
+            by_fw_cfg.push((before.to_owned(), content));
+        } else {
+            assert_eq!((option[0].as_str(), before), ("-smbios", ""));
+            assert_eq!(testkit::walk(&content, false).len(), 1);
+            structures.push(content);
+        }
+    }
+    assert_eq!(by_fw_cfg, [("name=opt/io.systemd.credentials/large,".to_owned(), vec![b'x'; 9000])]);
+    assert!(structures.len() >= 2);
+    let delivery = delivered(&structures);
+    assert_eq!(testkit::intact(&delivery), [("db", SECRET), ("large", &[b'x'; 9000][..])]);
+    assert!(delivery.proven);
+    // Nothing else was left open, not the credentials directory for one: the same program without us has the rest.
+    let without = StandIn::wait_for(Command::new("sh").args(["-c", SCRIPT]));
+    let ours: Vec<i32> = stand_in.open().into_iter().filter(|open| !without.open().contains(open)).collect();
+    assert_eq!(ours.len(), structures.len() + by_fw_cfg.len(), "{ours:?}");
+    assert!(ours[0] >= 64, "a script uses the low ones for itself: {ours:?}");
+    without.end();
+    stand_in.end();
+}
+
+#[test]
+fn the_hypervisor_is_what_it_would_be_without_us() {
+    let folder = directory(&[("db", b"secret")]);
+    let script = r#"echo "$$ $PWD $(ulimit -Sc) $(umask)"; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo "$CREDENTIALS_DIRECTORY"; cat <&7"#;
+    // `sh` opens descriptor 7, says what it is, and becomes our program, which becomes the stand-in.
+    let outer = format!(r#"exec 7<"$0"; cd /; ulimit -Sc 512; umask 0027; {script}; exec 7<"$0"; exec "$@""#);
+    let inherited = folder.path().join("inherited");
+    std::fs::write(&inherited, "through descriptor 7\n").unwrap();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(outer).arg(&inherited).arg(env!("CARGO_BIN_EXE_smbios-creds-host"));
+    command.args(["run", "--credential", "db", "--hypervisor=qemu", "--", "sh", "-c", script]);
+    let output = run(command.env("CREDENTIALS_DIRECTORY", folder.path()));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    let (before, after) = lines.split_at(lines.len() / 2);
+    assert_eq!(before, after, "the same PID, folder, limit, mask and signals");
+    assert!(after.len() == 5 && after[0].ends_with(" / 512 0027"), "{after:?}");
+    assert_eq!(after[4], "through descriptor 7");
+    assert!(stdout(&output).contains(folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
+    let folder = directory(&[("db", b"secret")]);
+    let programs = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str, mode: u32| {
+        let path = programs.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    script("qemu-system-x86_64", "#!/bin/sh\necho \"$#: $1\"\nexit 42\n", 0o755);
+    script("qemu-kvm", "not executable", 0o644);
+    let path = format!("/nonexistent:{}:/usr/bin:/bin", programs.path().display());
+    let output =
+        run(host_with(folder.path(), &["run", "--all", "--", "qemu-system-x86_64"]).env("PATH", &path));
+    assert_eq!((code(&output), stdout(&output).as_str()), (42, "2: -smbios\n"), "{}", stderr(&output));
+    for missing in ["qemu-kvm", "qemu-system-none", "/nonexistent/qemu-system-x86_64"] {
+        for verb in ["run", "plan"] {
+            let output = run(host_with(folder.path(), &[verb, "--all", "--", missing]).env("PATH", &path));
+            assert_eq!(code(&output), 3, "{missing}");
+            let text = stdout(&output) + &stderr(&output);
+            assert!(text.contains(&format!("cannot find {missing}, or it may not be executed")), "{text}");
+        }
+    }
+    let output = run(&mut host_with(folder.path(), &["run", "--all", "--", "sh"]));
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("cannot tell which hypervisor sh is: give --hypervisor"));
+}
+
+/// A real QEMU reads the real files, and says so by name where something is wrong with them.
+#[test]
+fn a_real_qemu_accepts_what_it_is_given() {
+    let folder = directory(&[("db", SECRET), ("large", &[b'x'; 9000])]);
+    let qemu = |arguments: &[&str]| {
+        let program =
+            ["--", "qemu-system-x86_64", "-display", "none", "-S", "-monitor", "stdio", "-nodefaults"];
+        let mut command = host_with(folder.path(), &[&["run", "--all"], &program[..], arguments].concat());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // One that is refused does not read it.
+        _ = child.stdin.take().unwrap().write_all(b"quit\n");
+        child.wait_with_output().unwrap()
+    };
+    for machine in ["pc", "q35"] {
+        let output = qemu(&["-M", machine, "-smbios", "type=11,value=a,,b", "--smbios", "type=1,serial=x"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("(qemu)"));
+    }
+    assert_eq!(code(&qemu(&["-M", "microvm"])), 3);
+}
+
+#[test]
+fn cloud_hypervisor_is_asked_whether_it_reads_files() {
+    let folder = directory(&[("db", SECRET)]);
+    let programs = tempfile::tempdir().unwrap();
+    let program = programs.path().join("cloud-hypervisor");
+    // It prints the content of every file that it is told of.
+    let script = r#"#!/bin/sh
+if [ "$1" = --help ]; then echo "  --platform oem_strings=<list>,HELP"; exit; fi
+printf '%s\n' "$4" | tr ',[]' '\n\n\n' | while read -r path; do [ ! -e "$path" ] || { cat "$path"; echo; }; done
+"#;
+    let start = |help: &str, options: &[&str]| {
+        std::fs::write(&program, script.replace("HELP", help)).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let rest = ["--all", "--", program.to_str().unwrap(), "--kernel", "k"];
+        run(&mut host_with(folder.path(), &[options, &rest].concat()))
+    };
+    let output = start("oem_string_paths=<list>", &["run"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let strings: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
+    let delivery = delivered(&[testkit::host::one_structure(&strings)]);
+    assert!(delivery.proven && testkit::intact(&delivery) == [("db", SECRET)]);
+    let plan = start("oem_string_paths=<list>", &["plan"]);
+    assert!(
+        stdout(&plan).contains("  oem_string_paths=[/proc/self/fd/N,/proc/self/fd/N]\n"),
+        "{}",
+        stdout(&plan)
+    );
+    // Without files it would take an argument that nobody else sees, which no script can be given.
+    for verb in ["plan", "run"] {
+        let output = start("", &[verb]);
+        assert_eq!(code(&output), 3);
+        let text = stdout(&output) + &stderr(&output);
+        assert!(text.contains("is a script, which cannot be given private arguments"), "{text}");
+        assert!(text.contains("--allow-argv starts it with the secrets for all to see"), "{text}");
+    }
+    let program = ["plan", "--all", "--hypervisor=cloud-hypervisor", "--", "sh", "--kernel", "k"];
+    let plan = run(&mut host_with(folder.path(), &program));
+    assert!(stdout(&plan).contains("in an argument that it alone sees"), "{}", stdout(&plan));
+}
+
+#[test]
+fn allow_argv_puts_secrets_on_the_command_line_and_says_so() {
+    let folder = directory(&[("db", b"secret")]);
+    let script = r#"printf %s "$4""#;
+    for (kind, arguments, start) in [
+        (
+            "cloud-hypervisor",
+            ["x", "--kernel", "k"],
+            "oem_strings=[io.systemd.credential.binary:db=c2VjcmV0,io.",
+        ),
+        ("crosvm", ["run", "k", "k"], "oem-strings=[\"io.systemd.credential.binary:db=c2VjcmV0\",\"io."),
+    ] {
+        // The shell's $0 is crosvm's own first argument, so that $2 and $4 are where the strings are.
+        let script = if kind == "crosvm" { r#"printf %s "$2""# } else { script };
+        let options = ["run", "--all", "--hypervisor", kind, "--allow-argv", "--", "sh", "-c", script];
+        let output = run(&mut host_with(folder.path(), &[&options[..], &arguments].concat()));
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).starts_with(start), "{}", stdout(&output));
+        assert!(
+            stderr(&output).contains("warning: --allow-argv: every user of this host can read the secrets")
+        );
+    }
+}
+
+#[test]
+fn cloud_hypervisor_gets_its_strings_in_an_argument_that_nobody_sees() {
+    let folder = directory(&[("db", b"secret")]);
+    let script = r#"tr '\0' '\n' < /proc/$$/cmdline; echo "GOT $4""#;
+    let options =
+        ["run", "--all", "--hypervisor=cloud-hypervisor", "--", "sh", "-c", script, "x", "--kernel", "k"];
+    let output = run(&mut host_with(folder.path(), &options));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let (seen, got) = text.rsplit_once("GOT ").unwrap();
+    assert!(
+        got.starts_with("oem_strings=[io.systemd.credential.binary:db=c2VjcmV0,io.smbios-creds.manifest:")
+    );
+    assert!(seen.contains("(smbios-creds-host: 2 OEM strings that the program alone sees)"), "{seen}");
+    assert!(!seen.contains("c2VjcmV0"));
+}
+
+#[test]
+fn plan_says_what_run_would_do() {
+    let folder = directory(&[("db", b"secret"), ("tls", &[b'x'; 5000])]);
+    let plan = |options: &[&str], arguments: &[&str]| {
+        let program = ["--", "sh", "-c", "exit 99"];
+        run(&mut host_with(folder.path(), &[&["plan", "--all"], options, &program, arguments].concat()))
+    };
+    let output = plan(&["--hypervisor=qemu"], &["-M", "q35"]);
+    let text = stdout(&output);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "the program is not executed");
+    assert!(
+        text.starts_with("starts: qemu with 2 credentials (3 OEM strings in 3 structures) in files"),
+        "{text}"
+    );
+    let warning = "\nwarning: systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by";
+    assert!(text.contains(warning) && text.contains("qemu_fw_cfg (credentials tls)\n"), "{text}");
+    assert!(text.contains("\n  name=opt/io.systemd.credentials/tls,file=/proc/self/fd/N\n"), "{text}");
+    assert!(text.contains("\nNAME SIZE FROM\ndb     6B directory\ntls  4.8K directory\n"), "{text}");
+    assert!(
+        text.contains("\nARGUMENTS as others will see them\n  sh\n  -c\n  exit 99\n  -M\n  q35\n  -smbios\n")
+    );
+
+    let output = plan(&["--hypervisor=qemu", "--json=short"], &[]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["starts"], &json["hypervisor"], &json["delivery"]),
+        (&true.into(), &"qemu".into(), &"sealed-memfds".into())
+    );
+    assert_eq!(json["credentials"][0], serde_json::json!({"name": "db", "size": 6, "existing": false}));
+    assert_eq!(json["structures"].as_array().unwrap().len(), 3);
+    let table = &json["limits"][0];
+    assert_eq!(
+        (&table["maximum"], &table["available"], &table["exceeded"]),
+        (&65535.into(), &61439.into(), &false.into())
+    );
+    assert!(table["used"].as_u64().unwrap() > 5006 && table["source"].as_str().unwrap().contains("SeaBIOS"));
+
+    let output = plan(&["--hypervisor=qemu", "--json=short"], &["-M", "microvm"]);
+    assert_eq!(code(&output), 3);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["starts"], false);
+    assert!(json["errors"][0].as_str().unwrap().contains("has no SMBIOS"));
+    // What has two ways to be given is given in one.
+    for select in [&["--all", "--prefix", "d"][..], &[]] {
+        let output = run(&mut host_with(folder.path(), &[&["plan"], select, &["--", "qemu-kvm"]].concat()));
+        assert_eq!(code(&output), 2);
+    }
+}
+
+fn emit(directory: &Path, format: &str, options: &[&str]) -> Output {
+    run(&mut host_with(directory, &[&["emit", "--all", "--format", format], options].concat()))
+}
+
+#[test]
+fn emit_writes_what_others_take() {
+    let folder = directory(&[("a\"b", b"secret"), ("db", SECRET)]);
+    let expected = [("a\"b", &b"secret"[..]), ("db", SECRET)];
+    let as_delivered = |strings: &[String]| {
+        let delivery = delivered(&[testkit::host::one_structure(strings)]);
+        assert!(delivery.proven && testkit::intact(&delivery) == expected, "{strings:?}");
+    };
+    let lines = stdout(&emit(folder.path(), "strings", &[]));
+    as_delivered(&lines.lines().map(str::to_owned).collect::<Vec<_>>());
+    let json: Vec<String> = serde_json::from_slice(&emit(folder.path(), "json", &[]).stdout).unwrap();
+    as_delivered(&json);
+    let structures = emit(folder.path(), "structures", &[]).stdout;
+    assert_eq!(testkit::intact(&delivered(&[structures])), expected);
+    let crosvm = stdout(&emit(folder.path(), "crosvm", &[]));
+    as_delivered(&testkit::host::crosvm_list(crosvm.strip_prefix("oem-strings=").unwrap()).unwrap());
+    let qemu = emit(folder.path(), "qemu", &[]);
+    let pairs = testkit::host::qemu_smbios(&["-smbios".into(), stdout(&qemu)]).remove(0);
+    assert_eq!(pairs[0].1, "11");
+    as_delivered(&pairs[1..].iter().map(|(_, value)| value.clone()).collect::<Vec<_>>());
+    assert!(stderr(&qemu).contains("where every user of the host can"), "{}", stderr(&qemu));
+    let xml = emit(folder.path(), "libvirt", &[]);
+    assert_eq!(stdout(&xml).matches("<entry>").count(), 3);
+    assert!(stderr(&xml).contains("the domain's log"));
+}
+
+#[test]
+fn emit_makes_a_file_for_its_owner_alone_and_overwrites_nothing() {
+    let folder = directory(&[("db", b"secret")]);
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("strings");
+    let path = file.to_str().unwrap();
+    assert_eq!(code(&emit(folder.path(), "strings", &["--output", path])), 0);
+    let metadata = std::fs::metadata(&file).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+    let before = std::fs::read(&file).unwrap();
+    let again = emit(folder.path(), "strings", &["--output", path]);
+    assert_eq!((code(&again), std::fs::read(&file).unwrap()), (1, before));
+    assert!(stderr(&again).contains(&format!("cannot make {path}: File exists")));
+    let link = out.path().join("link");
+    std::os::unix::fs::symlink(out.path().join("elsewhere"), &link).unwrap();
+    assert_eq!(code(&emit(folder.path(), "strings", &["--output", link.to_str().unwrap()])), 1);
+    assert!(!out.path().join("elsewhere").exists());
+    let full = emit(folder.path(), "strings", &["--output", "/nonexistent/x"]);
+    assert_eq!(code(&full), 1);
+    assert!(stderr(&full).contains("cannot make /nonexistent/x: No such file"));
+}
+
+#[test]
+fn emit_writes_no_secret_to_a_terminal_or_a_log() {
+    let folder = directory(&[("db", b"secret")]);
+    let (our_end, other_end) = terminal();
+    let mut command = host_with(folder.path(), &["emit", "--all", "--format", "strings"]);
+    let output = run(command.stdout(other_end).stderr(Stdio::piped()));
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("standard output is a terminal or a log"), "{}", stderr(&output));
+    drop(our_end);
+
+    // The journal, as systemd says it: standard output is the file that $JOURNAL_STREAM names.
+    let journal = tempfile::NamedTempFile::new().unwrap();
+    let stat = journal.as_file().metadata().unwrap();
+    let emitted = |force: &[&str]| {
+        let mut command =
+            host_with(folder.path(), &[&["emit", "--all", "--format", "strings"], force].concat());
+        command.env("JOURNAL_STREAM", format!("{}:{}", stat.dev(), stat.ino()));
+        code(&run(command.stdout(journal.reopen().unwrap())))
+    };
+    assert_eq!(emitted(&[]), 3);
+    assert_eq!(journal.as_file().metadata().unwrap().len(), 0);
+    assert_eq!(emitted(&["--force"]), 0);
+    assert!(journal.as_file().metadata().unwrap().len() > 0);
+}
+
+#[test]
+fn the_example_for_a_vmm_makes_a_table_that_a_guest_accepts() {
+    let folder = directory(&[("db", SECRET), ("large", &[b'x'; 9000])]);
+    let out = tempfile::tempdir().unwrap();
+    let example = testkit::example("vmm");
+    let status = Command::new(&example).arg(folder.path()).arg(out.path()).status();
+    assert!(status.is_ok_and(|status| status.success()), "{} fails", example.display());
+    let output = testkit::run_on(out.path(), &["check", "--manifest=require", "--require", "db", "large"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("passed: 2 credentials, the manifest proves the set whole"));
+    let failed = Command::new(&example).arg("/nonexistent").arg(out.path()).output().unwrap();
+    assert!(!failed.status.success());
+}
+
+#[test]
+fn help_is_complete_and_log_lines_name_the_program() {
+    let output = run(&mut host(&["--help"]));
+    assert_eq!(code(&output), 0);
+    for word in ["run", "plan", "emit", "Exit status: 0 all is well; 1 ", "3 refused"] {
+        assert!(stdout(&output).contains(word), "{word}");
+    }
+    let output = run(&mut host(&["emit", "--all", "--format", "json"]));
+    assert!(stderr(&output).starts_with("smbios-creds-host: error: $CREDENTIALS_DIRECTORY is not set"));
+    let output = run(&mut host(&["run", "--\x1b[31m"]));
+    assert!(code(&output) == 2 && !output.stderr.contains(&0x1b));
+}

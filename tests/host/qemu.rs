@@ -1,0 +1,291 @@
+//! QEMU's command line: what is folded in, what stays, and what is refused.
+
+use std::path::PathBuf;
+
+use smbios_creds::format::credential::Credential;
+use smbios_creds::host::hypervisor::Kind::{self, Qemu};
+use smbios_creds::host::plan::Plan;
+use testkit::host::{delivered, directory, file_number, order, plan, refusal, render};
+
+/// Arguments and files of a plan with one credential.
+fn merged(arguments: &[&str]) -> (Vec<String>, Vec<Vec<u8>>) {
+    render(&plan(Qemu, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).arguments)
+}
+
+/// The strings of our structures but the last two, which are the credential and the manifest.
+fn kept(arguments: &[&str]) -> Vec<String> {
+    let (_, files) = merged(arguments);
+    let strings = files.iter().flat_map(|file| testkit::walk(file, false)).flat_map(|s| s.strings);
+    let mut strings: Vec<String> = strings.map(|s| String::from_utf8(s).unwrap()).collect();
+    strings.truncate(strings.len() - 2);
+    strings
+}
+
+#[test]
+fn one_structure_goes_into_each_file() {
+    let credentials = (0..20).map(|i| testkit::credential(&format!("c{i}"), &[b'x'; 600])).collect();
+    let plan = Plan::new(order(Qemu, &["disk.img"], credentials)).unwrap();
+    let (rendered, files) = render(&plan.arguments);
+    assert!(files.len() >= 4 && files.iter().all(|file| testkit::walk(file, false).len() == 1));
+    assert_eq!(rendered[..3], ["disk.img", "-smbios", "file=/proc/self/fd/0"]);
+    assert_eq!(rendered.len(), 1 + 2 * files.len());
+    assert!(delivered(&files).passed());
+}
+
+#[test]
+fn existing_strings_are_folded_in_in_order() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from a file, with a comma\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let mixed = format!("type=11,value=a,,b,path={path},value=c=d");
+    let cases: [(&[&str], &[&str]); 7] = [
+        (&["-smbios", &mixed], &["a,b", "from a file, with a comma\n", "c=d"]),
+        (&["--smbios", "type=11,value=x"], &["x"]),
+        (&["-smbios", "value=x,type=0xb"], &["x"]),
+        (&["-smbios", "type=1,type=013,value=x"], &["x"]),
+        (&["-smbios", "type=11,value=1", "-S", "-smbios", "type=11,value=2"], &["1", "2"]),
+        (&["-smbios", "type=11,value=,value=x", "-smbios", "type=11"], &["x"]),
+        (&["-smbios", r#"type=11,value=it"s [a\b]"#], &[r#"it"s [a\b]"#]),
+    ];
+    for (arguments, strings) in cases {
+        assert_eq!(kept(arguments), strings, "{arguments:?}");
+        let (rendered, _) = merged(arguments);
+        assert!(!rendered.iter().any(|argument| argument.contains("value=")), "{rendered:?}");
+    }
+}
+
+#[test]
+fn other_options_stay_as_they_are() {
+    let arguments = [
+        "-name",
+        "guest=a,,b",
+        "-smbios",
+        "type=1,serial=x",
+        "--smbios",
+        "type=0,uefi=on",
+        "-append",
+        "-smbios-like text",
+        "-kernel",
+        "type=11,value=x",
+        "-S",
+        "-nographic",
+        "disk",
+    ];
+    let (rendered, _) = merged(&arguments);
+    assert_eq!(rendered[..arguments.len()], arguments);
+}
+
+#[test]
+fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
+    let mut structure = testkit::oem(&[b"io.systemd.credential:other=value", b"foreign"]);
+    // The handle that our first structure would have.
+    structure[2..4].copy_from_slice(&smbios_creds::format::smbios::write::FIRST_HANDLE.to_le_bytes());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &structure).unwrap();
+    let option = format!("file={}", file.path().display());
+    let (rendered, mut files) = merged(&["-smbios", &option]);
+    assert_eq!(rendered[..2], ["-smbios", option.as_str()]);
+    files.insert(0, structure);
+    let delivery = delivered(&files);
+    assert!(delivery.passed() && delivery.proven, "{:?}", testkit::codes(&delivery));
+    assert_eq!(testkit::intact(&delivery), [("other", &b"value"[..]), ("db", b"secret")]);
+    let handles: Vec<u16> =
+        files.iter().flat_map(|file| testkit::walk(file, false)).map(|s| s.handle).collect();
+    assert_ne!(handles[0], handles[1], "no two structures have the same handle");
+    assert!(
+        refusal(Qemu, &["-smbios", "file=/nonexistent"]).contains("cannot read /nonexistent: No such file")
+    );
+}
+
+#[test]
+fn of_several_files_in_one_option_the_last_counts_as_in_qemu() {
+    let file = |text: &[u8]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), testkit::oem(&[text])).unwrap();
+        file
+    };
+    let (first, last) = (file(b"io.systemd.credential:first=1"), file(b"io.systemd.credential:last=2"));
+    let option = format!("file={},file={}", first.path().display(), last.path().display());
+    let plan = plan(Qemu, &["-smbios", &option]).unwrap();
+    let names: Vec<_> = plan.strings.credentials().map(|(name, _, _)| name.as_str().to_owned()).collect();
+    assert_eq!(names, ["db", "last"]);
+}
+
+#[test]
+fn the_same_name_on_the_command_line_is_refused() {
+    for text in ["io.systemd.credential:db=other", "io.systemd.credential.binary:db=c2VjcmV0"] {
+        let refusal = refusal(Qemu, &["-smbios", &format!("type=11,value={text}")]);
+        assert!(refusal.contains("credential db: it would be sent twice"), "{refusal}");
+    }
+    for option in [
+        "name=opt/io.systemd.credentials/db,file=x",
+        "opt/io.systemd.credentials/db,string=x",
+        "name=x,file=x,name=opt/io.systemd.credentials/db",
+    ] {
+        assert!(refusal(Qemu, &["-fw_cfg", option]).contains("fw_cfg"));
+    }
+    assert!(plan(Qemu, &["-fw_cfg", "name=opt/io.systemd.credentials/other,file=x"]).is_ok());
+}
+
+#[test]
+fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
+    let cases = [
+        ("type=11,value=io.systemd.credentials:x=Canary", "has a mistyped prefix"),
+        ("type=11,value=io.systemd.credential:Canary", "has no '=' between name and value"),
+        ("type=11,value=io.systemd.credential.binary:x=Canary!", "is not base64"),
+        ("type=11,value=io.systemd.credential:x=", "its value on the command line is empty"),
+        ("type=11,value=io.smbios-creds.manifest:Canary", "is a manifest, and a machine can have one only"),
+        ("type=11,Canary=x", "takes 'value=' and 'path=' alone"),
+        ("type=11,value=a,Canary", "takes 'value=' and 'path=' alone"),
+        ("value=Canary", "neither 'type=NUMBER' nor 'file='"),
+        ("type=Canary", "neither 'type=NUMBER' nor 'file='"),
+        ("", "neither 'type=NUMBER' nor 'file='"),
+        // QEMU takes a name alone for `=on`, and one behind `no` for `=off`.
+        ("type=11,value", "without a value"),
+        ("type=11,value=Canary,path", "without a value"),
+        ("type=1,serial=Canary,nofile", "without a value"),
+        ("type=11,value=Canary,notype", "without a value"),
+    ];
+    for (option, message) in cases {
+        let refusal = refusal(Qemu, &["-smbios", option]);
+        assert!(refusal.contains(message) && !refusal.contains("Canary"), "{option}: {refusal}");
+    }
+    let nul = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(nul.path(), "a\0b").unwrap();
+    let option = format!("type=11,path={}", nul.path().display());
+    assert!(refusal(Qemu, &["-smbios", &option]).contains("NUL byte at position 1"));
+    let folder = directory(&[]);
+    let option = format!("type=11,path={}", folder.path().display());
+    assert!(refusal(Qemu, &["-smbios", &option]).contains("it is a folder, not a regular file"));
+    assert!(refusal(Qemu, &["-smbios"]).contains("-smbios is the last argument"));
+}
+
+#[test]
+fn what_may_be_an_option_or_a_value_is_refused() {
+    for arguments in [
+        &["-append", "-smbios", "type=11,value=x"][..],
+        &["-new-option", "-M", "microvm"],
+        &["-name", "--machine", "x"],
+    ] {
+        assert!(refusal(Qemu, arguments).contains("cannot be told whether it is an option or its value"));
+    }
+    assert!(plan(Qemu, &["-nographic", "-M", "q35", "-enable-kvm", "-smbios", "type=1"]).is_ok());
+}
+
+#[test]
+fn the_machine_microvm_is_refused_in_every_spelling() {
+    let spellings: [&[&str]; 8] = [
+        &["-M", "microvm"],
+        &["--M", "microvm"],
+        &["-machine", "microvm,accel=kvm"],
+        &["--machine", "type=microvm"],
+        &["-machine", "accel=tcg,type=microvm"],
+        &["-M", "q35", "-machine", "microvm"],
+        &["-machine", "microvm", "-machine", "accel=kvm"],
+        &["-M", "type=q35,type=microvm"],
+    ];
+    for arguments in spellings {
+        let refusal = refusal(Qemu, arguments);
+        assert!(refusal.contains("use -M q35 or -M pc"), "{arguments:?}: {refusal}");
+    }
+    for arguments in
+        [&["-M", "microvm", "-M", "q35"][..], &["-M", "pc,usb=off"], &["-append", "microvm"], &[]]
+    {
+        assert!(plan(Qemu, arguments).is_ok(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn other_architectures_need_virt_and_firmware() {
+    let plan = |program: &str, arguments: &[&str]| {
+        let mut order = order(Qemu, arguments, vec![testkit::credential("db", b"secret")]);
+        order.program = PathBuf::from(program);
+        Plan::new(order).map(drop).map_err(|error| error.to_string())
+    };
+    let arm = "/usr/bin/qemu-system-aarch64";
+    assert_eq!(plan(arm, &["-M", "virt", "-bios", "QEMU_EFI.fd"]), Ok(()));
+    assert_eq!(plan(arm, &["-M", "virt-9.0", "-drive", "if=pflash,file=x"]), Ok(()));
+    assert!(plan(arm, &["-M", "virt", "-kernel", "k"]).unwrap_err().contains("UEFI firmware alone"));
+    assert!(plan(arm, &["-M", "raspi3b", "-bios", "x"]).unwrap_err().contains("'virt' alone"));
+    assert!(plan(arm, &["-bios", "x"]).unwrap_err().contains("'virt' alone"));
+    assert!(plan("qemu-system-s390x", &[]).unwrap_err().contains("no SMBIOS on this architecture"));
+}
+
+#[test]
+fn what_cannot_be_decided_is_warned_of() {
+    let cases = [
+        (["-readconfig", "x"], "-readconfig is not looked at"),
+        (["-incoming", "tcp:0:1"], "migrated or restored"),
+        (["-object", "sev-snp-guest,id=x"], "confidential VM"),
+    ];
+    for (arguments, warning) in cases {
+        let plan = plan(Qemu, &arguments).unwrap();
+        assert!(plan.warnings.len() == 1 && plan.warnings[0].contains(warning), "{:?}", plan.warnings);
+    }
+    let seen = plan(Qemu, &["-smbios", "type=11,value=io.systemd.credential:seen=x"]).unwrap();
+    assert!(
+        seen.warnings[0]
+            .contains("given on the command line, where others could read them: credentials seen")
+    );
+}
+
+#[test]
+fn the_kind_is_told_by_the_name_of_the_program() {
+    let kinds = [
+        ("/usr/bin/qemu-system-x86_64", Some(Qemu)),
+        (".qemu-system-x86_64-wrapped", Some(Qemu)),
+        ("qemu-kvm", Some(Qemu)),
+        ("/nix/store/x/bin/cloud-hypervisor", Some(Kind::CloudHypervisor)),
+        ("cloud-hypervisor-static", Some(Kind::CloudHypervisor)),
+        ("crosvm", Some(Kind::Crosvm)),
+        ("qemu-img", None),
+        ("firecracker", None),
+        ("", None),
+    ];
+    for (program, kind) in kinds {
+        assert_eq!(Kind::of_program(program.as_ref()), kind, "{program}");
+    }
+}
+
+/// What a plan passes by `fw_cfg`: names as QEMU reads them, and the files.
+fn by_fw_cfg(arguments: &[&str], credentials: Vec<Credential>) -> Vec<(String, Vec<u8>)> {
+    let plan = Plan::new(order(Qemu, arguments, credentials)).unwrap();
+    let (rendered, files) = render(&plan.arguments);
+    let options = rendered.windows(2).skip(arguments.len()).filter(|pair| pair[0] == "-fw_cfg");
+    let read = |pair: &[String]| {
+        let (name, path) = pair[1].strip_prefix("name=").unwrap().rsplit_once(",file=").unwrap();
+        (name.replace(",,", ","), files[file_number(path)].clone())
+    };
+    options.map(read).collect()
+}
+
+#[test]
+fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
+    // The prefix, the name, '=' and base64 have 4089 bytes, and one more.
+    let name = "a,b";
+    let largest = vec![7; (4089 - 29 - name.len() - 1) / 4 * 3];
+    assert_eq!(by_fw_cfg(&[], vec![testkit::credential(name, &largest)]), []);
+    let larger = [largest.as_slice(), b"xxx"].concat();
+    let both = || vec![testkit::credential("small", b"s"), testkit::credential(name, &larger)];
+    assert_eq!(by_fw_cfg(&[], both()), [("opt/io.systemd.credentials/a,b".to_owned(), larger.clone())]);
+    let plan = Plan::new(order(Qemu, &[], both())).unwrap();
+    assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].ends_with("(credentials a,b)"), "{:?}", plan.warnings);
+    assert!(!plan.visible().concat().contains("xxx"));
+}
+
+#[test]
+fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
+    let large = [7; 5000];
+    let longest = "n".repeat(28);
+    let sent = by_fw_cfg(&[], vec![testkit::credential(&longest, &large)]);
+    assert_eq!(sent[0].0.len(), 55);
+    assert_eq!(by_fw_cfg(&[], vec![testkit::credential(&(longest + "n"), &large)]), []);
+    let many = || (0..9).map(|n| testkit::credential(&format!("c{n}"), &large)).collect::<Vec<_>>();
+    assert_eq!(by_fw_cfg(&[], many()).len(), 8);
+    assert_eq!(by_fw_cfg(&["-fw_cfg", "name=opt/x,string=x"], many()).len(), 7);
+    // The one that is left out is named.
+    let plan = Plan::new(order(Qemu, &[], many())).unwrap();
+    assert!(plan.warnings[0].ends_with("(credentials c8)"), "{:?}", plan.warnings);
+}

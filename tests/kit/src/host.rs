@@ -1,0 +1,102 @@
+//! What the tests of the host share: credentials directories, plans, and guests that receive them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use crate::options::{ch_list, crosvm_list, file_number, qemu_smbios};
+use smbios_creds::format::credential::{Credential, Name, Secret};
+use smbios_creds::format::smbios::Table;
+use smbios_creds::guest::verify::delivery::Delivery;
+use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::host::hypervisor::{Argument, Features, Kind, Part};
+use smbios_creds::host::plan::{Order, Plan, PlanError};
+
+/// A folder of one file a credential.
+pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value) in files {
+        std::fs::write(folder.path().join(name), value).unwrap();
+    }
+    folder
+}
+
+/// The host's program.
+pub fn host(arguments: &[&str]) -> Command {
+    let mut command = Command::new(crate::program("smbios-creds-host"));
+    command.args(arguments).env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM");
+    command
+}
+
+/// The host's program with this credentials directory.
+pub fn host_with(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = host(arguments);
+    command.env("CREDENTIALS_DIRECTORY", directory);
+    command
+}
+
+pub fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+/// What to start, with these arguments and credentials.
+pub fn order(kind: Kind, arguments: &[&str], credentials: Vec<Credential>) -> Order {
+    Order {
+        kind,
+        program: PathBuf::from(if kind == Kind::Qemu { "qemu-system-x86_64" } else { kind.as_str() }),
+        argv0: "argv0".into(),
+        arguments: arguments.iter().map(OsString::from).collect(),
+        features: Features::default(),
+        credentials,
+        allow_empty: Vec::new(),
+        allow_argv: false,
+    }
+}
+
+/// A plan with one credential.
+pub fn plan(kind: Kind, arguments: &[&str]) -> Result<Plan, PlanError> {
+    Plan::new(order(kind, arguments, vec![crate::credential("db", b"secret")]))
+}
+
+/// Why there is no plan, in words.
+pub fn refusal(kind: Kind, arguments: &[&str]) -> String {
+    let Err(error) = plan(kind, arguments) else { panic!("{arguments:?} is not refused") };
+    error.to_string()
+}
+
+/// The arguments as the hypervisor has them, and the content of the files that they name.
+pub fn render(arguments: &[Argument]) -> (Vec<String>, Vec<Vec<u8>>) {
+    let mut files = Vec::new();
+    let text = |text: &OsString| text.to_str().unwrap().to_owned();
+    let mut file = |content: &Secret| {
+        files.push(content.expose().to_vec());
+        format!("/proc/self/fd/{}", files.len() - 1)
+    };
+    let mut part = |part: &Part| match part {
+        Part::Text(part) => text(part),
+        Part::File(content) => file(content),
+    };
+    let rendered = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Public(argument) => text(argument),
+            Argument::Private(value) => String::from_utf8(value.expose().to_vec()).unwrap(),
+            Argument::Files(parts) => parts.iter().map(&mut part).collect(),
+        })
+        .collect();
+    (rendered, files)
+}
+
+/// Verifies a table of these structures as a guest that requires a manifest does.
+pub fn delivered(structures: &[Vec<u8>]) -> Delivery {
+    let table = [structures.concat().as_slice(), crate::END].concat();
+    let table = Table::parse(&crate::entry_point_3(table.len()), table);
+    let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
+    verify(&table, &policy)
+}
+
+/// One structure of all strings, as cloud-hypervisor and crosvm build it.
+pub fn one_structure(strings: &[String]) -> Vec<u8> {
+    let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
+    crate::oem(&strings)
+}

@@ -1,0 +1,397 @@
+//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd or another init if it is
+//! asked for, under QEMU without KVM.
+//!
+//! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
+//! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
+
+mod systemd;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time a machine may take. A boot needs 3 to 20 seconds, one of a whole Debian 60.
+const TIME_LIMIT: Duration = Duration::from_mins(10);
+
+/// Runs `/scripts/$SCRIPT`, or else `/scripts/last` and the machine ends.
+const INIT: &str = r#"#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+[ -d /proc/self ] || mount -t proc proc /proc
+[ -d /sys/kernel ] || mount -t sysfs sysfs /sys
+[ -c /dev/ttyS1 ] || mount -t devtmpfs devtmpfs /dev
+argument=$1
+exec </dev/null >/dev/ttyS0 2>&1 3>/dev/ttyS1
+stty -opost -F /dev/ttyS1
+result() {
+    name=$1; shift
+    "$@" >/tmp/out.$$ 2>/tmp/err.$$; code=$?
+    echo "@result $name $code :$(base64 -w0 /tmp/out.$$) :$(base64 -w0 /tmp/err.$$)" >&3
+}
+. /scripts/${SCRIPT:-last}
+[ -z "$SCRIPT" ] || exit 0
+echo "@end" >&3
+sync
+busybox poweroff -f
+"#;
+
+/// A release of Debian: its kernel, and its systemd.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Release {
+    /// Linux 6.1 and systemd 252: no `ImportCredential=`, no `@initrd`, and structures cut at a page.
+    Bookworm,
+    /// The newest Linux, and systemd 254: both, and structures still cut.
+    Backports,
+    /// The newest there is.
+    Sid,
+}
+
+impl Release {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Backports => "bookworm-backports",
+            Self::Sid => "sid",
+        }
+    }
+
+    /// Folder of the kernel.
+    fn kernel(self) -> &'static str {
+        if self == Self::Bookworm { Self::Bookworm.folder() } else { Self::Sid.folder() }
+    }
+
+    /// Whether its systemd reads one page of a structure (252 to 256).
+    pub fn cuts(self) -> bool {
+        self != Self::Sid
+    }
+
+    /// Whether its systemd has `ImportCredential=` and merges `@initrd` (254 and newer).
+    pub fn imports(self) -> bool {
+        self != Self::Bookworm
+    }
+}
+
+/// What a command in the guest did.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Outcome {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// A command that prints the 300 values, and what it prints.
+pub const CAT_THREE_HUNDRED: &str =
+    "result values sh -c 'for n in $(seq 0 299); do cat /run/credentials/@system/c$n; echo; done'\n";
+
+pub fn three_hundred_values() -> String {
+    (0..300).fold(String::new(), |mut text, n| {
+        writeln!(text, "value {n}").unwrap();
+        text
+    })
+}
+
+/// What a machine sent, by name.
+pub type Results = HashMap<String, Outcome>;
+
+#[derive(Clone)]
+pub struct Machine {
+    name: String,
+    release: Release,
+    kind: &'static str,
+    arguments: Vec<String>,
+    kernel_arguments: String,
+    /// Whether the image has systemd and strace.
+    full: bool,
+    /// Whether it is the image with `OpenRC` and runit.
+    inits: bool,
+    files: Vec<(String, String)>,
+    links: Vec<(String, String)>,
+    programs: Vec<(String, PathBuf)>,
+    /// Further images, of the kernel's release.
+    parts: Vec<&'static str>,
+    /// What QEMU is started by, if by anything.
+    launcher: Vec<String>,
+    /// What units of the last script come after.
+    after: Vec<String>,
+    service: String,
+    two_stages: bool,
+    /// A kernel and an image that somebody else made, instead of the release's and what is added to it.
+    image: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where a machine's console (`log`), what it sends (`results`) or QEMU's own words (`output`) are kept.
+pub fn log_of(name: &str, kind: &str) -> PathBuf {
+    let folder = prepared("target").with_file_name("logs");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(format!("{name}.{kind}"))
+}
+
+/// Where `./tests/prepare` has put what the machines need.
+pub fn prepared(file: &str) -> PathBuf {
+    let path = crate::project("target/vm").join(file);
+    assert!(path.exists(), "{} is missing: ./tests/prepare makes it", path.display());
+    path
+}
+
+impl Machine {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            release: Release::Bookworm,
+            kind: "pc",
+            arguments: vec![],
+            kernel_arguments: String::new(),
+            full: false,
+            inits: false,
+            files: vec![],
+            links: vec![],
+            programs: vec![],
+            parts: vec![],
+            launcher: vec![],
+            after: vec![],
+            service: String::new(),
+            two_stages: false,
+            image: None,
+        }
+    }
+
+    /// Boots this kernel and this image as they are, with what else QEMU is to be given.
+    pub fn image(mut self, kernel: &Path, initrd: &Path, arguments: &[&str]) -> Self {
+        self.image = Some((kernel.to_owned(), initrd.to_owned()));
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Passes an OEM string.
+    pub fn oem_string(mut self, string: &str) -> Self {
+        self.arguments.extend(["-smbios".to_owned(), format!("type=11,value={}", string.replace(',', ",,"))]);
+        self
+    }
+
+    /// Passes an OEM string that is too long for a command line.
+    pub fn oem_string_file(mut self, path: &Path) -> Self {
+        self.arguments.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
+        self
+    }
+
+    /// Passes 300 small credentials, more than systemd's file system has room for: `c0` to `c299`.
+    pub fn three_hundred(self) -> Self {
+        (0..300).fold(self, |machine, n| machine.oem_string(&format!("io.systemd.credential:c{n}=value {n}")))
+    }
+
+    /// Another machine than QEMU's `pc`.
+    pub fn kind(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Kernel, busybox, strace and systemd of another release.
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
+    }
+
+    /// Brings strace along, and everything else of the release that is not busybox.
+    pub fn full(mut self) -> Self {
+        self.full = true;
+        self
+    }
+
+    /// Has `OpenRC` and runit instead of systemd. `init` is what becomes PID 1.
+    pub fn inits(mut self, init: &str) -> Self {
+        self.inits = true;
+        self.kernel_arguments(&format!("rdinit={init}"))
+    }
+
+    /// Adds to the kernel's command line.
+    pub fn kernel_arguments(mut self, arguments: &str) -> Self {
+        self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
+        self
+    }
+
+    /// Adds a file, with `path` from the root.
+    pub fn file(mut self, path: &str, content: impl Into<String>) -> Self {
+        self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// Adds a symbolic link, with `path` from the root.
+    pub fn link(mut self, path: &str, target: &str) -> Self {
+        self.links.push((path.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Adds a program of this machine's, which must need no library.
+    pub fn program(mut self, path: &str, program: impl Into<PathBuf>) -> Self {
+        self.programs.push((path.to_owned(), program.into()));
+        self
+    }
+
+    /// Brings the kernel's `qemu_fw_cfg` along, a module, as any real guest does.
+    pub fn modules(mut self) -> Self {
+        self.parts.push("modules");
+        self
+    }
+
+    /// Has QEMU started by another program, with these arguments in front.
+    pub fn launcher(mut self, command: &[&str]) -> Self {
+        self.launcher = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Adds a script, which `/init` runs where `$SCRIPT` has its name.
+    pub fn script(self, name: &str, content: &str) -> Self {
+        self.file(&format!("scripts/{name}"), content)
+    }
+
+    /// Boots, runs a shell script, and hands back its results.
+    pub fn boot(self, script: &str) -> Results {
+        self.boot_watched(script, |_, _| {})
+    }
+
+    /// The same, and calls `watch` now and then, with QEMU's PID and what the guest has sent so far.
+    pub fn boot_watched(self, script: &str, watch: impl FnMut(u32, &str)) -> Results {
+        let name = self.name.clone();
+        let (results, console) = self.run(script, watch);
+        assert!(results.contains_key("@end"), "{name}: the guest did not come to its end: {console}");
+        results
+    }
+
+    /// Boots, and hands back the results and what was written to the console until the machine stopped.
+    pub fn boot_to_console(self, script: &str) -> (Results, String) {
+        self.run(script, |_, _| {})
+    }
+
+    fn run(self, script: &str, mut watch: impl FnMut(u32, &str)) -> (Results, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let (kernel, initrd) = self.image.clone().unwrap_or_else(|| {
+            let kernel = prepared(self.release.kernel()).join("vmlinuz");
+            (kernel, self.initrd(folder.path(), script))
+        });
+        let [log, results, output] = ["log", "results", "output"].map(|kind| log_of(&self.name, kind));
+        // What an earlier run has left is none of this one's.
+        for file in [&log, &results] {
+            _ = fs::remove_file(file);
+        }
+        let start = Instant::now();
+        let command = [self.launcher.as_slice(), &["qemu-system-x86_64".to_owned()]].concat();
+        let output = fs::File::create(output).unwrap();
+        let mut qemu = Command::new(&command[0])
+            .args(&command[1..])
+            // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
+            .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
+            .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
+            // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
+            .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check{}", self.kernel_arguments))
+            .arg("-serial")
+            .arg(format!("file:{}", log.display()))
+            .arg("-chardev")
+            .arg(format!("file,id=results,path={}", results.display()))
+            .args(["-device", "isa-serial,chardev=results"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/prepare installs it: {error}"));
+        let text = |file: &Path| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
+        while qemu.try_wait().unwrap().is_none() {
+            if start.elapsed() > TIME_LIMIT {
+                qemu.kill().unwrap();
+                qemu.wait().unwrap();
+                panic!("{}: no end after {TIME_LIMIT:?}; its console is in {}", self.name, log.display());
+            }
+            watch(qemu.id(), &text(&results));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let results = text(&results).lines().filter_map(parse).collect();
+        (results, text(&log) + &text(&log_of(&self.name, "output")))
+    }
+
+    /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
+    fn initrd(&self, folder: &Path, script: &str) -> PathBuf {
+        let root = folder.join("root");
+        let write = |path: &str, content: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            if content.starts_with("#!") {
+                fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+            }
+        };
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy(prepared("smbios-creds"), root.join("usr/bin/smbios-creds")).unwrap();
+        write("init", INIT);
+        write("scripts/last", script);
+        if self.full {
+            self.units(&write);
+        }
+        if self.two_stages {
+            systemd::two_stages(&root, &write);
+        }
+        for (path, content) in &self.files {
+            write(path, content);
+        }
+        for (path, target) in &self.links {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            symlink(target, root.join(path)).unwrap();
+        }
+        for (path, program) in &self.programs {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::copy(program, root.join(path)).unwrap();
+            fs::set_permissions(root.join(path), PermissionsExt::from_mode(0o755)).unwrap();
+        }
+
+        let own = folder.join("own");
+        let mut cpio = Command::new("cpio")
+            .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
+            .current_dir(&root)
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(&own).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cpio is needed, ./tests/prepare installs it: {error}"));
+        let files = Command::new("find").args([".", "-mindepth", "1"]).current_dir(&root).output().unwrap();
+        cpio.stdin.take().unwrap().write_all(&files.stdout).unwrap();
+        assert!(cpio.wait().unwrap().success());
+
+        let image = folder.join("initrd");
+        let base = if self.inits {
+            prepared("inits/image")
+        } else {
+            prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" })
+        };
+        fs::copy(base, &image).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
+        let parts = self.parts.iter().map(|part| prepared(self.release.kernel()).join(part));
+        for part in std::iter::once(own).chain(parts) {
+            std::io::copy(&mut fs::File::open(part).unwrap(), &mut file).unwrap();
+        }
+        image
+    }
+}
+
+fn parse(line: &str) -> Option<(String, Outcome)> {
+    if line.trim_end() == "@end" {
+        return Some(("@end".to_owned(), Outcome { code: 0, stdout: vec![], stderr: String::new() }));
+    }
+    let mut words = line.strip_prefix("@result ")?.split(' ');
+    let (name, code) = (words.next()?, words.next()?.parse().ok()?);
+    let mut bytes =
+        || smbios_creds::format::base64::decode(words.next()?.strip_prefix(':')?.trim_end().as_bytes()).ok();
+    let (stdout, stderr) = (bytes()?.to_vec(), String::from_utf8_lossy(&bytes()?).into_owned());
+    Some((name.to_owned(), Outcome { code, stdout, stderr }))
+}

@@ -1,0 +1,114 @@
+//! The second promise, inside the process: when the host's program ends, or becomes the hypervisor, no value is left in
+//! its memory. For private arguments, which no debugger can watch, see `private_argv/memory.rs`.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use smbios_creds::format::base64;
+use testkit::memory::{Stop, assert_wiped, count, memory_at};
+use testkit::{canary, holds};
+
+const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
+
+/// A credentials directory with the canary in every file, whose first has it often enough for what overwrites an end.
+fn credentials(canary: &[u8]) -> tempfile::TempDir {
+    testkit::host::directory(&[
+        ("secret", &canary.repeat(3)),
+        ("second", &canary.repeat(80)),
+        ("a=b", &canary.repeat(3)),
+    ])
+}
+
+/// A script that is found as a program.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("script");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
+    let canary = canary();
+    let folder = credentials(&canary);
+    let directory = folder.path().to_str().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("output").to_str().unwrap().to_owned();
+    // It is found, and cannot be executed.
+    let broken = script(out.path(), "#!/nonexistent\n");
+    let broken = broken.to_str().unwrap();
+    // Structures that QEMU is given by somebody else are walked by smbios-lib, whose copies the allocator alone wipes.
+    let structures = out.path().join("structures");
+    let theirs = [b"io.systemd.credential:theirs=".as_slice(), &canary].concat();
+    std::fs::write(&structures, testkit::oem(&[&theirs])).unwrap();
+    let file = format!("file={}", structures.display());
+
+    let select = ["--credentials", directory, "--prefix", "sec"];
+    let qemu = ["--hypervisor=qemu", "--", broken, "-smbios", "type=11,value=x"];
+    let cloud_hypervisor = ["--hypervisor=cloud-hypervisor", "--", broken, "--kernel=k"];
+    let refused = ["--credentials", directory, "--all", "--hypervisor=qemu", "--", broken];
+    let with_file = [&qemu[..3], &["-smbios", &file]].concat();
+    let verbs: [Vec<&str>; 11] = [
+        [&["emit", "--format", "strings", "--output", &output][..], &select].concat(),
+        [&["emit", "--format", "structures"][..], &select].concat(),
+        [&["emit", "--format", "libvirt"][..], &select].concat(),
+        [&["emit", "--format", "crosvm", "--output", "/nonexistent/x"][..], &select].concat(),
+        [&["plan"][..], &select, &qemu].concat(),
+        [&["plan", "--json"][..], &select, &cloud_hypervisor].concat(),
+        [&["run"][..], &select, &qemu].concat(),
+        [&["run"][..], &select, &cloud_hypervisor].concat(),
+        [&["run"][..], &refused].concat(),
+        [&["plan"][..], &select, &with_file].concat(),
+        [&["run"][..], &select, &with_file].concat(),
+    ];
+    for verb in verbs {
+        let (memory, status) = memory_at(Stop::Exit, &[], HOST.as_ref(), &verb);
+        assert!(status.code().is_some(), "{verb:?}: {status}");
+        assert_wiped(&memory, &canary, verb[0]);
+    }
+}
+
+#[test]
+fn no_value_is_left_in_memory_when_run_executes_the_hypervisor() {
+    let canary = canary();
+    let folder = credentials(&canary);
+    let directory = folder.path().to_str().unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    let with_paths = script(programs.path(), "#!/bin/sh\necho oem_string_paths\n");
+    let with_paths = with_paths.to_str().unwrap();
+    let modes: [&[&str]; 4] = [
+        &["--hypervisor=qemu", "--", "/bin/true", "-smbios", "type=11,value=x"],
+        &["--hypervisor=qemu", "--log-level=trace", "--", "/bin/true"],
+        &["--hypervisor=qemu", "--allow-argv", "--", "/bin/true"],
+        &["--hypervisor=cloud-hypervisor", "--", with_paths, "--kernel=k"],
+    ];
+    for mode in modes {
+        let verb = [&["run", "--credentials", directory, "--prefix", "sec"], mode].concat();
+        let (memory, status) = memory_at(Stop::Exec, &[], HOST.as_ref(), &verb);
+        assert_eq!(status.code(), Some(0), "{mode:?}");
+        assert_wiped(&memory, &canary, "run");
+        assert!(count(&memory, b"/proc/self/fd/") > 0, "{mode:?}: the arguments are there, with the files");
+    }
+}
+
+#[test]
+fn with_allow_argv_the_argument_itself_is_all_that_is_left_in_memory() {
+    let canary = canary();
+    let folder = credentials(&canary);
+    let directory = folder.path().to_str().unwrap();
+    for (kind, option) in [("cloud-hypervisor", "--kernel=k"), ("crosvm", "run")] {
+        let hypervisor = format!("--hypervisor={kind}");
+        let verb = ["run", "--credentials", directory, "--credential", "secret", "--allow-argv", &hypervisor];
+        let verb = [&verb[..], &["--", "/bin/true", option]].concat();
+        let (memory, status) = memory_at(Stop::Exec, &[], HOST.as_ref(), &verb);
+        assert_eq!(status.code(), Some(0), "{kind}");
+        let encoded = base64::encode(&canary.repeat(3));
+        assert_eq!(count(&memory, encoded.as_bytes()), 1, "{kind}: once, in the argument");
+        assert_eq!(count(&memory, &canary), 0, "{kind}: nowhere as it is");
+        // Without that one, there is none.
+        let at = memory.windows(encoded.len()).position(|window| window == encoded.as_bytes()).unwrap();
+        let rest = [&memory[..at], &memory[at + encoded.len()..]].concat();
+        assert!(!holds(&rest, &canary), "{kind}");
+    }
+}

@@ -1,0 +1,97 @@
+//! What a program has from whoever starts it, it has behind private arguments as well.
+
+use super::launch::{Running, Start, TOOLS, as_nobody};
+
+/// Everything of /proc/self/status that is inherited, or would show that somebody traces.
+const STATUS: &[&str] = &[
+    "Umask",
+    "TracerPid",
+    "Uid",
+    "Gid",
+    "Groups",
+    "Threads",
+    "SigPnd",
+    "ShdPnd",
+    "SigBlk",
+    "SigIgn",
+    "SigCgt",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+    "VmLck",
+    "State",
+    "CoreDumping",
+];
+
+/// Descriptors, folder, umask, core limit, signals blocked and ignored, a variable.
+const UNUSUAL: &str = r#"cd /proc/self/; cd /var; umask 0137; ulimit -Sc 123; ulimit -n 500; export ODD='a b=c'
+    exec 7</dev/null 9>/dev/null
+    exec env --block-signal=USR1 --block-signal=TERM --ignore-signal=HUP --ignore-signal=USR2 "$@""#;
+
+fn assert_same(through: &[&str], nobody: bool) {
+    for program in ["dynamic", "static"] {
+        let program = TOOLS.path(program);
+        let values = [b"a value".as_slice()];
+        let start = Start { through, ..Start::new(&program, &values) };
+        let [plain, private] = [start.plain(), start.command()].map(|mut command| {
+            if nobody {
+                as_nobody(&mut command);
+            }
+            Running::start(&mut command).unwrap()
+        });
+        let (expected, found) = (&plain.report, &private.report);
+        assert_eq!(found.all("argument"), start.found());
+        for name in
+            ["execfn", "platform", "secure", "page", "parent", "uid", "dumpable", "folder", "children"]
+        {
+            assert_eq!(found.text(name), expected.text(name), "{name}");
+        }
+        assert_eq!(found.text("limits"), expected.text("limits"));
+        assert_eq!(found.all("descriptor"), expected.all("descriptor"));
+        assert_eq!(found.all("variable"), expected.all("variable"));
+        assert_eq!(found.status(STATUS), expected.status(STATUS));
+        assert!(found.status(STATUS).len() > 15);
+        // The process that was started is the one that runs.
+        assert_eq!(found.number("pid"), u64::from(private.child.id()));
+        private.end();
+        plain.end();
+    }
+}
+
+#[test]
+fn pid_descriptors_signals_limits_and_folder_are_kept() {
+    assert_same(&[], false);
+    assert_same(&["bash", "-c", UNUSUAL, "bash"], false);
+    assert_same(&["bash", "-c", UNUSUAL, "bash"], true);
+}
+
+#[test]
+fn ignored_children_do_not_stop_a_start() {
+    assert_same(&["env", "--ignore-signal=CHLD"], false);
+    assert_same(&["env", "--block-signal"], false);
+}
+
+#[test]
+fn a_start_without_new_privileges_is_like_any_other() {
+    assert_same(&["setpriv", "--no-new-privs"], false);
+    assert_same(&["setpriv", "--no-new-privs"], true);
+}
+
+#[test]
+fn capabilities_are_kept() {
+    if testkit::is_root() {
+        let ambient = [
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--inh-caps=+net_admin,+sys_ptrace",
+            "--ambient-caps=+net_admin,+sys_ptrace",
+        ];
+        assert_same(&ambient, false);
+        assert_same(&["setpriv", "--bounding-set=-sys_ptrace"], false);
+    }
+}

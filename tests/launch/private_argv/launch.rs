@@ -1,0 +1,249 @@
+//! The stand-in hypervisor, and the one way in which these tests start it.
+
+use std::fs::{File, Permissions, set_permissions};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+/// Somebody who is not root.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// What others see in place of a private argument.
+pub(crate) const PLACEHOLDER: &str = "@private";
+
+/// What was built for the tests, where every user can read it.
+pub(crate) struct Tools {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// Before any other thread executes anything: a file that is open for writing then cannot be executed.
+pub(crate) static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
+    // Orphans are given to this process then, and not to an init that takes its time to look after them.
+    set_child_subreaper(true).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/launch/private_argv");
+    let stand_in = source.join("stand_in.c");
+    for (name, source, options) in [
+        ("dynamic", &stand_in, &["-O1", "-pie", "-fPIE"][..]),
+        ("fixed", &stand_in, &["-O1", "-no-pie"]),
+        ("static", &stand_in, &["-O1", "-static"]),
+        ("static-pie", &stand_in, &["-O1", "-static-pie"]),
+        ("fault.so", &source.join("fault.c"), &["-shared", "-fPIC", "-ldl"]),
+    ] {
+        let built = Command::new("cc")
+            .arg("-o")
+            .arg(folder.path().join(name))
+            .arg(source)
+            .args(options)
+            .output()
+            .unwrap_or_else(|error| panic!("cc: {error}"));
+        assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    let launcher = folder.path().join("launcher");
+    std::fs::copy(testkit::example("private_argv"), launcher).unwrap();
+    Tools { folder }
+});
+
+impl Tools {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A new path, for a file.
+    pub(crate) fn new_path(&self, what: &str) -> PathBuf {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        self.path(&format!("{what}-{}", MADE.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// How a program is started in these tests. `values` are those of the private arguments, which stand as [`PLACEHOLDER`]
+/// in `arguments`; `through` goes before the launcher, and executes it.
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [&'a str],
+    pub(crate) values: &'a [&'a [u8]],
+    pub(crate) through: &'a [&'a str],
+}
+
+impl<'a> Start<'a> {
+    /// With these values, in arguments between others.
+    pub(crate) fn new(program: &'a Path, values: &'a [&'a [u8]]) -> Self {
+        let arguments = match values.len() {
+            0 => &["microvm@name", "--one"][..],
+            1 => &["microvm@name", "--one", PLACEHOLDER, "--last"],
+            2 => &["microvm@name", PLACEHOLDER, PLACEHOLDER],
+            _ => panic!("more values than arguments"),
+        };
+        Self { program, arguments, values, through: &[] }
+    }
+
+    /// The arguments that the program finds.
+    pub(crate) fn found(&self) -> Vec<Vec<u8>> {
+        let mut values = self.values.iter();
+        let found = |&argument: &&str| {
+            if argument == PLACEHOLDER { values.next().unwrap().to_vec() } else { argument.into() }
+        };
+        self.arguments.iter().map(found).collect()
+    }
+
+    /// The launcher, ready to be started in a process group of its own.
+    pub(crate) fn command(&self) -> Command {
+        let mut words: Vec<PathBuf> = self.through.iter().map(PathBuf::from).collect();
+        words.push(TOOLS.path("launcher"));
+        words.push(self.program.into());
+        for value in self.values {
+            let file = TOOLS.new_path("value");
+            std::fs::write(&file, value).unwrap();
+            words.push(file);
+        }
+        words.push("--".into());
+        words.extend(
+            self.arguments
+                .iter()
+                .map(|&argument| PathBuf::from(if argument == PLACEHOLDER { "@" } else { argument })),
+        );
+        prepared(&words)
+    }
+
+    /// The program itself, executed with the placeholders and its own name, for comparison.
+    pub(crate) fn plain(&self) -> Command {
+        let mut words: Vec<PathBuf> = self.through.iter().map(PathBuf::from).collect();
+        words.push(self.program.into());
+        words.extend(self.arguments.iter().skip(1).map(PathBuf::from));
+        prepared(&words)
+    }
+}
+
+fn prepared(words: &[PathBuf]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Makes it somebody who is not root, where we are.
+pub(crate) fn as_nobody(command: &mut Command) -> &mut Command {
+    if testkit::is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
+}
+
+/// What the stand-in reports, in its order.
+pub(crate) struct Report(Vec<(String, Vec<u8>)>);
+
+impl Report {
+    pub(crate) fn all(&self, name: &str) -> Vec<Vec<u8>> {
+        self.0.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        String::from_utf8(self.all(name).concat()).unwrap()
+    }
+
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap()
+    }
+
+    /// Lines of /proc/self/status with one of these names.
+    pub(crate) fn status(&self, names: &[&str]) -> Vec<String> {
+        let text = self.text("status");
+        let wanted = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name}:")));
+        text.lines().filter(wanted).map(str::to_owned).collect()
+    }
+}
+
+/// A stand-in that has reported and waits to be told to end.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) report: Report,
+    input: Option<ChildStdin>,
+}
+
+impl Running {
+    /// Starts it. What is printed to stderr instead of a report is returned.
+    pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
+        let mut bytes = Vec::new();
+        let mut buffer = vec![0; 1 << 20];
+        let output = child.stdout.as_mut().unwrap();
+        while !bytes.ends_with(b"\0end=\0") {
+            match output.read(&mut buffer).unwrap() {
+                0 => {
+                    let mut text = String::new();
+                    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+                    return Err(format!("{text}{}", child.wait().unwrap()));
+                }
+                size => bytes.extend_from_slice(&buffer[..size]),
+            }
+        }
+        let split = |line: &[u8]| {
+            let at = line.iter().position(|&b| b == b'=').unwrap();
+            (String::from_utf8(line[..at].to_vec()).unwrap(), line[at + 1..].to_vec())
+        };
+        let lines = bytes[..bytes.len() - 1].split(|&b| b == 0).map(split).collect();
+        Ok(Self { child, report: Report(lines), input })
+    }
+
+    /// Lets it end, and holds it to that: the program's own exit code, nothing printed, nobody left.
+    pub(crate) fn end(mut self) {
+        drop(self.input.take());
+        let output = self.child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+        assert_eq!(output.status.code(), Some(42));
+        assert_nobody_is_left(self.report.number("pid"));
+    }
+}
+
+/// What a process is called, and the state and process group that /proc/PID/stat has of it.
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) state: String,
+    pub(crate) group: u64,
+}
+
+pub(crate) fn processes() -> Vec<Process> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        // One that is just being reaped has the group -1.
+        let Ok(group) = fields[2].parse() else { continue };
+        found.push(Process { pid, state: fields[0].into(), group });
+    }
+    found
+}
+
+/// Waits for the last process of a group to be gone, and fails if it stays. The first has been waited for.
+pub(crate) fn assert_nobody_is_left(group: u64) {
+    let left = || processes().into_iter().filter(|process| process.group == group).collect::<Vec<_>>();
+    for _ in 0..2000 {
+        let left = left();
+        if left.is_empty() {
+            return;
+        }
+        for orphan in left.iter().filter(|process| process.state == "Z") {
+            _ = waitpid(Pid::from_raw(orphan.pid.cast_signed()), Some(WaitPidFlag::WNOHANG));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let left: Vec<_> = left().iter().map(|process| format!("{} {}", process.pid, process.state)).collect();
+    panic!("left behind: {left:?}");
+}
+
+/// Reads what /proc has of a process, or nothing if it is gone or somebody else's.
+pub(crate) fn proc(pid: impl std::fmt::Display, name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = File::open(format!("/proc/{pid}/{name}")) {
+        _ = file.read_to_end(&mut bytes);
+    }
+    bytes
+}

@@ -1,0 +1,11 @@
+//! The static agent in real virtual machines, on the table that a real hypervisor and firmware made.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod busybox;
+mod host;
+mod inits;
+mod killed;
+mod launcher;
+mod stages;
+mod systemd;
+mod units;

@@ -1,0 +1,265 @@
+//! Beside a systemd that is PID 1: what it cuts, loses or cannot import is whole in its units.
+
+use testkit::machine::{CAT_THREE_HUNDRED, Machine, Release, Results, three_hundred_values};
+
+/// A value larger than a page, which systemd 252 to 256 cut, and one behind it, which they lose.
+fn two(name: &str, release: Release) -> Machine {
+    Machine::new(name)
+        .release(release)
+        .oem_string(&format!("io.systemd.credential:large={}", "x".repeat(6000)))
+        .oem_string("io.systemd.credential:next=value")
+}
+
+fn read(release: Release) -> &'static str {
+    let import = "LoadCredential=large\nImportCredential=next";
+    if release.imports() { import } else { "LoadCredential=large\nLoadCredential=next" }
+}
+
+const LOOK: &str = "result large wc -c $CREDENTIALS_DIRECTORY/large
+    result next cat $CREDENTIALS_DIRECTORY/next
+    result mount grep ' /run/credentials/@system ' /proc/mounts
+    result files ls -A /run/credentials/@system
+    result list smbios-creds list --no-legend
+    result again smbios-creds import";
+
+fn states(results: &Results) -> Vec<String> {
+    let lines = results["list"].text().lines();
+    lines.map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect()
+}
+
+fn cut_and_lost(name: &str, release: Release) {
+    let machine = two(name, release).systemd(read(release));
+    if release.cuts() {
+        let alone = machine.clone().boot(LOOK);
+        // 4096 bytes less the header, the prefix and the name; the next one is lost.
+        assert!(alone["large"].text().starts_with("4063 "), "{:?}", alone["large"]);
+        assert_ne!(alone["next"].code, 0);
+        assert_eq!(states(&alone), ["differs", "missing"]);
+        let message = "repaired credential large (4063 bytes were there, 6000 bytes are now)";
+        assert!(alone["again"].stderr.contains(message), "{:?}", alone["again"]);
+    }
+    let repaired = machine.import("--require next").boot(LOOK);
+    assert!(repaired["large"].text().starts_with("6000 "), "{:?}", repaired["large"]);
+    assert_eq!(repaired["next"].text(), "value");
+    let mount = repaired["mount"].text();
+    assert!(mount.contains(" ro,nosuid,nodev,noexec,") && mount.lines().count() == 1, "{mount}");
+    assert_eq!(repaired["files"].text(), "large\nnext\n");
+    assert_eq!(states(&repaired), ["imported", "imported"]);
+    assert!(repaired["again"].code == 0 && repaired["again"].stderr.contains("nothing to do"));
+    // What was done at boot is told later.
+    let last = if release.cuts() {
+        "the last import (version 0.1.0): repaired in /run/credentials/@system: 2 of 2 credentials"
+    } else {
+        "the last import (version 0.1.0): nothing to do: /run/credentials/@system holds every credential"
+    };
+    assert!(repaired["list"].stderr.contains(last), "{}", repaired["list"].stderr);
+}
+
+#[test]
+fn what_systemd_252_cut_and_lost_is_whole_in_the_services_that_come_after() {
+    cut_and_lost("cut-252", Release::Bookworm);
+}
+
+#[test]
+fn what_systemd_254_cut_and_lost_is_whole_in_the_services_that_come_after() {
+    cut_and_lost("cut-254", Release::Backports);
+}
+
+#[test]
+fn beside_the_newest_systemd_nothing_is_done_where_nothing_was_lost() {
+    cut_and_lost("cut-newest", Release::Sid);
+}
+
+fn three_hundred(name: &str, release: Release) {
+    let machine = Machine::new(name).release(release).three_hundred();
+    let results = machine.systemd("LoadCredential=c299").import("").boot(&format!(
+        "result last cat $CREDENTIALS_DIRECTORY/c299
+             {CAT_THREE_HUNDRED}
+         result list smbios-creds list --no-legend
+         result mount grep ' /run/credentials/@system ' /proc/mounts
+         result report cat /run/smbios-creds/report.json"
+    ));
+    assert_eq!(results["last"].text(), "value 299");
+    assert_eq!(results["values"].text(), three_hundred_values());
+    assert_eq!(results["list"].text().matches(" imported ").count(), 300);
+    let mount = results["mount"].text();
+    assert!(mount.contains(" ro,"), "{mount}");
+    // Linux 6.1 has no 'noswap', so that systemd takes a ramfs there, which has no limit.
+    assert!(mount.contains("ramfs") == (release == Release::Bookworm), "{mount}");
+    assert!(!mount.contains("size=1024k"), "it has grown: {mount}");
+    let report: serde_json::Value = serde_json::from_slice(&results["report"].stdout).unwrap();
+    let repaired = report["repaired"].as_array().unwrap();
+    assert!(repaired.len() >= 44, "{} were lost", repaired.len());
+    assert!(repaired.iter().any(|one| one["name"] == "c299" && one["found"].is_null() && one["size"] == 9));
+}
+
+#[test]
+fn three_hundred_credentials_are_all_there_beside_systemd_252() {
+    three_hundred("300-252", Release::Bookworm);
+}
+
+#[test]
+fn three_hundred_credentials_are_all_there_beside_systemd_254() {
+    three_hundred("300-254", Release::Backports);
+}
+
+#[test]
+fn three_hundred_credentials_are_all_there_beside_the_newest_systemd() {
+    three_hundred("300-newest", Release::Sid);
+}
+
+#[test]
+fn a_whole_copy_in_credstore_does_not_mend_what_systemd_cut() {
+    let results = two("credstore-alone", Release::Backports)
+        .systemd("LoadCredential=large\nLoadCredential=next")
+        .file(
+            "etc/systemd/system/credstore.service",
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n\
+             ExecStart=/usr/bin/smbios-creds import --into credstore\n",
+        )
+        .require("credstore.service")
+        .boot(
+            "result unit wc -c $CREDENTIALS_DIRECTORY/large
+             result file wc -c /run/credstore/large
+             result next cat $CREDENTIALS_DIRECTORY/next",
+        );
+    assert!(results["file"].text().starts_with("6000 "), "{:?}", results["file"]);
+    assert!(results["unit"].text().starts_with("4063 "), "units look into @system first");
+    assert_eq!(results["next"].text(), "value", "and into credstore for what is not there");
+}
+
+#[test]
+fn where_systemd_imported_everything_nothing_is_written() {
+    let results = Machine::new("systemd-everything")
+        .release(Release::Sid)
+        .oem_string("io.systemd.credential:text=value")
+        .oem_string("io.systemd.credential:next=value")
+        .systemd("ImportCredential=*")
+        .file(
+            "etc/systemd/system/later.service",
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nLoadCredential=text\n\
+             ExecStart=/bin/sh -c 'cat $CREDENTIALS_DIRECTORY/text >/tmp/seen'\n",
+        )
+        .boot(
+            "look() { stat -c '%n %i %Y %Z %a' /run/credentials/@system /run/credentials/@system/*; grep @system /proc/mounts; }
+             result before look
+             result import strace -o /tmp/trace smbios-creds import
+             result after look
+             result calls grep -E '^(mount|umount2|renameat2?|unlinkat|linkat|mkdirat)' /tmp/trace
+             result opened grep -E 'O_WRONLY|O_RDWR' /tmp/trace
+             result left ls -A /run/credstore /run/credentials
+             systemctl start later.service
+             result unit cat /tmp/seen",
+        );
+    assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
+    let reason =
+        "credentials go to /run/credentials/@system: PID 1 is systemd, and hands out what it has imported";
+    assert!(results["import"].stderr.contains(reason), "{:?}", results["import"]);
+    assert_eq!(results["before"].text(), results["after"].text());
+    assert!(results["after"].text().contains(" ro,nosuid,"), "{:?}", results["after"]);
+    for line in results["calls"].text().lines() {
+        let own = line.contains("\"smbios-creds\"") || line.contains("report.json");
+        let asked = line.contains("\"run\"") || line.contains("EEXIST");
+        assert!(own || asked, "{line}");
+    }
+    for line in results["opened"].text().lines() {
+        assert!(line.contains("\"lock\"") || line.contains("report.json"), "{line}");
+    }
+    assert!(!results["left"].text().contains("initrd"), "{:?}", results["left"]);
+    assert_eq!(results["unit"].text(), "value", "{:?}", results["unit"]);
+}
+
+fn imports_nothing(name: &str, release: Release) {
+    let results = Machine::new(name)
+        .release(release)
+        .oem_string("io.systemd.credential:text=value")
+        .systemd("LoadCredential=text")
+        .import("")
+        .kernel_arguments("initcall_blacklist=dmi_sysfs_init")
+        .boot(
+            "result text cat $CREDENTIALS_DIRECTORY/text
+             result system ls -A /run/credentials/@system
+             result list smbios-creds list --no-legend",
+        );
+    assert_eq!(results["text"].text(), "value");
+    assert_ne!(results["system"].code, 0, "systemd has imported nothing, and so it stays");
+    assert!(results["list"].text().contains(" imported "), "{:?}", results["list"]);
+}
+
+#[test]
+fn where_systemd_252_can_import_nothing_its_services_find_everything() {
+    imports_nothing("nothing-252", Release::Bookworm);
+}
+
+#[test]
+fn where_the_newest_systemd_can_import_nothing_its_services_find_everything() {
+    imports_nothing("nothing-newest", Release::Sid);
+}
+
+/// Fills `@system` before systemd starts, as one would think is right.
+const TRAP: &str = "#!/bin/sh
+    mount -t tmpfs tmpfs /run
+    mkdir -p /run/credentials/@system
+    mount -t tmpfs -o mode=0700 tmpfs /run/credentials/@system
+    (umask 377; printf value >/run/credentials/@system/text)
+    exec \"$@\"";
+
+#[test]
+fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not() {
+    let look = "result text cat $CREDENTIALS_DIRECTORY/text
+                result file cat /run/credentials/@system/text
+                result mount grep ' /run/credentials/@system ' /proc/mounts
+                result system smbios-creds import --into system
+                result list smbios-creds list --no-legend";
+    let machine = |name| {
+        Machine::new(name)
+            .release(Release::Sid)
+            .oem_string("io.systemd.credential:text=value")
+            .file("trap", TRAP)
+    };
+    let trapped = machine("trap").systemd_behind("/trap --", "LoadCredential=text");
+    // rdinit= takes no arguments in front of its own, so the trap is the init and systemd its argument.
+    let alone = trapped.clone().boot(look);
+    assert_eq!(alone["file"].text(), "value");
+    assert_ne!(alone["text"].code, 0, "its service does not see it");
+    assert!(alone["mount"].text().contains(" rw,"), "PID 1 has left it writable: {:?}", alone["mount"]);
+    assert_eq!(alone["system"].code, 1);
+    assert!(alone["system"].stderr.contains("hands out nothing of /run/credentials/@system"));
+
+    // Our unit sees that, and brings the credential where services look.
+    let mended = trapped.import("").boot(look);
+    assert_eq!(mended["text"].text(), "value");
+    assert!(mended["list"].text().contains(" imported "), "{:?}", mended["list"]);
+
+    // And what we put there before systemd starts, it takes over.
+    let ours =
+        machine("no-trap").systemd_behind("/bin/smbios-creds -- exec", "LoadCredential=text").boot(look);
+    assert_eq!(ours["text"].text(), "value");
+    assert!(ours["mount"].text().contains(" ro,"), "{:?}", ours["mount"]);
+}
+
+#[test]
+fn as_pid_1_in_front_of_systemd_its_services_get_everything() {
+    // More than a page: what systemd 252 would cut by itself, losing the next one.
+    let results = two("pid-1-systemd", Release::Bookworm)
+        .systemd_behind(
+            "/bin/smbios-creds -- exec --require=next",
+            "LoadCredential=large\nLoadCredential=next",
+        )
+        .boot(
+            "result pid1 cat /proc/1/comm
+             result large wc -c $CREDENTIALS_DIRECTORY/large
+             result next cat $CREDENTIALS_DIRECTORY/next
+             result own echo $CREDENTIALS_DIRECTORY
+             result mounts grep -c ' /run/credentials/@system ' /proc/mounts
+             result list smbios-creds list --no-legend
+             result import smbios-creds import",
+        );
+    assert_eq!(results["pid1"].text(), "systemd\n");
+    assert_eq!(results["own"].text(), "/run/credentials/probe.service\n");
+    assert!(results["large"].text().starts_with("6000 "), "{:?}", results["large"]);
+    assert_eq!(results["next"].text(), "value");
+    assert_eq!(results["mounts"].text(), "1\n");
+    assert_eq!(results["list"].text().matches(" imported ").count(), 2);
+    assert!(results["import"].code == 0 && results["import"].stderr.contains("nothing to do"));
+}

@@ -1,0 +1,126 @@
+//! Man pages, completions and `--help` say the same.
+
+use std::collections::BTreeSet;
+use std::fs::read_to_string;
+use std::path::Path;
+use std::process::Command;
+
+use smbios_creds::format::{credential, manifest, oem_string};
+use testkit::{code, example, run, stdout};
+
+/// Long options that lines define: those that begin with one, up to what is said of it.
+fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let defined = lines.map(str::trim_start).filter(|line| line.starts_with('-') && !line.starts_with("- "));
+    let words = defined.flat_map(|line| {
+        let definition = line.split("  ").next().unwrap_or_default();
+        definition.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+    });
+    words.filter(|word| word.len() > 2 && word.starts_with("--")).map(str::to_owned).collect()
+}
+
+/// The verbs in the text of `--help`.
+fn verbs(help: &str) -> Vec<String> {
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let verbs = commands.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    verbs.filter(|verb| verb != "help").collect()
+}
+
+fn help(program: &str, arguments: &[&str]) -> String {
+    let output = run(Command::new(program).args(arguments).arg("--help"));
+    assert_eq!(code(&output), 0);
+    stdout(&output)
+}
+
+/// A man page without its markup.
+fn page(folder: &Path, name: &str) -> String {
+    let text =
+        read_to_string(folder.join("man").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    text.replace("\\-", "-").replace("\\fB", "").replace("\\fI", "").replace("\\fR", "")
+}
+
+#[test]
+fn man_pages_and_completions_know_every_verb_and_option_of_help_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(Command::new(example("docs")).arg(folder.path()));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let folder = folder.path();
+    for (name, program) in [
+        ("smbios-creds", env!("CARGO_BIN_EXE_smbios-creds")),
+        ("smbios-creds-host", env!("CARGO_BIN_EXE_smbios-creds-host")),
+    ] {
+        let help_text = help(program, &[]);
+        let verbs = verbs(&help_text);
+        assert!(verbs.len() >= 3, "{verbs:?}");
+        // fish names a long option without its dashes.
+        let completions =
+            [(format!("{name}.bash"), "--"), (format!("_{name}"), "--"), (format!("{name}.fish"), "-l ")]
+                .map(|(file, dashes)| {
+                    (read_to_string(folder.join("completions").join(file)).unwrap(), dashes)
+                });
+        let main = page(folder, &format!("{name}.1"));
+        let mut all = options(help_text.lines());
+        for verb in &verbs {
+            assert!(main.contains(&format!("{name}-{verb}(1)")), "{verb} is in {name}(1)");
+            let expected = options(help(program, &[verb]).lines());
+            let text = page(folder, &format!("{name}-{verb}.1"));
+            // What an option is called stands behind .TP.
+            let found = options(text.split(".TP\n").skip(1).filter_map(|entry| entry.lines().next()));
+            assert_eq!(found, expected, "{name} {verb}");
+            all.extend(expected);
+            for (completion, _) in &completions {
+                assert!(completion.contains(verb.as_str()), "{name} {verb}");
+            }
+        }
+        for option in &all {
+            for (completion, dashes) in &completions {
+                let word = option.replacen("--", dashes, 1);
+                assert!(completion.contains(&word), "{name} {option}: no completion with '{word}'");
+            }
+        }
+    }
+    let without = run(&mut Command::new(example("docs")));
+    assert_eq!(code(&without), 1, "a folder is needed");
+}
+
+#[test]
+fn the_page_on_the_format_has_the_words_and_numbers_of_the_code() {
+    let page = include_str!("../../man/smbios-creds-format.7");
+    for prefix in [oem_string::TEXT_PREFIX, oem_string::BINARY_PREFIX, manifest::PREFIX] {
+        assert!(page.contains(prefix), "{prefix}");
+    }
+    let systemd = smbios_creds::guest::verify::set::SYSTEMD_FILES_MAX;
+    let area = smbios_creds::format::smbios::write::STRING_AREA_MAX;
+    for number in [credential::NAME_MAX, credential::VALUE_MAX, systemd, area] {
+        assert!(page.contains(&number.to_string()), "{number}");
+    }
+    let help = help(env!("CARGO_BIN_EXE_smbios-creds"), &[]);
+    let exits = help.split("Exit status: ").nth(1).unwrap();
+    for exit in exits.split("; ") {
+        let (number, meaning) = exit.trim().split_once(' ').unwrap();
+        assert!(page.contains(&format!(".B {number}\n")), "{number}: {meaning}");
+    }
+}
+
+#[test]
+fn what_the_readme_says_that_we_say_is_what_we_say() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = readme.split("\n## When a credential did not arrive\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let sources: String = ["verify/wording.rs", "source/dmi.rs"]
+        .map(|file| {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/").to_owned() + file;
+            std::fs::read_to_string(path).unwrap()
+        })
+        .concat();
+    let mut quoted = 0;
+    for row in section.lines().filter(|line| line.starts_with("| 3 |") || line.starts_with("| 4 |")) {
+        let said = row.split(" | ").nth(1).unwrap();
+        for text in said.split('`').skip(1).step_by(2) {
+            for part in text.split('…').map(str::trim).filter(|part| !part.is_empty()) {
+                assert!(sources.contains(part), "{part:?} in {row}");
+            }
+            quoted += 1;
+        }
+    }
+    assert!(quoted >= 10, "{quoted}");
+}

@@ -1,0 +1,10 @@
+//! The promises of README.md and SECURITY.md: nothing is lost without a message, and no value leaks.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod host_leaks;
+mod leaks;
+mod memory;
+mod protection;
+mod silent_losses;
+mod threats;

@@ -1,0 +1,484 @@
+//! The seventeen ways in which this channel loses a secret without a word, as they were measured. Here, or in a real
+//! machine, each is reported: the credential by name, the sizes, the place, and an exit code that is not success, or,
+//! where nothing is lost on the way to us, what somebody else loses.
+//!
+//! | # | what is lost in silence | test | file |
+//! |---|---|---|---|
+//! | 1 | a value of 6,000 bytes, cut at a page | `a_value_that_was_cut_at_a_page` | `promises/silent_losses.rs` |
+//! | 1 | by systemd 252 and 254 | `what_systemd_252_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
+//! | 1 | | `what_systemd_254_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
+//! | 2 | the credential behind it | `the_credential_behind_a_cut_one` | `promises/silent_losses.rs` |
+//! | 2 | by systemd 252 and 254 | `what_systemd_252_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
+//! | 3 | most of 300 credentials | `three_hundred_credentials_in_one_structure` | `promises/silent_losses.rs` |
+//! | 3 | by systemd 252 and 254 | `three_hundred_credentials_are_all_there_beside_systemd_252` | `machine/systemd.rs` |
+//! | 3 | | `three_hundred_credentials_are_all_there_beside_systemd_254` | `machine/systemd.rs` |
+//! | 4 | the 257th credential in systemd's tmpfs | `the_257th_credential` | `promises/silent_losses.rs` |
+//! | 4 | by the newest systemd | `three_hundred_credentials_are_all_there_beside_the_newest_systemd` | `machine/systemd.rs` |
+//! | 5 | all of a value that is empty | `an_empty_value` | `promises/silent_losses.rs` |
+//! | 6 | the second of two values for a name | `a_duplicate` | `promises/silent_losses.rs` |
+//! | 7 | a value that is not base64 | `base64_that_is_none` | `promises/silent_losses.rs` |
+//! | 8 | a credential behind a mistyped prefix | `a_prefix_that_is_nearly_right` | `promises/silent_losses.rs` |
+//! | 9 | what is above 64 KiB, cut by firmware | `a_table_cut_at_64_kib` | `promises/silent_losses.rs` |
+//! | 9 | by SeaBIOS | `a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothing` | `machine/busybox.rs` |
+//! | 10 | everything above 256 KiB | `a_table_above_256_kib` | `promises/silent_losses.rs` |
+//! | 10 | by a real kernel | `a_table_that_the_kernel_refuses_exits_4` | `machine/busybox.rs` |
+//! | 11 | everything, where `/sys/firmware/dmi` is empty | `an_empty_sys_firmware_dmi` | `promises/silent_losses.rs` |
+//! | 12 | what is behind an empty element | `an_empty_element` | `promises/silent_losses.rs` |
+//! | 13 | all strings, in QEMU 10 | `all_strings_in_qemu_10` | `promises/silent_losses.rs` |
+//! | 14 | everything, without the kernel's dmi-sysfs | `everything_without_dmi_sysfs` | `promises/silent_losses.rs` |
+//! | 14 | by systemd 252 | `where_systemd_252_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |
+//! | 14 | by the newest systemd | `where_the_newest_systemd_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |
+//! | 15 | everything, in QEMU's machine `microvm` | `everything_in_a_microvm` | `promises/silent_losses.rs` |
+//! | 15 | in a real one | `a_machine_without_smbios_exits_4_and_names_the_cause` | `machine/busybox.rs` |
+//! | 16 | everything, where somebody mounts on `@system` | `everything_in_the_mount_trap` | `promises/silent_losses.rs` |
+//! | 16 | by the newest systemd | `a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not` | `machine/systemd.rs` |
+//! | 17 | the right value, where QEMU adds bytes to `path=` | `stray_bytes_behind_a_path_string` | `promises/silent_losses.rs` |
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use smbios_creds::format::manifest::Manifest;
+use testkit::host::{directory, host_with};
+use testkit::{END, agent, code, credential, entry_point_3, recording, recording_with, run, run_on, stderr};
+use testkit::{stdout, table, testdata};
+
+#[test]
+fn every_loss_has_a_test_that_is_there() {
+    let rows: Vec<Vec<&str>> = include_str!("silent_losses.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .map(|row| {
+            row.trim_end_matches(" |").split(" | ").map(|cell| cell.trim_matches(['`', '|', ' '])).collect()
+        })
+        .filter(|row: &Vec<&str>| row[0] != "#")
+        .collect();
+    let losses: BTreeSet<u32> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert!(losses.into_iter().eq(1..=17), "a loss has no test");
+    for row in &rows {
+        let [.., test, file] = row[..] else { panic!("{row:?}") };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+        let source = fs::read_to_string(&source).unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {test}() {{")), "{file} has no test {test}");
+    }
+    // And what is shown here is in the table.
+    let tests: Vec<&str> = include_str!("silent_losses.rs")
+        .split("#[test]\nfn ")
+        .skip(1)
+        .filter_map(|rest| rest.split("()").next())
+        .filter(|name| !name.contains(' ') && *name != "every_loss_has_a_test_that_is_there")
+        .collect();
+    assert_eq!(tests.len(), 17);
+    for test in tests {
+        assert!(rows.iter().any(|row| row[row.len() - 2] == test), "{test} is not in the table");
+    }
+}
+
+/// Checks and imports, and holds both to this exit code and to what they say: severity and message of each finding, in
+/// order. `check` has them all; `import` logs each as one line, and what to do behind it.
+fn assert_reported(source: &Path, policy: &[&str], exit: i32, expected: &[&str]) {
+    let check = run_on(source, &[&["check", "--json=short"], policy].concat());
+    let json: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    let finding = |finding: &serde_json::Value| {
+        let word = |key: &str| finding[key].as_str().unwrap().to_owned();
+        (word("severity"), word("message"), word("advice"))
+    };
+    let findings: Vec<_> = json["findings"].as_array().unwrap().iter().map(finding).collect();
+    let said: Vec<String> =
+        findings.iter().map(|(severity, message, _)| format!("{severity}: {message}")).collect();
+    assert_eq!(said, expected);
+    assert_eq!(code(&check), exit);
+
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("credentials");
+    let import = run(agent(&["import", "--into"]).arg(&into).args(policy).arg("--from").arg(source));
+    assert_eq!(code(&import), exit, "{}", stderr(&import));
+    for (severity, message, advice) in findings {
+        let level = if severity == "note" { "info" } else { &severity };
+        let line = format!("smbios-creds: {level}: {message}: {advice}");
+        assert!(stderr(&import).lines().any(|logged| logged == line), "{line}\n{}", stderr(&import));
+    }
+}
+
+fn manifest(set: &[(&str, &[u8])]) -> Vec<u8> {
+    let set: Vec<_> = set.iter().map(|(name, value)| credential(name, value)).collect();
+    Manifest::new(&set, [9; 16]).unwrap().encode().into_bytes()
+}
+
+fn text(name: &str, value: &[u8]) -> Vec<u8> {
+    [format!("io.systemd.credential:{name}=").as_bytes(), value].concat()
+}
+
+fn sent(strings: &[&[u8]]) -> tempfile::TempDir {
+    recording(&table(strings))
+}
+
+/// What systemd 252 to 256 leave of 6,000 bytes: a page, less the header, the prefix and the name.
+const LEFT_OF_A_PAGE: usize = 4063;
+
+#[test]
+fn a_value_that_was_cut_at_a_page() {
+    let whole = [b'x'; 6000];
+    let manifest = manifest(&[("large", &whole)]);
+    // Whoever reads a page of it has this much. The manifest tells.
+    let cut = sent(&[&manifest, &text("large", &whole[..LEFT_OF_A_PAGE])]);
+    let place = 5 + manifest.len() + 1;
+    let message = format!(
+        "error: credential large: 6000 bytes were sent, 4063 arrived (structure 11-0, string 2, offset {place})"
+    );
+    let size = format!(
+        "note: an OEM strings structure of {} bytes is larger than a page (structure 11-0, offset 0)",
+        place + 28 + LEFT_OF_A_PAGE + 2
+    );
+    assert_reported(cut.path(), &[], 3, &[&size, &message]);
+
+    // It arrives whole with us, and it is said that it does not with others.
+    let whole = sent(&[&text("large", &whole)]);
+    let size =
+        "note: an OEM strings structure of 6035 bytes is larger than a page (structure 11-0, offset 0)";
+    assert_reported(whole.path(), &[], 0, &[size]);
+
+    // Beside a systemd that has cut it, it is mended, with both sizes.
+    let root = testkit::systemd_root(&[("large", &[b'x'; LEFT_OF_A_PAGE])]);
+    let output =
+        import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mended = "warning: repaired credential large (4063 bytes were there, 6000 bytes are now)\n";
+    assert!(stderr(&output).contains(mended), "{}", stderr(&output));
+}
+
+#[test]
+fn the_credential_behind_a_cut_one() {
+    let manifest = manifest(&[("first", b"1"), ("next", b"value")]);
+    let lost = sent(&[&manifest, &text("first", b"1")]);
+    let message = "error: credential next: missing: sent with 5 bytes, and not in the table";
+    assert_reported(lost.path(), &[], 3, &[message]);
+    // Without a manifest, what is required is missed.
+    let lost = sent(&[&text("first", b"1")]);
+    let message = "error: credential next: missing: required, and not in the table";
+    assert_reported(lost.path(), &["--require", "next"], 3, &[message]);
+
+    let whole = sent(&[&text("first", b"1"), &text("next", b"value")]);
+    let root = testkit::systemd_root(&[("first", b"1")]);
+    let output =
+        import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mended = "warning: repaired credential next (nothing was there, 5 bytes are now)\n";
+    assert!(stderr(&output).contains(mended), "{}", stderr(&output));
+}
+
+fn many(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|n| text(&format!("c{n}"), b"value")).collect()
+}
+
+#[test]
+fn three_hundred_credentials_in_one_structure() {
+    let strings = many(300);
+    let three_hundred = sent(&strings.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert_reported(
+        three_hundred.path(),
+        &[],
+        0,
+        &[
+            "note: an OEM strings structure of 9796 bytes is larger than a page (structure 11-0, offset 0)",
+            "warning: the count byte says 44 and 300 OEM strings are there: it cannot count past 255 (structure 11-0, \
+             offset 0)",
+            "warning: 300 credentials of 1500 bytes are more than systemd's importer takes",
+        ],
+    );
+    // QEMU 9.0 and newer announce no more than are there, and drop the rest.
+    let mut dropped = testkit::oem(&strings[..40].iter().map(Vec::as_slice).collect::<Vec<_>>());
+    dropped[4] = 44;
+    let dropped = recording(&[&dropped, END].concat());
+    let message = "error: 44 OEM strings are announced and 40 are there: the hypervisor dropped strings (structure \
+                   11-0, offset 0)";
+    assert_reported(dropped.path(), &[], 3, &[message]);
+}
+
+#[test]
+fn the_257th_credential() {
+    let structures = |count: usize| {
+        let strings = many(count);
+        let strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+        recording(&[strings.chunks(100).flat_map(testkit::oem).collect::<Vec<_>>().as_slice(), END].concat())
+    };
+    assert_reported(structures(256).path(), &[], 0, &[]);
+    let message = "warning: 257 credentials of 1285 bytes are more than systemd's importer takes";
+    assert_reported(structures(257).path(), &[], 0, &[message]);
+}
+
+#[test]
+fn an_empty_value() {
+    let empty = sent(&[&text("db-password", b""), &text("other", b"1")]);
+    let place = "(structure 11-0, string 1, offset 5)";
+    let message = format!("error: credential db-password: empty (0 bytes) {place}");
+    assert_reported(empty.path(), &[], 3, &[&message]);
+    let message = format!("error: credential db-password: required and empty (0 bytes) {place}");
+    assert_reported(empty.path(), &["--require", "db-password"], 3, &[&message]);
+    // And the host does not send it.
+    let folder = directory(&[("db-password", b"")]);
+    let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
+    assert_eq!(code(&output), 3);
+    let message = format!(
+        "smbios-creds-host: error: credential db-password: {}/db-password is empty; if that is meant, give \
+         --allow-empty db-password; nothing is started\n",
+        folder.path().display()
+    );
+    assert_eq!(stderr(&output), message);
+}
+
+#[test]
+fn a_duplicate() {
+    let twice = sent(&[&text("db", b"first"), &text("db", b"second")]);
+    let message = "error: credential db: was sent again with another value; the first one counts (structure 11-0, \
+                   string 2, offset 36)";
+    assert_reported(twice.path(), &[], 3, &[message]);
+    let same = sent(&[&text("db", b"first"), &text("db", b"first")]);
+    let message =
+        "warning: credential db: was sent again, with the same value (structure 11-0, string 2, offset 36)";
+    assert_reported(same.path(), &[], 0, &[message]);
+}
+
+#[test]
+fn base64_that_is_none() {
+    for (value, reason) in [
+        ("c2VjcmV0!", "byte 8 of its text does not belong to base64"),
+        ("c2VjcmV0c", "its padding is missing or wrong"),
+        ("c2VjcmV0cz==", "its last character has bits set that carry no data"),
+        ("c2Vjcg==cmV0", "text follows its padding"),
+    ] {
+        let bad = sent(&[format!("io.systemd.credential.binary:tls-key={value}").as_bytes()]);
+        let message = format!(
+            "error: credential tls-key: the OEM string has a value that is not base64: {reason} (structure 11-0, \
+             string 1, offset 5)"
+        );
+        assert_reported(bad.path(), &[], 3, &[&message]);
+    }
+}
+
+#[test]
+fn a_prefix_that_is_nearly_right() {
+    for prefix in [
+        "io.systemd.credentials:",
+        "io.systemd.credental:",
+        "IO.systemd.credential:",
+        " io.systemd.credential:",
+    ] {
+        let mistyped = sent(&[&text("other", b"1"), format!("{prefix}db=secret").as_bytes()]);
+        let message = "error: an OEM string almost starts with 'io.systemd.credential:', which was probably meant; it \
+                       was not read (structure 11-0, string 2, offset 35)";
+        assert_reported(mistyped.path(), &[], 3, &[message]);
+    }
+}
+
+#[test]
+fn a_table_cut_at_64_kib() {
+    // SeaBIOS 1.16 copies the size modulo 64 KiB, and the kernel drops the zeroes behind.
+    let whole = table(&[&text("small", b"value"), &text("large", &vec![b'x'; 70_000])]);
+    let left = whole.len() % 65_536;
+    let mut cut = whole[..left].to_vec();
+    cut.extend_from_slice(&[0, 0]);
+    let source = recording_with(&entry_point_3(whole.len()), &cut);
+    let table =
+        format!("error: the SMBIOS table is cut: {} bytes announced, {} found", whole.len(), cut.len());
+    let size = format!(
+        "note: an OEM strings structure of {} bytes is larger than a page (structure 11-0, offset 0)",
+        cut.len()
+    );
+    let value = format!(
+        "error: credential large: the table breaks next to it, so its {} bytes may not be all of it; it was refused \
+         (structure 11-0, string 2, offset 39)",
+        left - 39 - 28
+    );
+    assert_reported(source.path(), &[], 3, &[&table, &size, &value]);
+    // The host does not let it come to that.
+    let folder = directory(&[("large", &vec![b'x'; 50_000])]);
+    let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
+    assert_eq!(code(&output), 3);
+    let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the 61439 there are: QEMU \
+                 refuses to start, or its firmware cuts the table; send fewer or smaller credentials\n\
+                 smbios-creds-host: error: qemu is not started\n";
+    assert!(stderr(&output).ends_with(limit), "{}", stderr(&output));
+}
+
+/// A root folder with a `/sys/firmware` as the kernel leaves it, and what every verb that wants the table says.
+fn assert_no_source(folders: &str, message: &str) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join(folders)).unwrap();
+    let into = root.path().join("credentials");
+    let into = into.to_str().unwrap();
+    for verb in
+        [&["check"][..], &["list"], &["import", "--into", into], &["exec", "--into", into, "--", "true"]]
+    {
+        let output = run(agent(&["--root"]).arg(root.path()).args(verb));
+        assert_eq!((code(&output), stdout(&output).as_str()), (4, ""), "{verb:?}: {}", stderr(&output));
+        let message = message.replace("ROOT", root.path().to_str().unwrap());
+        let started = if verb[0] == "exec" { "the program is not started: " } else { "" };
+        assert_eq!(stderr(&output), format!("smbios-creds: error: {started}{message}\n"));
+    }
+}
+
+const NO_SMBIOS: &str = "no SMBIOS: ROOT/sys/firmware/dmi does not exist. Either the hypervisor gives this machine none \
+                         (QEMU's '-M microvm', Firecracker and kvmtool have none), or its table is larger than 256 KiB \
+                         and the kernel refused it; look for 'DMI' in the kernel's log";
+
+#[test]
+fn a_table_above_256_kib() {
+    assert_no_source("sys/firmware", NO_SMBIOS);
+}
+
+#[test]
+fn an_empty_sys_firmware_dmi() {
+    let message = "no SMBIOS table: ROOT/sys/firmware/dmi exists and is empty, so the kernel found an entry point and \
+                   could not map the table (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). \
+                   Send fewer or smaller credentials";
+    assert_no_source("sys/firmware/dmi", message);
+}
+
+#[test]
+fn an_empty_element() {
+    // QEMU counts it and leaves it out.
+    assert_reported(
+        &testdata("qemu-7.2-empty-value"),
+        &[],
+        3,
+        &[
+            "error: 3 OEM strings are announced and 2 are there: the hypervisor dropped strings (structure 11-0, offset \
+             258)",
+            "note: none of the OEM strings is a credential",
+        ],
+    );
+    // cloud-hypervisor writes it, and with that the end of the set.
+    let first = [b"\x0b\x05\x00\x00\x03".as_slice(), &text("a", b"1"), b"\0\0"].concat();
+    let behind = [&text("b", b"2"), b"\0\0".as_slice()].concat();
+    let ended = recording(&[first.as_slice(), &behind, END].concat());
+    let mut findings = vec![
+        "error: 3 OEM strings are announced and 1 are there: the hypervisor dropped strings (structure 11-0, offset 0)",
+        "error: text follows the OEM strings: an empty string has ended them early, and what follows it is lost \
+         (structure 11-0, offset 32)",
+    ];
+    let damage = format!(
+        "error: the SMBIOS table is damaged, its last {} bytes are no structure: its formatted area runs past the end \
+         of the table (offset 32)",
+        behind.len() + END.len()
+    );
+    let refused = "error: credential a: the table breaks next to it, so its 1 bytes may not be all of it; it was \
+                   refused (structure 11-0, string 1, offset 5)";
+    findings.insert(0, &damage);
+    findings.push(refused);
+    assert_reported(ended.path(), &[], 3, &findings);
+    // And no command line with one is started.
+    let folder = directory(&[("db", b"secret")]);
+    let platform =
+        ["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", "oem_strings=[a,,b]"];
+    let output = run(&mut host_with(folder.path(), &[&["run", "--all"], &platform[..]].concat()));
+    assert_eq!(code(&output), 3);
+    let message = "smbios-creds-host: error: cannot merge OEM strings with --platform: an empty OEM string cuts off all \
+                   that follow it in the guest's table; nothing is started\n";
+    assert_eq!(stderr(&output), message);
+}
+
+#[test]
+fn all_strings_in_qemu_10() {
+    assert_reported(
+        &testdata("qemu-10-silent-loss"),
+        &[],
+        3,
+        &[
+            "error: 2 OEM strings are announced and none is there: the hypervisor dropped the strings (structure 11-0, \
+             offset 267)",
+            "note: none of the OEM strings is a credential",
+        ],
+    );
+}
+
+/// Imports beside systemd, in a mount namespace in which its folder, `$1`, is mounted as this script says.
+fn import_beside(root: &Path, source: &Path, mounts: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.arg(if testkit::is_root() { "-m" } else { "-rm" });
+    command.args(["sh", "-c", &format!("{mounts} && shift && exec \"$@\""), "sh"]);
+    command.arg(root.join("run/credentials/@system")).arg(env!("CARGO_BIN_EXE_smbios-creds"));
+    command.args(["import", "--root"]).arg(root).arg("--from").arg(source);
+    run(command.env_remove("JOURNAL_STREAM"))
+}
+
+#[test]
+fn everything_without_dmi_sysfs() {
+    // systemd reads entries/11-N/raw, which that module makes. We read the table.
+    let root = testkit::systemd_root(&[]);
+    let source = sent(&[&text("db", b"secret")]);
+    let output = import_beside(root.path(), source.path(), ":");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let folder = root.path().join("run/credstore");
+    let said = format!(
+        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and has imported nothing\n",
+        folder.display()
+    );
+    assert!(stderr(&output).starts_with(&said), "{}", stderr(&output));
+    assert_eq!(fs::read(folder.join("db")).unwrap(), b"secret");
+}
+
+#[test]
+fn everything_in_a_microvm() {
+    let folder = directory(&[("db", b"secret")]);
+    let program = ["run", "--all", "--hypervisor=qemu", "--", "true", "-M", "microvm"];
+    let output = run(&mut host_with(folder.path(), &program));
+    assert_eq!(code(&output), 3);
+    let message = "smbios-creds-host: error: QEMU's machine 'microvm' has no SMBIOS, and ignores -smbios without a word: \
+                   use -M q35 or -M pc (microvm.nix: microvm.qemu.machine = \"q35\"), or pass files with -fw_cfg \
+                   name=opt/io.systemd.credentials/NAME,file=PATH; nothing is started\n";
+    assert_eq!(stderr(&output), message);
+    // If it is started in another way, its guest is told the same as one with a table that is too large.
+    assert_no_source("sys/firmware", NO_SMBIOS);
+}
+
+#[test]
+fn everything_in_the_mount_trap() {
+    // Somebody has mounted a complete set before systemd came, which then hands out nothing: the mount is writable.
+    let root = testkit::systemd_root(&[("db", b"secret")]);
+    let source = sent(&[&text("db", b"secret")]);
+    let output = import_beside(root.path(), source.path(), "mount --bind $1 $1");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let folder = root.path().join("run/credstore");
+    let said = format!(
+        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and hands out nothing: somebody else has filled \
+         its @system\n",
+        folder.display()
+    );
+    assert!(stderr(&output).starts_with(&said), "{}", stderr(&output));
+    assert_eq!(fs::read(folder.join("db")).unwrap(), b"secret");
+}
+
+#[test]
+fn stray_bytes_behind_a_path_string() {
+    // QEMU before 7.2.18 did not end the content of a file with a NUL byte, so the string goes on with what is behind
+    // it in memory.
+    const STRAY: &[u8] = b"\x90\xd2\x1b[31m\x7f";
+    let manifest = manifest(&[("db", b"secret"), ("tls", b"key")]);
+    let stray = |string: &[u8]| [string, STRAY].concat();
+    let tls = text("tls", b"key");
+    let source = sent(&[&manifest, &stray(&text("db", b"secret")), &tls]);
+    let at = 5 + manifest.len() + 1;
+    let place = format!("(structure 11-0, string 2, offset {at})");
+    let size = format!("error: credential db: 6 bytes were sent, {} arrived {place}", 6 + STRAY.len());
+    assert_reported(source.path(), &[], 3, &[&size]);
+
+    // In the binary form, which is what we send, it is no base64 any more.
+    let source = sent(&[&manifest, &stray(b"io.systemd.credential.binary:db=c2VjcmV0"), &tls]);
+    let reason = "byte 8 of its text does not belong to base64";
+    let refused =
+        format!("error: credential db: the OEM string has a value that is not base64: {reason} {place}");
+    let missing = "error: credential db: missing: sent with 6 bytes, and not in the table";
+    assert_reported(source.path(), &[], 3, &[&refused, missing]);
+
+    // Nor is the manifest, if the bytes are behind that.
+    let source = sent(&[&stray(&manifest), &text("db", b"secret"), &tls]);
+    let reason =
+        format!("byte {} of its text", manifest.len() - smbios_creds::format::manifest::PREFIX.len());
+    let unreadable = format!(
+        "error: the manifest cannot be read: it is not base64: {reason} does not belong to base64 (structure 11-0, \
+         string 1, offset 5)"
+    );
+    assert_reported(source.path(), &[], 3, &[&unreadable]);
+}
