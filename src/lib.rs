@@ -60,6 +60,7 @@ pub mod cli;
 pub mod format;
 pub mod guest;
 pub mod host;
+mod sys;
 pub mod text;
 
 /// Holds the README's example to what it says.

@@ -5,11 +5,7 @@ use std::fmt::{self, Debug, Display, Formatter};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// Longest name of a credential in bytes (systemd `CREDENTIAL_NAME_MAX`, `src/shared/creds-util.h`, v252 to v262).
-pub const NAME_MAX: usize = 255;
-
-/// Largest value of a credential in bytes (systemd `CREDENTIAL_SIZE_MAX`, `src/shared/creds-util.h`).
-pub const VALUE_MAX: usize = 1_048_576;
+pub use super::systemd::{NAME_MAX, VALUE_MAX};
 
 /// The name of a credential, held to systemd's rules.
 ///

@@ -5,3 +5,4 @@ pub mod credential;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;
+pub mod systemd;

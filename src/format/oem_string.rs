@@ -11,11 +11,7 @@ use crate::format::credential::{Credential, NAME_MAX, Name, NameError, Secret, V
 use crate::format::manifest;
 use crate::text::escape::Escaped;
 
-/// Prefix of a credential whose value is text.
-pub const TEXT_PREFIX: &str = "io.systemd.credential:";
-
-/// Prefix of a credential whose value is base64.
-pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
+pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
 /// How an OEM string carries a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]

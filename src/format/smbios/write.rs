@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use super::{OEM_STRINGS, OEM_STRINGS_LENGTH};
 use crate::format::credential::Secret;
+use crate::format::systemd;
 
 /// Largest string area of a structure that systemd 256 and older reads whole: 4096 bytes less the formatted area. The
 /// two NUL bytes that end the set belong to it.
-pub const STRING_AREA_MAX: usize = 4096 - OEM_STRINGS_LENGTH as usize;
+pub const STRING_AREA_MAX: usize = systemd::STRUCTURE_MAX - OEM_STRINGS_LENGTH as usize;
 
 /// Most strings in one structure: its count is one byte (DSP0134 §7.12).
 pub const STRINGS_MAX: usize = 255;

@@ -1,0 +1,276 @@
+//! An open directory, and everything that is done relative to it.
+//!
+//! Links are not followed, so that no name and no race can lead a call out of the directory. Modes of what is made do
+//! not depend on the umask, except for files, which the umask can only make less accessible.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+use nix::NixPath;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, geteuid, linkat, unlinkat};
+use rustix::fs::{FlockOperation, RawDir, RenameFlags, SeekFrom, flock, renameat_with, seek};
+
+use super::{Errno, errno};
+
+/// `statfs` type of ramfs and of a rootfs without tmpfs (Linux `include/uapi/linux/magic.h`).
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Whether links in a path are followed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Links {
+    /// They are, as everywhere else.
+    Follow,
+    /// A path with a link in it is an error (`ELOOP`).
+    Refuse,
+}
+
+/// What a file is, and who may do what with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Stat(FileStat);
+
+impl Stat {
+    /// Whether it is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+    }
+
+    /// Type and permission bits (`st_mode`).
+    pub(crate) fn mode(&self) -> u32 {
+        self.0.st_mode
+    }
+
+    /// Size in bytes.
+    pub(crate) fn size(&self) -> Option<usize> {
+        usize::try_from(self.0.st_size).ok()
+    }
+
+    /// Whether it has no name any more.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.0.st_nlink == 0
+    }
+
+    /// Whether it belongs to the effective user.
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.st_uid == geteuid().as_raw()
+    }
+
+    /// Whether it is a directory of the effective user in which no other user can replace anything.
+    pub(crate) fn is_protected(&self) -> bool {
+        let replaceable = self.0.st_mode & 0o022 != 0 && self.0.st_mode & libc::S_ISVTX == 0;
+        self.is_own() && !replaceable
+    }
+
+    /// Whether both are the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+
+    /// Whether both are on the same mounted file system.
+    pub(crate) fn shares_device(&self, other: &Self) -> bool {
+        self.0.st_dev == other.0.st_dev
+    }
+}
+
+/// What an open file is.
+pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
+    fstat(file).map(Stat)
+}
+
+/// Whether what is written to an open file or directory stays in memory: it is on a tmpfs or a ramfs.
+pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
+    let kind = fstatfs(file)?.filesystem_type();
+    Ok(kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Directory {
+    /// Opens a directory by its path.
+    pub(crate) fn open(path: &Path, links: Links) -> Result<Self, Errno> {
+        let resolve = match links {
+            Links::Follow => ResolveFlag::empty(),
+            Links::Refuse => ResolveFlag::RESOLVE_NO_SYMLINKS,
+        };
+        let how =
+            OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
+        match openat2(AT_FDCWD, path, how) {
+            // Linux before 5.6.
+            Err(Errno::ENOSYS) => Self::open_by_component(path, links),
+            result => result.map(Self),
+        }
+    }
+
+    fn open_by_component(path: &Path, links: Links) -> Result<Self, Errno> {
+        let flags = match links {
+            Links::Follow => DIRECTORY.difference(OFlag::O_NOFOLLOW),
+            Links::Refuse => DIRECTORY,
+        };
+        let start = if path.is_absolute() { c"/" } else { c"." };
+        let mut directory = openat(AT_FDCWD, start, flags, Mode::empty())?;
+        for component in path.components().filter(|component| !matches!(component, Component::RootDir)) {
+            directory = openat(&directory, component.as_os_str(), flags, Mode::empty())?;
+        }
+        Ok(Self(directory))
+    }
+
+    /// Opens a directory in this one; `None` if there is none.
+    pub(crate) fn open_in(&self, name: &CStr) -> Result<Option<Self>, Errno> {
+        match openat(self, name, DIRECTORY, Mode::empty()) {
+            Ok(directory) => Ok(Some(Self(directory))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a directory in this one. If there is none, it is made first, with exactly this mode.
+    pub(crate) fn make_in(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
+        let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
+        match self.make(name, mode) {
+            Ok(()) => open().and_then(|directory| directory.set_mode(mode).map(|()| directory)),
+            Err(Errno::EEXIST) => open(),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a directory in this one, with this mode less the umask.
+    pub(crate) fn make(&self, name: &CStr, mode: u32) -> Result<(), Errno> {
+        mkdirat(self, name, Mode::from_bits_truncate(mode))
+    }
+
+    /// What this directory is.
+    pub(crate) fn stat(&self) -> Result<Stat, Errno> {
+        stat(self)
+    }
+
+    /// What is under a name; a link is not followed.
+    pub(crate) fn stat_of(&self, name: &CStr) -> Result<Stat, Errno> {
+        fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat)
+    }
+
+    /// Whether it is mounted read-only.
+    pub(crate) fn is_read_only(&self) -> Result<bool, Errno> {
+        Ok(fstatvfs(self)?.flags().contains(FsFlags::ST_RDONLY))
+    }
+
+    /// Names in it, without `.` and `..`. They are read from where the descriptor stands, which is left at the end.
+    pub(crate) fn names(&self) -> Result<Vec<CString>, Errno> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut entries = RawDir::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            let name = entry.map_err(errno)?.file_name().to_owned();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The same where the names may have been read before.
+    pub(crate) fn names_again(&self) -> Result<Vec<CString>, Errno> {
+        seek(&self.0, SeekFrom::Start(0)).map_err(errno)?;
+        self.names()
+    }
+
+    /// Opens a file for reading. It does not wait for the writer of a FIFO.
+    pub(crate) fn read(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        openat(self, name, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Makes a new file for writing, with this mode less the umask.
+    pub(crate) fn create(&self, name: &(impl NixPath + ?Sized), mode: u32) -> Result<File, Errno> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(self, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
+    }
+
+    /// Waits until nobody else holds the lock file of this name, and holds it for as long as it is open.
+    pub(crate) fn lock_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let lock = openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(errno)?;
+        Ok(lock)
+    }
+
+    /// Locks this directory for as long as it is open; `false` if another process holds the lock. (The lock of nix
+    /// panics if it cannot be released.)
+    pub(crate) fn try_lock(&self) -> Result<bool, Errno> {
+        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(errno(error)),
+        }
+    }
+
+    /// Sets exactly this mode.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        fchmod(self, Mode::from_bits_truncate(mode))
+    }
+
+    /// Gives it the mode and, where they differ, the owner and group of another directory.
+    pub(crate) fn take_mode_and_owner(&self, other: &Self) -> Result<(), Errno> {
+        let (Stat(theirs), Stat(own)) = (other.stat()?, self.stat()?);
+        if (own.st_uid, own.st_gid) != (theirs.st_uid, theirs.st_gid) {
+            fchown(self, Some(Uid::from_raw(theirs.st_uid)), Some(Gid::from_raw(theirs.st_gid)))?;
+        }
+        self.set_mode(theirs.st_mode)
+    }
+
+    /// Gives a file of this directory the same name in another one as well.
+    pub(crate) fn link_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
+        linkat(self, name, other, name, LinkatFlags::empty())
+    }
+
+    /// Renames what is under a name. A file that has the new name is replaced.
+    pub(crate) fn rename(
+        &self,
+        name: &(impl NixPath + ?Sized),
+        target: &(impl NixPath + ?Sized),
+    ) -> Result<(), Errno> {
+        renameat(self, name, self, target)
+    }
+
+    /// Moves what is under a name into a directory where nothing has that name (`EEXIST`).
+    pub(crate) fn move_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
+        renameat_with(&self.0, name, &other.0, name, RenameFlags::NOREPLACE).map_err(errno)
+    }
+
+    /// Makes two names of this directory change places, at once.
+    pub(crate) fn exchange(&self, name: &CStr, target: &CStr) -> Result<(), Errno> {
+        renameat_with(&self.0, name, &self.0, target, RenameFlags::EXCHANGE).map_err(errno)
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove_file(&self, name: &(impl NixPath + ?Sized)) -> Result<(), Errno> {
+        unlinkat(self, name, UnlinkatFlags::NoRemoveDir)
+    }
+
+    /// Removes an empty directory.
+    pub(crate) fn remove_directory(&self, name: &CStr) -> Result<(), Errno> {
+        unlinkat(self, name, UnlinkatFlags::RemoveDir)
+    }
+
+    /// Makes what was done in it survive a crash of the machine.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        fsync(self)
+    }
+}

@@ -1,0 +1,19 @@
+//! Files and directories by descriptor.
+//!
+//! This is the only room that names rustix or nix for files. It knows nothing of credentials. Everything speaks one
+//! error type, [`Errno`], whichever library made the call.
+
+pub(crate) mod directory;
+
+pub(crate) use nix::errno::Errno;
+
+/// The error number of a call that rustix made.
+pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
+/// The error number of a call that the standard library made; `EIO` if it made up the error itself.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn io_errno(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
