@@ -4,13 +4,17 @@
 //! `cargo run --no-default-features --example harness -- DIR` leaves the credentials in `DIR`, which is replaced.
 
 use std::error::Error;
-use std::path::{Path, absolute};
+use std::path::absolute;
 
 use smbios_creds::format::credential::{Credential, Name, Secret};
 use smbios_creds::format::smbios::{Table, entry_point};
-use smbios_creds::guest::place::{Outcome, Sink};
+use smbios_creds::guest::place::Place;
+use smbios_creds::guest::place::choose::Into;
+use smbios_creds::guest::place::outcome::Outcome;
+use smbios_creds::guest::system::System;
 use smbios_creds::guest::verify::delivery::Delivery;
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::strings::OemStrings;
 
 /// The structure that ends a table (DSP0134 §7.46).
@@ -34,9 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let arrived: Vec<&Credential> = delivery.intact().collect();
     let path = absolute(folder)?;
-    // The root folder of the system counts for the other sinks only.
-    let outcome = Sink::Path(path.clone()).import(Path::new("/"), &arrived)?;
-    if matches!(outcome, Outcome::Repaired { .. }) {
+    // The running system counts for the other places only.
+    let system = System::running();
+    let outcome = Into::At(Place::Directory(path.clone())).choose(&system).fill(&system, &arrived)?;
+    if matches!(outcome, Outcome::Repaired(_)) {
         return Err("only systemd's own folder is ever repaired".into());
     }
     for credential in &sent {
@@ -67,5 +72,5 @@ fn table(credentials: &[Credential]) -> Result<Secret, Box<dyn Error>> {
 /// What a guest has of a table that was announced with so many bytes.
 fn receive(table: &[u8], announced: usize, policy: &Policy) -> Result<Delivery, Box<dyn Error>> {
     let entry_point = entry_point::write(u32::try_from(announced)?, 0xf_0018);
-    Ok(verify(&Table::parse(&entry_point, table.to_vec()), policy))
+    Ok(verify_table(&Table::parse(&entry_point, table.to_vec()), policy))
 }

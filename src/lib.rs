@@ -19,7 +19,7 @@
 //! | [`format::manifest`] | what the host sent: names, sizes, one digest; read and written |
 //! | [`format::base64`] | base64 as systemd accepts it |
 //! | [`format::smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
-//! | [`guest`] | source -> verification -> sink -> report |
+//! | [`guest`] | source -> verify -> place -> hand over -> report; the import on one page |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
 //! | [`text::escape`] | text from outside, made safe to print |
 //! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
@@ -27,11 +27,12 @@
 //! # From a table to credentials
 //!
 //! ```
-//! use smbios_creds::guest::source::dmi::Source;
-//! use smbios_creds::guest::verify::set::{Policy, verify};
+//! use smbios_creds::guest::source::{ALL, Input, receive};
+//! use smbios_creds::guest::verify::policy::Policy;
+//! use smbios_creds::guest::verify::set::verify;
 //!
-//! let table = Source::Recording("testdata/cloud-hypervisor-53-api".into()).read()?.parse();
-//! let delivery = verify(&table, &Policy::default());
+//! let received = receive(ALL, Input::Recording("testdata/cloud-hypervisor-53-api".as_ref()))?;
+//! let delivery = verify(received, &Policy::default());
 //! for credential in delivery.intact() {
 //!     println!("{}: {} bytes", credential.name, credential.value.len());
 //! }
@@ -39,7 +40,7 @@
 //!     println!("{}: {finding}: {}", finding.severity, finding.advice());
 //! }
 //! assert!(delivery.passed());
-//! # Ok::<(), smbios_creds::guest::source::dmi::SourceError>(())
+//! # Ok::<(), smbios_creds::guest::source::SourceError>(())
 //! ```
 //!
 //! # From credentials to a table

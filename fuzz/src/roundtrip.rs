@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use smbios_creds::format::credential::{Credential, Name, Secret};
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
 
 use crate::input::Input;
@@ -46,7 +47,7 @@ pub fn roundtrip(data: &[u8]) {
     let entry_point = entry_point_3(table.len());
 
     let delivery = read(&entry_point, &table);
-    assert!(delivery.passed() && delivery.proven);
+    assert!(delivery.passed() && delivery.proof.is_proven());
     assert_eq!(arrived(&delivery), set);
 
     let size = table.len() as u64;
@@ -61,7 +62,7 @@ pub fn roundtrip(data: &[u8]) {
         assert_eq!(arrived(&delivery), set, "damaged, and passed for whole");
     }
     for (name, value) in arrived(&delivery) {
-        if delivery.proven {
+        if delivery.proof.is_proven() {
             assert_eq!(set.get(name), Some(&value), "proven, and not what was sent");
         }
     }
@@ -70,7 +71,7 @@ pub fn roundtrip(data: &[u8]) {
 /// Verifies as a guest that requires a manifest, which says of an empty value that it is meant.
 fn read(entry_point: &[u8], table: &[u8]) -> Delivery {
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
-    verify(&Table::parse(entry_point, table.to_vec()), &policy)
+    verify_table(&Table::parse(entry_point, table.to_vec()), &policy)
 }
 
 fn arrived(delivery: &Delivery) -> Set<'_> {

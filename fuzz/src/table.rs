@@ -2,9 +2,10 @@ use smbios_creds::format::oem_string::{OemString, decode};
 use smbios_creds::format::smbios::entry_point::{EntryPoint, Kind};
 use smbios_creds::format::smbios::{OEM_STRINGS, Table};
 use smbios_creds::guest::record::redact::redact;
-use smbios_creds::guest::report::listing::{Verdict, verdict};
+use smbios_creds::guest::report::listing::{Judged, verdict};
 use smbios_creds::guest::verify::finding::FindingKind;
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::set::verify_table;
 
 use crate::input::Input;
 use testkit::table::{entry_point_2, entry_point_3, walk};
@@ -53,12 +54,12 @@ pub fn table(data: &[u8]) {
     };
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
     for policy in [policy, Policy::default()] {
-        let delivery = verify(&table, &policy);
+        let delivery = verify_table(&table, &policy);
         for finding in &delivery.findings {
             shown(&finding.to_string());
         }
         verdict(&delivery).as_str().lines().for_each(shown);
-        shown(&serde_json::to_string(&Verdict::new(&delivery)).unwrap());
+        shown(&serde_json::to_string(&Judged::new(&delivery)).unwrap());
         for credential in delivery.intact() {
             let name = credential.name.as_str();
             let sent = strings.iter().any(|string| match decode(string) {
@@ -71,7 +72,7 @@ pub fn table(data: &[u8]) {
         }
     }
 
-    let proven = verify(&table, &Policy::default()).proven;
+    let proven = verify_table(&table, &Policy::default()).proof.is_proven();
     let redacted = redact(&table, proven);
     assert_eq!(redacted.len(), data.len());
     let redacted = Table::parse(&entry_point, redacted);
@@ -89,11 +90,11 @@ fn holds_canary(text: &[u8]) -> bool {
 
 /// What a reader makes of a table, values left out.
 fn seen(table: &Table) -> String {
-    let delivery = verify(table, &Policy::default());
+    let delivery = verify_table(table, &Policy::default());
     let entries: Vec<_> = delivery
         .entries
         .iter()
-        .map(|e| (&e.name, e.credential.as_ref().map(|c| c.value.len()), e.encoding, e.place, e.refusal))
+        .map(|e| (&e.name, e.credential().map(|c| c.value.len()), e.encoding, &e.origin, e.refusal()))
         .collect();
     let structures: Vec<_> = table.structures().iter().map(|s| (s.offset, s.end)).collect();
     let strings: Vec<_> = table.oem_structures().map(|oem| &oem.structure.strings).collect();
@@ -104,9 +105,9 @@ fn seen(table: &Table) -> String {
             // What is not a manifest is replaced like a value: it cannot be read for another reason.
             let invalid = matches!(finding.kind, FindingKind::ManifestInvalid { .. });
             let kind = if invalid { String::new() } else { format!("{:?}", finding.kind) };
-            (finding.severity, kind, &finding.credential, finding.place)
+            (finding.severity, kind, &finding.credential, &finding.origin)
         })
         .collect();
     let faults = table.faults();
-    format!("{entries:?} {findings:?} {structures:?} {strings:?} {faults:?} {}", delivery.proven)
+    format!("{entries:?} {findings:?} {structures:?} {strings:?} {faults:?} {}", delivery.proof.is_proven())
 }

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::guest::platform::Refused;
-use crate::guest::source::dmi::SourceError;
+use crate::guest::imported::{Ended, NotReceived};
+use crate::guest::platform::Distrusted;
+use crate::guest::source::SourceError;
 
 /// How a program ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +20,7 @@ pub enum Exit {
     Verification = 3,
     /// There is no SMBIOS, or no Type 11 structure in it.
     NoSource = 4,
-    /// Refused, as nobody vouches for what the table says: a confidential VM, or a container.
+    /// Refused, because the table is not trusted: a confidential VM, or a container.
     Refused = 5,
 }
 
@@ -27,13 +28,26 @@ impl Exit {
     /// The exit code for an error that ended a verb.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Refused>() {
-            return Self::Refused;
+        if let Some(error) = error.downcast_ref::<NotReceived>() {
+            error.ended().into()
+        } else if error.is::<Distrusted>() {
+            Ended::Distrusted.into()
+        } else if let Some(error) = error.downcast_ref::<SourceError>() {
+            Ended::of(error).into()
+        } else {
+            Self::Failure
         }
-        match error.downcast_ref() {
-            Some(SourceError::NoSmbios(_) | SourceError::NoTables(_)) => Self::NoSource,
-            Some(SourceError::TooLarge { .. }) => Self::Verification,
-            _ => Self::Failure,
+    }
+}
+
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Well => Self::Ok,
+            Ended::NotDone => Self::Failure,
+            Ended::Unverified => Self::Verification,
+            Ended::NothingSent => Self::NoSource,
+            Ended::Distrusted => Self::Refused,
         }
     }
 }
@@ -41,5 +55,17 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_equal_those_of_the_report() {
+        for ended in [Ended::Well, Ended::NotDone, Ended::Unverified, Ended::NothingSent, Ended::Distrusted] {
+            assert_eq!(Exit::from(ended) as u8, ended as u8);
+        }
     }
 }

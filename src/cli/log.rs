@@ -11,9 +11,6 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::guest::verify::delivery::Delivery;
-use crate::guest::verify::finding::Severity;
-
 /// Sends everything of `level` and above to stderr, in the name of this program.
 pub fn start(program: &'static str, level: LevelFilter) {
     let subscriber = NoSpans.with(Lines { program, prefixed: OnceLock::new() }).with(level);
@@ -29,19 +26,6 @@ pub fn say(level: Level, message: fmt::Arguments<'_>) {
         Level::INFO => tracing::info!("{message}"),
         Level::DEBUG | Level::TRACE => tracing::debug!("{message}"),
     }
-}
-
-/// Logs every finding of a delivery, at its own level.
-pub fn findings(delivery: &Delivery) {
-    for finding in &delivery.findings {
-        let level = match finding.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARN,
-            Severity::Note => Level::INFO,
-        };
-        say(level, format_args!("{finding}: {}", finding.advice()));
-    }
-    say(Level::DEBUG, format_args!("{} OEM strings are somebody else's", delivery.foreign));
 }
 
 /// Whether stderr is the journal or the kernel's log.

@@ -1,9 +1,15 @@
-//! The guest's wing: a table is read ([`source`]), verified ([`verify`]), materialized ([`place`]) and reported
-//! ([`report`]); [`record`] makes a recording that can be shown to others.
+//! The guest's wing.
+//!
+//! [`import`] is the main act: what the [`source`]s received is verified ([`verify`]), materialized ([`place`]) and
+//! reported ([`report`]). [`system`] is the running system that all of it looks at. [`record`] makes a recording that can
+//! be shown to others.
 
+pub mod import;
+pub mod imported;
 pub mod place;
 pub mod platform;
 pub mod record;
 pub mod report;
 pub mod source;
+pub mod system;
 pub mod verify;

@@ -8,9 +8,10 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
-/// A place whose SMBIOS table is not to be believed.
+use super::system::System;
+
+/// A platform whose SMBIOS table is not to be believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Platform {
     /// AMD SEV, SEV-ES or SEV-SNP.
@@ -43,51 +44,48 @@ impl Display for Platform {
     }
 }
 
-/// No credential is taken from the table of such a place.
+/// No credential is taken from the table of such a platform.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "{0}; refused: no credential is taken from SMBIOS here. To believe the table all the same, give \
      --confidential=allow"
 )]
-pub struct Refused(pub Platform);
+pub struct Distrusted(pub Platform);
 
 /// What the running system is, if its table is not to be believed.
 #[must_use]
-pub fn detect(root: &Path) -> Option<Platform> {
-    container(root).or_else(|| confidential(root))
+pub fn detect(system: &System) -> Option<Platform> {
+    container(system).or_else(|| confidential(system))
 }
 
 /// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
-fn container(root: &Path) -> Option<Platform> {
-    let manager = root.join("run/host/container-manager").exists();
-    let namespace = std::fs::metadata(root.join("proc/self/ns/pid"));
+fn container(system: &System) -> Option<Platform> {
+    let manager = system.path("run/host/container-manager").exists();
+    let namespace = std::fs::metadata(system.path("proc/self/ns/pid"));
     let inside = namespace.is_ok_and(|namespace| namespace.ino() != FIRST_PID_NAMESPACE);
-    // PID 1 is told by its environment, which is for root alone to read.
-    let environment = std::fs::read(root.join("proc/1/environ")).unwrap_or_default();
-    let told = environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"container="));
-    (manager || inside || told).then_some(Platform::Container)
+    (manager || inside || system.pid_1_has("container")).then_some(Platform::Container)
 }
 
 #[cfg(target_arch = "x86_64")]
-fn confidential(root: &Path) -> Option<Platform> {
-    x86::confidential(&x86::Native { root })
+fn confidential(system: &System) -> Option<Platform> {
+    x86::confidential(&x86::Native { system })
 }
 
 #[cfg(target_arch = "s390x")]
-fn confidential(root: &Path) -> Option<Platform> {
-    let guest = std::fs::read(root.join("sys/firmware/uv/prot_virt_guest")).unwrap_or_default();
+fn confidential(system: &System) -> Option<Platform> {
+    let guest = std::fs::read(system.path("sys/firmware/uv/prot_virt_guest")).unwrap_or_default();
     guest.starts_with(b"1").then_some(Platform::ProtectedVirtualization)
 }
 
 #[cfg(target_arch = "aarch64")]
-fn confidential(root: &Path) -> Option<Platform> {
-    root.join("sys/devices/platform/arm-cca-dev").exists().then_some(Platform::Cca)
+fn confidential(system: &System) -> Option<Platform> {
+    system.path("sys/devices/platform/arm-cca-dev").exists().then_some(Platform::Cca)
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "s390x", target_arch = "aarch64")))]
-fn confidential(_: &Path) -> Option<Platform> {
+fn confidential(_: &System) -> Option<Platform> {
     None
 }
 
@@ -95,9 +93,9 @@ fn confidential(_: &Path) -> Option<Platform> {
 mod x86 {
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
-    use std::path::Path;
 
     use super::Platform;
+    use crate::guest::system::System;
 
     /// What a CPU says of itself.
     pub(super) trait Cpu {
@@ -109,7 +107,7 @@ mod x86 {
 
     /// The CPU that we run on.
     pub(super) struct Native<'a> {
-        pub(super) root: &'a Path,
+        pub(super) system: &'a System,
     }
 
     impl Cpu for Native<'_> {
@@ -120,7 +118,7 @@ mod x86 {
 
         fn msr(&self, index: u64) -> Option<u64> {
             let mut bytes = [0; 8];
-            let file = File::open(self.root.join("dev/cpu/0/msr")).ok()?;
+            let file = File::open(self.system.path("dev/cpu/0/msr")).ok()?;
             file.read_exact_at(&mut bytes, index).ok()?;
             Some(u64::from_le_bytes(bytes))
         }

@@ -4,6 +4,7 @@
 //! forge a line of a log, so everything but printable ASCII is written as `\xNN`.
 
 use std::fmt::{self, Display, Formatter, Write as _};
+use std::path::{Path, PathBuf};
 
 /// Bytes from outside, displayed with everything but printable ASCII escaped.
 ///
@@ -26,8 +27,43 @@ impl Display for Escaped<'_> {
     }
 }
 
-impl<'a> From<&'a std::path::Path> for Escaped<'a> {
-    fn from(path: &'a std::path::Path) -> Self {
+impl<'a> From<&'a Path> for Escaped<'a> {
+    fn from(path: &'a Path) -> Self {
         Self(path.as_os_str().as_encoded_bytes())
+    }
+}
+
+/// A path, displayed with everything but printable ASCII escaped.
+///
+/// ```
+/// use smbios_creds::text::escape::ShownPath;
+/// assert_eq!(ShownPath::from(std::path::Path::new("/run/a\nb")).to_string(), r"/run/a\nb");
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ShownPath(PathBuf);
+
+impl ShownPath {
+    /// The path itself.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Display for ShownPath {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Escaped::from(self.as_path()).fmt(f)
+    }
+}
+
+impl From<&Path> for ShownPath {
+    fn from(path: &Path) -> Self {
+        Self(path.to_path_buf())
+    }
+}
+
+impl From<PathBuf> for ShownPath {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
     }
 }

@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use smbios_creds::format::smbios::Table;
-use smbios_creds::guest::source::dmi::Source;
-use smbios_creds::guest::verify::set::{Policy, verify};
+use smbios_creds::guest::source::{Input, dmi};
+use smbios_creds::guest::verify::policy::Policy;
+use smbios_creds::guest::verify::set::verify_table;
 use testkit::{Walked, code, codes, run_on, walk};
 
 fn cases() -> Vec<(PathBuf, Value)> {
@@ -30,7 +31,7 @@ fn read(folder: &Path) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn table(folder: &Path) -> Table {
-    Source::Recording(folder.to_path_buf()).read().unwrap().parse()
+    dmi::read(Input::Recording(folder)).unwrap().parse()
 }
 
 fn walked(folder: &Path) -> Vec<Walked> {
@@ -73,17 +74,17 @@ fn strings_are_those_of_an_independent_walker() {
 #[test]
 fn credentials_and_findings_are_as_expected() {
     for (folder, expect) in cases() {
-        let delivery = verify(&table(&folder), &Policy::default());
+        let delivery = verify_table(&table(&folder), &Policy::default());
         let ours: Vec<Value> = delivery
             .entries
             .iter()
             .map(|entry| {
-                let credential = entry.credential.as_ref().unwrap();
+                let credential = entry.intact().unwrap();
                 let value = credential.value.expose();
-                assert_eq!(entry.refusal, None);
+                let origin = serde_json::to_value(&entry.origin).unwrap();
                 serde_json::json!({
                     "name": credential.name, "size": value.len(), "encoding": entry.encoding,
-                    "structure": entry.place.structure, "string": entry.place.string,
+                    "structure": origin["structure"], "string": origin["string"],
                     "sha256": hex(&Sha256::digest(value)),
                 })
             })

@@ -5,7 +5,9 @@ use smbios_creds::format::smbios::entry_point::{EntryPoint, EntryPointError, Kin
 use smbios_creds::format::smbios::{Damage, Fault, Table};
 use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
 use smbios_creds::guest::verify::finding::{FindingKind, Severity};
-use smbios_creds::guest::verify::set::{Policy, verify};
+use smbios_creds::guest::verify::origin::Origin;
+use smbios_creds::guest::verify::policy::Policy;
+use smbios_creds::guest::verify::set::verify_table;
 use testkit::{
     END, codes, entry_point_2, entry_point_3, intact, oem, parse, structure, table, verdict, walk,
 };
@@ -28,7 +30,7 @@ fn a_table_cut_at_any_byte_is_reported_as_damaged() {
         let step = if data.len() < 10_000 { 1 } else { 37 };
         for cut in (0..data.len()).step_by(step).chain(data.len() - 80..data.len()) {
             let table = Table::parse(&entry_point, data[..cut].to_vec());
-            let delivery = verify(&table, &Policy::default());
+            let delivery = verify_table(&table, &Policy::default());
             assert!(is_damaged(&delivery), "{} cut to {cut} bytes: {:?}", folder.display(), codes(&delivery));
             let whole = walk(&data[..cut], entry_point.starts_with(b"_SM3_"));
             assert_eq!(table.structures().len(), whole.len(), "whole structures are still read");
@@ -45,10 +47,10 @@ fn firmware_that_leaves_zeroes_behind_a_cut_does_not_pass_for_whole() {
     let whole = data.len() + END.len() + 65_536;
     data.truncate(data.len() - 4);
     data.extend_from_slice(&[0, 0]);
-    let delivery = verify(&Table::parse(&entry_point_3(whole), data.clone()), &Policy::default());
+    let delivery = verify_table(&Table::parse(&entry_point_3(whole), data.clone()), &Policy::default());
     assert!(is_damaged(&delivery));
     assert_eq!(intact(&delivery), [("first", &b"1"[..])], "the value next to the cut is not handed out");
-    assert_eq!(delivery.entries[1].refusal, Some(Refusal::MaybeCut));
+    assert_eq!(delivery.entries[1].refusal(), Some(Refusal::MaybeCut));
     let cut = delivery.findings.iter().map(ToString::to_string).find(|text| text.contains("is cut")).unwrap();
     assert!(cut.contains(&format!("{whole} bytes announced, {} found", data.len())), "{cut}");
 }
@@ -61,7 +63,7 @@ fn a_manifest_clears_the_value_next_to_the_damage() {
     data.extend_from_slice(&[1, 2, 3]);
     let delivery = verdict(&data);
     assert!(is_damaged(&delivery), "the damage is still reported");
-    assert!(delivery.proven);
+    assert!(delivery.proof.is_proven());
     assert_eq!(intact(&delivery), [("only", &b"whole"[..])]);
 }
 
@@ -81,7 +83,7 @@ fn an_empty_string_in_the_middle_is_found() {
         assert!(codes.contains(&"strings-missing".to_owned()), "{codes:?}");
         assert!(codes.contains(&"set-ended-early".to_owned()), "{codes:?}");
         let early = delivery.findings.iter().find(|f| f.kind == FindingKind::SetEndedEarly).unwrap();
-        assert_eq!((early.place.structure, early.place.offset), (Some(0), Some(at)));
+        assert_eq!(early.origin, Some(Origin::structure(0, at)));
     }
 }
 
@@ -125,7 +127,7 @@ fn as_many_strings_as_a_count_byte_can_say_are_nothing_to_speak_of() {
 #[test]
 fn a_table_without_an_end_of_table_structure_loses_nothing() {
     let data = oem(&[b"io.systemd.credential:a=1"]);
-    let delivery = verify(&Table::parse(&entry_point_2(31, data.len(), 1), data), &Policy::default());
+    let delivery = verify_table(&Table::parse(&entry_point_2(31, data.len(), 1), data), &Policy::default());
     assert_eq!(codes(&delivery), ["no-end-of-table"]);
     assert_eq!(intact(&delivery), [("a", &b"1"[..])], "nothing says that it is cut");
 }
@@ -138,7 +140,7 @@ fn a_string_of_somebody_else_behind_a_credential_is_no_sign_of_a_cut() {
     let many: Vec<&[u8]> = two.iter().copied().cycle().take(300).collect();
     let delivery = verdict(&table(&many));
     assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
-    assert!(delivery.entries.iter().all(|entry| entry.refusal != Some(Refusal::MaybeCut)));
+    assert!(delivery.entries.iter().all(|entry| entry.refusal() != Some(Refusal::MaybeCut)));
 }
 
 #[test]
@@ -203,7 +205,7 @@ fn announced_and_found_sizes_are_held_against_each_other() {
         (entry_point_2(31, size, 3), &["table-cut"], false),
     ];
     for (entry_point, expected, passes) in cases {
-        let delivery = verify(&Table::parse(&entry_point, data.clone()), &Policy::default());
+        let delivery = verify_table(&Table::parse(&entry_point, data.clone()), &Policy::default());
         assert_eq!(codes(&delivery), expected);
         assert_eq!(delivery.passed(), passes, "{expected:?}");
         if expected == ["table-short"] {
@@ -218,9 +220,10 @@ fn announced_and_found_sizes_are_held_against_each_other() {
 #[test]
 fn type_127_ends_a_table_only_behind_a_64_bit_entry_point() {
     let data = [END, &oem(&[b"io.systemd.credential:late=1"])].concat();
-    let behind_3 = verify(&parse(&data), &Policy::default());
+    let behind_3 = verify_table(&parse(&data), &Policy::default());
     assert_eq!(codes(&behind_3), ["behind-end-of-table", "no-oem-strings"]);
-    let behind_2 = verify(&Table::parse(&entry_point_2(31, data.len(), 2), data.clone()), &Policy::default());
+    let behind_2 =
+        verify_table(&Table::parse(&entry_point_2(31, data.len(), 2), data.clone()), &Policy::default());
     assert_eq!(intact(&behind_2), [("late", &b"1"[..])]);
     assert!(behind_2.passed());
 }
@@ -262,7 +265,7 @@ fn damaged_entry_points_are_told_apart_and_lose_no_credential() {
     let data = table(&[b"io.systemd.credential:a=1"]);
     for (entry_point, error) in cases {
         assert_eq!(EntryPoint::parse(&entry_point), Err(error), "{entry_point:?}");
-        let delivery = verify(&Table::parse(&entry_point, data.clone()), &Policy::default());
+        let delivery = verify_table(&Table::parse(&entry_point, data.clone()), &Policy::default());
         assert_eq!(codes(&delivery), ["entry-point"]);
         assert!(!delivery.passed());
         assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
@@ -301,7 +304,7 @@ proptest! {
         let expected: Vec<Vec<u8>> =
             walked.into_iter().filter(|s| s.kind == 11).flat_map(|s| s.strings).collect();
         prop_assert_eq!(strings, expected);
-        let delivery = verify(&table, &Policy::default());
+        let delivery = verify_table(&table, &Policy::default());
         for finding in &delivery.findings {
             prop_assert!(finding.to_string().bytes().all(|b| (b' '..=b'~').contains(&b)));
         }
@@ -318,7 +321,7 @@ proptest! {
         }
         let entry_point = std::fs::read(folder.join("smbios_entry_point")).unwrap();
         let table = Table::parse(&entry_point, data);
-        _ = verify(&table, &Policy::default());
+        _ = verify_table(&table, &Policy::default());
         _ = smbios_creds::guest::record::redact::redact(&table, false);
     }
 }

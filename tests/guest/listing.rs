@@ -6,9 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 use smbios_creds::format::manifest::Manifest;
-use smbios_creds::guest::place::Mended;
+use smbios_creds::guest::imported::{Imported, NotReceived, Placed};
+use smbios_creds::guest::place::handover::Handover;
+use smbios_creds::guest::place::outcome::{Outcome, Repair, Repaired};
 use smbios_creds::guest::report::last::Report;
-use smbios_creds::guest::report::listing::Verdict;
+use smbios_creds::guest::source::SourceError;
 use testkit::host::{directory, host_with, name};
 use testkit::{
     agent, code, credential, oem, recording, recording_with, run, run_on, stderr, stdout, table, testdata,
@@ -320,21 +322,18 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     let written = std::fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
     reader.read("report.json", "", &serde_json::from_slice(&written).unwrap());
     // What only a systemd in the guest brings about, as the program writes it.
-    let delivery = testkit::verdict(&table(REFUSED));
-    let repaired = [None, Some(3)].map(|found| Mended { name: name("a"), found, size: 5 }).to_vec();
-    for delivery in [None, Some(Verdict::new(&delivery))] {
-        let repaired = repaired.clone();
-        let report = Report {
-            version: "1",
-            summary: String::new(),
-            exit: 1,
-            folder: None,
-            reason: None,
-            repaired,
-            delivery,
-        };
-        reader.read("report.json", "", &serde_json::to_value(&report).unwrap());
-    }
+    let repaired = [None, Some(3)].map(|found| Repaired { name: name("a"), found, size: 5 }).to_vec();
+    let placed = Placed {
+        directory: "/run/credentials/@system".into(),
+        reason: "",
+        outcome: Outcome::Repaired(Repair { repaired, foreign: vec![] }),
+        handed_over: Handover::Nothing,
+    };
+    let imported = Ok(Imported { delivery: testkit::verdict(&table(REFUSED)), placed: Ok(placed) });
+    reader.read("report.json", "", &serde_json::to_value(Report::new(&imported)).unwrap());
+    let nothing =
+        Err(NotReceived::Source(SourceError::NoSmbios(std::path::Path::new("/sys/firmware/dmi").into())));
+    reader.read("report.json", "", &serde_json::to_value(Report::new(&nothing)).unwrap());
 
     for (section, fields) in &reader.sections {
         for path in fields.keys() {

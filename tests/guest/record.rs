@@ -7,21 +7,20 @@ use std::path::Path;
 use smbios_creds::format::manifest::Manifest;
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::record::redact::redact;
-use smbios_creds::guest::source::dmi::Source;
-use smbios_creds::guest::verify::set::{Policy, verify};
+use smbios_creds::guest::source::{Input, dmi};
+use smbios_creds::guest::verify::policy::Policy;
+use smbios_creds::guest::verify::set::verify_table;
 use testkit::{
     END, agent, code, codes, entry_point_3, oem, recording, run, stderr, structure, table, testdata,
 };
 
 /// What a reader makes of a table, values left out.
 fn seen(table: &Table) -> String {
-    let delivery = verify(table, &Policy::default());
+    let delivery = verify_table(table, &Policy::default());
     let entries: Vec<_> = delivery
         .entries
         .iter()
-        .map(|e| {
-            (e.name.clone(), e.credential.as_ref().map(|c| c.value.len()), e.encoding, e.place, e.refusal)
-        })
+        .map(|e| (e.name.clone(), e.credential().map(|c| c.value.len()), e.encoding, &e.origin, e.refusal()))
         .collect();
     let structures: Vec<_> = table.structures().iter().map(|s| (s.offset, s.end)).collect();
     let strings: Vec<_> = table.oem_structures().map(|oem| oem.structure.strings.clone()).collect();
@@ -29,13 +28,13 @@ fn seen(table: &Table) -> String {
         "{entries:?} {:?} {structures:?} {strings:?} {:?} {}",
         delivery.findings,
         table.faults(),
-        delivery.proven
+        delivery.proof.is_proven()
     )
 }
 
 fn redacted(entry_point: &[u8], data: &[u8]) -> Vec<u8> {
     let table = Table::parse(entry_point, data.to_vec());
-    let proven = verify(&table, &Policy::default()).proven;
+    let proven = verify_table(&table, &Policy::default()).proof.is_proven();
     let redacted = redact(&table, proven);
     assert_eq!(redacted.len(), data.len());
     assert_eq!(seen(&Table::parse(entry_point, redacted.clone())), seen(&table), "it reads the same");
@@ -55,8 +54,8 @@ fn every_recorded_table_reads_the_same_without_its_secrets() {
         let read = |name| fs::read(folder.join(name)).unwrap();
         let (entry_point, data) = (read("smbios_entry_point"), read("DMI"));
         let redacted = redacted(&entry_point, &data);
-        let table = Source::Recording(folder.clone()).read().unwrap().parse();
-        for credential in verify(&table, &Policy::default()).intact().filter(|c| c.value.len() > 3) {
+        let table = dmi::read(Input::Recording(&folder)).unwrap().parse();
+        for credential in verify_table(&table, &Policy::default()).intact().filter(|c| c.value.len() > 3) {
             assert_gone(&redacted, &[credential.value.expose()]);
         }
         assert_gone(&redacted, &[b"SN1\0", &[0x33, 0x22, 0x11, 0x00, 0x55]]);
@@ -250,6 +249,6 @@ fn a_recording_is_redacted_unless_told_otherwise() {
     let to = folder.path().join("new");
     assert_eq!(code(&record(source.path(), &to, &[])), 0);
     assert_gone(&fs::read(to.join("DMI")).unwrap(), &[b"hunter"]);
-    let delivery = verify(&Source::Recording(to).read().unwrap().parse(), &Policy::default());
+    let delivery = verify_table(&dmi::read(Input::Recording(&to)).unwrap().parse(), &Policy::default());
     assert_eq!((codes(&delivery).len(), delivery.intact().next().unwrap().value.len()), (0, 7));
 }

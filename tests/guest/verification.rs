@@ -7,7 +7,8 @@ use smbios_creds::format::manifest::{Manifest, ManifestError, PREFIX};
 use smbios_creds::format::oem_string::{Encoding, encode};
 use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
 use smbios_creds::guest::verify::finding::{FindingKind, Severity};
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::set::verify_table;
 use testkit::{codes, credential, intact, parse, table, verdict};
 
 fn require(name: &str) -> Policy {
@@ -20,7 +21,7 @@ fn manifest_of(set: &[Credential]) -> String {
 
 /// A table of these strings, under this policy.
 fn verified(strings: &[&[u8]], policy: &Policy) -> Delivery {
-    verify(&parse(&table(strings)), policy)
+    verify_table(&parse(&table(strings)), policy)
 }
 
 fn texts(delivery: &Delivery) -> Vec<String> {
@@ -71,11 +72,11 @@ fn a_value_shortened_by_one_byte_fails_with_both_sizes() {
         b"io.systemd.credential:tls=abc",
     ];
     let delivery = verified(strings, &Policy::default());
-    assert!(!delivery.passed() && !delivery.proven);
+    assert!(!delivery.passed() && !delivery.proof.is_proven());
     assert_eq!(codes(&delivery), ["size-differs"]);
     assert!(texts(&delivery)[0].starts_with("credential db-password: 10 bytes were sent, 9 arrived"));
     assert_eq!(intact(&delivery), [("tls", &b"abc"[..])]);
-    assert_eq!(delivery.entries[0].refusal, Some(Refusal::SizeDiffers));
+    assert_eq!(delivery.entries[0].refusal(), Some(Refusal::SizeDiffers));
 }
 
 /// QEMU before 10 puts what is behind a file in its own memory behind the string that it reads from it (`path=`).
@@ -146,12 +147,12 @@ fn an_altered_value_of_the_right_size_refuses_the_listed_ones() {
 fn a_proof_needs_the_same_names_and_the_first_of_equal_names() {
     let manifest = manifest_of(&[credential("a", b"1")]);
     let renamed: &[&[u8]] = &[manifest.as_bytes(), b"io.systemd.credential:b=1"];
-    assert!(!verified(renamed, &Policy::default()).proven);
+    assert!(!verified(renamed, &Policy::default()).proof.is_proven());
     let first_wrong: &[&[u8]] =
         &[manifest.as_bytes(), b"io.systemd.credential:a=2", b"io.systemd.credential:a=1"];
-    assert!(!verified(first_wrong, &Policy::default()).proven);
+    assert!(!verified(first_wrong, &Policy::default()).proof.is_proven());
     let encodings: &[&[u8]] = &[manifest.as_bytes(), b"io.systemd.credential.binary:a=MQ=="];
-    assert!(verified(encodings, &Policy::default()).proven, "the form does not matter");
+    assert!(verified(encodings, &Policy::default()).proof.is_proven(), "the form does not matter");
 }
 
 #[test]
@@ -165,7 +166,10 @@ fn a_manifest_can_be_required_used_or_ignored() {
     let unlisted: &[&[u8]] =
         &[manifest.as_bytes(), b"io.systemd.credential:b=1", b"io.systemd.credential:a=1"];
     let used = verified(unlisted, &with(ManifestPolicy::Use));
-    assert_eq!((codes(&used), used.passed(), used.proven), (vec!["not-listed".to_owned()], true, true));
+    assert_eq!(
+        (codes(&used), used.passed(), used.proof.is_proven()),
+        (vec!["not-listed".to_owned()], true, true)
+    );
     assert!(!verified(unlisted, &with(ManifestPolicy::Require)).passed());
 
     let wrong: &[&[u8]] = &[b"io.smbios-creds.manifest:AAAA", b"io.systemd.credential:a=1"];
@@ -180,7 +184,7 @@ fn a_second_manifest_is_reported_and_the_first_counts() {
     let strings: &[&[u8]] = &[first.as_bytes(), second.as_bytes(), b"io.systemd.credential:a=1"];
     let delivery = verified(strings, &Policy::default());
     assert_eq!(codes(&delivery), ["manifest-again"]);
-    assert!(delivery.proven && !delivery.passed());
+    assert!(delivery.proof.is_proven() && !delivery.passed());
     let strings: &[&[u8]] = &[first.as_bytes(), first.as_bytes(), b"io.systemd.credential:a=1"];
     assert!(verified(strings, &Policy::default()).passed());
 }
@@ -210,9 +214,10 @@ fn mistyped_prefixes_and_broken_strings_fail_the_verdict() {
     assert_eq!(codes(&delivery), expected);
     assert!(delivery.findings.iter().all(|finding| finding.severity == Severity::Error));
     assert_eq!(delivery.foreign, 1);
-    let refusals: Vec<_> = delivery.entries.iter().map(|entry| entry.refusal.unwrap().as_str()).collect();
+    let refusals: Vec<_> = delivery.entries.iter().map(|entry| entry.refusal().unwrap().as_str()).collect();
     assert_eq!(refusals, ["no-equals", "bad-name", "bad-base64"]);
-    let places: Vec<_> = delivery.findings.iter().map(|finding| finding.place.short()).collect();
+    let places: Vec<_> =
+        delivery.findings.iter().map(|finding| finding.origin.as_ref().unwrap().short()).collect();
     assert_eq!(places, ["11-0:1", "11-0:2", "11-0:3", "11-0:4"]);
 }
 
@@ -294,7 +299,7 @@ proptest! {
         let mut strings: Vec<&[u8]> = strings.iter().map(Secret::expose).collect();
         strings.push(manifest.as_bytes());
         let delivery = verified(&strings, &Policy { manifest: ManifestPolicy::Require, ..Policy::default() });
-        prop_assert!(delivery.passed() && delivery.proven);
+        prop_assert!(delivery.passed() && delivery.proof.is_proven());
         prop_assert_eq!(delivery.intact().count(), set.len());
 
         let changed = pick.index(set.len());
@@ -303,7 +308,7 @@ proptest! {
         let string = encode(&credential(set[changed].name.as_str(), &value), Encoding::Binary).unwrap();
         strings[changed] = string.expose();
         let delivery = verified(&strings, &Policy::default());
-        prop_assert!(!delivery.passed() && !delivery.proven);
+        prop_assert!(!delivery.passed() && !delivery.proof.is_proven());
         prop_assert_eq!(delivery.intact().count(), 0);
     }
 }

@@ -32,7 +32,7 @@ fn strings_are_merged_into_the_one_platform() {
         for new in [false, true] {
             let strings = ch_list(&merged[at + 1], "oem_strings", new).unwrap();
             assert_eq!(strings[..strings.len() - 2], *kept, "{arguments:?}");
-            assert!(delivered(&[one_structure(&strings)]).proven);
+            assert!(delivered(&[one_structure(&strings)]).proof.is_proven());
         }
         let others = |arguments: &[String]| -> Vec<String> {
             let is_other =
@@ -142,7 +142,7 @@ fn files_are_used_where_cloud_hypervisor_reads_them() {
     let strings = std::iter::once("io.systemd.credential:theirs=1".to_owned());
     let strings: Vec<String> =
         strings.chain(files.into_iter().map(|file| String::from_utf8(file).unwrap())).collect();
-    assert!(delivered(&[one_structure(&strings)]).proven, "theirs is in the manifest");
+    assert!(delivered(&[one_structure(&strings)]).proof.is_proven(), "theirs is in the manifest");
 }
 
 #[test]

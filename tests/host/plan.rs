@@ -83,7 +83,7 @@ fn qemu_reads_structures_from_sealed_files_in_memory() {
     assert!(structures.len() >= 2);
     let delivery = delivered(&structures);
     assert_eq!(testkit::intact(&delivery), [("db", SECRET), ("large", &[b'x'; 9000][..])]);
-    assert!(delivery.proven);
+    assert!(delivery.proof.is_proven());
     // Nothing else was left open, not the credentials directory for one: the same program without us has the rest.
     let without = StandIn::wait_for(Command::new("sh").args(["-c", SCRIPT]));
     let ours: Vec<i32> = stand_in.open().into_iter().filter(|open| !without.open().contains(open)).collect();
@@ -185,7 +185,7 @@ printf '%s\n' "$4" | tr ',[]' '\n\n\n' | while read -r path; do [ ! -e "$path" ]
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let strings: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
     let delivery = delivered(&[testkit::host::one_structure(&strings)]);
-    assert!(delivery.proven && testkit::intact(&delivery) == [("db", SECRET)]);
+    assert!(delivery.proof.is_proven() && testkit::intact(&delivery) == [("db", SECRET)]);
     let plan = start("oem_string_paths=<list>", &["plan"]);
     assert!(
         stdout(&plan).contains("  oem_string_paths=[/proc/self/fd/N,/proc/self/fd/N]\n"),
@@ -305,7 +305,7 @@ fn emit_writes_what_others_take() {
     let expected = [("a\"b", &b"secret"[..]), ("db", SECRET)];
     let as_delivered = |strings: &[String]| {
         let delivery = delivered(&[testkit::host::one_structure(strings)]);
-        assert!(delivery.proven && testkit::intact(&delivery) == expected, "{strings:?}");
+        assert!(delivery.proof.is_proven() && testkit::intact(&delivery) == expected, "{strings:?}");
     };
     let lines = stdout(&emit(folder.path(), "strings", &[]));
     as_delivered(&lines.lines().map(str::to_owned).collect::<Vec<_>>());

@@ -87,7 +87,7 @@ fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
     assert_eq!(rendered[..2], ["-smbios", option.as_str()]);
     files.insert(0, structure);
     let delivery = delivered(&files);
-    assert!(delivery.passed() && delivery.proven, "{:?}", testkit::codes(&delivery));
+    assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", testkit::codes(&delivery));
     assert_eq!(testkit::intact(&delivery), [("other", &b"value"[..]), ("db", b"secret")]);
     let handles: Vec<u16> =
         files.iter().flat_map(|file| testkit::walk(file, false)).map(|s| s.handle).collect();

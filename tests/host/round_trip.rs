@@ -34,7 +34,7 @@ fn credentials(set: &Set) -> Vec<Credential> {
 fn assert_arrived(set: &Set, delivery: &Delivery) {
     let arrived: Set = delivery.intact().map(|c| (c.name.to_string(), c.value.expose().to_vec())).collect();
     assert_eq!(&arrived, set);
-    assert!(delivery.passed() && delivery.proven, "{:?}", testkit::codes(delivery));
+    assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", testkit::codes(delivery));
 }
 
 proptest! {
@@ -174,7 +174,7 @@ fn a_credential_of_the_command_line_is_in_the_manifest() {
     let delivery = delivered(&[one_structure(&strings)]);
     let expected = [("vmm.notify_socket", &b"vsock-stream:2:8888"[..]), ("db", b"secret")];
     assert_eq!(testkit::intact(&delivery), expected);
-    assert!(delivery.passed() && delivery.proven);
+    assert!(delivery.passed() && delivery.proof.is_proven());
     assert_eq!(plan.warnings, [] as [&str; 0], "where a guest says that it is up is no secret");
 }
 

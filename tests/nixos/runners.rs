@@ -65,7 +65,7 @@ fn declared() -> (&'static str, &'static Path) {
 /// Holds that the strings bring the secrets, whole, and no other credential of the host.
 fn assert_secrets(structure: Vec<u8>, others: &[(&str, &[u8])]) {
     let delivery = delivered(&[structure]);
-    assert!(delivery.proven);
+    assert!(delivery.proof.is_proven());
     let secrets = secrets();
     let mut expected: Vec<(&str, &[u8])> = others.to_vec();
     expected.extend(secrets.iter().map(|(name, value)| (*name, value.as_slice())));

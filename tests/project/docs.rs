@@ -88,7 +88,7 @@ fn the_page_on_the_format_has_the_words_and_numbers_of_the_code() {
     for prefix in [oem_string::TEXT_PREFIX, oem_string::BINARY_PREFIX, manifest::PREFIX] {
         assert!(page.contains(prefix), "{prefix}");
     }
-    let systemd = smbios_creds::guest::verify::set::SYSTEMD_FILES_MAX;
+    let systemd = smbios_creds::format::systemd::FILES_MAX;
     let area = smbios_creds::format::smbios::write::STRING_AREA_MAX;
     for number in [credential::NAME_MAX, credential::VALUE_MAX, systemd, area] {
         assert!(page.contains(&number.to_string()), "{number}");

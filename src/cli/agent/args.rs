@@ -9,9 +9,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::deferred::Deferred;
 use crate::format::credential::Name;
-use crate::guest::place::Sink;
-use crate::guest::source::dmi::Source;
-use crate::guest::verify::set::{ManifestPolicy, Policy};
+use crate::guest::import::Request;
+use crate::guest::place::choose::Into;
+use crate::guest::source::Input;
+use crate::guest::system::System;
+use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
 
 /// Credentials that the host sent to this virtual machine over SMBIOS Type 11: list, verify, materialize.
 #[derive(Debug, Parser)]
@@ -61,13 +63,10 @@ pub struct From {
 }
 
 impl From {
-    /// The source that is meant.
+    /// What sources read.
     #[must_use]
-    pub fn source(&self, root: &std::path::Path) -> Source {
-        match &self.from {
-            Some(folder) => Source::Recording(folder.clone()),
-            None => Source::Running(root.to_path_buf()),
-        }
+    pub fn input<'a>(&'a self, system: &'a System) -> Input<'a> {
+        self.from.as_deref().map_or(Input::Running(system), Input::Recording)
     }
 }
 
@@ -84,7 +83,7 @@ pub struct PolicyArgs {
 
     /// What to do with the manifest
     #[arg(long, value_enum, default_value_t)]
-    pub manifest: ManifestArg,
+    pub manifest: ManifestPolicy,
 
     /// Materialize nothing unless the verdict passes
     #[arg(long)]
@@ -92,45 +91,22 @@ pub struct PolicyArgs {
 
     /// What to do in a confidential VM or a container, where the running system's table proves nothing
     #[arg(long, value_enum, default_value_t)]
-    pub confidential: ConfidentialArg,
+    pub confidential: Confidential,
 }
 
 impl PolicyArgs {
     /// The policy that is meant.
     #[must_use]
     pub fn policy(&self) -> Policy {
+        let Self { require, allow_empty, manifest, strict, confidential } = self;
         Policy {
-            require: self.require.clone(),
-            allow_empty: self.allow_empty.clone(),
-            manifest: match self.manifest {
-                ManifestArg::Use => ManifestPolicy::Use,
-                ManifestArg::Require => ManifestPolicy::Require,
-                ManifestArg::Ignore => ManifestPolicy::Ignore,
-            },
+            require: require.clone(),
+            allow_empty: allow_empty.clone(),
+            manifest: *manifest,
+            strict: *strict,
+            confidential: *confidential,
         }
     }
-}
-
-/// What to do where the table proves nothing.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum ConfidentialArg {
-    /// Do not look at the table
-    #[default]
-    Refuse,
-    /// Believe the table
-    Allow,
-}
-
-/// What to do with the manifest.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum ManifestArg {
-    /// Verify it if it is there
-    #[default]
-    Use,
-    /// Fail without it, and on credentials it does not list
-    Require,
-    /// Do not look at it
-    Ignore,
 }
 
 /// Whether to print JSON, in the words of systemd-creds.
@@ -159,7 +135,7 @@ pub struct JsonArg {
 pub struct IntoArg {
     /// Where credentials go: auto, system, initrd, credstore, or a path with a '/'
     #[arg(long, value_name = "SINK", default_value = "auto")]
-    pub into: Sink,
+    pub into: Into,
 }
 
 /// `list`
@@ -206,6 +182,15 @@ pub struct ImportOptions {
     pub(super) into: IntoArg,
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
+}
+
+impl ImportOptions {
+    /// The import that is meant.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        let (from, into) = (self.from.from.clone(), self.into.into.clone());
+        Request { from, into, policy: self.policy.policy() }
+    }
 }
 
 /// `exec`

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::mount::{MsFlags, mount};
 
+use crate::guest::system::System;
 use crate::text::escape::Escaped;
 
 /// Whether we are PID 1: giving up is then a kernel panic.
@@ -22,7 +23,7 @@ pub fn is_pid_1() -> bool {
 ///
 /// # Errors
 /// What could not be mounted.
-pub fn mount_file_systems(root: &Path) -> anyhow::Result<()> {
+pub fn mount_file_systems(system: &System) -> anyhow::Result<()> {
     let nothing_to_run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_STRICTATIME;
     for (name, kind, flags, options) in [
@@ -30,7 +31,7 @@ pub fn mount_file_systems(root: &Path) -> anyhow::Result<()> {
         ("sys", "sysfs", nothing_to_run, None),
         ("run", "tmpfs", run, Some("mode=0755")),
     ] {
-        let path = root.join(name);
+        let path = system.path(name);
         let shown = Escaped::from(path.as_path());
         match create_dir(&path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -39,7 +40,7 @@ pub fn mount_file_systems(root: &Path) -> anyhow::Result<()> {
             _ => {}
         }
         let device = |path: &Path| metadata(path).map(|metadata| metadata.dev());
-        if device(&path)? == device(root)? {
+        if device(&path)? == device(system.root())? {
             mount(Some(kind), &path, Some(kind), flags, options)
                 .with_context(|| format!("cannot mount {kind} on {shown}"))?;
         }

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod deferred;
+mod exec;
 mod import;
 pub mod init;
 pub mod verbs;

@@ -1,24 +1,25 @@
 //! What the verbs of the guest agent do.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
 
-use tracing::Level;
-
-use super::args::{Agent, Cat, Check, ConfidentialArg, From, Json, List, Newline, PolicyArgs, Record, Verb};
-use super::import;
+use super::args::Json;
+use super::args::{Agent, Cat, Check, From, List, Newline, Record, Verb};
+use super::{exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
-use crate::cli::log::{self, say};
 use crate::cli::output;
-use crate::guest::place::{Sink, State};
-use crate::guest::platform;
-use crate::guest::platform::Refused;
-use crate::guest::record::{redact, write as record};
-use crate::guest::report::{last as state, listing as report};
+use crate::guest::import::refuse;
+use crate::guest::imported::Ended;
+use crate::guest::place::Place;
+use crate::guest::place::choose::Into;
+use crate::guest::record::{redact, write};
+use crate::guest::report::{last, listing, log};
+use crate::guest::source::{self, SourceError, dmi};
+use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::Severity;
-use crate::guest::verify::set::{Policy, verify};
+use crate::guest::verify::policy::Policy;
+use crate::guest::verify::set::{verify, verify_table};
 use crate::text::escape::Escaped;
 
 /// Does what was asked.
@@ -26,84 +27,72 @@ use crate::text::escape::Escaped;
 /// # Errors
 /// Whatever could not be done, in words for people.
 pub fn run(agent: &Agent, before: &Before) -> anyhow::Result<Exit> {
-    let root = &agent.root;
+    let system = &System::at(&agent.root);
     match &agent.verb {
-        Verb::List(list) => run_list(root, list),
-        Verb::Check(check) => run_check(root, check),
-        Verb::Import(import) => import::run_import(root, import),
-        Verb::Exec(exec) => import::run_exec(root, exec, before),
-        Verb::Cat(cat) => run_cat(root, cat),
-        Verb::Record(record) => run_record(root, record),
+        Verb::List(list) => run_list(system, list),
+        Verb::Check(check) => run_check(system, check),
+        Verb::Import(import) => import::run(system, import),
+        Verb::Exec(exec) => exec::run(system, exec, before),
+        Verb::Cat(cat) => run_cat(system, cat),
+        Verb::Record(record) => run_record(system, record),
     }
 }
 
-pub(super) fn load(root: &Path, from: &From, policy: &Policy) -> anyhow::Result<Delivery> {
-    let table = from.source(root).read()?.parse();
-    Ok(verify(&table, policy))
+fn load(system: &System, from: &From, policy: &Policy) -> Result<Delivery, SourceError> {
+    Ok(verify(source::receive(source::ALL, from.input(system))?, policy))
 }
 
-/// Refuses where the running system's table must not be believed. A recording speaks for itself.
-pub(super) fn refuse(root: &Path, from: &From, policy: &PolicyArgs) -> Result<(), Refused> {
-    if from.from.is_some() || policy.confidential == ConfidentialArg::Allow {
-        return Ok(());
-    }
-    platform::detect(root).map_or(Ok(()), |platform| Err(Refused(platform)))
+fn exit(delivery: &Delivery) -> Exit {
+    Ended::from(delivery.verdict()).into()
 }
 
-pub(super) fn exit(delivery: &Delivery) -> Exit {
-    if !delivery.passed() {
-        Exit::Verification
-    } else if delivery.has_oem_strings {
-        Exit::Ok
-    } else {
-        Exit::NoSource
-    }
-}
-
-fn run_list(root: &Path, list: &List) -> anyhow::Result<Exit> {
-    let delivery = load(root, &list.from, &Policy::default())?;
+fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
+    let delivery = load(system, &list.from, &Policy::default())?;
     log::findings(&delivery);
+    let into = &list.into.into;
     if list.from.from.is_none()
-        && !matches!(list.into.into, Sink::Path(_))
-        && let Some(last) = state::read(root)
+        && !matches!(into, Into::At(Place::Directory(_)))
+        && let Some(last) = last::read(system)
     {
         let (version, summary) = (Escaped(last.version.as_bytes()), Escaped(last.summary.as_bytes()));
-        say(Level::INFO, format_args!("the last import (version {version}): {summary}"));
+        tracing::info!("the last import (version {version}): {summary}");
     }
-    let states = list.into.into.states(root, &delivery);
-    let rows = report::rows(&delivery, states.into_iter().map(State::as_str));
+    let rows = listing::rows(&delivery, into.choose(system).place.states(system, &delivery));
     match list.json.json {
-        Json::Off => output::people(&report::table(&rows, !list.no_legend))?,
+        Json::Off => output::people(&listing::table(&rows, !list.no_legend))?,
         form => output::json(&rows, form)?,
     }
     Ok(exit(&delivery))
 }
 
-fn run_check(root: &Path, check: &Check) -> anyhow::Result<Exit> {
-    refuse(root, &check.from, &check.policy)?;
-    let delivery = load(root, &check.from, &check.policy.policy())?;
+fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
+    let policy = check.policy.policy();
+    if check.from.from.is_none() {
+        refuse(system, &policy)?;
+    }
+    let delivery = load(system, &check.from, &policy)?;
     match check.json.json {
-        Json::Off => output::people(&report::verdict(&delivery))?,
-        form => output::json(&report::Verdict::new(&delivery), form)?,
+        Json::Off => output::people(&listing::verdict(&delivery))?,
+        form => output::json(&listing::Judged::new(&delivery), form)?,
     }
     Ok(exit(&delivery))
 }
 
-fn run_cat(root: &Path, cat: &Cat) -> anyhow::Result<Exit> {
+fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
     let policy = Policy { require: cat.names.clone(), allow_empty: cat.names.clone(), ..Policy::default() };
-    let delivery = load(root, &cat.from, &policy)?;
+    let delivery = load(system, &cat.from, &policy)?;
     let wanted = |name: Option<&str>| cat.names.iter().any(|wanted| name == Some(wanted.as_str()));
     for finding in &delivery.findings {
         if finding.severity == Severity::Error
             && (finding.credential.is_none() || wanted(finding.credential.as_deref()))
         {
-            say(Level::ERROR, format_args!("{finding}: {}", finding.advice()));
+            tracing::error!("{finding}: {}", finding.advice());
         }
     }
     let mut exit = Exit::Ok;
     for name in &cat.names {
         let Some(credential) = delivery.intact().find(|credential| credential.name == *name) else {
-            say(Level::ERROR, format_args!("credential {name}: not printed"));
+            tracing::error!("credential {name}: not printed");
             exit = Exit::Verification;
             continue;
         };
@@ -121,21 +110,19 @@ fn run_cat(root: &Path, cat: &Cat) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-fn run_record(root: &Path, options: &Record) -> anyhow::Result<Exit> {
-    let raw = options.from.source(root).read()?;
+fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
+    let raw = dmi::read(options.from.input(system))?;
     let shown = Escaped::from(options.folder.as_path());
     if options.with_secrets {
-        record::write(&options.folder, &raw.entry_point, &raw.data, true)?;
-        say(Level::WARN, format_args!("recorded to {shown} with every value in plain text"));
+        write::write(&options.folder, &raw.entry_point, &raw.data, true)?;
+        tracing::warn!("recorded to {shown} with every value in plain text");
     } else {
         let entry_point = raw.entry_point.clone();
         let table = raw.parse();
-        let proven = verify(&table, &Policy::default()).proven;
-        record::write(&options.folder, &entry_point, &redact::redact(&table, proven), false)?;
-        say(
-            Level::INFO,
-            format_args!("recorded to {shown}, with filler in place of values, serial numbers and the UUID"),
-        );
+        let proof = verify_table(&table, &Policy::default()).proof;
+        let redacted = redact::redact(&table, proof.is_proven());
+        write::write(&options.folder, &entry_point, &redacted, false)?;
+        tracing::info!("recorded to {shown}, with filler in place of values, serial numbers and the UUID");
     }
     Ok(Exit::Ok)
 }

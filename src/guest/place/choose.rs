@@ -1,151 +1,180 @@
-//! `--into auto`: the right place on the running system, by looking at it.
+//! `--into`: which place is the right one, by looking at the running system once.
 //!
-//! `/run/credentials/@system` belongs to a systemd that is PID 1. It hands the credentials there to its units if it
+//! `/run/credentials/@system` belongs to a systemd that is PID 1. It passes the credentials there on to its units if it
 //! has imported at least one of them itself, and makes its mount read-only then (`finalize_credentials_dir()`,
-//! `src/core/import-creds.c`, v252 to v262). Whatever else is there, its units never see: a folder that somebody
-//! else filled, and a mount that was complete before systemd came, so that it found every name taken and imported
-//! nothing (the mount trap). That mount stays writable, which is how it is told.
+//! `src/core/import-creds.c`, v252 to v262). Its units never see anything else there: neither a directory that another
+//! program filled, nor a mount that was complete before systemd came. In that mount systemd finds every name taken and
+//! imports nothing (the mount trap). Such a mount stays writable, which is how it is recognised.
 //!
-//! | PID 1 | stage | sink | handed over in `@initrd` |
+//! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
 //! | is not systemd | | `system` | |
-//! | is systemd, and hands out what it imported | initrd | `system`, where it is put right | the report |
-//! | | host | `system`, where it is put right | |
-//! | is systemd, and hands out nothing | initrd | `credstore` | everything, and the report |
+//! | is systemd, and passes on what it imported | initrd | `system`, where it is repaired | the report |
+//! | | host | `system`, where it is repaired | |
+//! | is systemd, and passes on nothing | initrd | `credstore` | everything, and the report |
 //! | | host | `credstore` | |
-//!
-//! From 254 on, systemd merges `/run/credentials/@initrd` after switch-root. The report is there even if nothing else
-//! has to be: a switch-root that names an init starts systemd without `$CREDENTIALS_DIRECTORY`, it imports again,
-//! finds every name taken, and hands out nothing. One name that it has not seen yet makes it hand out everything. In
-//! the host stage, what systemd has left in `@initrd` because it had no room, or a credential of that name, is removed.
-//! Versions before 254 leave the report there, and that is how we know that they hand out nothing.
 
-use std::path::Path;
+use super::handover::{Handover, REPORT};
+use super::outcome::Outcome;
+use super::{Method, Place, PlaceError};
+use crate::format::credential::Credential;
+use crate::format::systemd::CREDENTIALS_DIRECTORY;
+use crate::guest::system::{Stage, System};
+use crate::sys::Errno;
+use crate::sys::directory::{Directory, Links};
 
-use nix::errno::Errno;
-use nix::sys::statvfs::{FsFlags, fstatvfs};
-
-use super::Sink;
-use super::publish as directory;
-
-/// The credential that carries the report from the initrd to the host stage.
-pub const REPORT: &str = "smbios-creds.report";
-
-/// What becomes of `/run/credentials/@initrd`, where the host stage's systemd finds what the initrd has for it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Handover {
-    /// Nothing: there is no systemd.
-    Nothing,
-    /// This is the host stage. What systemd has left there is removed, if it is materialized elsewhere.
-    Done {
-        /// Whether the report goes as well; where systemd hands out nothing, it is what tells so.
-        report: bool,
-    },
-    /// The report, which makes it hand out what it has.
-    Report,
-    /// Every credential, and the report.
-    Everything,
+/// Where a person wants credentials to go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Into {
+    /// The right place for the running system.
+    Auto,
+    /// This place.
+    At(Place),
 }
 
-/// A sink, and why it is the right one.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A text that names no place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./folder"
+)]
+pub struct UnknownPlace;
+
+impl std::str::FromStr for Into {
+    type Err = UnknownPlace;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPlace> {
+        Ok(Self::At(match text {
+            "auto" => return Ok(Self::Auto),
+            "system" => Place::System,
+            "initrd" => Place::Initrd,
+            "credstore" => Place::Credstore,
+            // A mistyped word must not become a directory that nobody looks into.
+            path if path.contains('/') => Place::Directory(path.into()),
+            _ => return Err(UnknownPlace),
+        }))
+    }
+}
+
+/// A place, why it is the right one, and what goes to the host stage.
+#[derive(Debug)]
 pub struct Choice {
-    /// Where the credentials go; never [`Sink::Auto`].
-    pub sink: Sink,
-    /// What goes to the host stage besides.
+    /// Where the credentials go.
+    pub place: Place,
+    /// What becomes of `@initrd`.
     pub handover: Handover,
     /// Why, for the log.
     pub reason: &'static str,
+    /// How they get there. It holds the directory that was looked at open, so that nothing is looked at twice.
+    method: Method,
+}
+
+impl Into {
+    /// Decides, by looking at the system once.
+    #[must_use]
+    pub fn choose(&self, system: &System) -> Choice {
+        match self {
+            Self::Auto => automatic(system),
+            Self::At(place) => {
+                let method = match place {
+                    Place::System => match Seen::look(system) {
+                        Seen::NoSystemd => Method::Mount,
+                        Seen::PassedOn(directory) => Method::Repair(directory),
+                        Seen::Nothing | Seen::NotPassedOn => Method::Refuse,
+                    },
+                    Place::Initrd | Place::Credstore | Place::Directory(_) => Method::Rename,
+                };
+                Choice { place: place.clone(), handover: Handover::Nothing, reason: "as asked", method }
+            }
+        }
+    }
 }
 
 impl Choice {
-    /// The choice of whoever has given `--into`.
-    #[must_use]
-    pub fn asked(sink: Sink) -> Self {
-        Self { sink, handover: Handover::Nothing, reason: "as asked" }
+    /// Materializes a set in the chosen place, all of it at once or nothing.
+    ///
+    /// # Errors
+    /// [`PlaceError`] says what is in the way.
+    pub fn fill(&self, system: &System, set: &[&Credential]) -> Result<Outcome, PlaceError> {
+        self.place.fill(system, &self.method, set)
     }
 }
 
-/// Looks at the system below `root`, which is `/` on a real one.
-#[must_use]
-pub fn choose(root: &Path) -> Choice {
-    let choice = |sink, handover, reason| Choice { sink, handover, reason };
-    if !beside_systemd(root) {
-        return choice(Sink::System, Handover::Nothing, "PID 1 is not systemd");
-    }
-    match (imported_by_systemd(root), in_initrd(root)) {
-        (Imported::HandedOut, true) => {
-            let reason = "PID 1 is systemd in the initrd, and hands out what it has imported";
-            choice(Sink::System, Handover::Report, reason)
-        }
-        (Imported::HandedOut, false) => choice(
-            Sink::System,
-            Handover::Done { report: true },
+/// The table above.
+fn automatic(system: &System) -> Choice {
+    let stage = system.stage();
+    let (place, handover, reason, method) = match (Seen::look(system), stage) {
+        (Seen::NoSystemd, _) => (Place::System, Handover::Nothing, "PID 1 is not systemd", Method::Mount),
+        (Seen::PassedOn(directory), Stage::Initrd) => (
+            Place::System,
+            Handover::Report,
+            "PID 1 is systemd in the initrd, and hands out what it has imported",
+            Method::Repair(directory),
+        ),
+        (Seen::PassedOn(directory), Stage::Host) => (
+            Place::System,
+            Handover::Clear,
             "PID 1 is systemd, and hands out what it has imported",
+            Method::Repair(directory),
         ),
-        (Imported::Nothing, true) => {
-            let reason = "PID 1 is systemd in the initrd, and has imported nothing";
-            choice(Sink::Credstore, Handover::Everything, reason)
-        }
-        (Imported::Nothing, false) => choice(
-            Sink::Credstore,
-            Handover::Done { report: true },
-            "PID 1 is systemd, and has imported nothing",
+        (Seen::Nothing, Stage::Initrd) => (
+            Place::Credstore,
+            Handover::Everything,
+            "PID 1 is systemd in the initrd, and has imported nothing",
+            Method::Rename,
         ),
-        (Imported::HandsOutNothing, initrd) => {
-            let handover = if initrd { Handover::Everything } else { Handover::Done { report: false } };
-            let reason = "PID 1 is systemd, and hands out nothing: somebody else has filled its @system";
-            choice(Sink::Credstore, handover, reason)
+        (Seen::Nothing, Stage::Host) => {
+            (Place::Credstore, Handover::Clear, "PID 1 is systemd, and has imported nothing", Method::Rename)
         }
-    }
-}
-
-/// Whether systemd is PID 1, and we are not about to become it (`sd_booted(3)`).
-pub(super) fn beside_systemd(root: &Path) -> bool {
-    root.join("run/systemd/system").exists() && std::process::id() != 1
-}
-
-/// Whether this is the initrd, in the words of systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).
-#[must_use]
-pub fn in_initrd(root: &Path) -> bool {
-    match std::env::var("SYSTEMD_IN_INITRD").as_deref() {
-        Ok("1" | "yes" | "true" | "on") => true,
-        Ok("0" | "no" | "false" | "off") => false,
-        _ => root.join("etc/initrd-release").exists(),
-    }
-}
-
-/// What systemd has done with its folder.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Imported {
-    Nothing,
-    HandedOut,
-    HandsOutNothing,
-}
-
-pub(super) fn imported_by_systemd(root: &Path) -> Imported {
-    let folder = match directory::open(&Sink::System.folder(root), false) {
-        Ok(folder) => folder,
-        Err(Errno::ENOENT) => return Imported::Nothing,
-        // Whoever goes on to open it is told why that fails.
-        Err(_) => return Imported::HandedOut,
+        (Seen::NotPassedOn, stage) => (
+            Place::Credstore,
+            if stage == Stage::Initrd { Handover::Everything } else { Handover::ClearExceptReport },
+            "PID 1 is systemd, and hands out nothing: somebody else has filled its @system",
+            Method::Rename,
+        ),
     };
-    if directory::names(&folder).is_ok_and(|names| names.is_empty()) {
-        return Imported::Nothing;
+    Choice { place, handover, reason, method }
+}
+
+/// What PID 1 has done with `@system`.
+enum Seen {
+    /// It is not systemd, or it is this process.
+    NoSystemd,
+    /// It has imported nothing.
+    Nothing,
+    /// It passes on what it has imported. The directory is open, or this is why it cannot be opened.
+    PassedOn(Result<Directory, Errno>),
+    /// Something is there that it does not pass on.
+    NotPassedOn,
+}
+
+impl Seen {
+    fn look(system: &System) -> Self {
+        if !system.is_booted_with_systemd() {
+            return Self::NoSystemd;
+        }
+        let directory = match Directory::open(&system.system_credentials(), Links::Refuse) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT) => return Self::Nothing,
+            // Who goes on to fill it is told.
+            Err(error) => return Self::PassedOn(Err(error)),
+        };
+        if directory.names().is_ok_and(|names| names.is_empty()) {
+            return Self::Nothing;
+        }
+        let read_only = directory.is_read_only().is_ok_and(|read_only| read_only);
+        if read_only && !is_lost_at_switch_root(system) {
+            Self::PassedOn(Ok(directory))
+        } else {
+            Self::NotPassedOn
+        }
     }
-    let read_only = fstatvfs(&folder).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY));
-    if read_only && !lost_at_switch_root(root) { Imported::HandedOut } else { Imported::HandsOutNothing }
 }
 
 /// Whether a switch-root that named an init has made systemd forget that it has credentials. Before 254 it does not
-/// know `@initrd`, where the report alone is left then, and does not make its mount writable either. A switch-root
-/// that named none has given it the variable.
-fn lost_at_switch_root(root: &Path) -> bool {
-    let names = || directory::names(&directory::open(&Sink::Initrd.folder(root), false)?);
+/// know `@initrd`, where the report is the only file left then, and does not make its mount writable either. A
+/// switch-root that named none has given it the variable.
+fn is_lost_at_switch_root(system: &System) -> bool {
+    let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
     let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));
-    let environment = || std::fs::read(root.join("proc/1/environ")).unwrap_or_default();
-    let told = |environment: &[u8]| {
-        environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"CREDENTIALS_DIRECTORY="))
-    };
-    !in_initrd(root) && left && !told(&environment())
+    system.stage() == Stage::Host && left && !system.pid_1_has(CREDENTIALS_DIRECTORY)
 }

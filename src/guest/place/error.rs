@@ -1,106 +1,94 @@
-//! Why credentials could not be materialized, in words for people.
+//! Why credentials could not be materialized.
 
-use std::path::{Path, PathBuf};
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
-use nix::errno::Errno;
-
-use super::Mended;
+use super::outcome::Repaired;
 use crate::format::credential::Name;
-use crate::text::escape::Escaped;
+use crate::sys::Errno;
+use crate::text::escape::{Escaped, ShownPath};
 
-/// Why credentials could not be materialized. None of them was, but in a repair beside systemd, which goes credential
-/// by credential.
+/// Why credentials could not be materialized. None of them was, except in a repair of what systemd had imported, which
+/// goes credential by credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SinkError {
+pub enum PlaceError {
     /// The kernel refuses something.
-    #[error("cannot {action} {}: {}{}", Escaped::from(.path.as_path()), .error.desc(), hint(*.error))]
+    #[error("cannot {action} {path}: {}{}", .error.desc(), hint(*.error))]
     System {
         /// What was tried.
         action: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
+        /// On which file or directory.
+        path: ShownPath,
         /// What the kernel says.
         error: Errno,
     },
     /// A credential could not be written.
-    #[error(
-        "cannot write credential {name} ({}): {}{}",
-        Escaped::from(.folder.as_path()),
-        .error.desc(),
-        hint(*.error)
-    )]
+    #[error("cannot write credential {name} ({directory}): {}{}", .error.desc(), hint(*.error))]
     Write {
         /// Which credential.
         name: Name,
-        /// For which folder.
-        folder: PathBuf,
+        /// For which directory.
+        directory: ShownPath,
         /// What the kernel says.
         error: Errno,
     },
     /// A credential could not be written in a repair, and others before it were.
-    #[error("{error}; repaired before that: {}", Listed(.mended))]
+    #[error("{error}; repaired before that: {}", Listed(.repaired))]
     HalfRepaired {
         /// What is whole now.
-        mended: Vec<Mended>,
+        repaired: Vec<Repaired>,
         /// Why the rest is not.
-        error: Box<SinkError>,
+        error: Box<PlaceError>,
     },
-    /// The path cannot be that of a folder.
-    #[error("{} names no folder: give --into a path that ends in a name", Escaped::from(.0.as_path()))]
-    NoName(PathBuf),
+    /// The path cannot be that of a directory.
+    #[error("{0} names no folder: give --into a path that ends in a name")]
+    NoName(ShownPath),
     /// Something else is in the way.
-    #[error("{} is not a folder (a link to one is not followed): give --into another path", Escaped::from(.0.as_path()))]
-    NotAFolder(PathBuf),
-    /// The folder holds something that cannot be kept.
+    #[error("{0} is not a folder (a link to one is not followed): give --into another path")]
+    NotADirectory(ShownPath),
+    /// The directory holds something that cannot be kept.
     #[error(
-        "{} holds '{}', which is not a regular file: give --into a folder for credentials alone",
-        Escaped::from(.folder.as_path()),
+        "{directory} holds '{}', which is not a regular file: give --into a folder for credentials alone",
         Escaped(.other)
     )]
     HoldsOther {
-        /// The folder.
-        folder: PathBuf,
+        /// The directory.
+        directory: ShownPath,
         /// Name of what it holds.
         other: Vec<u8>,
     },
     /// A mount point cannot be replaced as a whole.
     #[error(
-        "{path} is a mount point, which cannot be replaced as a whole: give --into a folder below it, as \
-         {path}/credentials",
-        path = Escaped::from(.0.as_path())
+        "{0} is a mount point, which cannot be replaced as a whole: give --into a folder below it, as {0}/credentials"
     )]
-    MountPoint(PathBuf),
-    /// The file system cannot exchange two folders.
+    MountPoint(ShownPath),
+    /// The file system cannot exchange two directories.
     #[error(
-        "the file system of {} cannot exchange two folders at once: give --into a path where nothing is yet",
-        Escaped::from(.0.as_path())
+        "the file system of {0} cannot exchange two folders at once: give --into a path where nothing is yet"
     )]
-    NoExchange(PathBuf),
-    /// Somebody else was faster.
-    #[error("{} has appeared while the credentials were written: run the import again", Escaped::from(.0.as_path()))]
-    Appeared(PathBuf),
-    /// Others may write into a folder of ours.
+    NoExchange(ShownPath),
+    /// Another process was faster.
+    #[error("{0} has appeared while the credentials were written: run the import again")]
+    Appeared(ShownPath),
+    /// Others may write into a directory of ours.
     #[error(
-        "{} belongs to somebody else or can be written by others, so nothing is put there: look who made it",
-        Escaped::from(.0.as_path())
+        "{0} belongs to somebody else or can be written by others, so nothing is put there: look who made it"
     )]
-    NotOurs(PathBuf),
+    NotOurs(ShownPath),
     /// `@system` already holds something else.
     #[error(
-        "{} holds other credentials or lacks some; it was not touched. See what differs with 'smbios-creds list'; to \
-         import anew, unmount it first",
-        Escaped::from(.0.as_path())
+        "{0} holds other credentials or lacks some; it was not touched. See what differs with 'smbios-creds list'; to \
+         import anew, unmount it first"
     )]
-    InUse(PathBuf),
-    /// systemd owns `@system`, and hands out nothing of it.
+    InUse(ShownPath),
+    /// systemd owns `@system`, and passes nothing of it on to units.
     #[error(
-        "PID 1 is systemd and hands out nothing of {}, so its services would not look there, and it would lose what it \
+        "PID 1 is systemd and hands out nothing of {0}, so its services would not look there, and it would lose what it \
          imports later; nothing was written. To hand the credentials to services started from now on, use --into \
-         credstore",
-        Escaped::from(.0.as_path())
+         credstore"
     )]
-    BesideSystemd(PathBuf),
+    BesideSystemd(ShownPath),
 }
 
 fn hint(error: Errno) -> &'static str {
@@ -113,32 +101,43 @@ fn hint(error: Errno) -> &'static str {
     }
 }
 
-/// A folder as messages name it.
-pub(in crate::guest) struct Folder {
-    pub(in crate::guest) path: PathBuf,
+/// The path that errors are about.
+pub(in crate::guest) struct Context {
+    path: ShownPath,
 }
 
-impl Folder {
+impl Context {
     pub(in crate::guest) fn new(path: &Path) -> Self {
-        Self { path: path.to_path_buf() }
+        Self { path: path.into() }
     }
 
-    pub(in crate::guest) fn error(&self, action: &'static str, error: Errno) -> SinkError {
-        SinkError::System { action, path: self.path.clone(), error }
+    pub(in crate::guest) fn path(&self) -> &Path {
+        self.path.as_path()
     }
 
-    pub(in crate::guest) fn write_error(&self, name: &Name, error: Errno) -> SinkError {
-        SinkError::Write { name: name.clone(), folder: self.path.clone(), error }
+    /// The path, to be put into an error.
+    pub(in crate::guest) fn shown(&self) -> ShownPath {
+        self.path.clone()
+    }
+
+    /// The kernel refused this action on the path.
+    pub(in crate::guest) fn cannot(&self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
+        move |error| PlaceError::System { action, path: self.shown(), error }
+    }
+
+    /// The kernel refused to write this credential to the path.
+    pub(in crate::guest) fn cannot_write(&self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
+        move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
     }
 }
 
 /// Several of them, with commas between.
-struct Listed<'a>(&'a [Mended]);
+struct Listed<'a>(&'a [Repaired]);
 
-impl std::fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, mended) in self.0.iter().enumerate() {
-            write!(f, "{}{mended}", if index > 0 { ", " } else { "" })?;
+impl Display for Listed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, repaired) in self.0.iter().enumerate() {
+            write!(f, "{}{repaired}", if index > 0 { ", " } else { "" })?;
         }
         Ok(())
     }

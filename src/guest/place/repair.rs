@@ -1,110 +1,120 @@
-//! Beside a systemd that has imported: what it cut or lost is put right in its own folder.
+//! Under a systemd that has imported: what it cut or lost is repaired in its own directory.
 //!
-//! Its units search `/run/credentials/@system` before anything else, so a whole credential elsewhere would not mend a
-//! cut one there. Nothing is mounted over it and nothing replaced that is not ours: each credential is written beside
-//! its name and renamed over it, through a view of our own, while the folder itself stays read-only for everybody. A
-//! value that is not the beginning of ours came from elsewhere (`fw_cfg` is read before SMBIOS) and stays.
+//! Its units search `/run/credentials/@system` before anything else, so a whole credential elsewhere would not replace
+//! a cut one there. Nothing is mounted over it, and nothing is replaced that is not ours. Each credential is written
+//! beside its name and renamed over it, through a view of our own, while the directory itself stays read-only for
+//! everybody. A value that is not the beginning of ours came from elsewhere (`fw_cfg` is read before SMBIOS) and stays.
 
-use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use zeroize::Zeroizing;
 
-use super::Mended;
-use super::error::{Folder, SinkError};
+use super::content::{self, Durability, Found};
+use super::error::{Context, PlaceError};
 use super::mount::{self, View};
-use super::publish::{self as directory, Content, STAGING, names};
+use super::outcome::{Outcome, Repair, Repaired};
+use super::publish::STAGING;
 use crate::format::credential::{Credential, Name};
+use crate::guest::system::System;
+use crate::sys::Errno;
+use crate::sys::directory::{Directory, Links};
 
-/// What was put right, and the names under which somebody else's value was left alone.
-pub(super) struct Repair {
-    pub(super) mended: Vec<Mended>,
-    pub(super) foreign: Vec<Name>,
+/// Repairs what is missing or cut in the directory of a systemd that has imported something.
+pub(super) fn repair(
+    system: &System,
+    directory: &Directory,
+    set: &[&Credential],
+    context: &Context,
+) -> Result<Outcome, PlaceError> {
+    mount::remove_leftovers(system)?;
+    let (wanting, foreign) = compare(directory, set).map_err(context.cannot("read"))?;
+    let repaired =
+        if wanting.is_empty() { vec![] } else { replace_all(system, directory, set, wanting, context)? };
+    Ok(if repaired.is_empty() && foreign.is_empty() {
+        Outcome::Unchanged
+    } else {
+        Outcome::Repaired(Repair { repaired, foreign })
+    })
 }
 
-/// Puts right what is missing or cut in the folder of a systemd that has imported something.
-pub(super) fn repair(
-    root: &Path,
-    folder: &OwnedFd,
-    set: &[&Credential],
-    shown: &Folder,
-) -> Result<Repair, SinkError> {
-    mount::remove_leftovers(root)?;
-    let mut repair = Repair { mended: vec![], foreign: vec![] };
-    let mut wanting = Vec::new();
+/// A credential that is missing or cut, and how many bytes of it are there.
+type Wanting<'a> = (&'a Credential, Option<usize>);
+
+/// What is missing or cut, and the names under which another value was found.
+fn compare<'a>(
+    directory: &Directory,
+    set: &[&'a Credential],
+) -> Result<(Vec<Wanting<'a>>, Vec<Name>), Errno> {
+    let (mut wanting, mut foreign) = (Vec::new(), Vec::new());
     for &credential in set {
-        let read = |error| shown.error("read", error);
-        let found = match directory::compare(folder, credential).map_err(read)? {
-            Content::Equal => continue,
-            Content::Absent => None,
-            Content::Differs => {
-                let Some(size) = beginning(folder, credential).map_err(read)? else {
-                    repair.foreign.push(credential.name.clone());
-                    continue;
-                };
-                Some(size)
-            }
-        };
-        wanting.push((credential, found));
+        match content::compare(directory, credential)? {
+            Found::Equal => {}
+            Found::Absent => wanting.push((credential, None)),
+            Found::Other => match beginning(directory, credential)? {
+                Some(size) => wanting.push((credential, Some(size))),
+                None => foreign.push(credential.name.clone()),
+            },
+        }
     }
-    if wanting.is_empty() {
-        return Ok(repair);
-    }
-    // systemd's own file system, unless it could not be mounted and the folder is one of /run.
-    let parent = directory::open(shown.path.parent().unwrap_or(Path::new("/")), false);
-    let own = parent.and_then(|parent| Ok(fstat(folder)?.st_dev != fstat(&parent)?.st_dev));
-    let own = own.map_err(|error| shown.error("look at", error))?;
-    let view = View::new(root, shown)?;
-    remove_leftovers(&view.folder)
-        .map_err(|error| shown.error("remove what an interrupted import left in", error))?;
+    Ok((wanting, foreign))
+}
+
+fn replace_all(
+    system: &System,
+    directory: &Directory,
+    set: &[&Credential],
+    wanting: Vec<Wanting<'_>>,
+    context: &Context,
+) -> Result<Vec<Repaired>, PlaceError> {
+    // systemd's own file system, unless it could not be mounted and the directory is one of /run.
+    let parent = Directory::open(context.path().parent().unwrap_or(Path::new("/")), Links::Refuse);
+    let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
+    let own = own.map_err(context.cannot("look at"))?;
+    let view = View::new(system, context)?;
+    remove_leftovers(&view.directory).map_err(context.cannot("remove what an interrupted import left in"))?;
+    let mut repaired = Vec::new();
     for (credential, found) in wanting {
-        let mut result = replace(&view.folder, credential);
+        let mut result = replace(&view.directory, credential);
         // systemd's tmpfs has room for 256 credentials and 1 MiB.
         if own && matches!(result, Err(Errno::ENOSPC | Errno::EDQUOT)) {
             view.grow(set)?;
-            result = replace(&view.folder, credential);
+            result = replace(&view.directory, credential);
         }
-        let name = credential.name.clone();
         if let Err(error) = result {
-            let error = shown.write_error(&name, error);
-            return Err(match repair.mended.as_slice() {
-                [] => error,
-                _ => SinkError::HalfRepaired { mended: repair.mended, error: Box::new(error) },
+            let error = context.cannot_write(&credential.name)(error);
+            return Err(if repaired.is_empty() {
+                error
+            } else {
+                PlaceError::HalfRepaired { repaired, error: Box::new(error) }
             });
         }
-        repair.mended.push(Mended { name, found, size: credential.value.len() });
+        repaired.push(Repaired { name: credential.name.clone(), found, size: credential.value.len() });
     }
-    Ok(repair)
+    Ok(repaired)
 }
 
-/// Removes what an import left that was killed.
-fn remove_leftovers(folder: &OwnedFd) -> Result<(), Errno> {
-    for name in names(folder)?.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
-        unlinkat(folder, &**name, UnlinkatFlags::NoRemoveDir)?;
+/// Removes what a killed import left.
+fn remove_leftovers(directory: &Directory) -> Result<(), Errno> {
+    for name in directory.names()?.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
+        directory.remove_file(&**name)?;
     }
     Ok(())
 }
 
 /// Puts a credential in the place of what is there: at every instant the old one, or the new one whole.
-fn replace(folder: &OwnedFd, credential: &Credential) -> Result<(), Errno> {
+fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> {
     let beside = Name::new(format!("{STAGING}{}", std::process::id())).map_err(|_| Errno::EINVAL)?;
-    directory::write(folder, &beside, &credential.value, false)
-        .and_then(|()| renameat(folder, beside.as_str(), folder, credential.name.as_str()))
-        .inspect_err(|_| _ = unlinkat(folder, beside.as_str(), UnlinkatFlags::NoRemoveDir))
+    content::write(directory, &beside, &credential.value, Durability::Volatile)
+        .and_then(|()| directory.rename(beside.as_str(), credential.name.as_str()))
+        .inspect_err(|_| _ = directory.remove_file(beside.as_str()))
 }
 
 /// The size of what is there, if our value begins with it.
-fn beginning(folder: &OwnedFd, credential: &Credential) -> Result<Option<usize>, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = match openat(folder, credential.name.as_str(), flags, Mode::empty()) {
+fn beginning(directory: &Directory, credential: &Credential) -> Result<Option<usize>, Errno> {
+    let file = match directory.read(credential.name.as_str()) {
         Err(Errno::ELOOP) => return Ok(None),
-        result => File::from(result?),
+        result => result?,
     };
     let value = credential.value.expose();
     let mut found = Zeroizing::new(Vec::with_capacity(value.len().saturating_add(1)));

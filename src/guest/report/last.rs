@@ -1,47 +1,50 @@
 //! `/run/smbios-creds/report.json`: what the last import did, for whoever asks later. It holds no value, and is for
-//! root alone all the same, since it says which secrets this machine has.
+//! root only all the same, since it says which secrets this machine has.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use super::listing::Verdict;
-use crate::guest::place::error::{Folder, SinkError};
-use crate::guest::place::mount::StateFolder;
-use crate::guest::place::{Mended, publish as directory};
-
-/// Where the report is, below the root folder.
-pub const PATH: &str = "run/smbios-creds/report.json";
+use super::listing::Judged;
+use super::log::placed;
+use crate::format::credential::{Credential, Name, NameError};
+use crate::guest::imported::{Ended, Imported, NotPlaced, NotReceived};
+use crate::guest::place::PlaceError;
+use crate::guest::place::error::Context;
+use crate::guest::place::handover::{self, REPORT};
+use crate::guest::place::outcome::{Outcome, Repaired};
+use crate::guest::place::own::{self, StateDirectory};
+use crate::guest::system::System;
+use crate::guest::verify::delivery::Delivery;
+use crate::sys::directory::{self, Directory, Links};
+use crate::sys::{Errno, io_errno};
+use crate::text::escape::Escaped;
 
 const FILE: &str = "report.json";
 const PART: &str = "report.json.part";
 
-/// What an import did.
+/// What an import did, as the file says it (smbios-creds-format(7)).
 #[derive(Serialize)]
 pub struct Report<'a> {
     /// The version of this program.
-    pub version: &'static str,
+    version: &'static str,
     /// How it ended, in the words of the log.
-    pub summary: String,
+    summary: String,
     /// Its exit code.
-    pub exit: u8,
-    /// The folder that was chosen; `None` if it did not come to that.
+    exit: u8,
+    /// The directory that was chosen; `None` if it did not come to that.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub folder: Option<String>,
+    folder: Option<String>,
     /// Why it was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    reason: Option<&'static str>,
     /// What systemd had cut or lost, and has whole now.
-    pub repaired: Vec<Mended>,
-    /// What arrived, and everything there is to say about it; `None` if no table could be read.
+    repaired: &'a [Repaired],
+    /// What arrived, and everything that verification says of it; `None` if nothing was received.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<Verdict<'a>>,
+    delivery: Option<Judged<'a>>,
 }
 
 /// What is read of a report later.
@@ -53,49 +56,126 @@ pub struct Summary {
     pub summary: String,
 }
 
-/// Puts a report, as JSON, in the place of the last one.
-///
-/// # Errors
-/// [`SinkError`] says what is in the way.
-pub fn write(root: &Path, json: &[u8]) -> Result<(), SinkError> {
-    let state = StateFolder::lock(root)?;
-    let shown = Folder::new(&state.path);
-    let error = |error| shown.error("write the report to", error);
-    // Whatever else has that name.
-    match unlinkat(&state.folder, PART, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(error(errno)),
+/// Why no report is left.
+#[derive(Debug, thiserror::Error)]
+enum NotReported {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+impl<'a> Report<'a> {
+    /// The report of an import.
+    #[must_use]
+    pub fn new(imported: &'a Result<Imported, NotReceived>) -> Self {
+        let report = |summary, ended: Ended, delivery: Option<&'a Delivery>| Self {
+            version: env!("CARGO_PKG_VERSION"),
+            summary,
+            exit: ended as u8,
+            folder: None,
+            reason: None,
+            repaired: &[],
+            delivery: delivery.map(Judged::new),
+        };
+        let imported = match imported {
+            Ok(imported) => imported,
+            Err(error) => return report(error.to_string(), error.ended(), None),
+        };
+        let (delivery, ended) = (&imported.delivery, imported.ended());
+        match &imported.placed {
+            Err(error) => report(error.to_string(), ended, Some(delivery)),
+            Ok(set) => Self {
+                folder: Some(Escaped::from(set.directory.as_path()).to_string()),
+                reason: Some(set.reason),
+                repaired: match &set.outcome {
+                    Outcome::Repaired(repair) => &repair.repaired,
+                    Outcome::Unchanged | Outcome::Materialized(_) => &[],
+                },
+                ..report(placed(&set.directory, &set.outcome, delivery), ended, Some(delivery))
+            },
+        }
     }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    let mut file = File::from(openat(&state.folder, PART, flags, mode).map_err(error)?);
-    fchmod(&file, mode).map_err(error)?;
-    file.write_all(json).map_err(|e| error(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
-    renameat(&state.folder, PART, &state.folder, FILE).map_err(error)
+}
+
+/// Leaves a report of an import, and hands it over to the host stage. Nothing here can fail an import.
+pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) {
+    if tells_nothing_new(system, imported) {
+        return;
+    }
+    if let Err(error) = write_and_hand_over(system, imported) {
+        // Who may not import may not report either, and has been told.
+        if matches!(imported, Ok(Imported { placed: Ok(_) | Err(NotPlaced::Strict), .. })) {
+            tracing::warn!("no report is left: {error}");
+        } else {
+            tracing::debug!("no report is left: {error}");
+        }
+    }
+}
+
+/// Whether an import that went well found everything in place, the report included.
+fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
+    let Ok(imported) = imported else { return false };
+    let unchanged = imported.placed.as_ref().is_ok_and(|placed| placed.outcome == Outcome::Unchanged);
+    imported.ended() == Ended::Well
+        && unchanged
+        && open(system).is_some()
+        && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())
+}
+
+/// Whether the host stage gets the report.
+fn is_handed_over(imported: &Imported) -> bool {
+    let sends = imported.placed.as_ref().is_ok_and(|placed| placed.handed_over.sends_report());
+    sends && imported.delivery.intact().next().is_some()
+}
+
+fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>) -> Result<(), NotReported> {
+    let mut json = serde_json::to_vec(&Report::new(imported))?;
+    json.push(b'\n');
+    write(system, &json)?;
+    let Ok(imported) = imported else { return Ok(()) };
+    let name = Name::new(REPORT)?;
+    let is_taken = imported.delivery.intact().any(|sent| sent.name == name);
+    if is_handed_over(imported) && !is_taken {
+        handover::send(system, &[&Credential::new(name, json)])?;
+    }
+    Ok(())
+}
+
+/// Puts a report in the place of the last one.
+fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
+    let state = StateDirectory::lock(system, &own::run(system)?)?;
+    let context = Context::new(&state.path);
+    let replace = || {
+        // Whatever else has that name.
+        match state.directory.remove_file(PART) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        let mut file = state.directory.create(PART, 0o600)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io_errno)?;
+        file.write_all(json).map_err(io_errno)?;
+        state.directory.rename(PART, FILE)
+    };
+    replace().map_err(context.cannot("write the report to"))
 }
 
 /// Reads what the last report said, if there is one, it is ours, and it may be read.
 #[must_use]
-pub fn read(root: &Path) -> Option<Summary> {
+pub fn read(system: &System) -> Option<Summary> {
     let mut json = Vec::new();
-    open(root)?.read_to_end(&mut json).ok()?;
+    open(system)?.read_to_end(&mut json).ok()?;
     serde_json::from_slice(&json).ok()
 }
 
-/// Whether there is a report.
-#[must_use]
-pub fn exists(root: &Path) -> bool {
-    open(root).is_some()
-}
-
-/// Opens the report. Nothing that somebody else has put there is followed, waited for or believed.
-fn open(root: &Path) -> Option<File> {
-    let folder = directory::open(root.join(PATH).parent()?, false).ok()?;
-    if !directory::is_ours(&folder).ok()? {
+/// Opens the report. Nothing that another user has put there is followed, waited for or believed.
+fn open(system: &System) -> Option<File> {
+    let directory = Directory::open(&system.state(), Links::Refuse).ok()?;
+    if !directory.stat().ok()?.is_protected() {
         return None;
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = openat(&folder, FILE, flags, Mode::empty()).ok()?;
-    let stat = fstat(&file).ok()?;
-    directory::is_kind(&stat, SFlag::S_IFREG).then(|| file.into())
+    let file = directory.read(FILE).ok()?;
+    directory::stat(&file).ok()?.is_file().then_some(file)
 }

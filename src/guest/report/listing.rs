@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use crate::format::oem_string::Encoding;
-use crate::guest::place::State;
-use crate::guest::verify::delivery::{Delivery, Entry, Refusal};
-use crate::guest::verify::finding::{Finding, FindingKind, Place, Severity};
+use crate::guest::place::outcome::State;
+use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Verdict};
+use crate::guest::verify::finding::{Finding, FindingKind, Severity};
+use crate::guest::verify::origin::Origin;
 use crate::text::listing::{self, Cell, Text, Tone};
 
 /// One line of the listing.
@@ -18,44 +20,40 @@ pub struct Row<'a> {
     /// Bytes of the value; `None` if it could not be decoded.
     size: Option<u64>,
     encoding: Encoding,
-    state: &'static str,
+    state: State,
     /// Why it is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    source: Place,
+    source: &'a Origin,
 }
 
 impl Row<'_> {
     fn tone(&self) -> Option<Tone> {
         match self.state {
-            _ if self.reason.is_some() => Some(Tone::Bad),
-            "imported" => Some(Tone::Good),
-            "differs" => Some(Tone::Bad),
-            "missing" => Some(Tone::Doubtful),
-            _ => None,
+            State::Imported => Some(Tone::Good),
+            State::Differs | State::Refused(_) => Some(Tone::Bad),
+            State::Missing => Some(Tone::Doubtful),
+            State::Intact | State::Unknown => None,
         }
     }
 }
 
-/// The listing of a delivery, in table order, with a state for each entry.
-pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = &'static str>) -> Vec<Row<'a>> {
+/// The listing of a delivery, in the order it was sent, with a state for each entry.
+pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_deref(),
-        size: entry.credential.as_ref().map(|credential| credential.value.len() as u64),
+        size: entry.credential().map(|credential| credential.value.len() as u64),
         encoding: entry.encoding,
         state,
-        reason: entry.refusal.map(Refusal::reason),
-        source: entry.place,
+        reason: entry.refusal().map(Refusal::reason),
+        source: &entry.origin,
     };
     delivery.entries.iter().zip(states).map(row).collect()
 }
 
-/// The states of a delivery that nobody has imported yet.
-pub fn verified_states(delivery: &Delivery) -> impl Iterator<Item = &'static str> {
-    delivery
-        .entries
-        .iter()
-        .map(|entry| entry.refusal.map_or("intact", |refusal| State::Refused(refusal).as_str()))
+/// The states of a delivery whose intact credentials are all in this state.
+pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State> {
+    delivery.entries.iter().map(move |entry| entry.refusal().map_or(intact, State::Refused))
 }
 
 /// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing. Why
@@ -73,7 +71,7 @@ pub fn table(rows: &[Row<'_>], legend: bool) -> Text {
                 cell(row.name.unwrap_or("-")),
                 Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
                 Cell::new(row.encoding.to_string(), None),
-                Cell::new(row.state, row.tone()),
+                Cell::new(row.state.as_str(), row.tone()),
                 Cell::new(row.source.short(), None),
                 cell(row.reason.unwrap_or_default()),
             ]
@@ -86,9 +84,8 @@ pub fn table(rows: &[Row<'_>], legend: bool) -> Text {
 
 /// A delivery as `check` shows it to programs.
 #[derive(Serialize)]
-pub struct Verdict<'a> {
-    #[serde(rename = "verdict")]
-    word: &'static str,
+pub struct Judged<'a> {
+    verdict: Verdict,
     /// Whether a manifest proved that the set is the one that was sent.
     proven: bool,
     credentials: Vec<Row<'a>>,
@@ -103,40 +100,41 @@ struct FindingRow<'a> {
     kind: &'a FindingKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
-    place: Place,
+    place: Place<'a>,
     message: String,
     advice: &'static str,
 }
 
-impl<'a> Verdict<'a> {
-    /// The verdict on a delivery.
+/// An origin, or an object without fields.
+struct Place<'a>(Option<&'a Origin>);
+
+impl Serialize for Place<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(origin) => origin.serialize(serializer),
+            None => serializer.serialize_map(Some(0))?.end(),
+        }
+    }
+}
+
+impl<'a> Judged<'a> {
+    /// The verdict on a delivery, with what it is about.
     #[must_use]
     pub fn new(delivery: &'a Delivery) -> Self {
         let row = |finding: &'a Finding| FindingRow {
             severity: finding.severity,
             kind: &finding.kind,
             credential: finding.credential.as_deref(),
-            place: finding.place,
+            place: Place(finding.origin.as_ref()),
             message: finding.to_string(),
             advice: finding.advice(),
         };
         Self {
-            word: word(delivery),
-            proven: delivery.proven,
-            credentials: rows(delivery, verified_states(delivery)),
+            verdict: delivery.verdict(),
+            proven: delivery.proof.is_proven(),
+            credentials: rows(delivery, states(delivery, State::Intact)),
             findings: delivery.findings.iter().map(row).collect(),
         }
-    }
-}
-
-/// The verdict in a word.
-fn word(delivery: &Delivery) -> &'static str {
-    if !delivery.passed() {
-        "failed"
-    } else if delivery.has_oem_strings {
-        "passed"
-    } else {
-        "nothing-sent"
     }
 }
 
@@ -144,13 +142,13 @@ fn word(delivery: &Delivery) -> &'static str {
 #[must_use]
 pub fn verdict(delivery: &Delivery) -> Text {
     let mut text = Text::default();
-    let word = word(delivery);
-    let tone = match word {
-        "passed" => Tone::Good,
-        "failed" => Tone::Bad,
-        _ => Tone::Doubtful,
+    let verdict = delivery.verdict();
+    let tone = match verdict {
+        Verdict::Passed => Tone::Good,
+        Verdict::Failed => Tone::Bad,
+        Verdict::NothingSent => Tone::Doubtful,
     };
-    text.push(word, Some(tone));
+    text.push(verdict.as_str(), Some(tone));
     // Writing to a string cannot fail.
     _ = writeln!(text, ": {}", summary(delivery));
     if delivery.findings.is_empty() {
@@ -218,7 +216,7 @@ pub fn summary(delivery: &Delivery) -> String {
     if intact < all {
         _ = write!(text, ", {} refused", all - intact);
     }
-    text.push_str(if delivery.proven {
+    text.push_str(if delivery.proof.is_proven() {
         ", the manifest proves the set whole"
     } else {
         ", no proof by a manifest"

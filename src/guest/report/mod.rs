@@ -1,4 +1,5 @@
-//! What people and programs read.
+//! What people and programs read of a delivery and of an import.
 
 pub mod last;
 pub mod listing;
+pub mod log;

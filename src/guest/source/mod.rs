@@ -1,3 +1,45 @@
-//! Where a table comes from.
+//! Where credentials come from.
+//!
+//! To add a source, write a file here with a type that implements [`Source`], declare it below, and add it to [`ALL`]
+//! at its place in the order. What it received is verified like everything else. If its credentials have a file each,
+//! [`Origin::File`](crate::guest::verify::origin::Origin::File) says where each came from.
 
+mod channel;
 pub mod dmi;
+mod error;
+
+pub use channel::{Input, Source};
+pub use error::SourceError;
+
+use super::verify::received::Received;
+
+/// Every source, in the order in which they are asked. Of several credentials with one name, the first counts.
+pub const ALL: &[&dyn Source] = &[&dmi::Dmi];
+
+/// Asks sources one after another.
+///
+/// ```
+/// use smbios_creds::guest::source::{ALL, Input, receive};
+/// let received = receive(ALL, Input::Recording("testdata/cloud-hypervisor-53-api".as_ref()))?;
+/// assert!(!received.entries.is_empty());
+/// # Ok::<(), smbios_creds::guest::source::SourceError>(())
+/// ```
+///
+/// # Errors
+/// The first [`SourceError`]. That a machine lacks a source is one only if it lacks every source.
+pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
+    let mut all: Option<Received> = None;
+    let mut absence = None;
+    for source in sources {
+        match (source.receive(input), &mut all) {
+            (Ok(received), Some(all)) => all.append(received),
+            (Ok(received), None) => all = Some(received),
+            (Err(error), _) if error.is_absence() => absence = absence.or(Some(error)),
+            (Err(error), _) => return Err(error),
+        }
+    }
+    match (all, absence) {
+        (None, Some(absence)) => Err(absence),
+        (all, _) => Ok(all.unwrap_or_default()),
+    }
+}

@@ -1,10 +1,13 @@
-//! What arrived: every string that is, or was meant to be, a credential, and what is to be said about it.
+//! What arrived: every string that is, or was meant to be, a credential, and what verification says of it.
 
-use super::finding::{Finding, Place, Severity};
+use serde::Serialize;
+
+use super::finding::{Finding, Severity};
+use super::origin::Origin;
 use crate::format::credential::Credential;
 use crate::format::oem_string::{DecodeError, Encoding};
 
-/// Why a credential is not handed out.
+/// Why a credential is not imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
     /// The string has no `=`.
@@ -21,14 +24,14 @@ pub enum Refusal {
     Empty,
     /// The table breaks next to it.
     MaybeCut,
-    /// It has not the size it was sent with.
+    /// Its size differs from the size that was sent.
     SizeDiffers,
     /// The set is not the one that was sent.
     DigestDiffers,
 }
 
 impl Refusal {
-    /// The reason in the words of the STATE column.
+    /// The word of the STATE column.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,22 +44,6 @@ impl Refusal {
             Self::MaybeCut => "maybe-cut",
             Self::SizeDiffers => "size-differs",
             Self::DigestDiffers => "digest-differs",
-        }
-    }
-
-    /// The reason as a sentence would have it, for the REASON column.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NoEquals => "no '=' stands between name and value",
-            Self::BadName => "systemd allows no such name",
-            Self::BadBase64 => "its value is not base64",
-            Self::TooLarge => "its value is larger than systemd allows",
-            Self::Duplicate => "the name was sent before, and the first one counts",
-            Self::Empty => "its value is empty",
-            Self::MaybeCut => "the table breaks next to it, so its end may be missing",
-            Self::SizeDiffers => "it has not the size it was sent with",
-            Self::DigestDiffers => "a value of the set is not the one that was sent",
         }
     }
 }
@@ -80,46 +67,143 @@ pub struct Entry {
     /// Its form.
     pub encoding: Encoding,
     /// Where it is.
-    pub place: Place,
-    /// The credential, where the string holds one.
-    pub credential: Option<Credential>,
-    /// Why it is not handed out; `None` means it is.
-    pub refusal: Option<Refusal>,
+    pub origin: Origin,
+    content: Content,
+}
+
+/// What an entry holds.
+#[derive(Debug)]
+enum Content {
+    /// A credential, and why it is not imported, if it is not.
+    Credential(Credential, Option<Refusal>),
+    /// Nothing that could be decoded.
+    Undecodable(Refusal),
 }
 
 impl Entry {
+    /// A credential that was decoded.
+    #[must_use]
+    pub fn decoded(credential: Credential, encoding: Encoding, origin: Origin) -> Self {
+        let name = Some(credential.name.to_string());
+        Self { name, encoding, origin, content: Content::Credential(credential, None) }
+    }
+
+    /// A string with the prefix of a credential that could not be decoded. `name` is escaped for printing.
+    #[must_use]
+    pub fn undecodable(name: Option<String>, error: DecodeError, encoding: Encoding, origin: Origin) -> Self {
+        Self { name, encoding, origin, content: Content::Undecodable(error.into()) }
+    }
+
+    /// The credential, refused or not, where the string holds one.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Credential> {
+        match &self.content {
+            Content::Credential(credential, _) => Some(credential),
+            Content::Undecodable(_) => None,
+        }
+    }
+
+    /// Why it is not imported; `None` means it is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.intact().err()
+    }
+
+    /// The credential, or why it is not imported.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why.
+    pub fn intact(&self) -> Result<&Credential, Refusal> {
+        match &self.content {
+            Content::Credential(credential, None) => Ok(credential),
+            Content::Credential(_, Some(refusal)) | Content::Undecodable(refusal) => Err(*refusal),
+        }
+    }
+
+    /// Refuses it. The first reason counts.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        self.refusal.get_or_insert(refusal);
+        if let Content::Credential(_, reason) = &mut self.content {
+            reason.get_or_insert(refusal);
+        }
     }
 }
 
-/// What arrived, and what is to be said about it.
+/// What proves that a set is the one that was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Proof {
+    /// Nothing.
+    None,
+    /// The digest of its manifest. It finds faults, not attackers: a manifest is not signed.
+    Digest,
+}
+
+impl Proof {
+    /// Whether anything proves it.
+    #[must_use]
+    pub fn is_proven(self) -> bool {
+        self != Self::None
+    }
+}
+
+/// The verdict on a delivery, in a word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// What the host meant to send is here, as far as that can be known, and the policy is met.
+    Passed,
+    /// It is not, or the policy is not met.
+    Failed,
+    /// The host sent nothing at all.
+    NothingSent,
+}
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NothingSent => "nothing-sent",
+        }
+    }
+}
+
+/// What arrived, and what verification says of it.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Every string that is, or was meant to be, a credential, in table order.
+    /// Every string that is, or was meant to be, a credential, in the order it was sent.
     pub entries: Vec<Entry>,
-    /// What is to be said, in table order, the set as a whole last.
+    /// What verification found: in the channel first, in the set as a whole last.
     pub findings: Vec<Finding>,
-    /// Whether a manifest proved that the set is the one that was sent.
-    pub proven: bool,
-    /// Whether there is any Type 11 structure.
-    pub has_oem_strings: bool,
-    /// OEM strings that are none of ours.
+    /// What proves that the set is the one that was sent.
+    pub proof: Proof,
+    /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
+    pub is_anything_sent: bool,
+    /// OEM strings that belong to other programs.
     pub foreign: usize,
 }
 
 impl Delivery {
-    /// The credentials that are handed out, in table order.
+    /// The credentials that are imported, in the order they were sent.
     pub fn intact(&self) -> impl Iterator<Item = &Credential> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.refusal.is_none())
-            .filter_map(|entry| entry.credential.as_ref())
+        self.entries.iter().filter_map(|entry| entry.intact().ok())
     }
 
     /// Whether what the host meant to send is here, and the policy is met.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
+    }
+
+    /// The verdict in a word.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match (self.passed(), self.is_anything_sent) {
+            (false, _) => Verdict::Failed,
+            (true, true) => Verdict::Passed,
+            (true, false) => Verdict::NothingSent,
+        }
     }
 }

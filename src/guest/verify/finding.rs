@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
+use super::origin::Origin;
 use crate::format::manifest::ManifestError;
 use crate::format::oem_string::DecodeError;
 use crate::format::smbios::entry_point::EntryPointError;
@@ -33,59 +34,6 @@ impl Display for Severity {
     }
 }
 
-/// Where in the table something is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Place {
-    /// Which Type 11 structure, from 0, as the kernel counts them (`11-0`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub structure: Option<usize>,
-    /// Which string of it, from 1, as SMBIOS counts them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub string: Option<usize>,
-    /// Bytes from the beginning of the table.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub offset: Option<usize>,
-}
-
-impl Place {
-    /// A byte of the table, in no Type 11 structure.
-    #[must_use]
-    pub fn offset(offset: usize) -> Self {
-        Self { offset: Some(offset), ..Self::default() }
-    }
-
-    /// Structure and string in short, as the SOURCE column has it: `11-0:2`.
-    #[must_use]
-    pub fn short(&self) -> String {
-        match (self.structure, self.string) {
-            (Some(structure), Some(string)) => format!("11-{structure}:{string}"),
-            (Some(structure), None) => format!("11-{structure}"),
-            _ => "-".to_owned(),
-        }
-    }
-}
-
-impl Display for Place {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        let mut part = |f: &mut Formatter<'_>, text: fmt::Arguments<'_>| {
-            let result = write!(f, "{separator}{text}");
-            separator = ", ";
-            result
-        };
-        if let Some(structure) = self.structure {
-            part(f, format_args!("structure 11-{structure}"))?;
-        }
-        if let Some(string) = self.string {
-            part(f, format_args!("string {string}"))?;
-        }
-        if let Some(offset) = self.offset {
-            part(f, format_args!("offset {offset}"))?;
-        }
-        Ok(())
-    }
-}
-
 /// One thing that verification has to say.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
@@ -95,8 +43,8 @@ pub struct Finding {
     pub severity: Severity,
     /// The credential it is about, by its name escaped for printing.
     pub credential: Option<String>,
-    /// Where in the table.
-    pub place: Place,
+    /// Where; `None` if it is about the set as a whole.
+    pub origin: Option<Origin>,
 }
 
 /// What a finding can be.

@@ -1,6 +1,16 @@
-//! Table, manifest and policy -> the credentials, and everything there is to say about them.
+//! What a source received, a manifest and a policy -> [`Delivery`]: the credentials, and everything that verification
+//! says of them.
+//!
+//! [`smbios`] looks at the channel: a table, its structures and strings. [`set`] looks at what came through: names,
+//! sizes, the manifest and the policy. A second channel needs a file beside [`smbios`], and nothing in [`set`].
+//!
+//! [`Delivery`]: delivery::Delivery
 
 pub mod delivery;
 pub mod finding;
+pub mod origin;
+pub mod policy;
+pub mod received;
 pub mod set;
+pub mod smbios;
 mod wording;

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::finding::{Finding, FindingKind, Place};
+use super::delivery::Refusal;
+use super::finding::{Finding, FindingKind};
 use crate::format::smbios::Extent;
 
 impl Display for Finding {
@@ -12,7 +13,7 @@ impl Display for Finding {
             write!(f, "credential {name}: ")?;
         }
         write!(f, "{}", self.kind)?;
-        if self.place == Place::default() { Ok(()) } else { write!(f, " ({})", self.place) }
+        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, " ({origin})"))
     }
 }
 
@@ -93,6 +94,24 @@ impl Display for FindingKind {
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
+        }
+    }
+}
+
+impl Refusal {
+    /// The reason as a sentence has it, for the REASON column.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoEquals => "no '=' stands between name and value",
+            Self::BadName => "systemd allows no such name",
+            Self::BadBase64 => "its value is not base64",
+            Self::TooLarge => "its value is larger than systemd allows",
+            Self::Duplicate => "the name was sent before, and the first one counts",
+            Self::Empty => "its value is empty",
+            Self::MaybeCut => "the table breaks next to it, so its end may be missing",
+            Self::SizeDiffers => "it has not the size it was sent with",
+            Self::DigestDiffers => "a value of the set is not the one that was sent",
         }
     }
 }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
-use smbios_creds::guest::place::{Outcome, Sink, Storage};
+use smbios_creds::guest::place::Place as Target;
+use smbios_creds::guest::place::choose::Into as Choose;
+use smbios_creds::guest::place::outcome::{Outcome, Storage};
+use smbios_creds::guest::system::System;
 use testkit::{agent, code, recording, run, stderr, stdout, table};
 
 struct Place {
@@ -220,7 +223,8 @@ fn a_disk_is_warned_of_and_memory_is_not() {
     let shm = tempfile::tempdir_in("/dev/shm").unwrap();
     assert!(memory(shm.path()), "/dev/shm is a tmpfs");
     let credential = testkit::credential("a", b"1");
-    let outcome = Sink::Path(shm.path().join("c")).import(Path::new("/"), &[&credential]);
+    let choice = Choose::At(Target::Directory(shm.path().join("c"))).choose(&System::running());
+    let outcome = choice.fill(&System::running(), &[&credential]);
     assert_eq!(outcome.unwrap(), Outcome::Materialized(Storage::Memory));
 }
 
@@ -531,7 +535,8 @@ proptest! {
         let string = [b"io.systemd.credential:", name.as_bytes(), b"=value"].concat();
         let delivery = testkit::verdict(&table(&[&string]));
         let set: Vec<_> = delivery.intact().collect();
-        Sink::Path(into.clone()).import(Path::new("/"), &set).unwrap();
+        let choice = Choose::At(Target::Directory(into.clone())).choose(&System::running());
+        choice.fill(&System::running(), &set).unwrap();
         let list = |path: &Path| -> Vec<String> {
             fs::read_dir(path).map(|d| d.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()).unwrap_or_default()
         };

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
-use smbios_creds::guest::place::Sink;
+use smbios_creds::guest::place::Place;
+use smbios_creds::guest::place::choose::Into;
+use smbios_creds::guest::system::System;
 use testkit::{agent, code, recording, run, stderr, stdout, table};
 
 const TWO: &[&[u8]] = &[b"io.systemd.credential:a=one", b"io.systemd.credential.binary:b=AAEC"];
@@ -140,7 +142,9 @@ fn a_file_that_is_there_already_is_not_written_to() {
     let into = folder.path().join("creds");
     // A mistake of whoever uses the library: the second one must not end up in the file of the first.
     let set = [testkit::credential("a", b"first"), testkit::credential("a", b"second")];
-    let error = Sink::Path(into.clone()).import(Path::new("/"), &[&set[0], &set[1]]).unwrap_err();
+    let system = System::running();
+    let choice = Into::At(Place::Directory(into.clone())).choose(&system);
+    let error = choice.fill(&system, &[&set[0], &set[1]]).unwrap_err();
     assert!(error.to_string().contains("File exists"), "{error}");
     assert!(!into.exists());
 }

@@ -8,7 +8,8 @@ pub use crate::options::{ch_list, crosvm_list, file_number, qemu_smbios};
 use smbios_creds::format::credential::{Credential, Name, Secret};
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
-use smbios_creds::guest::verify::set::{ManifestPolicy, Policy, verify};
+use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::hypervisor::{Argument, Features, Kind, Part};
 use smbios_creds::host::plan::{Order, Plan, PlanError};
 
@@ -92,7 +93,7 @@ pub fn delivered(structures: &[Vec<u8>]) -> Delivery {
     let table = [structures.concat().as_slice(), crate::END].concat();
     let table = Table::parse(&crate::entry_point_3(table.len()), table);
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
-    verify(&table, &policy)
+    verify_table(&table, &policy)
 }
 
 /// One structure of all strings, as cloud-hypervisor and crosvm build it.

@@ -17,7 +17,8 @@ use smbios_creds::format::base64;
 use smbios_creds::format::credential::{Credential, Name};
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
-use smbios_creds::guest::verify::set::{Policy, verify};
+use smbios_creds::guest::verify::policy::Policy;
+use smbios_creds::guest::verify::set::verify_table;
 pub use table::{END, Walked, entry_point_2, entry_point_3, oem, structure, table, walk};
 
 /// A parsed table behind a healthy 64-bit entry point.
@@ -27,7 +28,7 @@ pub fn parse(data: &[u8]) -> Table {
 
 /// The verdict on a table behind a healthy 64-bit entry point, under the default policy.
 pub fn verdict(data: &[u8]) -> Delivery {
-    verify(&parse(data), &Policy::default())
+    verify_table(&parse(data), &Policy::default())
 }
 
 /// Codes of all findings, as JSON has them.

@@ -1,0 +1,89 @@
+//! `exec`: imports, then executes a program with the credentials.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use nix::unistd::execvpe;
+
+use super::args::Exec;
+use super::init;
+use crate::cli::exit::Exit;
+use crate::cli::hygiene::Before;
+use crate::format::systemd::CREDENTIALS_DIRECTORY;
+use crate::guest::import::{Request, import};
+use crate::guest::imported::NotPlaced;
+use crate::guest::system::System;
+use crate::text::escape::Escaped;
+
+pub(super) fn run(system: &System, exec: &Exec, before: &Before) -> anyhow::Result<Exit> {
+    if init::is_pid_1()
+        && let Err(error) = init::mount_file_systems(system)
+    {
+        tracing::error!("{error:#}");
+    }
+    let request = exec.options.request();
+    // To give up is a kernel panic for PID 1: only a condition that was named is worth that.
+    let start_anyway = init::is_pid_1() && !request.policy.has_conditions();
+    let directory = match credentials(system, &request) {
+        Ok(directory) => directory,
+        Err(NotStarted::Unmet) if start_anyway => None,
+        Err(NotStarted::Failed(error)) if start_anyway => {
+            tracing::error!("{error:#}");
+            None
+        }
+        Err(NotStarted::Unmet) => {
+            tracing::error!("the program is not started");
+            return Ok(Exit::Verification);
+        }
+        Err(NotStarted::Failed(error)) => return Err(error.context("the program is not started")),
+    };
+    let arguments = exec.program.iter().map(|argument| CString::new(argument.as_bytes()));
+    let arguments: Vec<CString> =
+        arguments.collect::<Result<_, _>>().context("an argument holds a NUL byte")?;
+    let environment = environment(directory)?;
+    before.restore();
+    let Some(program) = arguments.first() else { return Ok(Exit::Usage) };
+    let Err(error) = execvpe(program, &arguments, &environment);
+    bail!("cannot execute {}: {}", Escaped(program.as_bytes()), error.desc())
+}
+
+/// Why the program is not started.
+enum NotStarted {
+    /// A condition of the policy is not met, and the log says which.
+    Unmet,
+    /// There was nothing to import, or it could not be placed.
+    Failed(anyhow::Error),
+}
+
+/// Imports for the program. Returns the directory to name to it, if there is anything in it.
+fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, NotStarted> {
+    let imported = import(system, request).map_err(|error| NotStarted::Failed(error.into()))?;
+    let meets = imported.meets(&request.policy);
+    let placed = match imported.placed {
+        Ok(placed) if meets => placed,
+        Ok(_) => return Err(NotStarted::Unmet),
+        Err(strict @ NotPlaced::Strict) => {
+            tracing::error!("{strict}");
+            return Err(NotStarted::Unmet);
+        }
+        Err(error) => return Err(NotStarted::Failed(error.into())),
+    };
+    if imported.delivery.intact().next().is_none() {
+        return Ok(None);
+    }
+    let directory = std::path::absolute(placed.directory).context("cannot tell the current folder");
+    directory.map(Some).map_err(NotStarted::Failed)
+}
+
+/// Our environment, with `$CREDENTIALS_DIRECTORY` for this directory, or without it.
+fn environment(directory: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
+    let inherited = std::env::vars_os().filter(|(name, _)| name != CREDENTIALS_DIRECTORY);
+    let ours = directory.map(|directory| (CREDENTIALS_DIRECTORY.into(), directory.into()));
+    let variables = inherited.chain(ours).map(|(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+            .context("a variable holds a NUL byte")
+    });
+    variables.collect()
+}

@@ -1,0 +1,120 @@
+//! The import: the main act of the guest, on one page.
+//!
+//! 1. The sources receive what the host sent. A system whose table must not be believed is refused first.
+//! 2. What was received is verified against the manifest and the policy.
+//! 3. A place is chosen, by looking at the running system once, and filled with what is intact.
+//! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
+//! 5. A report says what was done.
+//!
+//! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
+
+use std::path::PathBuf;
+
+use super::imported::{Imported, NotPlaced, NotReceived, Placed};
+use super::place::Place;
+use super::place::choose::Into;
+use super::place::handover::hand_over;
+use super::place::outcome::Outcome;
+use super::platform::{self, Distrusted};
+use super::report::{last, log};
+use super::source::{self, Input};
+use super::system::System;
+use super::verify::delivery::Delivery;
+use super::verify::policy::{Confidential, Policy};
+use super::verify::set::verify;
+use crate::format::credential::Credential;
+
+/// What is to be imported, where to, and under which conditions.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A directory with a recording, instead of the running system's own sources.
+    pub from: Option<PathBuf>,
+    /// Where credentials go.
+    pub into: Into,
+    /// What is expected of them.
+    pub policy: Policy,
+}
+
+/// Imports what the host sent.
+///
+/// ```
+/// use smbios_creds::guest::import::{Request, import};
+/// use smbios_creds::guest::place::Place;
+/// use smbios_creds::guest::place::choose::Into;
+/// use smbios_creds::guest::system::System;
+/// use smbios_creds::guest::verify::policy::Policy;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let request = Request {
+///     from: Some("testdata/cloud-hypervisor-53-api".into()),
+///     into: Into::At(Place::Directory(directory.path().join("credentials"))),
+///     policy: Policy::default(),
+/// };
+/// let imported = import(&System::running(), &request)?;
+/// assert!(imported.delivery.passed() && imported.meets(&request.policy));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`NotReceived`] says why there is nothing to import. What was received and could not be placed is none: see
+/// [`Imported::placed`].
+pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceived> {
+    let imported = receive(system, request).map(|delivery| {
+        let placed = place(system, request, &delivery);
+        Imported { delivery, placed }
+    });
+    // What goes to a directory of the user's own is nothing that happened to this machine.
+    if !matches!(request.into, Into::At(Place::Directory(_))) {
+        last::leave(system, &imported);
+    }
+    imported
+}
+
+/// The first two steps: receives and verifies. Nothing is written.
+///
+/// # Errors
+/// [`NotReceived`] says why nothing was received.
+pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceived> {
+    let input = request.from.as_deref().map_or(Input::Running(system), Input::Recording);
+    // A recording speaks for itself.
+    if let Input::Running(system) = input {
+        refuse(system, &request.policy)?;
+    }
+    let delivery = verify(source::receive(source::ALL, input)?, &request.policy);
+    log::findings(&delivery);
+    Ok(delivery)
+}
+
+/// Refuses a system whose table must not be believed.
+///
+/// # Errors
+/// [`Distrusted`] says what it is.
+pub fn refuse(system: &System, policy: &Policy) -> Result<(), Distrusted> {
+    if policy.confidential == Confidential::Allow {
+        return Ok(());
+    }
+    platform::detect(system).map_or(Ok(()), |platform| Err(Distrusted(platform)))
+}
+
+/// Chooses a place, fills it, and hands over.
+fn place(system: &System, request: &Request, delivery: &Delivery) -> Result<Placed, NotPlaced> {
+    if request.policy.strict && !delivery.passed() {
+        return Err(NotPlaced::Strict);
+    }
+    let set: Vec<&Credential> = delivery.intact().collect();
+    let choice = request.into.choose(system);
+    let directory = choice.place.directory(system);
+    if request.into == Into::Auto {
+        log::choice(&directory, choice.reason);
+    }
+    let outcome = choice.fill(system, &set)?;
+    log::outcome(&directory, &outcome, delivery);
+    if let Outcome::Repaired(repair) = &outcome
+        && !repair.foreign.is_empty()
+    {
+        return Err(NotPlaced::Foreign { repair: repair.clone(), total: set.len() });
+    }
+    let cleared = hand_over(system, choice.handover, &set)?;
+    log::cleared(cleared);
+    Ok(Placed { directory, reason: choice.reason, outcome, handed_over: choice.handover })
+}

@@ -1,0 +1,136 @@
+//! What became of an import, for whoever asked for it.
+
+use std::path::PathBuf;
+
+use super::place::PlaceError;
+use super::place::handover::Handover;
+use super::place::outcome::{Outcome, Repair};
+use super::platform::Distrusted;
+use super::source::SourceError;
+use super::verify::delivery::{Delivery, Verdict};
+use super::verify::policy::{ManifestPolicy, Policy};
+use crate::format::credential::Name;
+
+/// What an import did.
+#[derive(Debug)]
+pub struct Imported {
+    /// What arrived, and what verification says of it.
+    pub delivery: Delivery,
+    /// Where it is now, or why it is nowhere.
+    pub placed: Result<Placed, NotPlaced>,
+}
+
+/// A set that is in its place.
+#[derive(Debug)]
+pub struct Placed {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Why this place was chosen.
+    pub reason: &'static str,
+    /// What had to be done.
+    pub outcome: Outcome,
+    /// What went to the host stage besides.
+    pub handed_over: Handover,
+}
+
+/// Why a set is not in its place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotPlaced {
+    /// The policy is all or nothing, and the verdict failed.
+    #[error("verification failed and --strict is given: nothing is materialized")]
+    Strict,
+    /// Under systemd, other values have the names of some credentials. The rest of the set is in place.
+    #[error("{} of {total} credentials are not the ones that were sent", .repair.foreign.len())]
+    Foreign {
+        /// What was repaired, and which names have other values.
+        repair: Repair,
+        /// How many credentials there are in the set.
+        total: usize,
+    },
+    /// Something is in the way.
+    #[error(transparent)]
+    Failed(#[from] PlaceError),
+}
+
+/// Why there is nothing to import.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReceived {
+    /// The running system is one whose table must not be believed.
+    #[error(transparent)]
+    Distrusted(#[from] Distrusted),
+    /// The sources received nothing.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// How an import ended, by the numbers of the report (smbios-creds-format(7)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Ended {
+    /// All is well.
+    Well = 0,
+    /// Something could not be done.
+    NotDone = 1,
+    /// What arrived is not what was sent, or not what is required.
+    Unverified = 3,
+    /// There is no source, or nothing was sent.
+    NothingSent = 4,
+    /// The running system is one whose table must not be believed.
+    Distrusted = 5,
+}
+
+impl From<Verdict> for Ended {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed => Self::Well,
+            Verdict::Failed => Self::Unverified,
+            Verdict::NothingSent => Self::NothingSent,
+        }
+    }
+}
+
+impl Ended {
+    /// How it ended where the sources received nothing.
+    #[must_use]
+    pub fn of(error: &SourceError) -> Self {
+        match error {
+            error if error.is_absence() => Self::NothingSent,
+            SourceError::TooLarge { .. } => Self::Unverified,
+            _ => Self::NotDone,
+        }
+    }
+}
+
+impl Imported {
+    /// How it ended.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        match &self.placed {
+            Ok(_) | Err(NotPlaced::Strict) => self.delivery.verdict().into(),
+            Err(NotPlaced::Foreign { .. } | NotPlaced::Failed(_)) => Ended::NotDone,
+        }
+    }
+
+    /// Whether the conditions that a policy names are met, so that a program that needs the credentials may start:
+    /// every required credential is in place, and the set is proven if a manifest is required.
+    #[must_use]
+    pub fn meets(&self, policy: &Policy) -> bool {
+        let is_intact = |name: &Name| self.delivery.intact().any(|credential| credential.name == *name);
+        self.placed.is_ok()
+            && policy.require.iter().all(is_intact)
+            && (policy.manifest != ManifestPolicy::Require || self.delivery.proof.is_proven())
+    }
+}
+
+impl NotReceived {
+    /// How an import ended for this reason.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        match self {
+            Self::Distrusted(_) => Ended::Distrusted,
+            Self::Source(error) => Ended::of(error),
+        }
+    }
+}

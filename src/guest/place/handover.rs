@@ -1,0 +1,89 @@
+//! What the initrd hands over to the host stage, in `/run/credentials/@initrd`.
+//!
+//! From 254 on, systemd merges that directory into `@system` after switch-root. The report is there even if nothing
+//! else has to be. A switch-root that names an init starts systemd without `$CREDENTIALS_DIRECTORY`: it imports again,
+//! finds every name taken, and passes nothing on to units. One name that it has not seen yet makes it pass on
+//! everything. In the host stage, what systemd has left in `@initrd` is removed: it had no room for it, or a credential
+//! of that name. Versions before 254 leave the report there, and that is how we know that they pass nothing on.
+
+use super::content::{self, Found};
+use super::error::Context;
+use super::outcome::Outcome;
+use super::{Method, Place, PlaceError};
+use crate::format::credential::Credential;
+use crate::guest::system::System;
+use crate::sys::Errno;
+use crate::sys::directory::{Directory, Links};
+
+/// The credential that carries the report from the initrd to the host stage.
+pub const REPORT: &str = "smbios-creds.report";
+
+/// What becomes of `/run/credentials/@initrd`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Handover {
+    /// Nothing: there is no systemd.
+    Nothing,
+    /// In the initrd: the report, which makes systemd pass on what it has.
+    Report,
+    /// In the initrd: every credential, and the report.
+    Everything,
+    /// In the host stage: what is materialized elsewhere is removed, and the report.
+    Clear,
+    /// In the host stage: the same, but the report stays. It tells that systemd passes nothing on.
+    ClearExceptReport,
+}
+
+impl Handover {
+    /// Whether a report is handed over to the host stage.
+    #[must_use]
+    pub fn sends_report(self) -> bool {
+        matches!(self, Self::Report | Self::Everything)
+    }
+}
+
+/// Hands a set over, or clears what an earlier stage handed over. Returns how many credentials were removed.
+pub(in crate::guest) fn hand_over(
+    system: &System,
+    handover: Handover,
+    set: &[&Credential],
+) -> Result<usize, PlaceError> {
+    match handover {
+        Handover::Nothing | Handover::Report => Ok(0),
+        Handover::Everything => send(system, set).map(|_| 0),
+        Handover::Clear | Handover::ClearExceptReport => clear(system, handover, set),
+    }
+}
+
+/// Puts a set into `@initrd`.
+pub(in crate::guest) fn send(system: &System, set: &[&Credential]) -> Result<Outcome, PlaceError> {
+    Place::Initrd.fill(system, &Method::Rename, set)
+}
+
+/// Removes what is materialized elsewhere. systemd leaves a credential in `@initrd` if it has one of that name already,
+/// in plain text for as long as the machine runs.
+fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usize, PlaceError> {
+    let path = Place::Initrd.directory(system);
+    let context = Context::new(&path);
+    let directory = match Directory::open(&path, Links::Refuse) {
+        Err(Errno::ENOENT) => return Ok(0),
+        result => result.map_err(context.cannot("open"))?,
+    };
+    let mut removed = 0;
+    for credential in set {
+        if content::compare(&directory, credential).map_err(context.cannot("read"))? == Found::Equal {
+            directory
+                .remove_file(credential.name.as_str())
+                .map_err(context.cannot("remove duplicates from"))?;
+            removed += 1;
+        }
+    }
+    if handover == Handover::Clear {
+        match directory.remove_file(REPORT) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(context.cannot("remove the report from")(error)),
+        }
+    }
+    // If it is not empty, other programs' credentials are left in it.
+    _ = std::fs::remove_dir(&path);
+    Ok(removed)
+}

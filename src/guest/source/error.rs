@@ -1,0 +1,68 @@
+//! Why a source received nothing.
+
+use crate::text::escape::ShownPath;
+
+/// Why there is no table to look at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The kernel offers no SMBIOS at all.
+    #[error(
+        "no SMBIOS: {0} does not exist. Either the hypervisor gives this machine none (QEMU's '-M microvm', \
+         Firecracker and kvmtool have none), or its table is larger than 256 KiB and the kernel refused it; \
+         look for 'DMI' in the kernel's log"
+    )]
+    NoSmbios(ShownPath),
+    /// `/sys` is not mounted, so nothing can be said.
+    #[error("cannot look for SMBIOS: {0} does not exist. Mount sysfs on /sys first")]
+    NoSysfs(ShownPath),
+    /// `/sys/firmware/dmi` exists without `tables`.
+    #[error(
+        "no SMBIOS table: {0} exists and is empty, so the kernel found an entry point and could not map the table \
+         (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). Send fewer or smaller credentials"
+    )]
+    NoTables(ShownPath),
+    /// A recording lacks one of its two files.
+    #[error(
+        "no recording in {directory}: {file} is missing. Give --from a folder that holds smbios_entry_point and DMI, \
+         as /sys/firmware/dmi/tables does"
+    )]
+    NotARecording {
+        /// The directory that was given.
+        directory: ShownPath,
+        /// The missing file.
+        file: &'static str,
+    },
+    /// A file may not be read.
+    #[error(
+        "cannot read {0}: permission denied. The running system's table is for root alone: run this as root, or \
+         give a recording with --from"
+    )]
+    PermissionDenied(ShownPath),
+    /// A file is larger than any table.
+    #[error(
+        "{file} is larger than {limit} bytes, which no SMBIOS table with credentials is; nothing was read from it"
+    )]
+    TooLarge {
+        /// The file.
+        file: ShownPath,
+        /// Largest accepted size in bytes.
+        limit: usize,
+    },
+    /// Anything else that the kernel reports.
+    #[error("cannot read {file}: {error}")]
+    Io {
+        /// The file.
+        file: ShownPath,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+}
+
+impl SourceError {
+    /// Whether this machine has no such source, so that another one may be asked.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NoSmbios(_) | Self::NoTables(_))
+    }
+}

@@ -1,0 +1,45 @@
+//! What a source received: decoded, and not yet held against a manifest or a policy.
+
+use super::delivery::Entry;
+use super::finding::{Finding, FindingKind, Severity};
+use super::origin::Origin;
+use crate::format::manifest::{Manifest, ManifestError};
+
+/// What a source received.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Every string that is, or was meant to be, a credential, in the order it was sent.
+    pub entries: Vec<Entry>,
+    /// Every manifest, or why it cannot be read, and where it is.
+    pub manifests: Vec<(Result<Manifest, ManifestError>, Origin)>,
+    /// What is wrong with the channel itself.
+    pub findings: Vec<Finding>,
+    /// Indexes of [`Self::entries`] whose end may be missing, because the channel breaks next to them.
+    pub suspects: Vec<usize>,
+    /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
+    pub is_anything_sent: bool,
+    /// How many strings belong to other programs.
+    pub foreign: usize,
+}
+
+impl Received {
+    /// Adds what another source received after this one.
+    pub fn append(&mut self, mut other: Self) {
+        let before = self.entries.len();
+        self.suspects.extend(other.suspects.iter().map(|index| before + index));
+        self.entries.append(&mut other.entries);
+        self.manifests.append(&mut other.manifests);
+        self.findings.append(&mut other.findings);
+        self.is_anything_sent |= other.is_anything_sent;
+        self.foreign += other.foreign;
+    }
+
+    pub(super) fn find(&mut self, kind: FindingKind, severity: Severity, origin: impl Into<Option<Origin>>) {
+        self.findings.push(Finding { kind, severity, credential: None, origin: origin.into() });
+    }
+
+    /// An error about a string that should be a credential.
+    pub(super) fn find_in(&mut self, kind: FindingKind, credential: Option<String>, origin: Origin) {
+        self.findings.push(Finding { kind, severity: Severity::Error, credential, origin: Some(origin) });
+    }
+}

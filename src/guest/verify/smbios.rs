@@ -1,0 +1,145 @@
+//! A table -> [`Received`]: what its Type 11 strings are, and what is wrong with the table.
+
+use super::delivery::Entry;
+use super::finding::{FindingKind, Severity};
+use super::origin::Origin;
+use super::received::Received;
+use crate::format::manifest::Manifest;
+use crate::format::oem_string::{self, OemString};
+use crate::format::smbios::{self, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Table};
+use crate::format::systemd::STRUCTURE_MAX;
+
+/// Decodes every Type 11 string of a table.
+///
+/// ```
+/// use smbios_creds::format::smbios::Table;
+/// use smbios_creds::guest::verify::smbios::receive;
+/// let structure = b"\x0b\x05\x00\x0e\x01io.systemd.credential:foo=bar\0\0";
+/// let received = receive(&Table::parse(b"", structure.to_vec()));
+/// assert_eq!(received.entries.len(), 1);
+/// assert_eq!(received.findings.len(), 1); // there is no entry point
+/// ```
+#[must_use]
+pub fn receive(table: &Table) -> Received {
+    let mut received = Received::default();
+    for fault in table.faults() {
+        let (kind, severity, offset) = finding(*fault);
+        received.find(kind, severity, offset.map(Origin::offset));
+    }
+    for structure in table.oem_structures() {
+        received.is_anything_sent = true;
+        receive_structure(&mut received, &structure);
+    }
+    if !received.is_anything_sent {
+        received.find(FindingKind::NoOemStrings, Severity::Note, None);
+    } else if received.entries.is_empty() {
+        received.find(FindingKind::NoCredentials, Severity::Note, None);
+    }
+    suspect_last(&mut received, table);
+    received
+}
+
+/// What is wrong with the table as a whole: the finding, and its offset.
+fn finding(fault: Fault) -> (FindingKind, Severity, Option<usize>) {
+    match fault {
+        Fault::EntryPoint(reason) => (FindingKind::EntryPoint { reason }, Severity::Error, None),
+        Fault::Cut(extent) => (FindingKind::TableCut(extent), Severity::Error, None),
+        // The size in an _SM3_ entry point is a maximum; in an _SM_ one it is meant to be exact.
+        Fault::Short(extent) if extent.announced_structures.is_none() => {
+            (FindingKind::TableShort(extent), Severity::Note, None)
+        }
+        Fault::Short(extent) => (FindingKind::TableShort(extent), Severity::Warning, None),
+        Fault::Long(extent) => (FindingKind::TableLong(extent), Severity::Error, None),
+        Fault::MoreStructures(extent) => (FindingKind::MoreStructures(extent), Severity::Warning, None),
+        Fault::Damaged { offset, remaining, damage } => {
+            (FindingKind::Damaged { remaining, reason: damage }, Severity::Error, Some(offset))
+        }
+        Fault::NoEndOfTable => (FindingKind::NoEndOfTable, Severity::Warning, None),
+        Fault::BehindEndOfTable { offset, remaining } => {
+            (FindingKind::BehindEndOfTable { remaining }, Severity::Warning, Some(offset))
+        }
+    }
+}
+
+fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
+    let is_split = check_shape(received, structure);
+    let mut previous = None;
+    for (index, (offset, string)) in structure.strings().enumerate() {
+        let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
+        // The tail of a split string has lost its prefix, so what stands before it may be a cut credential.
+        if let (true, None, Some(cut)) = (is_split, entry, previous) {
+            received.suspects.push(cut);
+        }
+        previous = entry;
+    }
+}
+
+/// Holds the count byte and the shape of a structure against what is there. Returns whether a string was split.
+fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
+    let (start, end) = (structure.structure.offset, structure.structure.end);
+    let origin = || Origin::structure(structure.index, start);
+    let length = structure.structure.length;
+    if length != OEM_STRINGS_LENGTH {
+        received.find(FindingKind::StructureLength { length }, Severity::Warning, origin());
+    }
+    let size = end - start;
+    if size > STRUCTURE_MAX {
+        received.find(FindingKind::LongStructure { size }, Severity::Note, origin());
+    }
+    let found = structure.structure.strings.len();
+    let Some(announced) = structure.count().map(usize::from) else { return false };
+    let is_wrapped = found > 255 && found % 256 == announced;
+    if is_wrapped {
+        received.find(FindingKind::CountWrapped { announced, found }, Severity::Warning, origin());
+    } else if found < announced {
+        received.find(FindingKind::StringsMissing { announced, found }, Severity::Error, origin());
+        if smbios::looks_like_text(structure.behind()) {
+            let origin = Origin::structure(structure.index, end);
+            received.find(FindingKind::SetEndedEarly, Severity::Error, origin);
+        }
+    } else if found > announced {
+        received.find(FindingKind::StringSplit { announced, found }, Severity::Error, origin());
+    }
+    found > announced && !is_wrapped
+}
+
+/// Takes in one string. Returns the index of its entry, if it got one.
+fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
+    let entry = match oem_string::decode(string) {
+        OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
+        OemString::Refused(refused, encoding) => {
+            let kind = FindingKind::NotACredential { reason: refused.error };
+            received.find_in(kind, refused.name.clone(), origin.clone());
+            Entry::undecodable(refused.name, refused.error, encoding, origin)
+        }
+        OemString::Manifest(text) => {
+            received.manifests.push((Manifest::decode(text), origin));
+            return None;
+        }
+        OemString::NearMiss { meant } => {
+            received.find(FindingKind::NearMiss { meant }, Severity::Error, origin);
+            return None;
+        }
+        OemString::Foreign if string.is_empty() => {
+            received.find(FindingKind::EmptyString, Severity::Warning, origin);
+            return None;
+        }
+        OemString::Foreign => {
+            received.foreign += 1;
+            return None;
+        }
+    };
+    received.entries.push(entry);
+    Some(received.entries.len() - 1)
+}
+
+/// Where a table is cut or damaged, the string before the break may have lost its end: firmware that cuts a table leaves
+/// zeroes, which end the string as if nothing had happened.
+fn suspect_last(received: &mut Received, table: &Table) {
+    let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
+    let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);
+    let Some(start) = last.and_then(|last| last.strings.last()).map(|range| range.start) else { return };
+    let is_last =
+        |entry: &Entry| matches!(entry.origin, Origin::Smbios { offset, .. } if offset == Some(start));
+    received.suspects.extend(received.entries.iter().rposition(is_last));
+}
