@@ -1,5 +1,5 @@
 //! The project itself: its documentation and its package.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod docs;
 mod package;

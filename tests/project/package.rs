@@ -30,12 +30,16 @@ fn the_packed_crate_has_what_its_code_names_and_nothing_of_the_workshop() {
     let packed: BTreeSet<String> = stdout(&output).lines().map(str::to_owned).collect();
     for path in &packed {
         let top = path.split('/').next().unwrap();
-        assert!(!["target", "fuzz", "benches", ".ci", "credentials"].contains(&top), "{path} is packed");
+        assert!(
+            !["target", "fuzz", "benches", ".ci", "credentials", "tests", "testdata"].contains(&top),
+            "{path} is packed"
+        );
     }
     let mut named = 0;
     for path in packed.iter().filter(|path| Path::new(path).extension().is_some_and(|end| end == "rs")) {
         let text = std::fs::read_to_string(root.join(path)).unwrap();
-        // Files that are compiled in, and recordings that are read.
+        assert!(!text.contains("testkit"), "{path} needs the crate of the tests, which is not published");
+        // Files that are compiled in.
         let included = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));
         for (file, _) in included {
             let full = root.join(path).parent().unwrap().join(file).canonicalize().unwrap();
@@ -44,11 +48,6 @@ fn the_packed_crate_has_what_its_code_names_and_nothing_of_the_workshop() {
             assert!(packed.contains(&relative), "{path} includes {relative}, which is not packed");
             named += 1;
         }
-        for (case, _) in text.split("testdata(\"").skip(1).filter_map(|rest| rest.split_once('"')) {
-            let is_packed = packed.iter().any(|file| file.starts_with(&format!("testdata/{case}")));
-            assert!(is_packed, "{path} reads testdata/{case}, which is not packed");
-            named += 1;
-        }
     }
-    assert!(named > 20, "{named}");
+    assert!(named > 0, "README.md is the documentation of the library");
 }

@@ -228,14 +228,18 @@ fn a_panic_shows_its_place_and_not_its_message() {
     for level in ["off", "error", "trace"] {
         for backtrace in ["0", "1", "full"] {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--exact", "a_panic_shows_its_place_and_not_its_message", "--nocapture"]);
+            command.args([
+                "--exact",
+                "protection::a_panic_shows_its_place_and_not_its_message",
+                "--nocapture",
+            ]);
             command.env(PANICS, level).env("CANARY", &canary).env("RUST_BACKTRACE", backtrace);
             let output = command.env_remove("JOURNAL_STREAM").output().unwrap();
             assert!(!output.status.success());
             assert!(!holds(&output.stdout, canary.as_bytes()), "{level} {backtrace}");
             assert!(!holds(&output.stderr, canary.as_bytes()), "{level} {backtrace}: {}", stderr(&output));
-            let told =
-                stderr(&output).contains("smbios-creds: error: internal error at tests/protection.rs:");
+            let told = stderr(&output)
+                .contains("smbios-creds: error: internal error at tests/promises/protection.rs:");
             assert_eq!(told, level != "off", "{}", stderr(&output));
         }
     }

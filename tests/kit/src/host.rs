@@ -55,6 +55,9 @@ pub fn order(kind: Kind, arguments: &[&str], credentials: Vec<Credential>) -> Or
 }
 
 /// A plan with one credential.
+///
+/// # Errors
+/// Those of [`Plan::new`].
 pub fn plan(kind: Kind, arguments: &[&str]) -> Result<Plan, PlanError> {
     Plan::new(order(kind, arguments, vec![crate::credential("db", b"secret")]))
 }

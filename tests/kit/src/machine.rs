@@ -104,6 +104,7 @@ pub fn three_hundred_values() -> String {
 pub type Results = HashMap<String, Outcome>;
 
 #[derive(Clone)]
+#[must_use = "a machine does nothing before `boot`"]
 pub struct Machine {
     name: String,
     release: Release,

@@ -191,7 +191,7 @@ fn the_tracer_is_not_for_people() {
     }
 }
 
-/// Yama cannot be set where it is not compiled in, and belongs to the whole machine where it is: see `tests/vm`.
+/// Yama cannot be set where it is not compiled in, and belongs to the whole machine where it is: see `tests/machine`.
 #[test]
 fn yama_as_it_is_on_this_machine_allows_a_start() {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_else(|_| "0".into());
