@@ -1,10 +1,9 @@
-//! The command lines of cloud-hypervisor, crosvm and libvirt: what is merged, and what is refused.
+//! The command line of cloud-hypervisor: what is merged, and what is refused.
 
-use smbios_creds::host::hypervisor::Kind::{CloudHypervisor, Crosvm};
-use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor, crosvm, libvirt};
+use smbios_creds::host::hypervisor::Kind::CloudHypervisor;
+use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor};
 use smbios_creds::host::plan::{Delivery, Plan};
-use smbios_creds::host::strings::OemStrings;
-use testkit::host::{ch_list, crosvm_list, delivered, one_structure, order, plan, refusal, render};
+use testkit::host::{ch_list, delivered, one_structure, order, plan, refusal, render};
 
 fn merged(arguments: &[&str]) -> Vec<String> {
     let plan = plan(CloudHypervisor, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
@@ -143,55 +142,4 @@ fn files_are_used_where_cloud_hypervisor_reads_them() {
     let strings: Vec<String> =
         strings.chain(files.into_iter().map(|file| String::from_utf8(file).unwrap())).collect();
     assert!(delivered(&[one_structure(&strings)]).proof.is_proven(), "theirs is in the manifest");
-}
-
-#[test]
-fn strings_are_merged_into_crosvms_one_smbios() {
-    let cases: [(&[&str], &[&str], &str); 5] = [
-        (&["run", "k"], &[], ""),
-        (&["--log-level", "info", "run", "--smbios", "", "k"], &[], ""),
-        (
-            &["run", "--smbios=bios-version=\"1,2\",oem-strings=[a,'b,\"c',\"d\\\"\\\\\"]"],
-            &["a", "b,\"c", "d\"\\"],
-            "bios-version=\"1,2\",",
-        ),
-        (&["run", "--smbios", "oem-strings=[],uuid=u"], &[], "uuid=u,"),
-        (&["run", "--smbios", "vendor"], &[], "vendor,"),
-    ];
-    for (arguments, kept, others) in cases {
-        let plan = plan(Crosvm, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        let (rendered, _) = render(&plan.arguments);
-        let at = rendered.iter().position(|argument| argument == "--smbios").unwrap();
-        assert!(rendered.iter().position(|argument| argument == "run").unwrap() < at);
-        let list = rendered[at + 1].strip_prefix(&format!("{others}oem-strings=")).unwrap();
-        let strings = crosvm_list(list).unwrap();
-        assert_eq!(strings[..strings.len() - 2], *kept, "{arguments:?}");
-    }
-    let refused: [(&[&str], &str); 10] = [
-        (&["stop", "socket"], "starts no machine"),
-        (&["run", "--oem-strings", "Canary"], "deprecated"),
-        (&["run", "--smbios", "uuid=a", "--smbios=uuid=b"], "--smbios is there twice"),
-        (&["run", "--smbios", "oem-strings=Canary"], "not a list in brackets"),
-        (&["run", "--smbios", "oem-strings=[Canary"], "not balanced"),
-        (&["run", "--smbios", "oem-strings=[\"Canary]"], "not balanced"),
-        (&["run", "--smbios", "oem-strings=[Canary\"x\"]"], "quotes that are not around"),
-        (&["run", "--smbios", "oem-strings=[Canary,,b]"], "nothing between two commas"),
-        (&["run", "--smbios", r#"oem-strings=["Canary\n"]"#], "'\\' in quotes"),
-        (&["run", "--smbios", "oem-strings=[a],oem-strings=[Canary]"], "twice"),
-    ];
-    for (arguments, message) in refused {
-        let refusal = refusal(Crosvm, arguments);
-        assert!(refusal.contains(message) && !refusal.contains("Canary"), "{arguments:?}: {refusal}");
-    }
-    let line = crosvm::CommandLine::read("aarch64", &["run".into()]);
-    assert!(line.unwrap_err().to_string().contains("no SMBIOS on aarch64"));
-}
-
-#[test]
-fn libvirts_xml_is_escaped() {
-    let strings = OemStrings::new(&[testkit::credential("a<b>&c", b"x")]).unwrap();
-    let xml = String::from_utf8(libvirt::xml(&strings).expose().to_vec()).unwrap();
-    assert!(xml.starts_with("<os><smbios mode='sysinfo'/></os>\n<sysinfo type='smbios'>\n  <oemStrings>\n"));
-    assert!(xml.contains("<entry>io.systemd.credential.binary:a&lt;b&gt;&amp;c=eA==</entry>\n"), "{xml}");
-    assert!(xml.ends_with("</entry>\n  </oemStrings>\n</sysinfo>\n"));
 }

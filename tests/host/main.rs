@@ -3,7 +3,9 @@
 
 mod capacity;
 mod cloud_hypervisor;
+mod crosvm;
 mod hostile;
+mod libvirt;
 mod plan;
 mod probe;
 mod qemu;

@@ -1,13 +1,13 @@
 //! `smbios-creds-host` as its users see it: what is started and how, what is shown, what is written.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::fs::{SealFlags, fcntl_get_seals};
 use testkit::host::{delivered, directory, host, host_with};
-use testkit::{code, run, stderr, stdout, terminal};
+use testkit::{code, run, stderr, stdout, terminal, write_program};
 
 const SECRET: &[u8] = b"line\n\"quoted\", [x]\\\0\x80\xff";
 
@@ -119,11 +119,7 @@ fn the_hypervisor_is_what_it_would_be_without_us() {
 fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     let folder = directory(&[("db", b"secret")]);
     let programs = tempfile::tempdir().unwrap();
-    let script = |name: &str, text: &str, mode: u32| {
-        let path = programs.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    };
+    let script = |name: &str, text: &str, mode: u32| write_program(&programs.path().join(name), text, mode);
     script("qemu-system-x86_64", "#!/bin/sh\necho \"$#: $1\"\nexit 42\n", 0o755);
     script("qemu-kvm", "not executable", 0o644);
     let path = format!("/nonexistent:{}:/usr/bin:/bin", programs.path().display());
@@ -176,8 +172,7 @@ if [ "$1" = --help ]; then echo "  --platform oem_strings=<list>,HELP"; exit; fi
 printf '%s\n' "$4" | tr ',[]' '\n\n\n' | while read -r path; do [ ! -e "$path" ] || { cat "$path"; echo; }; done
 "#;
     let start = |help: &str, options: &[&str]| {
-        std::fs::write(&program, script.replace("HELP", help)).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&program, script.replace("HELP", help), 0o755);
         let rest = ["--all", "--", program.to_str().unwrap(), "--kernel", "k"];
         run(&mut host_with(folder.path(), &[options, &rest].concat()))
     };

@@ -1,6 +1,5 @@
 //! A hypervisor that is asked for its help: nobody is left behind, however the asking ends.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,12 +8,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use testkit::host::{directory, host, host_with};
+use testkit::write_program;
 
 /// A hypervisor of this kind, in a folder of its own.
 fn hypervisor(folder: &Path, script: &str) -> PathBuf {
     let program = folder.join("cloud-hypervisor");
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, script, 0o755);
     program
 }
 

@@ -1,13 +1,11 @@
 //! The second promise, inside the process: when the host's program ends, or becomes the hypervisor, no value is left in
 //! its memory. For private arguments, which no debugger can watch, see `private_argv/memory.rs`.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use smbios_creds::format::base64;
 use testkit::memory::{Stop, assert_wiped, count, memory_at};
-use testkit::{canary, holds};
+use testkit::{canary, holds, write_program};
 
 const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
 
@@ -23,8 +21,7 @@ fn credentials(canary: &[u8]) -> tempfile::TempDir {
 /// A script that is found as a program.
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("script");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, text, 0o755);
     path
 }
 

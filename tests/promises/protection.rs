@@ -125,7 +125,7 @@ fn waiting(limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) 
     let source = recording(&table(&[&value]));
     // Where nobody can execute it.
     let agent = source.path().join("agent");
-    std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds"), &agent).unwrap();
+    testkit::write_program(&agent, std::fs::read(env!("CARGO_BIN_EXE_smbios-creds")).unwrap(), 0o755);
     let script = limit.map_or_else(String::new, |limit| format!("ulimit -l {limit} && "));
     // A limit is set by root, and holds for somebody else.
     let change = if is_root() && limit.is_some() {

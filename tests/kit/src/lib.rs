@@ -9,9 +9,10 @@ pub mod stack;
 pub mod systemd;
 pub mod table;
 
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use smbios_creds::format::base64;
 use smbios_creds::format::credential::{Credential, Name};
@@ -90,6 +91,16 @@ pub fn example(name: &str) -> PathBuf {
     let path = built().join("examples").join(name);
     assert!(path.exists(), "{} is missing: `cargo build --examples` builds it", path.display());
     path
+}
+
+/// Writes a program, with this mode. Another process does it: while a file is open for writing here, a child that some
+/// other thread starts inherits it, and until that child executes something, nobody can execute the file.
+pub fn write_program(path: &Path, content: impl AsRef<[u8]>, mode: u32) {
+    let mut copy = Command::new("sh");
+    copy.args(["-c", r#"cat >"$1" && chmod "$2" "$1""#, "sh"]).arg(path).arg(format!("{mode:o}"));
+    let mut copy = copy.stdin(Stdio::piped()).spawn().unwrap();
+    copy.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+    assert!(copy.wait().unwrap().success(), "{} is not written", path.display());
 }
 
 /// The directory of the profile that this test program was built with.

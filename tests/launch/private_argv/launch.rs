@@ -24,7 +24,7 @@ pub(crate) struct Tools {
     pub(crate) folder: tempfile::TempDir,
 }
 
-/// Before any other thread executes anything: a file that is open for writing then cannot be executed.
+/// Other processes write the programs: see [`testkit::write_program`].
 pub(crate) static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
     // Orphans are given to this process then, and not to an init that takes its time to look after them.
     set_child_subreaper(true).unwrap();
@@ -49,7 +49,7 @@ pub(crate) static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
         assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
     }
     let launcher = folder.path().join("launcher");
-    std::fs::copy(testkit::example("private_argv"), launcher).unwrap();
+    testkit::write_program(&launcher, std::fs::read(testkit::example("private_argv")).unwrap(), 0o755);
     Tools { folder }
 });
 

@@ -1,7 +1,5 @@
 //! What is not started, and what is said about it.
 
-use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use smbios_creds::host::launch::private_argv::{self, Argument, PrivateArgvError};
@@ -34,12 +32,7 @@ const VALUES: [&[u8]; 1] = [b"CanaryCanary"];
 
 fn file(content: &[u8], mode: u32) -> std::path::PathBuf {
     let path = TOOLS.new_path("program");
-    // By another process: a file that is open for writing here might be inherited, and then not be executable.
-    std::fs::write(path.with_extension("source"), content).unwrap();
-    let copied =
-        std::process::Command::new("cp").arg(path.with_extension("source")).arg(&path).status().unwrap();
-    assert!(copied.success());
-    set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    testkit::write_program(&path, content, mode);
     path
 }
 
