@@ -4,3 +4,4 @@
 mod corpus;
 mod damage;
 mod encoding;
+mod second_reader;

@@ -4,6 +4,7 @@ pub mod host;
 pub mod machine;
 pub mod memory;
 pub mod options;
+pub mod second_reader;
 pub mod sent;
 pub mod stack;
 pub mod systemd;
