@@ -1,13 +1,9 @@
-//! The walk over the structures of a table, by smbios-lib. The only file that names it.
+//! The walk over the structures of a table (DSP0134 §6.1), by positions.
 //!
-//! smbios-lib 0.9.4 ends its walk without a word wherever the bytes stop being a structure, and copies what it
-//! reads. Both are dealt with here: the bytes of every structure are accounted for, so the end of the walk is known
-//! exactly, and only positions are kept; strings are read from the table's own buffer. Its `get_string` (strict
-//! UTF-8) and `Debug` (prints values) are never used.
+//! It copies nothing, so the table's own buffer is the only memory that holds a secret. Wherever the bytes stop being a
+//! structure, the walk says where and why.
 
 use std::ops::Range;
-
-use smbioslib::SMBiosData;
 
 use super::END_OF_TABLE;
 
@@ -59,53 +55,54 @@ pub(super) struct Walk {
     pub(super) damage: Option<Damage>,
 }
 
+/// Reads structures until the table ends or its bytes are no structure. With `ends_at_127`, the end-of-table structure is
+/// the last one.
 pub(super) fn walk(data: &[u8], ends_at_127: bool) -> Walk {
-    let parsed = SMBiosData::from_vec_and_version(data.to_vec(), None);
-    let mut structures = Vec::new();
-    let mut end = 0;
-    for parsed in parsed.iter() {
-        let offset = end;
-        let mut at = offset + parsed.fields.len();
-        let strings: Vec<_> = parsed
-            .strings
-            .iter()
-            .map(|string| {
-                let range = at..at + string.len();
-                at = range.end + 1;
-                range
-            })
-            .collect();
-        // Each string brought its NUL along, one of the two that end the set; an empty set has both to itself.
-        end = at + if strings.is_empty() { TERMINATOR } else { TERMINATOR - 1 };
-        let kind = parsed.header.struct_type();
-        structures.push(Structure {
-            kind,
-            handle: *parsed.header.handle(),
-            offset,
-            length: parsed.header.length(),
-            strings,
-            end,
-        });
-        if ends_at_127 && kind == END_OF_TABLE {
-            return Walk { structures, end, damage: None };
+    let mut walk = Walk { structures: Vec::new(), end: 0, damage: None };
+    while let Some(rest) = data.get(walk.end..).filter(|rest| !rest.is_empty()) {
+        match structure(rest, walk.end) {
+            Ok(structure) => {
+                let is_last = ends_at_127 && structure.kind == END_OF_TABLE;
+                walk.end = structure.end;
+                walk.structures.push(structure);
+                if is_last {
+                    break;
+                }
+            }
+            Err(damage) => {
+                walk.damage = Some(damage);
+                break;
+            }
         }
     }
-    Walk { structures, end, damage: damage(data.get(end..).unwrap_or_default()) }
+    walk
 }
 
-/// Why smbios-lib did not take `rest` for a structure.
-fn damage(rest: &[u8]) -> Option<Damage> {
-    match *rest {
-        [] => None,
-        [_, length, _, _, ..] if rest.len() >= HEADER_LENGTH + TERMINATOR => {
-            Some(if usize::from(length) < HEADER_LENGTH {
-                Damage::Length(length)
-            } else if rest.len() < usize::from(length) {
-                Damage::FormattedArea
-            } else {
-                Damage::Unterminated
-            })
-        }
-        _ => Some(Damage::TooShort),
+/// Reads the structure at the beginning of `rest`, which is at `offset` in the table.
+fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
+    let [kind, length, handle_low, handle_high, _, _, ..] = *rest else { return Err(Damage::TooShort) };
+    let formatted = usize::from(length);
+    if formatted < HEADER_LENGTH {
+        return Err(Damage::Length(length));
     }
+    let set = rest.get(formatted..).ok_or(Damage::FormattedArea)?;
+    let size = set.windows(TERMINATOR).position(|pair| pair == [0, 0]).ok_or(Damage::Unterminated)?;
+    let mut at = offset + formatted;
+    let end = at + size + TERMINATOR;
+    let mut strings = Vec::new();
+    // The set of a structure without strings is its terminator only.
+    if let Some(set) = set.get(..size).filter(|set| !set.is_empty()) {
+        for string in set.split(|&byte| byte == 0) {
+            strings.push(at..at + string.len());
+            at += string.len() + 1;
+        }
+    }
+    Ok(Structure {
+        kind,
+        handle: u16::from_le_bytes([handle_low, handle_high]),
+        offset,
+        length,
+        strings,
+        end,
+    })
 }
