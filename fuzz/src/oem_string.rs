@@ -23,7 +23,7 @@ pub fn oem_string(data: &[u8]) {
         }
         (OemString::Credential(..), None) => panic!("accepted, and not by systemd"),
         (_, Some(_)) => panic!("accepted by systemd alone"),
-        (OemString::Refused(refused, encoding), None) => {
+        (OemString::Undecodable(refused, encoding), None) => {
             assert!(string.starts_with(encoding.prefix().as_bytes()));
             assert!(refused.name.iter().all(|name| name.bytes().all(|byte| matches!(byte, b' '..=b'~'))));
         }

@@ -1,5 +1,5 @@
 use smbios_creds::format::oem_string::{OemString, decode};
-use smbios_creds::format::smbios::entry_point::{EntryPoint, Kind};
+use smbios_creds::format::smbios::entry_point::{EntryPoint, Form};
 use smbios_creds::format::smbios::{OEM_STRINGS, Table};
 use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::report::listing::{Judged, verdict};
@@ -29,7 +29,7 @@ pub fn table(data: &[u8]) {
     };
     let parsed = EntryPoint::parse(&entry_point);
     let table = Table::parse(&entry_point, data.to_vec());
-    let walked = walk(data, parsed.is_ok_and(|entry_point| entry_point.kind == Kind::Smbios3));
+    let walked = walk(data, parsed.is_ok_and(|entry_point| entry_point.form == Form::Smbios3));
     assert_eq!(table.structures().len(), walked.len());
     for (ours, theirs) in table.structures().iter().zip(&walked) {
         assert_eq!((ours.kind, ours.handle, ours.length), (theirs.kind, theirs.handle, theirs.length));
@@ -45,7 +45,7 @@ pub fn table(data: &[u8]) {
     // Names are shown, so only a table that does not have it in one can hold it anywhere else.
     let in_a_name = strings.iter().any(|string| match decode(string) {
         OemString::Credential(credential, _) => holds_canary(credential.name.as_str().as_bytes()),
-        OemString::Refused(refused, _) => refused.name.is_some_and(|name| holds_canary(name.as_bytes())),
+        OemString::Undecodable(refused, _) => refused.name.is_some_and(|name| holds_canary(name.as_bytes())),
         _ => false,
     });
     let shown = |text: &str| {

@@ -48,8 +48,8 @@ impl std::fmt::Display for Encoding {
 pub enum OemString<'a> {
     /// A credential.
     Credential(Credential, Encoding),
-    /// The prefix of a credential, and something behind it that is none.
-    Refused(Refused, Encoding),
+    /// The prefix of a credential, and after it something that does not decode to one.
+    Undecodable(Undecodable, Encoding),
     /// A manifest: what follows its prefix, for [`crate::format::manifest::Manifest::decode`].
     Manifest(&'a [u8]),
     /// Almost one of our prefixes: most likely a secret behind a mistyped prefix, so its text must not be shown.
@@ -61,9 +61,9 @@ pub enum OemString<'a> {
     Foreign,
 }
 
-/// A string with the prefix of a credential that does not hold one.
+/// A string with the prefix of a credential that does not decode to one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refused {
+pub struct Undecodable {
     /// The name, escaped for printing and cut if it is too long, where the string has one.
     pub name: Option<String>,
     /// What is wrong.
@@ -114,7 +114,7 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
 }
 
 fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
-    let refuse = |name, error| OemString::Refused(Refused { name, error }, encoding);
+    let refuse = |name, error| OemString::Undecodable(Undecodable { name, error }, encoding);
     let Some((name, value)) = split_at_equals(rest, encoding) else {
         return refuse(None, DecodeError::NoEquals);
     };

@@ -1,7 +1,7 @@
 //! Tables that are cut, damaged or odd: each is noticed, with its place, and nothing panics.
 
 use proptest::prelude::*;
-use smbios_creds::format::smbios::entry_point::{EntryPoint, EntryPointError, Kind};
+use smbios_creds::format::smbios::entry_point::{EntryPoint, EntryPointError, Form};
 use smbios_creds::format::smbios::{Damage, Fault, Table};
 use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
 use smbios_creds::guest::verify::finding::{FindingKind, Severity};
@@ -232,14 +232,14 @@ fn type_127_ends_a_table_only_behind_a_64_bit_entry_point() {
 fn entry_points_of_every_allowed_length_are_read() {
     for length in [30, 31, 32] {
         let entry_point = EntryPoint::parse(&entry_point_2(length, 467, 10)).unwrap();
-        assert_eq!(entry_point.kind, Kind::Smbios2, "length {length}");
+        assert_eq!(entry_point.form, Form::Smbios2, "length {length}");
         assert_eq!((entry_point.table_size, entry_point.structures), (467, Some(10)));
         assert_eq!(entry_point.version, (2, 8));
     }
     let entry_point = EntryPoint::parse(&entry_point_3(70_000)).unwrap();
     assert_eq!(
-        (entry_point.kind, entry_point.table_size, entry_point.structures),
-        (Kind::Smbios3, 70_000, None)
+        (entry_point.form, entry_point.table_size, entry_point.structures),
+        (Form::Smbios3, 70_000, None)
     );
 }
 
@@ -298,7 +298,7 @@ proptest! {
         entry_point in prop_oneof![Just(entry_point_3(100)), Just(entry_point_2(31, 100, 3)), any::<Vec<u8>>()],
     ) {
         let table = Table::parse(&entry_point, data.clone());
-        let walked = walk(&data, EntryPoint::parse(&entry_point).is_ok_and(|e| e.kind == Kind::Smbios3));
+        let walked = walk(&data, EntryPoint::parse(&entry_point).is_ok_and(|e| e.form == Form::Smbios3));
         let strings: Vec<Vec<u8>> =
             table.oem_structures().flat_map(|oem| oem.strings().map(|(_, s)| s.to_vec()).collect::<Vec<_>>()).collect();
         let expected: Vec<Vec<u8>> =

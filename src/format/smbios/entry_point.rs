@@ -1,7 +1,7 @@
 //! The SMBIOS entry point (DSP0134 §5.2.1 and §5.2.2), as Linux exports it in `smbios_entry_point`.
 //!
-//! Read here and not by smbios-lib, whose version 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length that
-//! Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`).
+//! We read it ourselves: smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length that Linux accepts and
+//! exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). See `docs/decisions/0001-smbios-lib.md`.
 
 /// Largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;
@@ -9,8 +9,8 @@ pub const SIZE_MAX: usize = 32;
 /// What the entry point says of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EntryPoint {
-    /// Which of the two forms it has.
-    pub kind: Kind,
+    /// Which of the two forms it has, which decides whether type 127 ends the table.
+    pub form: Form,
     /// Major and minor version of the specification it claims.
     pub version: (u8, u8),
     /// Size of the table in bytes: exact behind `_SM_`, the room reserved behind `_SM3_`.
@@ -21,7 +21,7 @@ pub struct EntryPoint {
 
 /// The two forms of the entry point.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum Form {
     /// 32-bit, `_SM_` (§5.2.1).
     Smbios2,
     /// 64-bit, `_SM3_` (§5.2.2).
@@ -84,7 +84,7 @@ impl EntryPoint {
             return Err(EntryPointError::IntermediateChecksum);
         }
         Ok(Self {
-            kind: Kind::Smbios2,
+            form: Form::Smbios2,
             version: (byte(bytes, 6), byte(bytes, 7)),
             table_size: little_endian(bytes, 22..24),
             structures: Some(little_endian(bytes, 28..30)),
@@ -94,7 +94,7 @@ impl EntryPoint {
     fn smbios3(bytes: &[u8]) -> Result<Self, EntryPointError> {
         let bytes = checked(bytes, 6, 24..=32)?;
         Ok(Self {
-            kind: Kind::Smbios3,
+            form: Form::Smbios3,
             version: (byte(bytes, 7), byte(bytes, 8)),
             table_size: little_endian(bytes, 12..16),
             structures: None,

@@ -9,7 +9,7 @@ pub mod write;
 
 use zeroize::Zeroizing;
 
-use entry_point::{EntryPoint, EntryPointError, Kind};
+use entry_point::{EntryPoint, EntryPointError, Form};
 pub use structure::{Damage, Structure};
 
 /// Structure type of OEM strings (DSP0134 §7.12).
@@ -90,7 +90,7 @@ impl Table {
         let data = data.into();
         let entry_point = EntryPoint::parse(entry_point);
         // Only behind a 64-bit entry point does type 127 end the table (Linux drivers/firmware/dmi_scan.c).
-        let ends_at_127 = matches!(entry_point, Ok(EntryPoint { kind: Kind::Smbios3, .. }));
+        let ends_at_127 = matches!(entry_point, Ok(EntryPoint { form: Form::Smbios3, .. }));
         let walk = structure::walk(&data, ends_at_127);
 
         let mut faults = Vec::new();

@@ -108,7 +108,7 @@ fn redact_string(string: &mut [u8], values: &mut Values) {
             values.add(name, value);
             (encoding.prefix().len(), encoding, Some((filler, size)))
         }
-        OemString::Refused(_, encoding) => (encoding.prefix().len(), encoding, None),
+        OemString::Undecodable(_, encoding) => (encoding.prefix().len(), encoding, None),
         OemString::Manifest(_) => return,
         OemString::NearMiss { .. } => {
             let public = oem_string::near_miss_length(string);
@@ -116,7 +116,7 @@ fn redact_string(string: &mut [u8], values: &mut Values) {
         }
         OemString::Foreign => return string.fill(FILLER),
     };
-    let no_equals = matches!(oem_string::decode(string), OemString::Refused(refused, _) if refused.error == DecodeError::NoEquals);
+    let no_equals = matches!(oem_string::decode(string), OemString::Undecodable(refused, _) if refused.error == DecodeError::NoEquals);
     let rest = string.get_mut(prefix..).unwrap_or_default();
     if no_equals {
         return rest.iter_mut().filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
