@@ -4,6 +4,7 @@
 //! structures, with its place, so that a cut or damaged table is noticed however plausible its beginning looks.
 
 pub mod entry_point;
+pub mod machine;
 mod structure;
 pub mod write;
 

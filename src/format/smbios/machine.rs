@@ -1,0 +1,243 @@
+//! Which machine it is: what its firmware and its hypervisor say about themselves (Types 0 and 1, DSP0134 §7.1 and §7.2).
+//!
+//! smbios-lib decodes these two structures. No other structure is given to it here, and none after a place where OEM
+//! strings may have spilled into the table, so that no secret passes through its copies.
+//!
+//! Nothing of this is proven: whoever starts the machine can set most of these strings.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+use smbioslib::{SMBiosInformation, SMBiosString, SMBiosStruct, SMBiosSystemInformation, UndefinedStruct};
+
+use super::{OemStructure, Table};
+use crate::text::escape::Escaped;
+
+/// Most bytes of a string that are kept, which was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+const SHOWN_MAX: usize = 64;
+
+/// The machine a table describes. Every string is escaped for printing and at most 64 bytes long before escaping.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Machine {
+    /// The hypervisor, where the table has its marks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<Hypervisor>,
+    /// The firmware, if there is a Type 0 structure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+    /// The machine's model, if there is a Type 1 structure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+}
+
+/// Firmware, as it describes itself in a Type 0 structure (DSP0134 §7.1).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Firmware {
+    /// Who made it, such as `SeaBIOS`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Its version, in any form the vendor likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its release date, month first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+}
+
+/// The model of a machine, as its hypervisor describes it in a Type 1 structure (DSP0134 §7.2).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Model {
+    /// Who made the machine, such as `QEMU`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manufacturer: Option<String>,
+    /// Name of the product, such as `Standard PC (Q35 + ICH9, 2009)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// Its version; in QEMU the machine type, such as `pc-q35-7.2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// A hypervisor that carries OEM strings, recognized by the marks it leaves in Types 0 and 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hypervisor {
+    /// QEMU. Its Type 1 has the manufacturer `QEMU` and its machine type as the version (`hw/smbios/smbios.c`; recorded
+    /// from 7.2 and 10.0).
+    Qemu,
+    /// cloud-hypervisor. It writes Type 0 itself, with its own name as the vendor (`arch/src/x86_64/smbios.rs`; recorded
+    /// from 53).
+    CloudHypervisor,
+    /// crosvm. It writes Type 0 itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
+    Crosvm,
+}
+
+/// Firmware whose treatment of tables is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FirmwareKind {
+    /// SeaBIOS, with its major and minor version where it tells them.
+    SeaBios(Option<(u32, u32)>),
+    /// UEFI firmware made from EDK II, such as OVMF.
+    EdkII,
+}
+
+impl Machine {
+    /// Reads who firmware and hypervisor say they are. The first structure of each type counts.
+    ///
+    /// ```
+    /// use smbios_creds::format::smbios::{Table, machine::{Hypervisor, Machine}};
+    /// let system = b"\x01\x1b\0\x01\x01\x02\x03\0................\x06\0\0QEMU\0Standard PC\0pc-q35-7.2\0\0";
+    /// let machine = Machine::of(&Table::parse(b"", system.to_vec()));
+    /// assert_eq!(machine.hypervisor, Some(Hypervisor::Qemu));
+    /// assert_eq!(machine.to_string(), "QEMU (pc-q35-7.2)");
+    /// ```
+    #[must_use]
+    pub fn of(table: &Table) -> Self {
+        let end = lost_strings(table).unwrap_or(usize::MAX);
+        let (mut firmware, mut model) = (None, None);
+        for structure in table.structures().iter().take_while(|structure| structure.offset < end) {
+            let bytes = || table.data().get(structure.offset..structure.end).unwrap_or_default();
+            match structure.kind {
+                SMBiosInformation::STRUCT_TYPE if firmware.is_none() => firmware = Firmware::read(bytes()),
+                SMBiosSystemInformation::STRUCT_TYPE if model.is_none() => model = Model::read(bytes()),
+                _ => {}
+            }
+        }
+        let hypervisor = Hypervisor::of(firmware.as_ref(), model.as_ref());
+        Self { hypervisor, firmware, model }
+    }
+
+    /// The firmware, if it is one whose treatment of tables is known.
+    #[must_use]
+    pub fn firmware_kind(&self) -> Option<FirmwareKind> {
+        let firmware = self.firmware.as_ref()?;
+        match firmware.vendor.as_deref()? {
+            "SeaBIOS" => Some(FirmwareKind::SeaBios(firmware.version.as_deref().and_then(major_and_minor))),
+            // Such as "EDK II", "Debian distribution of EDK II", and before 2023 "EFI Development Kit II / OVMF".
+            vendor if vendor.contains("EDK II") || vendor.contains("EFI Development Kit II") => {
+                Some(FirmwareKind::EdkII)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the firmware cuts tables that are larger than 65,535 bytes; `None` if that is not known.
+    ///
+    /// SeaBIOS before 1.17.0 copies only the size modulo 65,536 (`src/fw/biostables.c`, fixed by commit 163fd9f0). A
+    /// distribution may have fixed an older version.
+    #[must_use]
+    pub fn cuts_tables_above_64_kib(&self) -> Option<bool> {
+        match self.firmware_kind()? {
+            FirmwareKind::SeaBios(version) => version.map(|version| version < (1, 17)),
+            FirmwareKind::EdkII => Some(false),
+        }
+    }
+}
+
+impl Firmware {
+    /// Reads a whole Type 0 structure.
+    fn read(structure: &[u8]) -> Option<Self> {
+        let structure = UndefinedStruct::new(&structure.to_vec());
+        let fields = structure.as_type::<SMBiosInformation<'_>>()?;
+        Some(Self {
+            vendor: shown(&fields.vendor()),
+            version: shown(&fields.version()),
+            date: shown(&fields.release_date()),
+        })
+    }
+}
+
+impl Model {
+    /// Reads a whole Type 1 structure.
+    fn read(structure: &[u8]) -> Option<Self> {
+        let structure = UndefinedStruct::new(&structure.to_vec());
+        let fields = structure.as_type::<SMBiosSystemInformation<'_>>()?;
+        Some(Self {
+            manufacturer: shown(&fields.manufacturer()),
+            product: shown(&fields.product_name()),
+            version: shown(&fields.version()),
+        })
+    }
+}
+
+impl Hypervisor {
+    fn of(firmware: Option<&Firmware>, model: Option<&Model>) -> Option<Self> {
+        let vendor = firmware.and_then(|firmware| firmware.vendor.as_deref());
+        let manufacturer = model.and_then(|model| model.manufacturer.as_deref());
+        let version = model.and_then(|model| model.version.as_deref()).unwrap_or_default();
+        if vendor == Some("cloud-hypervisor") || manufacturer == Some("Cloud Hypervisor") {
+            Some(Self::CloudHypervisor)
+        } else if vendor == Some("crosvm") {
+            Some(Self::Crosvm)
+        } else {
+            // Who starts QEMU often sets a manufacturer; the machine type is still its own.
+            let is_machine_type = version.starts_with("pc-i440fx-") || version.starts_with("pc-q35-");
+            (manufacturer == Some("QEMU") || is_machine_type).then_some(Self::Qemu)
+        }
+    }
+}
+
+impl Display for Hypervisor {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Qemu => "QEMU",
+            Self::CloudHypervisor => "cloud-hypervisor",
+            Self::Crosvm => "crosvm",
+        })
+    }
+}
+
+/// The machine in one line: `QEMU (pc-q35-7.2), firmware SeaBIOS 1.16.2-debian-1.16.2-1`.
+impl Display for Machine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let model = self.model.as_ref();
+        if let Some(hypervisor) = self.hypervisor {
+            write!(f, "{hypervisor}")?;
+        } else {
+            let parts = model.map(|model| [&model.manufacturer, &model.product]);
+            let name = parts.map(words).filter(|name| !name.is_empty());
+            f.write_str(name.as_deref().unwrap_or("unknown machine"))?;
+        }
+        if let Some(version) = model.and_then(|model| model.version.as_deref()) {
+            write!(f, " ({version})")?;
+        }
+        // These two write Type 0 themselves, so it describes no firmware.
+        if matches!(self.hypervisor, Some(Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) {
+            return Ok(());
+        }
+        let parts = self.firmware.as_ref().map(|firmware| [&firmware.vendor, &firmware.version]);
+        match parts.map(words).filter(|firmware| !firmware.is_empty()) {
+            Some(firmware) => write!(f, ", firmware {firmware}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts that are there, with a blank between two.
+fn words(parts: [&Option<String>; 2]) -> String {
+    parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// A string as it is kept: without blanks around it, cut, and escaped. `None` if nothing is left.
+fn shown(string: &SMBiosString) -> Option<String> {
+    let string = string.to_utf8_lossy()?;
+    let bytes = string.trim_ascii().as_bytes();
+    let cut = bytes.get(..SHOWN_MAX).map_or(bytes, |cut| cut);
+    (!cut.is_empty()).then(|| Escaped(cut).to_string())
+}
+
+/// The first two numbers of a version such as `1.16.2-debian-1.16.2-1` or `rel-1.17.0-0-gb52ca86e094d`.
+fn major_and_minor(version: &str) -> Option<(u32, u32)> {
+    let version = version.strip_prefix("rel-").unwrap_or(version);
+    let (major, rest) = version.split_once('.')?;
+    let minor = rest.split(|character: char| !character.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Where the first Type 11 structure is that has not the strings it announces. What follows it may be their text, which
+/// reads as a structure by chance.
+fn lost_strings(table: &Table) -> Option<usize> {
+    let lost =
+        |oem: &OemStructure<'_>| oem.count().map(usize::from) != Some(oem.structure.strings.len() % 256);
+    table.oem_structures().find(lost).map(|oem| oem.structure.offset)
+}
