@@ -1,7 +1,8 @@
 //! What a test harness does for a guest that it has no machine for: it makes the table that a host would send, replays it
 //! as the guest would, into a folder, and compares.
 //!
-//! `cargo run --no-default-features --example harness -- DIR` leaves the credentials in `DIR`, which is replaced.
+//! `cargo run --no-default-features --example harness -- DIR [FILE]` leaves the credentials in `DIR`, which is replaced.
+//! The password is the content of `FILE`, or an example.
 
 use std::error::Error;
 use std::path::absolute;
@@ -21,11 +22,16 @@ use smbios_creds::host::strings::OemStrings;
 const END_OF_TABLE: &[u8] = &[127, 4, 0, 0xff, 0, 0];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args_os().nth(1).ok_or("one argument: DIR")?;
+    let mut arguments = std::env::args_os().skip(1);
+    let folder = arguments.next().ok_or("one or two arguments: DIR [FILE]")?;
+    let value = match arguments.next() {
+        Some(file) => std::fs::read(file)?,
+        None => b"correct horse battery staple".to_vec(),
+    };
     let password = Name::new("db-password")?;
     // Any bytes will do: NUL, newline and what is not UTF-8 arrive as they are.
     let key = Credential::new(Name::new("key")?, b"\0\n\xff and more".to_vec());
-    let sent = [Credential::new(password.clone(), b"correct horse battery staple".to_vec()), key];
+    let sent = [Credential::new(password.clone(), value), key];
     let table = table(&sent)?;
 
     // What the guest requires. A manifest proves that the set is whole.

@@ -161,13 +161,15 @@ const NEAR_MISS_HEAD: usize = 40;
 /// before or after it, a plural or other ending, or at most two letters.
 fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     let start = string.iter().position(u8::is_ascii_graphic)?;
-    let head: Vec<u8> = string
-        .iter()
-        .skip(start)
-        .take(NEAR_MISS_HEAD)
-        .take_while(|byte| !matches!(byte, b':' | b'='))
-        .map(u8::to_ascii_lowercase)
-        .collect();
+    // Wiped: it may be the beginning of a secret without any prefix.
+    let mut lowered = Zeroizing::new([0; NEAR_MISS_HEAD]);
+    let mut length = 0;
+    let word = string.iter().skip(start).take_while(|byte| !matches!(byte, b':' | b'='));
+    for (lowered, byte) in lowered.iter_mut().zip(word) {
+        *lowered = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let head = lowered.get(..length).unwrap_or_default();
     let through_separator = (start + head.len() + 1).min(string.len());
     let head = head.trim_ascii_end();
     [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX].into_iter().find_map(|prefix| {

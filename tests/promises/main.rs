@@ -4,6 +4,7 @@
 mod faults;
 mod host_leaks;
 mod leaks;
+mod library_memory;
 mod memory;
 mod protection;
 mod silent_losses;
