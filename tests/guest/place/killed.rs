@@ -1,335 +1,138 @@
-//! A machine on which something is missing, full, damaged or contended: the outcome is whole, or an error that says why.
+//! An import that is killed, or whose system call fails, at any instruction: the set is absent or complete.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use smbios_creds::format::base64;
-use testkit::{canary, code, holds, is_root, recording, stderr, stdout, table};
+use testkit::{code, recording, run, stderr, stdout, table};
 
-const AGENT: &str = env!("CARGO_BIN_EXE_smbios-creds");
-const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
+use super::{Destination, TWO};
 
-fn source(canary: &[u8]) -> tempfile::TempDir {
-    let binary = format!("io.systemd.credential.binary:b={}", *base64::encode(canary));
-    recording(&table(&[&[b"io.systemd.credential:a=", canary].concat(), binary.as_bytes()]))
-}
-
-/// Runs a script in mount namespace of its own, as the root of it, with the two programs and a folder as `$agent`, `$host` and
-/// `$from`.
-fn in_namespace(from: &Path, script: &str) -> Output {
-    let mut command = Command::new("unshare");
-    command.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-ec", script]);
-    command.env("agent", AGENT).env("host", HOST).env("from", from);
-    command
-        .env_remove("CREDENTIALS_DIRECTORY")
-        .env_remove("JOURNAL_STREAM")
+/// Runs an import and has the kernel do something at the nth call of one kind; `None` if it makes fewer.
+fn import_with(place: &Destination, call: &str, action: &str, n: usize) -> Option<Output> {
+    let trace = place.source.path().join("trace");
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(&trace)
+        .arg("-e")
+        .arg(format!("inject={call}:{action}:when={n}"))
+        .arg(env!("CARGO_BIN_EXE_smbios-creds"))
+        .args(["import", "--from"])
+        .arg(place.source.path())
+        .arg("--into")
+        .arg(place.target())
         .stdin(Stdio::null())
         .output()
-        .unwrap()
+        .unwrap_or_else(|error| panic!("strace is needed, ./tests/run installs it: {error}"));
+    let trace = fs::read_to_string(trace).unwrap();
+    (trace.contains("INJECTED") || trace.contains("killed by SIGKILL")).then_some(output)
 }
 
-/// Holds what was printed to the second promise.
-fn assert_clean(output: &Output, canary: &[u8], what: &str) {
-    for printed in [&output.stdout, &output.stderr] {
-        assert!(!holds(printed, canary), "{what}: {}", stderr(output));
-    }
-    assert!(!stderr(output).contains("internal error"), "{what}: {}", stderr(output));
-}
-
-/// Runs a program in this much address space, in KiB, in a folder into which it may dump its core.
-fn limited(folder: &Path, limit: usize, line: &[&str]) -> Output {
-    let script = format!(r#"ulimit -c unlimited; ulimit -v {limit} && exec "$@""#);
-    let mut command = Command::new("sh");
-    command.args(["-c", &script, "sh"]).args(line).current_dir(folder).stdin(Stdio::null()).output().unwrap()
-}
-
-#[test]
-fn out_of_memory_nothing_is_partial_and_no_core_is_left() {
-    let canary = canary();
-    let large = format!("io.systemd.credential:large={}", "x".repeat(900_000));
-    let text = [b"io.systemd.credential:a=", canary.as_slice()].concat();
-    let source = recording(&table(&[&text, large.as_bytes()]));
-    let credentials = testkit::host::directory(&[("a", &canary), ("large", &vec![b'x'; 45_000])]);
-    let folder = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
-    let into = folder.path().join("creds");
-    let (from, into_text) = (source.path().to_str().unwrap(), into.to_str().unwrap());
-    let credentials = credentials.path().to_str().unwrap();
-    let import = [AGENT, "import", "--from", from, "--into", into_text];
-    let exec = [AGENT, "exec", "--from", from, "--into", into_text, "--", "/bin/echo", "started"];
-    let run = [
-        HOST,
-        "run",
-        "--all",
-        "--hypervisor=qemu",
-        "--credentials",
-        credentials,
-        "--",
-        "/bin/echo",
-        "started",
-    ];
-    for line in [&import[..], &exec, &run] {
-        let (mut whole, mut refused) = (0, 0);
-        // From what its loader and its help take, in KiB.
-        let help = |limit: &usize| limited(elsewhere.path(), *limit, &[line[0], "--help"]).status.success();
-        let least = (1000..20_000).step_by(100).find(help).unwrap();
-        let steps = if line[1] == "run" {
-            (least..least + 1500).step_by(25)
-        } else {
-            (least..least + 8000).step_by(250)
-        };
-        for limit in steps {
-            _ = fs::remove_dir_all(&into);
-            let output = limited(folder.path(), limit, line);
-            let what = format!("{line:?} in {limit} KiB: {:?}: {}", output.status, stderr(&output));
-            assert_clean(&output, &canary, &what);
-            let started = stdout(&output).contains("started");
-            if output.status.success() {
-                assert!(started || line[1] == "import", "{what}");
-                whole += 1;
-            } else {
-                assert!(!started, "{what}");
-                assert!(!output.stderr.is_empty(), "{what}");
-                refused += 1;
-            }
-            if into.exists() {
-                assert_eq!(fs::read(into.join("a")).unwrap(), canary, "{what}");
-                assert_eq!(fs::read(into.join("large")).unwrap().len(), 900_000, "{what}");
-            }
-            // No core, and no value in a staging folder that an abort has left.
-            for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
-                let name = entry.file_name().into_string().unwrap();
-                assert!(name == "creds" || name.starts_with(".smbios-creds-"), "{what}: {name}");
-            }
+/// Does so at every call of every kind, each time in a new place, and has the outcome checked. Returns how often.
+fn at_every_call(
+    calls: &str,
+    action: &str,
+    old: Option<&str>,
+    check: impl Fn(&Destination, &Output, &str),
+) -> usize {
+    let mut instants = 0;
+    for call in calls.split(',') {
+        for n in 1.. {
+            let place = place_with(old);
+            let Some(output) = import_with(&place, call, action, n) else { break };
+            let what = format!("{action} at {call} {n}: {}", stderr(&output));
+            assert_old_or_new(&place, old, &what);
+            check(&place, &output, &what);
+            // The next import completes, and removes what was left.
+            let next = place.import(&[]);
+            assert_eq!(code(&next), 0, "{what}{}", stderr(&next));
+            assert_eq!((place.files().len(), place.beside().len()), (2, 0), "{what}");
+            instants += 1;
         }
-        assert!(whole > 5 && refused > 3, "{line:?}: {whole} {refused}");
+    }
+    instants
+}
+
+/// Everything there is to see: no folder, the old one, or the new one; never a part of it.
+fn assert_old_or_new(place: &Destination, old: Option<&str>, what: &str) {
+    let files = if place.target().exists() { Some(place.files()) } else { None };
+    let old = old.map(|value| BTreeMap::from([("a".to_owned(), value.as_bytes().to_vec())]));
+    let new = BTreeMap::from([("a".into(), b"one".to_vec()), ("b".into(), vec![0, 1, 2])]);
+    assert!(files == old || files == Some(new), "{what}: {files:?}");
+}
+
+fn place_with(old: Option<&str>) -> Destination {
+    let place = Destination::new(TWO);
+    if let Some(value) = old {
+        fs::create_dir(place.target()).unwrap();
+        fs::write(place.target().join("a"), value).unwrap();
+    }
+    place
+}
+
+#[test]
+fn killed_at_any_system_call_a_set_is_absent_or_complete() {
+    let calls = "openat,openat2,mkdirat,write,fsync,rename,renameat,renameat2,linkat,unlinkat,fchmod,fstat,newfstatat,\
+                 close,flock,getdents64,statfs,fstatfs,mmap,munmap,exit_group";
+    for old in [None, Some("old")] {
+        let instants = at_every_call(calls, "signal=KILL", old, |_, output, what| {
+            assert_eq!(output.status.code(), None, "{what}");
+        });
+        assert!(instants > 60, "{instants}");
     }
 }
 
 #[test]
-fn a_full_tmpfs_keeps_the_old_set_and_says_that_it_is_full() {
-    let canary = canary();
-    let large = format!("io.systemd.credential:large={}", "x".repeat(100_000));
-    let text = [b"io.systemd.credential:a=", canary.as_slice()].concat();
-    let source = recording(&table(&[&text, large.as_bytes()]));
-    for options in ["size=64k", "nr_inodes=3"] {
-        let script = format!(
-            r#"mount -t tmpfs -o mode=755,{options} tmpfs /mnt
-            mkdir /mnt/creds
-            echo old >/mnt/creds/a
-            set +e
-            "$agent" import --from "$from" --into /mnt/creds
-            echo "exit $?"
-            ls -A /mnt /mnt/creds
-            cat /mnt/creds/a"#
-        );
-        let output = in_namespace(source.path(), &script);
-        assert_clean(&output, &canary, options);
-        let expected = "exit 1\n/mnt:\ncreds\n\n/mnt/creds:\na\nold\n";
-        assert_eq!(stdout(&output), expected, "{options}: {}", stderr(&output));
-        assert!(stderr(&output).contains("No space left on device"), "{options}: {}", stderr(&output));
-    }
-}
-
-#[test]
-fn a_full_run_mounts_and_leaves_nothing() {
-    let canary = canary();
-    let script = r#"
-        mount -t tmpfs -o mode=755,nr_inodes=2 tmpfs /run
-        set +e
-        "$agent" import --from "$from" --into system
-        echo "exit $?"
-        grep -c ' /run/' /proc/self/mounts
-        find /run -type f"#;
-    let source = source(&canary);
-    let output = in_namespace(source.path(), script);
-    assert_clean(&output, &canary, "");
-    assert_eq!(stdout(&output), "exit 1\n0\n", "{}", stderr(&output));
-    assert!(stderr(&output).contains("No space left on device"), "{}", stderr(&output));
-}
-
-#[test]
-fn a_read_only_run_is_named_and_other_places_still_work() {
-    let canary = canary();
-    let script = r#"
-        mount -t tmpfs -o ro,mode=755 tmpfs /run
-        set +e
-        for sink in system initrd credstore auto; do
-            "$agent" import --from "$from" --into $sink
-            echo "exit $?"
-        done
-        "$agent" exec --from "$from" --into system -- echo started
-        echo "exit $?"
-        mount -t tmpfs -o mode=755 tmpfs /mnt
-        "$agent" exec --from "$from" --into /mnt/creds -- sh -c 'ls $CREDENTIALS_DIRECTORY'
-        echo "exit $?"
-        grep -c ' /run/' /proc/self/mounts"#;
-    let source = source(&canary);
-    let output = in_namespace(source.path(), script);
-    assert_clean(&output, &canary, "");
-    let expected = "exit 1\nexit 1\nexit 1\nexit 1\nexit 1\na\nb\nexit 0\n0\n";
-    assert_eq!(stdout(&output), expected, "{}", stderr(&output));
-    assert_eq!(stderr(&output).matches("Read-only file system").count(), 5, "{}", stderr(&output));
-}
-
-#[test]
-fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
-    let canary = canary();
-    let source = source(&canary);
-    fs::write(source.path().join("secret"), &canary).unwrap();
-    fs::create_dir(source.path().join("credentials")).unwrap();
-    fs::rename(source.path().join("secret"), source.path().join("credentials/secret")).unwrap();
-    let script = r#"
-        mount -t tmpfs -o mode=755 tmpfs /run
-        mount -t tmpfs -o ro tmpfs /proc
-        set +e
-        "$agent" import --from "$from" --into system >/dev/null
-        echo "import $?"
-        "$agent" exec --from "$from" --into system -- sh -c 'cat $CREDENTIALS_DIRECTORY/a | wc -c'
-        echo "exec $?"
-        run() {
-            "$host" run --all --credentials "$from/credentials" --hypervisor=$1 -- /bin/echo started $2 >/run/out
-            echo "$1 $? $(cut -c 1-7 /run/out)"
+fn any_failing_system_call_is_an_error_and_leaves_nothing_partial() {
+    for (calls, action) in [
+        ("write,linkat", "error=ENOSPC"),
+        ("mkdirat,openat,openat2", "error=EMFILE"),
+        ("mkdirat,openat,renameat,renameat2,linkat,unlinkat,fchmod", "error=EROFS"),
+        ("read,write,fsync,flock,getdents64,fstatfs,renameat,renameat2,fstat,newfstatat", "error=EIO"),
+        ("openat,openat2,mkdirat,unlinkat", "error=EACCES"),
+    ] {
+        for old in [None, Some("old")] {
+            let failures = std::cell::Cell::new(0);
+            at_every_call(calls, action, old, |_, output, what| {
+                assert!(
+                    output.status.code().is_some() && !what.contains("internal error"),
+                    "a panic: {what}"
+                );
+                if code(output) != 0 {
+                    failures.set(failures.get() + 1);
+                    // But for the loader's own words, before the agent runs.
+                    let message = stderr(output);
+                    let clear =
+                        message.contains("smbios-creds: error: ") || message.contains("shared librar");
+                    assert!(clear || message.is_empty(), "{what}");
+                }
+            });
+            assert!(failures.get() > 0, "{action}");
         }
-        run qemu
-        run crosvm run"#;
-    let output = in_namespace(source.path(), script);
-    assert_clean(&output, &canary, "");
-    let expected = "import 0\n24\nexec 0\nqemu 0 started\ncrosvm 1 \n";
-    assert_eq!(stdout(&output), expected, "{}", stderr(&output));
-    assert!(stderr(&output).contains("cannot start the tracer"), "{}", stderr(&output));
-}
-
-#[test]
-fn a_damaged_report_of_an_earlier_import_is_replaced_and_misleads_nobody() {
-    let canary = canary();
-    let source = source(&canary);
-    let valid = r#"{"version":"99.0.0","summary":"from the future","exit":0,"more":[1]}"#;
-    let damages = [
-        ("garbage", r"head -c 70000 /dev/urandom >$report".to_owned()),
-        ("empty", ": >$report".to_owned()),
-        ("half", r#"printf '{"version":"0' >$report"#.to_owned()),
-        ("version", format!("printf '%s' '{valid}' >$report")),
-        ("deep", r"head -c 100000 /dev/zero | tr '\0' '[' >$report".to_owned()),
-        ("unreadable", "echo x >$report && chmod 0 $report".to_owned()),
-        ("link", "ln -s /nonexistent/place $report".to_owned()),
-        ("fifo", "mkfifo $report".to_owned()),
-        ("folder", "mkdir $report".to_owned()),
-    ];
-    for (what, damage) in damages {
-        let script = format!(
-            r#"mount -t tmpfs -o mode=755 tmpfs /run
-            report=/run/smbios-creds/report.json
-            mkdir -m 700 /run/smbios-creds
-            {damage}
-            set +e
-            timeout 10 "$agent" list --from "$from" >/dev/null
-            echo "list $?"
-            timeout 10 "$agent" list --into system >/dev/null
-            timeout 10 "$agent" import --from "$from" --into system >/dev/null
-            echo "import $?"
-            [ -d $report ] || grep -c '"summary":"materialized' $report
-            timeout 10 "$agent" import --from "$from" --into system >/dev/null
-            echo "again $?"
-            wc -c </run/credentials/@system/a"#
-        );
-        let output = in_namespace(source.path(), &script);
-        assert_clean(&output, &canary, what);
-        let report = if what == "folder" { "" } else { "1\n" };
-        let expected = format!("list 0\nimport 0\n{report}again 0\n24\n");
-        assert_eq!(stdout(&output), expected, "{what}: {}", stderr(&output));
-        let warned = stderr(&output).contains("warning: no report is left: cannot write the report to");
-        assert_eq!(warned, what == "folder", "{what}: {}", stderr(&output));
     }
 }
 
+/// What systemd's units read is mended behind their backs, through a view of our own.
 #[test]
-fn two_imports_at_once_a_hundred_times_leave_one_complete_set() {
-    let canary = canary();
-    let source = source(&canary);
-    let script = r#"
-        mount -t tmpfs -o mode=755 tmpfs /run
-        for turn in $(seq 100); do
-            "$agent" import --from "$from" --into system >/dev/null 2>/run/first & first=$!
-            "$agent" import --from "$from" --into system >/dev/null 2>/run/second & second=$!
-            wait $first || { echo "$turn: first"; cat /run/first; }
-            wait $second || { echo "$turn: second"; cat /run/second; }
-            [ "$(grep -c materialized /run/first)$(grep -c 'nothing to do' /run/second)" = 11 ] ||
-                [ "$(grep -c materialized /run/second)$(grep -c 'nothing to do' /run/first)" = 11 ] ||
-                { echo "$turn: not one of each"; cat /run/first /run/second; }
-            [ "$(grep -c ' /run/' /proc/self/mounts)" = 1 ] || { echo "$turn: mounts"; grep /run /proc/self/mounts; }
-            [ "$(cat /run/credentials/@system/* | wc -c)" = 48 ] || echo "$turn: not complete"
-            [ "$(ls -A /run/smbios-creds)" = "$(printf 'lock\nreport.json')" ] || { echo "$turn:"; ls -A /run/smbios-creds; }
-            umount /run/credentials/@system
-            rm -r /run/credentials
-        done
-        echo done"#;
-    let output = in_namespace(source.path(), script);
-    assert_clean(&output, &canary, "");
-    assert_eq!(stdout(&output), "done\n", "{}", stderr(&output));
-}
-
-/// A clock that cannot be read, and one that stands still in 1970.
-const CLOCKS: [(&str, &str); 2] = [("absent", "errno = EINVAL; return -1;"), ("1970", "return 0;")];
-
-#[test]
-fn nothing_depends_on_a_clock() {
-    let canary = canary();
-    let source = source(&canary);
-    let credentials = testkit::host::directory(&[("a", &canary)]);
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (into, from) = (path("creds"), source.path().to_str().unwrap());
-    let credentials = credentials.path().to_str().unwrap();
-    let lines: [&[&str]; 4] = [
-        &[AGENT, "import", "--from", from, "--into", &into],
-        &[AGENT, "exec", "--require=a", "--from", from, "--into", &into, "--", "/bin/echo", "started"],
-        &[
-            HOST,
-            "run",
-            "--all",
-            "--credentials",
-            credentials,
-            "--hypervisor=qemu",
-            "--",
-            "/bin/echo",
-            "started",
-        ],
-        &[
-            HOST,
-            "run",
-            "--all",
-            "--credentials",
-            credentials,
-            "--hypervisor=crosvm",
-            "--",
-            "/bin/echo",
-            "run",
-        ],
-    ];
-    for (clock, answer) in CLOCKS {
-        // The kernel's own answer comes without a system call that strace could change.
-        let (code_file, library) = (path("clock.c"), path("clock.so"));
-        let text = format!(
-            "#include <errno.h>\n#include <string.h>\n#include <time.h>\n#include <sys/time.h>\n\
-             int clock_gettime(clockid_t id, struct timespec *t) {{ memset(t, 0, sizeof *t); {answer} }}\n\
-             int gettimeofday(struct timeval *t, void *zone) {{ memset(t, 0, sizeof *t); {answer} }}\n\
-             time_t time(time_t *t) {{ if (t) *t = 0; {answer} }}\n"
-        );
-        fs::write(&code_file, text).unwrap();
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &code_file]).output().unwrap();
-        assert!(built.status.success(), "{}", stderr(&built));
-        for line in lines {
-            let mut command = Command::new(line[0]);
-            command.args(&line[1..]).env("LD_PRELOAD", &library).stdin(Stdio::null());
-            let output = command.env_remove("CREDENTIALS_DIRECTORY").output().unwrap();
-            assert_clean(&output, &[0; 24], clock);
-            assert_eq!(code(&output), 0, "{clock}: {line:?}: {}", stderr(&output));
-            assert!(line[1] == "import" || !output.stdout.is_empty(), "{clock}: {line:?}");
-        }
-        assert_eq!(fs::read(Path::new(&into).join("b")).unwrap(), canary);
-        fs::remove_dir_all(&into).unwrap();
+fn killed_in_the_middle_of_a_repair_the_folder_is_read_only_and_the_old_value_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let system = root.path().join("run/credentials/@system");
+    for folder in [&root.path().join("run/systemd/system"), &system] {
+        fs::create_dir_all(folder).unwrap();
     }
+    fs::write(system.join("a"), "on").unwrap();
+    let source = recording(&table(TWO));
+    let script = r#"system=$1 agent=$2; shift 2
+        mount --bind "$system" "$system" && mount -o remount,bind,ro "$system" || exit 1
+        strace -qq -o /dev/null -e inject=renameat,renameat2:signal=KILL:when=1 "$agent" "$@" >/dev/null 2>&1
+        echo "$?"; cat "$system/a"; echo; grep " $system " /proc/mounts"#;
+    let mut command = Command::new("unshare");
+    command.arg(if testkit::is_root() { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]).arg(&system);
+    command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--root"]).arg(root.path());
+    let output = run(command.arg("--from").arg(source.path()));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["137", "on"], "it was killed before anything was replaced: {text}");
+    let mounts = &lines[2..];
+    assert!(!mounts.is_empty() && mounts.iter().all(|mount| mount.contains(" ro,")), "{text}");
 }

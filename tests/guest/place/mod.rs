@@ -1,7 +1,172 @@
 //! Where credentials are placed, and what happens to the import on its way there.
 
 mod fill;
-mod hostile;
+mod full;
 mod killed;
+mod links;
 mod owners;
 mod races;
+mod systemd;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use smbios_creds::format::base64;
+use testkit::{agent, holds, is_root, recording, run, stderr, table};
+
+/// Whom nobody trusts.
+const NOBODY: u32 = 65_534;
+
+const CANARY: &str = "Canary-of-a-value";
+
+const TWO: &[&[u8]] = &[b"io.systemd.credential:a=one", b"io.systemd.credential.binary:b=AAEC"];
+
+/// A directory to fill, and a recording with the strings to fill it with.
+struct Destination {
+    folder: tempfile::TempDir,
+    source: tempfile::TempDir,
+}
+
+impl Destination {
+    fn new(strings: &[&[u8]]) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), source: recording(&table(strings)) }
+    }
+
+    fn target(&self) -> PathBuf {
+        self.folder.path().join("creds")
+    }
+
+    fn import(&self, arguments: &[&str]) -> Output {
+        let mut command = agent(&["import"]);
+        command.args(arguments).arg("--from").arg(self.source.path());
+        run(command.arg("--into").arg(self.target()))
+    }
+
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self.target()).unwrap().map(|file| file.unwrap());
+        files.map(|f| (f.file_name().into_string().unwrap(), fs::read(f.path()).unwrap())).collect()
+    }
+
+    /// What stands beside the folder: nothing of ours, once an import has ended.
+    fn beside(&self) -> Vec<String> {
+        let names =
+            fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "creds").collect()
+    }
+}
+
+/// A root folder, a table with a value, and a way to import.
+struct Guest {
+    root: tempfile::TempDir,
+    source: tempfile::TempDir,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let strings =
+            [format!("io.systemd.credential:a={CANARY}"), format!("io.systemd.credential:b={CANARY}")];
+        let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
+        Self { root, source: recording(&table(&strings)) }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    /// Makes a folder with this mode that belongs to somebody else, where we may give it away.
+    fn folder(&self, path: &str, mode: u32, owner: u32) -> PathBuf {
+        let path = self.path(path);
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        if testkit::is_root() {
+            chown(&path, Some(owner), Some(owner)).unwrap();
+        }
+        path
+    }
+
+    /// Runs a verb in a mount namespace of its own, and lists what is mounted below the root behind it. It must come to
+    /// an end by itself.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let script = "\"$@\"; code=$?; grep -F \" $ROOT/\" /proc/self/mounts; exit $code";
+        let mut command = Command::new("unshare");
+        command.arg(if testkit::is_root() { "-m" } else { "-rm" });
+        command.args(["timeout", "60", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_smbios-creds")]);
+        command.args(arguments).arg("--from").arg(self.source.path()).arg("--root").arg(self.root.path());
+        command.env("ROOT", self.root.path());
+        run(command.env_remove("JOURNAL_STREAM"))
+    }
+
+    fn import(&self, sink: &str) -> Output {
+        self.run(&["import", "--into", sink])
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder)
+        .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()));
+    let mut names: Vec<String> = entries.map(Iterator::collect).unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// Whether a value is in a file below this folder.
+fn holds_value(folder: &Path) -> bool {
+    names(folder).iter().map(|name| folder.join(name)).any(|path| {
+        let kind = fs::symlink_metadata(&path).map(|metadata| metadata.file_type());
+        kind.is_ok_and(|kind| {
+            (kind.is_file() && holds_value_in(&path)) || (kind.is_dir() && holds_value(&path))
+        })
+    })
+}
+
+fn holds_value_in(file: &Path) -> bool {
+    fs::read(file)
+        .is_ok_and(|content| content.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()))
+}
+
+/// Imports below a root folder, in a mount namespace of its own and behind these commands.
+fn import_behind(root: &Path, sink: &str, mounts: &str) -> Output {
+    let source = recording(&table(TWO));
+    let mut command = Command::new("unshare");
+    command.arg(if testkit::is_root() { "-m" } else { "-rm" });
+    command.args(["sh", "-c", &format!("{mounts} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_smbios-creds")]);
+    command.args(["import", "--into", sink, "--root"]).arg(root).arg("--from").arg(source.path());
+    run(command.env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM"))
+}
+
+const AGENT: &str = env!("CARGO_BIN_EXE_smbios-creds");
+
+const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
+
+/// A recording with the canary in a text and in a binary credential.
+fn source(canary: &[u8]) -> tempfile::TempDir {
+    let binary = format!("io.systemd.credential.binary:b={}", *base64::encode(canary));
+    recording(&table(&[&[b"io.systemd.credential:a=", canary].concat(), binary.as_bytes()]))
+}
+
+/// Runs a script in mount namespace of its own, as the root of it, with the two programs and a folder as `$agent`, `$host` and
+/// `$from`.
+fn in_namespace(from: &Path, script: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-ec", script]);
+    command.env("agent", AGENT).env("host", HOST).env("from", from);
+    command
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("JOURNAL_STREAM")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Holds what was printed to the second promise.
+fn assert_clean(output: &Output, canary: &[u8], what: &str) {
+    for printed in [&output.stdout, &output.stderr] {
+        assert!(!holds(printed, canary), "{what}: {}", stderr(output));
+    }
+    assert!(!stderr(output).contains("internal error"), "{what}: {}", stderr(output));
+}

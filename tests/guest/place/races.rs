@@ -1,20 +1,19 @@
 //! What others do while an import is at work: another import, or whoever can write to the folder above.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{agent, code, recording, stderr, table};
+use testkit::{agent, canary, code, recording, run, stderr, stdout, table};
 
-/// Whom nobody trusts.
-const NOBODY: u32 = 65_534;
-
-const CANARY: &[u8] = b"Canary-of-a-value";
+use super::{
+    CANARY, Guest, NOBODY, TWO, assert_clean, holds_value, holds_value_in, in_namespace, names, source,
+};
 
 /// A folder that is to get `creds` with two credentials.
 struct Place {
@@ -27,7 +26,8 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         fs::create_dir(folder.path().join("above")).unwrap();
-        let string = |name: &str| [b"io.systemd.credential:", name.as_bytes(), b"=", CANARY].concat();
+        let string =
+            |name: &str| [b"io.systemd.credential:", name.as_bytes(), b"=", CANARY.as_bytes()].concat();
         Self { folder, source: recording(&table(&[&string("a"), &string("b")])) }
     }
 
@@ -60,15 +60,6 @@ impl Place {
 
 fn native() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_smbios-creds"))
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 /// Whatever somebody else puts into the place of the staging folder once it is made: nothing is written anywhere else,
@@ -107,7 +98,8 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
         for folder in names(&place.above()).iter().map(|name| place.above().join(name)) {
             let metadata = fs::symlink_metadata(&folder).unwrap();
             let files = if metadata.is_dir() { names(&folder) } else { vec![] };
-            let values = files.iter().filter(|file| fs::read(folder.join(file)).unwrap() == CANARY).count();
+            let values =
+                files.iter().filter(|file| fs::read(folder.join(file)).unwrap() == CANARY.as_bytes()).count();
             assert!(values == 0 || folder == place.creds(), "{script}: {}", folder.display());
             assert!(values == 0 || (metadata.uid(), metadata.mode() & 0o7777) == (0, 0o700), "{script}");
         }
@@ -189,4 +181,147 @@ fn imports_at_the_same_time_do_not_harm_each_other() {
         );
         fs::remove_dir_all(place.creds()).unwrap();
     }
+}
+
+#[test]
+fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["parent", "outside"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    let source = recording(&table(TWO));
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=renameat,renameat2:delay_enter=2000000"]);
+    command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(source.path());
+    command.arg("--into").arg(path("parent/creds")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // While it prepares the set beside its place, somebody else exchanges the folder of both.
+    while fs::read_dir(path("parent")).unwrap().count() == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it prepares nothing");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::rename(path("parent"), path("moved")).unwrap();
+    symlink(path("outside"), path("parent")).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read(path("moved/creds/a")).unwrap(), b"one", "it is in the folder that was opened");
+    assert_eq!(fs::read_dir(path("outside")).unwrap().count(), 0);
+}
+
+/// Somebody else, who changes a folder for as long as this lives.
+struct Racer(Child);
+
+impl Racer {
+    fn start(folder: &Path, script: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("while :; do {script}\ndone")).arg("sh").arg(folder);
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if testkit::is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Racer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Whatever somebody else does at the folder that is to be filled, all the while and beside it: nothing is written
+/// elsewhere, and they read nothing. They have a fifth of a second between the call that makes a folder and the next.
+#[test]
+fn no_race_leads_a_write_elsewhere_or_lets_others_read_it() {
+    let cases = [
+        "ln -s ../outside creds; sleep 0.01; rm -f creds; mkdir creds; sleep 0.01; rm -rf creds",
+        "cat .smbios-creds-*/* creds/* >>../seen/seen",
+    ];
+    for script in cases {
+        let guest = Guest::new();
+        // It is theirs, which is what no system has; what is outside is ours, and open to all.
+        let shared = guest.folder("shared", 0o777, NOBODY);
+        let outside = guest.folder("outside", 0o755, 0);
+        let seen = guest.folder("seen", 0o777, NOBODY);
+        let racer = Racer::start(&shared, script);
+        for _ in 0..10 {
+            // Where it is all there, nothing is made.
+            _ = fs::remove_dir_all(shared.join("creds"));
+            let mut import = Command::new("strace");
+            import.args(["-qq", "-o", "/dev/null", "-e", "inject=mkdirat:delay_exit=200000"]);
+            import.arg(env!("CARGO_BIN_EXE_smbios-creds"));
+            import.args(["import", "--into"]).arg(shared.join("creds"));
+            let output = run(import.arg("--from").arg(guest.source.path()).env_remove("JOURNAL_STREAM"));
+            assert!(code(&output) < 2, "{script}: {}", stderr(&output));
+            assert!(!stderr(&output).contains(CANARY) && !stderr(&output).contains("internal error"));
+            if testkit::is_root() {
+                assert_nobody_can_read(&shared);
+            }
+        }
+        drop(racer);
+        assert_eq!(names(&outside), [""; 0], "{script}");
+        assert!(!testkit::is_root() || !holds_value(&seen), "{script}");
+    }
+}
+
+/// Every file with a value is for root alone. It may change while it is looked at.
+fn assert_nobody_can_read(folder: &Path) {
+    for name in names(folder) {
+        let path = folder.join(name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            assert_nobody_can_read(&path);
+        } else if metadata.is_file() && holds_value_in(&path) {
+            assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o400), "{}", path.display());
+        }
+    }
+}
+
+/// Somebody else mounts and links at `/run/credentials` as fast as they can, in a namespace of their own as everywhere
+/// else: it changes nothing for us.
+#[test]
+fn mounts_and_links_of_somebody_else_at_run_credentials_change_nothing() {
+    let guest = Guest::new();
+    let credentials = guest.folder("run/credentials", 0o755, 0);
+    let seen = guest.folder("seen", 0o777, NOBODY);
+    let script = "unshare -rm sh -c 'mkdir -p @system; mount -t tmpfs tmpfs . && mkdir @system && cat @system/*'
+                  ln -s ../../seen @system; ln -s ../../seen ../credentials; mv ../credentials ../moved; mkdir @system
+                  cat @system/* >>../../seen/seen";
+    let racer = if testkit::is_root() { Some(Racer::start(&credentials, script)) } else { None };
+    for _ in 0..20 {
+        let output = guest.import("system");
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let mounts = testkit::stdout(&output);
+        assert_eq!(mounts.matches("run/credentials/@system ").count(), 1, "{mounts}");
+        assert!(!mounts.contains("staging"), "{mounts}");
+    }
+    drop(racer);
+    assert!(!holds_value(&seen) && names(&credentials).iter().all(|name| name == "@system"));
+}
+
+#[test]
+fn two_imports_at_once_a_hundred_times_leave_one_complete_set() {
+    let canary = canary();
+    let source = source(&canary);
+    let script = r#"
+        mount -t tmpfs -o mode=755 tmpfs /run
+        for turn in $(seq 100); do
+            "$agent" import --from "$from" --into system >/dev/null 2>/run/first & first=$!
+            "$agent" import --from "$from" --into system >/dev/null 2>/run/second & second=$!
+            wait $first || { echo "$turn: first"; cat /run/first; }
+            wait $second || { echo "$turn: second"; cat /run/second; }
+            [ "$(grep -c materialized /run/first)$(grep -c 'nothing to do' /run/second)" = 11 ] ||
+                [ "$(grep -c materialized /run/second)$(grep -c 'nothing to do' /run/first)" = 11 ] ||
+                { echo "$turn: not one of each"; cat /run/first /run/second; }
+            [ "$(grep -c ' /run/' /proc/self/mounts)" = 1 ] || { echo "$turn: mounts"; grep /run /proc/self/mounts; }
+            [ "$(cat /run/credentials/@system/* | wc -c)" = 48 ] || echo "$turn: not complete"
+            [ "$(ls -A /run/smbios-creds)" = "$(printf 'lock\nreport.json')" ] || { echo "$turn:"; ls -A /run/smbios-creds; }
+            umount /run/credentials/@system
+            rm -r /run/credentials
+        done
+        echo done"#;
+    let output = in_namespace(source.path(), script);
+    assert_clean(&output, &canary, "");
+    assert_eq!(stdout(&output), "done\n", "{}", stderr(&output));
 }

@@ -1,0 +1,161 @@
+//! The import alongside systemd, whose directory is its own.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use testkit::{agent, code, recording, run, stderr, table};
+
+use super::TWO;
+
+/// Imports beside systemd, whose folder is a mount of its own and read-only, as systemd leaves it.
+fn import_below(root: &Path, sink: &str) -> Output {
+    import_beside(root, sink, "mount --bind $1 $1 && mount -o remount,bind,ro $1")
+}
+
+fn import_beside(root: &Path, sink: &str, mounts: &str) -> Output {
+    let source = recording(&table(TWO));
+    let agent = agent(&["import", "--into", sink, "--root"]);
+    let system = root.join("run/credentials/@system");
+    let mounts = if system.exists() { mounts } else { ":" };
+    let mut command = Command::new("unshare");
+    command.arg(if testkit::is_root() { "-m" } else { "-rm" });
+    command.args(["sh", "-c", &format!("{mounts} && shift && exec ${{STRACE:-}} \"$@\""), "sh"]).arg(system);
+    command.arg(agent.get_program()).args(agent.get_args()).arg(root).arg("--from").arg(source.path());
+    command.env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM");
+    run(&mut command)
+}
+
+#[test]
+fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
+    let root = testkit::systemd_root(&[]);
+    let output = import_below(root.path(), "system");
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("nothing was written"), "{}", stderr(&output));
+    for outcome in ["materialized in", "nothing to do"] {
+        let output = import_below(root.path(), "auto");
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stderr(&output).contains("/run/credstore: PID 1 is systemd, and has imported nothing"));
+        assert!(stderr(&output).contains(outcome));
+    }
+    assert!(!root.path().join("run/credentials/@system").exists());
+    assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn beside_a_systemd_that_imported_everything_nothing_is_written() {
+    let root = testkit::systemd_root(&[("a", b"one"), ("b", b"\0\x01\x02"), ("other", b"kept")]);
+    let system = root.path().join("run/credentials/@system");
+    let inodes = || {
+        fs::read_dir(&system).unwrap().map(|file| file.unwrap().metadata().unwrap().ino()).collect::<Vec<_>>()
+    };
+    let before = inodes();
+    let output = import_below(root.path(), "auto");
+    assert_eq!((code(&output), inodes()), (0, before));
+    assert!(stderr(&output).contains("nothing to do"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used() {
+    for mounts in [":", "mount --bind $1 $1"] {
+        let root = testkit::systemd_root(&[("a", b"on"), ("other", b"kept")]);
+        let output = import_beside(root.path(), "system", mounts);
+        assert_eq!(code(&output), 1);
+        assert!(stderr(&output).contains("hands out nothing of"), "{}", stderr(&output));
+        let output = import_beside(root.path(), "auto", mounts);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stderr(&output).contains("somebody else has filled its @system"), "{}", stderr(&output));
+        assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
+        assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"on");
+    }
+}
+
+#[test]
+fn what_was_repaired_before_something_failed_is_told() {
+    let root = testkit::systemd_root(&[("a", b"on")]);
+    let mounts = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
+                  STRACE='strace -qq -o /dev/null -e inject=renameat:error=EIO:when=2'";
+    let output = import_beside(root.path(), "auto", mounts);
+    assert_eq!(code(&output), 1);
+    let message = stderr(&output);
+    assert!(message.contains("cannot write credential b ("), "{message}");
+    assert!(message.contains("repaired before that: a (2 bytes were there, 3 bytes are now)"), "{message}");
+    assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"one");
+}
+
+#[test]
+fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_removed() {
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    assert_eq!(code(&import_below(root.path(), "auto")), 0);
+    let drop = root.path().join("run/credentials/@initrd");
+    let report = fs::read_to_string(drop.join("smbios-creds.report")).unwrap();
+    assert!(report.contains("\"summary\":\"materialized in ") && !report.contains("one"), "{report}");
+    assert_eq!(fs::read(drop.join("b")).unwrap(), [0, 1, 2]);
+    assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
+
+    // The host stage's systemd has all of it, and one of them from elsewhere in the folder besides.
+    fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
+    fs::create_dir(root.path().join("run/credentials/@system")).unwrap();
+    for (name, value) in [("a", &b"one"[..]), ("b", &[0, 1, 2])] {
+        let path = root.path().join("run/credentials/@system").join(name);
+        fs::write(&path, value).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    fs::write(drop.join("other"), "somebody else's").unwrap();
+    fs::remove_file(drop.join("smbios-creds.report")).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("2 duplicates that systemd did not take over were removed"));
+    let left: Vec<_> = fs::read_dir(&drop).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["other"]);
+}
+
+#[test]
+fn a_report_that_cannot_be_left_fails_no_import() {
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir_all(root.path().join("run/smbios-creds/report.json")).unwrap();
+    fs::set_permissions(root.path().join("run/smbios-creds"), PermissionsExt::from_mode(0o700)).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: no report is left: cannot write the report to"));
+    assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
+}
+
+#[test]
+fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
+    let root = testkit::systemd_root(&[("a", b"on"), ("other", b"kept")]);
+    let system = root.path().join("run/credentials/@system");
+    fs::write(system.join(".smbios-creds-1"), "left by a killed import").unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("repaired credential a (2 bytes were there, 3 bytes are now)"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("repaired credential b (nothing was there, 3 bytes are now)"));
+    let read = |name| fs::read(system.join(name)).unwrap();
+    assert_eq!((read("a"), read("b"), read("other")), (b"one".to_vec(), vec![0, 1, 2], b"kept".to_vec()));
+    assert_eq!(fs::metadata(system.join("a")).unwrap().mode() & 0o7777, 0o400);
+    assert_eq!(fs::read_dir(&system).unwrap().count(), 3);
+}
+
+#[test]
+fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
+    for other in ["two", "one more"] {
+        let root = testkit::systemd_root(&[("a", other.as_bytes())]);
+        let output = import_below(root.path(), "auto");
+        assert_eq!(code(&output), 1);
+        assert!(stderr(&output).contains("credential a: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains("it was left alone"));
+        let read = |name| fs::read(root.path().join("run/credentials/@system").join(name)).unwrap();
+        assert_eq!(
+            (read("a"), read("b")),
+            (other.as_bytes().to_vec(), vec![0, 1, 2]),
+            "what is missing is mended"
+        );
+    }
+}
