@@ -37,7 +37,7 @@
 //!     println!("{}: {} bytes", credential.name, credential.value.len());
 //! }
 //! for finding in &delivery.findings {
-//!     println!("{}: {finding}: {}", finding.severity, finding.advice());
+//!     println!("{}: {finding}: {}", finding.severity, finding.advice(&delivery.machine));
 //! }
 //! assert!(delivery.passed());
 //! # Ok::<(), smbios_creds::guest::source::SourceError>(())

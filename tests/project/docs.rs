@@ -106,7 +106,7 @@ fn what_the_readme_says_that_we_say_is_what_we_say() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let section = readme.split("\n## When a credential did not arrive\n").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let sources: String = ["verify/wording.rs", "source/dmi.rs"]
+    let sources: String = ["verify/wording.rs", "source/error.rs"]
         .map(|file| {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/").to_owned() + file;
             std::fs::read_to_string(path).unwrap()

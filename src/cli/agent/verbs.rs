@@ -8,6 +8,7 @@ use super::{exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::output;
+use crate::format::smbios::machine::Machine;
 use crate::guest::import::refuse;
 use crate::guest::imported::Ended;
 use crate::guest::place::Place;
@@ -57,6 +58,9 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
         let (version, summary) = (Escaped(last.version.as_bytes()), Escaped(last.summary.as_bytes()));
         tracing::info!("the last import (version {version}): {summary}");
     }
+    if delivery.machine != Machine::default() {
+        tracing::info!("the machine is {}", delivery.machine);
+    }
     let rows = listing::rows(&delivery, into.choose(system).place.states(system, &delivery));
     match list.json.json {
         Json::Off => output::people(&listing::table(&rows, !list.no_legend))?,
@@ -86,7 +90,7 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
         if finding.severity == Severity::Error
             && (finding.credential.is_none() || wanted(finding.credential.as_deref()))
         {
-            tracing::error!("{finding}: {}", finding.advice());
+            tracing::error!("{finding}: {}", finding.advice(&delivery.machine));
         }
     }
     let mut exit = Exit::Ok;

@@ -1,11 +1,13 @@
 //! What people and programs read: the listing and the verdict.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::format::oem_string::Encoding;
+use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
 use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Verdict};
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
@@ -86,6 +88,8 @@ pub fn table(rows: &[Row<'_>], legend: bool) -> Text {
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<&'a Machine>,
     /// Whether a manifest proved that the set is the one that was sent.
     proven: bool,
     credentials: Vec<Row<'a>>,
@@ -102,7 +106,7 @@ struct FindingRow<'a> {
     credential: Option<&'a str>,
     place: Place<'a>,
     message: String,
-    advice: &'static str,
+    advice: Cow<'static, str>,
 }
 
 /// An origin, or an object without fields.
@@ -127,10 +131,11 @@ impl<'a> Judged<'a> {
             credential: finding.credential.as_deref(),
             place: Place(finding.origin.as_ref()),
             message: finding.to_string(),
-            advice: finding.advice(),
+            advice: finding.advice(&delivery.machine),
         };
         Self {
             verdict: delivery.verdict(),
+            machine: (delivery.machine != Machine::default()).then_some(&delivery.machine),
             proven: delivery.proof.is_proven(),
             credentials: rows(delivery, states(delivery, State::Intact)),
             findings: delivery.findings.iter().map(row).collect(),
@@ -151,6 +156,9 @@ pub fn verdict(delivery: &Delivery) -> Text {
     text.push(verdict.as_str(), Some(tone));
     // Writing to a string cannot fail.
     _ = writeln!(text, ": {}", summary(delivery));
+    if delivery.machine != Machine::default() {
+        _ = writeln!(text, "machine: {}", delivery.machine);
+    }
     if delivery.findings.is_empty() {
         return text;
     }
@@ -169,7 +177,7 @@ pub fn verdict(delivery: &Delivery) -> Text {
     text.push("\n", None);
     text.push("What to do", Some(Tone::Heading));
     text.push("\n", None);
-    for (advice, credentials) in advice(&findings) {
+    for (advice, credentials) in advice(&findings, &delivery.machine) {
         text.push("  ", None);
         for (index, name) in credentials.iter().take(NAMES_MAX).enumerate() {
             _ = write!(text, "{}{name}", if index == 0 { "" } else { ", " });
@@ -188,10 +196,10 @@ pub fn verdict(delivery: &Delivery) -> Text {
 const NAMES_MAX: usize = 4;
 
 /// Each advice once, with the credentials it is for; none of them if it is for more than credentials.
-fn advice<'a>(findings: &[&'a Finding]) -> Vec<(&'static str, Vec<&'a str>)> {
-    let mut all: Vec<(&'static str, Vec<&'a str>)> = Vec::new();
+fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<(Cow<'static, str>, Vec<&'a str>)> {
+    let mut all: Vec<(Cow<'static, str>, Vec<&'a str>)> = Vec::new();
     for finding in findings {
-        let (advice, name) = (finding.advice(), finding.credential.as_deref());
+        let (advice, name) = (finding.advice(machine), finding.credential.as_deref());
         match all.iter_mut().find(|(known, _)| *known == advice) {
             None => all.push((advice, name.into_iter().collect())),
             Some((_, names)) => match name {

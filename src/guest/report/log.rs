@@ -11,7 +11,7 @@ use crate::text::escape::Escaped;
 /// Every finding of a delivery, at its own level.
 pub fn findings(delivery: &Delivery) {
     for finding in &delivery.findings {
-        let advice = finding.advice();
+        let advice = finding.advice(&delivery.machine);
         match finding.severity {
             Severity::Error => tracing::error!("{finding}: {advice}"),
             Severity::Warning => tracing::warn!("{finding}: {advice}"),

@@ -6,6 +6,7 @@ use super::finding::{Finding, Severity};
 use super::origin::Origin;
 use crate::format::credential::Credential;
 use crate::format::oem_string::{DecodeError, Encoding};
+use crate::format::smbios::machine::Machine;
 
 /// Why a credential is not imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -183,6 +184,8 @@ pub struct Delivery {
     pub is_anything_sent: bool,
     /// OEM strings that belong to other programs.
     pub foreign: usize,
+    /// The machine, as its firmware and hypervisor describe it. Nothing of that is proven.
+    pub machine: Machine,
 }
 
 impl Delivery {

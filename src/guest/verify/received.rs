@@ -4,6 +4,7 @@ use super::delivery::Entry;
 use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use crate::format::manifest::{Manifest, ManifestError};
+use crate::format::smbios::machine::Machine;
 
 /// What a source received.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Received {
     pub is_anything_sent: bool,
     /// How many strings belong to other programs.
     pub foreign: usize,
+    /// The machine, where the source describes it.
+    pub machine: Machine,
 }
 
 impl Received {
@@ -32,6 +35,9 @@ impl Received {
         self.findings.append(&mut other.findings);
         self.is_anything_sent |= other.is_anything_sent;
         self.foreign += other.foreign;
+        if self.machine == Machine::default() {
+            self.machine = other.machine;
+        }
     }
 
     pub(super) fn find(&mut self, kind: FindingKind, severity: Severity, origin: impl Into<Option<Origin>>) {

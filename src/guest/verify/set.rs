@@ -32,8 +32,8 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 /// Verifies what was received.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
-    let Received { entries, manifests, findings, suspects, is_anything_sent, foreign } = received;
-    let delivery = Delivery { entries, findings, proof: Proof::None, is_anything_sent, foreign };
+    let Received { entries, manifests, findings, suspects, is_anything_sent, foreign, machine } = received;
+    let delivery = Delivery { entries, findings, proof: Proof::None, is_anything_sent, foreign, machine };
     let mut set = Set { policy, delivery, manifest: None, first: BTreeMap::new() };
     // In this order: each pass speaks only of what none before it has spoken of.
     set.choose_manifest(manifests);

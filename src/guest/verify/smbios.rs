@@ -6,6 +6,7 @@ use super::origin::Origin;
 use super::received::Received;
 use crate::format::manifest::Manifest;
 use crate::format::oem_string::{self, OemString};
+use crate::format::smbios::machine::Machine;
 use crate::format::smbios::{self, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Table};
 use crate::format::systemd::STRUCTURE_MAX;
 
@@ -21,7 +22,7 @@ use crate::format::systemd::STRUCTURE_MAX;
 /// ```
 #[must_use]
 pub fn receive(table: &Table) -> Received {
-    let mut received = Received::default();
+    let mut received = Received { machine: Machine::of(table), ..Received::default() };
     for fault in table.faults() {
         let (kind, severity, offset) = finding(*fault);
         received.find(kind, severity, offset.map(Origin::offset));

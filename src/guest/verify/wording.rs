@@ -1,10 +1,12 @@
 //! Findings in words: what happened, to which credential, where, and what to do.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
 use super::delivery::Refusal;
 use super::finding::{Finding, FindingKind};
 use crate::format::smbios::Extent;
+use crate::format::smbios::machine::{FirmwareKind, Machine};
 
 impl Display for Finding {
     /// What happened, to which credential, and where; on one line, without [`Finding::advice`].
@@ -117,9 +119,25 @@ impl Refusal {
 }
 
 impl Finding {
-    /// What to do about it.
+    /// What to do about it on this machine.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub fn advice(&self, machine: &Machine) -> Cow<'static, str> {
+        match (&self.kind, machine.firmware_kind()) {
+            (FindingKind::TableCut(_), Some(FirmwareKind::SeaBios(Some((major, minor)))))
+                if machine.cuts_tables_above_64_kib() == Some(true) =>
+            {
+                format!(
+                    "SeaBIOS {major}.{minor} cuts tables above 64 KiB: keep it below 65536 bytes, or use SeaBIOS 1.17 \
+                     or newer, or UEFI firmware"
+                )
+                .into()
+            }
+            _ => self.general_advice().into(),
+        }
+    }
+
+    /// What to do about it on any machine.
+    fn general_advice(&self) -> &'static str {
         match &self.kind {
             FindingKind::EntryPoint { .. } => {
                 "the firmware or the recording is broken; record the table again"
