@@ -13,7 +13,7 @@ use crate::guest::import::refuse;
 use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
-use crate::guest::record::{redact, write};
+use crate::guest::record::{redact, write, write::Secrets};
 use crate::guest::report::{last, listing, log};
 use crate::guest::source::{self, SourceError, dmi};
 use crate::guest::system::System;
@@ -118,14 +118,14 @@ fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
     let raw = dmi::read(options.from.input(system))?;
     let shown = Escaped::from(options.folder.as_path());
     if options.with_secrets {
-        write::write(&options.folder, &raw.entry_point, &raw.data, true)?;
+        write::write(&options.folder, &raw.entry_point, &raw.data, Secrets::Kept)?;
         tracing::warn!("recorded to {shown} with every value in plain text");
     } else {
         let entry_point = raw.entry_point.clone();
         let table = raw.parse();
         let proof = verify_table(&table, &Policy::default()).proof;
-        let redacted = redact::redact(&table, proof.is_proven());
-        write::write(&options.folder, &entry_point, &redacted, false)?;
+        let redacted = redact::redact(&table, proof);
+        write::write(&options.folder, &entry_point, &redacted, Secrets::Redacted)?;
         tracing::info!("recorded to {shown}, with filler in place of values, serial numbers and the UUID");
     }
     Ok(Exit::Ok)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use smbioslib::{DefinedStruct, SMBiosString, SystemUuidData, UndefinedStruct};
 use zeroize::Zeroizing;
 
 use crate::format::base64::{self, Base64Error};
@@ -14,6 +15,7 @@ use crate::format::credential::{Credential, NAME_MAX, Name, Secret};
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
 use crate::format::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
+use crate::guest::verify::delivery::Proof;
 
 /// What replaces a byte.
 const FILLER: u8 = b'x';
@@ -27,24 +29,12 @@ const LAST_ASSIGNED: u8 = 46;
 /// Highest bit set: a structure type of the vendor's own (DSP0134 §6.1.2), and no ASCII.
 const VENDOR_TYPE: u8 = 0x80;
 
-/// Fields that hold the number of a string with a serial number or an asset tag, by structure type (DSP0134 §7.2
-/// to §7.5, §7.18, §7.23 and §7.40).
-const SERIALS: [(u8, &[usize]); 7] = [
-    (1, &[0x07]),
-    (2, &[0x07, 0x08]),
-    (3, &[0x07, 0x08]),
-    (4, &[0x20, 0x21]),
-    (17, &[0x18, 0x19]),
-    (22, &[0x07]),
-    (39, &[0x08, 0x09]),
-];
-
 /// The UUID in a Type 1 structure (DSP0134 §7.2.1).
 const UUID: Range<usize> = 0x08..0x18;
 
-/// A copy of the table's bytes without secrets. `proven` says whether the manifest matched, as it then must again.
+/// A copy of the table's bytes without secrets. A set that the digest of its manifest proves is still proven in the copy.
 #[must_use]
-pub fn redact(table: &Table, proven: bool) -> Vec<u8> {
+pub fn redact(table: &Table, proof: Proof) -> Vec<u8> {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
     let mut values = Values::default();
@@ -59,12 +49,12 @@ pub fn redact(table: &Table, proven: bool) -> Vec<u8> {
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             END_OF_TABLE => {}
-            0..=LAST_ASSIGNED | 126 if !strings_lost => redact_serials(&mut data, structure),
+            0..=LAST_ASSIGNED | 126 if !strings_lost => redact_identity(&mut data, structure),
             0..=LAST_ASSIGNED | 126 => redact_content(&mut data, structure),
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
-    redact_manifests(&mut data, table, proven);
+    redact_manifests(&mut data, table, proof);
     redact_rest(&mut data, table);
     data
 }
@@ -156,22 +146,54 @@ fn redact_base64(text: &mut [u8]) {
 }
 
 /// Replaces serial numbers, asset tags and the UUID of a structure.
-fn redact_serials(data: &mut [u8], structure: &Structure) {
-    let field = |at: usize| (at < structure.length.into()).then_some(structure.offset + at);
-    let fields =
-        SERIALS.iter().find(|(kind, _)| *kind == structure.kind).map_or(&[][..], |(_, fields)| fields);
-    for &at in fields {
-        let number = field(at).and_then(|at| data.get(at).copied()).unwrap_or_default();
-        let string = usize::from(number).checked_sub(1).and_then(|index| structure.strings.get(index));
+fn redact_identity(data: &mut [u8], structure: &Structure) {
+    let fields = numbered(data, structure);
+    let fields = fields.defined_struct();
+    for number in serials(&fields).into_iter().filter_map(SMBiosString::ok) {
+        let index = number.parse().ok().and_then(|number: usize| number.checked_sub(1));
+        let string = index.and_then(|index| structure.strings.get(index));
         bytes(data, string.cloned().unwrap_or_default()).fill(FILLER);
     }
-    if structure.kind == 1 && field(UUID.end - 1).is_some() {
-        let uuid = bytes(data, structure.offset + UUID.start..structure.offset + UUID.end);
-        // All zero or all one means that there is none (§7.2.1).
-        if uuid.iter().any(|&byte| byte != 0) && uuid.iter().any(|&byte| byte != 0xff) {
-            uuid.fill(FILLER);
-        }
+    // All zero or all one means that there is none (§7.2.1).
+    if let DefinedStruct::SystemInformation(system) = &fields
+        && let Some(SystemUuidData::Uuid(_)) = system.uuid()
+    {
+        bytes(data, structure.offset + UUID.start..structure.offset + UUID.end).fill(FILLER);
     }
+}
+
+/// Serial numbers and asset tags, by type (DSP0134 §7.2 to §7.5, §7.18, §7.23 and §7.40). One more type is one more line.
+fn serials(fields: &DefinedStruct<'_>) -> Vec<SMBiosString> {
+    match fields {
+        DefinedStruct::SystemInformation(system) => vec![system.serial_number()],
+        DefinedStruct::BaseBoardInformation(board) => vec![board.serial_number(), board.asset_tag()],
+        DefinedStruct::SystemChassisInformation(chassis) => {
+            vec![chassis.serial_number(), chassis.asset_tag_number()]
+        }
+        DefinedStruct::ProcessorInformation(processor) => {
+            vec![processor.serial_number(), processor.asset_tag()]
+        }
+        DefinedStruct::MemoryDevice(memory) => vec![memory.serial_number(), memory.asset_tag()],
+        DefinedStruct::PortableBattery(battery) => vec![battery.serial_number()],
+        DefinedStruct::SystemPowerSupply(supply) => vec![supply.serial_number(), supply.asset_tag_number()],
+        _ => vec![],
+    }
+}
+
+/// The structure as smbios-lib reads it, with the number of each string in place of its text.
+///
+/// The accessor of a field then says which string the field refers to, and our walk knows where that one is. No text of
+/// the table gets into smbios-lib's copies.
+fn numbered(data: &[u8], structure: &Structure) -> UndefinedStruct {
+    let formatted = structure.offset..structure.offset + usize::from(structure.length);
+    let mut copy = data.get(formatted).unwrap_or_default().to_vec();
+    // A field refers to a string by one byte.
+    for number in 1..=structure.strings.len().min(255) {
+        copy.extend_from_slice(number.to_string().as_bytes());
+        copy.push(0);
+    }
+    copy.extend_from_slice(if structure.strings.is_empty() { &[0, 0] } else { &[0] });
+    UndefinedStruct::new(&copy)
 }
 
 /// Replaces everything but type, length and the number of strings. It looks like text if it did before.
@@ -224,7 +246,7 @@ fn redact_rest(data: &mut [u8], table: &Table) {
 
 /// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
 /// that of the filler where it matched, and zero where it did not.
-fn redact_manifests(data: &mut [u8], table: &Table, proven: bool) {
+fn redact_manifests(data: &mut [u8], table: &Table, proof: Proof) {
     let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
     let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
         table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
@@ -241,7 +263,7 @@ fn redact_manifests(data: &mut [u8], table: &Table, proven: bool) {
     let counts = manifests.iter().find_map(|range| decode(range).ok());
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
-        Zeroizing::new(manifest.with_digest_of((proven || is_other).then_some(value_of)).encode())
+        Zeroizing::new(manifest.with_digest_of((proof.is_proven() || is_other).then_some(value_of)).encode())
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
     let first = counts.clone().map(|manifest| redacted(manifest, false));

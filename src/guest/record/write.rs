@@ -25,29 +25,53 @@ pub enum RecordError {
     },
 }
 
-/// Writes `smbios_entry_point` and `DMI` into a folder, which is made if need be. The files are for their owner
-/// alone if they hold secrets. Existing files are never overwritten.
+/// What a recording has in place of secrets, which decides who may read it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Secrets {
+    /// The secrets themselves: only the owner of the files can read them.
+    Kept,
+    /// Filler, as [`redact`](super::redact::redact) leaves it: everybody can read the files.
+    Redacted,
+}
+
+impl Secrets {
+    fn directory_mode(self) -> u32 {
+        match self {
+            Self::Kept => 0o700,
+            Self::Redacted => 0o755,
+        }
+    }
+
+    fn file_mode(self) -> u32 {
+        match self {
+            Self::Kept => 0o600,
+            Self::Redacted => 0o644,
+        }
+    }
+}
+
+/// Writes `smbios_entry_point` and `DMI` into a directory, and makes the directory if it does not exist. Existing files
+/// are never overwritten.
 ///
 /// # Errors
 /// [`RecordError`] says what is in the way.
-pub fn write(folder: &Path, entry_point: &[u8], data: &[u8], secret: bool) -> Result<(), RecordError> {
+pub fn write(folder: &Path, entry_point: &[u8], data: &[u8], secrets: Secrets) -> Result<(), RecordError> {
     let failed = |path: &Path, error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => RecordError::Exists(path.to_path_buf()),
         _ => RecordError::Io { path: path.to_path_buf(), error },
     };
-    let made = match DirBuilder::new().mode(if secret { 0o700 } else { 0o755 }).create(folder) {
+    let made = match DirBuilder::new().mode(secrets.directory_mode()).create(folder) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed(folder, error)),
     };
-    let file_mode = if secret { 0o600 } else { 0o644 };
     let mut written: Vec<PathBuf> = Vec::new();
     let mut write = |name, content: &[u8]| {
         let path = folder.join(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(file_mode)
+            .mode(secrets.file_mode())
             .open(&path)
             .map_err(|error| failed(&path, error))?;
         written.push(path.clone());
