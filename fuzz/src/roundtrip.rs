@@ -8,6 +8,7 @@ use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
 
 use crate::input::Input;
+use testkit::second_reader::assert_same_structures;
 use testkit::table::{END, entry_point_3};
 
 type Set<'a> = BTreeMap<&'a str, &'a [u8]>;
@@ -46,6 +47,10 @@ pub fn roundtrip(data: &[u8]) {
     let mut table = parts.concat();
     let entry_point = entry_point_3(table.len());
 
+    let written = Table::parse(&entry_point, table.clone());
+    assert_same_structures(&written);
+    let read_back = written.oem_structures().flat_map(|oem| oem.strings().map(|(_, string)| string));
+    assert!(read_back.eq(strings.texts()), "smbios-lib and we read what was written");
     let delivery = read(&entry_point, &table);
     assert!(delivery.passed() && delivery.proof.is_proven());
     assert_eq!(arrived(&delivery), set);

@@ -1,5 +1,6 @@
 use smbios_creds::format::oem_string::{OemString, decode};
 use smbios_creds::format::smbios::entry_point::{EntryPoint, Form};
+use smbios_creds::format::smbios::machine::Machine;
 use smbios_creds::format::smbios::{OEM_STRINGS, Table};
 use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::report::listing::{Judged, verdict};
@@ -8,13 +9,14 @@ use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
 use smbios_creds::guest::verify::set::verify_table;
 
 use crate::input::Input;
+use testkit::second_reader::assert_same_structures;
 use testkit::table::{entry_point_2, entry_point_3, walk};
 
 /// What must be in no message. A fuzzer puts it anywhere.
 const CANARY: &[u8] = b"Canary";
 
-/// Entry point and table through the whole reader: what the independent walker finds is what we find, nothing panics,
-/// every message can be printed and shows no value, and a recording without secrets reads the same.
+/// Entry point and table through the whole reader: the independent walker and smbios-lib find what we find, nothing
+/// panics, every message can be printed and shows no value, and a recording without secrets reads the same.
 pub fn table(data: &[u8]) {
     let mut input = Input(data);
     let kind = input.byte();
@@ -37,6 +39,7 @@ pub fn table(data: &[u8]) {
         assert_eq!(formatted, theirs.formatted);
         assert!(ours.strings.iter().map(|range| &data[range.clone()]).eq(&theirs.strings));
     }
+    assert_same_structures(&table);
     let strings: Vec<&[u8]> =
         walked.iter().filter(|s| s.kind == OEM_STRINGS).flat_map(|s| &s.strings).map(Vec::as_slice).collect();
     let ours: Vec<&[u8]> = table.oem_structures().flat_map(|oem| oem.strings().map(|(_, s)| s)).collect();
@@ -52,6 +55,11 @@ pub fn table(data: &[u8]) {
         assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
         assert!(in_a_name || !holds_canary(text.as_bytes()), "{text}");
     };
+    let machine = Machine::of(&table);
+    _ = machine.cuts_tables_above_64_kib();
+    for text in [machine.to_string(), serde_json::to_string(&machine).unwrap()] {
+        assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+    }
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
     for policy in [policy, Policy::default()] {
         let delivery = verify_table(&table, &policy);

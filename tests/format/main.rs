@@ -4,4 +4,5 @@
 mod corpus;
 mod damage;
 mod encoding;
+mod machine;
 mod second_reader;

@@ -222,7 +222,7 @@ fn words(parts: [&Option<String>; 2]) -> String {
 fn shown(string: &SMBiosString) -> Option<String> {
     let string = string.to_utf8_lossy()?;
     let bytes = string.trim_ascii().as_bytes();
-    let cut = bytes.get(..SHOWN_MAX).map_or(bytes, |cut| cut);
+    let cut = bytes.get(..SHOWN_MAX).unwrap_or(bytes);
     (!cut.is_empty()).then(|| Escaped(cut).to_string())
 }
 
