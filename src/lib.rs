@@ -7,8 +7,9 @@
 //! 1. What the host meant to send is exactly what the guest has, or it is said what is wrong: which credential, how
 //!    many bytes were expected and found, and where in the table it broke.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
-//!    memory. In a program of your own, set `zeroizing_alloc::ZeroAlloc` as the global allocator, as `smbios-creds`
-//!    does: the structure walk of smbios-lib makes copies that only the allocator can wipe.
+//!    memory. This library wipes every copy it makes of a value, whichever allocator a program uses. Bytes that you
+//!    read yourself are yours to wipe: move them into a [`Secret`](format::credential::Secret) or a
+//!    [`Table`](format::smbios::Table).
 //!
 //! # The map
 //!
@@ -19,6 +20,7 @@
 //! | [`format::manifest`] | what the host sent: names, sizes, one digest; read and written |
 //! | [`format::base64`] | base64 as systemd accepts it |
 //! | [`format::smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
+//! | [`format::smbios::machine`] | which hypervisor and firmware it is, by Types 0 and 1 |
 //! | [`guest`] | source -> verify -> place -> hand over -> report; the import on one page |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
 //! | [`text::escape`] | text from outside, made safe to print |

@@ -11,8 +11,9 @@ use smbios_creds::cli::{hygiene, log, usage};
 use tracing::Level;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes every block of memory before it is given back, smbios-lib's copies of the table among them. (musl's own
-/// allocator asks the kernel for each few blocks, which is half of all system calls of an import.)
+/// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this also covers copies that
+/// other libraries make. (musl's own allocator asks the kernel for each few blocks, which is half of all system calls of an
+/// import.)
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 

@@ -35,7 +35,7 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     // It is found, and cannot be executed.
     let broken = script(out.path(), "#!/nonexistent\n");
     let broken = broken.to_str().unwrap();
-    // Structures that QEMU is given by somebody else are walked by smbios-lib, whose copies the allocator alone wipes.
+    // Structures that another program gives to QEMU hold values too.
     let structures = out.path().join("structures");
     let theirs = [b"io.systemd.credential:theirs=".as_slice(), &canary].concat();
     std::fs::write(&structures, testkit::oem(&[&theirs])).unwrap();
