@@ -1,7 +1,7 @@
 //! The NixOS modules: evaluated, and their runners built and executed, with nix. nixpkgs and microvm.nix are stand-ins
 //! (stand-in/) unless NIXPKGS_LIB, and NIXPKGS_NIXOS with MICROVM_NIX, say where the real ones are.
-#![allow(clippy::doc_markdown, reason = "names of variables")]
-#![allow(
+#![expect(clippy::doc_markdown, reason = "names of variables")]
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -1,4 +1,5 @@
-//! What the tests share: an independent walker, tables made to order, and the agent as a process.
+//! What tests, examples and fuzz targets share: independent readers of tables and options, tables made to order, the
+//! programs as processes, and virtual machines.
 
 pub mod host;
 pub mod machine;

@@ -52,7 +52,7 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
 }
 
 /// Splits as cloud-hypervisor does: at commas outside of quotes and brackets. v48 and newer keep the quotes.
-pub fn ch_split(text: &str, keep_quotes: bool) -> Option<Vec<String>> {
+fn ch_split(text: &str, keep_quotes: bool) -> Option<Vec<String>> {
     let (mut depth, mut quoted, mut elements) = (0, false, vec![String::new()]);
     for character in text.trim().chars() {
         let current = elements.last_mut().unwrap();
