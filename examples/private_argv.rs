@@ -9,9 +9,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log};
 use smbios_creds::host::launch::private_argv::{self, Argument};
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         // It protects itself, whoever calls it.
         return private_argv::trace();
     }
-    let before = hygiene::protect(true);
+    let before = hygiene::protect(Then::Executes);
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
     let text = |text: OsString| CString::new(text.into_vec()).unwrap();
@@ -44,6 +44,6 @@ fn main() -> ExitCode {
     let environment: Vec<CString> = environment.collect();
     before.restore();
     let Err(error) = private_argv::exec(Path::new(&program), arguments, &environment);
-    log::say(Level::ERROR, format_args!("{error}"));
+    tracing::error!("{error}");
     ExitCode::FAILURE
 }

@@ -7,9 +7,9 @@ use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::host::args::Host;
 use smbios_creds::cli::host::verbs;
+use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
 use smbios_creds::host::launch::{private_argv, probe};
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     if first.is_some_and(|argument| argument == private_argv::TRACER) {
         log::start("smbios-creds-host", LevelFilter::INFO);
         // It ends itself, and executes nothing but itself: there is nothing to put back.
-        _ = hygiene::protect(false);
+        _ = hygiene::protect(Then::Ends);
         return private_argv::trace();
     }
     let host = match Host::try_parse() {
@@ -33,11 +33,11 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error).into(),
     };
     log::start("smbios-creds-host", host.log_level);
-    let before = hygiene::protect(true);
+    let before = hygiene::protect(Then::Executes);
     match verbs::run(host, &before) {
         Ok(exit) => exit,
         Err(error) => {
-            log::say(Level::ERROR, format_args!("{error:#}"));
+            tracing::error!("{error:#}");
             Exit::Failure
         }
     }

@@ -7,8 +7,8 @@ use dlmalloc::GlobalDlmalloc;
 use smbios_creds::cli::agent::args::{Agent, Verb};
 use smbios_creds::cli::agent::verbs;
 use smbios_creds::cli::exit::Exit;
+use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
-use tracing::Level;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this also covers copies that
@@ -23,11 +23,12 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error).into(),
     };
     log::start("smbios-creds", agent.log_level);
-    let before = hygiene::protect(matches!(agent.verb, Verb::Exec(_)));
+    let before =
+        hygiene::protect(if matches!(agent.verb, Verb::Exec(_)) { Then::Executes } else { Then::Ends });
     match verbs::run(&agent, &before) {
         Ok(exit) => exit,
         Err(error) => {
-            log::say(Level::ERROR, format_args!("{error:#}"));
+            tracing::error!("{error:#}");
             Exit::of(&error)
         }
     }

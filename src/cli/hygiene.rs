@@ -5,13 +5,19 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
-use tracing::Level;
-
-use super::log::say;
 
 /// Memory that must be lockable before all of it is locked: once it is, every allocation above the limit fails, and
 /// this is several times what the largest table needs.
 const LOCKABLE_MIN: rlim_t = 16 * 1_048_576;
+
+/// What the process does after its own work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Then {
+    /// It executes another program in its place, which inherits its limits.
+    Executes,
+    /// It ends.
+    Ends,
+}
 
 /// What a program that is executed in our place would inherit, as it was before.
 pub struct Before {
@@ -20,19 +26,22 @@ pub struct Before {
 
 /// Protects the process. Nothing here can fail it: what the system does not allow is said at debug level.
 ///
-/// If a program is to be executed in its place, what that would inherit is kept for [`Before::restore`].
+/// If another program follows, what it would inherit is kept for [`Before::restore`].
 #[must_use]
-pub fn protect(executes: bool) -> Before {
+pub fn protect(then: Then) -> Before {
     hide_panics();
     log("forbid debuggers and core dumps", set_dumpable(false));
     // What is taken off the hard limit, nobody without a capability can give back.
-    let core = if executes { getrlimit(Resource::RLIMIT_CORE).map(Some) } else { Ok(None) };
+    let core = match then {
+        Then::Executes => getrlimit(Resource::RLIMIT_CORE).map(Some),
+        Then::Ends => Ok(None),
+    };
     let limited = core.and_then(|core| setrlimit(Resource::RLIMIT_CORE, 0, core.map_or(0, |(_, hard)| hard)));
     log("set the core dump limit to 0", limited);
     if may_lock() {
         log("lock memory", lock_memory());
     } else {
-        say(Level::DEBUG, format_args!("memory is not locked: that takes CAP_IPC_LOCK or a higher limit"));
+        tracing::debug!("memory is not locked: that takes CAP_IPC_LOCK or a higher limit");
     }
     Before { core: core.ok().flatten() }
 }
@@ -61,7 +70,7 @@ fn lock_memory() -> nix::Result<()> {
 
 fn log(action: &str, result: nix::Result<()>) {
     if let Err(error) = result {
-        say(Level::DEBUG, format_args!("cannot {action}: {}", error.desc()));
+        tracing::debug!("cannot {action}: {}", error.desc());
     }
 }
 
@@ -69,8 +78,6 @@ fn log(action: &str, result: nix::Result<()>) {
 fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message =
-            format_args!("internal error at {place}; this is a bug in smbios-creds, please report it");
-        say(Level::ERROR, message);
+        tracing::error!("internal error at {place}; this is a bug in smbios-creds, please report it");
     }));
 }

@@ -1,24 +1,39 @@
 //! The log: lines on stderr, with the priorities that the journal and the kernel's log read.
 
 use std::fmt;
-use std::io::Write as _;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
-use tracing::field::{Field, Visit};
+use nix::sys::stat::{FileStat, SFlag, major, minor};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::sys::directory::{Stat, stat};
+use crate::text::escape::Safely;
 
 /// Sends everything of `level` and above to stderr, in the name of this program.
 pub fn start(program: &'static str, level: LevelFilter) {
-    let subscriber = NoSpans.with(Lines { program, prefixed: OnceLock::new() }).with(level);
-    // It fails only where a log has been started before, and that one serves as well.
+    let fields = debug_fn(|line, field, value| match field.name() {
+        "message" => write!(line, "{value:?}"),
+        name => write!(line, " {name}={value:?}"),
+    });
+    let subscriber = tracing_subscriber::fmt()
+        // If a line cannot be written, nothing can report it: standard error would be the place, and a failure there
+        // a panic.
+        .log_internal_errors(false)
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .fmt_fields(fields)
+        .event_format(Lines { program, prefixed: OnceLock::new() })
+        .finish();
+    // It fails only if a log has been started before, and that one serves as well.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Logs a message. Every message comes through here: the macros would put a copy of themselves in each place.
+/// Logs a message.
 pub fn say(level: Level, message: fmt::Arguments<'_>) {
     match level {
         Level::ERROR => tracing::error!("{message}"),
@@ -28,9 +43,11 @@ pub fn say(level: Level, message: fmt::Arguments<'_>) {
     }
 }
 
-/// Whether stderr is the journal or the kernel's log.
-fn reads_priorities() -> bool {
-    fstat(std::io::stderr()).is_ok_and(|stat| is_log(&stat))
+/// Whether an open file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
+pub(super) fn is_log_file(file: impl AsFd) -> bool {
+    let is_journal =
+        |stat: &Stat| std::env::var("JOURNAL_STREAM").is_ok_and(|named| named == stat.identity());
+    stat(file).is_ok_and(|stat| stat.is_kernel_log() || is_journal(&stat))
 }
 
 /// Whether a file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
@@ -41,84 +58,40 @@ pub(super) fn is_log(stat: &FileStat) -> bool {
     is_kmsg || journal == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`.
+/// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`. Fields follow
+/// as ` name=value`.
+///
+/// The line is written in one piece, since the kernel's log takes each write for a line.
 struct Lines {
     program: &'static str,
+    /// Whether stderr is such a log. It is looked at when the first line is logged.
     prefixed: OnceLock<bool>,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let (priority, word) = match *event.metadata().level() {
             Level::ERROR => (3, "error"),
             Level::WARN => (4, "warning"),
             Level::INFO => (6, "info"),
             Level::DEBUG | Level::TRACE => (7, "debug"),
         };
-        let prefixed = *self.prefixed.get_or_init(reads_priorities);
-        let mut line = if prefixed { format!("<{priority}>") } else { format!("{}: {word}: ", self.program) };
-        event.record(&mut Message { line: &mut line });
-        line.push('\n');
-        // In one piece, since the kernel's log takes each write for a line. Nobody is left to tell if it fails.
-        _ = std::io::stderr().write_all(line.as_bytes());
-    }
-}
-
-/// What stands below the lines: it knows no spans, of which this program has none. tracing-subscriber's own
-/// registry keeps a store of them, at the price of a tenth of the agent's size.
-struct NoSpans;
-
-impl Subscriber for NoSpans {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-/// Writes a character that can do no harm as it is, and any other as `\u{…}`. What comes from the table has been
-/// escaped before; this is for the paths and system messages between.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_safely(out: &mut impl fmt::Write, character: char) -> fmt::Result {
-    let directs_text = matches!(
-        character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    if character.is_control() || directs_text {
-        write!(out, "{}", character.escape_unicode())
-    } else {
-        out.write_char(character)
-    }
-}
-
-/// The message of an event, and its other fields as `name=value`.
-struct Message<'a> {
-    line: &'a mut String,
-}
-
-impl Visit for Message<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = match field.name() {
-            "message" => format!("{value:?}"),
-            name => format!(" {name}={value:?}"),
-        };
-        for character in text.chars() {
-            // Writing to a string cannot fail.
-            _ = write_safely(self.line, character);
+        if *self.prefixed.get_or_init(|| is_log_file(std::io::stderr())) {
+            write!(line, "<{priority}>")?;
+        } else {
+            write!(line, "{}: {word}: ", self.program)?;
         }
+        // Text of the table has been escaped before; this is for the paths and system messages between.
+        context.format_fields(Writer::new(&mut Safely(&mut line)), event)?;
+        line.write_char('\n')
     }
 }

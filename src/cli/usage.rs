@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::exit::Exit;
-use super::log::write_safely;
+use crate::text::escape::write_safely;
 
 /// Prints help to stdout and complaints to stderr, with what was typed made safe to print.
 #[must_use]

@@ -13,6 +13,8 @@ use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+#[cfg(feature = "cli")]
+use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fsync, geteuid, linkat, unlinkat};
@@ -40,9 +42,13 @@ pub(crate) enum Links {
 pub(crate) struct Stat(FileStat);
 
 impl Stat {
+    fn kind(&self) -> SFlag {
+        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT
+    }
+
     /// Whether it is a regular file.
     pub(crate) fn is_file(&self) -> bool {
-        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+        self.kind() == SFlag::S_IFREG
     }
 
     /// Type and permission bits (`st_mode`).
@@ -74,6 +80,18 @@ impl Stat {
     /// Whether both are the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+
+    #[cfg(feature = "cli")]
+    /// Device and inode number, as `$JOURNAL_STREAM` names a file (systemd.exec(5)).
+    pub(crate) fn identity(&self) -> String {
+        format!("{}:{}", self.0.st_dev, self.0.st_ino)
+    }
+
+    #[cfg(feature = "cli")]
+    /// Whether it is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
+    pub(crate) fn is_kernel_log(&self) -> bool {
+        self.kind() == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (1, 11)
     }
 
     /// Whether both are on the same mounted file system.

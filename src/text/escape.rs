@@ -67,3 +67,32 @@ impl From<PathBuf> for ShownPath {
         Self(path)
     }
 }
+
+/// Writes text to another writer, with every character escaped that could drive a terminal or change the direction of
+/// text: [`write_safely`].
+#[cfg(feature = "cli")]
+pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
+
+#[cfg(feature = "cli")]
+impl<W: fmt::Write> fmt::Write for Safely<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|character| write_safely(self.0, character))
+    }
+}
+
+/// Writes a harmless character unchanged, and any other as `\u{…}`.
+///
+/// # Errors
+/// Those of `out`.
+#[cfg(feature = "cli")]
+pub(crate) fn write_safely(out: &mut impl fmt::Write, character: char) -> fmt::Result {
+    let directs_text = matches!(
+        character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    if character.is_control() || directs_text {
+        write!(out, "{}", character.escape_unicode())
+    } else {
+        out.write_char(character)
+    }
+}

@@ -221,7 +221,7 @@ fn a_panic_shows_its_place_and_not_its_message() {
     if let Ok(level) = std::env::var(PANICS) {
         // As both programs begin.
         log::start("smbios-creds", level.parse::<LevelFilter>().unwrap());
-        _ = hygiene::protect(false);
+        _ = hygiene::protect(hygiene::Then::Ends);
         panic!("{}", std::env::var("CANARY").unwrap());
     }
     let canary = String::from_utf8(canary()).unwrap();
