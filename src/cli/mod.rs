@@ -6,6 +6,7 @@ pub mod exit;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod host;
 pub mod hygiene;
+mod json;
 pub mod log;
 mod output;
 pub mod usage;

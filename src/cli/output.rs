@@ -1,15 +1,14 @@
 //! Data on stdout.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
 use nix::errno::Errno;
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::agent::args::Json;
+use super::json::Json;
 use crate::text::listing::{Text, Tone};
 
 /// Writes text that holds no secret.
@@ -56,48 +55,13 @@ fn style(tone: Tone) -> Style {
     }
 }
 
-/// Writes JSON, indented or on one line.
+/// Writes JSON, indented or on one line, with a newline at its end.
 pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
-    text(&String::from_utf8_lossy(&to_json(value, form)?))
-}
-
-/// JSON, indented or on one line, with a newline at its end.
-pub(super) fn to_json(value: &impl Serialize, form: Json) -> anyhow::Result<Vec<u8>> {
-    let mut json = Vec::new();
-    let layout = Layout(if form == Json::Pretty { Some(PrettyFormatter::new()) } else { None });
-    value.serialize(&mut Serializer::with_formatter(&mut json, layout))?;
-    json.push(b'\n');
-    Ok(json)
-}
-
-/// Indented or on one line, decided when it is written: with the two formatters of `serde_json` everything that can be
-/// written as JSON would be compiled twice.
-struct Layout(Option<PrettyFormatter<'static>>);
-
-/// Forwards to the formatter that was chosen.
-macro_rules! forward {
-    ($($method:ident($($argument:ident: $kind:ty),*);)*) => {
-        $(fn $method<W: ?Sized + Write>(&mut self, writer: &mut W $(, $argument: $kind)*) -> std::io::Result<()> {
-            match &mut self.0 {
-                Some(pretty) => pretty.$method(writer $(, $argument)*),
-                None => CompactFormatter.$method(writer $(, $argument)*),
-            }
-        })*
+    let json = match form {
+        Json::Pretty => serde_json::to_string_pretty(value),
+        Json::Short | Json::Off => serde_json::to_string(value),
     };
-}
-
-impl Formatter for Layout {
-    forward! {
-        begin_array();
-        end_array();
-        begin_array_value(first: bool);
-        end_array_value();
-        begin_object();
-        end_object();
-        begin_object_key(first: bool);
-        begin_object_value();
-        end_object_value();
-    }
+    text(&(json? + "\n"))
 }
 
 /// Writes a secret, past the buffers of the standard library, which are never wiped.

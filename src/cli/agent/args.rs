@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::deferred::Deferred;
+pub(crate) use crate::cli::json::{Json, JsonArg};
 use crate::format::credential::Name;
 use crate::guest::import::Request;
 use crate::guest::place::choose::Into;
@@ -107,27 +108,6 @@ impl PolicyArgs {
             confidential: *confidential,
         }
     }
-}
-
-/// Whether to print JSON, in the words of systemd-creds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum Json {
-    /// Indented
-    Pretty,
-    /// On one line
-    Short,
-    /// Text for people
-    #[default]
-    Off,
-}
-
-/// How to print.
-#[derive(Args, Debug)]
-pub struct JsonArg {
-    /// Print JSON, whose fields are described in smbios-creds-format(7)
-    #[arg(long, value_enum, value_name = "FORM", default_value_t, num_args = 0..=1,
-          default_missing_value = "pretty", require_equals = true)]
-    pub json: Json,
 }
 
 /// Where credentials go.

@@ -4,7 +4,10 @@ use std::ops::Deref;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// The arguments of a verb. Those of all verbs together take more instructions to define than a delivery takes to verify.
+/// The arguments of a verb.
+///
+/// To define those of all verbs takes 430,000 instructions more (x86-64, counted by valgrind). With them an import of
+/// 16 credentials takes 1,610,000, and without them 1,310,000.
 #[derive(Debug)]
 pub struct Deferred<T>(T);
 
