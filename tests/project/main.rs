@@ -1,6 +1,7 @@
 //! The project itself: its documentation and its package.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod architecture;
 mod docs;
 mod package;
 mod shape;
