@@ -4,14 +4,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "an example, with which the tests start programs")]
 
 use std::alloc::System;
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log};
-use smbios_creds::host::launch::private_argv::{self, Argument};
+use smbios_creds::host::hypervisor::Argument;
+use smbios_creds::host::launch::helper::Helper;
+use smbios_creds::host::launch::{execute, program};
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -20,30 +19,28 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     log::start("private_argv", LevelFilter::INFO);
-    let mut arguments = std::env::args_os().skip(1);
-    let program = arguments.next().unwrap();
-    if program == private_argv::TRACER {
+    if let Some(helper) = Helper::of_this_process() {
         // It protects itself, whoever calls it.
-        return private_argv::trace();
+        return helper.run();
     }
-    let before = hygiene::protect(Then::Executes);
+    let mut arguments = std::env::args_os().skip(1);
+    let given = PathBuf::from(arguments.next().unwrap());
+    let before = hygiene::protect(hygiene::Then::Executes);
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
-    let text = |text: OsString| CString::new(text.into_vec()).unwrap();
+    // The first is the name of the program.
+    let argv0 = arguments.next().unwrap();
     let arguments = arguments.map(|argument| {
         if argument == "@" {
-            let value = std::fs::read(files.next().unwrap()).unwrap().into();
-            Argument::Private { placeholder: c"@private".into(), value }
+            Argument::Private(std::fs::read(files.next().unwrap()).unwrap().into())
         } else {
-            Argument::Public(text(argument))
+            Argument::Public(argument)
         }
     });
     let arguments = arguments.collect();
-    let environment = std::env::vars_os()
-        .map(|(name, value)| text([name.as_os_str(), "=".as_ref(), value.as_os_str()].into_iter().collect()));
-    let environment: Vec<CString> = environment.collect();
     before.restore();
-    let Err(error) = private_argv::exec(Path::new(&program), arguments, &environment);
+    let program = program::find(&given).unwrap_or(given);
+    let Err(error) = execute(&program, argv0, arguments, "@private");
     tracing::error!("{error}");
     ExitCode::FAILURE
 }

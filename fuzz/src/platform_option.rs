@@ -1,5 +1,5 @@
 use smbios_creds::format::credential::Secret;
-use smbios_creds::host::hypervisor::{Argument, Features, MergeError, cloud_hypervisor};
+use smbios_creds::host::hypervisor::{Argument, CommandLine as _, Features, MergeError, cloud_hypervisor};
 
 use crate::input::{CommandLine, Input, content, render};
 use testkit::options::{ch_list, ch_options, file_number};
@@ -13,8 +13,8 @@ pub fn platform_option(data: &[u8]) {
     let mut input = Input(data);
     let oem_string_paths = input.byte() % 2 == 1;
     let given = CommandLine::new(input.0);
-    let features = Features { oem_string_paths };
-    let Ok(mut line) = cloud_hypervisor::CommandLine::read("x86_64", &given.os_arguments(), features) else {
+    let features = Features(if oem_string_paths { vec!["oem_string_paths"] } else { vec![] });
+    let Ok(mut line) = cloud_hypervisor::Platform::read("x86_64", &given.os_arguments(), &features) else {
         return;
     };
     let (before, platform) = without_platform(&given.arguments);
@@ -26,14 +26,14 @@ pub fn platform_option(data: &[u8]) {
     let kept = read(STRINGS, false);
     assert_eq!(kept, read(STRINGS, true), "accepted, and read in two ways");
     let paths = read(PATHS, true);
-    let existing = line.take_existing();
+    let existing = std::mem::take(&mut line.line().existing);
     assert!(existing.kept.iter().map(Secret::expose).eq(kept.iter().map(String::as_bytes)));
     assert!(
         existing.elsewhere.iter().map(|text| text.expose().to_vec()).eq(paths.iter().map(|p| content(p)))
     );
     let Ok(strings) = given.strings(existing) else { return };
     let texts: Vec<String> = strings.texts().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
-    let merged = match line.merge(&strings) {
+    let merged = match Box::new(line).write(&strings).map(|written| written.arguments) {
         Ok(merged) => merged,
         Err(MergeError::Name { name, .. }) => {
             assert!(!oem_string_paths);

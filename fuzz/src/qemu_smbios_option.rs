@@ -1,5 +1,5 @@
 use smbios_creds::format::credential::Secret;
-use smbios_creds::host::hypervisor::{Argument, MergeError, qemu};
+use smbios_creds::host::hypervisor::{Argument, CommandLine as _, MergeError, qemu};
 use smbios_creds::host::strings::Content;
 
 use crate::input::{CommandLine, content, render};
@@ -10,7 +10,7 @@ use testkit::table::walk;
 /// argument is where it was, or it is refused: nothing is lost, added or moved, and no value becomes an option.
 pub fn qemu_smbios_option(data: &[u8]) {
     let given = CommandLine::new(data);
-    let Ok(mut line) = qemu::CommandLine::read("x86_64", &given.os_arguments()) else { return };
+    let Ok(mut line) = qemu::Options::read("x86_64", &given.os_arguments()) else { return };
     let smbios: Vec<usize> =
         (0..given.arguments.len()).filter(|&at| is_smbios(&given.arguments[at])).collect();
     let options = qemu_smbios(&given.arguments);
@@ -39,12 +39,12 @@ pub fn qemu_smbios_option(data: &[u8]) {
     // QEMU leaves an empty string out of the set.
     kept.retain(|string| !string.is_empty());
     elsewhere.retain(|string| !string.is_empty());
-    let existing = line.take_existing();
+    let existing = std::mem::take(&mut line.line().existing);
     assert!(existing.kept.iter().map(Secret::expose).eq(&kept));
     assert!(existing.elsewhere.iter().map(Secret::expose).eq(&elsewhere));
     let Ok(strings) = given.strings(existing) else { return };
     let texts: Vec<Vec<u8>> = strings.texts().map(<[u8]>::to_vec).collect();
-    let merged = match line.merge(&strings) {
+    let merged = match Box::new(line).write(&strings).map(|written| written.arguments) {
         Ok(merged) => merged,
         Err(MergeError::FwCfg(name)) => {
             return assert!(given.arguments.iter().any(|argument| argument.contains(name.as_str())));

@@ -6,11 +6,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::host::args::Host;
-use smbios_creds::cli::host::verbs;
+use smbios_creds::cli::host::{helper, verbs};
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
-use smbios_creds::host::launch::{private_argv, probe};
-use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes every block of memory before it is given back.
@@ -18,15 +16,8 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
-    let first = std::env::args_os().nth(1);
-    if first.as_ref().is_some_and(|argument| argument == probe::HELPER) {
-        return probe::help();
-    }
-    if first.is_some_and(|argument| argument == private_argv::TRACER) {
-        log::start("smbios-creds-host", LevelFilter::INFO);
-        // It ends itself, and executes nothing but itself: there is nothing to put back.
-        _ = hygiene::protect(Then::Ends);
-        return private_argv::trace();
+    if let Some(ended) = helper::run() {
+        return ended;
     }
     let host = match Host::try_parse() {
         Ok(host) => host,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use nix::sys::stat::{FileStat, SFlag, major, minor};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
@@ -33,29 +32,11 @@ pub fn start(program: &'static str, level: LevelFilter) {
     _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Logs a message.
-pub fn say(level: Level, message: fmt::Arguments<'_>) {
-    match level {
-        Level::ERROR => tracing::error!("{message}"),
-        Level::WARN => tracing::warn!("{message}"),
-        Level::INFO => tracing::info!("{message}"),
-        Level::DEBUG | Level::TRACE => tracing::debug!("{message}"),
-    }
-}
-
 /// Whether an open file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
 pub(super) fn is_log_file(file: impl AsFd) -> bool {
     let is_journal =
         |stat: &Stat| std::env::var("JOURNAL_STREAM").is_ok_and(|named| named == stat.identity());
     stat(file).is_ok_and(|stat| stat.is_kernel_log() || is_journal(&stat))
-}
-
-/// Whether a file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
-pub(super) fn is_log(stat: &FileStat) -> bool {
-    let is_kmsg = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
-        && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 11);
-    let journal = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    is_kmsg || journal == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 /// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`. Fields follow

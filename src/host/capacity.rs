@@ -3,9 +3,12 @@
 //! Almost every one of these limits is exceeded without an error: strings are dropped, a table is cut, a guest kernel
 //! is overwritten. So all of them are held against a set before anything starts.
 
+use std::ops::Range;
+
 use super::strings::{Content, OemStrings};
 use crate::format::credential::Name;
 use crate::format::smbios::write;
+use crate::format::systemd;
 
 /// Something that cannot be exceeded.
 #[derive(Debug, Eq, PartialEq, serde::Serialize)]
@@ -22,8 +25,12 @@ pub struct Limit {
     pub advice: &'static str,
     /// How it is known.
     pub source: &'static str,
+    /// What of a set is held against it.
+    #[serde(skip)]
+    pub counts: Counted,
     /// Whether nothing is started above it.
-    pub severity: Severity,
+    #[serde(rename = "severity")]
+    pub excess: Excess,
 }
 
 /// What a limit counts.
@@ -48,104 +55,39 @@ impl std::fmt::Display for Unit {
     }
 }
 
+/// What of a set is held against a limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Counted {
+    /// Bytes of all structures.
+    Structures,
+    /// Bytes of all strings, each with its NUL.
+    Area,
+    /// Number of strings.
+    Strings,
+    /// Bytes of a JSON array of the strings.
+    JsonArray,
+    /// Bytes of the largest argument that holds strings in plain text.
+    Argument,
+    /// Bytes of all values.
+    Values,
+    /// Credentials that have a byte.
+    Credentials,
+    /// Bytes of the largest structure, without its formatted area.
+    LargestArea,
+}
+
 /// What comes of a limit that is exceeded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum Excess {
     /// Nothing is started.
     Refuse,
     /// It depends on the guest: a warning.
     Warn,
 }
 
-const FEWER: &str = "send fewer or smaller credentials";
-
-/// QEMU's structure table.
-///
-/// It is the limit of a 32-bit entry point. With a 64-bit one QEMU knows no limit, but SeaBIOS up to 1.16.3 copies
-/// the size modulo 65,536, and QEMU 9.0 and newer changes from one to the other by itself.
-pub const QEMU_TABLE: Limit = Limit {
-    name: "QEMU: structure table",
-    unit: Unit::Bytes,
-    maximum: 65_535,
-    above: "QEMU refuses to start, or its firmware cuts the table",
-    advice: FEWER,
-    source: "smbios_validate_table(), QEMU hw/smbios/smbios.c; u16 in SeaBIOS src/fw/biostables.c before 1.17.0",
-    severity: Severity::Refuse,
-};
-
-/// Bytes of a table that QEMU and its firmware need for structures of their own.
-///
-/// Measured without further options: 330 bytes, and 67 for the Type 0 of SeaBIOS. Each further socket takes about
-/// 100 bytes and each 16 GiB of memory about 50, so this is enough for a terabyte on four sockets.
-pub const QEMU_OWN: usize = 4096;
-
-/// Strings of cloud-hypervisor's one Type 11 structure, each with its NUL. With no other SMBIOS field its table has
-/// 114 bytes beside them.
-pub const CLOUD_HYPERVISOR_TABLE: Limit = Limit {
-    name: "cloud-hypervisor: strings in the table",
-    unit: Unit::Bytes,
-    maximum: 65_398,
-    above: "the table runs past 1 MiB: the guest has no SMBIOS at all, or its kernel is overwritten",
-    advice: FEWER,
-    source: "measured with v53.0; SMBIOS_START 0xf0000, arch/src/x86_64/smbios.rs",
-    severity: Severity::Refuse,
-};
-
-/// Strings in cloud-hypervisor's one Type 11 structure.
-pub const CLOUD_HYPERVISOR_STRINGS: Limit = Limit {
-    name: "cloud-hypervisor: strings",
-    unit: Unit::Strings,
-    maximum: write::STRINGS_MAX,
-    above: "the count wraps, and readers that go by it lose strings",
-    advice: FEWER,
-    source: "'len() as u8', arch/src/x86_64/smbios.rs, measured with v53.0",
-    severity: Severity::Refuse,
-};
-
-/// Body of a request to cloud-hypervisor's API.
-pub const CLOUD_HYPERVISOR_BODY: Limit = Limit {
-    name: "cloud-hypervisor: API request",
-    unit: Unit::Bytes,
-    maximum: 51_200,
-    above: "cloud-hypervisor up to v53 answers 400, and the rest of the machine's configuration needs room too",
-    advice: FEWER,
-    source: "MAX_PAYLOAD_SIZE, micro_http src/server.rs; measured with v53.0",
-    severity: Severity::Warn,
-};
-
-/// Strings of crosvm's one Type 11 structure, each with its NUL. Its table has 88 bytes beside them.
-pub const CROSVM_TABLE: Limit = Limit {
-    name: "crosvm: strings in the table",
-    unit: Unit::Bytes,
-    maximum: 65_424,
-    above: "the table runs past 1 MiB, where the guest cannot map it",
-    advice: FEWER,
-    source: "by arithmetic: SMBIOS_START 0xf0000, crosvm x86_64/src/smbios.rs",
-    severity: Severity::Refuse,
-};
-
-/// Strings in crosvm's one Type 11 structure.
-pub const CROSVM_STRINGS: Limit = Limit {
-    name: "crosvm: strings",
-    unit: Unit::Strings,
-    maximum: write::STRINGS_MAX,
-    above: "crosvm refuses to start",
-    advice: FEWER,
-    source: "TooManyOemStrings, crosvm x86_64/src/smbios.rs",
-    severity: Severity::Refuse,
-};
-
-/// Strings in the one Type 11 structure that QEMU builds of libvirt's.
-pub const LIBVIRT_STRINGS: Limit = Limit {
-    name: "libvirt: strings",
-    unit: Unit::Strings,
-    maximum: write::STRINGS_MAX,
-    above: "the count wraps, and readers that go by it lose strings",
-    advice: FEWER,
-    source: "measured with QEMU 7.2 and 10.0",
-    severity: Severity::Refuse,
-};
+/// What helps against most limits.
+pub(super) const FEWER: &str = "send fewer or smaller credentials";
 
 /// One argument of a program. libvirt puts all strings into one.
 pub const ARGUMENT: Limit = Limit {
@@ -155,29 +97,32 @@ pub const ARGUMENT: Limit = Limit {
     above: "the hypervisor cannot be executed (E2BIG)",
     advice: FEWER,
     source: "MAX_ARG_STRLEN, Linux include/uapi/linux/binfmts.h",
-    severity: Severity::Refuse,
+    counts: Counted::Argument,
+    excess: Excess::Refuse,
 };
 
 /// Bytes of all values that systemd's importer takes.
 pub const SYSTEMD_TOTAL: Limit = Limit {
     name: "systemd in the guest: all values",
     unit: Unit::Bytes,
-    maximum: 1_048_576,
+    maximum: systemd::TOTAL_MAX,
     above: "systemd skips credentials, and says so in the guest's log only",
     advice: "send fewer, or import with smbios-creds alone",
     source: "CREDENTIALS_TOTAL_SIZE_MAX, systemd src/shared/creds-util.h",
-    severity: Severity::Warn,
+    counts: Counted::Values,
+    excess: Excess::Warn,
 };
 
 /// Credentials that systemd's importer can hold, those without a byte aside.
 pub const SYSTEMD_FILES: Limit = Limit {
     name: "systemd in the guest: credentials",
     unit: Unit::Credentials,
-    maximum: 256,
+    maximum: systemd::FILES_MAX,
     above: "systemd drops those behind the 256th: its tmpfs has 256 pages, one a file",
     advice: "send fewer, or import with smbios-creds alone",
     source: "measured with systemd 252 to 262; mount_credentials_fs()",
-    severity: Severity::Warn,
+    counts: Counted::Credentials,
+    excess: Excess::Warn,
 };
 
 /// Largest string area of one structure of which systemd 256 and older reads all.
@@ -188,7 +133,8 @@ pub const SYSTEMD_256: Limit = Limit {
     above: "such a guest loses what is behind, or has a cut value, without a word",
     advice: "use systemd 257 or newer there, or let smbios-creds import",
     source: "read_virtual_file(), systemd src/core/import-creds.c before 257; measured",
-    severity: Severity::Warn,
+    counts: Counted::LargestArea,
+    excess: Excess::Warn,
 };
 
 /// What fits every hypervisor, for strings of which nobody knows where they go.
@@ -199,7 +145,8 @@ pub const EVERYWHERE: Limit = Limit {
     above: "not every hypervisor and API can carry them",
     advice: "give --format the hypervisor's name to know",
     source: "below every other limit, with room for the rest of a machine's configuration",
-    severity: Severity::Warn,
+    counts: Counted::Area,
+    excess: Excess::Warn,
 };
 
 /// How much of a limit is used.
@@ -239,79 +186,68 @@ impl std::fmt::Display for Usage {
     }
 }
 
-/// What a set of strings goes through on its way.
+/// How strings become structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Way {
-    /// QEMU reads structures from files.
-    Qemu {
-        /// Bytes that other options of the command line add to its table.
-        others: usize,
-    },
-    /// cloud-hypervisor builds one structure.
-    CloudHypervisor {
-        /// Bytes that other options of the command line add to its table.
-        others: usize,
-    },
-    /// The same, through its API.
-    CloudHypervisorApi,
-    /// crosvm builds one structure.
-    Crosvm {
-        /// Bytes that other options of the command line add to its table.
-        others: usize,
-    },
-    /// libvirt gives the strings to QEMU in one argument.
-    Libvirt,
-    /// It is not known.
-    Unknown,
+pub enum Structures {
+    /// We pack them into structures that every systemd reads whole.
+    Packed,
+    /// A hypervisor builds one structure of all of them.
+    One,
+}
+
+/// What a set of strings goes through on its way to a guest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// How strings become structures.
+    pub structures: Structures,
+    /// Every limit of this way, and how much of it others take.
+    pub limits: Vec<(&'static Limit, usize)>,
+}
+
+impl Route {
+    /// The way of strings whose destination is not known.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        Self { structures: Structures::Packed, limits: vec![(&EVERYWHERE, 0)] }
+    }
+
+    /// The structures that strings of these sizes become, as ranges of them.
+    #[must_use]
+    pub fn pack(&self, sizes: &[usize]) -> Vec<Range<usize>> {
+        match self.structures {
+            Structures::Packed => write::pack(sizes),
+            Structures::One => std::iter::once(0..sizes.len()).collect(),
+        }
+    }
 }
 
 /// Holds a set against every limit on its way. `argument` is the size of the largest argument that holds strings in
 /// plain text, if there is one.
 #[must_use]
-pub fn check(strings: &OemStrings, way: Way, argument: Option<usize>) -> Vec<Usage> {
+pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Vec<Usage> {
     let sizes = strings.sizes();
-    let count = sizes.len();
     let area: usize = sizes.iter().map(|size| size + 1).sum();
-    let packed = write::pack(&sizes);
-    let of = |range: &std::ops::Range<usize>| sizes.get(range.clone()).unwrap_or_default();
-    let structures: usize = packed.iter().map(|range| write::structure_size(of(range))).sum();
-    // Where a hypervisor builds one structure of all strings, that is what an old systemd has to read.
-    let largest_packed = packed.iter().map(|range| string_area(of(range))).max();
-    let largest = match way {
-        Way::Qemu { .. } | Way::Unknown => largest_packed.unwrap_or_default(),
-        _ => string_area(&sizes),
+    let packed = route.pack(&sizes);
+    let structures = || packed.iter().map(|range| sizes.get(range.clone()).unwrap_or_default());
+    let values = || strings.credentials().map(|(_, size, _)| size);
+    let used = |counted| match counted {
+        Counted::Structures => structures().map(write::structure_size).sum(),
+        Counted::Area => area,
+        Counted::Strings => sizes.len(),
+        // Each string has two quotes and a comma; none holds anything that must be escaped but a name.
+        Counted::JsonArray => area + 2 * sizes.len(),
+        Counted::Argument => argument.unwrap_or_default(),
+        Counted::Values => values().sum(),
+        Counted::Credentials => values().filter(|&size| size > 0).count(),
+        Counted::LargestArea => structures().map(string_area).max().unwrap_or_default(),
     };
-    let mut usages = match way {
-        Way::Qemu { others } => vec![Usage::new(&QEMU_TABLE, structures, QEMU_OWN + others)],
-        Way::CloudHypervisor { others } => vec![
-            Usage::new(&CLOUD_HYPERVISOR_TABLE, area, others),
-            Usage::new(&CLOUD_HYPERVISOR_STRINGS, count, 0),
-        ],
-        Way::CloudHypervisorApi => vec![
-            Usage::new(&CLOUD_HYPERVISOR_TABLE, area, 0),
-            Usage::new(&CLOUD_HYPERVISOR_STRINGS, count, 0),
-            // As JSON, each string has two quotes and a comma; none holds anything that must be escaped but a name.
-            Usage::new(&CLOUD_HYPERVISOR_BODY, area + 2 * count, 0),
-        ],
-        Way::Crosvm { others } => {
-            vec![Usage::new(&CROSVM_TABLE, area, others), Usage::new(&CROSVM_STRINGS, count, 0)]
-        }
-        Way::Libvirt => {
-            vec![
-                Usage::new(&QEMU_TABLE, write::structure_size(&sizes), QEMU_OWN),
-                Usage::new(&LIBVIRT_STRINGS, count, 0),
-            ]
-        }
-        Way::Unknown => vec![Usage::new(&EVERYWHERE, area, 0)],
-    };
-    usages.extend(argument.map(|size| Usage::new(&ARGUMENT, size, 0)));
-    let values = strings.credentials().map(|(_, size, _)| size);
-    let (total, files) =
-        values.fold((0, 0), |(total, files), size| (total + size, files + usize::from(size > 0)));
-    usages.push(Usage::new(&SYSTEMD_TOTAL, total, 0));
-    usages.push(Usage::new(&SYSTEMD_FILES, files, 0));
-    usages.push(Usage::new(&SYSTEMD_256, largest, 0));
-    usages
+    let own = route.limits.iter().copied();
+    let argument = argument.map(|_| (&ARGUMENT, 0));
+    let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0), (&SYSTEMD_256, 0)];
+    own.chain(argument)
+        .chain(systemd)
+        .map(|(limit, taken)| Usage::new(limit, used(limit.counts), taken))
+        .collect()
 }
 
 /// Bytes of strings in a structure, the NUL that ends each and the one that ends the set included.
@@ -321,12 +257,11 @@ fn string_area(sizes: &[usize]) -> usize {
 
 /// Credentials that a guest with systemd 256 or older would not have whole, in table order.
 #[must_use]
-pub fn lost_in_systemd_256(strings: &OemStrings, way: Way) -> Vec<Name> {
-    let one_structure = !matches!(way, Way::Qemu { .. } | Way::Unknown);
+pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<Name> {
     let mut at = 0;
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {
-        at = if one_structure { at + size + 1 } else { size + 1 };
+        at = size + 1 + if structures == Structures::One { at } else { 0 };
         // The NUL that ends the set is one more.
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX

@@ -1,7 +1,7 @@
 //! The host's wing: a credentials directory is read, written as OEM strings, held against every limit on its way,
 //! and handed to a hypervisor so that no secret is on a command line.
 //!
-//! `source -> strings -> capacity -> hypervisor -> plan -> launch`
+//! `source -> strings -> hypervisor -> capacity -> plan -> launch`; `start` has these steps on one page.
 //!
 //! A VMM in Rust, or a test harness, makes three calls:
 //!
@@ -22,9 +22,11 @@
 pub mod capacity;
 pub mod hypervisor;
 // A stack pointer has another name on each architecture.
-#[cfg(all(feature = "cli", any(target_arch = "aarch64", target_arch = "x86_64")))]
+#[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 pub mod plan;
 pub mod report;
 pub mod source;
+#[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
+pub mod start;
 pub mod strings;

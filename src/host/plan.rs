@@ -1,14 +1,16 @@
 //! Credentials + hypervisor + its command line -> [`Plan`]: what would be delivered, what others would see, and every
-//! limit on the way. Nothing is started here, and nothing is written.
+//! limit on the way. Nothing is started here, and nothing is written. What is read for it, and asked of a program, is in
+//! `host/start.rs`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::capacity::{self, Severity, Usage, Way};
-use super::hypervisor::{Argument, CommandLine, Features, Kind, MergeError, Part};
+use super::capacity::{self, Excess, Route, Structures, Usage};
+use super::hypervisor::{Argument, Features, Hypervisor, MergeError, Part, Written};
 use super::strings::{EmitError, OemStrings};
 use crate::format::credential::{Credential, Name};
 use crate::text::escape::Escaped;
+use crate::text::listing::listed;
 
 /// A credential that is no secret: where the guest of microvm.nix says that it is up.
 const NOTIFY_SOCKET: &str = "vmm.notify_socket";
@@ -17,14 +19,14 @@ const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 #[derive(Debug)]
 pub struct Order {
     /// Which hypervisor it is.
-    pub kind: Kind,
+    pub hypervisor: &'static dyn Hypervisor,
     /// The program.
     pub program: PathBuf,
     /// The name that the program is given as its first argument.
     pub argv0: OsString,
     /// The arguments behind that.
     pub arguments: Vec<OsString>,
-    /// What is known of the program.
+    /// What its `--help` says.
     pub features: Features,
     /// Credentials to send.
     pub credentials: Vec<Credential>,
@@ -51,15 +53,15 @@ pub enum PlanError {
     Empty(Name),
 }
 
-/// How OEM strings reach the hypervisor.
+/// What carries OEM strings to the hypervisor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Delivery {
-    /// In files that exist in memory alone and can no longer be changed.
+pub enum Carrier {
+    /// In files that exist in memory only and can no longer be changed.
     SealedMemfds,
-    /// In an argument that the hypervisor alone sees.
+    /// In an argument that only the hypervisor sees.
     PrivateArgument,
-    /// In an argument that everybody sees.
+    /// In an argument that every user of the host sees.
     PlainArgument,
 }
 
@@ -71,9 +73,11 @@ pub struct Plan {
     /// The name that the program is given.
     pub argv0: OsString,
     /// Which hypervisor it is.
-    pub kind: Kind,
-    /// How the strings get there.
-    pub delivery: Delivery,
+    pub hypervisor: &'static dyn Hypervisor,
+    /// What carries the strings.
+    pub carrier: Carrier,
+    /// What they go through.
+    pub route: Route,
     /// The strings.
     pub strings: OemStrings,
     /// The arguments behind the name, with the strings.
@@ -91,9 +95,13 @@ impl Plan {
     /// [`PlanError`], if the guest would not get what is meant. A limit that is exceeded is none: see
     /// [`Plan::exceeded`].
     pub fn new(order: Order) -> Result<Self, PlanError> {
-        let Order { kind, program, argv0, arguments, features, credentials, allow_empty, allow_argv } = order;
-        let mut line = CommandLine::read(kind, &program, &arguments, features)?;
-        let strings = OemStrings::beside(line.take_existing(), &credentials)?;
+        let Order { hypervisor, program, argv0, arguments, features, credentials, allow_empty, allow_argv } =
+            order;
+        let mut read = hypervisor.read(&program, &arguments, &features)?;
+        let line = read.line();
+        let (route, existing) = (line.route.clone(), std::mem::take(&mut line.existing));
+        let mut warnings: Vec<String> = line.warnings.iter().map(|&warning| warning.to_owned()).collect();
+        let strings = OemStrings::beside(existing, &credentials)?;
         drop(credentials);
         let empty = strings
             .credentials()
@@ -101,28 +109,26 @@ impl Plan {
         if let Some((name, _, _)) = empty {
             return Err(PlanError::Empty(name.clone()));
         }
-        let way = line.way();
-        let mut warnings: Vec<String> = line.warnings().iter().map(|&warning| warning.to_owned()).collect();
-        let copies = line.copies(&strings);
-        let arguments = line.merge(&strings)?;
+        let Written { arguments, copies } = read.write(&strings)?;
         let private = arguments.iter().find_map(|argument| match argument {
             Argument::Private(text) => Some(text.len()),
             _ => None,
         });
-        let delivery = match private {
-            None => Delivery::SealedMemfds,
-            Some(_) if allow_argv => Delivery::PlainArgument,
-            Some(_) => Delivery::PrivateArgument,
+        let carrier = match private {
+            None => Carrier::SealedMemfds,
+            Some(_) if allow_argv => Carrier::PlainArgument,
+            Some(_) => Carrier::PrivateArgument,
         };
-        let plain = private.filter(|_| delivery == Delivery::PlainArgument);
-        let usages = capacity::check(&strings, way, plain);
-        warnings.extend(own_warnings(&strings, way, delivery, &usages, &copies));
-        Ok(Self { program, argv0, kind, delivery, strings, arguments, usages, warnings })
+        let plain = private.filter(|_| carrier == Carrier::PlainArgument);
+        let usages = capacity::check(&strings, &route, plain);
+        warnings.extend(own_warnings(&strings, carrier));
+        warnings.extend(limit_warnings(&strings, route.structures, &usages, &copies));
+        Ok(Self { program, argv0, hypervisor, carrier, route, strings, arguments, usages, warnings })
     }
 
     /// The limits above which nothing is started, and that are exceeded.
     pub fn exceeded(&self) -> impl Iterator<Item = &Usage> {
-        self.usages.iter().filter(|usage| usage.is_exceeded() && usage.limit.severity == Severity::Refuse)
+        self.usages.iter().filter(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse)
     }
 
     /// The arguments as others will see them, the program's name first, escaped for printing.
@@ -138,7 +144,7 @@ impl Plan {
                     Part::File(_) => "/proc/self/fd/N".to_owned(),
                 })
                 .collect(),
-            Argument::Private(_) if self.delivery == Delivery::PlainArgument => {
+            Argument::Private(_) if self.carrier == Carrier::PlainArgument => {
                 format!("({} OEM strings in plain text)", self.strings.sizes().len())
             }
             Argument::Private(_) => self.placeholder(),
@@ -154,43 +160,38 @@ impl Plan {
     }
 }
 
-fn own_warnings(
-    strings: &OemStrings,
-    way: Way,
-    delivery: Delivery,
-    usages: &[Usage],
-    copies: &[Name],
-) -> Vec<String> {
+fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<String> {
     let mut warnings = Vec::new();
-    if delivery == Delivery::PlainArgument {
+    if carrier == Carrier::PlainArgument {
         warnings.push(
             "--allow-argv: every user of this host can read the secrets on the command line, and the journal keeps \
              them"
                 .to_owned(),
         );
     }
-    let seen: Vec<String> = strings
-        .credentials()
-        .filter(|(name, _, existing)| *existing && name.as_str() != NOTIFY_SOCKET)
-        .map(|(name, _, _)| name.to_string())
-        .collect();
+    let is_seen = |(name, _, existing): &(&Name, usize, bool)| *existing && name.as_str() != NOTIFY_SOCKET;
+    let seen: Vec<&Name> = strings.credentials().filter(is_seen).map(|(name, _, _)| name).collect();
     if !seen.is_empty() {
         warnings.push(format!(
             "given on the command line, where others could read them: credentials {}",
-            seen.join(", ")
+            listed(&seen)
         ));
     }
-    warnings.extend(limit_warnings(strings, way, usages, copies));
     warnings
 }
 
 /// Limits that depend on the guest, and what it would lose. `copies` are passed by `fw_cfg` as well.
 #[must_use]
-pub fn limit_warnings(strings: &OemStrings, way: Way, usages: &[Usage], copies: &[Name]) -> Vec<String> {
+pub fn limit_warnings(
+    strings: &OemStrings,
+    structures: Structures,
+    usages: &[Usage],
+    copies: &[Name],
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.severity == Severity::Warn) {
+    for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.excess == Excess::Warn) {
         if *usage.limit == capacity::SYSTEMD_256 {
-            let lost = capacity::lost_in_systemd_256(strings, way);
+            let lost = capacity::lost_in_systemd_256(strings, structures);
             let (passed, lost): (Vec<Name>, Vec<Name>) =
                 lost.into_iter().partition(|name| copies.contains(name));
             if !lost.is_empty() {
@@ -208,8 +209,4 @@ pub fn limit_warnings(strings: &OemStrings, way: Way, usages: &[Usage], copies: 
         }
     }
     warnings
-}
-
-fn listed(names: &[Name]) -> String {
-    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

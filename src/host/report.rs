@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::capacity::{Limit, Severity, Usage};
-use super::hypervisor::Kind;
-use super::plan::{Delivery, Plan};
+use super::capacity::{Excess, Limit, Usage};
+use super::plan::{Carrier, Plan};
 use crate::format::smbios::write;
-use crate::text::listing::{self, Cell, Text, Tone};
+use crate::text::listing::{self, Cell, Text, Tone, count};
 
-/// A plan, to be written as JSON.
+/// A plan, to be written as JSON or as text.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct PlanReport {
     /// Whether `run` would start the hypervisor.
     pub starts: bool,
     /// Why not.
@@ -29,9 +28,10 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Planned {
     /// Which hypervisor it is.
-    pub hypervisor: Kind,
-    /// How the strings get there.
-    pub delivery: Delivery,
+    pub hypervisor: &'static str,
+    /// What carries the strings.
+    #[serde(rename = "delivery")]
+    pub carrier: Carrier,
     /// Every credential of the manifest.
     pub credentials: Vec<Row>,
     /// OEM strings that are sent, the manifest among them.
@@ -85,25 +85,20 @@ impl From<&Usage> for LimitRow {
     }
 }
 
-impl Report {
+impl PlanReport {
     /// The report of a plan.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let errors: Vec<String> = plan.exceeded().map(ToString::to_string).collect();
         let sizes = plan.strings.sizes();
-        let ranges = if plan.kind == Kind::Qemu {
-            write::pack(&sizes)
-        } else {
-            std::iter::once(0..sizes.len()).collect()
-        };
-        let structures = ranges.into_iter().map(|range| {
+        let structures = plan.route.pack(&sizes).into_iter().map(|range| {
             let sizes = sizes.get(range).unwrap_or_default();
             StructureRow { strings: sizes.len(), bytes: write::structure_size(sizes) }
         });
         let rows = plan.strings.credentials();
         let planned = Planned {
-            hypervisor: plan.kind,
-            delivery: plan.delivery,
+            hypervisor: plan.hypervisor.name(),
+            carrier: plan.carrier,
             credentials: rows
                 .map(|(name, size, existing)| Row { name: name.to_string(), size, existing })
                 .collect(),
@@ -149,18 +144,12 @@ impl Report {
     }
 }
 
-/// A number and its noun.
-#[must_use]
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 impl Planned {
     fn summary(&self) -> String {
-        let how = match self.delivery {
-            Delivery::SealedMemfds => "in files that exist in memory alone",
-            Delivery::PrivateArgument => "in an argument that it alone sees",
-            Delivery::PlainArgument => "IN PLAIN TEXT on its command line",
+        let how = match self.carrier {
+            Carrier::SealedMemfds => "in files that exist in memory alone",
+            Carrier::PrivateArgument => "in an argument that it alone sees",
+            Carrier::PlainArgument => "IN PLAIN TEXT on its command line",
         };
         format!(
             "{} with {} ({} in {}) {how}",
@@ -181,11 +170,8 @@ impl Planned {
         text.push_columns(&lines, &[1]);
 
         let rows = self.limits.iter().map(|LimitRow { limit, used, available, exceeded }| {
-            let tone = exceeded.then_some(if limit.severity == Severity::Refuse {
-                Tone::Bad
-            } else {
-                Tone::Doubtful
-            });
+            let tone =
+                exceeded.then_some(if limit.excess == Excess::Refuse { Tone::Bad } else { Tone::Doubtful });
             let mark = if *exceeded { "exceeded" } else { "" };
             let cell = |text: String| Cell::new(text, None);
             let (name, unit) = (limit.name.to_owned(), limit.unit.to_string());

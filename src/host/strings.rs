@@ -3,12 +3,11 @@
 //! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
 //! last, so that a guest which loses the end loses nothing that it needs.
 
-use nix::errno::Errno;
-
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{self, DecodeError, EncodeError, Encoding, OemString, decode};
 use crate::format::smbios::write::{self, WriteError};
+use crate::sys::{Errno, fill_random};
 
 /// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
 /// requires one accepts nothing beside it.
@@ -239,14 +238,6 @@ fn look_at(text: &Secret, string: usize, set: &mut Vec<Credential>) -> Result<Co
 
 fn random_salt() -> Result<[u8; 16], EmitError> {
     let mut salt = [0; 16];
-    let mut filled = 0;
-    while filled < salt.len() {
-        let rest = salt.get_mut(filled..).unwrap_or_default();
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(EmitError::Random(Errno::from_raw(error.raw_os_error()))),
-        }
-    }
+    fill_random(&mut salt).map_err(EmitError::Random)?;
     Ok(salt)
 }

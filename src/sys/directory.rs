@@ -42,13 +42,14 @@ pub(crate) enum Links {
 pub(crate) struct Stat(FileStat);
 
 impl Stat {
-    fn kind(&self) -> SFlag {
-        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT
-    }
-
     /// Whether it is a regular file.
     pub(crate) fn is_file(&self) -> bool {
-        self.kind() == SFlag::S_IFREG
+        self.kind().is_none()
+    }
+
+    /// What it is, if it is not a regular file.
+    pub(crate) fn kind(&self) -> Option<&'static str> {
+        kind(self.0.st_mode)
     }
 
     /// Type and permission bits (`st_mode`).
@@ -91,12 +92,25 @@ impl Stat {
     #[cfg(feature = "cli")]
     /// Whether it is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
     pub(crate) fn is_kernel_log(&self) -> bool {
-        self.kind() == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (1, 11)
+        let file_type = SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT;
+        file_type == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (1, 11)
     }
 
     /// Whether both are on the same mounted file system.
     pub(crate) fn shares_device(&self, other: &Self) -> bool {
         self.0.st_dev == other.0.st_dev
+    }
+}
+
+/// What a file of this mode is, if it is not a regular one.
+pub(super) fn kind(mode: u32) -> Option<&'static str> {
+    match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => None,
+        SFlag::S_IFDIR => Some("a folder"),
+        SFlag::S_IFLNK => Some("a symbolic link"),
+        SFlag::S_IFIFO => Some("a FIFO"),
+        SFlag::S_IFSOCK => Some("a socket"),
+        _ => Some("a device"),
     }
 }
 
@@ -131,8 +145,8 @@ impl Directory {
         let how =
             OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
         match openat2(AT_FDCWD, path, how) {
-            // Linux before 5.6.
-            Err(Errno::ENOSYS) => Self::open_by_component(path, links),
+            // Linux before 5.6, or a seccomp filter that does not know the call.
+            Err(Errno::ENOSYS | Errno::EPERM) => Self::open_by_component(path, links),
             result => result.map(Self),
         }
     }
@@ -180,7 +194,7 @@ impl Directory {
     }
 
     /// What is under a name; a link is not followed.
-    pub(crate) fn stat_of(&self, name: &CStr) -> Result<Stat, Errno> {
+    pub(crate) fn stat_of(&self, name: &(impl NixPath + ?Sized)) -> Result<Stat, Errno> {
         fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat)
     }
 
@@ -213,6 +227,18 @@ impl Directory {
     pub(crate) fn read(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(self, name, flags, Mode::empty()).map(File::from)
+    }
+
+    /// Opens a file for reading that neither a link nor a mount can lead out of this directory.
+    pub(crate) fn read_beneath(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        let opened = match openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)) {
+            // As above. A name is one component.
+            Err(Errno::ENOSYS | Errno::EPERM) => openat(self, name, flags | OFlag::O_NOFOLLOW, Mode::empty()),
+            result => result,
+        };
+        opened.map(File::from)
     }
 
     /// Makes a new file for writing, with this mode less the umask.

@@ -4,8 +4,24 @@
 //! error type, [`Errno`], whichever library made the call.
 
 pub(crate) mod directory;
+pub(crate) mod file;
+#[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
+pub(crate) mod program;
 
 pub(crate) use nix::errno::Errno;
+
+/// Fills a buffer with random bytes of the kernel.
+pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), Errno> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(errno(error)),
+        }
+    }
+    Ok(())
+}
 
 /// The error number of a call that rustix made.
 pub(crate) fn errno(error: rustix::io::Errno) -> Errno {

@@ -118,3 +118,20 @@ pub fn size(bytes: u64) -> String {
         tenth => format!("{}.{tenth}{suffix}", bytes / unit),
     }
 }
+
+/// A number and its noun: `1 credential`, `2 credentials`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Several things, with commas between.
+#[must_use]
+pub fn listed<T: Display>(things: &[T]) -> String {
+    let mut text = String::new();
+    for (index, thing) in things.iter().enumerate() {
+        // Writing to a string cannot fail.
+        _ = write!(text, "{}{thing}", if index > 0 { ", " } else { "" });
+    }
+    text
+}

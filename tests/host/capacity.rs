@@ -2,11 +2,13 @@
 
 use smbios_creds::format::credential::{Credential, Secret};
 use smbios_creds::format::smbios::write::{STRING_AREA_MAX, STRINGS_MAX, pack, structure_size};
-use smbios_creds::host::capacity::{self, Limit, Severity, Usage, Way, check, lost_in_systemd_256};
-use smbios_creds::host::hypervisor::Kind;
+use smbios_creds::host::capacity::{
+    self, Excess, Limit, Route, Structures, Usage, check, lost_in_systemd_256,
+};
+use smbios_creds::host::hypervisor::{cloud_hypervisor, crosvm, libvirt, qemu};
 use smbios_creds::host::plan::Plan;
 use smbios_creds::host::strings::{Existing, OemStrings};
-use testkit::host::{directory, host_with, order};
+use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with, order};
 use testkit::{code, run, stderr};
 
 fn strings(foreign: &[usize], credentials: &[Credential]) -> OemStrings {
@@ -15,12 +17,12 @@ fn strings(foreign: &[usize], credentials: &[Credential]) -> OemStrings {
     OemStrings::with_salt(existing, credentials, [7; 16]).unwrap()
 }
 
-fn usage(strings: &OemStrings, way: Way, argument: Option<usize>, limit: &Limit) -> Usage {
+fn usage(strings: &OemStrings, way: &Route, argument: Option<usize>, limit: &Limit) -> Usage {
     *check(strings, way, argument).iter().find(|usage| usage.limit == limit).unwrap()
 }
 
 /// What is used of a limit with one foreign string of a size that makes it so much.
-fn with_filler(way: Way, limit: &Limit, wanted: usize) -> Usage {
+fn with_filler(way: &Route, limit: &Limit, wanted: usize) -> Usage {
     let set = |size| strings(&[size], &[testkit::credential("db", b"secret")]);
     // Large enough to have a structure to itself.
     let base = usage(&set(5000), way, None, limit).used;
@@ -29,22 +31,22 @@ fn with_filler(way: Way, limit: &Limit, wanted: usize) -> Usage {
 
 #[test]
 fn every_limit_of_bytes_holds_at_it_and_not_above() {
-    let cases: [(Way, &'static Limit, usize); 8] = [
+    let cases: [(Route, &'static Limit, usize); 8] = [
         // 65,535 less what QEMU needs for itself.
-        (Way::Qemu { others: 0 }, &capacity::QEMU_TABLE, 61_439),
-        (Way::Qemu { others: 100 }, &capacity::QEMU_TABLE, 61_339),
-        (Way::Libvirt, &capacity::QEMU_TABLE, 61_439),
-        (Way::CloudHypervisor { others: 0 }, &capacity::CLOUD_HYPERVISOR_TABLE, 65_398),
-        (Way::CloudHypervisor { others: 50 }, &capacity::CLOUD_HYPERVISOR_TABLE, 65_348),
-        (Way::CloudHypervisorApi, &capacity::CLOUD_HYPERVISOR_BODY, 51_200),
-        (Way::Crosvm { others: 0 }, &capacity::CROSVM_TABLE, 65_424),
-        (Way::Unknown, &capacity::EVERYWHERE, 32_768),
+        (qemu::route(0), &qemu::TABLE_LIMIT, 61_439),
+        (qemu::route(100), &qemu::TABLE_LIMIT, 61_339),
+        (libvirt::route(), &qemu::TABLE_LIMIT, 61_439),
+        (cloud_hypervisor::route(0), &cloud_hypervisor::TABLE_LIMIT, 65_398),
+        (cloud_hypervisor::route(50), &cloud_hypervisor::TABLE_LIMIT, 65_348),
+        (cloud_hypervisor::api_route(), &cloud_hypervisor::REQUEST_LIMIT, 51_200),
+        (crosvm::route(0), &crosvm::TABLE_LIMIT, 65_424),
+        (Route::anywhere(), &capacity::EVERYWHERE, 32_768),
     ];
     for (way, limit, available) in cases {
-        let at = with_filler(way, limit, available);
+        let at = with_filler(&way, limit, available);
         assert_eq!((at.used, at.available, at.is_exceeded()), (available, available, false), "{way:?}");
         assert_eq!(at.to_string(), format!("{}: {available} bytes of {available}", limit.name));
-        let above = with_filler(way, limit, available + 1);
+        let above = with_filler(&way, limit, available + 1);
         assert!(above.is_exceeded());
         assert!(above.to_string().contains(&format!("1 more than the {available} there are: ")), "{above}");
         assert!(above.to_string().contains(limit.advice), "{above}");
@@ -60,29 +62,29 @@ fn what_is_counted_is_what_is_in_the_table() {
         let texts: Vec<String> =
             strings.texts().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect();
         let one = testkit::host::one_structure(&texts);
-        let used = |way, limit| usage(&strings, way, None, limit).used;
-        let qemu = Way::Qemu { others: 0 };
+        let used = |way: &Route, limit| usage(&strings, way, None, limit).used;
+        let packed = qemu::route(0);
         let sizes = structures.iter().map(Secret::len);
-        assert_eq!(used(qemu, &capacity::QEMU_TABLE), sizes.clone().sum::<usize>());
-        assert_eq!(used(Way::Libvirt, &capacity::QEMU_TABLE), one.len());
+        assert_eq!(used(&packed, &qemu::TABLE_LIMIT), sizes.clone().sum::<usize>());
+        assert_eq!(used(&libvirt::route(), &qemu::TABLE_LIMIT), one.len());
         // Strings and their NUL bytes alone: without the header, and without the NUL that ends the set.
         for (way, limit) in [
-            (Way::CloudHypervisor { others: 0 }, &capacity::CLOUD_HYPERVISOR_TABLE),
-            (Way::CloudHypervisorApi, &capacity::CLOUD_HYPERVISOR_TABLE),
-            (Way::Crosvm { others: 0 }, &capacity::CROSVM_TABLE),
-            (Way::Unknown, &capacity::EVERYWHERE),
+            (cloud_hypervisor::route(0), &cloud_hypervisor::TABLE_LIMIT),
+            (cloud_hypervisor::api_route(), &cloud_hypervisor::TABLE_LIMIT),
+            (crosvm::route(0), &crosvm::TABLE_LIMIT),
+            (Route::anywhere(), &capacity::EVERYWHERE),
         ] {
-            assert_eq!(used(way, limit), one.len() - 5 - 1, "{way:?}");
+            assert_eq!(used(&way, limit), one.len() - 5 - 1, "{way:?}");
         }
         // In a request each has two quotes and, but for the last, a comma: one of them stands for the NUL.
         let body = serde_json::to_string(&texts).unwrap();
-        assert_eq!(used(Way::CloudHypervisorApi, &capacity::CLOUD_HYPERVISOR_BODY), body.len() - 1);
+        assert_eq!(used(&cloud_hypervisor::api_route(), &cloud_hypervisor::REQUEST_LIMIT), body.len() - 1);
         // What an old systemd has to read of one structure: all but the header.
-        for way in [qemu, Way::Unknown] {
-            assert_eq!(used(way, &capacity::SYSTEMD_256), sizes.clone().max().unwrap() - 5, "{way:?}");
+        for way in [packed, Route::anywhere()] {
+            assert_eq!(used(&way, &capacity::SYSTEMD_256), sizes.clone().max().unwrap() - 5, "{way:?}");
         }
-        for way in [Way::CloudHypervisor { others: 0 }, Way::Crosvm { others: 0 }, Way::Libvirt] {
-            assert_eq!(used(way, &capacity::SYSTEMD_256), one.len() - 5, "{way:?}");
+        for way in [cloud_hypervisor::route(0), crosvm::route(0), libvirt::route()] {
+            assert_eq!(used(&way, &capacity::SYSTEMD_256), one.len() - 5, "{way:?}");
         }
     }
 }
@@ -90,15 +92,15 @@ fn what_is_counted_is_what_is_in_the_table() {
 #[test]
 fn every_limit_of_strings_holds_at_it_and_not_above() {
     for (way, limit) in [
-        (Way::CloudHypervisor { others: 0 }, &capacity::CLOUD_HYPERVISOR_STRINGS),
-        (Way::Crosvm { others: 0 }, &capacity::CROSVM_STRINGS),
-        (Way::Libvirt, &capacity::LIBVIRT_STRINGS),
+        (cloud_hypervisor::route(0), &cloud_hypervisor::STRINGS_LIMIT),
+        (crosvm::route(0), &crosvm::STRINGS_LIMIT),
+        (libvirt::route(), &libvirt::STRINGS_LIMIT),
     ] {
         // The manifest is one more.
-        let at = usage(&strings(&[1; 254], &[]), way, None, limit);
+        let at = usage(&strings(&[1; 254], &[]), &way, None, limit);
         assert_eq!((at.used, at.is_exceeded()), (255, false));
         assert_eq!(at.to_string(), format!("{}: 255 strings of 255", limit.name));
-        assert!(usage(&strings(&[1; 255], &[]), way, None, limit).is_exceeded());
+        assert!(usage(&strings(&[1; 255], &[]), &way, None, limit).is_exceeded());
     }
 }
 
@@ -106,10 +108,10 @@ fn every_limit_of_strings_holds_at_it_and_not_above() {
 fn an_argument_in_plain_text_has_at_most_131071_bytes() {
     let strings = strings(&[], &[]);
     for (size, exceeded) in [(131_071, false), (131_072, true)] {
-        let usage = usage(&strings, Way::Libvirt, Some(size), &capacity::ARGUMENT);
+        let usage = usage(&strings, &libvirt::route(), Some(size), &capacity::ARGUMENT);
         assert_eq!(usage.is_exceeded(), exceeded);
     }
-    let private = check(&strings, Way::CloudHypervisor { others: 0 }, None);
+    let private = check(&strings, &cloud_hypervisor::route(0), None);
     assert!(private.iter().all(|usage| *usage.limit != capacity::ARGUMENT), "a private one is on the stack");
     // What the limit stands for: the kernel's own.
     let start = |size: usize| std::process::Command::new("true").arg("x".repeat(size)).status();
@@ -118,23 +120,23 @@ fn an_argument_in_plain_text_has_at_most_131071_bytes() {
 
 #[test]
 fn what_systemd_in_the_guest_takes_is_warned_of() {
-    let way = Way::Qemu { others: 0 };
+    let way = qemu::route(0);
     let set = |sizes: &[usize]| -> OemStrings {
         let credential =
             |(i, &size): (usize, &usize)| testkit::credential(&format!("c{i}"), &vec![b'x'; size]);
         strings(&[], &sizes.iter().enumerate().map(credential).collect::<Vec<_>>())
     };
-    let files = |sizes: &[usize]| usage(&set(sizes), way, None, &capacity::SYSTEMD_FILES);
+    let files = |sizes: &[usize]| usage(&set(sizes), &way, None, &capacity::SYSTEMD_FILES);
     assert!(!files(&[1; 256]).is_exceeded());
     assert!(files(&[1; 256]).to_string().ends_with(": 256 credentials of 256"));
     assert!(files(&[1; 257]).is_exceeded());
     let with_empty = [&[1; 256][..], &[0]].concat();
     assert!(!files(&with_empty).is_exceeded(), "one without a byte takes no page");
-    let total = |sizes: &[usize]| usage(&set(sizes), way, None, &capacity::SYSTEMD_TOTAL);
+    let total = |sizes: &[usize]| usage(&set(sizes), &way, None, &capacity::SYSTEMD_TOTAL);
     assert!(!total(&[1_048_575, 1]).is_exceeded());
     assert!(total(&[1_048_575, 2]).is_exceeded());
     for limit in [&capacity::SYSTEMD_FILES, &capacity::SYSTEMD_TOTAL, &capacity::SYSTEMD_256] {
-        assert_eq!(limit.severity, Severity::Warn, "the agent takes more");
+        assert_eq!(limit.excess, Excess::Warn, "the agent takes more");
     }
 }
 
@@ -158,12 +160,9 @@ fn structures_are_packed_for_systemd_256_and_older() {
 fn what_an_old_systemd_would_lose_is_named() {
     let credentials = [testkit::credential("a", &[b'x'; 2400]), testkit::credential("b", &[b'y'; 2400])];
     let strings = strings(&[], &credentials);
-    assert!(lost_in_systemd_256(&strings, Way::Qemu { others: 0 }).is_empty(), "each has a structure");
-    assert_eq!(
-        lost_in_systemd_256(&strings, Way::CloudHypervisor { others: 0 }),
-        [testkit::credential("b", b"").name]
-    );
-    let order = order(Kind::CloudHypervisor, &["--kernel=k"], credentials.into());
+    assert!(lost_in_systemd_256(&strings, Structures::Packed).is_empty(), "each has a structure");
+    assert_eq!(lost_in_systemd_256(&strings, Structures::One), [testkit::credential("b", b"").name]);
+    let order = order(CLOUD_HYPERVISOR, &["--kernel=k"], credentials.into());
     let plan = Plan::new(order).unwrap();
     assert!(plan.warnings[0].starts_with("systemd 256 and older in the guest: one structure: "));
     assert!(plan.warnings[0].ends_with("(credentials b)"), "{:?}", plan.warnings);
@@ -181,16 +180,16 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
         let strings = OemStrings::with_salt(existing, &[], [7; 16]).unwrap();
         lost_in_systemd_256(&strings, way).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    for way in [Way::Qemu { others: 0 }, Way::Unknown, Way::Crosvm { others: 0 }, Way::Libvirt] {
-        assert!(lost(&[], 4089, way).is_empty(), "{way:?}");
-        assert_eq!(lost(&[], 4090, way), ["last"], "{way:?}");
+    for way in [qemu::route(0), Route::anywhere(), crosvm::route(0), libvirt::route()] {
+        assert!(lost(&[], 4089, way.structures).is_empty(), "{way:?}");
+        assert_eq!(lost(&[], 4090, way.structures), ["last"], "{way:?}");
     }
     // In the same structure, with the NUL of each.
-    for way in [Way::CloudHypervisor { others: 0 }, Way::CloudHypervisorApi, Way::Libvirt] {
-        assert!(lost(&[100, 200], 4089 - 302, way).is_empty(), "{way:?}");
-        assert_eq!(lost(&[100, 200], 4090 - 302, way), ["last"], "{way:?}");
+    for way in [cloud_hypervisor::route(0), cloud_hypervisor::api_route(), libvirt::route()] {
+        assert!(lost(&[100, 200], 4089 - 302, way.structures).is_empty(), "{way:?}");
+        assert_eq!(lost(&[100, 200], 4090 - 302, way.structures), ["last"], "{way:?}");
     }
-    assert!(lost(&[100, 200], 4089, Way::Qemu { others: 0 }).is_empty(), "it gets a structure to itself");
+    assert!(lost(&[100, 200], 4089, Structures::Packed).is_empty(), "it gets a structure to itself");
 }
 
 #[test]
@@ -200,7 +199,7 @@ fn what_an_old_systemd_reads_is_at_the_limit_whole() {
         let strings = strings(&[size], &[]);
         let structures = strings.structures().unwrap();
         let read = structures[0].expose().get(..4096).unwrap_or(structures[0].expose()).to_vec();
-        let usage = usage(&strings, Way::Qemu { others: 0 }, None, &capacity::SYSTEMD_256);
+        let usage = usage(&strings, &qemu::route(0), None, &capacity::SYSTEMD_256);
         (read.ends_with(b"\0\0"), usage.is_exceeded())
     };
     assert_eq!(page(4089), (true, false));
@@ -213,10 +212,10 @@ fn fields_beside_the_strings_are_counted() {
         let plan = Plan::new(order(kind, arguments, vec![testkit::credential("db", b"x")])).unwrap();
         plan.usages[0].available
     };
-    let ch = |platform| available(Kind::CloudHypervisor, &["--kernel=k", "--platform", platform]);
+    let ch = |platform| available(CLOUD_HYPERVISOR, &["--kernel=k", "--platform", platform]);
     assert_eq!(ch("num_pci_segments=4,iommu_segments=[1,2]"), 65_398);
     assert!(ch("serial_number=0123456789") <= 65_398 - 11);
-    let qemu = |option| available(Kind::Qemu, &["-smbios", option]);
+    let qemu = |option| available(QEMU, &["-smbios", option]);
     assert_eq!(qemu("type=11,value=x"), 61_439);
     assert!(qemu("type=1,serial=0123456789") <= 61_439 - 11);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -254,13 +253,13 @@ fn above_a_limit_nothing_is_started_and_nothing_is_written() {
 #[test]
 fn every_limit_says_where_it_is_known_from() {
     for limit in [
-        &capacity::QEMU_TABLE,
-        &capacity::CLOUD_HYPERVISOR_TABLE,
-        &capacity::CLOUD_HYPERVISOR_STRINGS,
-        &capacity::CLOUD_HYPERVISOR_BODY,
-        &capacity::CROSVM_TABLE,
-        &capacity::CROSVM_STRINGS,
-        &capacity::LIBVIRT_STRINGS,
+        &qemu::TABLE_LIMIT,
+        &cloud_hypervisor::TABLE_LIMIT,
+        &cloud_hypervisor::STRINGS_LIMIT,
+        &cloud_hypervisor::REQUEST_LIMIT,
+        &crosvm::TABLE_LIMIT,
+        &crosvm::STRINGS_LIMIT,
+        &libvirt::STRINGS_LIMIT,
         &capacity::ARGUMENT,
         &capacity::SYSTEMD_TOTAL,
         &capacity::SYSTEMD_FILES,

@@ -1,13 +1,12 @@
 //! The command line of cloud-hypervisor: what is merged, and what is refused.
 
-use smbios_creds::host::hypervisor::Kind::CloudHypervisor;
 use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor};
-use smbios_creds::host::plan::{Delivery, Plan};
-use testkit::host::{ch_list, delivered, one_structure, order, plan, refusal, render};
+use smbios_creds::host::plan::{Carrier, Plan};
+use testkit::host::{CLOUD_HYPERVISOR, ch_list, delivered, one_structure, order, plan, refusal, render};
 
 fn merged(arguments: &[&str]) -> Vec<String> {
-    let plan = plan(CloudHypervisor, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-    assert_eq!(plan.delivery, Delivery::PrivateArgument);
+    let plan = plan(CLOUD_HYPERVISOR, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    assert_eq!(plan.carrier, Carrier::PrivateArgument);
     render(&plan.arguments).0
 }
 
@@ -75,19 +74,19 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         ("oem_strings=[Canary], uuid=x", "a blank before one of its keys"),
     ];
     for (platform, message) in cases {
-        let refusal = refusal(CloudHypervisor, &["--kernel", "k", "--platform", platform]);
+        let refusal = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", platform]);
         assert!(!refusal.contains("Canary"), "{refusal}");
         assert!(refusal.contains(message), "{platform}: {refusal}");
     }
-    let twice = refusal(CloudHypervisor, &["--kernel", "k", "--platform", "uuid=a", "--platform=uuid=b"]);
+    let twice = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", "uuid=a", "--platform=uuid=b"]);
     assert!(twice.contains("--platform is there twice"), "{twice}");
-    assert!(refusal(CloudHypervisor, &["--kernel", "k", "--platform"]).contains("is the last argument"));
+    assert!(refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform"]).contains("is the last argument"));
 }
 
 #[test]
 fn a_name_that_its_parser_would_split_is_refused() {
     for name in ["a,b", "a\"b", "[a", "a]"] {
-        let order = order(CloudHypervisor, &["--kernel", "k"], vec![testkit::credential(name, b"x")]);
+        let order = order(CLOUD_HYPERVISOR, &["--kernel", "k"], vec![testkit::credential(name, b"x")]);
         let refusal = Plan::new(order).unwrap_err().to_string();
         assert!(refusal.contains("send it under another name (--credential GUEST=HOST)"), "{refusal}");
     }
@@ -96,22 +95,22 @@ fn a_name_that_its_parser_would_split_is_refused() {
 #[test]
 fn what_logs_the_strings_or_loses_them_is_refused() {
     for option in ["-v", "-vv", "-vvv"] {
-        let refusal = refusal(CloudHypervisor, &["--kernel", "k", option]);
+        let refusal = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", option]);
         assert!(refusal.contains(&format!("{option} makes cloud-hypervisor log its whole configuration")));
     }
     assert!(
-        refusal(CloudHypervisor, &["--restore", "source_url=x", "--kernel=k"]).contains("of its snapshot")
+        refusal(CLOUD_HYPERVISOR, &["--restore", "source_url=x", "--kernel=k"]).contains("of its snapshot")
     );
-    assert!(refusal(CloudHypervisor, &["--api-socket", "s"]).contains("emit --format json"));
-    let line = cloud_hypervisor::CommandLine::read("aarch64", &["--kernel=k".into()], Features::default());
+    assert!(refusal(CLOUD_HYPERVISOR, &["--api-socket", "s"]).contains("emit --format json"));
+    let line = cloud_hypervisor::Platform::read("aarch64", &["--kernel=k".into()], &Features::default());
     assert!(line.unwrap_err().to_string().contains("works on x86-64 alone"));
-    let plan = plan(CloudHypervisor, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
+    let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
     assert!(plan.warnings[0].contains("vm.info"), "{:?}", plan.warnings);
 }
 
 #[test]
 fn others_see_nothing_of_a_private_argument() {
-    let plan = plan(CloudHypervisor, &["--kernel", "k"]).unwrap();
+    let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k"]).unwrap();
     let visible = plan.visible();
     assert_eq!(visible[..4], ["argv0", "--kernel", "k", "--platform"]);
     assert_eq!(visible[4], "(smbios-creds-host: 2 OEM strings that the program alone sees)");
@@ -125,13 +124,13 @@ fn files_are_used_where_cloud_hypervisor_reads_them() {
     std::fs::write(file.path(), "io.systemd.credential:theirs=1").unwrap();
     let platform = format!("oem_strings=[a],uuid=u,oem_string_paths=[{}]", file.path().display());
     let mut order = order(
-        CloudHypervisor,
+        CLOUD_HYPERVISOR,
         &["--kernel", "k", "--platform", &platform],
         vec![testkit::credential("db", b"x")],
     );
-    order.features = Features { oem_string_paths: true };
+    order.features = Features(vec!["oem_string_paths"]);
     let plan = Plan::new(order).unwrap();
-    assert_eq!(plan.delivery, Delivery::SealedMemfds);
+    assert_eq!(plan.carrier, Carrier::SealedMemfds);
     assert!(!plan.arguments.iter().any(|argument| matches!(argument, Argument::Private(_))));
     let (rendered, files) = render(&plan.arguments);
     let paths = ch_list(&rendered[3], "oem_string_paths", true).unwrap();

@@ -1,8 +1,7 @@
 //! The command line of crosvm: what is merged, and what is refused.
 
-use smbios_creds::host::hypervisor::Kind::Crosvm;
 use smbios_creds::host::hypervisor::crosvm;
-use testkit::host::{crosvm_list, plan, refusal, render};
+use testkit::host::{CROSVM, crosvm_list, plan, refusal, render};
 
 #[test]
 fn strings_are_merged_into_crosvms_one_smbios() {
@@ -18,7 +17,7 @@ fn strings_are_merged_into_crosvms_one_smbios() {
         (&["run", "--smbios", "vendor"], &[], "vendor,"),
     ];
     for (arguments, kept, others) in cases {
-        let plan = plan(Crosvm, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        let plan = plan(CROSVM, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         let (rendered, _) = render(&plan.arguments);
         let at = rendered.iter().position(|argument| argument == "--smbios").unwrap();
         assert!(rendered.iter().position(|argument| argument == "run").unwrap() < at);
@@ -39,9 +38,9 @@ fn strings_are_merged_into_crosvms_one_smbios() {
         (&["run", "--smbios", "oem-strings=[a],oem-strings=[Canary]"], "twice"),
     ];
     for (arguments, message) in refused {
-        let refusal = refusal(Crosvm, arguments);
+        let refusal = refusal(CROSVM, arguments);
         assert!(refusal.contains(message) && !refusal.contains("Canary"), "{arguments:?}: {refusal}");
     }
-    let line = crosvm::CommandLine::read("aarch64", &["run".into()]);
+    let line = crosvm::Smbios::read("aarch64", &["run".into()]);
     assert!(line.unwrap_err().to_string().contains("no SMBIOS on aarch64"));
 }

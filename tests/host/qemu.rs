@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use smbios_creds::format::credential::Credential;
-use smbios_creds::host::hypervisor::Kind::{self, Qemu};
+use smbios_creds::host::hypervisor::{Hypervisor, of_program};
 use smbios_creds::host::plan::Plan;
-use testkit::host::{delivered, directory, file_number, order, plan, refusal, render};
+use testkit::host::{
+    CLOUD_HYPERVISOR, CROSVM, QEMU, delivered, directory, file_number, order, plan, refusal, render,
+};
 
 /// Arguments and files of a plan with one credential.
 fn merged(arguments: &[&str]) -> (Vec<String>, Vec<Vec<u8>>) {
-    render(&plan(Qemu, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).arguments)
+    render(&plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).arguments)
 }
 
 /// The strings of our structures but the last two, which are the credential and the manifest.
@@ -24,7 +26,7 @@ fn kept(arguments: &[&str]) -> Vec<String> {
 #[test]
 fn one_structure_goes_into_each_file() {
     let credentials = (0..20).map(|i| testkit::credential(&format!("c{i}"), &[b'x'; 600])).collect();
-    let plan = Plan::new(order(Qemu, &["disk.img"], credentials)).unwrap();
+    let plan = Plan::new(order(QEMU, &["disk.img"], credentials)).unwrap();
     let (rendered, files) = render(&plan.arguments);
     assert!(files.len() >= 4 && files.iter().all(|file| testkit::walk(file, false).len() == 1));
     assert_eq!(rendered[..3], ["disk.img", "-smbios", "file=/proc/self/fd/0"]);
@@ -93,7 +95,7 @@ fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
         files.iter().flat_map(|file| testkit::walk(file, false)).map(|s| s.handle).collect();
     assert_ne!(handles[0], handles[1], "no two structures have the same handle");
     assert!(
-        refusal(Qemu, &["-smbios", "file=/nonexistent"]).contains("cannot read /nonexistent: No such file")
+        refusal(QEMU, &["-smbios", "file=/nonexistent"]).contains("cannot read /nonexistent: No such file")
     );
 }
 
@@ -106,7 +108,7 @@ fn of_several_files_in_one_option_the_last_counts_as_in_qemu() {
     };
     let (first, last) = (file(b"io.systemd.credential:first=1"), file(b"io.systemd.credential:last=2"));
     let option = format!("file={},file={}", first.path().display(), last.path().display());
-    let plan = plan(Qemu, &["-smbios", &option]).unwrap();
+    let plan = plan(QEMU, &["-smbios", &option]).unwrap();
     let names: Vec<_> = plan.strings.credentials().map(|(name, _, _)| name.as_str().to_owned()).collect();
     assert_eq!(names, ["db", "last"]);
 }
@@ -114,7 +116,7 @@ fn of_several_files_in_one_option_the_last_counts_as_in_qemu() {
 #[test]
 fn the_same_name_on_the_command_line_is_refused() {
     for text in ["io.systemd.credential:db=other", "io.systemd.credential.binary:db=c2VjcmV0"] {
-        let refusal = refusal(Qemu, &["-smbios", &format!("type=11,value={text}")]);
+        let refusal = refusal(QEMU, &["-smbios", &format!("type=11,value={text}")]);
         assert!(refusal.contains("credential db: it would be sent twice"), "{refusal}");
     }
     for option in [
@@ -122,9 +124,9 @@ fn the_same_name_on_the_command_line_is_refused() {
         "opt/io.systemd.credentials/db,string=x",
         "name=x,file=x,name=opt/io.systemd.credentials/db",
     ] {
-        assert!(refusal(Qemu, &["-fw_cfg", option]).contains("fw_cfg"));
+        assert!(refusal(QEMU, &["-fw_cfg", option]).contains("fw_cfg"));
     }
-    assert!(plan(Qemu, &["-fw_cfg", "name=opt/io.systemd.credentials/other,file=x"]).is_ok());
+    assert!(plan(QEMU, &["-fw_cfg", "name=opt/io.systemd.credentials/other,file=x"]).is_ok());
 }
 
 #[test]
@@ -147,17 +149,17 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("type=11,value=Canary,notype", "without a value"),
     ];
     for (option, message) in cases {
-        let refusal = refusal(Qemu, &["-smbios", option]);
+        let refusal = refusal(QEMU, &["-smbios", option]);
         assert!(refusal.contains(message) && !refusal.contains("Canary"), "{option}: {refusal}");
     }
     let nul = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(nul.path(), "a\0b").unwrap();
     let option = format!("type=11,path={}", nul.path().display());
-    assert!(refusal(Qemu, &["-smbios", &option]).contains("NUL byte at position 1"));
+    assert!(refusal(QEMU, &["-smbios", &option]).contains("NUL byte at position 1"));
     let folder = directory(&[]);
     let option = format!("type=11,path={}", folder.path().display());
-    assert!(refusal(Qemu, &["-smbios", &option]).contains("it is a folder, not a regular file"));
-    assert!(refusal(Qemu, &["-smbios"]).contains("-smbios is the last argument"));
+    assert!(refusal(QEMU, &["-smbios", &option]).contains("it is a folder, not a regular file"));
+    assert!(refusal(QEMU, &["-smbios"]).contains("-smbios is the last argument"));
 }
 
 #[test]
@@ -167,9 +169,9 @@ fn what_may_be_an_option_or_a_value_is_refused() {
         &["-new-option", "-M", "microvm"],
         &["-name", "--machine", "x"],
     ] {
-        assert!(refusal(Qemu, arguments).contains("cannot be told whether it is an option or its value"));
+        assert!(refusal(QEMU, arguments).contains("cannot be told whether it is an option or its value"));
     }
-    assert!(plan(Qemu, &["-nographic", "-M", "q35", "-enable-kvm", "-smbios", "type=1"]).is_ok());
+    assert!(plan(QEMU, &["-nographic", "-M", "q35", "-enable-kvm", "-smbios", "type=1"]).is_ok());
 }
 
 #[test]
@@ -185,20 +187,20 @@ fn the_machine_microvm_is_refused_in_every_spelling() {
         &["-M", "type=q35,type=microvm"],
     ];
     for arguments in spellings {
-        let refusal = refusal(Qemu, arguments);
+        let refusal = refusal(QEMU, arguments);
         assert!(refusal.contains("use -M q35 or -M pc"), "{arguments:?}: {refusal}");
     }
     for arguments in
         [&["-M", "microvm", "-M", "q35"][..], &["-M", "pc,usb=off"], &["-append", "microvm"], &[]]
     {
-        assert!(plan(Qemu, arguments).is_ok(), "{arguments:?}");
+        assert!(plan(QEMU, arguments).is_ok(), "{arguments:?}");
     }
 }
 
 #[test]
 fn other_architectures_need_virt_and_firmware() {
     let plan = |program: &str, arguments: &[&str]| {
-        let mut order = order(Qemu, arguments, vec![testkit::credential("db", b"secret")]);
+        let mut order = order(QEMU, arguments, vec![testkit::credential("db", b"secret")]);
         order.program = PathBuf::from(program);
         Plan::new(order).map(drop).map_err(|error| error.to_string())
     };
@@ -219,10 +221,10 @@ fn what_cannot_be_decided_is_warned_of() {
         (["-object", "sev-snp-guest,id=x"], "confidential VM"),
     ];
     for (arguments, warning) in cases {
-        let plan = plan(Qemu, &arguments).unwrap();
+        let plan = plan(QEMU, &arguments).unwrap();
         assert!(plan.warnings.len() == 1 && plan.warnings[0].contains(warning), "{:?}", plan.warnings);
     }
-    let seen = plan(Qemu, &["-smbios", "type=11,value=io.systemd.credential:seen=x"]).unwrap();
+    let seen = plan(QEMU, &["-smbios", "type=11,value=io.systemd.credential:seen=x"]).unwrap();
     assert!(
         seen.warnings[0]
             .contains("given on the command line, where others could read them: credentials seen")
@@ -232,24 +234,25 @@ fn what_cannot_be_decided_is_warned_of() {
 #[test]
 fn the_kind_is_told_by_the_name_of_the_program() {
     let kinds = [
-        ("/usr/bin/qemu-system-x86_64", Some(Qemu)),
-        (".qemu-system-x86_64-wrapped", Some(Qemu)),
-        ("qemu-kvm", Some(Qemu)),
-        ("/nix/store/x/bin/cloud-hypervisor", Some(Kind::CloudHypervisor)),
-        ("cloud-hypervisor-static", Some(Kind::CloudHypervisor)),
-        ("crosvm", Some(Kind::Crosvm)),
+        ("/usr/bin/qemu-system-x86_64", Some(QEMU)),
+        (".qemu-system-x86_64-wrapped", Some(QEMU)),
+        ("qemu-kvm", Some(QEMU)),
+        ("/nix/store/x/bin/cloud-hypervisor", Some(CLOUD_HYPERVISOR)),
+        ("cloud-hypervisor-static", Some(CLOUD_HYPERVISOR)),
+        ("crosvm", Some(CROSVM)),
         ("qemu-img", None),
         ("firecracker", None),
         ("", None),
     ];
     for (program, kind) in kinds {
-        assert_eq!(Kind::of_program(program.as_ref()), kind, "{program}");
+        let name = |hypervisor: &dyn Hypervisor| hypervisor.name();
+        assert_eq!(of_program(program.as_ref()).map(name), kind.map(name), "{program}");
     }
 }
 
 /// What a plan passes by `fw_cfg`: names as QEMU reads them, and the files.
 fn by_fw_cfg(arguments: &[&str], credentials: Vec<Credential>) -> Vec<(String, Vec<u8>)> {
-    let plan = Plan::new(order(Qemu, arguments, credentials)).unwrap();
+    let plan = Plan::new(order(QEMU, arguments, credentials)).unwrap();
     let (rendered, files) = render(&plan.arguments);
     let options = rendered.windows(2).skip(arguments.len()).filter(|pair| pair[0] == "-fw_cfg");
     let read = |pair: &[String]| {
@@ -268,7 +271,7 @@ fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
     let larger = [largest.as_slice(), b"xxx"].concat();
     let both = || vec![testkit::credential("small", b"s"), testkit::credential(name, &larger)];
     assert_eq!(by_fw_cfg(&[], both()), [("opt/io.systemd.credentials/a,b".to_owned(), larger.clone())]);
-    let plan = Plan::new(order(Qemu, &[], both())).unwrap();
+    let plan = Plan::new(order(QEMU, &[], both())).unwrap();
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
     assert!(plan.warnings[0].contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
     assert!(plan.warnings[0].ends_with("(credentials a,b)"), "{:?}", plan.warnings);
@@ -286,6 +289,6 @@ fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
     assert_eq!(by_fw_cfg(&[], many()).len(), 8);
     assert_eq!(by_fw_cfg(&["-fw_cfg", "name=opt/x,string=x"], many()).len(), 7);
     // The one that is left out is named.
-    let plan = Plan::new(order(Qemu, &[], many())).unwrap();
+    let plan = Plan::new(order(QEMU, &[], many())).unwrap();
     assert!(plan.warnings[0].ends_with("(credentials c8)"), "{:?}", plan.warnings);
 }

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use smbios_creds::format::credential::{Credential, Name};
 use smbios_creds::format::smbios::write::{FIRST_HANDLE, STRING_AREA_MAX};
 use smbios_creds::guest::verify::delivery::Delivery;
-use smbios_creds::host::hypervisor::{Features, Kind};
+use smbios_creds::host::hypervisor::Features;
 use smbios_creds::host::plan::Plan;
 use smbios_creds::host::strings::OemStrings;
 use testkit::host::{
-    ch_list, crosvm_list, delivered, file_number, one_structure, order, qemu_smbios, render,
+    CLOUD_HYPERVISOR, CROSVM, QEMU, ch_list, crosvm_list, delivered, file_number, one_structure, order,
+    qemu_smbios, render,
 };
 
 type Set = BTreeMap<String, Vec<u8>>;
@@ -67,7 +68,7 @@ proptest! {
             format!("type=11,path={}", file.path().display())
         };
         let arguments = ["-M", "q35", "-smbios", "type=1,serial=x", "-smbios", &existing, "-nographic"];
-        let plan = Plan::new(order(Kind::Qemu, &arguments, credentials(&set))).unwrap();
+        let plan = Plan::new(order(QEMU, &arguments, credentials(&set))).unwrap();
         let (rendered, files) = render(&plan.arguments);
         let mut structures = Vec::new();
         for option in qemu_smbios(&rendered) {
@@ -92,7 +93,7 @@ proptest! {
     ) {
         let platform = format!("num_pci_segments=2,oem_strings=[{}],iommu_segments=[1,3]", foreign.join(","));
         let arguments = ["--kernel", "k", "--platform", &platform, "--cpus", "boot=1"];
-        let plan = Plan::new(order(Kind::CloudHypervisor, &arguments, credentials(&set))).unwrap();
+        let plan = Plan::new(order(CLOUD_HYPERVISOR, &arguments, credentials(&set))).unwrap();
         let (rendered, _) = render(&plan.arguments);
         prop_assert_eq!(&rendered[..3], ["--kernel", "k", "--platform"]);
         prop_assert_eq!(&rendered[4..], ["--cpus", "boot=1"]);
@@ -107,8 +108,8 @@ proptest! {
 
     #[test]
     fn any_set_passes_in_files_where_cloud_hypervisor_reads_them(set in set(NAME)) {
-        let mut order = order(Kind::CloudHypervisor, &["--kernel=k"], credentials(&set));
-        order.features = Features { oem_string_paths: true };
+        let mut order = order(CLOUD_HYPERVISOR, &["--kernel=k"], credentials(&set));
+        order.features = Features(vec!["oem_string_paths"]);
         let plan = Plan::new(order).unwrap();
         let (rendered, files) = render(&plan.arguments);
         let paths = ch_list(&rendered[2], "oem_string_paths", true).unwrap();
@@ -121,7 +122,7 @@ proptest! {
     fn any_set_passes_crosvms_parser(set in set(NAME), foreign in "[ -~\n]{1,20}") {
         let quoted = foreign.replace('\\', "\\\\").replace('"', "\\\"");
         let smbios = format!("manufacturer=x,oem-strings=[\"{quoted}\",plain]");
-        let plan = Plan::new(order(Kind::Crosvm, &["run", "--smbios", &smbios, "k"], credentials(&set))).unwrap();
+        let plan = Plan::new(order(CROSVM, &["run", "--smbios", &smbios, "k"], credentials(&set))).unwrap();
         let (rendered, _) = render(&plan.arguments);
         prop_assert_eq!((rendered[1].as_str(), rendered[3].as_str()), ("--smbios", "k"));
         let list = rendered[2].strip_prefix("manufacturer=x,oem-strings=").unwrap();
@@ -166,8 +167,7 @@ fn a_credential_of_the_command_line_is_in_the_manifest() {
     let platform = format!("oem_strings=[{notify}]");
     let credentials = vec![testkit::credential("db", b"secret")];
     let plan =
-        Plan::new(order(Kind::CloudHypervisor, &["--kernel", "k", "--platform", &platform], credentials))
-            .unwrap();
+        Plan::new(order(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", &platform], credentials)).unwrap();
     let (rendered, _) = render(&plan.arguments);
     let strings = ch_list(&rendered[3], "oem_strings", true).unwrap();
     assert_eq!(strings[0], notify);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::stat::Mode;
 use smbios_creds::format::credential::{Credential, VALUE_MAX};
-use smbios_creds::host::source::{Mapping, Selection, SourceError, Which, read};
+use smbios_creds::host::source::{DirectoryError, Mapping, Selection, Which, read};
 use testkit::host::{directory, host, host_with, name};
 use testkit::{code, run, stderr};
 
@@ -166,7 +166,7 @@ fn names_that_no_credential_can_have_are_refused_and_escaped() {
 #[test]
 fn a_value_above_a_mebibyte_is_refused_unread() {
     let folder = directory(&[("large", &vec![0; VALUE_MAX + 1])]);
-    assert!(matches!(read(folder.path(), &Selection::all()), Err(SourceError::TooLarge { .. })));
+    assert!(matches!(read(folder.path(), &Selection::all()), Err(DirectoryError::TooLarge { .. })));
     assert!(refusal(folder.path(), &Selection::all()).contains("has more than 1048576 bytes"));
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use smbios_creds::format::base64;
-use testkit::host::{directory, host_with};
+use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with};
 use testkit::{code, run};
 
 /// The binary form of its own base64 is another text, so it is looked for in every form that it can take.
@@ -150,18 +150,17 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
 
 #[test]
 fn debug_output_of_the_library_shows_no_value() {
-    use smbios_creds::host::hypervisor::{CommandLine, Features, Kind};
+    use smbios_creds::host::hypervisor::Features;
     use smbios_creds::host::plan::Plan;
     use testkit::host::{order, render};
 
     let value = format!("type=11,value=io.systemd.credential:x={CANARY}");
     let platform = format!("oem_strings=[io.systemd.credential:x={CANARY}]");
-    for (kind, arguments) in [
-        (Kind::Qemu, ["-smbios", &value, "-S"]),
-        (Kind::CloudHypervisor, ["--platform", &platform, "--kernel=k"]),
-    ] {
+    for (kind, arguments) in
+        [(QEMU, ["-smbios", &value, "-S"]), (CLOUD_HYPERVISOR, ["--platform", &platform, "--kernel=k"])]
+    {
         let order = order(kind, &arguments, vec![testkit::credential("db", CANARY.as_bytes())]);
-        let line = CommandLine::read(kind, &order.program, &order.arguments, Features::default()).unwrap();
+        let line = kind.read(&order.program, &order.arguments, &Features::default()).unwrap();
         assert_clean(format!("{line:?}").as_bytes(), "CommandLine");
         let plan = Plan::new(order).unwrap();
         assert_clean(format!("{plan:?} {plan:#?}").as_bytes(), "Plan");

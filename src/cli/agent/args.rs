@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::deferred::Deferred;
-pub(crate) use crate::cli::json::{Json, JsonArg};
+use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
 use crate::guest::place::choose::Into;

@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal as _;
 
-use super::args::Json;
 use super::args::{Agent, Cat, Check, From, List, Newline, Record, Verb};
 use super::{exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
+use crate::cli::json::Json;
 use crate::cli::output;
 use crate::format::smbios::machine::Machine;
 use crate::guest::import::refuse;

@@ -4,13 +4,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::agent::args::JsonArg;
-use crate::format::credential::Name;
-use crate::host::hypervisor::Kind;
-use crate::host::source::{Mapping, Selection, Which};
+use crate::cli::json::JsonArg;
+use crate::format::credential::{Credential, Name};
+use crate::host::hypervisor::{ALL, Hypervisor, named};
+use crate::host::source::{self, DirectoryError, Mapping, Selection, Which};
+use crate::host::start::Request;
 
 /// Send credentials to a virtual machine over SMBIOS Type 11, with no secret on a command line.
 #[derive(Debug, Parser)]
@@ -84,6 +86,17 @@ impl Select {
     }
 }
 
+impl Select {
+    /// Reads the credentials that are selected.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] says why they cannot be had.
+    pub(super) fn read(&self) -> Result<Vec<Credential>, DirectoryError> {
+        let directory = self.credentials.clone().map_or_else(source::directory, Ok)?;
+        source::read(&directory, &self.selection())
+    }
+}
+
 /// Which hypervisor, and how.
 #[derive(Args, Debug)]
 pub struct Target {
@@ -91,8 +104,8 @@ pub struct Target {
     pub(super) select: Select,
 
     /// Which hypervisor it is, instead of telling it by the program's file name
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub(super) hypervisor: Option<KindArg>,
+    #[arg(long, value_parser = hypervisors(), value_name = "KIND")]
+    pub(super) hypervisor: Option<&'static dyn Hypervisor>,
 
     /// Name that the program is given as its first argument, as 'exec -a' does
     #[arg(long, value_name = "NAME")]
@@ -107,25 +120,27 @@ pub struct Target {
     pub(super) program: Vec<OsString>,
 }
 
-/// Hypervisors that can be started.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum KindArg {
-    /// QEMU
-    Qemu,
-    /// cloud-hypervisor
-    CloudHypervisor,
-    /// crosvm
-    Crosvm,
-}
-
-impl From<KindArg> for Kind {
-    fn from(kind: KindArg) -> Self {
-        match kind {
-            KindArg::Qemu => Self::Qemu,
-            KindArg::CloudHypervisor => Self::CloudHypervisor,
-            KindArg::Crosvm => Self::Crosvm,
+impl Target {
+    /// The start that is meant.
+    #[must_use]
+    pub fn request(self) -> Request {
+        let mut arguments = self.program.into_iter();
+        Request {
+            program: PathBuf::from(arguments.next().unwrap_or_default()),
+            hypervisor: self.hypervisor,
+            argv0: self.argv0,
+            arguments: arguments.collect(),
+            directory: self.select.credentials.clone(),
+            selection: self.select.selection(),
+            allow_argv: self.allow_argv,
         }
     }
+}
+
+/// The names in the registry, and which hypervisor each stands for.
+fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
+    PossibleValuesParser::new(ALL.map(Hypervisor::name))
+        .try_map(|name| named(&name).ok_or("unknown hypervisor"))
 }
 
 /// `run`

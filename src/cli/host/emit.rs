@@ -7,40 +7,35 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use nix::libc;
-use nix::sys::stat::fstat;
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-use tracing::Level;
 
 use super::args::{Emit, Format};
-use super::verbs::{read, refuse as refuse_with};
 use crate::cli::exit::Exit;
-use crate::cli::log::{is_log, say};
+use crate::cli::log::is_log_file;
 use crate::cli::output;
 use crate::format::credential::Secret;
-use crate::host::capacity::{Severity, Way, check};
+use crate::host::capacity::{Excess, Route, check};
 use crate::host::hypervisor::{cloud_hypervisor, crosvm, libvirt, qemu};
 use crate::host::plan::limit_warnings;
 use crate::host::strings::OemStrings;
+use crate::sys::directory::is_memory_only;
 use crate::text::escape::Escaped;
 
-/// `statfs` type of ramfs (Linux `include/uapi/linux/magic.h`).
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-
 /// Says why nothing is written.
-fn refuse(refusal: &impl std::fmt::Display) -> Exit {
-    refuse_with(refusal, "nothing is written")
+fn refuse(reason: &impl std::fmt::Display) -> Exit {
+    tracing::error!("{reason}; nothing is written");
+    Exit::Verification
 }
 
 pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     let stdout = std::io::stdout();
-    let is_seen = stdout.is_terminal() || fstat(&stdout).is_ok_and(|stat| is_log(&stat));
+    let is_seen = stdout.is_terminal() || is_log_file(&stdout);
     if emit.output.is_none() && is_seen && !emit.force {
         return Ok(refuse(
             &"standard output is a terminal or a log, where the secrets would stay: give --output FILE, a \
                            pipe, or --force",
         ));
     }
-    let strings = match read(&emit.select) {
+    let strings = match emit.select.read() {
         Ok(credentials) => OemStrings::new(&credentials),
         Err(error) => return Ok(refuse(&error)),
     };
@@ -48,14 +43,14 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         Ok(strings) => strings,
         Err(error) => return Ok(refuse(&error)),
     };
-    let way = way(emit.format);
+    let route = route(emit.format);
     let argument = (emit.format == Format::Libvirt).then(|| libvirt::argument_size(&strings));
-    let usages = check(&strings, way, argument);
-    if let Some(usage) = usages.iter().find(|u| u.is_exceeded() && u.limit.severity == Severity::Refuse) {
+    let usages = check(&strings, &route, argument);
+    if let Some(usage) = usages.iter().find(|u| u.is_exceeded() && u.limit.excess == Excess::Refuse) {
         return Ok(refuse(usage));
     }
-    for warning in limit_warnings(&strings, way, &usages, &[]) {
-        say(Level::WARN, format_args!("{warning}"));
+    for warning in limit_warnings(&strings, route.structures, &usages, &[]) {
+        tracing::warn!("{warning}");
     }
     let on_argv = match emit.format {
         Format::Qemu => "QEMU reads it from its command line",
@@ -65,10 +60,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         Format::Strings | Format::Json | Format::Structures => "",
     };
     if !on_argv.is_empty() {
-        say(
-            Level::WARN,
-            format_args!("{on_argv}, where every user of the host can: 'run' starts it without"),
-        );
+        tracing::warn!("{on_argv}, where every user of the host can: 'run' starts it without");
     }
     let text = match written(emit.format, &strings) {
         Ok(text) => text,
@@ -81,15 +73,16 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn way(format: Format) -> Way {
+/// What strings of this form go through.
+fn route(format: Format) -> Route {
     match format {
-        Format::Strings => Way::Unknown,
-        Format::Json => Way::CloudHypervisorApi,
-        Format::Structures => Way::Qemu { others: 0 },
-        Format::CloudHypervisor => Way::CloudHypervisor { others: 0 },
-        Format::Crosvm => Way::Crosvm { others: 0 },
-        // QEMU builds one structure of the strings on its command line, whoever put them there.
-        Format::Qemu | Format::Libvirt => Way::Libvirt,
+        Format::Strings => Route::anywhere(),
+        Format::Json => cloud_hypervisor::api_route(),
+        Format::Structures => qemu::route(0),
+        Format::CloudHypervisor => cloud_hypervisor::route(0),
+        Format::Crosvm => crosvm::route(0),
+        // QEMU builds one structure of the strings on its command line, whichever program put them there.
+        Format::Qemu | Format::Libvirt => libvirt::route(),
     }
 }
 
@@ -119,12 +112,8 @@ fn write(path: &Path, text: &Secret) -> anyhow::Result<()> {
         _ = remove_file(path);
         return Err(error).with_context(|| format!("cannot write {shown}"));
     }
-    let kind = fstatfs(&file).map(|stat| stat.filesystem_type());
-    if !kind.is_ok_and(|kind| kind == TMPFS_MAGIC || kind == RAMFS_MAGIC) {
-        say(
-            Level::WARN,
-            format_args!("{shown} is on a disk: the secrets stay there in plain text until it is removed"),
-        );
+    if !is_memory_only(&file).is_ok_and(|is_memory| is_memory) {
+        tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");
     }
     Ok(())
 }

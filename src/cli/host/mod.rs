@@ -2,4 +2,5 @@
 
 pub mod args;
 mod emit;
+pub mod helper;
 pub mod verbs;

@@ -11,13 +11,10 @@ pub mod write;
 use zeroize::Zeroizing;
 
 use entry_point::{EntryPoint, EntryPointError, Form};
-pub use structure::{Damage, Structure};
+pub use structure::{Damage, END_OF_TABLE, Structure};
 
 /// Structure type of OEM strings (DSP0134 §7.12).
 pub const OEM_STRINGS: u8 = 11;
-
-/// Structure type that ends a table (DSP0134 §7.46).
-pub const END_OF_TABLE: u8 = 127;
 
 /// Length of the formatted area of a Type 11 structure: type, length, handle and count (DSP0134 §7.12). systemd
 /// refuses any other (`read_smbios11_field()`).

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::END_OF_TABLE;
+/// Structure type that ends a table (DSP0134 §7.46).
+pub const END_OF_TABLE: u8 = 127;
 
 /// Type, length and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;

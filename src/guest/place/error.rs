@@ -1,12 +1,12 @@
 //! Why credentials could not be materialized.
 
-use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use super::outcome::Repaired;
 use crate::format::credential::Name;
 use crate::sys::Errno;
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::listing::listed;
 
 /// Why credentials could not be materialized. None of them was, except in a repair of what systemd had imported, which
 /// goes credential by credential.
@@ -34,7 +34,7 @@ pub enum PlaceError {
         error: Errno,
     },
     /// A credential could not be written in a repair, and others before it were.
-    #[error("{error}; repaired before that: {}", Listed(.repaired))]
+    #[error("{error}; repaired before that: {}", listed(.repaired))]
     HalfRepaired {
         /// What is whole now.
         repaired: Vec<Repaired>,
@@ -128,17 +128,5 @@ impl Context {
     /// The kernel refused to write this credential to the path.
     pub(in crate::guest) fn cannot_write(&self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
-    }
-}
-
-/// Several of them, with commas between.
-struct Listed<'a>(&'a [Repaired]);
-
-impl Display for Listed<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (index, repaired) in self.0.iter().enumerate() {
-            write!(f, "{}{repaired}", if index > 0 { ", " } else { "" })?;
-        }
-        Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl<'a> Staging<'a> {
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {
-            if !existing.stat_of(&name).map_err(context.cannot("read"))?.is_file() {
+            if !existing.stat_of(&*name).map_err(context.cannot("read"))?.is_file() {
                 let other = name.to_bytes().to_vec();
                 return Err(PlaceError::HoldsOther { directory: context.shown(), other });
             }
@@ -182,7 +182,7 @@ fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
             continue;
         }
         // By the time it is locked, the import that it belonged to may have put it in place.
-        let still_there = || parent.stat_of(name).is_ok_and(|found| found.is_same(&stat));
+        let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() {
             match remove(parent, name, &directory) {
                 Ok(()) | Err(Errno::ENOENT) => {}

@@ -220,7 +220,7 @@ fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<(Cow<'static, 
 #[must_use]
 pub fn summary(delivery: &Delivery) -> String {
     let (intact, all) = (delivery.intact().count(), delivery.entries.len());
-    let mut text = format!("{intact} {}", if intact == 1 { "credential" } else { "credentials" });
+    let mut text = listing::count(intact, "credential");
     if intact < all {
         _ = write!(text, ", {} refused", all - intact);
     }

@@ -1,10 +1,5 @@
 //! The SMBIOS table, as Linux exports it in `/sys/firmware/dmi/tables`.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::path::Path;
-
-use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::channel::{Input, Source};
@@ -14,6 +9,8 @@ use crate::format::systemd::TOTAL_MAX;
 use crate::guest::system::System;
 use crate::guest::verify::received::Received;
 use crate::guest::verify::smbios;
+use crate::sys::Errno;
+use crate::sys::file::{self, Content};
 
 /// File name of the entry point.
 pub const ENTRY_POINT: &str = "smbios_entry_point";
@@ -59,15 +56,14 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
         Input::Recording(directory) => directory.to_path_buf(),
     };
     let read = |name: &'static str, limit| {
-        let file = directory.join(name);
-        match read_file(&file, limit) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(SourceError::TooLarge { file: file.into(), limit }),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::NotFound => absent(input, name),
-                ErrorKind::PermissionDenied => SourceError::PermissionDenied(file.into()),
-                _ => SourceError::Io { file: file.into(), error },
-            }),
+        let path = directory.join(name);
+        match file::open(&path).and_then(|file| file::read(&file, limit)) {
+            Ok(Content::Bytes(bytes)) => Ok(bytes),
+            Ok(Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit }),
+            Ok(Content::Changed | Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
+            Err(Errno::ENOENT) => Err(absent(input, name)),
+            Err(Errno::EACCES | Errno::EPERM) => Err(SourceError::PermissionDenied(path.into())),
+            Err(error) => Err(SourceError::Io { file: path.into(), error: error.into() }),
         }
     };
     let entry_point = read(ENTRY_POINT, entry_point::SIZE_MAX)?;
@@ -92,41 +88,5 @@ fn absent_firmware(system: &System) -> SourceError {
         SourceError::NoSmbios(dmi.into())
     } else {
         SourceError::NoSysfs(firmware.into())
-    }
-}
-
-/// The content of a regular file, or `None` if it has more than `limit` bytes.
-fn read_file(path: &Path, limit: usize) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
-    // Without O_NONBLOCK, opening a FIFO would wait for a writer that may never come.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    // One byte more than may be there tells whether there is more. A full buffer would be grown, and grown means copied.
-    let more = (limit as u64).saturating_add(1);
-    let size = match metadata.len() {
-        // It is not known before.
-        0 => more,
-        size => size.min(more),
-    };
-    let mut bytes =
-        Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(limit).saturating_add(1)));
-    file.take(size).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= limit).then_some(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_does_not_tell_its_size_is_read_whole_or_refused() {
-        let version = Path::new("/proc/version");
-        assert_eq!(version.metadata().unwrap().len(), 0);
-        let whole = std::fs::read(version).unwrap();
-        assert_eq!(read_file(version, whole.len()).unwrap().as_deref(), Some(&whole));
-        assert_eq!(read_file(version, whole.len() - 1).unwrap(), None);
     }
 }

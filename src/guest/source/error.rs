@@ -49,6 +49,9 @@ pub enum SourceError {
         /// Largest accepted size in bytes.
         limit: usize,
     },
+    /// A directory, a FIFO, a device.
+    #[error("cannot read {0}: it is not a regular file")]
+    NotAFile(ShownPath),
     /// Anything else that the kernel reports.
     #[error("cannot read {file}: {error}")]
     Io {

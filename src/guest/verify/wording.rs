@@ -21,7 +21,14 @@ impl Display for Finding {
 
 impl Display for FindingKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
+        self.fmt_channel(f).or_else(|| self.fmt_set(f)).unwrap_or(Ok(()))
+    }
+}
+
+impl FindingKind {
+    /// In words, if it is about the table or a structure.
+    fn fmt_channel(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+        Some(match self {
             Self::EntryPoint { reason } => write!(f, "the SMBIOS entry point is damaged: {reason}"),
             Self::TableCut(extent) => write!(f, "the SMBIOS table is cut: {}", Sizes(extent)),
             Self::TableShort(extent) => {
@@ -64,6 +71,25 @@ impl Display for FindingKind {
                 "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
             ),
             Self::EmptyString => f.write_str("an OEM string is empty"),
+            Self::NearMiss { .. }
+            | Self::NotACredential { .. }
+            | Self::MaybeCut { .. }
+            | Self::Duplicate { .. }
+            | Self::AboveSystemd { .. }
+            | Self::ManifestMissing
+            | Self::ManifestInvalid { .. }
+            | Self::ManifestAgain { .. }
+            | Self::Missing { .. }
+            | Self::SizeDiffers { .. }
+            | Self::DigestDiffers
+            | Self::NotListed
+            | Self::Empty { .. } => return None,
+        })
+    }
+
+    /// In words, if it is about a string, a credential, the manifest or the set as a whole.
+    fn fmt_set(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+        Some(match self {
             Self::NearMiss { meant } => {
                 write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
             }
@@ -96,7 +122,24 @@ impl Display for FindingKind {
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
-        }
+            Self::EntryPoint { .. }
+            | Self::TableCut(_)
+            | Self::TableShort(_)
+            | Self::TableLong(_)
+            | Self::MoreStructures(_)
+            | Self::Damaged { .. }
+            | Self::NoEndOfTable
+            | Self::BehindEndOfTable { .. }
+            | Self::NoOemStrings
+            | Self::NoCredentials
+            | Self::StructureLength { .. }
+            | Self::LongStructure { .. }
+            | Self::StringsMissing { .. }
+            | Self::StringSplit { .. }
+            | Self::CountWrapped { .. }
+            | Self::SetEndedEarly
+            | Self::EmptyString => return None,
+        })
     }
 }
 
@@ -138,73 +181,112 @@ impl Finding {
 
     /// What to do about it on any machine.
     fn general_advice(&self) -> &'static str {
-        match &self.kind {
-            FindingKind::EntryPoint { .. } => {
-                "the firmware or the recording is broken; record the table again"
-            }
-            FindingKind::TableCut(_) => {
+        self.kind.channel_advice().or_else(|| self.kind.set_advice()).unwrap_or_default()
+    }
+}
+
+impl FindingKind {
+    /// What to do, if it is about the table, a structure or a string that is no credential.
+    fn channel_advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::EntryPoint { .. } => "the firmware or the recording is broken; record the table again",
+            Self::TableCut(_) => {
                 "firmware cut the table: keep it below 65536 bytes, or use SeaBIOS 1.17 or newer, or UEFI firmware"
             }
-            FindingKind::Damaged { .. } => {
+            Self::Damaged { .. } => {
                 "look for empty OEM strings on the hypervisor's command line, and keep the table below 65536 bytes"
             }
-            FindingKind::TableLong(_)
-            | FindingKind::MoreStructures(_)
-            | FindingKind::BehindEndOfTable { .. } => "a kernel never exports such a table; record it again",
-            FindingKind::TableShort(_) | FindingKind::NoEndOfTable => {
+            Self::TableLong(_) | Self::MoreStructures(_) | Self::BehindEndOfTable { .. } => {
+                "a kernel never exports such a table; record it again"
+            }
+            Self::TableShort(_) | Self::NoEndOfTable => {
                 "nothing, if a manifest says that all arrived; QEMU makes such tables from '-smbios file=' with two structures"
             }
-            FindingKind::NoOemStrings => {
+            Self::NoOemStrings => {
                 "pass credentials on the host, and check that the hypervisor and its machine type carry OEM strings"
             }
-            FindingKind::NoCredentials => {
+            Self::NoCredentials => {
                 "pass credentials on the host as 'io.systemd.credential.binary:NAME=BASE64'"
             }
-            FindingKind::StructureLength { .. } => {
+            Self::StructureLength { .. } => {
                 "systemd refuses this structure and every one behind it; report it to whoever built the table"
             }
-            FindingKind::LongStructure { .. } => {
+            Self::LongStructure { .. } => {
                 "systemd 256 and older reads only its first page; pack the strings into structures of 4091 bytes or less"
             }
-            FindingKind::StringsMissing { found: 0, .. } => {
+            Self::StringsMissing { found: 0, .. } => {
                 "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, or set \
                  smbios-entry-point-type=64 with firmware that can carry it"
             }
-            FindingKind::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
-            FindingKind::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
-            FindingKind::CountWrapped { .. } => {
+            Self::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
+            Self::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
+            Self::CountWrapped { .. } => {
                 "nothing is lost here, but readers that trust the count byte lose strings; use 255 or fewer a structure"
             }
-            FindingKind::SetEndedEarly | FindingKind::EmptyString => {
+            Self::SetEndedEarly | Self::EmptyString => {
                 "remove the empty OEM string on the host (a doubled comma, or an unset variable)"
             }
-            FindingKind::NearMiss { .. } => "correct the prefix on the host",
-            FindingKind::NotACredential { .. } => "correct the string on the host",
-            FindingKind::MaybeCut { .. } => {
+            Self::NearMiss { .. } => "correct the prefix on the host",
+            Self::NotACredential { .. }
+            | Self::MaybeCut { .. }
+            | Self::Duplicate { .. }
+            | Self::AboveSystemd { .. }
+            | Self::ManifestMissing
+            | Self::ManifestInvalid { .. }
+            | Self::ManifestAgain { .. }
+            | Self::Missing { .. }
+            | Self::SizeDiffers { .. }
+            | Self::DigestDiffers
+            | Self::NotListed
+            | Self::Empty { .. } => return None,
+        })
+    }
+
+    /// What to do, if it is about a credential, the manifest or the set as a whole.
+    fn set_advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotACredential { .. } => "correct the string on the host",
+            Self::MaybeCut { .. } => {
                 "mend the table as said for its damage; a manifest could prove the value whole"
             }
-            FindingKind::Duplicate { .. } | FindingKind::ManifestAgain { .. } => "send it once",
-            FindingKind::AboveSystemd { .. } => {
+            Self::Duplicate { .. } | Self::ManifestAgain { .. } => "send it once",
+            Self::AboveSystemd { .. } => {
                 "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or import with this program alone"
             }
-            FindingKind::ManifestMissing => "send one from the host, or do not require it",
-            FindingKind::ManifestInvalid { .. } => {
+            Self::ManifestMissing => "send one from the host, or do not require it",
+            Self::ManifestInvalid { .. } => {
                 "send it again with the same version of this program on both ends"
             }
-            FindingKind::Missing { expected: Some(_), .. } | FindingKind::SizeDiffers { .. } => {
+            Self::Missing { expected: Some(_), .. } | Self::SizeDiffers { .. } => {
                 "it was lost or cut on its way: see the other findings, and the hypervisor's size limits"
             }
-            FindingKind::Missing { expected: None, .. } => "check its name, and that the host passes it",
-            FindingKind::DigestDiffers => {
+            Self::Missing { expected: None, .. } => "check its name, and that the host passes it",
+            Self::DigestDiffers => {
                 "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"
             }
-            FindingKind::NotListed => {
-                "somebody added it behind the sender's back, or the manifest is an old one"
-            }
-            FindingKind::Empty { .. } => {
+            Self::NotListed => "somebody added it behind the sender's back, or the manifest is an old one",
+            Self::Empty { .. } => {
                 "check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty"
             }
-        }
+            Self::EntryPoint { .. }
+            | Self::TableCut(_)
+            | Self::TableShort(_)
+            | Self::TableLong(_)
+            | Self::MoreStructures(_)
+            | Self::Damaged { .. }
+            | Self::NoEndOfTable
+            | Self::BehindEndOfTable { .. }
+            | Self::NoOemStrings
+            | Self::NoCredentials
+            | Self::StructureLength { .. }
+            | Self::LongStructure { .. }
+            | Self::StringsMissing { .. }
+            | Self::StringSplit { .. }
+            | Self::CountWrapped { .. }
+            | Self::SetEndedEarly
+            | Self::EmptyString
+            | Self::NearMiss { .. } => return None,
+        })
     }
 }
 

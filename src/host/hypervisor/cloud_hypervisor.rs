@@ -7,14 +7,58 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use super::{Argument, Features, Kind, MergeError, Part, joined, quoted, read_file};
+use super::argument::{Argument, Part, joined, quoted};
+use super::error::MergeError;
+use super::line::{CommandLine, Features, Hypervisor, Line, Written, read_file};
 use crate::format::credential::{Secret, VALUE_MAX};
-use crate::host::strings::{Content, Existing, OemStrings};
+use crate::format::smbios::write;
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
+use crate::host::strings::{Content, OemStrings};
 
+/// Strings of cloud-hypervisor's one Type 11 structure, each with its NUL. With no other SMBIOS field its table has
+/// 114 bytes beside them.
+pub const TABLE_LIMIT: Limit = Limit {
+    name: "cloud-hypervisor: strings in the table",
+    unit: Unit::Bytes,
+    maximum: 65_398,
+    above: "the table runs past 1 MiB: the guest has no SMBIOS at all, or its kernel is overwritten",
+    advice: FEWER,
+    source: "measured with v53.0; SMBIOS_START 0xf0000, arch/src/x86_64/smbios.rs",
+    counts: Counted::Area,
+    excess: Excess::Refuse,
+};
+
+/// Strings in cloud-hypervisor's one Type 11 structure.
+pub const STRINGS_LIMIT: Limit = Limit {
+    name: "cloud-hypervisor: strings",
+    unit: Unit::Strings,
+    maximum: write::STRINGS_MAX,
+    above: "the count wraps, and readers that go by it lose strings",
+    advice: FEWER,
+    source: "'len() as u8', arch/src/x86_64/smbios.rs, measured with v53.0",
+    counts: Counted::Strings,
+    excess: Excess::Refuse,
+};
+
+/// Body of a request to cloud-hypervisor's API.
+pub const REQUEST_LIMIT: Limit = Limit {
+    name: "cloud-hypervisor: API request",
+    unit: Unit::Bytes,
+    maximum: 51_200,
+    above: "cloud-hypervisor up to v53 answers 400, and the rest of the machine's configuration needs room too",
+    advice: FEWER,
+    source: "MAX_PAYLOAD_SIZE, micro_http src/server.rs; measured with v53.0",
+    counts: Counted::JsonArray,
+    excess: Excess::Warn,
+};
+
+const NAME: &str = "cloud-hypervisor";
 const PLATFORM: &str = "--platform";
 const STRINGS: &str = "oem_strings=";
 const PATHS: &str = "oem_string_paths=";
+const PATHS_FEATURE: &str = "oem_string_paths";
 
 /// Keys of `--platform` that do not end up in the table.
 const NOT_IN_TABLE: [&str; 5] =
@@ -23,43 +67,78 @@ const NOT_IN_TABLE: [&str; 5] =
 /// Bytes that the structure of a key's value takes beside the value, at most.
 const FIELD_OVERHEAD: usize = 32;
 
-/// cloud-hypervisor's command line.
+/// The way through its command line, where other keys of `--platform` add so many bytes to the table.
+#[must_use]
+pub fn route(others: usize) -> Route {
+    Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
+}
+
+/// The way through its API.
+#[must_use]
+pub fn api_route() -> Route {
+    let limits = vec![(&TABLE_LIMIT, 0), (&STRINGS_LIMIT, 0), (&REQUEST_LIMIT, 0)];
+    Route { structures: Structures::One, limits }
+}
+
+/// cloud-hypervisor.
 #[derive(Debug)]
-pub struct CommandLine {
-    arguments: Vec<OsString>,
-    /// Where `--platform` was, or is to be.
-    at: usize,
-    /// The other parts of its value, as they are.
+pub struct CloudHypervisor;
+
+impl Hypervisor for CloudHypervisor {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_program(&self, file_name: &[u8]) -> bool {
+        file_name.starts_with(b"cloud-hypervisor")
+    }
+
+    /// From v54 on it can read OEM strings from files.
+    fn questions(&self) -> &'static [&'static str] {
+        &[PATHS_FEATURE]
+    }
+
+    fn read(
+        &self,
+        _: &Path,
+        arguments: &[OsString],
+        features: &Features,
+    ) -> Result<Box<dyn CommandLine>, MergeError> {
+        Ok(Box::new(Platform::read(std::env::consts::ARCH, arguments, features)?))
+    }
+}
+
+/// Its command line, of which `--platform` is merged with OEM strings.
+#[derive(Debug)]
+pub struct Platform {
+    line: Line,
+    /// The other parts of its value, unchanged.
     others: Vec<String>,
     /// Paths that it has for files of strings.
     paths: Vec<String>,
-    existing: Existing,
     by_paths: bool,
-    warnings: Vec<&'static str>,
 }
 
-impl CommandLine {
+impl Platform {
     /// Reads the arguments of a cloud-hypervisor on a host of this architecture.
     ///
     /// # Errors
     /// [`MergeError`], if the machine would have no OEM strings, they would be logged, or `--platform` cannot be read
     /// in one way only.
-    pub fn read(architecture: &str, arguments: &[OsString], features: Features) -> Result<Self, MergeError> {
+    pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" {
             return Err(MergeError::NoSmbios(format!(
                 "cloud-hypervisor up to v53 accepts OEM strings on {architecture}, and gives them to no guest: it \
                  works on x86-64 alone"
             )));
         }
-        let mut line = Self {
-            arguments: Vec::with_capacity(arguments.len()),
-            at: 0,
+        let mut read = Self {
+            line: Line::new(route(0)),
             others: Vec::new(),
             paths: Vec::new(),
-            existing: Existing::default(),
-            by_paths: features.oem_string_paths,
-            warnings: Vec::new(),
+            by_paths: features.has(PATHS_FEATURE),
         };
+        let line = &mut read.line;
         let mut platform = None;
         let mut payload = false;
         let mut rest = arguments.iter();
@@ -73,7 +152,7 @@ impl CommandLine {
             };
             if let Some(value) = value {
                 if platform.replace(value).is_some() {
-                    return Err(MergeError::Twice { option: PLATFORM, hypervisor: Kind::CloudHypervisor });
+                    return Err(MergeError::Twice { option: PLATFORM, hypervisor: NAME });
                 }
                 line.at = line.arguments.len();
                 continue;
@@ -98,10 +177,11 @@ impl CommandLine {
             ));
         }
         match platform {
-            Some(value) => line.read_platform(value)?,
+            Some(value) => read.read_platform(value)?,
             None => line.at = line.arguments.len(),
         }
-        Ok(line)
+        read.line.route = route(read.in_table());
+        Ok(read)
     }
 
     fn read_platform(&mut self, text: &[u8]) -> Result<(), MergeError> {
@@ -123,7 +203,7 @@ impl CommandLine {
                 return Err(refuse("there is a blank before one of its keys, which makes it another key"));
             } else {
                 if part == "tdx=on" || part == "sev_snp=on" {
-                    self.warnings.push(
+                    self.line.warnings.push(
                         "this is a confidential VM, which does not trust its host: its guest takes no credential \
                          from SMBIOS unless it is told to",
                     );
@@ -136,24 +216,18 @@ impl CommandLine {
             }
         }
         for string in list(strings)? {
-            self.existing.kept.push(Secret::from(string.as_bytes().to_vec()));
+            self.line.existing.kept.push(Secret::from(string.as_bytes().to_vec()));
         }
         for path in list(paths)? {
             let content = read_file("--platform oem_string_paths=", path.as_bytes(), VALUE_MAX)?;
-            self.existing.elsewhere.push(content);
+            self.line.existing.elsewhere.push(content);
             self.paths.push(path.to_owned());
         }
         Ok(())
     }
 
-    /// Takes out the strings that are there.
-    pub fn take_existing(&mut self) -> Existing {
-        std::mem::take(&mut self.existing)
-    }
-
     /// Bytes that other keys of `--platform` add to the table, at most.
-    #[must_use]
-    pub fn others(&self) -> usize {
+    fn in_table(&self) -> usize {
         let in_table = |part: &&String| {
             let key = part.split('=').next().unwrap_or_default();
             !NOT_IN_TABLE.contains(&key)
@@ -161,42 +235,16 @@ impl CommandLine {
         self.others.iter().filter(in_table).map(|part| part.len() + FIELD_OVERHEAD).sum()
     }
 
-    /// What there is to say about the other options.
-    #[must_use]
-    pub fn warnings(&self) -> &[&'static str] {
-        &self.warnings
-    }
-
-    /// Makes the one `--platform`: private, or with the paths of files where cloud-hypervisor can read them.
-    ///
-    /// # Errors
-    /// [`MergeError::Name`], if the name of a credential cannot pass.
-    pub fn merge(self, strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
-        for (content, _) in strings.contents() {
+    /// Refuses names that the option parser cannot carry.
+    fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
+        for (content, _) in strings.contents().filter(|_| !self.by_paths) {
             if let Content::Credential { name, existing: false, .. } = content
-                && !self.by_paths
                 && let Some(character) = name.as_str().chars().find(|c| matches!(c, ',' | '"' | '[' | ']'))
             {
-                let (name, hypervisor) = (name.clone(), Kind::CloudHypervisor);
-                return Err(MergeError::Name { name, character, hypervisor });
+                return Err(MergeError::Name { name: name.clone(), character, hypervisor: NAME });
             }
         }
-        let platform = if self.by_paths {
-            Argument::Files(self.with_paths(strings))
-        } else {
-            let mut before = self.others.clone();
-            if !self.paths.is_empty() {
-                before.push(format!("{PATHS}[{}]", self.paths.join(",")));
-            }
-            before.push(format!("{STRINGS}["));
-            Argument::Private(joined(strings, before.join(",").as_bytes(), b"]"))
-        };
-        let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
-        let behind = arguments.split_off(self.at.min(arguments.len()));
-        arguments.push(Argument::Public(PLATFORM.into()));
-        arguments.push(platform);
-        arguments.extend(behind);
-        Ok(arguments)
+        Ok(())
     }
 
     /// The value with every string in a file. The files that were there come first, as their strings did.
@@ -213,6 +261,28 @@ impl CommandLine {
         }
         parts.push(Part::Text("]".into()));
         parts
+    }
+}
+
+impl CommandLine for Platform {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    /// Makes the one `--platform`: private, or with the paths of files where cloud-hypervisor can read them.
+    fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
+        self.check_names(strings)?;
+        let platform = if self.by_paths {
+            Argument::Files(self.with_paths(strings))
+        } else {
+            let mut before = self.others.clone();
+            if !self.paths.is_empty() {
+                before.push(format!("{PATHS}[{}]", self.paths.join(",")));
+            }
+            before.push(format!("{STRINGS}["));
+            Argument::Private(joined(strings, before.join(",").as_bytes(), b"]"))
+        };
+        Ok(self.line.with([Argument::Public(PLATFORM.into()), platform]).into())
     }
 }
 
@@ -238,7 +308,7 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
     let Some(letters) = text.strip_prefix(b"-") else { return Ok(()) };
     if !letters.starts_with(b"-") && letters.contains(&b'v') {
         let option = crate::text::escape::Escaped(text).to_string();
-        return Err(MergeError::Logs { option, hypervisor: Kind::CloudHypervisor });
+        return Err(MergeError::Logs { option, hypervisor: NAME });
     }
     if text == b"--restore" || text.starts_with(b"--restore=") {
         return Err(MergeError::NoSmbios(

@@ -5,30 +5,85 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use super::{Argument, Kind, MergeError, quoted};
+use super::argument::{Argument, quoted};
+use super::error::MergeError;
+use super::line::{CommandLine, Features, Hypervisor, Line, Written};
 use crate::format::credential::Secret;
-use crate::host::strings::{Existing, OemStrings};
+use crate::format::smbios::write;
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
+use crate::host::strings::OemStrings;
 
+/// Strings of crosvm's one Type 11 structure, each with its NUL. Its table has 88 bytes beside them.
+pub const TABLE_LIMIT: Limit = Limit {
+    name: "crosvm: strings in the table",
+    unit: Unit::Bytes,
+    maximum: 65_424,
+    above: "the table runs past 1 MiB, where the guest cannot map it",
+    advice: FEWER,
+    source: "by arithmetic: SMBIOS_START 0xf0000, crosvm x86_64/src/smbios.rs",
+    counts: Counted::Area,
+    excess: Excess::Refuse,
+};
+
+/// Strings in crosvm's one Type 11 structure.
+pub const STRINGS_LIMIT: Limit = Limit {
+    name: "crosvm: strings",
+    unit: Unit::Strings,
+    maximum: write::STRINGS_MAX,
+    above: "crosvm refuses to start",
+    advice: FEWER,
+    source: "TooManyOemStrings, crosvm x86_64/src/smbios.rs",
+    counts: Counted::Strings,
+    excess: Excess::Refuse,
+};
+
+const NAME: &str = "crosvm";
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";
 
 /// Bytes that a key of `--smbios` takes in the table beside its value, at most.
 const FIELD_OVERHEAD: usize = 32;
 
-/// crosvm's command line.
-#[derive(Debug)]
-pub struct CommandLine {
-    arguments: Vec<OsString>,
-    /// Where `--smbios` was, or is to be.
-    at: usize,
-    /// The other parts of its value, as they are.
-    others: Vec<String>,
-    existing: Existing,
-    warnings: Vec<&'static str>,
+/// The way through its command line, where other keys of `--smbios` add so many bytes to the table.
+#[must_use]
+pub fn route(others: usize) -> Route {
+    Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
 }
 
-impl CommandLine {
+/// crosvm.
+#[derive(Debug)]
+pub struct Crosvm;
+
+impl Hypervisor for Crosvm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_program(&self, file_name: &[u8]) -> bool {
+        file_name == b"crosvm"
+    }
+
+    fn read(
+        &self,
+        _: &Path,
+        arguments: &[OsString],
+        _: &Features,
+    ) -> Result<Box<dyn CommandLine>, MergeError> {
+        Ok(Box::new(Smbios::read(std::env::consts::ARCH, arguments)?))
+    }
+}
+
+/// Its command line, of which `--smbios` is merged with OEM strings.
+#[derive(Debug)]
+pub struct Smbios {
+    line: Line,
+    /// The other parts of its value, unchanged.
+    others: Vec<String>,
+}
+
+impl Smbios {
     /// Reads the arguments of a crosvm on a host of this architecture.
     ///
     /// # Errors
@@ -44,13 +99,8 @@ impl CommandLine {
                 "this crosvm command starts no machine: 'crosvm run' does".to_owned(),
             ));
         };
-        let mut line = Self {
-            arguments: Vec::with_capacity(arguments.len()),
-            at: run + 1,
-            others: Vec::new(),
-            existing: Existing::default(),
-            warnings: Vec::new(),
-        };
+        let mut read = Self { line: Line::new(route(0)), others: Vec::new() };
+        read.line.at = run + 1;
         let mut found = false;
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -63,7 +113,7 @@ impl CommandLine {
                 return Err(MergeError::Option { option: "--oem-strings", reason });
             }
             if is(b"--cfg") {
-                line.warnings.push(
+                read.line.warnings.push(
                     "the file given with --cfg is not looked at: if it has SMBIOS settings, those here replace them",
                 );
             }
@@ -72,16 +122,17 @@ impl CommandLine {
             } else if let Some(value) = text.strip_prefix(b"--smbios=") {
                 value
             } else {
-                line.arguments.push(argument.clone());
+                read.line.arguments.push(argument.clone());
                 continue;
             };
             if std::mem::replace(&mut found, true) {
-                return Err(MergeError::Twice { option: SMBIOS, hypervisor: Kind::Crosvm });
+                return Err(MergeError::Twice { option: SMBIOS, hypervisor: NAME });
             }
-            line.at = line.arguments.len();
-            line.read_smbios(value)?;
+            read.line.at = read.line.arguments.len();
+            read.read_smbios(value)?;
         }
-        Ok(line)
+        read.line.route = route(read.others.iter().map(|part| part.len() + FIELD_OVERHEAD).sum());
+        Ok(read)
     }
 
     fn read_smbios(&mut self, text: &[u8]) -> Result<(), MergeError> {
@@ -98,43 +149,24 @@ impl CommandLine {
             let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
             let list = list.ok_or_else(|| refuse("its oem-strings are not a list in brackets"))?;
             for element in split(list)? {
-                self.existing.kept.push(unquote(element)?);
+                self.line.existing.kept.push(unquote(element)?);
             }
         }
         Ok(())
     }
+}
 
-    /// Takes out the strings that are there.
-    pub fn take_existing(&mut self) -> Existing {
-        std::mem::take(&mut self.existing)
-    }
-
-    /// Bytes that other keys of `--smbios` add to the table, at most.
-    #[must_use]
-    pub fn others(&self) -> usize {
-        self.others.iter().map(|part| part.len() + FIELD_OVERHEAD).sum()
-    }
-
-    /// What there is to say about the other options.
-    #[must_use]
-    pub fn warnings(&self) -> &[&'static str] {
-        &self.warnings
+impl CommandLine for Smbios {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 
     /// Makes the one `--smbios`, which is private.
-    ///
-    /// # Errors
-    /// None: whatever a string holds can be quoted.
-    pub fn merge(self, strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
-        let mut before = self.others.clone();
+    fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
+        let mut before = self.others;
         before.push(format!("{STRINGS}["));
         let value = quoted(strings, before.join(",").as_bytes(), b"]");
-        let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
-        let behind = arguments.split_off(self.at.min(arguments.len()));
-        arguments.push(Argument::Public(SMBIOS.into()));
-        arguments.push(Argument::Private(value));
-        arguments.extend(behind);
-        Ok(arguments)
+        Ok(self.line.with([Argument::Public(SMBIOS.into()), Argument::Private(value)]).into())
     }
 }
 

@@ -3,9 +3,31 @@
 //! libvirt gives QEMU all strings in one argument, where every user of the host can read them, and writes that to the
 //! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
 
-use super::push_escaped;
+use super::argument::push_escaped;
+use super::qemu;
 use crate::format::credential::Secret;
+use crate::format::smbios::write;
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::OemStrings;
+
+/// Strings in the one Type 11 structure that QEMU builds of libvirt's.
+pub const STRINGS_LIMIT: Limit = Limit {
+    name: "libvirt: strings",
+    unit: Unit::Strings,
+    maximum: write::STRINGS_MAX,
+    above: "the count wraps, and readers that go by it lose strings",
+    advice: FEWER,
+    source: "measured with QEMU 7.2 and 10.0",
+    counts: Counted::Strings,
+    excess: Excess::Refuse,
+};
+
+/// The way through its one argument for QEMU, which builds one structure of the strings.
+#[must_use]
+pub fn route() -> Route {
+    let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
+    Route { structures: Structures::One, limits }
+}
 
 /// The two elements of a domain: `<os>` needs the first beside what it has, `<domain>` the second.
 #[must_use]
@@ -29,5 +51,5 @@ pub fn xml(strings: &OemStrings) -> Secret {
 /// Bytes of the argument that libvirt makes of the strings for QEMU.
 #[must_use]
 pub fn argument_size(strings: &OemStrings) -> usize {
-    super::qemu::option(strings).len()
+    qemu::option(strings).len()
 }

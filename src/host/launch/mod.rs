@@ -1,116 +1,111 @@
-//! Executes a hypervisor in the place of this process, with OEM strings that nobody else sees.
+//! Executes a hypervisor in the place of this process, with OEM strings that only it sees.
+//!
+//! [`private_argv`] is a guard for hypervisors that have no other private carrier. [`helper`] is how the program executes
+//! itself for that, and for [`probe`]. A program that starts hypervisors must call [`helper::run`] first.
+
+mod child;
+pub mod helper;
+pub mod private_argv;
+pub mod probe;
+pub mod program;
 
 use std::convert::Infallible;
 use std::ffi::{CString, NulError, OsString};
-use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::unistd::{AccessFlags, access};
-use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use nix::unistd::execve;
 
-pub mod private_argv;
-pub mod probe;
-mod program;
-
-use self::private_argv::PrivateArgvError;
-use super::capacity::Usage;
+use self::private_argv::{PrivateArgv, PrivateArgvError, Replacement};
 use super::hypervisor::{Argument, Part};
-use super::plan::{Delivery, Plan};
 use crate::format::credential::Secret;
+use crate::sys::Errno;
+use crate::sys::program::{inherit, sealed_memfd};
+use crate::text::escape::ShownPath;
 
 /// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
 const FIRST_DESCRIPTOR: i32 = 64;
 
-/// Why a hypervisor was not executed.
+/// Why a program was not executed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// More than can be carried.
-    #[error("{0}")]
-    Exceeded(Usage),
     /// A file in memory cannot be made.
     #[error("cannot make a file in memory for OEM strings: {0}")]
     Memfd(std::io::Error),
     /// An argument holds a NUL byte.
     #[error("an argument or a variable holds a NUL byte")]
     Nul(#[from] NulError),
-    /// The program was not executed.
+    /// It cannot be given private arguments.
     #[error(transparent)]
-    Exec(#[from] PrivateArgvError),
+    PrivateArgv(#[from] PrivateArgvError),
+    /// There is no such program, or execve(2) failed when everything was ready.
+    #[error("cannot execute {program}: {}", .errno.desc())]
+    Execute {
+        /// The program.
+        program: ShownPath,
+        /// What the kernel answered.
+        errno: Errno,
+    },
 }
 
-/// Executes what is planned in the place of this process: its PID, descriptors, folder and signals are those of the
-/// hypervisor then. Returns only on failure.
+/// Executes a program in the place of this process: its PID, descriptors, working directory, signals and environment
+/// are those of the program then. `argv0` is the name that it is given. Each private argument is replaced by
+/// `placeholder` until only the program can see it; without one, this is execve(2).
+///
+/// By the time of the call, this process should hold no other copy of the values: for a moment, see the comment at
+/// `attach`, other processes of the same user may look into it, as they may into the program afterwards.
 ///
 /// # Errors
-/// [`LaunchError`], if nothing was executed.
-pub fn exec(plan: Plan) -> Result<Infallible, LaunchError> {
-    if let Some(usage) = plan.exceeded().next() {
-        return Err(LaunchError::Exceeded(*usage));
-    }
-    let placeholder = CString::new(plan.placeholder())?;
-    let Plan { program, argv0, delivery, strings, arguments, .. } = plan;
-    // What the arguments hold is all that is left of the values when the program is executed.
-    drop(strings);
-    let mut files = Vec::new();
-    let mut prepared = vec![private_argv::Argument::Public(c_string(argv0)?)];
+/// [`LaunchError`], if nothing was executed. Once it is, a failure kills the process.
+pub fn execute(
+    program: &Path,
+    argv0: OsString,
+    arguments: Vec<Argument>,
+    placeholder: &str,
+) -> Result<Infallible, LaunchError> {
+    let placeholder = CString::new(placeholder)?;
+    let mut visible = vec![CString::new(argv0.into_vec())?];
+    let (mut files, mut replacements) = (Vec::new(), Vec::new());
     for argument in arguments {
-        prepared.push(match argument {
-            Argument::Public(text) => private_argv::Argument::Public(c_string(text)?),
-            Argument::Files(parts) => {
-                let mut text = OsString::new();
-                for part in parts {
-                    match part {
-                        Part::Text(part) => text.push(part),
-                        Part::File(content) => {
-                            let file = sealed_memfd(&content).map_err(LaunchError::Memfd)?;
-                            text.push(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                            files.push(file);
-                        }
-                    }
-                }
-                private_argv::Argument::Public(c_string(text)?)
-            }
-            Argument::Private(value) if delivery == Delivery::PlainArgument => {
-                private_argv::Argument::Public(CString::new(value.expose())?)
-            }
+        visible.push(match argument {
+            Argument::Public(text) => CString::new(text.into_vec())?,
+            Argument::Files(parts) => in_memory(parts, &mut files)?,
             Argument::Private(value) => {
-                private_argv::Argument::Private { placeholder: placeholder.clone(), value }
+                let (index, placeholder) = (visible.len(), placeholder.clone());
+                let bytes = placeholder.as_bytes().to_vec();
+                replacements.push(Replacement { index, placeholder: bytes, value });
+                placeholder
             }
         });
     }
-    let mut environment = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        environment.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?);
-    }
+    let environment: Vec<CString> = std::env::vars_os()
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<Result<_, _>>()?;
     for file in &files {
-        fcntl_setfd(file, FdFlags::empty()).map_err(|error| LaunchError::Memfd(error.into()))?;
+        inherit(file).map_err(LaunchError::Memfd)?;
     }
-    Ok(private_argv::exec(&program, prepared, &environment)?)
+    let path = CString::new(program.as_os_str().as_bytes())?;
+    let guard = PrivateArgv::attach(program, visible.len(), replacements)?;
+    let Err(errno) = execve(&path, &visible, &environment);
+    guard.release();
+    Err(LaunchError::Execute { program: program.into(), errno })
 }
 
-fn c_string(text: OsString) -> Result<CString, NulError> {
-    CString::new(text.into_vec())
-}
-
-/// A file that exists in memory alone, is for its owner alone, and can no longer be changed.
-fn sealed_memfd(content: &Secret) -> std::io::Result<OwnedFd> {
-    let memfd = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let memfd = fcntl_dupfd_cloexec(&memfd, FIRST_DESCRIPTOR)?;
-    let mut file = File::from(memfd);
-    file.write_all(content.expose())?;
-    fchmod(&file, Mode::RUSR)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-    Ok(file.into())
-}
-
-/// Finds a program in `$PATH`, as execvp(3) does.
-#[must_use]
-pub fn find(program: &Path) -> Option<PathBuf> {
-    let executable = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    private_argv::find(program).ok().filter(executable)
+/// Makes the files of an argument, and the argument that names them.
+fn in_memory(parts: Vec<Part>, files: &mut Vec<OwnedFd>) -> Result<CString, LaunchError> {
+    let mut text = OsString::new();
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push(part),
+            Part::File(content) => {
+                let file =
+                    sealed_memfd(Secret::expose(&content), FIRST_DESCRIPTOR).map_err(LaunchError::Memfd)?;
+                text.push(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                files.push(file);
+            }
+        }
+    }
+    Ok(CString::new(text.into_vec())?)
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup2_stdout, getpgrp, getpid};
 
-use super::private_argv::forget_child;
-use crate::host::hypervisor::{Features, Kind};
+use super::child::forget_child;
+use crate::host::hypervisor::{Features, Hypervisor};
 
 /// The first argument with which the program executes itself as the helper, and calls [`help`].
 pub const HELPER: &str = "help-of-a-hypervisor";
@@ -32,13 +32,16 @@ const SIZE_MAX: u64 = 1_048_576;
 
 /// Asks a program what it can do, where that decides how it is started.
 ///
-/// The program that calls this must call [`help`] when it is executed with [`HELPER`] as its first argument.
+/// The program that calls this must call [`super::helper::Helper::run`] when it is executed as a helper.
 #[must_use]
-pub fn features(kind: Kind, program: &Path) -> Features {
-    let help = if kind == Kind::CloudHypervisor { ask(program.as_os_str()) } else { None };
-    let mentions =
-        |word: &[u8]| help.as_ref().is_some_and(|help| help.windows(word.len()).any(|part| part == word));
-    Features { oem_string_paths: mentions(b"oem_string_paths") }
+pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
+    let questions = hypervisor.questions();
+    let help = if questions.is_empty() { None } else { ask(program.as_os_str()) };
+    let has = |word: &&&str| {
+        let word = word.as_bytes();
+        help.as_ref().is_some_and(|help| help.windows(word.len()).any(|part| part == word))
+    };
+    Features(questions.iter().filter(has).copied().collect())
 }
 
 fn ask(program: &OsStr) -> Option<Vec<u8>> {

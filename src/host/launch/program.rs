@@ -1,10 +1,10 @@
-//! Which programs can be started with private arguments: those that the kernel itself loads.
+//! Programs: where they are, and what they are to execve(2).
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
+use crate::sys::program::is_executable;
 
 /// Where `e_machine` is in an ELF file's header (System V gABI, chapter 4), and its size.
 const MACHINE: std::ops::Range<usize> = 18..20;
@@ -17,7 +17,7 @@ const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
 /// What a file is to execve(2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum Executable {
     /// A program of this machine.
     Native,
     /// Text that names its interpreter.
@@ -27,54 +27,54 @@ pub(super) enum Kind {
 }
 
 /// Tells what a file is.
-pub(super) fn kind(path: &Path) -> io::Result<Kind> {
+pub(super) fn executable(path: &Path) -> io::Result<Executable> {
     let mut header = Vec::with_capacity(MACHINE.end);
     File::open(path)?.take(MACHINE.end as u64).read_to_end(&mut header)?;
     let machine = header.get(MACHINE).unwrap_or_default();
     Ok(if header.starts_with(b"#!") {
-        Kind::Script
+        Executable::Script
     } else if header.starts_with(&IDENT) && machine == NATIVE.to_ne_bytes() {
-        Kind::Native
+        Executable::Native
     } else {
-        Kind::Other
+        Executable::Other
     })
 }
 
-/// The file that a name without '/' stands for, looked up in `$PATH` as execvp(3) does.
-pub(super) fn find(program: &Path) -> io::Result<PathBuf> {
+/// The file that can be executed under a name, which is looked up in `$PATH` as execvp(3) does if it has no `/`.
+#[must_use]
+pub fn find(program: &Path) -> Option<PathBuf> {
     if program.as_os_str().as_encoded_bytes().contains(&b'/') {
-        return Ok(program.to_path_buf());
+        return Some(program.to_path_buf()).filter(|path| is_executable(path));
     }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&folders)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join(program))
+        .find(|path| is_executable(path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn kind_of(bytes: &[u8]) -> Kind {
+    fn kind_of(bytes: &[u8]) -> Executable {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
         std::fs::write(&path, bytes).unwrap();
-        kind(&path).unwrap()
+        executable(&path).unwrap()
     }
 
     #[test]
     fn a_program_of_this_machine_is_told_from_all_others() {
-        assert_eq!(kind(Path::new("/proc/self/exe")).unwrap(), Kind::Native);
-        assert_eq!(kind_of(b"#!/bin/sh\n"), Kind::Script);
+        assert_eq!(executable(Path::new("/proc/self/exe")).unwrap(), Executable::Native);
+        assert_eq!(kind_of(b"#!/bin/sh\n"), Executable::Script);
         let own = std::fs::read("/proc/self/exe").unwrap();
-        assert_eq!(kind_of(&own[..20]), Kind::Native);
-        assert_eq!(kind_of(&own[..19]), Kind::Other);
-        assert_eq!(kind_of(b""), Kind::Other);
+        assert_eq!(kind_of(&own[..20]), Executable::Native);
+        assert_eq!(kind_of(&own[..19]), Executable::Other);
+        assert_eq!(kind_of(b""), Executable::Other);
         for at in [0, 1, 2, 3, 4, 5, 18, 19] {
             let mut other = own[..64].to_vec();
             other[at] ^= 1;
-            assert_eq!(kind_of(&other), Kind::Other, "byte {at}");
+            assert_eq!(kind_of(&other), Executable::Other, "byte {at}");
         }
     }
 }

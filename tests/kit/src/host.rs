@@ -10,7 +10,7 @@ use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
 use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
 use smbios_creds::guest::verify::set::verify_table;
-use smbios_creds::host::hypervisor::{Argument, Features, Kind, Part};
+use smbios_creds::host::hypervisor::{Argument, Features, Hypervisor, Part, cloud_hypervisor, crosvm, qemu};
 use smbios_creds::host::plan::{Order, Plan, PlanError};
 
 /// A folder of one file a credential.
@@ -40,11 +40,18 @@ pub fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }
 
+pub static QEMU: &dyn Hypervisor = &qemu::Qemu;
+pub static CLOUD_HYPERVISOR: &dyn Hypervisor = &cloud_hypervisor::CloudHypervisor;
+pub static CROSVM: &dyn Hypervisor = &crosvm::Crosvm;
+
 /// What to start, with these arguments and credentials.
-pub fn order(kind: Kind, arguments: &[&str], credentials: Vec<Credential>) -> Order {
+pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credentials: Vec<Credential>) -> Order {
     Order {
-        kind,
-        program: PathBuf::from(if kind == Kind::Qemu { "qemu-system-x86_64" } else { kind.as_str() }),
+        hypervisor,
+        program: PathBuf::from(match hypervisor.name() {
+            "qemu" => "qemu-system-x86_64",
+            name => name,
+        }),
         argv0: "argv0".into(),
         arguments: arguments.iter().map(OsString::from).collect(),
         features: Features::default(),
@@ -58,13 +65,13 @@ pub fn order(kind: Kind, arguments: &[&str], credentials: Vec<Credential>) -> Or
 ///
 /// # Errors
 /// Those of [`Plan::new`].
-pub fn plan(kind: Kind, arguments: &[&str]) -> Result<Plan, PlanError> {
-    Plan::new(order(kind, arguments, vec![crate::credential("db", b"secret")]))
+pub fn plan(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> Result<Plan, PlanError> {
+    Plan::new(order(hypervisor, arguments, vec![crate::credential("db", b"secret")]))
 }
 
 /// Why there is no plan, in words.
-pub fn refusal(kind: Kind, arguments: &[&str]) -> String {
-    let Err(error) = plan(kind, arguments) else { panic!("{arguments:?} is not refused") };
+pub fn refusal(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> String {
+    let Err(error) = plan(hypervisor, arguments) else { panic!("{arguments:?} is not refused") };
     error.to_string()
 }
 

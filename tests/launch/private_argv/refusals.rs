@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use smbios_creds::host::launch::private_argv::{self, Argument, PrivateArgvError};
+use smbios_creds::host::hypervisor::Argument;
+use smbios_creds::host::launch::private_argv::PrivateArgvError;
+use smbios_creds::host::launch::{LaunchError, execute};
 
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 use testkit::is_root;
@@ -158,10 +160,10 @@ fn a_nul_in_a_value_is_refused() {
 fn another_thread_than_the_first_starts_nothing() {
     let program = TOOLS.path("static");
     let value = b"CanaryCanary".to_vec().into();
-    let arguments = vec![Argument::Private { placeholder: c"@private".into(), value }];
+    let arguments = vec![Argument::Private(value)];
     // Each test has a thread of its own.
-    let Err(error) = private_argv::exec(&program, arguments, &[]);
-    assert!(matches!(error, PrivateArgvError::NotMainThread), "{error}");
+    let Err(error) = execute(&program, "static".into(), arguments, "@private");
+    assert!(matches!(error, LaunchError::PrivateArgv(PrivateArgvError::NotMainThread)), "{error}");
 }
 
 #[test]

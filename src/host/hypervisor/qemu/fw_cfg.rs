@@ -9,12 +9,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use crate::format::credential::{Credential, Name};
-use crate::host::capacity::{Way, lost_in_systemd_256};
-use crate::host::hypervisor::{Argument, Part};
+use crate::format::systemd::FW_CFG_DIRECTORY;
+use crate::host::capacity::{Structures, lost_in_systemd_256};
+use crate::host::hypervisor::argument::{Argument, Part};
 use crate::host::strings::OemStrings;
-
-/// Where systemd looks for credentials.
-pub const FOLDER: &str = "opt/io.systemd.credentials/";
 
 /// Longest name of a file (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one ends QEMU.
 pub const NAME_MAX: usize = 55;
@@ -27,8 +25,8 @@ pub const FILES_MAX: usize = 8;
 /// The credentials that are passed this way as well, where the command line has so many files.
 #[must_use]
 pub fn chosen(strings: &OemStrings, files: usize) -> Vec<Name> {
-    let mut names = lost_in_systemd_256(strings, Way::Qemu { others: 0 });
-    names.retain(|name| FOLDER.len() + name.as_str().len() <= NAME_MAX);
+    let mut names = lost_in_systemd_256(strings, Structures::Packed);
+    names.retain(|name| FW_CFG_DIRECTORY.len() + name.as_str().len() <= NAME_MAX);
     names.truncate(FILES_MAX.saturating_sub(files));
     names
 }
@@ -37,7 +35,7 @@ pub fn chosen(strings: &OemStrings, files: usize) -> Vec<Name> {
 #[must_use]
 pub fn option(credential: Credential) -> [Argument; 2] {
     let Credential { name, value } = credential;
-    let text = format!("name={FOLDER}{},file=", name.as_str().replace(',', ",,"));
+    let text = format!("name={FW_CFG_DIRECTORY}{},file=", name.as_str().replace(',', ",,"));
     let text = OsString::from_vec(text.into_bytes());
     [Argument::Public("-fw_cfg".into()), Argument::Files(vec![Part::Text(text), Part::File(value)])]
 }

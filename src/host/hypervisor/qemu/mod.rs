@@ -6,55 +6,105 @@
 //!
 //! How options are read is in `qemu_option`, what these mean in `smbios_entry_add()`, `hw/smbios/smbios.c`.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-
 pub mod fw_cfg;
 mod option;
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+
 use self::option::{Parameter, is_flag, number, option_name, parameters};
-use super::{Argument, MergeError, Part, read_file};
-use crate::format::credential::{Name, Secret, VALUE_MAX};
+use super::argument::{Argument, Part};
+use super::error::MergeError;
+use super::line::{CommandLine, Features, Hypervisor, Line, Written, plain_name, read_file};
+use crate::format::credential::{Secret, VALUE_MAX};
 use crate::format::smbios::{OEM_STRINGS, Table};
-use crate::host::strings::{Existing, OemStrings};
+use crate::format::systemd::FW_CFG_DIRECTORY;
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
+use crate::host::strings::OemStrings;
+
+/// QEMU's structure table.
+///
+/// It is the limit of a 32-bit entry point. With a 64-bit one QEMU knows no limit, but SeaBIOS up to 1.16.3 copies
+/// the size modulo 65,536, and QEMU 9.0 and newer changes from one to the other by itself.
+pub const TABLE_LIMIT: Limit = Limit {
+    name: "QEMU: structure table",
+    unit: Unit::Bytes,
+    maximum: 65_535,
+    above: "QEMU refuses to start, or its firmware cuts the table",
+    advice: FEWER,
+    source: "smbios_validate_table(), QEMU hw/smbios/smbios.c; u16 in SeaBIOS src/fw/biostables.c before 1.17.0",
+    counts: Counted::Structures,
+    excess: Excess::Refuse,
+};
+
+/// Bytes of a table that QEMU and its firmware need for structures of their own.
+///
+/// Measured without further options: 330 bytes, and 67 for the Type 0 of SeaBIOS. Each further socket takes about
+/// 100 bytes and each 16 GiB of memory about 50, so this is enough for a terabyte on four sockets.
+pub const OWN_STRUCTURES: usize = 4096;
 
 const SMBIOS: &str = "-smbios";
 
 /// Largest file of structures that is read.
 const FILE_MAX: usize = 65_535;
 
-/// QEMU's command line.
-#[derive(Debug)]
-pub struct CommandLine {
-    arguments: Vec<OsString>,
-    existing: Existing,
-    handles: Vec<u16>,
-    fw_cfg: BTreeSet<Vec<u8>>,
-    others: usize,
-    warnings: Vec<&'static str>,
+/// The way of structures in files, where other options add so many bytes to the table.
+#[must_use]
+pub fn route(others: usize) -> Route {
+    Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-impl CommandLine {
+/// QEMU.
+#[derive(Debug)]
+pub struct Qemu;
+
+impl Hypervisor for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn is_program(&self, file_name: &[u8]) -> bool {
+        file_name.starts_with(b"qemu-system-") || matches!(file_name, b"qemu-kvm" | b"qemu" | b"kvm")
+    }
+
+    fn read(
+        &self,
+        program: &Path,
+        arguments: &[OsString],
+        _: &Features,
+    ) -> Result<Box<dyn CommandLine>, MergeError> {
+        Ok(Box::new(Options::read(architecture(program), arguments)?))
+    }
+}
+
+/// Its command line.
+#[derive(Debug)]
+pub struct Options {
+    line: Line,
+    /// Handles of structures that files bring.
+    handles: Vec<u16>,
+    /// Names of `fw_cfg` files.
+    fw_cfg: BTreeSet<Vec<u8>>,
+    /// Bytes that other options add to the table, at most.
+    others: usize,
+}
+
+impl Options {
     /// Reads the arguments of a QEMU that emulates this architecture.
     ///
     /// # Errors
     /// [`MergeError`], if the machine would have no SMBIOS, or an option cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
-        let mut line = Self {
-            arguments: Vec::with_capacity(arguments.len()),
-            existing: Existing::default(),
-            handles: Vec::new(),
-            fw_cfg: BTreeSet::new(),
-            others: 0,
-            warnings: Vec::new(),
-        };
+        let (line, handles, fw_cfg) = (Line::new(route(0)), Vec::new(), BTreeSet::new());
+        let mut read = Self { line, handles, fw_cfg, others: 0 };
         let mut machine = None;
         let mut firmware = false;
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let Some(name) = option_name(argument).filter(|name| !is_flag(name)) else {
-                line.arguments.push(argument.clone());
+                read.line.arguments.push(argument.clone());
                 continue;
             };
             let ours = our_option(name);
@@ -62,7 +112,7 @@ impl CommandLine {
                 if let Some(option) = ours {
                     return Err(MergeError::NoValue { option });
                 }
-                line.arguments.push(argument.clone());
+                read.line.arguments.push(argument.clone());
                 break;
             };
             if let Some(option) = option_name(value).filter(|name| our_option(name).is_some()) {
@@ -71,21 +121,23 @@ impl CommandLine {
             }
             firmware |= is_firmware(name, value);
             match ours {
-                Some(SMBIOS) if line.fold(value)? => continue,
+                Some(SMBIOS) if read.fold(value)? => continue,
                 Some("-machine") => {
                     let kind = parameters(value.as_bytes(), b"type").into_iter().rev();
                     machine = kind.filter(|p| p.name == b"type").find_map(|p| p.value).or(machine);
                 }
                 Some("-fw_cfg") => {
                     let name = parameters(value.as_bytes(), b"name").into_iter().rfind(|p| p.name == b"name");
-                    line.fw_cfg.extend(name.and_then(|p| p.value));
+                    read.fw_cfg.extend(name.and_then(|p| p.value));
                 }
-                Some(_) | None => line.warnings.extend(warning(name, value)),
+                Some(_) | None => read.line.warnings.extend(warning(name, value)),
             }
-            line.arguments.extend([argument.clone(), value.clone()]);
+            read.line.arguments.extend([argument.clone(), value.clone()]);
         }
         check_machine(architecture, machine.as_deref(), firmware)?;
-        Ok(line)
+        read.line.at = read.line.arguments.len();
+        read.line.route = route(read.others);
+        Ok(read)
     }
 
     /// Reads an `-smbios` option. Returns whether it is to be left out, since its strings are in `existing` now.
@@ -122,7 +174,7 @@ impl CommandLine {
             };
             // QEMU leaves an empty string out of the set, and counts it.
             if !string.is_empty() {
-                self.existing.kept.push(string);
+                self.line.existing.kept.push(string);
             }
         }
         Ok(true)
@@ -136,55 +188,33 @@ impl CommandLine {
         self.handles.extend(table.structures().iter().map(|structure| structure.handle));
         for structure in table.oem_structures() {
             let strings = structure.strings().filter(|(_, string)| !string.is_empty());
-            self.existing.elsewhere.extend(strings.map(|(_, string)| Secret::from(string.to_vec())));
+            self.line.existing.elsewhere.extend(strings.map(|(_, string)| Secret::from(string.to_vec())));
         }
         Ok(())
     }
+}
 
-    /// Takes out the strings that are there.
-    pub fn take_existing(&mut self) -> Existing {
-        std::mem::take(&mut self.existing)
+impl CommandLine for Options {
+    fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 
-    /// Bytes that other options add to the table, at most.
-    #[must_use]
-    pub fn others(&self) -> usize {
-        self.others
-    }
-
-    /// What there is to say about the other options.
-    #[must_use]
-    pub fn warnings(&self) -> &[&'static str] {
-        &self.warnings
-    }
-
-    /// Names of credentials that are passed by `fw_cfg` as well.
-    #[must_use]
-    pub fn copies(&self, strings: &OemStrings) -> Vec<Name> {
-        fw_cfg::chosen(strings, self.fw_cfg.len())
-    }
-
-    /// Adds one file a structure, and one for each of [`Self::copies`].
-    ///
-    /// # Errors
-    /// [`MergeError`], if a name is sent as a `fw_cfg` file as well.
-    pub fn merge(self, strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
+    /// Adds one file a structure, and one for each credential that is passed by `fw_cfg` as well.
+    fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         for (name, _, _) in strings.credentials() {
-            let file = [fw_cfg::FOLDER.as_bytes(), name.as_str().as_bytes()].concat();
+            let file = [FW_CFG_DIRECTORY.as_bytes(), name.as_str().as_bytes()].concat();
             if self.fw_cfg.contains(&file) {
                 return Err(MergeError::FwCfg(name.clone()));
             }
         }
         let structures = strings.structures_beside(&self.handles)?;
-        let copies = self.copies(strings);
-        let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
-        for structure in structures {
-            arguments.push(Argument::Public(SMBIOS.into()));
-            arguments.push(Argument::Files(vec![Part::Text("file=".into()), Part::File(structure)]));
-        }
-        let copies = copies.iter().filter_map(|name| strings.credential(name));
-        arguments.extend(copies.flat_map(fw_cfg::option));
-        Ok(arguments)
+        let structures = structures.into_iter().flat_map(|structure| {
+            let file = Argument::Files(vec![Part::Text("file=".into()), Part::File(structure)]);
+            [Argument::Public(SMBIOS.into()), file]
+        });
+        let copies = fw_cfg::chosen(strings, self.fw_cfg.len());
+        let files = copies.iter().filter_map(|name| strings.credential(name)).flat_map(fw_cfg::option);
+        Ok(Written { arguments: self.line.with(structures.chain(files)), copies })
     }
 }
 
@@ -285,4 +315,10 @@ fn check_machine(architecture: &str, machine: Option<&[u8]>, firmware: bool) -> 
         }
         _ => refuse("QEMU has no SMBIOS on this architecture"),
     }
+}
+
+/// Which architecture a QEMU emulates, by its name.
+fn architecture(program: &Path) -> &str {
+    let name = plain_name(program).strip_prefix(b"qemu-system-");
+    name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or(std::env::consts::ARCH)
 }

@@ -6,16 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::errno::Errno;
 use nix::sys::prctl::{get_dumpable, set_dumpable};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{PTracer, Pid, set_ptracer};
 
 use super::channel::{GO, Request, read_array};
+use super::error::PrivateArgvError;
 use super::obstacle::Obstacle;
 use super::stack::Replacement;
-use super::{PrivateArgvError, TRACER};
+use super::tracer::TRACER;
+use crate::host::launch::child::forget_child;
+use crate::sys::Errno;
 
 /// A tracer that has attached to this process.
 pub(super) struct Tracer(UnixStream);
@@ -74,15 +74,6 @@ fn start() -> io::Result<UnixStream> {
     _ = between.wait();
     forget_child();
     Ok(ours)
-}
-
-/// Takes back the SIGCHLD of a child, which would wait for the program if its caller has blocked that signal.
-pub(in crate::host) fn forget_child() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    if let Ok(pending) = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
-        _ = pending.read_signal();
-    }
 }
 
 fn ended(_: io::Error) -> PrivateArgvError {

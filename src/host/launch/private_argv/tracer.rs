@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 
-use nix::errno::Errno;
 use nix::libc::{PTRACE_EVENT_EXEC, STDERR_FILENO};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::ptrace::{self, Options};
@@ -17,9 +16,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close};
 use zeroize::Zeroizing;
 
-use super::TRACER;
 use super::channel::{GO, Request, read_array};
 use super::stack::{StackError, relocate};
+use crate::sys::Errno;
+
+/// The first argument with which the program executes itself as the tracer, and calls [`trace`].
+pub const TRACER: &str = "private-argv-tracer";
 
 /// The second argument of the process that does the tracing. The one without it only starts this one.
 const DETACHED: &str = "detached";

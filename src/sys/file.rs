@@ -1,0 +1,75 @@
+//! Files that are read whole.
+
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use zeroize::Zeroizing;
+
+use super::directory::kind;
+use super::{Errno, io_errno};
+
+/// What a file that was to be read turned out to be.
+pub(crate) enum Content {
+    /// A regular file, with these bytes.
+    Bytes(Zeroizing<Vec<u8>>),
+    /// A regular file with more bytes than were allowed.
+    TooLarge,
+    /// A regular file that was written to while it was read.
+    Changed,
+    /// Something else: `a folder`, `a FIFO`.
+    Other(&'static str),
+}
+
+/// Opens a file for reading. It does not wait for the writer of a FIFO.
+pub(crate) fn open(path: &Path) -> Result<File, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags, Mode::empty()).map(File::from)
+}
+
+/// Reads a regular file of at most `limit` bytes into a buffer that is never grown: grown means copied, and the copy is
+/// not wiped.
+pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
+    let metadata = file.metadata().map_err(io_errno)?;
+    if let Some(kind) = kind(metadata.mode()) {
+        return Ok(Content::Other(kind));
+    }
+    // One byte more than may be there tells whether there is more.
+    let more = (limit as u64).saturating_add(1);
+    let size = match metadata.len() {
+        // Files of the kernel do not always tell their size.
+        0 => more,
+        size => size.min(more),
+    };
+    let room = usize::try_from(size).unwrap_or(limit).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(size).read_to_end(&mut bytes).map_err(io_errno)?;
+    Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
+}
+
+/// The same for a file that others may write to.
+pub(crate) fn read_unchanged(file: &File, limit: usize) -> Result<Content, Errno> {
+    let state = |metadata: Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    let before = file.metadata().map(state).map_err(io_errno)?;
+    let content = read(file, limit)?;
+    let after = file.metadata().map(state).map_err(io_errno)?;
+    Ok(if matches!(content, Content::Bytes(_)) && before != after { Content::Changed } else { content })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_without_a_size_is_read_whole_or_refused() {
+        let version = Path::new("/proc/version");
+        assert_eq!(version.metadata().unwrap().len(), 0);
+        let whole = std::fs::read(version).unwrap();
+        let read = |limit| read(&open(version).unwrap(), limit).unwrap();
+        assert!(matches!(read(whole.len()), Content::Bytes(bytes) if *bytes == whole));
+        assert!(matches!(read(whole.len() - 1), Content::TooLarge));
+    }
+}

@@ -1,0 +1,31 @@
+//! Programs that are executed, and the files that they inherit.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+use rustix::fs::{MemfdFlags, SealFlags, fchmod, fcntl_add_seals, memfd_create};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+/// A file that exists in memory only, is for its owner only, and can no longer be changed. Its descriptor is at least
+/// this high, and is closed by execve(2).
+pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::Result<OwnedFd> {
+    let memfd = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fcntl_dupfd_cloexec(&memfd, lowest_descriptor)?);
+    file.write_all(content)?;
+    fchmod(&file, rustix::fs::Mode::RUSR)?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// Lets a descriptor stay open across execve(2).
+pub(crate) fn inherit(file: impl AsFd) -> std::io::Result<()> {
+    Ok(fcntl_setfd(file, FdFlags::empty())?)
+}
+
+/// Whether a file can be executed by this process.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}
