@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{Extensions, ExtensionsMut, LookupSpan, SpanData};
 
 use crate::sys::directory::{Stat, stat};
 use crate::text::escape::Safely;
@@ -19,15 +21,14 @@ pub fn start(program: &'static str, level: LevelFilter) {
         "message" => write!(line, "{value:?}"),
         name => write!(line, " {name}={value:?}"),
     });
-    let subscriber = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         // If a line cannot be written, nothing can report it: standard error would be the place, and a failure there
         // a panic.
         .log_internal_errors(false)
-        .with_max_level(level)
         .with_writer(std::io::stderr)
         .fmt_fields(fields)
-        .event_format(Lines { program, prefixed: OnceLock::new() })
-        .finish();
+        .event_format(Lines { program, prefixed: OnceLock::new() });
+    let subscriber = NoSpans { level }.with(lines);
     // It fails only if a log has been started before, and that one serves as well.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -74,5 +75,69 @@ where
         // Text of the table has been escaped before; this is for the paths and system messages between.
         context.format_fields(Writer::new(&mut Safely(&mut line)), event)?;
         line.write_char('\n')
+    }
+}
+
+/// What is below the lines: a subscriber without spans, of which this program has none. The registry of
+/// tracing-subscriber maps 64 KiB and a block of thread-local memory for them, which are two system calls of an import.
+struct NoSpans {
+    /// What is below it is not logged.
+    level: LevelFilter,
+}
+
+impl Subscriber for NoSpans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl LookupSpan<'_> for NoSpans {
+    type Data = NoSpan;
+
+    fn span_data(&self, _: &Id) -> Option<NoSpan> {
+        None
+    }
+}
+
+/// The data of a span, of which there is none.
+enum NoSpan {}
+
+impl SpanData<'_> for NoSpan {
+    fn id(&self) -> Id {
+        match *self {}
+    }
+
+    fn metadata(&self) -> &'static Metadata<'static> {
+        match *self {}
+    }
+
+    fn parent(&self) -> Option<&Id> {
+        match *self {}
+    }
+
+    fn extensions(&self) -> Extensions<'_> {
+        match *self {}
+    }
+
+    fn extensions_mut(&self) -> ExtensionsMut<'_> {
+        match *self {}
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::guest::import::{Request, import, receive};
 use crate::guest::imported::{Ended, Imported, NotPlaced};
 use crate::guest::place::outcome::State;
-use crate::guest::report::listing::{rows, states, summary, table};
+use crate::guest::report::listing::{Legend, rows, states, summary, table};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 
@@ -21,7 +21,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     match placed {
         Ok(_) => {
             // As it was just written or compared, it need not be read again.
-            output::people(&table(&rows(&delivery, states(&delivery, State::Imported)), true))?;
+            output::people(&table(&rows(&delivery, states(&delivery, State::Imported)), Legend::Shown))?;
             Ok(Ended::from(delivery.verdict()).into())
         }
         Err(strict @ NotPlaced::Strict) => {
@@ -35,6 +35,6 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
 /// Lists a delivery with the states in its place, where nothing was written.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
     let states = request.into.choose(system).place.states(system, delivery);
-    output::people(&table(&rows(delivery, states), true))?;
+    output::people(&table(&rows(delivery, states), Legend::Shown))?;
     Ok(Ended::from(delivery.verdict()).into())
 }

@@ -14,6 +14,7 @@ use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::record::{redact, write, write::Secrets};
+use crate::guest::report::listing::Legend;
 use crate::guest::report::{last, listing, log};
 use crate::guest::source::{self, SourceError, dmi};
 use crate::guest::system::System;
@@ -61,9 +62,10 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     if delivery.machine != Machine::default() {
         tracing::info!("the machine is {}", delivery.machine);
     }
+    let legend = if list.no_legend { Legend::Hidden } else { Legend::Shown };
     let rows = listing::rows(&delivery, into.choose(system).place.states(system, &delivery));
     match list.json.json {
-        Json::Off => output::people(&listing::table(&rows, !list.no_legend))?,
+        Json::Off => output::people(&listing::table(&rows, legend))?,
         form => output::json(&rows, form)?,
     }
     Ok(exit(&delivery))

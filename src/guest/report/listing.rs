@@ -58,14 +58,23 @@ pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State>
     delivery.entries.iter().map(move |entry| entry.refusal().map_or(intact, State::Refused))
 }
 
+/// Whether a listing has a line with the names of its columns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Legend {
+    /// It has, if there is anything to list.
+    Shown,
+    /// It has not.
+    Hidden,
+}
+
 /// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing. Why
 /// something is refused is in a column that is there if anything is.
 #[must_use]
-pub fn table(rows: &[Row<'_>], legend: bool) -> Text {
+pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     let cell = |text: &str| Cell::new(text, None);
     let any_reason = rows.iter().any(|row| row.reason.is_some());
     let headings = ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE", if any_reason { "REASON" } else { "" }];
-    let lines: Vec<_> = (legend && !rows.is_empty())
+    let lines: Vec<_> = (legend == Legend::Shown && !rows.is_empty())
         .then(|| Cell::headings(headings))
         .into_iter()
         .chain(rows.iter().map(|row| {
