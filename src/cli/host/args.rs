@@ -139,7 +139,7 @@ impl Target {
 
 /// The names in the registry, and which hypervisor each stands for.
 fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
-    PossibleValuesParser::new(ALL.map(Hypervisor::name))
+    PossibleValuesParser::new(ALL.iter().map(|hypervisor| hypervisor.name()))
         .try_map(|name| named(&name).ok_or("unknown hypervisor"))
 }
 

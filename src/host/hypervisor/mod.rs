@@ -19,12 +19,12 @@ pub use error::MergeError;
 pub use line::{CommandLine, Features, Hypervisor, Line, Written};
 
 /// Every hypervisor that can be started.
-pub static ALL: [&dyn Hypervisor; 3] = [&qemu::Qemu, &cloud_hypervisor::CloudHypervisor, &crosvm::Crosvm];
+pub static ALL: &[&dyn Hypervisor] = &[&qemu::Qemu, &cloud_hypervisor::CloudHypervisor, &crosvm::Crosvm];
 
 /// The hypervisor of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Hypervisor> {
-    ALL.into_iter().find(|hypervisor| hypervisor.name() == name)
+    ALL.iter().copied().find(|hypervisor| hypervisor.name() == name)
 }
 
 /// The hypervisor that a program is, by its file name.
@@ -37,13 +37,13 @@ pub fn named(name: &str) -> Option<&'static dyn Hypervisor> {
 /// ```
 #[must_use]
 pub fn of_program(program: &Path) -> Option<&'static dyn Hypervisor> {
-    ALL.into_iter().find(|hypervisor| hypervisor.is_program(line::plain_name(program)))
+    ALL.iter().copied().find(|hypervisor| hypervisor.is_program(line::plain_name(program)))
 }
 
 /// The names of all hypervisors, as a sentence has them: `qemu, cloud-hypervisor or crosvm`.
 #[must_use]
 pub fn names() -> String {
-    let names = ALL.map(Hypervisor::name);
+    let names: Vec<&str> = ALL.iter().map(|hypervisor| hypervisor.name()).collect();
     match names.as_slice() {
         [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
         names => names.concat(),
