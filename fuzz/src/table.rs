@@ -48,7 +48,6 @@ pub fn table(data: &[u8]) {
     // Names are shown, so only a table that does not have it in one can hold it anywhere else.
     let in_a_name = strings.iter().any(|string| match decode(string) {
         OemString::Credential(credential, _) => holds_canary(credential.name.as_str().as_bytes()),
-        OemString::Undecodable(refused, _) => refused.name.is_some_and(|name| holds_canary(name.as_bytes())),
         _ => false,
     });
     // So is the machine, unless strings are lost before it: what follows those may be their text.
@@ -116,7 +115,11 @@ fn seen(table: &Table) -> String {
         .iter()
         .map(|finding| {
             // What is not a manifest is replaced like a value: it cannot be read for another reason.
-            let invalid = matches!(finding.kind, FindingKind::ManifestInvalid { .. });
+            // So is what does not decode to a credential.
+            let invalid = matches!(
+                finding.kind,
+                FindingKind::ManifestInvalid { .. } | FindingKind::NotACredential { .. }
+            );
             let kind = if invalid { String::new() } else { format!("{:?}", finding.kind) };
             (finding.severity, kind, &finding.credential, &finding.origin)
         })

@@ -7,9 +7,8 @@
 use zeroize::Zeroizing;
 
 use crate::format::base64::{self, Base64Error};
-use crate::format::credential::{Credential, NAME_MAX, Name, NameError, Secret, VALUE_MAX};
+use crate::format::credential::{Credential, Name, NameError, Secret, VALUE_MAX};
 use crate::format::manifest;
-use crate::text::escape::Escaped;
 
 pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
@@ -48,8 +47,9 @@ impl std::fmt::Display for Encoding {
 pub enum OemString<'a> {
     /// A credential.
     Credential(Credential, Encoding),
-    /// The prefix of a credential, and after it something that does not decode to one.
-    Undecodable(Undecodable, Encoding),
+    /// The prefix of a credential, and after it something that does not decode to one. No part of it is ever shown:
+    /// what looks like a name may be a value that has lost its own.
+    Undecodable(DecodeError, Encoding),
     /// A manifest: what follows its prefix, for [`crate::format::manifest::Manifest::decode`].
     Manifest(&'a [u8]),
     /// Almost one of our prefixes: most likely a secret behind a mistyped prefix, so its text must not be shown.
@@ -59,15 +59,6 @@ pub enum OemString<'a> {
     },
     /// Somebody else's string. Its text may be a secret too.
     Foreign,
-}
-
-/// A string with the prefix of a credential that does not decode to one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Undecodable {
-    /// The name, escaped for printing and cut if it is too long, where the string has one.
-    pub name: Option<String>,
-    /// What is wrong.
-    pub error: DecodeError,
 }
 
 /// What is wrong with a string that has the prefix of a credential.
@@ -114,34 +105,25 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
 }
 
 fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
-    let refuse = |name, error| OemString::Undecodable(Undecodable { name, error }, encoding);
+    let refuse = |error| OemString::Undecodable(error, encoding);
     let Some((name, value)) = split_at_equals(rest, encoding) else {
-        return refuse(None, DecodeError::NoEquals);
+        return refuse(DecodeError::NoEquals);
     };
-    let shown = || Some(shown(name));
     let name = match Name::new(name) {
         Ok(name) => name,
-        Err(error) => return refuse(shown(), error.into()),
+        Err(error) => return refuse(error.into()),
     };
     let value = match encoding {
         Encoding::Text => Zeroizing::new(value.to_vec()),
         Encoding::Binary => match base64::decode(value) {
             Ok(value) => value,
-            Err(error) => return refuse(shown(), error.into()),
+            Err(error) => return refuse(error.into()),
         },
     };
     if value.len() > VALUE_MAX {
-        return refuse(shown(), DecodeError::TooLarge { size: value.len() });
+        return refuse(DecodeError::TooLarge { size: value.len() });
     }
     OemString::Credential(Credential::new(name, value), encoding)
-}
-
-/// A name for printing, of which no more is shown than a name can have.
-fn shown(name: &[u8]) -> String {
-    match name.get(..NAME_MAX) {
-        Some(beginning) if name.len() > NAME_MAX => format!("{}...", Escaped(beginning)),
-        _ => Escaped(name).to_string(),
-    }
 }
 
 /// Splits at the first `=`. A binary string whose only `=` are the padding of its base64 has lost its name: what
@@ -152,6 +134,15 @@ fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);
     let only_padding = encoding == Encoding::Binary && !value.is_empty() && value.iter().all(|&b| b == b'=');
     (!only_padding).then_some((name, value))
+}
+
+/// Whether a credential without a value may be a value without a name: in the binary form, the base64 of a value that has
+/// lost its name looks like that if its padding is one `=`.
+#[must_use]
+pub fn may_be_nameless(credential: &Credential, encoding: Encoding) -> bool {
+    encoding == Encoding::Binary
+        && credential.value.is_empty()
+        && base64::decode(format!("{}=", credential.name).as_bytes()).is_ok()
 }
 
 /// Longest mistyped prefix that is compared letter by letter.

@@ -229,7 +229,7 @@ fn look_at(text: &Secret, string: usize, set: &mut Vec<Credential>) -> Result<Co
             set.push(credential);
             Ok(Content::Credential { name, size, existing: true })
         }
-        OemString::Undecodable(refused, _) => Err(EmitError::Refused { string, error: refused.error }),
+        OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
         OemString::Foreign => Ok(Content::Foreign),

@@ -35,8 +35,8 @@ fn list_says_why_something_was_refused() {
                 good   1B text     duplicate  11-0:2 the name was sent before, and the first one counts\n\
                 e      0B text     empty      11-0:3 its value is empty\n\
                 -       - text     no-equals  11-0:4 no '=' stands between name and value\n\
-                a/b     - text     bad-name   11-0:5 systemd allows no such name\n\
-                b       - binary   bad-base64 11-0:6 its value is not base64\n";
+                -       - text     bad-name   11-0:5 systemd allows no such name\n\
+                -       - binary   bad-base64 11-0:6 its value is not base64\n";
     assert_eq!(stdout(&output), text);
     assert_eq!(code(&output), 3, "and does not end as if all were well");
     let import = run(agent(&["import", "--dry-run", "--from"]).arg(folder.path()));

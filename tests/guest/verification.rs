@@ -47,8 +47,8 @@ fn a_required_credential_that_is_empty_is_named() {
 #[test]
 fn a_required_credential_that_cannot_be_read_is_named() {
     let delivery = verified(&[b"io.systemd.credential.binary:db-password=*"], &require("db-password"));
-    assert_eq!(codes(&delivery), ["not-a-credential"]);
-    assert_eq!(delivery.findings[0].credential.as_deref(), Some("db-password"));
+    assert_eq!(codes(&delivery), ["not-a-credential", "missing"]);
+    assert_eq!(delivery.findings[1].credential.as_deref(), Some("db-password"));
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod leaks;
 mod library_memory;
 mod memory;
 mod protection;
+mod refused;
 mod silent_losses;
 mod threats;

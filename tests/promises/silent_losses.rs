@@ -248,9 +248,10 @@ fn base64_that_is_none() {
         ("c2VjcmV0cz==", "its last character has bits set that carry no data"),
         ("c2Vjcg==cmV0", "text follows its padding"),
     ] {
-        let bad = sent(&[format!("io.systemd.credential.binary:tls-key={value}").as_bytes()]);
+        let string = format!("io.systemd.credential.binary:tls-key={value}");
+        let (bad, size) = (sent(&[string.as_bytes()]), string.len());
         let message = format!(
-            "error: credential tls-key: the OEM string has a value that is not base64: {reason} (structure 11-0, \
+            "error: the OEM string of {size} bytes has a value that is not base64: {reason} (structure 11-0, \
              string 1, offset 5)"
         );
         assert_reported(bad.path(), &[], 3, &[&message]);
@@ -468,7 +469,7 @@ fn stray_bytes_behind_a_path_string() {
     let source = sent(&[&manifest, &stray(b"io.systemd.credential.binary:db=c2VjcmV0"), &tls]);
     let reason = "byte 8 of its text does not belong to base64";
     let refused =
-        format!("error: credential db: the OEM string has a value that is not base64: {reason} {place}");
+        format!("error: the OEM string of 48 bytes has a value that is not base64: {reason} {place}");
     let missing = "error: credential db: missing: sent with 6 bytes, and not in the table";
     assert_reported(source.path(), &[], 3, &[&refused, missing]);
 

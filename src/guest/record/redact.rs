@@ -11,7 +11,7 @@ use smbioslib::{DefinedStruct, SMBiosString, SystemUuidData, UndefinedStruct};
 use zeroize::Zeroizing;
 
 use crate::format::base64::{self, Base64Error};
-use crate::format::credential::{Credential, NAME_MAX, Name, Secret};
+use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
 use crate::format::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
@@ -71,59 +71,104 @@ fn count_exceeds(oem: &OemStructure<'_>) -> bool {
 /// The values of strings that were looked at, of which the first of a name counts.
 #[derive(Default)]
 struct Values {
-    values: Vec<Secret>,
+    all: Vec<Secret>,
     first: BTreeMap<Name, usize>,
+    /// How many credentials may be values without a name.
+    nameless: usize,
 }
 
 impl Values {
     fn get(&self, name: &Name) -> Option<&Secret> {
-        self.values.get(*self.first.get(name)?)
+        self.all.get(*self.first.get(name)?)
     }
 
     fn add(&mut self, name: Name, value: Secret) {
-        self.first.entry(name).or_insert(self.values.len());
-        self.values.push(value);
+        self.first.entry(name).or_insert(self.all.len());
+        self.all.push(value);
     }
 }
 
 /// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it.
 fn redact_string(string: &mut [u8], values: &mut Values) {
-    let (prefix, encoding, filler) = match oem_string::decode(string) {
+    match oem_string::decode(string) {
+        OemString::Credential(credential, encoding) if oem_string::may_be_nameless(&credential, encoding) => {
+            let name = string.get_mut(encoding.prefix().len()..string.len().saturating_sub(1));
+            redact_nameless(name.unwrap_or_default(), values);
+        }
         OemString::Credential(Credential { name, value }, encoding) => {
             let filler = match values.get(&name) {
                 Some(first) if first.len() == value.len() && first.expose() != value.expose() => OTHER_FILLER,
                 _ => FILLER,
             };
-            let size = value.len();
+            let (size, prefix) = (value.len(), encoding.prefix().len() + name.as_str().len() + 1);
             values.add(name, value);
-            (encoding.prefix().len(), encoding, Some((filler, size)))
+            redact_value(string.get_mut(prefix..).unwrap_or_default(), encoding, filler, size);
         }
-        OemString::Undecodable(_, encoding) => (encoding.prefix().len(), encoding, None),
-        OemString::Manifest(_) => return,
+        OemString::Undecodable(error, encoding) => {
+            redact_undecodable(
+                string.get_mut(encoding.prefix().len()..).unwrap_or_default(),
+                error,
+                encoding,
+            );
+        }
+        OemString::Manifest(_) => {}
         OemString::NearMiss { .. } => {
             let public = oem_string::near_miss_length(string);
-            return string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
+            string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
         }
-        OemString::Foreign => return string.fill(FILLER),
-    };
-    let no_equals = matches!(oem_string::decode(string), OemString::Undecodable(refused, _) if refused.error == DecodeError::NoEquals);
-    let rest = string.get_mut(prefix..).unwrap_or_default();
-    if no_equals {
-        return rest.iter_mut().filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
+        OemString::Foreign => string.fill(FILLER),
     }
-    let name = rest.iter().position(|&byte| byte == b'=').map_or(rest.len(), |at| at + 1);
-    let (name, value) = rest.split_at_mut_checked(name).unwrap_or_default();
-    // No more of a name is kept than is shown of it: what is longer than any name may be a value that has lost its own.
-    name.iter_mut().skip(NAME_MAX).filter(|byte| **byte != b'=').for_each(|byte| *byte = FILLER);
-    match (encoding, filler) {
-        (Encoding::Text, filler) => value.fill(filler.map_or(FILLER, |(filler, _)| filler)),
-        (Encoding::Binary, Some((filler, size))) => {
+}
+
+/// Replaces what may be a value without a name by base64 that no other string of the table has.
+fn redact_nameless(text: &mut [u8], values: &mut Values) {
+    text.fill(b'A');
+    values.nameless += 1;
+    let mut number = values.nameless;
+    for byte in text.iter_mut().rev().skip(1) {
+        *byte = b'A' + u8::try_from(number % 26).unwrap_or_default();
+        number /= 26;
+    }
+}
+
+/// Replaces a value of `size` bytes by filler of the same form.
+fn redact_value(text: &mut [u8], encoding: Encoding, filler: u8, size: usize) {
+    match encoding {
+        Encoding::Text => text.fill(filler),
+        Encoding::Binary => {
             // As many characters as there are; blanks stay where they are.
-            let text = base64::encode(&vec![filler; size]);
-            let characters = value.iter_mut().filter(|byte| !base64::is_blank(**byte));
-            characters.zip(text.bytes()).for_each(|(byte, filler)| *byte = filler);
+            let encoded = base64::encode(&vec![filler; size]);
+            let characters = text.iter_mut().filter(|byte| !base64::is_blank(**byte));
+            characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
         }
-        (Encoding::Binary, None) => redact_base64(value),
+    }
+}
+
+/// Replaces everything after a prefix by filler that is refused for the same reason. What looks like a name may be a
+/// value, so no byte of it is kept.
+fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
+    rest.fill(FILLER);
+    let length = rest.len();
+    let mut put = |at: usize, byte: u8| {
+        if let Some(place) = rest.get_mut(at) {
+            *place = byte;
+        }
+    };
+    match (error, encoding) {
+        (DecodeError::NoEquals, _) => {}
+        // An empty name where there is no room for a bad one.
+        (DecodeError::Name(_), _) if length < 2 => put(0, b'='),
+        (DecodeError::Name(_), _) => {
+            put(0, b'/');
+            put(1, b'=');
+        }
+        (DecodeError::Base64(_), _) => {
+            put(1, b'=');
+            put(2, b'!');
+        }
+        (DecodeError::TooLarge { .. }, Encoding::Text) => put(1, b'='),
+        // The filler is a base64 character; the value keeps whole groups of four.
+        (DecodeError::TooLarge { .. }, Encoding::Binary) => put(length.saturating_sub(2) % 4 + 1, b'='),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::finding::{Finding, Severity};
 use super::origin::Origin;
 use crate::format::credential::Credential;
-use crate::format::oem_string::{DecodeError, Encoding};
+use crate::format::oem_string::{DecodeError, Encoding, may_be_nameless};
 use crate::format::smbios::machine::Machine;
 
 /// Why a credential is not imported.
@@ -63,7 +63,7 @@ impl From<DecodeError> for Refusal {
 /// One string that is, or was meant to be, a credential.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its name, escaped for printing; `None` if it has none.
+    /// Its name as it may be shown; `None` if the string did not decode to a credential, or the name may be a value.
     pub name: Option<String>,
     /// Its form.
     pub encoding: Encoding,
@@ -89,10 +89,11 @@ impl Entry {
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
     }
 
-    /// A string with the prefix of a credential that could not be decoded. `name` is escaped for printing.
+    /// A string with the prefix of a credential that could not be decoded. It has no name: what looks like one may be a
+    /// value.
     #[must_use]
-    pub fn undecodable(name: Option<String>, error: DecodeError, encoding: Encoding, origin: Origin) -> Self {
-        Self { name, encoding, origin, content: Content::Undecodable(error.into()) }
+    pub fn undecodable(error: DecodeError, encoding: Encoding, origin: Origin) -> Self {
+        Self { name: None, encoding, origin, content: Content::Undecodable(error.into()) }
     }
 
     /// The credential, refused or not, where the string holds one.
@@ -118,6 +119,13 @@ impl Entry {
         match &self.content {
             Content::Credential(credential, None) => Ok(credential),
             Content::Credential(_, Some(refusal)) | Content::Undecodable(refusal) => Err(*refusal),
+        }
+    }
+
+    /// Keeps its name from being shown if it may be a value that has lost its own.
+    pub(super) fn hide_name_of_value(&mut self) {
+        if self.credential().is_some_and(|credential| may_be_nameless(credential, self.encoding)) {
+            self.name = None;
         }
     }
 

@@ -127,6 +127,8 @@ pub enum FindingKind {
     },
     /// A string with the prefix of a credential that holds none.
     NotACredential {
+        /// Its size in bytes.
+        size: usize,
         /// Why.
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,

@@ -43,9 +43,4 @@ impl Received {
     pub(super) fn find(&mut self, kind: FindingKind, severity: Severity, origin: impl Into<Option<Origin>>) {
         self.findings.push(Finding { kind, severity, credential: None, origin: origin.into() });
     }
-
-    /// An error about a string that should be a credential.
-    pub(super) fn find_in(&mut self, kind: FindingKind, credential: Option<String>, origin: Origin) {
-        self.findings.push(Finding { kind, severity: Severity::Error, credential, origin: Some(origin) });
-    }
 }

@@ -202,9 +202,13 @@ impl Set<'_> {
             let Some(Ok(Credential { name, value })) = entry else { continue };
             let required = self.policy.require.contains(name);
             let meant = self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name) == Some(0));
-            if value.is_empty() && !self.policy.allow_empty.contains(name) && (required || !meant) {
-                self.refuse(index, FindingKind::Empty { required }, Severity::Error, Refusal::Empty);
+            if !value.is_empty() || self.policy.allow_empty.contains(name) || (meant && !required) {
+                continue;
             }
+            if let Some(entry) = self.delivery.entries.get_mut(index).filter(|_| !required) {
+                entry.hide_name_of_value();
+            }
+            self.refuse(index, FindingKind::Empty { required }, Severity::Error, Refusal::Empty);
         }
     }
 

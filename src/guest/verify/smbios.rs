@@ -108,10 +108,10 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
 fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
     let entry = match oem_string::decode(string) {
         OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
-        OemString::Undecodable(refused, encoding) => {
-            let kind = FindingKind::NotACredential { reason: refused.error };
-            received.find_in(kind, refused.name.clone(), origin.clone());
-            Entry::undecodable(refused.name, refused.error, encoding, origin)
+        OemString::Undecodable(reason, encoding) => {
+            let kind = FindingKind::NotACredential { reason, size: string.len() };
+            received.find(kind, Severity::Error, origin.clone());
+            Entry::undecodable(reason, encoding, origin)
         }
         OemString::Manifest(text) => {
             received.manifests.push((Manifest::decode(text), origin));

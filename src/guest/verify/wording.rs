@@ -93,7 +93,7 @@ impl FindingKind {
             Self::NearMiss { meant } => {
                 write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
             }
-            Self::NotACredential { reason } => write!(f, "the OEM string {reason}"),
+            Self::NotACredential { reason, size } => write!(f, "the OEM string of {size} bytes {reason}"),
             Self::MaybeCut { found } => {
                 write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
             }
