@@ -4,25 +4,26 @@
 //! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel cuts and
 //! drops tables without a word. This library holds the two promises of `smbios-creds`:
 //!
-//! 1. What the host meant to send is exactly what the guest has, or it is said what is wrong: which credential, how
+//! 1. What the host meant to send is exactly what the guest has, or a finding says what is wrong: which credential, how
 //!    many bytes were expected and found, and where in the table it broke.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
 //!    memory. This library wipes every copy it makes of a value, whichever allocator a program uses. Bytes that you
-//!    read yourself are yours to wipe: move them into a [`Secret`](format::credential::Secret) or a
-//!    [`Table`](format::smbios::Table).
+//!    read yourself are yours to wipe: move them into a [`Secret`] or a
+//!    [`Table`].
 //!
 //! # The map
 //!
 //! | module | what is there |
 //! |---|---|
-//! | [`format::credential`] | [`Name`](format::credential::Name), [`Secret`](format::credential::Secret), [`Credential`](format::credential::Credential) |
+//! | [`format::credential`] | [`Name`], [`Secret`], [`Credential`] |
 //! | [`format::oem_string`] | credential <-> OEM string, decoder and encoder side by side |
 //! | [`format::manifest`] | what the host sent: names, sizes, one digest; read and written |
 //! | [`format::base64`] | base64 as systemd accepts it |
 //! | [`format::smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
 //! | [`format::smbios::machine`] | which hypervisor and firmware it is, by Types 0 and 1 |
 //! | [`guest`] | source -> verify -> place -> hand over -> report; the import on one page |
-//! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor |
+//! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor; the start on one page |
+//! | [`format::systemd`] | systemd's limits and names, each with its source |
 //! | [`text::escape`] | text from outside, made safe to print |
 //! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
 //!
@@ -47,13 +48,17 @@
 //!
 //! # From credentials to a table
 //!
-//! For a VMM, in the documentation of [`host`] and in `examples/vmm.rs`. `examples/harness.rs` is for those who test a
-//! guest: it makes a table, replays it into a folder as a guest would, and shows that a table which is cut is noticed.
+//! The documentation of [`host`] and `examples/vmm.rs` are for authors of a VMM. `examples/harness.rs` is for testers of a
+//! guest: it makes a table, imports it into a directory as a guest would, and shows that a cut table is noticed.
+//!
+//! An import on the running system, as `smbios-creds import` does it, is [`guest::import::import`].
 //!
 //! # Features
 //!
-//! `cli`, on by default, has what the two programs are made of, with clap and the log. A library needs none of it:
-//! `default-features = false`.
+//! * `launch`: starting a hypervisor, with private arguments (`host::start`). On aarch64 and x86-64 only.
+//! * `cli`, on by default: what the two programs are made of, with clap and the log. It enables `launch`.
+//!
+//! A VMM that only wants the format needs neither: `default-features = false`.
 
 // docs.rs says which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -66,6 +71,11 @@ pub mod guest;
 pub mod host;
 mod sys;
 pub mod text;
+
+pub use format::credential::{Credential, Name, Secret};
+pub use format::manifest::Manifest;
+pub use format::smbios::Table;
+pub use host::strings::OemStrings;
 
 /// Holds the README's example to what it says.
 #[cfg(doctest)]

@@ -18,7 +18,7 @@ use crate::format::systemd::STRUCTURE_MAX;
 /// let structure = b"\x0b\x05\x00\x0e\x01io.systemd.credential:foo=bar\0\0";
 /// let received = receive(&Table::parse(b"", structure.to_vec()));
 /// assert_eq!(received.entries.len(), 1);
-/// assert_eq!(received.findings.len(), 1); // there is no entry point
+/// assert!(!received.findings.is_empty()); // there is no entry point, and no end of the table
 /// ```
 #[must_use]
 pub fn receive(table: &Table) -> Received {

@@ -1,7 +1,7 @@
 //! Executes a hypervisor in the place of this process, with OEM strings that only it sees.
 //!
 //! [`private_argv`] is a guard for hypervisors that have no other private carrier. [`helper`] is how the program executes
-//! itself for that, and for [`probe`]. A program that starts hypervisors must call [`helper::run`] first.
+//! itself for that, and for [`probe`]. A program that starts hypervisors must call [`helper::Helper::run`] first.
 
 mod child;
 pub mod helper;
