@@ -6,4 +6,5 @@ mod hostile;
 mod listing;
 mod place;
 mod record;
+mod source;
 mod verification;
