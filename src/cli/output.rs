@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context as _;
-use nix::errno::Errno;
 use serde::Serialize;
 
 use super::json::Json;
+use crate::sys::Errno;
 use crate::text::listing::{Text, Tone};
 
 /// Writes text that holds no secret.

@@ -8,7 +8,18 @@ pub(crate) mod file;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
 
+#[cfg(feature = "launch")]
+use std::ffi::{CString, NulError, OsStr};
+#[cfg(feature = "launch")]
+use std::os::unix::ffi::OsStrExt as _;
+
 pub(crate) use nix::errno::Errno;
+
+/// A variable of an environment, as execve(2) takes it.
+#[cfg(feature = "launch")]
+pub(crate) fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
 
 /// Fills a buffer with random bytes of the kernel.
 pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), Errno> {

@@ -15,6 +15,7 @@ use crate::format::systemd::CREDENTIALS_DIRECTORY;
 use crate::guest::import::{Request, import};
 use crate::guest::imported::NotPlaced;
 use crate::guest::system::System;
+use crate::sys::variable;
 use crate::text::escape::Escaped;
 
 pub(super) fn run(system: &System, exec: &Exec, before: &Before) -> anyhow::Result<Exit> {
@@ -81,9 +82,6 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
 fn environment(directory: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
     let inherited = std::env::vars_os().filter(|(name, _)| name != CREDENTIALS_DIRECTORY);
     let ours = directory.map(|directory| (CREDENTIALS_DIRECTORY.into(), directory.into()));
-    let variables = inherited.chain(ours).map(|(name, value): (OsString, OsString)| {
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
-            .context("a variable holds a NUL byte")
-    });
-    variables.collect()
+    let variables = inherited.chain(ours).map(|(name, value): (OsString, OsString)| variable(&name, &value));
+    variables.collect::<Result<_, _>>().context("a variable holds a NUL byte")
 }

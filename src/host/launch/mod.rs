@@ -20,8 +20,8 @@ use nix::unistd::execve;
 use self::private_argv::{PrivateArgv, PrivateArgvError, Replacement};
 use super::hypervisor::{Argument, Part};
 use crate::format::credential::Secret;
-use crate::sys::Errno;
 use crate::sys::program::{inherit, sealed_memfd};
+use crate::sys::{Errno, variable};
 use crate::text::escape::ShownPath;
 
 /// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
@@ -80,9 +80,8 @@ pub fn execute(
             }
         });
     }
-    let environment: Vec<CString> = std::env::vars_os()
-        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
-        .collect::<Result<_, _>>()?;
+    let variables = std::env::vars_os().map(|(name, value)| variable(&name, &value));
+    let environment: Vec<CString> = variables.collect::<Result<_, _>>()?;
     for file in &files {
         inherit(file).map_err(LaunchError::Memfd)?;
     }
