@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ pub(crate) enum Content {
 /// Opens a file for reading. It does not wait for the writer of a FIFO.
 pub(crate) fn open(path: &Path) -> Result<File, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    openat(AT_FDCWD, path, flags, Mode::empty()).map(File::from)
+    nix::fcntl::open(path, flags, Mode::empty()).map(File::from)
 }
 
 /// Reads a regular file of at most `limit` bytes into a buffer that is never grown: grown means copied, and the copy is
