@@ -84,8 +84,7 @@ pub fn table(data: &[u8]) {
         }
     }
 
-    let proof = verify_table(&table, &Policy::default()).proof;
-    let redacted = redact(&table, proof);
+    let redacted = redact(&table);
     assert_eq!(redacted.len(), data.len());
     let redacted = Table::parse(&entry_point, redacted);
     assert_eq!(seen(&redacted), seen(&table), "it reads the same without its secrets");

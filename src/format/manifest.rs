@@ -62,6 +62,9 @@ pub enum ManifestError {
         /// Column of the JSON text, from 1.
         column: usize,
     },
+    /// It lists nothing, so it would prove nothing.
+    #[error("it lists no credential")]
+    Empty,
     /// A version this program does not know.
     #[error("it has version {0}, this program knows version {VERSION}")]
     Version(u32),

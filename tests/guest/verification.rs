@@ -168,9 +168,11 @@ fn a_manifest_can_be_required_used_or_ignored() {
     let used = verified(unlisted, &with(ManifestPolicy::Use));
     assert_eq!(
         (codes(&used), used.passed(), used.proof.is_proven()),
-        (vec!["not-listed".to_owned()], true, true)
+        (vec!["not-listed".to_owned()], true, false)
     );
-    assert!(!verified(unlisted, &with(ManifestPolicy::Require)).passed());
+    let required = verified(unlisted, &with(ManifestPolicy::Require));
+    assert!(!required.passed() && !required.proof.is_proven());
+    assert_eq!(intact(&required), [("b", &b"1"[..])], "what is not listed is not imported");
 
     let wrong: &[&[u8]] = &[b"io.smbios-creds.manifest:AAAA", b"io.systemd.credential:a=1"];
     assert_eq!(codes(&verified(wrong, &with(ManifestPolicy::Use))), ["manifest-invalid"]);
@@ -184,7 +186,8 @@ fn a_second_manifest_is_reported_and_the_first_counts() {
     let strings: &[&[u8]] = &[first.as_bytes(), second.as_bytes(), b"io.systemd.credential:a=1"];
     let delivery = verified(strings, &Policy::default());
     assert_eq!(codes(&delivery), ["manifest-again"]);
-    assert!(delivery.proof.is_proven() && !delivery.passed());
+    assert!(!delivery.proof.is_proven() && !delivery.passed());
+    assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
     let strings: &[&[u8]] = &[first.as_bytes(), first.as_bytes(), b"io.systemd.credential:a=1"];
     assert!(verified(strings, &Policy::default()).passed());
 }

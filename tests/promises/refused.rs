@@ -24,7 +24,7 @@ fn shown(data: &[u8]) -> String {
     for finding in &delivery.findings {
         _ = writeln!(text, "{finding}: {}", finding.advice(&delivery.machine));
     }
-    let redacted = redact(&parsed, delivery.proof);
+    let redacted = redact(&parsed);
     text.push_str(&String::from_utf8_lossy(&redacted));
     let report = Ok(Imported { delivery, placed: Err(NotPlaced::Strict) });
     text.push_str(&serde_json::to_string(&Report::new(&report)).unwrap());

@@ -15,7 +15,6 @@ use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
 use crate::format::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
-use crate::guest::verify::delivery::Proof;
 
 /// What replaces a byte.
 const FILLER: u8 = b'x';
@@ -32,9 +31,9 @@ const VENDOR_TYPE: u8 = 0x80;
 /// The UUID in a Type 1 structure (DSP0134 §7.2.1).
 const UUID: Range<usize> = 0x08..0x18;
 
-/// A copy of the table's bytes without secrets. A set that the digest of its manifest proves is still proven in the copy.
+/// A copy of the table's bytes without secrets. Where the digest of a manifest matches, it matches in the copy.
 #[must_use]
-pub fn redact(table: &Table, proof: Proof) -> Vec<u8> {
+pub fn redact(table: &Table) -> Vec<u8> {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
     let mut values = Values::default();
@@ -54,7 +53,7 @@ pub fn redact(table: &Table, proof: Proof) -> Vec<u8> {
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
-    redact_manifests(&mut data, table, proof);
+    redact_manifests(&mut data, table, &values);
     redact_rest(&mut data, table);
     data
 }
@@ -291,7 +290,7 @@ fn redact_rest(data: &mut [u8], table: &Table) {
 
 /// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
 /// that of the filler where it matched, and zero where it did not.
-fn redact_manifests(data: &mut [u8], table: &Table, proof: Proof) {
+fn redact_manifests(data: &mut [u8], table: &Table, values: &Values) {
     let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
     let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
         table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
@@ -306,9 +305,10 @@ fn redact_manifests(data: &mut [u8], table: &Table, proof: Proof) {
     let text = |range: &Range<usize>| table.data().get(range.start + manifest::PREFIX.len()..range.end);
     let decode = |range| Manifest::decode(text(range).unwrap_or_default());
     let counts = manifests.iter().find_map(|range| decode(range).ok());
+    let is_right = counts.as_ref().is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
-        Zeroizing::new(manifest.with_digest_of((proof.is_proven() || is_other).then_some(value_of)).encode())
+        Zeroizing::new(manifest.with_digest_of((is_right || is_other).then_some(value_of)).encode())
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
     let first = counts.clone().map(|manifest| redacted(manifest, false));

@@ -29,6 +29,8 @@ pub enum Refusal {
     SizeDiffers,
     /// The set is not the one that was sent.
     DigestDiffers,
+    /// The manifest, which is required, does not list it.
+    NotListed,
 }
 
 impl Refusal {
@@ -45,6 +47,7 @@ impl Refusal {
             Self::MaybeCut => "maybe-cut",
             Self::SizeDiffers => "size-differs",
             Self::DigestDiffers => "digest-differs",
+            Self::NotListed => "not-listed",
         }
     }
 }

@@ -34,14 +34,14 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let Received { entries, manifests, findings, suspects, is_anything_sent, foreign, machine } = received;
     let delivery = Delivery { entries, findings, proof: Proof::None, is_anything_sent, foreign, machine };
-    let mut set = Set { policy, delivery, manifest: None, first: BTreeMap::new() };
+    let first = BTreeMap::new();
+    let mut set =
+        Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
     // In this order: each pass speaks only of what none before it has spoken of.
     set.choose_manifest(manifests);
     set.refuse_duplicates();
     set.hold_against_manifest();
-    if !set.delivery.proof.is_proven() {
-        set.refuse_cut(&suspects);
-    }
+    set.refuse_cut(&suspects);
     set.refuse_empty();
     set.require();
     set.hold_against_systemd();
@@ -53,6 +53,10 @@ struct Set<'a> {
     delivery: Delivery,
     /// The manifest that counts, and where it is.
     manifest: Option<(Manifest, Origin)>,
+    /// Whether another manifest cannot be read, or says something else.
+    is_contradicted: bool,
+    /// Whether every credential that the manifest lists is to the byte what was sent.
+    is_digest_right: bool,
     /// The entry that counts for each name.
     first: BTreeMap<Name, usize>,
 }
@@ -90,15 +94,24 @@ impl Set<'_> {
         if self.policy.manifest == ManifestPolicy::Ignore {
             return;
         }
+        let is_empty = |manifest: &Manifest| manifest.credentials().next().is_none();
         for (manifest, origin) in manifests {
+            let manifest =
+                manifest.and_then(
+                    |manifest| {
+                        if is_empty(&manifest) { Err(ManifestError::Empty) } else { Ok(manifest) }
+                    },
+                );
             match (manifest, &self.manifest) {
                 (Err(reason), _) => {
+                    self.is_contradicted = true;
                     let kind = FindingKind::ManifestInvalid { reason };
                     self.find(kind, Severity::Error, None, Some(origin));
                 }
                 (Ok(manifest), None) => self.manifest = Some((manifest, origin)),
                 (Ok(manifest), Some((first, _))) => {
                     let identical = manifest == *first;
+                    self.is_contradicted |= !identical;
                     let severity = if identical { Severity::Warning } else { Severity::Error };
                     self.find(FindingKind::ManifestAgain { identical }, severity, None, Some(origin));
                 }
@@ -122,7 +135,8 @@ impl Set<'_> {
         }
     }
 
-    /// Holds the set against the manifest, which may prove it to be what was sent.
+    /// Holds the set against the manifest. It proves the set only if it lists every credential, and no other manifest
+    /// contradicts it.
     fn hold_against_manifest(&mut self) {
         let Some((manifest, origin)) = self.manifest.take() else {
             let is_invalid = |finding: &Finding| matches!(finding.kind, FindingKind::ManifestInvalid { .. });
@@ -133,10 +147,12 @@ impl Set<'_> {
             return;
         };
         let is_complete = self.compare_sizes(&manifest);
-        self.find_unlisted(&manifest);
-        if is_complete && manifest.matches(|name| self.value(name)) {
+        let is_all_listed = self.find_unlisted(&manifest);
+        self.is_digest_right = is_complete && manifest.matches(|name| self.value(name));
+        if self.is_digest_right && is_all_listed && !self.is_contradicted {
             self.delivery.proof = Proof::Digest;
-        } else if is_complete {
+        }
+        if is_complete && !self.is_digest_right {
             self.find(FindingKind::DigestDiffers, Severity::Error, None, Some(origin.clone()));
             for entry in &mut self.delivery.entries {
                 if entry.credential().is_some_and(|c| manifest.size_of(&c.name).is_some()) {
@@ -169,28 +185,34 @@ impl Set<'_> {
         is_complete
     }
 
-    fn find_unlisted(&mut self, manifest: &Manifest) {
-        let severity = match self.policy.manifest {
-            ManifestPolicy::Require => Severity::Error,
-            ManifestPolicy::Use | ManifestPolicy::Ignore => Severity::Warning,
-        };
+    /// Whether the manifest lists every credential. What it does not list is refused if it is required.
+    fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
+        let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
             let is_listed = entry.credential().is_none_or(|c| manifest.size_of(&c.name).is_some());
             if !is_listed && entry.refusal() != Some(Refusal::Duplicate) {
-                let (name, origin) = (entry.name.clone(), entry.origin.clone());
-                self.find(FindingKind::NotListed, severity, name, Some(origin));
+                is_all_listed = false;
+                if self.policy.manifest == ManifestPolicy::Require {
+                    self.refuse(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);
+                } else {
+                    let (name, origin) = (entry.name.clone(), entry.origin.clone());
+                    self.find(FindingKind::NotListed, Severity::Warning, name, Some(origin));
+                }
             }
         }
+        is_all_listed
     }
 
-    /// Without a proof that the set is whole, a credential that may have lost its end is not imported.
+    /// A credential that may have lost its end is not imported, unless the manifest proves it whole.
     fn refuse_cut(&mut self, suspects: &[usize]) {
         for &index in suspects {
-            let Some(found) = self.credential(index).map(|credential| credential.value.len()) else {
-                continue;
-            };
-            self.refuse(index, FindingKind::MaybeCut { found }, Severity::Error, Refusal::MaybeCut);
+            let Some(Credential { name, value }) = self.credential(index) else { continue };
+            let size = self.manifest.as_ref().and_then(|(manifest, _)| manifest.size_of(name));
+            let found = value.len();
+            if !self.is_digest_right || size.is_none() {
+                self.refuse(index, FindingKind::MaybeCut { found }, Severity::Error, Refusal::MaybeCut);
+            }
         }
     }
 

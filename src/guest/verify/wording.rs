@@ -157,6 +157,7 @@ impl Refusal {
             Self::MaybeCut => "the table breaks next to it, so its end may be missing",
             Self::SizeDiffers => "it has not the size it was sent with",
             Self::DigestDiffers => "a value of the set is not the one that was sent",
+            Self::NotListed => "the manifest is required, and does not list it",
         }
     }
 }
