@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::guest::imported::{Ended, NotReceived};
-use crate::guest::platform::Distrusted;
 use crate::guest::source::SourceError;
 
 /// How a program ends.
@@ -30,8 +29,6 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref::<NotReceived>() {
             error.ended().into()
-        } else if error.is::<Distrusted>() {
-            Ended::Distrusted.into()
         } else if let Some(error) = error.downcast_ref::<SourceError>() {
             Ended::of(error).into()
         } else {

@@ -76,24 +76,25 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
 /// [`NotReceived`] says why nothing was received.
 pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceived> {
     let input = request.from.as_deref().map_or(Input::Running(system), Input::Recording);
-    // A recording speaks for itself.
-    if let Input::Running(system) = input {
-        refuse(system, &request.policy)?;
-    }
-    let delivery = verify(source::receive(source::ALL, input)?, &request.policy);
+    let delivery = load(input, &request.policy)?;
     log::findings(&delivery);
     Ok(delivery)
 }
 
-/// Refuses a system whose table must not be believed.
+/// Receives and verifies, for everything that prints or writes a value. A system whose table must not be believed is
+/// refused here, so that nothing can forget it.
 ///
 /// # Errors
-/// [`Distrusted`] says what it is.
-pub fn refuse(system: &System, policy: &Policy) -> Result<(), Distrusted> {
-    if policy.confidential == Confidential::Allow {
-        return Ok(());
+/// [`NotReceived`] says why nothing was received.
+pub fn load(input: Input<'_>, policy: &Policy) -> Result<Delivery, NotReceived> {
+    // A recording speaks for itself.
+    if let Input::Running(system) = input
+        && policy.confidential == Confidential::Refuse
+        && let Some(platform) = platform::detect(system)
+    {
+        return Err(Distrusted(platform).into());
     }
-    platform::detect(system).map_or(Ok(()), |platform| Err(Distrusted(platform)))
+    Ok(verify(source::receive(source::ALL, input)?, policy))
 }
 
 /// Chooses a place, fills it, and hands over.

@@ -145,8 +145,12 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
         std::fs::write(root.path().join(".dockerenv"), "").unwrap();
         let into = root.path().join("creds");
         let into = into.to_str().unwrap();
-        let verbs: [&[&str]; 3] =
-            [&["check"], &["import", "--into", into], &["exec", "--into", into, "--", "echo", "started"]];
+        let verbs: [&[&str]; 4] = [
+            &["check"],
+            &["cat", "foo"],
+            &["import", "--into", into],
+            &["exec", "--into", into, "--", "echo", "started"],
+        ];
         assert_eq!(code(&on_system(root.path(), verbs[0])), 0, "a stale file makes no container");
         mark(root.path());
         for verb in verbs {
@@ -157,6 +161,7 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
         }
         assert!(!Path::new(into).exists());
         assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
+        assert_eq!(code(&on_system(root.path(), &["cat", "foo", "--confidential=allow"])), 0);
         // A recording speaks for itself, wherever it is read.
         assert_eq!(
             code(&on_system(root.path(), &["check", "--from", testdata("qemu-7.2-pc").to_str().unwrap()])),
@@ -210,7 +215,14 @@ fn cat_prints_values_byte_for_byte() {
     assert_eq!((output.stdout.as_slice(), code(&output)), (&b"line1\nline2\x80\n\0\x01\x02\x03\x04"[..], 0));
     assert_eq!(cat(&["bin", "--newline=yes"]).stdout, b"\0\x01\x02\x03\x04\n");
     assert_eq!(cat(&["bin", "--newline=no"]).stdout, b"\0\x01\x02\x03\x04");
-    assert_eq!((cat(&["e"]).stdout.len(), code(&cat(&["e"]))), (0, 0));
+    // In a script, an empty value would be taken for the secret: x=$(smbios-creds cat db-password).
+    let empty = cat(&["e"]);
+    assert_eq!((empty.stdout.len(), code(&empty)), (0, 3));
+    assert!(stderr(&empty).contains("credential e: required and empty (0 bytes)"), "{}", stderr(&empty));
+    let allowed = cat(&["e", "--allow-empty", "e"]);
+    assert_eq!((allowed.stdout.len(), code(&allowed)), (0, 0));
+    let another = cat(&["e", "bin", "--newline=no", "--allow-empty", "bin"]);
+    assert_eq!((another.stdout.as_slice(), code(&another)), (&b"\0\x01\x02\x03\x04"[..], 3));
     let output = cat(&["nope", "bad", "bin"]);
     assert_eq!(
         (output.stdout.as_slice(), code(&output)),
@@ -218,7 +230,8 @@ fn cat_prints_values_byte_for_byte() {
         "the others are printed"
     );
     assert!(
-        stderr(&output).contains("credential nope: missing") && stderr(&output).contains("credential bad: ")
+        stderr(&output).contains("credential nope: missing")
+            && stderr(&output).contains("credential bad: missing")
     );
     assert_eq!(code(&cat(&["a/b"])), 2);
     assert_eq!(code(&cat(&[])), 2);

@@ -198,6 +198,12 @@ pub struct Cat {
     pub(super) names: Vec<Name>,
     #[command(flatten)]
     pub(super) from: From,
+    /// Credentials that may be empty
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(super) allow_empty: Vec<Name>,
+    /// What to do in a confidential VM or a container, where the running system's table proves nothing
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) confidential: Confidential,
     /// Whether to end each value with a newline: on a terminal, always, never
     #[arg(long, value_enum, default_value_t)]
     pub(super) newline: Newline,

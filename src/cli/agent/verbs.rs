@@ -2,26 +2,25 @@
 
 use std::io::IsTerminal as _;
 
-use super::args::{Agent, Cat, Check, From, List, Newline, Record, Verb};
+use super::args::{Agent, Cat, Check, List, Newline, Record, Verb};
 use super::{exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
 use crate::cli::output;
 use crate::format::smbios::machine::Machine;
-use crate::guest::import::refuse;
+use crate::guest::import::load;
 use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::record::{redact, write, write::Secrets};
 use crate::guest::report::listing::Legend;
 use crate::guest::report::{last, listing, log};
-use crate::guest::source::{self, SourceError, dmi};
+use crate::guest::source::dmi;
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::Severity;
-use crate::guest::verify::policy::Policy;
-use crate::guest::verify::set::verify;
+use crate::guest::verify::policy::{Confidential, Policy};
 use crate::text::escape::Escaped;
 
 /// Does what was asked.
@@ -40,16 +39,14 @@ pub fn run(agent: &Agent, before: &Before) -> anyhow::Result<Exit> {
     }
 }
 
-fn load(system: &System, from: &From, policy: &Policy) -> Result<Delivery, SourceError> {
-    Ok(verify(source::receive(source::ALL, from.input(system))?, policy))
-}
-
 fn exit(delivery: &Delivery) -> Exit {
     Ended::from(delivery.verdict()).into()
 }
 
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
-    let delivery = load(system, &list.from, &Policy::default())?;
+    // No value is shown, so there is nothing to refuse.
+    let policy = Policy { confidential: Confidential::Allow, ..Policy::default() };
+    let delivery = load(list.from.input(system), &policy)?;
     log::findings(&delivery);
     let into = &list.into.into;
     if list.from.from.is_none()
@@ -72,11 +69,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
 }
 
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
-    let policy = check.policy.policy();
-    if check.from.from.is_none() {
-        refuse(system, &policy)?;
-    }
-    let delivery = load(system, &check.from, &policy)?;
+    let delivery = load(check.from.input(system), &check.policy.policy())?;
     match check.json.json {
         Json::Off => output::people(&listing::verdict(&delivery))?,
         form => output::json(&listing::Judged::new(&delivery), form)?,
@@ -85,8 +78,9 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
 }
 
 fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
-    let policy = Policy { require: cat.names.clone(), allow_empty: cat.names.clone(), ..Policy::default() };
-    let delivery = load(system, &cat.from, &policy)?;
+    let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.clone());
+    let policy = Policy { require, allow_empty, confidential: cat.confidential, ..Policy::default() };
+    let delivery = load(cat.from.input(system), &policy)?;
     let wanted = |name: Option<&str>| cat.names.iter().any(|wanted| name == Some(wanted.as_str()));
     for finding in &delivery.findings {
         if finding.severity == Severity::Error
