@@ -5,12 +5,11 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::directory::kind;
-use super::{Errno, io_errno};
+use super::{Errno, errno, io_errno};
 
 /// What a file that was to be read turned out to be.
 pub(crate) enum Content {
@@ -24,10 +23,10 @@ pub(crate) enum Content {
     Other(&'static str),
 }
 
-/// Opens a file for reading. It does not wait for the writer of a FIFO.
+/// Opens a file for reading. It does not wait for the writer of a FIFO. (The open of nix makes a second call under musl.)
 pub(crate) fn open(path: &Path) -> Result<File, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).map(File::from)
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(errno)
 }
 
 /// Reads a regular file of at most `limit` bytes into a buffer that is never grown: grown means copied, and the copy is
