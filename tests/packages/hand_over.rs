@@ -174,6 +174,64 @@ fn both_imports_have_the_options_of_every_stage_and_a_name_is_no_pattern() {
     );
 }
 
+impl Initramfs {
+    /// With credentials in `@system`, and these of them in `@initrd`.
+    fn holding(self, system: &[&str], initrd: &[&str]) -> Self {
+        for (place, names) in [("@system", system), ("@initrd", initrd)] {
+            let folder = self.path().join("run/credentials").join(place);
+            fs::create_dir_all(&folder).unwrap();
+            for name in names {
+                fs::write(folder.join(name), "value").unwrap();
+            }
+        }
+        self
+    }
+}
+
+#[test]
+fn only_copy_stays_mounted_if_copying_failed() {
+    for (exit, copied, expected) in [
+        (1, &[][..], 1),
+        (2, &["a", ".b"], 2),
+        (5, &[], 5),
+        (101, &[], 101),
+        (0, &["a"], 1),
+        (0, &[".b"], 1),
+        (3, &["a"], 3),
+    ] {
+        let initramfs = Initramfs::new(exit).systemd_root().holding(&["a", ".b"], copied);
+        let output = initramfs.hand_over("/sbin/init");
+        assert_eq!(output.status.code(), Some(expected), "{exit} {copied:?}: {output:?}");
+        assert_eq!(initramfs.calls(), HANDED_OVER[..1], "{exit} {copied:?}: nothing is unmounted");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("@system stays mounted"), "{message}");
+        assert_eq!(fs::read(initramfs.path().join("run/credentials/@system/a")).unwrap(), b"value");
+    }
+    for exit in [0, 3] {
+        let initramfs = Initramfs::new(exit).systemd_root().holding(&["a", ".b"], &["a", ".b", "other"]);
+        initramfs.hand_over("/sbin/init");
+        assert_eq!(initramfs.calls(), HANDED_OVER, "{exit}: all is copied");
+    }
+}
+
+#[test]
+fn place_of_the_early_import_is_not_that_of_the_hand_over() {
+    for options in [
+        "--into system --strict",
+        "--into=/run/mine --strict",
+        "--strict --into /run/mine",
+        "--strict --into",
+    ] {
+        let initramfs = Initramfs::new(0).systemd_root().options(&format!("OPTIONS=\"{options}\"\n"));
+        initramfs.hand_over("/sbin/init");
+        assert_eq!(
+            initramfs.calls(),
+            ["smbios-creds <import> <--into> <initrd> <--strict>", HANDED_OVER[1]],
+            "{options}"
+        );
+    }
+}
+
 #[test]
 fn another_word_is_refused() {
     let initramfs = Initramfs::new(0);
