@@ -26,7 +26,7 @@ pub struct Order {
     pub argv0: OsString,
     /// The arguments behind that.
     pub arguments: Vec<OsString>,
-    /// What its `--help` says.
+    /// What its image has.
     pub features: Features,
     /// Credentials to send.
     pub credentials: Vec<Credential>,

@@ -2,9 +2,9 @@
 //!
 //! 1. The program is found, and recognised as a hypervisor.
 //! 2. The credentials are read. A host that has lost them is told so before anything else can fail.
-//! 3. The program is asked what it can do, if that decides how it is started.
+//! 3. The program's image is searched for the words that decide how it is started. It is not executed for that.
 //! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
-//! 5. If they are passed in a private argument, everything that would forbid that is looked for.
+//! 5. A program that would show them to others is refused: a script, a wrapper, one that cannot be traced.
 //! 6. [`start`] executes it, and nothing if a limit is exceeded.
 
 use std::convert::Infallible;
@@ -13,9 +13,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use super::capacity::Usage;
-use super::hypervisor::{self, Argument, Hypervisor};
+use super::hypervisor::{self, Argument, Features, Hypervisor};
 use super::launch::private_argv::{self, PrivateArgvError};
-use super::launch::{LaunchError, execute, probe, program};
+use super::launch::{LaunchError, execute, image, program};
 use super::plan::{Carrier, Order, Plan, PlanError};
 use super::source::{self, DirectoryError, Selection};
 use crate::text::escape::ShownPath;
@@ -58,6 +58,26 @@ pub enum NotPlanned {
     /// They would have to be in a private argument, which the program cannot be given.
     #[error("{0}; --allow-argv starts it with the secrets for all to see")]
     Private(#[from] PrivateArgvError),
+    /// The program is another one than the hypervisor, and would execute it with the secrets for all to see.
+    #[error(
+        "{program} would receive the secrets, and is not {hypervisor}: its file does not have the option's name, \
+         '{option}'. If it executes {hypervisor}, others can read them then. Start {hypervisor}'s own ELF program, \
+         and let the wrapper start this one; --allow-argv starts it with the secrets for all to see"
+    )]
+    Wrapper {
+        /// The program.
+        program: ShownPath,
+        /// The hypervisor that it should be.
+        hypervisor: &'static str,
+        /// The word that its file does not have.
+        option: &'static str,
+    },
+    /// The program is a script, each of whose helpers would inherit the files in memory.
+    #[error(
+        "{0} is a script, and every program that it executes could read the secrets: start the ELF program that it \
+         executes, and let the script start this one"
+    )]
+    Script(ShownPath),
 }
 
 /// Why a planned hypervisor is not started.
@@ -72,7 +92,7 @@ pub enum NotStarted {
     Launch(#[from] LaunchError),
 }
 
-/// Plans a start. Nothing is executed but the program with `--help`, if its hypervisor asks for that.
+/// Plans a start. Nothing is executed.
 ///
 /// # Errors
 /// [`NotPlanned`] says why the guest would not get what is meant. A limit that is exceeded is none: see
@@ -84,21 +104,40 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     let directory = request.directory.map_or_else(source::directory, Ok)?;
     let credentials = source::read(&directory, &request.selection)?;
     let program = program::find(&request.program).ok_or(NotPlanned::NotFound(shown))?;
-    let features = probe::features(hypervisor, &program);
+    let features = image::features(hypervisor, &program);
     let plan = Plan::new(Order {
         hypervisor,
         program,
         argv0: request.argv0.unwrap_or_else(|| request.program.into_os_string()),
         arguments: request.arguments,
-        features,
+        features: features.clone(),
         credentials,
         allow_empty: request.selection.allow_empty,
         allow_argv: request.allow_argv,
     })?;
-    if plan.carrier == Carrier::PrivateArgument {
-        private_argv::check(&plan.program)?;
-    }
+    check_receiver(&plan, &features)?;
     Ok(plan)
+}
+
+/// Refuses a program that would show the strings to other programs.
+fn check_receiver(plan: &Plan, features: &Features) -> Result<(), NotPlanned> {
+    match plan.carrier {
+        Carrier::PrivateArgument => {
+            private_argv::check(&plan.program)?;
+            match plan.hypervisor.private_option() {
+                Some(option) if !features.has(option) => Err(NotPlanned::Wrapper {
+                    program: plan.program.as_path().into(),
+                    hypervisor: plan.hypervisor.name(),
+                    option,
+                }),
+                _ => Ok(()),
+            }
+        }
+        Carrier::SealedMemfds if program::is_script(&plan.program) => {
+            Err(NotPlanned::Script(plan.program.as_path().into()))
+        }
+        Carrier::PlainArgument | Carrier::SealedMemfds => Ok(()),
+    }
 }
 
 /// Executes what is planned in the place of this process. Returns only on failure.

@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::host::{directory, host, host_with};
+use testkit::host::{directory, host, host_with, program_with};
 use testkit::{code, run, stderr, stdout};
 
 const CANARY: &str = "Canary-of-a-value";
@@ -259,7 +260,10 @@ fn a_directory_that_cannot_be_read_is_named() {
 /// What a plan for a hypervisor with these arguments says. It is one that starts, or one with a clear reason.
 fn planned(hypervisor: &str, arguments: &[OsString]) -> (bool, String) {
     let folder = directory(&[("db", CANARY.as_bytes())]);
-    let mut command = host_with(folder.path(), &["plan", "--all", "--hypervisor", hypervisor, "--", "true"]);
+    static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> =
+        LazyLock::new(|| program_with("/bin/true", "oem_strings oem-strings"));
+    let mut command = host_with(folder.path(), &["plan", "--all", "--hypervisor", hypervisor, "--"]);
+    command.arg(&PROGRAM.1);
     command.args(arguments);
     let output = run(&mut bounded(&command));
     let text = stdout(&output);

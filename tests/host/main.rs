@@ -7,7 +7,6 @@ mod crosvm;
 mod hostile;
 mod libvirt;
 mod plan;
-mod probe;
 mod qemu;
 mod round_trip;
 mod source;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::fs::{SealFlags, fcntl_get_seals};
-use testkit::host::{delivered, directory, host, host_with};
+use testkit::host::{delivered, directory, host, host_with, shell_with};
 use testkit::{code, run, stderr, stdout, terminal, write_program};
 
 const SECRET: &[u8] = b"line\n\"quoted\", [x]\\\0\x80\xff";
@@ -120,12 +120,14 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     let folder = directory(&[("db", b"secret")]);
     let programs = tempfile::tempdir().unwrap();
     let script = |name: &str, text: &str, mode: u32| write_program(&programs.path().join(name), text, mode);
-    script("qemu-system-x86_64", "#!/bin/sh\necho \"$#: $1\"\nexit 42\n", 0o755);
+    let shell = std::fs::read("/bin/sh").unwrap();
+    write_program(&programs.path().join("qemu-system-x86_64"), shell, 0o755);
+    const SCRIPT: &str = r#"echo "$#: $0"; exit 42"#;
     script("qemu-kvm", "not executable", 0o644);
     let path = format!("/nonexistent:{}:/usr/bin:/bin", programs.path().display());
-    let output =
-        run(host_with(folder.path(), &["run", "--all", "--", "qemu-system-x86_64"]).env("PATH", &path));
-    assert_eq!((code(&output), stdout(&output).as_str()), (42, "2: -smbios\n"), "{}", stderr(&output));
+    let output = run(host_with(folder.path(), &["run", "--all", "--", "qemu-system-x86_64", "-c", SCRIPT])
+        .env("PATH", &path));
+    assert_eq!((code(&output), stdout(&output).as_str()), (42, "1: -smbios\n"), "{}", stderr(&output));
     for missing in ["qemu-kvm", "qemu-system-none", "/nonexistent/qemu-system-x86_64"] {
         for verb in ["run", "plan"] {
             let output = run(host_with(folder.path(), &[verb, "--all", "--", missing]).env("PATH", &path));
@@ -162,42 +164,91 @@ fn a_real_qemu_accepts_what_it_is_given() {
 }
 
 #[test]
-fn cloud_hypervisor_is_asked_whether_it_reads_files() {
+fn cloud_hypervisor_whose_image_has_the_option_reads_files() {
     let folder = directory(&[("db", SECRET)]);
-    let programs = tempfile::tempdir().unwrap();
-    let program = programs.path().join("cloud-hypervisor");
     // It prints the content of every file that it is told of.
-    let script = r#"#!/bin/sh
-if [ "$1" = --help ]; then echo "  --platform oem_strings=<list>,HELP"; exit; fi
-printf '%s\n' "$4" | tr ',[]' '\n\n\n' | while read -r path; do [ ! -e "$path" ] || { cat "$path"; echo; }; done
-"#;
-    let start = |help: &str, options: &[&str]| {
-        write_program(&program, script.replace("HELP", help), 0o755);
-        let rest = ["--all", "--", program.to_str().unwrap(), "--kernel", "k"];
-        run(&mut host_with(folder.path(), &[options, &rest].concat()))
+    let script = r#"printf '%s\n' "$4" | tr ',[]' '\n\n\n' |
+        while read -r path; do [ ! -e "$path" ] || { cat "$path"; echo; }; done"#;
+    let (_directory, program) = shell_with("oem_strings oem_string_paths");
+    let start = |verb: &str| {
+        let program = ["--", program.to_str().unwrap(), "-c", script, "x", "--kernel", "k"];
+        let options = [verb, "--all", "--hypervisor=cloud-hypervisor"];
+        run(&mut host_with(folder.path(), &[&options[..], &program].concat()))
     };
-    let output = start("oem_string_paths=<list>", &["run"]);
+    let output = start("run");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let strings: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
     let delivery = delivered(&[testkit::host::one_structure(&strings)]);
     assert!(delivery.proof.is_proven() && testkit::intact(&delivery) == [("db", SECRET)]);
-    let plan = start("oem_string_paths=<list>", &["plan"]);
-    assert!(
-        stdout(&plan).contains("  oem_string_paths=[/proc/self/fd/N,/proc/self/fd/N]\n"),
-        "{}",
-        stdout(&plan)
+    let plan = stdout(&start("plan"));
+    assert!(plan.contains("  oem_string_paths=[/proc/self/fd/N,/proc/self/fd/N]\n"), "{plan}");
+}
+
+#[test]
+fn private_argument_is_refused_to_programs_that_do_not_parse_it() {
+    let folder = directory(&[("db", SECRET)]);
+    let programs = tempfile::tempdir().unwrap();
+    let (mark, wrapper) = (programs.path().join("ran"), programs.path().join("wrapper"));
+    let source = programs.path().join("wrapper.c");
+    let text = format!(
+        "#include <stdio.h>\n#include <unistd.h>\nint main(int c, char **v) {{ fclose(fopen(\"{}\", \"w\"));\n  \
+         return execv(v[1], v + 1); }}\n",
+        mark.display()
     );
-    // Without files it would take an argument that nobody else sees, which no script can be given.
-    for verb in ["plan", "run"] {
-        let output = start("", &[verb]);
-        assert_eq!(code(&output), 3);
-        let text = stdout(&output) + &stderr(&output);
-        assert!(text.contains("is a script, which cannot be given private arguments"), "{text}");
-        assert!(text.contains("--allow-argv starts it with the secrets for all to see"), "{text}");
+    std::fs::write(&source, text).unwrap();
+    assert!(Command::new("cc").arg("-o").arg(&wrapper).arg(&source).status().unwrap().success());
+    let touch = ["-c", ": > \"$0\"", mark.to_str().unwrap(), "--kernel", "k", "run"];
+    for (kind, word) in [("cloud-hypervisor", "oem_strings"), ("crosvm", "oem-strings")] {
+        let (_directory, real) = shell_with(word);
+        let (_other_directory, other) = shell_with("neither");
+        let real = real.to_str().unwrap();
+        let start = |verb: &str, program: &[&str]| {
+            let options = [verb, "--all", "--hypervisor", kind, "--"];
+            run(&mut host_with(folder.path(), &[&options[..], program, &touch].concat()))
+        };
+        for verb in ["plan", "run"] {
+            for program in [
+                &["env", real][..],
+                &["taskset", "1", real],
+                &[wrapper.to_str().unwrap(), real],
+                &[other.to_str().unwrap()],
+            ] {
+                let output = start(verb, program);
+                let text = stdout(&output) + &stderr(&output);
+                assert_eq!(code(&output), 3, "{program:?}: {text}");
+                let message =
+                    format!("would receive the secrets, and is not {kind}: its file does not have the");
+                assert!(text.contains(&message) && text.contains(word), "{program:?}: {text}");
+                assert!(!mark.exists(), "{program:?} was executed");
+            }
+        }
+        assert_eq!(code(&start("plan", &[real])), 0);
+        assert!(!mark.exists());
+        assert_eq!(code(&start("run", &[real])), 0);
+        std::fs::remove_file(&mark).unwrap();
     }
-    let program = ["plan", "--all", "--hypervisor=cloud-hypervisor", "--", "sh", "--kernel", "k"];
-    let plan = run(&mut host_with(folder.path(), &program));
-    assert!(stdout(&plan).contains("in an argument that it alone sees"), "{}", stdout(&plan));
+}
+
+#[test]
+fn script_is_executed_for_no_hypervisor_and_no_question() {
+    let folder = directory(&[("db", SECRET)]);
+    let programs = tempfile::tempdir().unwrap();
+    let mark = programs.path().join("ran");
+    for name in ["qemu-system-x86_64", "cloud-hypervisor", "crosvm"] {
+        let program = programs.path().join(name);
+        let text =
+            format!("#!/bin/sh\n: > {}\necho oem_strings oem_string_paths oem-strings\n", mark.display());
+        write_program(&program, text, 0o755);
+        for verb in ["plan", "run"] {
+            let arguments =
+                [verb, "--all", "--", program.to_str().unwrap(), "-kernel", "k", "--kernel=k", "run"];
+            let output = run(&mut host_with(folder.path(), &arguments));
+            let text = stdout(&output) + &stderr(&output);
+            assert_eq!(code(&output), 3, "{text}");
+            assert!(text.contains("is a script") && text.contains("let the script start this one"), "{text}");
+            assert!(!mark.exists(), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -228,8 +279,10 @@ fn allow_argv_puts_secrets_on_the_command_line_and_says_so() {
 fn cloud_hypervisor_gets_its_strings_in_an_argument_that_nobody_sees() {
     let folder = directory(&[("db", b"secret")]);
     let script = r#"tr '\0' '\n' < /proc/$$/cmdline; echo "GOT $4""#;
+    let (_directory, shell) = shell_with("oem_strings");
+    let shell = shell.to_str().unwrap();
     let options =
-        ["run", "--all", "--hypervisor=cloud-hypervisor", "--", "sh", "-c", script, "x", "--kernel", "k"];
+        ["run", "--all", "--hypervisor=cloud-hypervisor", "--", shell, "-c", script, "x", "--kernel", "k"];
     let output = run(&mut host_with(folder.path(), &options));
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use smbios_creds::format::base64;
+use testkit::host::program_with;
 use testkit::memory::{Stop, assert_wiped, count, memory_at};
 use testkit::{canary, holds, write_program};
 
@@ -33,7 +34,7 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     let out = tempfile::tempdir().unwrap();
     let output = out.path().join("output").to_str().unwrap().to_owned();
     // It is found, and cannot be executed.
-    let broken = script(out.path(), "#!/nonexistent\n");
+    let broken = script(out.path(), "no program\n");
     let broken = broken.to_str().unwrap();
     // Structures that another program gives to QEMU hold values too.
     let structures = out.path().join("structures");
@@ -71,8 +72,7 @@ fn no_value_is_left_in_memory_when_run_executes_the_hypervisor() {
     let canary = canary();
     let folder = credentials(&canary);
     let directory = folder.path().to_str().unwrap();
-    let programs = tempfile::tempdir().unwrap();
-    let with_paths = script(programs.path(), "#!/bin/sh\necho oem_string_paths\n");
+    let (_programs, with_paths) = program_with("/bin/true", "oem_string_paths");
     let with_paths = with_paths.to_str().unwrap();
     let modes: [&[&str]; 4] = [
         &["--hypervisor=qemu", "--", "/bin/true", "-smbios", "type=11,value=x"],

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -103,7 +103,7 @@ pub struct Target {
     #[command(flatten)]
     pub(super) select: Select,
 
-    /// Which hypervisor it is, instead of telling it by the program's file name
+    /// Hypervisor type [default: inferred from the program's file name]
     #[arg(long, value_parser = hypervisors(), value_name = "KIND")]
     pub(super) hypervisor: Option<&'static dyn Hypervisor>,
 
@@ -139,8 +139,10 @@ impl Target {
 
 /// The names in the registry, and which hypervisor each stands for.
 fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
-    PossibleValuesParser::new(ALL.iter().map(|hypervisor| hypervisor.name()))
-        .try_map(|name| named(&name).ok_or("unknown hypervisor"))
+    PossibleValuesParser::new(
+        ALL.iter().map(|hypervisor| PossibleValue::new(hypervisor.name()).help(hypervisor.about())),
+    )
+    .try_map(|name| named(&name).ok_or("unknown hypervisor"))
 }
 
 /// `run`

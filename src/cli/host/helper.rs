@@ -1,4 +1,4 @@
-//! The program as a helper of itself: it asks a hypervisor for its `--help`, or puts private arguments in place.
+//! The program as a helper of itself: it puts private arguments in place.
 
 use std::process::ExitCode;
 
@@ -12,10 +12,8 @@ use crate::host::launch::helper::Helper;
 #[must_use]
 pub fn run() -> Option<ExitCode> {
     let helper = Helper::of_this_process()?;
-    if helper == Helper::Tracer {
-        log::start("smbios-creds-host", LevelFilter::INFO);
-        // It ends itself, and executes nothing but itself: there is nothing to put back.
-        _ = hygiene::protect(Then::Ends);
-    }
+    log::start("smbios-creds-host", LevelFilter::INFO);
+    // It ends itself, and executes nothing but itself: there is nothing to put back.
+    _ = hygiene::protect(Then::Ends);
     Some(helper.run())
 }

@@ -58,7 +58,10 @@ const NAME: &str = "cloud-hypervisor";
 const PLATFORM: &str = "--platform";
 const STRINGS: &str = "oem_strings=";
 const PATHS: &str = "oem_string_paths=";
+const STRINGS_FEATURE: &str = "oem_strings";
 const PATHS_FEATURE: &str = "oem_string_paths";
+/// Only in the errors of its SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built on x86-64 only.
+const SMBIOS_FEATURE: &str = "SMBIOS";
 
 /// Keys of `--platform` that do not end up in the table.
 const NOT_IN_TABLE: [&str; 5] =
@@ -93,9 +96,17 @@ impl Hypervisor for CloudHypervisor {
         file_name.starts_with(b"cloud-hypervisor")
     }
 
-    /// From v54 on it can read OEM strings from files.
+    fn about(&self) -> &'static str {
+        "--platform oem_strings=, in an argument that only it sees, or in memory-only files where it reads files"
+    }
+
+    fn private_option(&self) -> Option<&'static str> {
+        Some(STRINGS_FEATURE)
+    }
+
+    /// Newer versions read OEM strings from files, and have SMBIOS on aarch64.
     fn questions(&self) -> &'static [&'static str] {
-        &[PATHS_FEATURE]
+        &[STRINGS_FEATURE, PATHS_FEATURE, SMBIOS_FEATURE]
     }
 
     fn read(
@@ -126,10 +137,10 @@ impl Platform {
     /// [`MergeError`], if the machine would have no OEM strings, they would be logged, or `--platform` cannot be read
     /// in one way only.
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
-        if architecture != "x86_64" {
+        if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
             return Err(MergeError::NoSmbios(format!(
-                "cloud-hypervisor up to v53 accepts OEM strings on {architecture}, and gives them to no guest: it \
-                 works on x86-64 alone"
+                "this cloud-hypervisor has no SMBIOS on {architecture}: as up to v53, it would accept OEM strings and \
+                 give them to no guest. Use a newer version, or x86-64"
             )));
         }
         let mut read = Self {

@@ -42,6 +42,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
 const NAME: &str = "crosvm";
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";
+const OPTION_WORD: &str = "oem-strings";
 
 /// Bytes that a key of `--smbios` takes in the table beside its value, at most.
 const FIELD_OVERHEAD: usize = 32;
@@ -63,6 +64,18 @@ impl Hypervisor for Crosvm {
 
     fn is_program(&self, file_name: &[u8]) -> bool {
         file_name == b"crosvm"
+    }
+
+    fn about(&self) -> &'static str {
+        "--smbios oem-strings=, in an argument that only it sees"
+    }
+
+    fn private_option(&self) -> Option<&'static str> {
+        Some(OPTION_WORD)
+    }
+
+    fn questions(&self) -> &'static [&'static str] {
+        &[OPTION_WORD]
     }
 
     fn read(

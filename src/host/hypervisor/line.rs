@@ -22,7 +22,16 @@ pub trait Hypervisor: Debug + Sync {
     /// first.
     fn is_program(&self, file_name: &[u8]) -> bool;
 
-    /// Words that its `--help` may have, and that decide how it is started. It is not asked if there are none.
+    /// One line about it for `--help`.
+    fn about(&self) -> &'static str;
+
+    /// The name of the option that private arguments are in, which every program that parses it has in its image.
+    /// `None` if it is given no private argument.
+    fn private_option(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Words that its image may have, and that decide how it is started. The image is not read if there are none.
     fn questions(&self) -> &'static [&'static str] {
         &[]
     }
@@ -97,7 +106,7 @@ impl From<Vec<Argument>> for Written {
     }
 }
 
-/// Which words the `--help` of a program has, of those that its hypervisor asks for.
+/// Which words the image of a program has, of those that its hypervisor asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Features(pub Vec<&'static str>);
 

@@ -1,7 +1,7 @@
 //! Hypervisors, one a file: what is on their command line, and how OEM strings are merged with it.
 //!
 //! To add a hypervisor, write a file here with a type that implements [`Hypervisor`], declare it below, and add it to
-//! [`ALL`]. Its limits, the words that it asks a program's `--help` for, and everything about its options are in that
+//! [`ALL`]. Its limits, the words that it looks for in a program's image, and everything about its options are in that
 //! file.
 
 mod argument;

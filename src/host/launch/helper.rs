@@ -1,15 +1,13 @@
-//! How a program that starts hypervisors executes itself: as the process that asks a hypervisor for its `--help`
-//! ([`super::probe`]), and as the tracer that puts private arguments in place ([`super::private_argv`]).
+//! How a program that starts hypervisors executes itself: as the tracer that puts private arguments in place
+//! ([`super::private_argv`]).
 
 use std::process::ExitCode;
 
-use super::{private_argv, probe};
+use super::private_argv;
 
 /// What a process of this program is, by its first argument.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Helper {
-    /// It asks a hypervisor for its `--help`.
-    Probe,
     /// It puts private arguments in place.
     Tracer,
 }
@@ -20,7 +18,6 @@ impl Helper {
     pub fn of_this_process() -> Option<Self> {
         let first = std::env::args_os().nth(1)?;
         match first.to_str()? {
-            probe::HELPER => Some(Self::Probe),
             private_argv::TRACER => Some(Self::Tracer),
             _ => None,
         }
@@ -30,7 +27,6 @@ impl Helper {
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self {
-            Self::Probe => probe::help(),
             Self::Tracer => private_argv::trace(),
         }
     }

@@ -1,12 +1,13 @@
 //! Executes a hypervisor in the place of this process, with OEM strings that only it sees.
 //!
 //! [`private_argv`] is a guard for hypervisors that have no other private carrier. [`helper`] is how the program executes
-//! itself for that, and for [`probe`]. A program that starts hypervisors must call [`helper::Helper::run`] first.
+//! itself for that. A program that starts hypervisors must call [`helper::Helper::run`] first. [`image`] tells what a
+//! program is.
 
 mod child;
 pub mod helper;
+pub mod image;
 pub mod private_argv;
-pub mod probe;
 pub mod program;
 
 use std::convert::Infallible;

@@ -36,6 +36,20 @@ pub fn host_with(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// A shell that is taken for the hypervisor whose image has these words, in a directory of its own.
+pub fn shell_with(words: &str) -> (tempfile::TempDir, PathBuf) {
+    program_with("/bin/sh", words)
+}
+
+/// A copy of an ELF program with these words in its image, in a directory of its own.
+pub fn program_with(program: &str, words: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("program");
+    let image = [std::fs::read(program).unwrap(), words.into()].concat();
+    crate::write_program(&path, image, 0o755);
+    (directory, path)
+}
+
 pub fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }

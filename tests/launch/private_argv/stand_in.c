@@ -13,6 +13,9 @@
 
 extern char **environ;
 
+/* The options of the hypervisors that it stands in for: a program without them is refused. */
+__attribute__((used)) static const char options[] = "oem_strings oem-strings";
+
 static void line(const char *name, const char *value) { printf("%s=%s%c", name, value, 0); }
 
 static void number(const char *name, unsigned long value) { printf("%s=%lu%c", name, value, 0); }

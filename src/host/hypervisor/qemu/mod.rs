@@ -69,6 +69,10 @@ impl Hypervisor for Qemu {
         file_name.starts_with(b"qemu-system-") || matches!(file_name, b"qemu-kvm" | b"qemu" | b"kvm")
     }
 
+    fn about(&self) -> &'static str {
+        "-smbios file=, in memory-only files"
+    }
+
     fn read(
         &self,
         program: &Path,

@@ -1,0 +1,86 @@
+//! What a program is, by the words in its own file. Nothing is executed to find out.
+//!
+//! A program that parses an option has the option's name in its ELF image. A program that executes another one, such as
+//! env(1) or a compiled wrapper, does not.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crate::host::hypervisor::{Features, Hypervisor};
+
+use super::program::{Executable, executable};
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 1_048_576;
+
+/// Which of the words that decide how a hypervisor is started are in a program's image. A program that is not a native
+/// ELF program has none.
+#[must_use]
+pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
+    let questions = hypervisor.questions();
+    if questions.is_empty() {
+        return Features::default();
+    }
+    Features(words(program, questions).unwrap_or_default())
+}
+
+/// Those of these words that are in the image of a native ELF program.
+fn words(program: &Path, words: &'static [&'static str]) -> io::Result<Vec<&'static str>> {
+    if executable(program)? != Executable::Native {
+        return Ok(Vec::new());
+    }
+    let longest = words.iter().map(|word| word.len()).max().unwrap_or_default();
+    let mut file = File::open(program)?;
+    let (mut found, mut window) = (Vec::new(), Vec::with_capacity(CHUNK + longest));
+    while found.len() < words.len() {
+        // A word may begin in one chunk and end in the next.
+        window.drain(..window.len().saturating_sub(longest));
+        if file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? == 0 {
+            break;
+        }
+        for word in words {
+            if !found.contains(word) && contains(&window, word.as_bytes()) {
+                found.push(*word);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the text has the word.
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    let Some((first, others)) = word.split_first() else { return true };
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.starts_with(others) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word_across_two_chunks_is_found_in_native_programs_only() {
+        let own = std::fs::read("/bin/true").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        for at in [CHUNK - 9, CHUNK - 5, CHUNK, CHUNK + 1, 2 * CHUNK - 3] {
+            let mut bytes = own.clone();
+            bytes.resize(at, 0);
+            bytes.extend_from_slice(b"oem_strings");
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(words(&path, &["oem_strings", "absent"]).unwrap(), ["oem_strings"], "{at}");
+            bytes.pop();
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(words(&path, &["oem_strings"]).unwrap().is_empty(), "{at}");
+        }
+        std::fs::write(&path, "#!/bin/sh\noem_strings").unwrap();
+        assert!(words(&path, &["oem_strings"]).unwrap().is_empty());
+    }
+}
