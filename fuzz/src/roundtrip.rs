@@ -38,7 +38,7 @@ pub fn roundtrip(data: &[u8]) {
     let strings = match OemStrings::with_salt(Existing::default(), &credentials, [7; 16]) {
         Ok(strings) => strings,
         Err(EmitError::Encode { .. }) => return assert!(equals),
-        Err(EmitError::Duplicate(_)) => return assert!(twice),
+        Err(EmitError::Duplicate { .. }) => return assert!(twice),
         Err(error) => panic!("{error}"),
     };
     assert!(!equals && !twice);

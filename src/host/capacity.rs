@@ -234,8 +234,12 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
         Counted::Strings => sizes.len(),
-        // Each string has two quotes and a comma; none holds anything that must be escaped but a name.
-        Counted::JsonArray => area + 2 * sizes.len(),
+        // Two brackets, two quotes a string, a comma between strings (as many as `area` has NULs, less one), and a
+        // backslash before each byte that is escaped.
+        Counted::JsonArray => {
+            let is_escaped = |byte: &&u8| matches!(byte, b'"' | b'\\');
+            area + 2 * sizes.len() + 1 + strings.texts().flatten().filter(is_escaped).count()
+        }
         Counted::Argument => argument.unwrap_or_default(),
         Counted::Values => values().sum(),
         Counted::Credentials => values().filter(|&size| size > 0).count(),

@@ -180,7 +180,7 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<String> {
     warnings
 }
 
-/// Limits that depend on the guest, and what it would lose. `copies` are passed by `fw_cfg` as well.
+/// Names and limits that depend on the guest, and what it would lose. `copies` are passed by `fw_cfg` as well.
 #[must_use]
 pub fn limit_warnings(
     strings: &OemStrings,
@@ -189,6 +189,15 @@ pub fn limit_warnings(
     copies: &[Name],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
+    let hidden: Vec<&Name> =
+        strings.credentials().map(|(name, ..)| name).filter(|name| name.as_str().starts_with('.')).collect();
+    if !hidden.is_empty() {
+        warnings.push(format!(
+            "systemd reads no name that begins with '.' from @initrd or fw_cfg, so the credential may reach no service \
+             and stay there in plain text: send it under another name, --credential GUEST=HOST (credentials {})",
+            listed(&hidden)
+        ));
+    }
     for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.excess == Excess::Warn) {
         if *usage.limit == capacity::SYSTEMD_256 {
             let lost = capacity::lost_in_systemd_256(strings, structures);

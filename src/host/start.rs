@@ -46,6 +46,12 @@ pub enum NotPlanned {
     /// The program's file name is not that of a hypervisor.
     #[error("cannot tell which hypervisor {0} is: give --hypervisor {names}", names = hypervisor::names())]
     Unknown(ShownPath),
+    /// A hypervisor that has no SMBIOS.
+    #[error(
+        "Firecracker has no SMBIOS, so {0} can pass no OEM strings: use QEMU, cloud-hypervisor or crosvm, or pass \
+         credentials through Firecracker's metadata service"
+    )]
+    Firecracker(ShownPath),
     /// The credentials cannot be had.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -100,7 +106,14 @@ pub enum NotStarted {
 pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     let shown = ShownPath::from(request.program.as_path());
     let hypervisor = request.hypervisor.or_else(|| hypervisor::of_program(&request.program));
-    let hypervisor = hypervisor.ok_or_else(|| NotPlanned::Unknown(shown.clone()))?;
+    let hypervisor = hypervisor.ok_or_else(|| {
+        let name = request.program.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(b"firecracker") {
+            NotPlanned::Firecracker(shown.clone())
+        } else {
+            NotPlanned::Unknown(shown.clone())
+        }
+    })?;
     let directory = request.directory.map_or_else(source::directory, Ok)?;
     let credentials = source::read(&directory, &request.selection)?;
     let program = program::find(&request.program).ok_or(NotPlanned::NotFound(shown))?;

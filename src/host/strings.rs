@@ -57,8 +57,13 @@ pub enum EmitError {
         error: EncodeError,
     },
     /// Two values for one name, of which the guest would take the first.
-    #[error("credential {0}: it would be sent twice; a name can have one value only")]
-    Duplicate(Name),
+    #[error("credential {name}: it would be sent twice, and a name can have one value only: {sources}")]
+    Duplicate {
+        /// Its name.
+        name: Name,
+        /// Where both come from, and what to do.
+        sources: &'static str,
+    },
     /// A string that is there already has the prefix of a credential and is none.
     #[error(
         "OEM string {string} of the command line {error}, so no guest would read it; correct it or remove it"
@@ -145,7 +150,17 @@ impl OemStrings {
         }
         let manifest = match Manifest::new(set.iter().chain(credentials), salt) {
             Ok(manifest) => manifest,
-            Err(ManifestError::Duplicate(name)) => return Err(EmitError::Duplicate(name)),
+            Err(ManifestError::Duplicate(name)) => {
+                let sources = match set.iter().filter(|credential| credential.name == name).count() {
+                    0 => "two files are selected for it; remove one --credential",
+                    1 => {
+                        "one is in an OEM string of the command line, the other a file of the credentials directory; \
+                         remove the string, or do not select the file"
+                    }
+                    _ => "both are OEM strings of the command line; remove one",
+                };
+                return Err(EmitError::Duplicate { name, sources });
+            }
             Err(error) => return Err(EmitError::Set(error)),
         };
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));

@@ -1,7 +1,7 @@
 //! Files that are read whole.
 
 use std::fs::{File, Metadata};
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -49,18 +49,33 @@ pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
 }
 
-/// The same for a file that others may write to.
-pub(crate) fn read_unchanged(file: &File, limit: usize) -> Result<Content, Errno> {
+/// The same for a file that others may write to. It is read twice: a file system may give two writes within one tick of
+/// its clock (ramfs: up to 10 ms) the same time. A writer that pauses in the middle is not noticed; only a new file that
+/// is renamed over the old one is safe.
+pub(crate) fn read_unchanged(mut file: &File, limit: usize) -> Result<Content, Errno> {
+    // Not the ctime: a rename changes that, and is safe.
     let state = |metadata: Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     let before = file.metadata().map(state).map_err(io_errno)?;
     let content = read(file, limit)?;
+    let Content::Bytes(first) = &content else { return Ok(content) };
+    file.rewind().map_err(io_errno)?;
+    let is_same = matches!(read(file, limit)?, Content::Bytes(second) if second == *first);
     let after = file.metadata().map(state).map_err(io_errno)?;
-    Ok(if matches!(content, Content::Bytes(_)) && before != after { Content::Changed } else { content })
+    Ok(if is_same && before == after { content } else { Content::Changed })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_that_differs_when_read_again_has_changed() {
+        // A new text each time, and no other size or time.
+        let file = open(Path::new("/proc/sys/kernel/random/uuid")).unwrap();
+        assert!(matches!(read_unchanged(&file, 64).unwrap(), Content::Changed));
+        let file = open(Path::new("/proc/version")).unwrap();
+        assert!(matches!(read_unchanged(&file, 4096).unwrap(), Content::Bytes(_)));
+    }
 
     #[test]
     fn file_without_a_size_is_read_whole_or_refused() {

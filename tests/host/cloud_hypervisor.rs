@@ -109,6 +109,26 @@ fn what_logs_the_strings_or_loses_them_is_refused() {
     assert!(cloud_hypervisor::Platform::read("aarch64", &["--kernel=k".into()], &newer).is_ok());
     let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
     assert!(plan.warnings[0].contains("vm.info"), "{:?}", plan.warnings);
+    for bus in [&["--dbus-service-name", "org.x"][..], &["--dbus-service-name=org.x", "--dbus-system-bus"]] {
+        let plan = testkit::host::plan(CLOUD_HYPERVISOR, &[&["--kernel", "k"], bus].concat()).unwrap();
+        assert!(plan.warnings[0].contains("D-Bus service can read all OEM strings"), "{:?}", plan.warnings);
+    }
+}
+
+#[test]
+fn values_that_mention_the_option_are_kept() {
+    for other in ["serial_number=my oem_strings", "system_family=oem_strings=x", "uuid=oem_string_paths"] {
+        let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", other]).unwrap();
+        let (rendered, _) = render(&plan.arguments);
+        assert!(
+            rendered.iter().any(|text| text.starts_with(&format!("{other},oem_strings=["))),
+            "{rendered:?}"
+        );
+    }
+    for other in ["serial_number", "serial_number=", "a=b,uuid= "] {
+        let refusal = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", other]);
+        assert!(refusal.contains("has no value"), "{refusal}");
+    }
 }
 
 #[test]

@@ -13,8 +13,12 @@ fn strings_are_merged_into_crosvms_one_smbios() {
             &["a", "b,\"c", "d\"\\"],
             "bios-version=\"1,2\",",
         ),
-        (&["run", "--smbios", "oem-strings=[],uuid=u"], &[], "uuid=u,"),
-        (&["run", "--smbios", "vendor"], &[], "vendor,"),
+        (
+            &["run", "--smbios", "oem-strings=[],uuid=01234567-89ab-cdef-0123-456789abcdef"],
+            &[],
+            "uuid=01234567-89ab-cdef-0123-456789abcdef,",
+        ),
+        (&["run", "--smbios", "bios-vendor=a-1.2"], &[], "bios-vendor=a-1.2,"),
     ];
     for (arguments, kept, others) in cases {
         let plan = plan(CROSVM, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
@@ -28,7 +32,7 @@ fn strings_are_merged_into_crosvms_one_smbios() {
     let refused: [(&[&str], &str); 10] = [
         (&["stop", "socket"], "starts no machine"),
         (&["run", "--oem-strings", "Canary"], "deprecated"),
-        (&["run", "--smbios", "uuid=a", "--smbios=uuid=b"], "--smbios is there twice"),
+        (&["run", "--smbios", "manufacturer=a", "--smbios=uuid=b"], "--smbios is there twice"),
         (&["run", "--smbios", "oem-strings=Canary"], "not a list in brackets"),
         (&["run", "--smbios", "oem-strings=[Canary"], "not balanced"),
         (&["run", "--smbios", "oem-strings=[\"Canary]"], "not balanced"),
@@ -43,4 +47,34 @@ fn strings_are_merged_into_crosvms_one_smbios() {
     }
     let line = crosvm::Smbios::read("aarch64", &["run".into()]);
     assert!(line.unwrap_err().to_string().contains("no SMBIOS on aarch64"));
+}
+
+/// crosvm shows the whole option if it refuses any part of it.
+#[test]
+fn what_crosvm_refuses_of_smbios_is_refused_first() {
+    for (option, message) in [
+        ("foo=bar", "refuses one of its keys"),
+        ("oem_strings=[x]", "refuses one of its keys"),
+        ("manufacturer=acme, product-name=web", "refuses one of its keys"),
+        ("MANUFACTURER=acme", "refuses one of its keys"),
+        ("vendor", "value without a key"),
+        ("manufacturer=a,manufacturer=b", "keys twice"),
+        ("manufacturer=", "has no value"),
+        ("manufacturer=\"\"", "has no value"),
+        ("manufacturer=a b", "double quotes"),
+        ("manufacturer=a=b", "double quotes"),
+        ("manufacturer={a}", "double quotes"),
+        ("manufacturer=\"a\"b", "quotes that are not around"),
+        ("uuid=notauuid", "is not a UUID"),
+        ("uuid=01234567-89ab-cdef-0123-456789abcde", "is not a UUID"),
+    ] {
+        for option in
+            [option.to_owned(), format!("{option},oem-strings=[a]"), format!("serial-number=1,{option}")]
+        {
+            let refusal = refusal(CROSVM, &["run", "--smbios", &option]);
+            assert!(refusal.contains(message), "{option}: {refusal}");
+        }
+    }
+    let every = "bios-vendor=a,bios-version='b c',manufacturer=\"d, \\\"e\",product-name=f,serial-number=1";
+    assert!(plan(CROSVM, &["run", "--smbios", every]).is_ok());
 }

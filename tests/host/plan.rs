@@ -122,10 +122,10 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     let script = |name: &str, text: &str, mode: u32| write_program(&programs.path().join(name), text, mode);
     let shell = std::fs::read("/bin/sh").unwrap();
     write_program(&programs.path().join("qemu-system-x86_64"), shell, 0o755);
-    const SCRIPT: &str = r#"echo "$#: $0"; exit 42"#;
+    let text = r#"echo "$#: $0"; exit 42"#;
     script("qemu-kvm", "not executable", 0o644);
     let path = format!("/nonexistent:{}:/usr/bin:/bin", programs.path().display());
-    let output = run(host_with(folder.path(), &["run", "--all", "--", "qemu-system-x86_64", "-c", SCRIPT])
+    let output = run(host_with(folder.path(), &["run", "--all", "--", "qemu-system-x86_64", "-c", text])
         .env("PATH", &path));
     assert_eq!((code(&output), stdout(&output).as_str()), (42, "1: -smbios\n"), "{}", stderr(&output));
     for missing in ["qemu-kvm", "qemu-system-none", "/nonexistent/qemu-system-x86_64"] {
@@ -139,6 +139,10 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--", "sh"]));
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).contains("cannot tell which hypervisor sh is: give --hypervisor"));
+    for firecracker in ["firecracker", "/opt/firecracker-v1.7-x86_64"] {
+        let output = run(&mut host_with(folder.path(), &["plan", "--all", "--", firecracker]));
+        assert!(stdout(&output).contains("Firecracker has no SMBIOS"), "{}", stdout(&output));
+    }
 }
 
 /// A real QEMU reads the real files, and says so by name where something is wrong with them.
@@ -182,6 +186,32 @@ fn cloud_hypervisor_whose_image_has_the_option_reads_files() {
     assert!(delivery.proof.is_proven() && testkit::intact(&delivery) == [("db", SECRET)]);
     let plan = stdout(&start("plan"));
     assert!(plan.contains("  oem_string_paths=[/proc/self/fd/N,/proc/self/fd/N]\n"), "{plan}");
+}
+
+#[test]
+fn names_that_begin_with_a_dot_are_warned_of() {
+    let folder = directory(&[(".hidden", &[b'x'; 6000]), ("db", SECRET)]);
+    let warning = "systemd reads no name that begins with '.' from @initrd or fw_cfg";
+    let plan = |select: &[&str]| {
+        let program = ["--hypervisor=qemu", "--", "true"];
+        stdout(&run(&mut host_with(folder.path(), &[&["plan"], select, &program].concat())))
+    };
+    let text = plan(&["--all"]);
+    assert!(text.contains(warning) && text.contains("(credentials .hidden)"), "{text}");
+    assert!(!text.contains("opt/io.systemd.credentials/.hidden"), "{text}");
+    let text = plan(&["--credential", "other=.hidden", "db"]);
+    assert!(!text.contains(warning) && text.contains("opt/io.systemd.credentials/other"), "{text}");
+    let emitted = emit(folder.path(), "strings", &[]);
+    assert!(stderr(&emitted).contains(warning), "{}", stderr(&emitted));
+}
+
+#[test]
+fn emit_refuses_an_array_that_the_api_cannot_take() {
+    for (size, exit) in [(38_000, 0), (39_000, 3), (60_000, 3)] {
+        let folder = directory(&[("db", &vec![b'x'; size])]);
+        let emitted = emit(folder.path(), "json", &[]);
+        assert_eq!((code(&emitted), emitted.stdout.is_empty()), (exit, exit != 0), "{}", stderr(&emitted));
+    }
 }
 
 #[test]

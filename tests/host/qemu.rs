@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use smbios_creds::format::credential::Credential;
 use smbios_creds::host::hypervisor::{Hypervisor, of_program};
-use smbios_creds::host::plan::Plan;
+use smbios_creds::host::plan::{Order, Plan};
 use testkit::host::{
     CLOUD_HYPERVISOR, CROSVM, QEMU, delivered, directory, file_number, order, plan, refusal, render,
 };
@@ -118,6 +118,9 @@ fn the_same_name_on_the_command_line_is_refused() {
     for text in ["io.systemd.credential:db=other", "io.systemd.credential.binary:db=c2VjcmV0"] {
         let refusal = refusal(QEMU, &["-smbios", &format!("type=11,value={text}")]);
         assert!(refusal.contains("credential db: it would be sent twice"), "{refusal}");
+        assert!(refusal.contains("the other a file of the credentials directory"), "{refusal}");
+        let twice = format!("type=11,value={0},value={0}", text.replace(":db=", ":x="));
+        assert!(testkit::host::refusal(QEMU, &["-smbios", &twice]).contains("both are OEM strings"));
     }
     for option in [
         "name=opt/io.systemd.credentials/db,file=x",
@@ -291,4 +294,26 @@ fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
     // The one that is left out is named.
     let plan = Plan::new(order(QEMU, &[], many())).unwrap();
     assert!(plan.warnings[0].ends_with("(credentials c8)"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn newer_flags_take_no_value() {
+    for flag in ["-async-teardown", "-perfmap", "--jitdump"] {
+        let refusal = refusal(QEMU, &[flag, "-M", "microvm"]);
+        assert!(refusal.contains("'microvm' has no SMBIOS"), "{flag}: {refusal}");
+        assert!(plan(QEMU, &[flag, "-smbios", "type=11,value=x"]).is_ok(), "{flag}");
+    }
+}
+
+#[test]
+fn program_names_with_a_suffix_keep_their_architecture() {
+    let plan = |program: &str| {
+        let order = order(QEMU, &["-nographic"], vec![testkit::credential("db", b"x")]);
+        Plan::new(Order { program: program.into(), ..order })
+    };
+    for suffix in [".real", "-headless", ".real-7.2"] {
+        assert!(plan(&format!("qemu-system-x86_64{suffix}")).is_ok(), "{suffix}");
+        let refusal = plan(&format!("/usr/bin/qemu-system-aarch64{suffix}")).unwrap_err().to_string();
+        assert!(refusal.contains("use -M virt"), "{suffix}: {refusal}");
+    }
 }

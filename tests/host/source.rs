@@ -191,7 +191,11 @@ fn the_same_name_twice_is_refused() {
     let output =
         run(&mut host_with(folder.path(), &["emit", "--format", "strings", "--credential", "x=a", "x=b"]));
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
-    assert!(stderr(&output).contains("credential x: it would be sent twice"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("credential x: it would be sent twice") && said.contains("two files are"),
+        "{said}"
+    );
 }
 
 #[test]

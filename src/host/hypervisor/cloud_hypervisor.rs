@@ -2,8 +2,8 @@
 //!
 //! Its option parser has changed: up to v47 it removes `"` and then splits at every comma, from v48 on it keeps `"` as
 //! part of a string. What the two read in different ways is refused here, and nothing that is written needs either
-//! (`option_parser/src/lib.rs`; both were run on the same texts). An error of that parser prints the whole option,
-//! twice, so nothing that it would refuse may reach it.
+//! (`option_parser/src/lib.rs`; both were run on the same texts). For an unknown key or a bad value, its error shows only
+//! that key or value (seen with v26 to v53). An error of its syntax shows the whole option: none may reach it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -51,7 +51,7 @@ pub const REQUEST_LIMIT: Limit = Limit {
     advice: FEWER,
     source: "MAX_PAYLOAD_SIZE, micro_http src/server.rs; measured with v53.0",
     counts: Counted::JsonArray,
-    excess: Excess::Warn,
+    excess: Excess::Refuse,
 };
 
 const NAME: &str = "cloud-hypervisor";
@@ -66,6 +66,20 @@ const SMBIOS_FEATURE: &str = "SMBIOS";
 /// Keys of `--platform` that do not end up in the table.
 const NOT_IN_TABLE: [&str; 5] =
     ["num_pci_segments", "iommu_segments", "iommu_address_width", "tdx", "sev_snp"];
+
+/// Options that let others ask for the machine's configuration, OEM strings included.
+const API: [(&[u8], &str); 2] = [
+    (
+        b"--api-socket",
+        "every process that may connect to the API socket can read all OEM strings (vm.info): keep it in a directory \
+         that no other user can enter",
+    ),
+    (
+        b"--dbus-service-name",
+        "every process that may call the D-Bus service can read all OEM strings (VmInfo): restrict it in the bus's \
+         policy",
+    ),
+];
 
 /// Bytes that the structure of a key's value takes beside the value, at most.
 const FIELD_OVERHEAD: usize = 32;
@@ -139,8 +153,7 @@ impl Platform {
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
             return Err(MergeError::NoSmbios(format!(
-                "this cloud-hypervisor has no SMBIOS on {architecture}: as up to v53, it would accept OEM strings and \
-                 give them to no guest. Use a newer version, or x86-64"
+                "this cloud-hypervisor has no SMBIOS on {architecture}, as up to v53: use a newer version, or x86-64"
             )));
         }
         let mut read = Self {
@@ -172,12 +185,7 @@ impl Platform {
             let is =
                 |name: &[u8]| text == name || text.strip_prefix(name).is_some_and(|t| t.starts_with(b"="));
             payload |= is(b"--kernel") || is(b"--firmware") || is(b"--igvm");
-            if is(b"--api-socket") {
-                line.warnings.push(
-                    "whoever may connect to the API socket can read all OEM strings (vm.info): keep it in a folder \
-                     that nobody else can enter",
-                );
-            }
+            line.warnings.extend(API.iter().filter(|(option, _)| is(option)).map(|(_, warning)| *warning));
             line.arguments.push(argument.clone());
         }
         if !payload {
@@ -207,7 +215,7 @@ impl Platform {
                 (value, &mut strings)
             } else if let Some(value) = part.strip_prefix(PATHS) {
                 (value, &mut paths)
-            } else if part.replace('"', "").contains("oem_string") {
+            } else if is_misspelt(part) {
                 return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
             } else if part.trim_start() != part {
                 // Blanks before the first key are cut off: merged, this one may be the first.
@@ -218,6 +226,9 @@ impl Platform {
                         "this is a confidential VM, which does not trust its host: its guest takes no credential \
                          from SMBIOS unless it is told to",
                     );
+                }
+                if part.split_once('=').is_none_or(|(_, value)| value.trim().is_empty()) {
+                    return Err(refuse("one of its keys has no value"));
                 }
                 self.others.push(part.to_owned());
                 continue;
@@ -312,6 +323,13 @@ pub fn json(strings: &OemStrings) -> Secret {
 
 fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason }
+}
+
+/// Whether a part would be read as OEM strings by some versions only. A value without quotes is read alike by all.
+fn is_misspelt(part: &str) -> bool {
+    let (key, value) = part.split_once('=').unwrap_or((part, ""));
+    let looked_at = if value.contains('"') { part } else { key };
+    looked_at.replace('"', "").contains("oem_string")
 }
 
 /// Refuses options with which the strings would be logged, or never reach a guest.

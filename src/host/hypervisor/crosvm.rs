@@ -1,8 +1,10 @@
 //! crosvm: `--smbios oem-strings=["S1","S2"]`, of which the last counts.
 //!
 //! Strings are written in double quotes, where `\"` and `\\` stand for `"` and `\` and everything else for itself
-//! (`serde_keyvalue/src/key_values.rs`). Read, not run.
+//! (`serde_keyvalue/src/key_values.rs`). If crosvm refuses any key or value, its error shows the whole option, with all
+//! strings (seen with f1e797a68). So nothing that it would refuse may be merged.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -42,6 +44,9 @@ pub const STRINGS_LIMIT: Limit = Limit {
 const NAME: &str = "crosvm";
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";
+/// The other keys of its `SmbiosOptions`.
+const KEYS: [&str; 6] =
+    ["bios-vendor", "bios-version", "manufacturer", "product-name", "serial-number", "uuid"];
 const OPTION_WORD: &str = "oem-strings";
 
 /// Bytes that a key of `--smbios` takes in the table beside its value, at most.
@@ -150,9 +155,13 @@ impl Smbios {
 
     fn read_smbios(&mut self, text: &[u8]) -> Result<(), MergeError> {
         let text = std::str::from_utf8(text).map_err(|_| refuse("it is not UTF-8"))?;
-        let mut found = false;
+        let (mut found, mut keys) = (false, BTreeSet::new());
         for part in split(text)? {
             let Some(value) = part.strip_prefix(STRINGS) else {
+                let key = check_other(part)?;
+                if !keys.insert(key) {
+                    return Err(refuse("it has one of its keys twice"));
+                }
                 self.others.push(part.to_owned());
                 continue;
             };
@@ -191,6 +200,36 @@ pub fn option(strings: &OemStrings) -> Secret {
 
 fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: SMBIOS, reason }
+}
+
+/// Refuses what crosvm would refuse of a key other than `oem-strings`. Returns the key.
+fn check_other(part: &str) -> Result<&str, MergeError> {
+    let (key, value) = part.split_once('=').ok_or_else(|| refuse("it has a value without a key"))?;
+    if !KEYS.contains(&key) {
+        return Err(refuse(
+            "crosvm refuses one of its keys and would show all OEM strings. It takes bios-vendor, bios-version, \
+             manufacturer, product-name, serial-number, uuid and oem-strings, without blanks before them",
+        ));
+    }
+    let quoted = value.starts_with(['"', '\'']);
+    if unquote(value)?.is_empty() {
+        return Err(refuse("one of its keys has no value"));
+    }
+    let is_plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | ':' | '+' | '@' | '-');
+    if !quoted && !value.chars().all(is_plain) {
+        return Err(refuse("a value has blanks or special characters: put it in double quotes"));
+    }
+    if key == "uuid" && !is_uuid(value) {
+        return Err(refuse("its uuid is not a UUID such as 01234567-89ab-cdef-0123-456789abcdef"));
+    }
+    Ok(key)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups =
+        text.split('-').map(|group| group.bytes().all(|b| b.is_ascii_hexdigit()).then_some(group.len()));
+    groups.eq([8, 4, 4, 4, 12].map(Some))
 }
 
 /// Splits at commas outside of brackets and quotes.

@@ -26,7 +26,9 @@ pub const FILES_MAX: usize = 8;
 #[must_use]
 pub fn chosen(strings: &OemStrings, files: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);
-    names.retain(|name| FW_CFG_DIRECTORY.len() + name.as_str().len() <= NAME_MAX);
+    // systemd skips names that begin with a dot there.
+    let is_read = |name: &str| !name.starts_with('.') && FW_CFG_DIRECTORY.len() + name.len() <= NAME_MAX;
+    names.retain(|name| is_read(name.as_str()));
     names.truncate(FILES_MAX.saturating_sub(files));
     names
 }

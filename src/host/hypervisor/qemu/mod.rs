@@ -324,5 +324,7 @@ fn check_machine(architecture: &str, machine: Option<&[u8]>, firmware: bool) -> 
 /// Which architecture a QEMU emulates, by its name.
 fn architecture(program: &Path) -> &str {
     let name = plain_name(program).strip_prefix(b"qemu-system-");
-    name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or(std::env::consts::ARCH)
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    // Distributions add to it: `x86_64.real`, `x86_64-headless`.
+    name.and_then(|name| name.split(['.', '-']).next()).unwrap_or(std::env::consts::ARCH)
 }

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Options of QEMU 7.2 to 10.2 that take no value. Every other takes one.
-const FLAGS: [&str; 47] = [
+const FLAGS: [&str; 50] = [
     "S",
     "alt-grab",
+    "async-teardown",
     "audio-help",
     "ctrl-grab",
     "curses",
@@ -17,6 +18,7 @@ const FLAGS: [&str; 47] = [
     "full-screen",
     "h",
     "help",
+    "jitdump",
     "mem-prealloc",
     "no-acpi",
     "no-fd-bootchk",
@@ -35,6 +37,7 @@ const FLAGS: [&str; 47] = [
     "old-param",
     "one-insn-per-tb",
     "only-migratable",
+    "perfmap",
     "portrait",
     "preconfig",
     "s",
