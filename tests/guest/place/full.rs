@@ -151,6 +151,8 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
     fs::write(source.path().join("secret"), &canary).unwrap();
     fs::create_dir(source.path().join("credentials")).unwrap();
     fs::rename(source.path().join("secret"), source.path().join("credentials/secret")).unwrap();
+    let (_directory, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
+    fs::rename(crosvm, source.path().join("crosvm")).unwrap();
     let script = r#"
         mount -t tmpfs -o mode=755 tmpfs /run
         mount -t tmpfs -o ro tmpfs /proc
@@ -160,11 +162,11 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
         "$agent" exec --from "$from" --into system -- sh -c 'cat $CREDENTIALS_DIRECTORY/a | wc -c'
         echo "exec $?"
         run() {
-            "$host" run --all --credentials "$from/credentials" --hypervisor=$1 -- /bin/echo started $2 >/run/out
+            "$host" run --all --credentials "$from/credentials" --hypervisor=$1 -- $2 started $3 >/run/out
             echo "$1 $? $(cut -c 1-7 /run/out)"
         }
-        run qemu
-        run crosvm run"#;
+        run qemu /bin/echo
+        run crosvm "$from/crosvm" run"#;
     let output = in_namespace(source.path(), script);
     assert_clean(&output, &canary, "");
     let expected = "import 0\n24\nexec 0\nqemu 0 started\ncrosvm 1 \n";
@@ -227,6 +229,8 @@ fn nothing_depends_on_a_clock() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (into, from) = (path("creds"), source.path().to_str().unwrap());
     let credentials = credentials.path().to_str().unwrap();
+    let (_directory, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
+    let crosvm = crosvm.to_str().unwrap();
     let lines: [&[&str]; 4] = [
         &[AGENT, "import", "--from", from, "--into", &into],
         &[AGENT, "exec", "--require=a", "--from", from, "--into", &into, "--", "/bin/echo", "started"],
@@ -241,17 +245,7 @@ fn nothing_depends_on_a_clock() {
             "/bin/echo",
             "started",
         ],
-        &[
-            HOST,
-            "run",
-            "--all",
-            "--credentials",
-            credentials,
-            "--hypervisor=crosvm",
-            "--",
-            "/bin/echo",
-            "run",
-        ],
+        &[HOST, "run", "--all", "--credentials", credentials, "--hypervisor=crosvm", "--", crosvm, "run"],
     ];
     for (clock, answer) in CLOCKS {
         // The kernel's own answer comes without a system call that strace could change.
