@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use smbios_creds::format::base64;
-use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with};
+use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with, program_with};
 use testkit::{code, run};
 
 /// The binary form of its own base64 is another text, so it is looked for in every form that it can take.
@@ -45,6 +45,10 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
     let unbalanced = format!("oem_strings=[{string}]]");
     let quoted = format!("oem_strings=[\"{string}\",b]");
     let crosvm = format!("oem-strings=[\"{string}]");
+    let (_cloud_hypervisor, cloud_hypervisor) = program_with("/bin/true", "oem_strings");
+    let cloud_hypervisor = cloud_hypervisor.to_str().unwrap();
+    let (_crosvm, crosvm_program) = program_with("/bin/true", "oem-strings");
+    let crosvm_program = crosvm_program.to_str().unwrap();
     let selections: [&[&str]; 9] = [
         &["--credential", "db"],
         &["--credential", "db", "x=db", "db"],
@@ -63,10 +67,10 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
         &["--hypervisor=qemu", "--", "true", "-M", "microvm"],
         &["--hypervisor=qemu", "--", "/nonexistent"],
         &["--hypervisor=cloud-hypervisor", "--", script.path().to_str().unwrap(), "--kernel=k"],
-        &["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", &platform],
-        &["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", &unbalanced],
-        &["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", &quoted],
-        &["--hypervisor=crosvm", "--", "true", "run", "--smbios", &crosvm],
+        &["--hypervisor=cloud-hypervisor", "--", cloud_hypervisor, "--kernel=k", "--platform", &platform],
+        &["--hypervisor=cloud-hypervisor", "--", cloud_hypervisor, "--kernel=k", "--platform", &unbalanced],
+        &["--hypervisor=cloud-hypervisor", "--", cloud_hypervisor, "--kernel=k", "--platform", &quoted],
+        &["--hypervisor=crosvm", "--", crosvm_program, "run", "--smbios", &crosvm],
         &["--", "unknown"],
     ];
     let mut runs = 0;
