@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
+use smbios_creds::format::credential::Name;
 use smbios_creds::guest::imported::{Imported, NotPlaced};
 use smbios_creds::guest::place::outcome::State;
 use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::report::last::Report;
 use smbios_creds::guest::report::listing::{Legend, rows, states, table as listing, verdict};
+use smbios_creds::guest::verify::delivery::Refusal;
 use smbios_creds::guest::verify::policy::Policy;
 use smbios_creds::guest::verify::set::verify_table;
 use testkit::{agent, intact, parse, recording, run, stderr, stdout, table};
@@ -61,6 +63,29 @@ fn secrets_that_lost_their_name_are_shown_nowhere() {
             let part = String::from_utf8_lossy(part);
             assert!(!text.contains(&*part), "{part:?} in {text}");
         }
+    }
+}
+
+#[test]
+fn value_that_lost_its_name_is_not_shown_whatever_it_is_refused_for() {
+    let value = "Q2FuYXJ5Q2FuYXJ5MDE=";
+    let string = format!("io.systemd.credential.binary:{value}");
+    let twice = table(&[string.as_bytes(), string.as_bytes()]);
+    // A NUL has split one string into two.
+    let mut cut = table(&[string.as_bytes(), b"rest"]);
+    cut[4] = 1;
+    for (data, refusal) in [(twice, Refusal::Duplicate), (cut, Refusal::MaybeCut)] {
+        let delivery = verify_table(&parse(&data), &Policy::default());
+        assert!(delivery.entries.iter().any(|entry| entry.refusal() == Some(refusal)), "{refusal:?}");
+        let text = shown(&data);
+        for part in value.as_bytes().windows(PART) {
+            let part = std::str::from_utf8(part).unwrap();
+            assert!(!text.contains(part), "{refusal:?}: {part:?} in {text}");
+        }
+        // A policy that names it says that it is a name.
+        let name = Name::new(value.trim_end_matches('=')).unwrap();
+        let policy = Policy { require: [name].into(), ..Policy::default() };
+        assert!(verify_table(&parse(&data), &policy).entries[0].name.is_some());
     }
 }
 

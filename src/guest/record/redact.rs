@@ -72,13 +72,19 @@ fn count_exceeds(oem: &OemStructure<'_>) -> bool {
 struct Values {
     all: Vec<Secret>,
     first: BTreeMap<Name, usize>,
-    /// How many credentials may be values without a name.
-    nameless: usize,
+    /// What may be values without a name, numbered.
+    nameless: BTreeMap<Name, usize>,
 }
 
 impl Values {
     fn get(&self, name: &Name) -> Option<&Secret> {
         self.all.get(*self.first.get(name)?)
+    }
+
+    /// The same for the same text, from 1.
+    fn number_of(&mut self, nameless: Name) -> usize {
+        let next = self.nameless.len() + 1;
+        *self.nameless.entry(nameless).or_insert(next)
     }
 
     fn add(&mut self, name: Name, value: Secret) {
@@ -91,8 +97,9 @@ impl Values {
 fn redact_string(string: &mut [u8], values: &mut Values) {
     match oem_string::decode(string) {
         OemString::Credential(credential, encoding) if oem_string::may_be_nameless(&credential, encoding) => {
+            let number = values.number_of(credential.name);
             let name = string.get_mut(encoding.prefix().len()..string.len().saturating_sub(1));
-            redact_nameless(name.unwrap_or_default(), values);
+            redact_nameless(name.unwrap_or_default(), number);
         }
         OemString::Credential(Credential { name, value }, encoding) => {
             let filler = match values.get(&name) {
@@ -119,11 +126,9 @@ fn redact_string(string: &mut [u8], values: &mut Values) {
     }
 }
 
-/// Replaces what may be a value without a name by base64 that no other string of the table has.
-fn redact_nameless(text: &mut [u8], values: &mut Values) {
+/// Replaces what may be a value without a name by base64 that only strings with the same text have.
+fn redact_nameless(text: &mut [u8], mut number: usize) {
     text.fill(b'A');
-    values.nameless += 1;
-    let mut number = values.nameless;
     for byte in text.iter_mut().rev().skip(1) {
         *byte = b'A' + u8::try_from(number % 26).unwrap_or_default();
         number /= 26;

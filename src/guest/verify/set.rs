@@ -39,6 +39,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
     // In this order: each pass speaks only of what none before it has spoken of.
     set.choose_manifest(manifests);
+    set.hide_names_of_values();
     set.refuse_duplicates();
     set.hold_against_manifest();
     set.refuse_cut(&suspects);
@@ -115,6 +116,20 @@ impl Set<'_> {
                     let severity = if identical { Severity::Warning } else { Severity::Error };
                     self.find(FindingKind::ManifestAgain { identical }, severity, None, Some(origin));
                 }
+            }
+        }
+    }
+
+    /// No finding shows a name that may be a value, unless somebody has named the credential.
+    fn hide_names_of_values(&mut self) {
+        let Self { policy, delivery, manifest, .. } = self;
+        let is_named = |name: &Name| {
+            let is_listed = manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name).is_some());
+            is_listed || policy.require.contains(name) || policy.allow_empty.contains(name)
+        };
+        for entry in &mut delivery.entries {
+            if entry.credential().is_some_and(|credential| !is_named(&credential.name)) {
+                entry.hide_name_of_value();
             }
         }
     }
@@ -226,9 +241,6 @@ impl Set<'_> {
             let meant = self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name) == Some(0));
             if !value.is_empty() || self.policy.allow_empty.contains(name) || (meant && !required) {
                 continue;
-            }
-            if let Some(entry) = self.delivery.entries.get_mut(index).filter(|_| !required) {
-                entry.hide_name_of_value();
             }
             self.refuse(index, FindingKind::Empty { required }, Severity::Error, Refusal::Empty);
         }
