@@ -97,9 +97,10 @@ impl Values {
 fn redact_string(string: &mut [u8], values: &mut Values) {
     match oem_string::decode(string) {
         OemString::Credential(credential, encoding) if oem_string::may_be_nameless(&credential, encoding) => {
-            let number = values.number_of(credential.name);
-            let name = string.get_mut(encoding.prefix().len()..string.len().saturating_sub(1));
-            redact_nameless(name.unwrap_or_default(), number);
+            // Blanks may follow the equals sign.
+            let start = encoding.prefix().len();
+            let end = start + credential.name.as_str().len();
+            redact_nameless(bytes(string, start..end), values.number_of(credential.name));
         }
         OemString::Credential(Credential { name, value }, encoding) => {
             let filler = match values.get(&name) {
