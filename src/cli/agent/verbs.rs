@@ -26,7 +26,7 @@ use crate::text::escape::Escaped;
 /// Does what was asked.
 ///
 /// # Errors
-/// Whatever could not be done, in words for people.
+/// Why something could not be done, as a message.
 pub fn run(agent: &Agent, before: &Before) -> anyhow::Result<Exit> {
     let system = &System::at(&agent.root);
     match &agent.verb {

@@ -18,7 +18,7 @@ use crate::text::listing::{count, listed};
 /// Does what was asked.
 ///
 /// # Errors
-/// Whatever could not be done, in words for people.
+/// Why something could not be done, as a message.
 pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
     match host.verb {
         Verb::Run(run) => run_run(run, before),
