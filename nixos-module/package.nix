@@ -26,6 +26,7 @@ pkgsStatic.rustPlatform.buildRustPackage {
       ../src
       ../testdata
       ../tests
+      ../tools
     ];
   };
 
@@ -34,21 +35,23 @@ pkgsStatic.rustPlatform.buildRustPackage {
   # What tests/ has needs machines, hypervisors and root; ./tests/run has them.
   cargoTestFlags = [ "--lib" ];
 
-  # Man pages and completions, which an example writes. It runs where the machine that builds can run what it builds.
+  # smbios-creds-docs writes man pages and completions, if the machine that builds can run what it builds.
   cargoBuildFlags = [
-    "--bins"
-    "--example=docs"
+    "--package=smbios-creds"
+    "--package=smbios-creds-docs"
   ];
   nativeBuildInputs = [ installShellFiles ];
 
   postInstall = ''
     installManPage man/*.7
+    # It is for the build only.
+    mv $out/bin/smbios-creds-docs .
     ${lib.optionalString (stdenv.buildPlatform.canExecute pkgsStatic.stdenv.hostPlatform) ''
-      $(find target -path '*/release/examples/docs' -type f) docs
-      installManPage docs/man/*.1
+      ./smbios-creds-docs written
+      installManPage written/man/*.1
       for program in smbios-creds smbios-creds-host; do
-        installShellCompletion --bash docs/completions/$program.bash --fish docs/completions/$program.fish \
-          --zsh docs/completions/_$program
+        installShellCompletion --bash written/completions/$program.bash --fish written/completions/$program.fish \
+          --zsh written/completions/_$program
       done
     ''}
     install -D -m 0644 -t $out/lib/systemd/system integration/systemd/*.service

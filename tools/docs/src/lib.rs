@@ -1,0 +1,60 @@
+//! Man pages and completions for bash, zsh and fish, from the definitions that the programs parse their arguments with.
+//!
+//! This is a crate of its own so that a package build compiles four crates for it, and none of what only tests need. The
+//! page on the format, `man/smbios-creds-format.7`, is written manually.
+
+pub mod bash;
+
+use std::fs::{create_dir_all, write};
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+use smbios_creds::cli::agent::args::Agent;
+use smbios_creds::cli::host::args::Host;
+
+/// Writes `man/` and `completions/` into a directory, which it makes if it is not there.
+///
+/// # Errors
+///
+/// A directory or file cannot be written. Or `clap_complete` has changed the text that this crate corrects.
+pub fn write_to(directory: &Path) -> anyhow::Result<()> {
+    let (man, completions) = (directory.join("man"), directory.join("completions"));
+    for directory in [&man, &completions] {
+        create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    for command in [Agent::command(), Host::command()] {
+        // What '--help' is for is known, and a page for 'help' would say nothing.
+        let command = command.disable_help_subcommand(true);
+        clap_mangen::generate_to(command.clone(), &man)
+            .with_context(|| format!("cannot write man pages into {}", man.display()))?;
+        write_completions(&command, &completions)?;
+    }
+    Ok(())
+}
+
+/// Writes the completions of a program for each shell, named as the shell's loader looks for them.
+fn write_completions(command: &Command, directory: &Path) -> anyhow::Result<()> {
+    let name = command.get_name().to_owned();
+    for (shell, file) in [
+        (Shell::Bash, format!("{name}.bash")),
+        (Shell::Zsh, format!("_{name}")),
+        (Shell::Fish, format!("{name}.fish")),
+    ] {
+        let text = match shell {
+            Shell::Bash => bash::correct(&bash::generated(command)?, &name)?,
+            _ => generated(shell, command)?,
+        };
+        let path = directory.join(file);
+        write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A program's completion for a shell, as `clap_complete` generates it.
+fn generated(shell: Shell, command: &Command) -> anyhow::Result<String> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command.clone(), command.get_name(), &mut text);
+    String::from_utf8(text).with_context(|| format!("the {shell} completion is not UTF-8"))
+}
