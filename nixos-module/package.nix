@@ -20,8 +20,10 @@ pkgsStatic.rustPlatform.buildRustPackage {
       ../Cargo.lock
       ../Cargo.toml
       ../README.md
+      ../build.rs
       ../examples
       ../integration
+      ../link
       ../man
       ../src
       ../testdata
@@ -44,16 +46,16 @@ pkgsStatic.rustPlatform.buildRustPackage {
 
   postInstall = ''
     installManPage man/*.7
-    # It is for the build only.
-    mv $out/bin/smbios-creds-docs .
     ${lib.optionalString (stdenv.buildPlatform.canExecute pkgsStatic.stdenv.hostPlatform) ''
-      ./smbios-creds-docs written
+      $out/bin/smbios-creds-docs written
       installManPage written/man/*.1
       for program in smbios-creds smbios-creds-host; do
         installShellCompletion --bash written/completions/$program.bash --fish written/completions/$program.fish \
           --zsh written/completions/_$program
       done
     ''}
+    # It is for the build only.
+    rm $out/bin/smbios-creds-docs
     install -D -m 0644 -t $out/lib/systemd/system integration/systemd/*.service
     substituteInPlace $out/lib/systemd/system/*.service \
       --replace-fail /usr/bin/smbios-creds $out/bin/smbios-creds

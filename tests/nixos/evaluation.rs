@@ -68,6 +68,10 @@ fn the_package_has_the_units_of_the_project_with_its_own_path() {
         assert!(expected.contains("initrd-switch-root.target") == (unit == INITRD));
         assert_eq!(std::fs::read_to_string(package.join("lib/systemd/system").join(unit)).unwrap(), expected);
     }
+    let mut programs: Vec<_> =
+        std::fs::read_dir(package.join("bin")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    programs.sort();
+    assert_eq!(programs, ["smbios-creds", "smbios-creds-host"]);
     let version = output(NIX.command(package.join("bin/smbios-creds").to_str().unwrap()).arg("--version"));
     assert!(package.to_str().unwrap().ends_with(&format!("-{}", env!("CARGO_PKG_VERSION"))), "{package:?}");
     assert!(String::from_utf8(version.stdout).unwrap().contains(env!("CARGO_PKG_VERSION")));

@@ -7,3 +7,4 @@ mod hand_over;
 mod images;
 mod lint;
 mod mkinitcpio;
+mod registry;
