@@ -136,13 +136,42 @@ let
     if !(options ? microvm) then
       null
     else if vm.flake or null != null then
-      vm.flake.nixosConfigurations.${name}.config
+      (vm.flake.nixosConfigurations.${name} or { }).config or null
     else if vm.evaluatedConfig or null != null then
       vm.evaluatedConfig.config
     else if vm.config or null != null then
       vm.config.config
     else
       null;
+
+  # Machines that this host declares, and names of entries that are none of them: imperative machines, or misspelt names.
+  declared = config.microvm.vms or { };
+  unknown = builtins.attrNames (removeAttrs vms (builtins.attrNames declared));
+  othersAre = lib.optionalString (unknown != [ ]) ''
+    These entries are for machines that microvm.vms does not have: ${lib.concatStringsSep ", " unknown}. If one of them is
+    meant, correct its name.'';
+
+  # Guests without an entry: they would be started without credentials.
+  withoutEntry = builtins.attrNames (removeAttrs declared (builtins.attrNames cfg.vms));
+  assertionOfGuestWithoutEntry =
+    name:
+    let
+      guest = guestOf name;
+      creds = guest.services.smbios-creds or { };
+      required = creds.required or [ ];
+    in
+    lib.optional (guest != null) {
+      assertion = !(creds.enable or false);
+      message = ''
+        services.smbios-creds.vms has no entry "${name}", and the guest of microvm@${name}.service takes part
+        (services.smbios-creds.enable)${
+          lib.optionalString (required != [ ]) " and requires ${lib.concatStringsSep ", " required}"
+        }. Declare services.smbios-creds.vms.${name}.credentials.NAME.source${
+          lib.optionalString (required == [ ]) ", or services.smbios-creds.vms.${name} = { } if it gets none"
+        }.
+        ${othersAre}
+      '';
+    };
 
   # The ways in which a guest would be started without what the host has for it.
   assertionsOf =
@@ -153,17 +182,26 @@ let
       # What only ./microvm.nix declares.
       wrapped = creds.enable or false && creds ? hostPackage;
       missing = lib.subtractLists (builtins.attrNames vm.credentials) (creds.required or [ ]);
+      getsNone = vm.credentials == { };
     in
     lib.optionals (guest != null) [
       {
-        assertion = wrapped;
+        assertion = getsNone || wrapped;
         message = ''
           services.smbios-creds.vms.${name}: the guest's runner would not hand its credentials on. Import
           nixosModules.microvm in the guest's configuration, and set services.smbios-creds.enable = true there.
         '';
       }
       {
-        assertion = wrapped -> missing == [ ];
+        assertion = getsNone || creds.runnerProblem or null == null;
+        message = ''
+          services.smbios-creds.vms.${name}: the guest sets ${toString (creds.runnerProblem or null)}, so microvm@${name}.service
+          would start it by another runner, without its credentials. Remove it from the guest's configuration, or set
+          services.smbios-creds.startsThroughOwnRunner = true there if that runner starts smbios-creds-host run.
+        '';
+      }
+      {
+        assertion = creds.enable or false -> missing == [ ];
         message = ''
           services.smbios-creds.vms.${name}: the guest requires ${lib.concatStringsSep ", " missing}
           (services.smbios-creds.required), for which there is no services.smbios-creds.vms.${name}.credentials.NAME.source.
@@ -181,7 +219,14 @@ in
   };
 
   config = {
-    assertions = lib.concatLists (lib.mapAttrsToList assertionsOf vms);
+    assertions =
+      lib.concatLists (lib.mapAttrsToList assertionsOf cfg.vms) ++ lib.concatMap assertionOfGuestWithoutEntry withoutEntry;
+
+    warnings = lib.optional (unknown != [ ] && withoutEntry != [ ]) ''
+      services.smbios-creds.vms: ${othersAre}
+      For a machine that gets no credentials, set services.smbios-creds.vms.NAME = { } to say so, for each of these:
+      ${lib.concatStringsSep ", " withoutEntry}.
+    '';
 
     systemd.services = lib.mkMerge [
       (lib.mapAttrs' (name: vm: lib.nameValuePair "microvm@${name}" (unit name vm)) vms)

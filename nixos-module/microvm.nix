@@ -12,6 +12,8 @@ let
   names = import ./name.nix;
   cfg = config.services.smbios-creds;
   microvm = config.microvm;
+  # The name that the guest gives itself. Its unit on the host, microvm@VM.service, has the name in microvm.vms, which may
+  # be another one.
   inherit (config.networking) hostName;
   inherit (pkgs.stdenv.hostPlatform) isx86_64;
   # Packages of the machine that the hypervisor runs on.
@@ -32,6 +34,11 @@ let
       name=${lib.escapeShellArg hostName}
       program=$1
       shift
+      # microvm.nix runs a machine in a directory that has the name of its unit, and a link to the runner.
+      vm=VM where=" (VM is its name on the host)"
+      if [ -e current/bin/microvm-run ]; then
+        vm=''${PWD##*/} where=
+      fi
       start=(exec ${toString (map (name: "-a ${name}") procname)})
       say() { printf 'smbios-creds: %s\n' "$*" >&2; }
 
@@ -54,13 +61,14 @@ let
       unset IFS
 
       if [ -z "$wanted" ]; then
-        say "$name is started without credentials: none are declared for it (services.smbios-creds.vms on the host)"
+        say "$name is started without credentials: none are declared for it" \
+          "(services.smbios-creds.vms.$vm.credentials on the host)$where"
         "''${start[@]}" "$program" "$@"
       fi
       if [ -z "''${CREDENTIALS_DIRECTORY-}" ]; then
-        say "$name is not started: it has to get ''${wanted//:/, }, and \$CREDENTIALS_DIRECTORY is not set, as it is when" \
-          "its unit starts it and has credentials (services.smbios-creds.vms on the host). Start it with" \
-          "'systemctl start microvm@$name.service', not with 'microvm -r' or microvm-run"
+        say "$name is not started: it has to get ''${wanted//:/, }, and \$CREDENTIALS_DIRECTORY is not set. Its unit sets it" \
+          "if the host has services.smbios-creds.vms.$vm.credentials. Start it with" \
+          "'systemctl start microvm@$vm.service', not with 'microvm -r' or microvm-run$where"
         exit 3
       fi
       exec ${cfg.hostPackage}/bin/smbios-creds-host run --hypervisor ${hypervisor} \
@@ -123,6 +131,21 @@ let
     '';
   };
 
+  # Why the hypervisor would be started without the launcher, or null.
+  ownRunner = if hasPackageOption then base else olderRunner;
+  runners = lib.filter (definition: builtins.isAttrs definition.value && definition.value ? ${microvm.hypervisor}) (
+    options.microvm.runner.definitionsWithLocations
+  );
+  runnerProblem =
+    if !canWrap || cfg.startsThroughOwnRunner then
+      null
+    else if hasPackageOption && lib.length runners > 1 then
+      "microvm.runner.${microvm.hypervisor}"
+    else if "${microvm.declaredRunner}" != "${ownRunner}" then
+      "microvm.declaredRunner"
+    else
+      null;
+
   # Options of a hypervisor that end up in the Nix store and on its command line.
   isCredential = lib.hasPrefix "io.systemd.credential";
   leaks =
@@ -168,6 +191,25 @@ in
       description = "The package with smbios-creds-host, for the machine that the hypervisor runs on.";
     };
 
+    services.smbios-creds.startsThroughOwnRunner = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether this configuration sets `microvm.declaredRunner` or `microvm.runner` itself, to a runner that starts the
+        hypervisor through `smbios-creds-host run` or from the wrapped package (`microvm.<hypervisor>.package`). Nothing
+        checks that the runner does so. If it does not, the guest gets no credentials.
+      '';
+    };
+
+    # For ./host.nix: the option that replaces the runner, or null.
+    services.smbios-creds.runnerProblem = mkOption {
+      type = types.nullOr types.str;
+      default = runnerProblem;
+      readOnly = true;
+      internal = true;
+      description = "The option that replaces the runner with one that may not start the launcher.";
+    };
+
     # These add to microvm.nix's own declarations, so that its default and a package that a user chose are wrapped alike.
     microvm = lib.mapAttrs (hypervisor: _: { package = mkOption { apply = wrap hypervisor; }; }) programs;
   };
@@ -207,8 +249,17 @@ in
         message = ''
           microvm.binScripts.microvm-run is ignored by microvm.nix, without a word (lib/runner.nix puts its own over it).
           To send credentials, remove it: services.smbios-creds is enough. To run something before the hypervisor use
-          microvm.preStart, to add to its arguments microvm.extraArgsScript, and for a runner of your own
-          microvm.declaredRunner.
+          microvm.preStart, and to add to its arguments microvm.extraArgsScript.
+        '';
+      }
+      {
+        assertion = cfg.runnerProblem == null;
+        message = ''
+          ${toString cfg.runnerProblem} is set in this guest's configuration (host name "${hostName}"), so the machine would
+          be started by another runner, without its credentials. To send credentials, remove it: services.smbios-creds is
+          enough. To run something before the hypervisor use microvm.preStart, and to add to its arguments
+          microvm.extraArgsScript. If that runner starts smbios-creds-host run itself, set
+          services.smbios-creds.startsThroughOwnRunner = true.
         '';
       }
       {
@@ -216,7 +267,8 @@ in
         message = ''
           Credentials in these options are in the Nix store and on a command line, for everybody to read:
           ${lib.concatStringsSep ", " leaks}.
-          Remove them, and declare services.smbios-creds.vms."${hostName}".credentials.NAME.source on the host.
+          Remove them, and declare services.smbios-creds.vms.VM.credentials.NAME.source on the host. VM is the name of this
+          machine's unit there, microvm@VM.service, which may differ from its host name "${hostName}".
         '';
       }
     ];

@@ -209,6 +209,41 @@ in
       boot.initrd.enable = lib.mkForce false;
     });
 
+    # What is meant, and looks like a mistake that is refused.
+    meant = {
+      own-runner =
+        (runner {
+          imports = [ onCloudHypervisor ];
+          microvm.declaredRunner = pkgs.coreutils;
+          services.smbios-creds.startsThroughOwnRunner = true;
+        }).name;
+      without-credentials = dropIn {
+        services.smbios-creds.vms.web = { };
+        microvm.vms.web.evaluatedConfig = guest onCloudHypervisor;
+      };
+      imperative = dropIn {
+        imports = [ (secret "/run/secrets/api-key") ];
+        services.smbios-creds.vms.imperative.credentials.api-key.source = "/run/secrets/x";
+        microvm.vms.web.evaluatedConfig = guest onCloudHypervisor;
+      };
+      warnings =
+        map
+          (
+            entries:
+            (host {
+              services.smbios-creds.vms = entries;
+              microvm.vms.web.evaluatedConfig = machine [ onCloudHypervisor ];
+            }).config.warnings
+          )
+          [
+            { wbe.credentials.api-key.source = "/run/secrets/x"; }
+            {
+              imperative.credentials.api-key.source = "/run/secrets/x";
+              web = { };
+            }
+          ];
+    };
+
     # With its inputs as they are here.
     flake =
       let
@@ -361,6 +396,7 @@ in
     inherit
       dropIn
       guest
+      lib
       machine
       nixosModules
       onAarch64
@@ -370,6 +406,12 @@ in
       runner
       secret
       ;
+    older =
+      module:
+      let
+        machine = older module;
+      in
+      checked machine machine.config.microvm.declaredRunner;
   };
 
   # Examples of nixos-module/README.md, as they are there.

@@ -3,7 +3,7 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 26] = [
+const REFUSALS: [(&str, &[&str]); 37] = [
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),
@@ -23,6 +23,23 @@ const REFUSALS: [(&str, &[&str]); 26] = [
     ),
     ("not-enabled", &["vms.web: the guest's runner would not hand its credentials on", "enable = true"]),
     ("required-not-sent", &["vms.web: the guest requires db-password\n", "credentials.NAME.source"]),
+    ("required-without-entry", &[NO_ENTRY, "microvm@web.service", "and requires db-password", SOURCE_OF_WEB]),
+    ("required-by-other-host-name", &[NO_ENTRY, "microvm@web.service", "and requires db-password"]),
+    ("required-with-empty-entry", &["vms.web: the guest requires db-password\n"]),
+    (
+        "misspelt",
+        &[NO_ENTRY, "and requires db-password", "microvm.vms does not have: wbe.", "correct its name"],
+    ),
+    ("misspelt-optional", &[NO_ENTRY, "services.smbios-creds.vms.web = { }", "does not have: wbe."]),
+    ("declared-runner", &["microvm.declaredRunner is set", OWN_RUNNER, "microvm.extraArgsScript"]),
+    ("declared-runner-forced", &["microvm.declaredRunner is set", OWN_RUNNER]),
+    ("declared-runner-around-ours", &["microvm.declaredRunner is set", OWN_RUNNER]),
+    ("declared-runner-older", &["microvm.declaredRunner is set", OWN_RUNNER]),
+    (
+        "declared-runner-on-host",
+        &["vms.web: the guest sets microvm.declaredRunner, so microvm@web.service", OWN_RUNNER],
+    ),
+    ("runner-option", &["microvm.runner.cloud-hypervisor is set", OWN_RUNNER]),
     ("required-name", &["services.smbios-creds.required", "is not of type"]),
     ("dots", &["services.smbios-creds.required", "are no names"]),
     (
@@ -45,7 +62,10 @@ const REFUSALS: [(&str, &[&str]); 26] = [
 ];
 
 const SOURCE: &str = "services.smbios-creds.vms.web.credentials.api-key.source: ";
-const ON_HOST: &str = "services.smbios-creds.vms.\"web\".credentials.NAME.source on the host";
+const ON_HOST: &str = "services.smbios-creds.vms.VM.credentials.NAME.source on the host";
+const NO_ENTRY: &str = "services.smbios-creds.vms has no entry \"web\"";
+const SOURCE_OF_WEB: &str = "services.smbios-creds.vms.web.credentials.NAME.source";
+const OWN_RUNNER: &str = "services.smbios-creds.startsThroughOwnRunner = true";
 
 #[test]
 fn what_leaks_or_loses_a_secret_is_refused_by_the_name_of_its_option() {
@@ -56,6 +76,23 @@ fn what_leaks_or_loses_a_secret_is_refused_by_the_name_of_its_option() {
                 assert!(message.contains(part), "{}, {case}: no '{part}' in: {message}", route.name);
             }
         }
+    }
+}
+
+#[test]
+fn own_runner_empty_entry_and_imperative_machine_are_accepted_if_declared() {
+    for route in routes() {
+        let meant = route.value("values.meant");
+        assert_eq!(meant["own-runner"], "coreutils", "{}", route.name);
+        assert!(!meant["without-credentials"].as_str().unwrap().contains("LoadCredential"), "{meant}");
+        assert!(
+            meant["imperative"].as_str().unwrap().contains("LoadCredential=smbios-creds.api-key"),
+            "{meant}"
+        );
+        let warnings = meant["warnings"].as_array().unwrap();
+        let misspelt = warnings[0][0].as_str().unwrap();
+        assert!(misspelt.contains("does not have: wbe.") && misspelt.contains("these:\nweb."), "{misspelt}");
+        assert_eq!(warnings[1].as_array().unwrap().len(), 0, "{meant}");
     }
 }
 

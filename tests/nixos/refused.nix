@@ -2,11 +2,13 @@
 {
   dropIn,
   guest,
+  lib,
   machine,
   nixosModules,
   onAarch64,
   onCloudHypervisor,
   onQ35,
+  older,
   pkgs,
   runner,
   secret,
@@ -18,6 +20,24 @@ let
       imports = [ onCloudHypervisor ];
       microvm.cloud-hypervisor.platformOEMStrings = strings;
     };
+  requiring =
+    name:
+    guest {
+      imports = [ onCloudHypervisor ];
+      services.smbios-creds.required = [ name ];
+    };
+  # The founding incident's own fix: a runner that is a copy of microvm.nix's, with a line of its own.
+  foreign = pkgs.runCommand "own-runner" {
+    passthru = {
+      supportsNotifySocket = true;
+      tapMultiQueue = false;
+      canShutdown = true;
+    };
+  } "mkdir $out";
+  setsRunner = {
+    imports = [ onCloudHypervisor ];
+    microvm.declaredRunner = foreign;
+  };
 in
 {
   literal = dropIn (secret "hunter2");
@@ -50,6 +70,53 @@ in
         "db-password"
       ];
     };
+  };
+  required-without-entry = dropIn { microvm.vms.web.evaluatedConfig = requiring "db-password"; };
+  required-by-other-host-name = dropIn {
+    microvm.vms.web.evaluatedConfig = guest {
+      imports = [ onCloudHypervisor ];
+      networking.hostName = lib.mkForce "frontend";
+      services.smbios-creds.required = [ "db-password" ];
+    };
+  };
+  required-with-empty-entry = dropIn {
+    services.smbios-creds.vms.web = { };
+    microvm.vms.web.evaluatedConfig = requiring "db-password";
+  };
+  misspelt = dropIn {
+    services.smbios-creds.vms.wbe.credentials.db-password.source = "/run/secrets/x";
+    microvm.vms.web.evaluatedConfig = requiring "db-password";
+  };
+  misspelt-optional = dropIn {
+    services.smbios-creds.vms.wbe.credentials.db-password.source = "/run/secrets/x";
+    microvm.vms.web.evaluatedConfig = guest onCloudHypervisor;
+  };
+  declared-runner = runner setsRunner;
+  declared-runner-forced = runner {
+    imports = [ onQ35 ];
+    microvm.declaredRunner = lib.mkForce foreign;
+  };
+  declared-runner-around-ours = runner (
+    { config, ... }:
+    {
+      imports = [ onCloudHypervisor ];
+      microvm.declaredRunner = pkgs.symlinkJoin {
+        name = "around";
+        paths = [ config.microvm.runner.cloud-hypervisor ];
+      };
+    }
+  );
+  declared-runner-older = older setsRunner;
+  declared-runner-on-host = dropIn {
+    imports = [ (secret "/run/secrets/api-key") ];
+    microvm.vms.web.evaluatedConfig = guest {
+      imports = [ setsRunner ];
+      networking.hostName = lib.mkForce "frontend";
+    };
+  };
+  runner-option = runner {
+    imports = [ onCloudHypervisor ];
+    microvm.runner.cloud-hypervisor = lib.mkForce foreign;
   };
   required-name = runner {
     imports = [ onCloudHypervisor ];

@@ -50,8 +50,16 @@ fn start(
     attribute: &str,
     variables: &[(&str, &Path)],
 ) -> Result<Running, (String, Option<i32>)> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = runner(route, &route.build(attribute), folder.path());
+    start_in(tempfile::tempdir().unwrap().path(), route, attribute, variables)
+}
+
+fn start_in(
+    folder: &Path,
+    route: &Route,
+    attribute: &str,
+    variables: &[(&str, &Path)],
+) -> Result<Running, (String, Option<i32>)> {
+    let mut command = runner(route, &route.build(attribute), folder);
     command.envs(variables.iter().copied());
     Running::start(&mut command)
 }
@@ -220,12 +228,41 @@ fn a_machine_that_has_to_get_credentials_is_not_started_by_hand() {
         for part in [
             "web is not started: it has to get db-password",
             "$CREDENTIALS_DIRECTORY is not set",
-            "'systemctl start microvm@web.service'",
+            "'systemctl start microvm@VM.service'",
+            "(VM is its name on the host)",
         ] {
             assert!(message.contains(part), "{}: {message}", route.name);
         }
         let message = refusal(&route, "runners.cloud-hypervisor", &[declared()]);
         assert!(message.contains("it has to get api-key, db-password, tls-key, and"), "{message}");
+    }
+}
+
+#[test]
+fn messages_name_the_unit_where_the_host_name_is_another_one() {
+    let state = tempfile::tempdir().unwrap();
+    for route in routes() {
+        // As microvm.nix has it: /var/lib/microvms/VM/current.
+        let folder = state.path().join(format!("vm-of-{}", route.name.len()));
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(route.build("runners.required"), folder.join("current")).unwrap();
+        let vm = folder.file_name().unwrap().to_str().unwrap();
+        let Err((message, Some(3))) = start_in(&folder, &route, "runners.required", &[]) else {
+            panic!("{}: it is started", route.name);
+        };
+        for part in [
+            "web is not started: it has to get db-password".to_owned(),
+            format!("'systemctl start microvm@{vm}.service'"),
+            format!("services.smbios-creds.vms.{vm}.credentials"),
+        ] {
+            assert!(message.contains(&part) && !message.contains("VM"), "{}: {message}", route.name);
+        }
+        let running = start_in(&folder, &route, "runners.cloud-hypervisor", &[]).unwrap();
+        let (_, errors) = running.end();
+        assert!(
+            errors.contains(&format!("services.smbios-creds.vms.{vm}.credentials on the host)")),
+            "{errors}"
+        );
     }
 }
 

@@ -165,7 +165,28 @@ let
             keys = [ ];
             all = [ ];
           } modules).all;
-        options = foldl' declare { } (map (module: module.options or { }) loaded);
+        declared = foldl' declare { } (map (module: module.options or { }) loaded);
+        options = withDefinitions declared configs;
+        # What modules set an option to, those of the lowest priority only. Their files are not known here.
+        withDefinitions =
+          options: values:
+          mapAttrs (
+            name: option:
+            let
+              found = concatMap definitions (map (set: set.${name}) (filter (hasAttr name) (concatMap sets values)));
+              lowest = foldl' (lowest: d: if d.priority < lowest then d.priority else lowest) 9999 found;
+            in
+            if isType "option" option then
+              option
+              // {
+                definitionsWithLocations = map (d: {
+                  file = "<unknown-file>";
+                  inherit (d) value;
+                }) (filter (d: d.priority == lowest) found);
+              }
+            else
+              withDefinitions option (map (set: set.${name}) (filter (hasAttr name) (concatMap sets values)))
+          ) options;
         configs = map (module: if module ? options || module ? config then module.config or { } else module) loaded;
         evaluate =
           path: options: values:
@@ -192,7 +213,7 @@ let
             throw "The option `${shown (path ++ [ (head unknown) ])}' does not exist."
           else
             mapAttrs member options;
-        config = evaluate prefix options configs;
+        config = evaluate prefix declared configs;
       in
       {
         inherit config options;
