@@ -64,7 +64,7 @@ in
       default = "use";
       description = ''
         `use` verifies what arrived against the host's manifest if there is one, `require` fails without one. Hosts that
-        send with `smbios-creds-host` always send one.
+        send with `smbios-creds-host` always send one. It is not signed: it finds faults, not attackers.
       '';
     };
 

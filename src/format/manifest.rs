@@ -1,5 +1,7 @@
 //! The manifest: what the host sent, so that the guest can tell whether all of it arrived. Written and read here.
 //!
+//! It is not signed. It finds faults, not attackers: whoever can change a value can also write a manifest for it.
+//!
 //! One OEM string, `io.smbios-creds.manifest:` and base64 of one JSON object:
 //!
 //! ```json

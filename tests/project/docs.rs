@@ -121,3 +121,45 @@ fn what_the_readme_says_that_we_say_is_what_we_say() {
     }
     assert!(quoted >= 10, "{quoted}");
 }
+
+/// Whether a page says what the manifest is not. Line breaks and markup of man pages do not count.
+fn says_what_the_manifest_is_not(page: &str) -> bool {
+    let page = page.replace("//!", "").split_whitespace().collect::<Vec<_>>().join(" ");
+    page.contains("not signed") && page.contains("finds faults, not attackers")
+}
+
+#[test]
+fn every_page_on_the_manifest_says_that_it_is_not_signed() {
+    let mut pages =
+        vec![testkit::project("src/format/manifest.rs"), testkit::project("nixos-module/guest.nix")];
+    pages.extend(["README.md", "SECURITY.md", "nixos-module/README.md"].map(testkit::project));
+    for directory in ["docs", "docs/decisions", "man"] {
+        let entries = std::fs::read_dir(testkit::project(directory)).unwrap();
+        pages.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+    }
+    let written = tempfile::tempdir().unwrap();
+    docs::write_to(written.path()).unwrap();
+    for verb in ["check", "import", "exec"] {
+        pages.push(written.path().join(format!("man/smbios-creds-{verb}.1")));
+    }
+    let mut about = 0;
+    for page in pages {
+        let text = read_to_string(&page).unwrap();
+        if text.contains("manifest") {
+            assert!(says_what_the_manifest_is_not(&text), "{}", page.display());
+            about += 1;
+        }
+    }
+    assert!(about >= 10, "{about} pages");
+    for verb in ["check", "import", "exec"] {
+        let help = help(env!("CARGO_BIN_EXE_smbios-creds"), &[verb]);
+        assert!(says_what_the_manifest_is_not(&help), "{help}");
+    }
+}
+
+#[test]
+fn page_without_the_limit_of_the_manifest_is_found() {
+    assert!(says_what_the_manifest_is_not("It is not\n//! signed. It finds\n  faults, not attackers."));
+    assert!(!says_what_the_manifest_is_not("The manifest proves the set whole."));
+    assert!(!says_what_the_manifest_is_not("The manifest is not signed."));
+}

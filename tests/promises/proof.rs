@@ -52,3 +52,30 @@ fn program_that_needs_a_manifest_is_started_with_a_proven_set() {
     let output = run(&mut exec);
     assert_eq!((code(&output), stdout(&output).as_str()), (0, "started\n"), "{}", stderr(&output));
 }
+
+/// What a manifest does not do, as SECURITY.md says: it is not signed. Signing is meant to change these two.
+#[test]
+fn a_forged_set_with_its_own_manifest_is_proven() {
+    for (case, value, salt) in
+        [("another value", b"forged".as_slice(), 1), ("an old value and salt", b"0", 7)]
+    {
+        let string = [b"io.systemd.credential:a=".as_slice(), value].concat();
+        let folder = recording(&table(&[&manifest(&[("a", value)], salt), &string]));
+        let check = run(agent(&["check", "--json", "--manifest=require", "--from"]).arg(folder.path()));
+        let json: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+        assert_eq!((code(&check), &json["proven"]), (0, &serde_json::Value::Bool(true)), "{case}");
+    }
+}
+
+#[test]
+fn a_changed_value_without_a_manifest_for_it_is_not_proven() {
+    for (case, sent) in [
+        ("another size", b"io.systemd.credential:a=forged".as_slice()),
+        ("same size", b"io.systemd.credential:a=2"),
+    ] {
+        let folder = recording(&table(&[&manifest(&[("a", b"1")], 1), sent]));
+        let check = run(agent(&["check", "--json", "--manifest=require", "--from"]).arg(folder.path()));
+        let json: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+        assert_eq!((code(&check), &json["proven"]), (3, &serde_json::Value::Bool(false)), "{case}");
+    }
+}

@@ -82,7 +82,7 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub allow_empty: Vec<Name>,
 
-    /// What to do with the manifest
+    /// What to do with the manifest, which is not signed: it finds faults, not attackers
     #[arg(long, value_enum, default_value_t)]
     pub manifest: ManifestPolicy,
 

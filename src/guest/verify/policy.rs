@@ -17,7 +17,7 @@ pub struct Policy {
     pub confidential: Confidential,
 }
 
-/// What to do with the manifest.
+/// What to do with the manifest. It is not signed: it finds faults, not attackers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum ManifestPolicy {
