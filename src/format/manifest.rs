@@ -12,6 +12,10 @@
 //! each credential in that order, the name and the value, each behind its length as eight bytes, lowest first. It
 //! is one digest for the whole set and never one for each value: whoever sees the string must not be able to try
 //! weak passwords one by one. `salt` and `digest` are base64. Every other importer ignores the string.
+//!
+//! Blanks follow the object until its base64 ends in `==`. Incus makes each string of a key and a value with `=` between
+//! them (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3), and drops a key without a value. Split at its
+//! first `=`, such a manifest has both: the value is `=`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -108,9 +112,36 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes the OEM string, without the NUL that ends it in the table.
+    /// Writes the OEM string, without the NUL that ends it in the table. It ends in `==`.
+    ///
+    /// ```
+    /// # use smbios_creds::format::credential::{Credential, Name};
+    /// # use smbios_creds::format::manifest::Manifest;
+    /// # let credential = Credential::new(Name::new("db").unwrap(), b"secret".to_vec());
+    /// let string = Manifest::new([&credential], [0; 16])?.encode();
+    /// let (key, value) = string.split_once('=').unwrap();
+    /// assert!(key.starts_with("io.smbios-creds.manifest:ey") && value == "=");
+    /// # Ok::<(), smbios_creds::format::manifest::ManifestError>(())
+    /// ```
     #[must_use]
     pub fn encode(&self) -> String {
+        let mut json = self.json();
+        // One byte behind a multiple of three takes two bytes of padding (RFC 4648, section 4).
+        while json.len() % 3 != 1 {
+            json.push(' ');
+        }
+        string(&json)
+    }
+
+    /// As [`Self::encode`], in at most so many bytes. It goes without blanks if they are what is too much: a manifest
+    /// that another program wrote may have none.
+    pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
+        let padded = self.encode();
+        let text = if padded.len() > size { string(&self.json()) } else { padded };
+        (text.len() <= size).then_some(text)
+    }
+
+    fn json(&self) -> String {
         let (salt, digest) = (base64::encode(&self.salt), base64::encode(&self.digest));
         let mut json = format!("{{\"version\":{VERSION},\"credentials\":{{");
         for (index, (name, size)) in self.credentials().enumerate() {
@@ -121,7 +152,7 @@ impl Manifest {
             _ = write!(json, "{comma}\"{name}\":{size}");
         }
         _ = write!(json, "}},\"salt\":\"{}\",\"digest\":\"{}\"}}", *salt, *digest);
-        format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
+        json
     }
 
     /// Reads what follows [`PREFIX`] in an OEM string.
@@ -183,6 +214,10 @@ impl Manifest {
         }
         hash.finalize().into()
     }
+}
+
+fn string(json: &str) -> String {
+    format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
 }
 
 /// Overwrites what a function left on the stack that has just returned. SHA-256 keeps the block at hand there, as bytes

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use smbios_creds::format::manifest::Manifest;
+use smbios_creds::format::base64;
+use smbios_creds::format::manifest::{Manifest, PREFIX};
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::source::{Input, dmi};
@@ -128,6 +129,27 @@ fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
         let data = table(&[manifest.as_bytes(), value.as_bytes(), b"io.systemd.credential:z="]);
         let redacted = redacted(&entry_point_3(data.len()), &data);
         assert_gone(&redacted, &[b"hunter", manifest.as_bytes()]);
+    }
+}
+
+/// A manifest as hosts wrote it that did not know of the blanks behind the object.
+fn without_blanks(manifest: &str) -> String {
+    let text = manifest.strip_prefix(PREFIX).unwrap();
+    let json = base64::decode(text.as_bytes()).unwrap();
+    format!("{PREFIX}{}", *base64::encode(json.trim_ascii_end()))
+}
+
+#[test]
+fn manifest_without_blanks_stays_one_in_a_recording() {
+    for name in ["a", "aa", "aaa"] {
+        let manifest = Manifest::new(&[testkit::credential(name, b"hunter2")], [9; 16]).unwrap().encode();
+        let value = format!("io.systemd.credential:{name}=hunter2");
+        let old = without_blanks(&manifest);
+        let data = table(&[old.as_bytes(), value.as_bytes()]);
+        let delivery =
+            verify_table(&Table::parse(&entry_point_3(data.len()), data.clone()), &Policy::default());
+        assert!(delivery.proof.is_proven(), "{name}");
+        assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter", old.as_bytes()]);
     }
 }
 

@@ -260,6 +260,25 @@ fn the_manifest_on_the_wire_is_what_is_documented() {
 }
 
 #[test]
+fn manifest_of_any_length_has_the_equals_sign_at_its_end_only() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for name in ["a", "aa", "aaa", "aaaa"] {
+        let manifest = Manifest::new(&[credential(name, b"xy")], [0; 16]).unwrap();
+        let string = manifest.encode();
+        let (key, value) = string.split_once('=').unwrap();
+        assert!(key.len() > PREFIX.len() && value == "=", "{string}");
+        let json =
+            smbios_creds::format::base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
+        lengths.insert(json.trim_ascii_end().len() % 3);
+        assert!(json.len() - json.trim_ascii_end().len() <= 2);
+        // Hosts that did not know of the blanks are read as well.
+        let old = smbios_creds::format::base64::encode(json.trim_ascii_end());
+        assert_eq!(Manifest::decode(old.as_bytes()), Ok(manifest));
+    }
+    assert_eq!(lengths.len(), 3);
+}
+
+#[test]
 fn manifests_that_cannot_be_trusted_are_refused() {
     let decode =
         |json: &str| Manifest::decode(smbios_creds::format::base64::encode(json.as_bytes()).as_bytes());

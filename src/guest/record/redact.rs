@@ -314,7 +314,7 @@ fn redact_manifests(data: &mut [u8], table: &Table, values: &Values) {
     let is_right = counts.as_ref().is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
-        Zeroizing::new(manifest.with_digest_of((is_right || is_other).then_some(value_of)).encode())
+        manifest.with_digest_of((is_right || is_other).then_some(value_of))
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
     let first = counts.clone().map(|manifest| redacted(manifest, false));
@@ -326,9 +326,11 @@ fn redact_manifests(data: &mut [u8], table: &Table, values: &Values) {
             Ok(manifest) => Some(redacted(manifest, true)),
             Err(_) => None,
         };
+        let room = manifest::PREFIX.len() + text.len();
+        let redacted = redacted.and_then(|manifest| manifest.encode_within(room)).map(Zeroizing::new);
         match redacted.as_deref().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
             // Blanks are allowed in base64, and so can make up for a length that differs.
-            Some(redacted) if redacted.len() <= text.len() => {
+            Some(redacted) => {
                 text.fill(b' ');
                 bytes(text, 0..redacted.len()).copy_from_slice(redacted.as_bytes());
             }
