@@ -5,7 +5,7 @@ use smbios_creds::format::smbios::write::{STRING_AREA_MAX, STRINGS_MAX, pack, st
 use smbios_creds::host::capacity::{
     self, Excess, Limit, Route, Structures, Usage, check, lost_in_systemd_256,
 };
-use smbios_creds::host::hypervisor::{cloud_hypervisor, crosvm, libvirt, qemu};
+use smbios_creds::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use smbios_creds::host::plan::Plan;
 use smbios_creds::host::strings::{Existing, OemStrings};
 use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with, order};
@@ -260,6 +260,7 @@ fn every_limit_says_where_it_is_known_from() {
         &crosvm::TABLE_LIMIT,
         &crosvm::STRINGS_LIMIT,
         &libvirt::STRINGS_LIMIT,
+        &incus::STRINGS_LIMIT,
         &capacity::ARGUMENT,
         &capacity::SYSTEMD_TOTAL,
         &capacity::SYSTEMD_FILES,

@@ -5,6 +5,7 @@ mod capacity;
 mod cloud_hypervisor;
 mod crosvm;
 mod hostile;
+mod incus;
 mod libvirt;
 mod plan;
 mod qemu;

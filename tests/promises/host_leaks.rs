@@ -92,7 +92,9 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
                 check(&[&["plan"], &options[..], program].concat());
                 check(&[&["plan", "--json"], &options[..], program].concat());
             }
-            for format in ["strings", "json", "structures", "qemu", "cloud-hypervisor", "crosvm", "libvirt"] {
+            for format in
+                ["strings", "json", "structures", "qemu", "cloud-hypervisor", "crosvm", "libvirt", "incus"]
+            {
                 let emit = ["emit", "--log-level", level, "--format", format];
                 check(&[&emit, select].concat());
                 check(&[&emit, select, &["--output", &blocked]].concat());

@@ -203,4 +203,6 @@ pub enum Format {
     Crosvm,
     /// Two elements of a libvirt domain
     Libvirt,
+    /// Keys and values as YAML, for 'incus profile edit' and 'incus launch'
+    Incus,
 }

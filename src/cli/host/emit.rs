@@ -14,7 +14,7 @@ use crate::cli::log::is_log_file;
 use crate::cli::output;
 use crate::format::credential::Secret;
 use crate::host::capacity::{Excess, Route, check};
-use crate::host::hypervisor::{cloud_hypervisor, crosvm, libvirt, qemu};
+use crate::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use crate::host::plan::limit_warnings;
 use crate::host::strings::OemStrings;
 use crate::sys::directory::is_memory_only;
@@ -52,15 +52,8 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     for warning in limit_warnings(&strings, route.structures, &usages, &[]) {
         tracing::warn!("{warning}");
     }
-    let on_argv = match emit.format {
-        Format::Qemu => "QEMU reads it from its command line",
-        Format::CloudHypervisor => "cloud-hypervisor reads it from its command line",
-        Format::Crosvm => "crosvm reads it from its command line",
-        Format::Libvirt => "libvirt puts it on QEMU's command line and into the domain's log",
-        Format::Strings | Format::Json | Format::Structures => "",
-    };
-    if !on_argv.is_empty() {
-        tracing::warn!("{on_argv}, where every user of the host can: 'run' starts it without");
+    if let Some(warning) = seen_by_others(emit.format) {
+        tracing::warn!("{warning}");
     }
     let text = match written(emit.format, &strings) {
         Ok(text) => text,
@@ -73,6 +66,30 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Who can see secrets of this form, if the program that takes them shows them.
+fn seen_by_others(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Qemu => Some(
+            "QEMU reads it from its command line, where every user of the host can: 'run' starts it without",
+        ),
+        Format::CloudHypervisor => Some(
+            "cloud-hypervisor reads it from its command line, where every user of the host can: 'run' starts it \
+             without",
+        ),
+        Format::Crosvm => Some(
+            "crosvm reads it from its command line, where every user of the host can: 'run' starts it without",
+        ),
+        Format::Libvirt => Some(
+            "libvirt puts it on QEMU's command line and into the domain's log, where every user of the host can: \
+             'run' starts it without",
+        ),
+        Format::Incus => Some(
+            "Incus keeps it in its database: everyone who may read the profile or the instance can see the secrets",
+        ),
+        Format::Strings | Format::Json | Format::Structures => None,
+    }
+}
+
 /// What strings of this form go through.
 fn route(format: Format) -> Route {
     match format {
@@ -83,6 +100,7 @@ fn route(format: Format) -> Route {
         Format::Crosvm => crosvm::route(0),
         // QEMU builds one structure of the strings on its command line, whichever program put them there.
         Format::Qemu | Format::Libvirt => libvirt::route(),
+        Format::Incus => incus::route(),
     }
 }
 
@@ -98,6 +116,7 @@ fn written(format: Format, strings: &OemStrings) -> anyhow::Result<Secret> {
         Format::CloudHypervisor => cloud_hypervisor::option(strings),
         Format::Crosvm => crosvm::option(strings),
         Format::Libvirt => libvirt::xml(strings),
+        Format::Incus => incus::yaml(strings)?,
     })
 }
 

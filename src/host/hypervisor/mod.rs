@@ -8,6 +8,7 @@ mod argument;
 pub mod cloud_hypervisor;
 pub mod crosvm;
 mod error;
+pub mod incus;
 pub mod libvirt;
 mod line;
 pub mod qemu;

@@ -1,0 +1,92 @@
+//! Incus: keys and values of a profile or an instance, as YAML, to be loaded by others.
+//!
+//! Incus makes an OEM string of each key: of `smbios11.KEY` `KEY=VALUE`, and of `systemd.credential-binary.NAME`
+//! `io.systemd.credential.binary:NAME=VALUE`, in any order, each in a file for QEMU
+//! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A key without a value is no key. The manifest has no
+//! key of its own, and is split at its first `=`: see [`manifest`](crate::format::manifest).
+
+use super::argument::push_escaped;
+use super::qemu;
+use crate::format::credential::{Name, Secret};
+use crate::format::oem_string::BINARY_PREFIX;
+use crate::format::smbios::write;
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
+use crate::host::strings::{Content, OemStrings};
+
+/// Strings in the one Type 11 structure that QEMU builds of Incus's.
+pub const STRINGS_LIMIT: Limit = Limit {
+    name: "Incus: strings",
+    unit: Unit::Strings,
+    maximum: write::STRINGS_MAX,
+    above: "the count wraps, and readers that go by it lose strings",
+    advice: FEWER,
+    source: "measured with QEMU 7.2 and 10.0, which Incus starts",
+    counts: Counted::Strings,
+    excess: Excess::Refuse,
+};
+
+/// Why Incus cannot carry strings.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncusError {
+    /// Incus has no keys without a value.
+    #[error("credential {0}: it is empty, and Incus drops a key without a value; do not send it")]
+    Empty(Name),
+    /// A string that is no key and value.
+    #[error(
+        "OEM string {string} has no '=' with text before and after it, so it is no key and value for Incus"
+    )]
+    NoPair {
+        /// Which string, from 1.
+        string: usize,
+    },
+}
+
+/// The way through QEMU, which builds one structure of the strings.
+#[must_use]
+pub fn route() -> Route {
+    let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
+    Route { structures: Structures::One, limits }
+}
+
+/// A `config` of the strings, for `incus profile edit` and `incus launch`.
+///
+/// Each key is marked with `?`: without it, YAML takes keys of at most 1024 characters (YAML 1.2.2 §7.4.2), and the
+/// manifest of a large set is longer. A name is printable ASCII, in which a quoted scalar has two bytes to escape.
+///
+/// # Errors
+/// [`IncusError`] names the credential.
+pub fn yaml(strings: &OemStrings) -> Result<Secret, IncusError> {
+    let mut parts: Vec<&[u8]> = vec![b"config:\n"];
+    for (index, (text, (content, _))) in strings.texts().zip(strings.contents()).enumerate() {
+        let equals = text.iter().position(|&byte| byte == b'=').unwrap_or(text.len());
+        let (key, value) = text.split_at_checked(equals).unwrap_or((text, b""));
+        let value = value.get(1..).unwrap_or_default();
+        if key.is_empty() || value.is_empty() {
+            return Err(match content {
+                Content::Credential { name, .. } => IncusError::Empty(name.clone()),
+                Content::Manifest | Content::Foreign => IncusError::NoPair { string: index + 1 },
+            });
+        }
+        parts.push(b"  ? \"");
+        if let Some(name) = key.strip_prefix(BINARY_PREFIX.as_bytes()) {
+            parts.push(b"systemd.credential-binary.");
+            push_escaped(&mut parts, name, escape);
+        } else {
+            parts.push(b"smbios11.");
+            push_escaped(&mut parts, key, escape);
+        }
+        parts.push(b"\"\n  : \"");
+        push_escaped(&mut parts, value, escape);
+        parts.push(b"\"\n");
+    }
+    Ok(parts.concat().into())
+}
+
+fn escape(byte: u8) -> Option<&'static [u8]> {
+    match byte {
+        b'"' => Some(b"\\\""),
+        b'\\' => Some(b"\\\\"),
+        _ => None,
+    }
+}
