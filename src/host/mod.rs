@@ -1,7 +1,8 @@
 //! The host's wing: a credentials directory is read, written as OEM strings, held against every limit on its way,
 //! and handed to a hypervisor so that no secret is on a command line.
 //!
-//! `source -> strings -> hypervisor -> capacity -> plan -> launch`; `start` has these steps on one page.
+//! `source -> strings -> hypervisor -> capacity -> plan -> launch`; `start` has these steps on one page. For an engine
+//! that starts the hypervisor itself, `strings -> slots -> publish` writes files which its configuration names.
 //!
 //! A VMM in Rust, or a test harness, makes three calls:
 //!
@@ -25,7 +26,9 @@ pub mod hypervisor;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 pub mod plan;
+pub mod publish;
 pub mod report;
+pub mod slots;
 pub mod source;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod start;

@@ -104,23 +104,11 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// dmidecode reads a dump file: the entry point, with the table's address set to 32, and the table behind it.
+/// A file that dmidecode reads.
 fn dump(folder: &Path) -> tempfile::NamedTempFile {
-    let (mut entry_point, data) = read(folder);
-    if entry_point.starts_with(b"_SM3_") {
-        entry_point[16..24].copy_from_slice(&32_u64.to_le_bytes());
-        entry_point[5] = 0;
-        entry_point[5] = entry_point.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
-    } else {
-        entry_point[24..28].copy_from_slice(&32_u32.to_le_bytes());
-        entry_point[21] = 0;
-        entry_point[21] = entry_point[16..31].iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
-        entry_point[4] = 0;
-        entry_point[4] = entry_point.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
-    }
-    entry_point.resize(32, 0);
+    let (entry_point, data) = read(folder);
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), [entry_point, data].concat()).unwrap();
+    std::fs::write(file.path(), testkit::dump(entry_point, &data)).unwrap();
     file
 }
 

@@ -1,5 +1,5 @@
 //! The format on its own: strings, tables and entry points, healthy and damaged.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod corpus;
 mod damage;

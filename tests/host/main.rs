@@ -10,4 +10,5 @@ mod libvirt;
 mod plan;
 mod qemu;
 mod round_trip;
+mod slots;
 mod source;

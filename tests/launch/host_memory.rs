@@ -47,7 +47,12 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     let cloud_hypervisor = ["--hypervisor=cloud-hypervisor", "--", broken, "--kernel=k"];
     let refused = ["--credentials", directory, "--all", "--hypervisor=qemu", "--", broken];
     let with_file = [&qemu[..3], &["-smbios", &file]].concat();
-    let verbs: [Vec<&str>; 11] = [
+    let slots = out.path().join("slots").to_str().unwrap().to_owned();
+    let to_directory = ["emit", "--format", "structures", "--output-dir", &slots, "--files", "7"];
+    let verbs: [Vec<&str>; 14] = [
+        [&to_directory[..], &select].concat(),
+        [&to_directory[..], &select].concat(),
+        [&["emit", "--format", "incus"][..], &select].concat(),
         [&["emit", "--format", "strings", "--output", &output][..], &select].concat(),
         [&["emit", "--format", "structures"][..], &select].concat(),
         [&["emit", "--format", "libvirt"][..], &select].concat(),

@@ -6,6 +6,7 @@ mod host;
 mod inits;
 mod killed;
 mod launcher;
+mod slots;
 mod stages;
 mod systemd;
 mod units;

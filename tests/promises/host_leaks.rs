@@ -73,6 +73,8 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
         &["--hypervisor=crosvm", "--", crosvm_program, "run", "--smbios", &crosvm],
         &["--", "unknown"],
     ];
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().join("slots").to_str().unwrap().to_owned();
     let mut runs = 0;
     let mut check = |arguments: &[&str]| {
         let output = run(host_with(folder.path(), arguments).env("RUST_BACKTRACE", "full"));
@@ -82,6 +84,7 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
             assert_clean(&output.stdout, &format!("{arguments:?}: stdout"));
         }
         runs += 1;
+        output
     };
     for select in selections {
         for level in ["trace", "off"] {
@@ -98,6 +101,14 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
                 let emit = ["emit", "--log-level", level, "--format", format];
                 check(&[&emit, select].concat());
                 check(&[&emit, select, &["--output", &blocked]].concat());
+            }
+            for format in ["structures", "libvirt"] {
+                // Standard output has the paths only.
+                let emit = ["emit", "--log-level", level, "--format", format, "--output-dir"];
+                for directory in [&blocked, &place] {
+                    let output = check(&[&emit, &[directory.as_str()][..], select].concat());
+                    assert_clean(&output.stdout, "paths");
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::json::JsonArg;
@@ -169,6 +169,11 @@ pub struct Plan {
 
 /// `emit`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "With --output-dir, standard output has the arguments for QEMU, or with --format libvirt an element of \
+                  a domain. A directory that is there is replaced at once, if it holds nothing but such files. Exit \
+                  status 3: refused, and nothing is written."
+)]
 pub struct Emit {
     #[command(flatten)]
     pub(super) select: Select,
@@ -181,9 +186,28 @@ pub struct Emit {
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 
+    /// Directory to write structures to, one a file for QEMU's -smbios file=, mode 0400: 0, 1 and so on
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    pub(super) output_dir: Option<PathBuf>,
+
+    /// Number of files: those left over get an inactive structure [default: as many as it takes]
+    #[arg(long, value_name = "N", requires = "output_dir", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) files: Option<u16>,
+
     /// Write the secrets to a terminal or a log as well
     #[arg(long)]
     pub(super) force: bool,
+}
+
+impl Emit {
+    /// Why these options make no sense together, if they do not.
+    pub(super) fn misfit(&self) -> Option<clap::Error> {
+        let is_structures = matches!(self.format, Format::Structures | Format::Libvirt);
+        (self.output_dir.is_some() && !is_structures).then(|| {
+            let message = "--output-dir takes --format structures or libvirt: it writes structures";
+            Host::command().error(clap::error::ErrorKind::ArgumentConflict, message)
+        })
+    }
 }
 
 /// What `emit` writes.
@@ -193,7 +217,7 @@ pub enum Format {
     Strings,
     /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create
     Json,
-    /// Type 11 structures, one behind the other (QEMU's -smbios file= takes one a file)
+    /// Type 11 structures, one after the other (QEMU's -smbios file= takes one a file: --output-dir)
     Structures,
     /// The value of QEMU's -smbios
     Qemu,
@@ -201,7 +225,7 @@ pub enum Format {
     CloudHypervisor,
     /// The value of crosvm's --smbios
     Crosvm,
-    /// Two elements of a libvirt domain
+    /// Two elements of a libvirt domain; with --output-dir, QEMU's arguments for the files as one
     Libvirt,
     /// Keys and values as YAML, for 'incus profile edit' and 'incus launch'
     Incus,

@@ -3,7 +3,7 @@
 use std::fs::{File, remove_file};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use nix::libc;
@@ -11,11 +11,14 @@ use nix::libc;
 use super::args::{Emit, Format};
 use crate::cli::exit::Exit;
 use crate::cli::log::is_log_file;
-use crate::cli::output;
+use crate::cli::{output, usage};
 use crate::format::credential::Secret;
-use crate::host::capacity::{Excess, Route, check};
+use crate::format::smbios::write::WriteError;
+use crate::host::capacity::{Excess, Route, Usage, check};
 use crate::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use crate::host::plan::limit_warnings;
+use crate::host::publish::{Storage, publish};
+use crate::host::slots::Slots;
 use crate::host::strings::OemStrings;
 use crate::sys::directory::is_memory_only;
 use crate::text::escape::Escaped;
@@ -27,9 +30,13 @@ fn refuse(reason: &impl std::fmt::Display) -> Exit {
 }
 
 pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
+    if let Some(error) = emit.misfit() {
+        return Ok(usage::print(&error));
+    }
     let stdout = std::io::stdout();
     let is_seen = stdout.is_terminal() || is_log_file(&stdout);
-    if emit.output.is_none() && is_seen && !emit.force {
+    let is_on_stdout = emit.output.is_none() && emit.output_dir.is_none();
+    if is_on_stdout && is_seen && !emit.force {
         return Ok(refuse(
             &"standard output is a terminal or a log, where the secrets would stay: give --output FILE, a \
                            pipe, or --force",
@@ -43,14 +50,12 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         Ok(strings) => strings,
         Err(error) => return Ok(refuse(&error)),
     };
-    let route = route(emit.format);
-    let argument = (emit.format == Format::Libvirt).then(|| libvirt::argument_size(&strings));
-    let usages = check(&strings, &route, argument);
-    if let Some(usage) = usages.iter().find(|u| u.is_exceeded() && u.limit.excess == Excess::Refuse) {
-        return Ok(refuse(usage));
+    if let Some(directory) = &emit.output_dir {
+        return write_directory(emit, directory, &strings);
     }
-    for warning in limit_warnings(&strings, route.structures, &usages, &[]) {
-        tracing::warn!("{warning}");
+    let argument = (emit.format == Format::Libvirt).then(|| libvirt::argument_size(&strings));
+    if let Some(excess) = excess(&strings, &route(emit.format), argument) {
+        return Ok(refuse(&excess));
     }
     if let Some(warning) = seen_by_others(emit.format) {
         tracing::warn!("{warning}");
@@ -64,6 +69,52 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         None => output::secret(text.expose())?,
     }
     Ok(Exit::Ok)
+}
+
+/// The first limit that is exceeded above which nothing is written. Others are warned of.
+fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Option<Usage> {
+    let usages = check(strings, route, argument);
+    let excess = usages.iter().find(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse);
+    if excess.is_none() {
+        for warning in limit_warnings(strings, route.structures, &usages, &[]) {
+            tracing::warn!("{warning}");
+        }
+    }
+    excess.copied()
+}
+
+/// Writes a directory of structures, and what names its files to standard output.
+fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
+    let slots = match Slots::new(strings, emit.files.map(usize::from)) {
+        Ok(slots) => slots,
+        Err(error @ WriteError::TooFew { .. }) => {
+            return Ok(refuse(&format_args!("{error}: give a larger --files, or send fewer credentials")));
+        }
+        Err(error) => return Ok(refuse(&error)),
+    };
+    if let Some(excess) = excess(strings, &slots.route(), None) {
+        return Ok(refuse(&excess));
+    }
+    let path = std::path::absolute(directory).context("cannot find the working directory")?;
+    // Without a '/' at its end.
+    let path: PathBuf = path.components().collect();
+    let names = match emit.format {
+        Format::Libvirt => slots.domain_xml(&path),
+        _ => slots.arguments(&path),
+    };
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    if publish(&path, &slots)? == Storage::Disk {
+        warn_of_disk(&Escaped::from(path.as_path()));
+    }
+    output::text(&names)?;
+    Ok(Exit::Ok)
+}
+
+fn warn_of_disk(shown: &Escaped<'_>) {
+    tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");
 }
 
 /// Who can see secrets of this form, if the program that takes them shows them.
@@ -132,7 +183,7 @@ fn write(path: &Path, text: &Secret) -> anyhow::Result<()> {
         return Err(error).with_context(|| format!("cannot write {shown}"));
     }
     if !is_memory_only(&file).is_ok_and(|is_memory| is_memory) {
-        tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");
+        warn_of_disk(&shown);
     }
     Ok(())
 }

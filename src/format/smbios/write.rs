@@ -28,6 +28,12 @@ pub const FIRST_HANDLE: u16 = 0x8b00;
 /// Handles there are for our structures.
 const HANDLES: u16 = 0xfe00 - FIRST_HANDLE;
 
+/// Structure type that readers pass over (DSP0134, "Inactive (Type 126)").
+pub const INACTIVE: u8 = 126;
+
+/// Bytes of an inactive structure: type, length and handle, and the two NUL bytes of an empty set of strings.
+pub const INACTIVE_SIZE: usize = 6;
+
 /// Why strings cannot be written as structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +57,14 @@ pub enum WriteError {
     TooMany {
         /// Structures it would take.
         structures: usize,
+    },
+    /// More structures than were asked for.
+    #[error("the OEM strings take {structures} structures, and there is room for {count}")]
+    TooFew {
+        /// Structures it would take.
+        structures: usize,
+        /// Structures that were asked for.
+        count: usize,
     },
 }
 
@@ -116,6 +130,36 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
         structures.push(structure(handle, strings.get(range.clone()).unwrap_or_default()));
     }
     Ok(structures)
+}
+
+/// As [`structures`], in exactly so many: inactive structures follow, with the next handles.
+///
+/// ```
+/// use smbios_creds::format::smbios::write::padded;
+/// let structures = padded(&[b"a".as_slice()], 2)?;
+/// assert_eq!(structures[1].expose(), b"\x7e\x04\x01\x8b\0\0");
+/// # Ok::<(), smbios_creds::format::smbios::write::WriteError>(())
+/// ```
+///
+/// # Errors
+/// [`WriteError`] if a reader would not get the same strings back, or they take more structures than that.
+pub fn padded(strings: &[&[u8]], count: usize) -> Result<Vec<Secret>, WriteError> {
+    let mut structures = structures(strings, &[])?;
+    if structures.len() > count {
+        return Err(WriteError::TooFew { structures: structures.len(), count });
+    }
+    let handles = (FIRST_HANDLE..FIRST_HANDLE + HANDLES).skip(structures.len());
+    structures.extend(handles.take(count - structures.len()).map(inactive));
+    if structures.len() < count {
+        return Err(WriteError::TooMany { structures: count });
+    }
+    Ok(structures)
+}
+
+fn inactive(handle: u16) -> Secret {
+    let [low, high] = handle.to_le_bytes();
+    let bytes: [u8; INACTIVE_SIZE] = [INACTIVE, 4, low, high, 0, 0];
+    bytes.to_vec().into()
 }
 
 /// Writes one structure of at most [`STRINGS_MAX`] strings.

@@ -3,6 +3,8 @@
 //! libvirt gives QEMU all strings in one argument, where every user of the host can read them, and writes that to the
 //! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
 
+use std::fmt::Write as _;
+
 use super::argument::push_escaped;
 use super::qemu;
 use crate::format::credential::Secret;
@@ -46,6 +48,20 @@ pub fn xml(strings: &OemStrings) -> Secret {
     }
     parts.push(b"  </oemStrings>\n</sysinfo>\n");
     parts.concat().into()
+}
+
+/// An element of a domain with arguments that libvirt adds to QEMU's. They hold no secret. libvirt marks such a domain
+/// as tainted (`custom-argv`), and nothing else.
+#[must_use]
+pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
+    let mut xml =
+        String::from("<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n");
+    for argument in arguments {
+        let value = argument.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;");
+        // Writing to a string cannot fail.
+        _ = writeln!(xml, "  <qemu:arg value='{value}'/>");
+    }
+    xml + "</qemu:commandline>\n"
 }
 
 /// Bytes of the argument that libvirt makes of the strings for QEMU.

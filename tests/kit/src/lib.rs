@@ -22,7 +22,7 @@ use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
 use smbios_creds::guest::verify::policy::Policy;
 use smbios_creds::guest::verify::set::verify_table;
-pub use table::{END, Walked, entry_point_2, entry_point_3, oem, structure, table, walk};
+pub use table::{END, Walked, dump, entry_point_2, entry_point_3, oem, structure, table, walk};
 
 /// A parsed table behind a healthy 64-bit entry point.
 pub fn parse(data: &[u8]) -> Table {

@@ -4,6 +4,7 @@
 //! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
 
+mod firmware;
 mod systemd;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub use firmware::table_of;
 
 /// Longest time a machine may take. A boot needs 3 to 20 seconds, one of a whole Debian 60.
 const TIME_LIMIT: Duration = Duration::from_mins(10);
@@ -182,6 +185,12 @@ impl Machine {
     /// Passes an OEM string that is too long for a command line.
     pub fn oem_string_file(mut self, path: &Path) -> Self {
         self.arguments.extend(["-smbios".to_owned(), format!("type=11,path={}", path.display())]);
+        self
+    }
+
+    /// Passes further arguments to QEMU.
+    pub fn arguments(mut self, arguments: &[String]) -> Self {
+        self.arguments.extend_from_slice(arguments);
         self
     }
 

@@ -79,6 +79,33 @@ pub fn entry_point_2(length: u8, size: usize, structures: usize) -> Vec<u8> {
     bytes
 }
 
+/// The same entry point with the checksums that its bytes need.
+pub fn summed(mut entry_point: Vec<u8>) -> Vec<u8> {
+    if entry_point.starts_with(b"_SM3_") {
+        entry_point[5] = 0;
+        entry_point[5] = checksum(&entry_point);
+    } else {
+        entry_point[21] = 0;
+        entry_point[21] = checksum(&entry_point[16..31]);
+        entry_point[4] = 0;
+        entry_point[4] = checksum(&entry_point);
+    }
+    entry_point
+}
+
+/// A dump file for dmidecode: the entry point, with the table's address set to 32, and the table after it.
+pub fn dump(mut entry_point: Vec<u8>, data: &[u8]) -> Vec<u8> {
+    if entry_point.starts_with(b"_SM3_") {
+        entry_point[16..24].copy_from_slice(&32_u64.to_le_bytes());
+    } else {
+        entry_point[24..28].copy_from_slice(&32_u32.to_le_bytes());
+    }
+    let mut dump = summed(entry_point);
+    dump.resize(32, 0);
+    dump.extend_from_slice(data);
+    dump
+}
+
 fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0_u8, |sum, &byte| sum.wrapping_sub(byte))
 }

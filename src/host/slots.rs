@@ -1,0 +1,96 @@
+//! Structures one a file, for an engine that starts QEMU with a static configuration.
+//!
+//! Such a configuration names its files, and the number of structures changes with the credentials. So a fixed number
+//! of files can be asked for: those that are left over hold inactive structures, which every reader passes over. QEMU
+//! takes one structure a file ([`qemu`]).
+
+use std::path::Path;
+
+use super::capacity::Route;
+use super::hypervisor::{libvirt, qemu};
+use super::strings::OemStrings;
+use crate::format::credential::Secret;
+use crate::format::smbios::write::{self, INACTIVE_SIZE, WriteError};
+use crate::text::escape::ShownPath;
+
+/// Structures, each the content of a file. The file's name is its number, from 0.
+#[derive(Debug)]
+pub struct Slots {
+    structures: Vec<Secret>,
+    /// How many have no strings.
+    inactive: usize,
+}
+
+/// Why a directory cannot be named on QEMU's command line or in a domain of libvirt.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "{0} has control characters or is not UTF-8, which a configuration cannot carry; use another directory"
+)]
+pub struct Unprintable(ShownPath);
+
+impl Slots {
+    /// Packs strings into structures, and adds inactive ones until there are `count`.
+    ///
+    /// # Errors
+    /// [`WriteError::TooFew`], if the strings take more structures than that; any other if a string cannot be written.
+    pub fn new(strings: &OemStrings, count: Option<usize>) -> Result<Self, WriteError> {
+        let texts: Vec<&[u8]> = strings.texts().collect();
+        let used = write::pack(&strings.sizes()).len();
+        let structures = write::padded(&texts, count.unwrap_or(used))?;
+        let inactive = structures.len().saturating_sub(used);
+        Ok(Self { structures, inactive })
+    }
+
+    /// The way of these structures, which is QEMU's.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        qemu::route(self.inactive * INACTIVE_SIZE)
+    }
+
+    /// Name and content of each file.
+    pub fn files(&self) -> impl Iterator<Item = (String, &Secret)> {
+        self.structures.iter().enumerate().map(|(number, structure)| (number.to_string(), structure))
+    }
+
+    /// Whether a file name is one of those that are written here.
+    #[must_use]
+    pub fn is_name(name: &[u8]) -> bool {
+        !name.is_empty() && name.iter().all(u8::is_ascii_digit)
+    }
+
+    /// The values of QEMU's `-smbios` that read the files of this directory, which should be an absolute path.
+    fn values(&self, directory: &Path) -> Result<Vec<String>, Unprintable> {
+        let text = directory.to_str().filter(|text| !text.contains(char::is_control));
+        let text = text.ok_or_else(|| Unprintable(ShownPath::from(directory)))?.replace(',', ",,");
+        Ok(self.files().map(|(name, _)| format!("file={text}/{name}")).collect())
+    }
+
+    /// QEMU's arguments, one option a line, in words of a shell.
+    ///
+    /// # Errors
+    /// [`Unprintable`], if the path cannot be written so that it is read in one way only.
+    pub fn arguments(&self, directory: &Path) -> Result<String, Unprintable> {
+        let mut lines = String::new();
+        for value in self.values(directory)? {
+            lines += "-smbios ";
+            lines += &shell_word(&value);
+            lines.push('\n');
+        }
+        Ok(lines)
+    }
+
+    /// The same as an element of a libvirt domain.
+    ///
+    /// # Errors
+    /// [`Unprintable`], if the path cannot be in XML.
+    pub fn domain_xml(&self, directory: &Path) -> Result<String, Unprintable> {
+        let values = self.values(directory)?;
+        Ok(libvirt::command_line(values.iter().flat_map(|value| ["-smbios", value])))
+    }
+}
+
+/// A text as one word of a shell, and of what splits a line as a shell does.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
