@@ -7,4 +7,5 @@ mod hand_over;
 mod images;
 mod lint;
 mod mkinitcpio;
+mod proxmox;
 mod registry;
