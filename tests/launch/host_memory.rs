@@ -49,7 +49,14 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     let with_file = [&qemu[..3], &["-smbios", &file]].concat();
     let slots = out.path().join("slots").to_str().unwrap().to_owned();
     let to_directory = ["emit", "--format", "structures", "--output-dir", &slots, "--files", "7"];
-    let verbs: [Vec<&str>; 14] = [
+    // So may a request that another program has written.
+    let request = out.path().join("request");
+    let value = String::from_utf8(theirs.clone()).unwrap();
+    std::fs::write(&request, format!("{{\"platform\":{{\"oem_strings\":[\"{value}\"],\"tdx\":true}}}}"))
+        .unwrap();
+    let request = request.to_str().unwrap();
+    let verbs: [Vec<&str>; 15] = [
+        [&["emit", "--format", "json", "--request", request][..], &select].concat(),
         [&to_directory[..], &select].concat(),
         [&to_directory[..], &select].concat(),
         [&["emit", "--format", "incus"][..], &select].concat(),

@@ -194,6 +194,10 @@ pub struct Emit {
     #[arg(long, value_name = "N", requires = "output_dir", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) files: Option<u16>,
 
+    /// vm.create request of cloud-hypervisor to put the strings into; the whole request is written then
+    #[arg(long, value_name = "FILE")]
+    pub(super) request: Option<PathBuf>,
+
     /// Write the secrets to a terminal or a log as well
     #[arg(long)]
     pub(super) force: bool,
@@ -203,10 +207,14 @@ impl Emit {
     /// Why these options make no sense together, if they do not.
     pub(super) fn misfit(&self) -> Option<clap::Error> {
         let is_structures = matches!(self.format, Format::Structures | Format::Libvirt);
-        (self.output_dir.is_some() && !is_structures).then(|| {
-            let message = "--output-dir takes --format structures or libvirt: it writes structures";
-            Host::command().error(clap::error::ErrorKind::ArgumentConflict, message)
-        })
+        let message = if self.output_dir.is_some() && !is_structures {
+            "--output-dir takes --format structures or libvirt: it writes structures"
+        } else if self.request.is_some() && self.format != Format::Json {
+            "--request takes --format json: it is cloud-hypervisor's"
+        } else {
+            return None;
+        };
+        Some(Host::command().error(clap::error::ErrorKind::ArgumentConflict, message))
     }
 }
 
@@ -215,7 +223,7 @@ impl Emit {
 pub enum Format {
     /// OEM strings, one a line
     Strings,
-    /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create
+    /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create, or all of that (--request)
     Json,
     /// Type 11 structures, one after the other (QEMU's -smbios file= takes one a file: --output-dir)
     Structures,

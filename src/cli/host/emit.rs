@@ -15,6 +15,7 @@ use crate::cli::{output, usage};
 use crate::format::credential::Secret;
 use crate::format::smbios::write::WriteError;
 use crate::host::capacity::{Excess, Route, Usage, check};
+use crate::host::hypervisor::request::Request;
 use crate::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use crate::host::plan::limit_warnings;
 use crate::host::publish::{Storage, publish};
@@ -42,8 +43,13 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
                            pipe, or --force",
         ));
     }
+    let mut request = match emit.request.as_deref().map(Request::open).transpose() {
+        Ok(request) => request,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    let existing = request.as_mut().map(Request::existing).unwrap_or_default();
     let strings = match emit.select.read() {
-        Ok(credentials) => OemStrings::new(&credentials),
+        Ok(credentials) => OemStrings::beside(existing, &credentials),
         Err(error) => return Ok(refuse(&error)),
     };
     let strings = match strings {
@@ -54,16 +60,18 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         return write_directory(emit, directory, &strings);
     }
     let argument = (emit.format == Format::Libvirt).then(|| libvirt::argument_size(&strings));
-    if let Some(excess) = excess(&strings, &route(emit.format), argument) {
+    let route = request.as_ref().map_or_else(|| route(emit.format), Request::route);
+    if let Some(excess) = excess(&strings, &route, argument) {
         return Ok(refuse(&excess));
     }
     if let Some(warning) = seen_by_others(emit.format) {
         tracing::warn!("{warning}");
     }
-    let text = match written(emit.format, &strings) {
-        Ok(text) => text,
-        Err(error) => return Ok(refuse(&error)),
-    };
+    let text =
+        match request.map_or_else(|| written(emit.format, &strings), |request| Ok(request.write(&strings))) {
+            Ok(text) => text,
+            Err(error) => return Ok(refuse(&error)),
+        };
     match &emit.output {
         Some(path) => write(path, &text)?,
         None => output::secret(text.expose())?,
@@ -145,7 +153,7 @@ fn seen_by_others(format: Format) -> Option<&'static str> {
 fn route(format: Format) -> Route {
     match format {
         Format::Strings => Route::anywhere(),
-        Format::Json => cloud_hypervisor::api_route(),
+        Format::Json => Request::smallest().route(),
         Format::Structures => qemu::route(0),
         Format::CloudHypervisor => cloud_hypervisor::route(0),
         Format::Crosvm => crosvm::route(0),

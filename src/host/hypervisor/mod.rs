@@ -12,6 +12,7 @@ pub mod incus;
 pub mod libvirt;
 mod line;
 pub mod qemu;
+pub mod request;
 
 use std::path::Path;
 

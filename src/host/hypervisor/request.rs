@@ -1,0 +1,144 @@
+//! cloud-hypervisor's API: the request that makes a machine (`vm.create`), with OEM strings in it.
+//!
+//! Its limit is one of the whole body (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so only a whole request can be
+//! counted. Above it, cloud-hypervisor up to v53 takes the rest of the body for another request, and its answer shows
+//! part of it.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::argument::quoted;
+use super::cloud_hypervisor::{REQUEST_LIMIT, STRINGS_LIMIT, TABLE_LIMIT};
+use super::error::MergeError;
+use super::line::read_file;
+use crate::format::credential::Secret;
+use crate::host::capacity::{Route, Structures};
+use crate::host::strings::{Existing, OemStrings};
+
+const PLATFORM: &str = "platform";
+const OEM_STRINGS: &str = "oem_strings";
+
+/// Largest file of a request that is read: what cloud-hypervisor takes after v53.
+const FILE_MAX: usize = 4 << 20;
+
+/// Bytes that the structure of another field of `platform` takes in the table, beside its text, at most.
+const FIELD_OVERHEAD: usize = 32;
+
+/// The body of a `vm.create`, without its OEM strings.
+#[derive(Debug)]
+pub struct Request {
+    /// What is before the array of OEM strings.
+    before: String,
+    /// OEM strings that it has already.
+    existing: Vec<Secret>,
+    /// Bytes that other fields add to the table, at most.
+    in_table: usize,
+}
+
+/// What follows the array of OEM strings.
+const AFTER: &str = "}}";
+
+/// Why a request cannot be read. No text of it is shown, since it may have OEM strings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Its file cannot be read.
+    #[error(transparent)]
+    File(#[from] MergeError),
+    /// It is not JSON.
+    #[error("the request is not JSON (line {line}, column {column})")]
+    Json {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// A part of it has another type.
+    #[error("the request cannot be read: {0}")]
+    Type(&'static str),
+}
+
+impl Request {
+    /// Reads the JSON of a request.
+    ///
+    /// # Errors
+    /// [`RequestError`] says where it cannot be read.
+    pub fn read(json: &[u8]) -> Result<Self, RequestError> {
+        let mut request: Map<String, Value> = serde_json::from_slice(json)
+            .map_err(|error| RequestError::Json { line: error.line(), column: error.column() })?;
+        let mut platform = match request.remove(PLATFORM) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(platform)) => platform,
+            Some(_) => return Err(RequestError::Type("'platform' is not an object")),
+        };
+        let existing = match platform.remove(OEM_STRINGS) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(strings)) => strings.into_iter().map(string).collect::<Result<_, _>>()?,
+            Some(_) => return Err(RequestError::Type("'platform.oem_strings' is not an array")),
+        };
+        let in_table = platform.values().filter_map(Value::as_str).map(|text| text.len() + FIELD_OVERHEAD);
+        let in_table = in_table.sum();
+        let before = format!("{}\"{PLATFORM}\":{}\"{OEM_STRINGS}\":", open(request), open(platform));
+        Ok(Self { before, existing, in_table })
+    }
+
+    /// Reads the file of a request.
+    ///
+    /// # Errors
+    /// [`RequestError`] says why it cannot be read, or where.
+    pub fn open(path: &Path) -> Result<Self, RequestError> {
+        let json = read_file("--request", path.as_os_str().as_bytes(), FILE_MAX)?;
+        Self::read(json.expose())
+    }
+
+    /// The smallest request there is, for an array whose request is not known.
+    #[must_use]
+    pub fn smallest() -> Self {
+        let before = format!("{{\"{PLATFORM}\":{{\"{OEM_STRINGS}\":");
+        Self { before, existing: Vec::new(), in_table: 0 }
+    }
+
+    /// The strings that it has already, which are written again.
+    #[must_use]
+    pub fn existing(&mut self) -> Existing {
+        Existing { kept: std::mem::take(&mut self.existing), elsewhere: Vec::new() }
+    }
+
+    /// The way through the API, of which the rest of the request takes its part.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        let rest = self.before.len() + AFTER.len();
+        let limits = vec![(&TABLE_LIMIT, self.in_table), (&STRINGS_LIMIT, 0), (&REQUEST_LIMIT, rest)];
+        Route { structures: Structures::One, limits }
+    }
+
+    /// The whole body, with no newline at its end: it would count.
+    #[must_use]
+    pub fn write(&self, strings: &OemStrings) -> Secret {
+        quoted(strings, format!("{}[", self.before).as_bytes(), format!("]{AFTER}").as_bytes())
+    }
+}
+
+fn string(value: Value) -> Result<Secret, RequestError> {
+    match value {
+        // JSON has escapes for them, of which nothing that is written needs any.
+        Value::String(text) if text.contains(char::is_control) => {
+            Err(RequestError::Type("'platform.oem_strings' has a control character; remove that string"))
+        }
+        Value::String(text) => Ok(text.into_bytes().into()),
+        _ => Err(RequestError::Type("'platform.oem_strings' has an element that is not a string")),
+    }
+}
+
+/// An object in JSON without its end, ready for one more member.
+fn open(object: Map<String, Value>) -> String {
+    let is_empty = object.is_empty();
+    let mut json = Value::Object(object).to_string();
+    json.pop();
+    if !is_empty {
+        json.push(',');
+    }
+    json
+}
