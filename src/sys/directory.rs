@@ -39,7 +39,7 @@ pub(crate) enum Links {
 
 /// What a file is, and who may do what with it.
 #[derive(Clone, Copy)]
-pub(crate) struct Stat(FileStat);
+pub(crate) struct Stat(pub(super) FileStat);
 
 impl Stat {
     /// Whether it is a regular file.
@@ -69,13 +69,22 @@ impl Stat {
 
     /// Whether it belongs to the effective user.
     pub(crate) fn is_own(&self) -> bool {
-        self.0.st_uid == geteuid().as_raw()
+        self.0.st_uid == user()
     }
 
     /// Whether it is a directory of the effective user in which no other user can replace anything.
     pub(crate) fn is_protected(&self) -> bool {
-        let replaceable = self.0.st_mode & 0o022 != 0 && self.0.st_mode & libc::S_ISVTX == 0;
-        self.is_own() && !replaceable
+        self.is_own() && !self.is_replaceable()
+    }
+
+    /// Whether users other than its owner can replace what is in it. In a sticky directory they cannot.
+    pub(super) fn is_replaceable(&self) -> bool {
+        self.0.st_mode & 0o022 != 0 && self.0.st_mode & libc::S_ISVTX == 0
+    }
+
+    /// Its owner's user ID.
+    pub(crate) fn owner(&self) -> u32 {
+        self.0.st_uid
     }
 
     /// Whether both are the same file.
@@ -119,6 +128,11 @@ pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
     fstat(file).map(Stat)
 }
 
+/// The effective user's ID.
+pub(crate) fn user() -> u32 {
+    geteuid().as_raw()
+}
+
 /// Whether what is written to an open file or directory stays in memory: it is on a tmpfs or a ramfs.
 pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
     let kind = fstatfs(file)?.filesystem_type();
@@ -127,7 +141,7 @@ pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
 
 /// An open directory.
 #[derive(Debug)]
-pub(crate) struct Directory(OwnedFd);
+pub(crate) struct Directory(pub(super) OwnedFd);
 
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod file;
+pub(crate) mod guarded;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
 

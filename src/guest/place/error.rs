@@ -41,6 +41,19 @@ pub enum PlaceError {
         /// Why the rest is not.
         error: Box<PlaceError>,
     },
+    /// There is no directory to make another one in.
+    #[error(
+        "{parent} does not exist, so {path} cannot be made: make {parent} first, or give --into another path"
+    )]
+    NoParent {
+        /// What does not exist.
+        parent: ShownPath,
+        /// What was to be made in it.
+        path: ShownPath,
+    },
+    /// The root directory of the system does not exist.
+    #[error("{0} does not exist, so nothing can be imported below it: give --root a directory")]
+    NoRoot(ShownPath),
     /// The path cannot be that of a directory.
     #[error("{0} names no folder: give --into a path that ends in a name")]
     NoName(ShownPath),
@@ -73,9 +86,16 @@ pub enum PlaceError {
     Appeared(ShownPath),
     /// Others may write into a directory of ours.
     #[error(
-        "{0} belongs to somebody else or can be written by others, so nothing is put there: look who made it"
+        "{0} belongs to another user or can be written by others, so nothing is put there: give --into a path \
+         that only you can change, or look who made it"
     )]
     NotOurs(ShownPath),
+    /// Only root can import to a directory of root's.
+    #[error(
+        "{0} belongs to root, and this process runs as user {1}: run the import as root, or give --into a path of \
+         your own"
+    )]
+    NeedsRoot(ShownPath, u32),
     /// `@system` already holds something else.
     #[error(
         "{0} holds other credentials or lacks some; it was not touched. See what differs with 'smbios-creds list'; to \
@@ -91,12 +111,12 @@ pub enum PlaceError {
     BesideSystemd(ShownPath),
 }
 
+/// What to do about an error that has the same cause whatever was tried. Others are explained where they occur.
 fn hint(error: Errno) -> &'static str {
     match error {
         Errno::EACCES | Errno::EPERM => ". Run this as root, or give --into a path of your own",
         Errno::ENOSPC | Errno::EDQUOT => ". Make room there, or give --into another path",
         Errno::EROFS => ". Give --into a path that can be written",
-        Errno::ENOENT => ". Make its parent folder first",
         _ => "",
     }
 }

@@ -97,20 +97,23 @@ impl Place {
         }
     }
 
-    /// The directory that holds this place, and its name there. Those of systemd are made if need be, and must be ours.
+    /// The directory that holds this place, and its name there. Those of systemd are made if need be. No other user
+    /// may be able to change them, or what is there already.
     fn parent(&self, system: &System) -> Result<(Directory, CString), PlaceError> {
         let path = self.directory(system);
         let no_name = || PlaceError::NoName(path.as_path().into());
         let name = path.file_name().ok_or_else(no_name)?;
         let name = CString::new(name.as_bytes()).map_err(|_| no_name())?;
-        if let Self::Directory(path) = self {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
-            let opened = Directory::open(parent, Links::Follow);
-            return Ok((opened.map_err(Context::new(parent).cannot("open"))?, name));
-        }
-        let run = own::run(system)?;
-        let parent = if *self == Self::Credstore { run } else { own::credentials(system, &run)? };
+        let parent = match self {
+            Self::Directory(path) => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                let absent = || PlaceError::NoParent { parent: parent.into(), path: path.as_path().into() };
+                own::guarded(parent, absent)?
+            }
+            Self::Credstore => own::run(system)?,
+            Self::Initrd | Self::System => own::credentials(system, &own::run(system)?)?,
+        };
         own::check_existing(&parent, &name, &path)?;
         Ok((parent, name))
     }

@@ -6,33 +6,52 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Context, PlaceError};
 use crate::guest::system::System;
-use crate::sys::directory::{Directory, Links};
-use crate::text::escape::ShownPath;
+use crate::sys::Errno;
+use crate::sys::directory::{self, Directory, Stat};
+use crate::sys::guarded::{self, Unguarded};
 
 const STATE: &CStr = c"smbios-creds";
 const LOCK: &CStr = c"lock";
 
 /// Opens `/run`, making it first if need be.
 pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
-    let context = Context::new(system.root());
-    let root = Directory::open(system.root(), Links::Follow).map_err(context.cannot("open"))?;
-    directory(&root, c"run", 0o755, &system.run())
+    let absent = || PlaceError::NoRoot(system.root().into());
+    let root = guarded(system.root(), absent)?;
+    make(&root, c"run", 0o755, &system.run())
+}
+
+/// Opens a directory by a path of which no other user can change any part. If there is none, `absent` says what for.
+pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Result<Directory, PlaceError> {
+    guarded::open(path).map_err(|error| match error {
+        Unguarded::Failed(Errno::ENOENT) => absent(),
+        Unguarded::Failed(error) => Context::new(path).cannot("open")(error),
+        Unguarded::By(part) => PlaceError::NotOurs(part.as_path().into()),
+    })
 }
 
 /// Opens `/run/credentials`, making it first if need be.
 pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
-    directory(run, c"credentials", 0o755, &system.credentials())
+    make(run, c"credentials", 0o755, &system.credentials())
 }
 
 /// Opens a directory that only we may write to, making it first if need be. Whoever else could write there could lead
 /// a mount astray, or give services what they like.
-fn directory(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
+fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
-    if directory.stat().map_err(context.cannot("look at"))?.is_protected() {
-        Ok(directory)
+    check(&directory.stat().map_err(context.cannot("look at"))?, path)?;
+    Ok(directory)
+}
+
+/// Refuses a directory that is not ours, or that others can write to.
+fn check(stat: &Stat, path: &Path) -> Result<(), PlaceError> {
+    let user = directory::user();
+    if stat.is_protected() {
+        Ok(())
+    } else if stat.owner() == 0 && user != 0 {
+        Err(PlaceError::NeedsRoot(path.into(), user))
     } else {
-        Err(PlaceError::NotOurs(context.shown()))
+        Err(PlaceError::NotOurs(path.into()))
     }
 }
 
@@ -40,11 +59,7 @@ fn directory(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<
 pub(super) fn check_existing(parent: &Directory, name: &CStr, path: &Path) -> Result<(), PlaceError> {
     // What is not a directory is told when it is opened again.
     let Ok(Some(existing)) = parent.open_in(name) else { return Ok(()) };
-    if existing.stat().is_ok_and(|stat| stat.is_protected()) {
-        Ok(())
-    } else {
-        Err(PlaceError::NotOurs(ShownPath::from(path)))
-    }
+    check(&existing.stat().map_err(Context::new(path).cannot("look at"))?, path)
 }
 
 /// `/run/smbios-creds`, for root only, so that paths below it are safe to use.
@@ -59,7 +74,7 @@ impl StateDirectory {
     /// Opens it in `/run`, making it first if need be, and waits until no other process holds it.
     pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
-        let directory = directory(run, STATE, 0o700, &path)?;
+        let directory = make(run, STATE, 0o700, &path)?;
         let lock = directory.lock_file(LOCK).map_err(Context::new(&path).cannot("prepare"))?;
         Ok(Self { directory, path, _lock: lock })
     }

@@ -106,7 +106,7 @@ fn without_permission_nothing_is_written_and_the_error_says_what_to_do() {
 #[test]
 fn an_unprivileged_user_can_import_a_recording() {
     let place = Destination::new(TWO);
-    fs::set_permissions(place.folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(place.folder.path(), PermissionsExt::from_mode(0o1777)).unwrap();
     let user = |arguments: &[&str]| {
         let mut command = agent(arguments);
         command.arg("--from").arg(place.source.path());

@@ -1,7 +1,10 @@
 //! The directories that credentials and reports go to: who owns them, and who can write to them.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use testkit::{agent, code, recording, run, stderr, table};
 
@@ -62,7 +65,7 @@ fn folders_of_somebody_else_are_not_filled() {
             let path = guest.folder(folder, mode, owner);
             let output = guest.import(sink);
             assert_eq!(code(&output), 1, "{folder} {mode:o} {owner}, {sink}: {}", stderr(&output));
-            let message = format!("{} belongs to somebody else or can be written by others", path.display());
+            let message = format!("{} belongs to another user or can be written by others", path.display());
             assert!(stderr(&output).contains(&message), "{}", stderr(&output));
             assert!(!holds_value(guest.root.path()) && output.stdout.is_empty(), "{folder} {mode:o}");
         }
@@ -71,6 +74,135 @@ fn folders_of_somebody_else_are_not_filled() {
     let guest = Guest::new();
     guest.folder("run", 0o1777, 0);
     assert_eq!(code(&guest.import("credstore")), 0);
+}
+
+/// Imports to a path, as who we are.
+fn import_to(path: &Path) -> std::process::Output {
+    let source = recording(&table(TWO));
+    run(agent(&["import", "--from"]).arg(source.path()).arg("--into").arg(path))
+}
+
+/// A directory with this mode and owner, in a new one that is ours.
+fn folder_below(root: &Path, path: &str, mode: u32, owner: u32) -> PathBuf {
+    let path = root.join(path);
+    fs::create_dir_all(&path).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    if testkit::is_root() {
+        chown(&path, Some(owner), None).unwrap();
+    }
+    path
+}
+
+#[test]
+fn path_of_another_user_is_refused() {
+    if !testkit::is_root() {
+        return; // Only root can make one.
+    }
+    // The destination itself, its parent, and a directory above both.
+    for (theirs, into) in [("creds", "creds"), ("their", "their/creds"), ("their", "their/ours/creds")] {
+        let root = tempfile::tempdir().unwrap();
+        let theirs = folder_below(root.path(), theirs, 0o700, NOBODY);
+        let into = root.path().join(into);
+        fs::create_dir_all(into.parent().unwrap()).unwrap();
+        let before = names(&theirs);
+        let output = import_to(&into);
+        assert_eq!(code(&output), 1, "{}: {}", into.display(), stderr(&output));
+        let message = format!("{} belongs to another user or can be written by others", theirs.display());
+        assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+        assert_eq!(names(&theirs), before);
+        assert!(!into.join("a").exists());
+    }
+}
+
+#[test]
+fn path_that_others_can_write_is_refused_unless_sticky() {
+    for (mode, into, exit) in [
+        (0o777, "shared/creds", 1),
+        (0o770, "shared/creds", 1),
+        (0o777, "shared/ours/creds", 1),
+        (0o777, "shared", 1),
+        (0o1777, "shared/creds", 0),
+        (0o1777, "shared/ours/creds", 0),
+        (0o755, "shared/creds", 0),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let shared = folder_below(root.path(), "shared", mode, 0);
+        let into = root.path().join(into);
+        fs::create_dir_all(into.parent().unwrap()).unwrap();
+        let output = import_to(&into);
+        assert_eq!(code(&output), exit, "{mode:o} {}: {}", into.display(), stderr(&output));
+        assert_eq!(into.join("a").exists(), exit == 0, "{mode:o} {}", into.display());
+        if exit == 1 {
+            let message = format!("{} belongs to another user or can be written by", shared.display());
+            assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn link_of_another_user_is_not_followed_in_a_path() {
+    let root = tempfile::tempdir().unwrap();
+    let (ours, shared) =
+        (folder_below(root.path(), "ours", 0o755, 0), folder_below(root.path(), "tmp", 0o1777, 0));
+    let link = shared.join("link");
+    symlink(&ours, &link).unwrap();
+    let output = import_to(&link.join("creds"));
+    assert_eq!(code(&output), 0, "our own link: {}", stderr(&output));
+    fs::remove_dir_all(ours.join("creds")).unwrap();
+    if !testkit::is_root() {
+        return;
+    }
+    lchown(&link, Some(NOBODY), None).unwrap();
+    let output = import_to(&link.join("creds"));
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("{} belongs to another user", link.display())));
+    assert_eq!(names(&ours), [""; 0]);
+}
+
+/// A command of the agent as another user than root.
+fn as_user(arguments: &[&str]) -> Command {
+    let mut command = agent(arguments);
+    if testkit::is_root() {
+        command.uid(NOBODY);
+    }
+    command
+}
+
+#[test]
+fn user_is_told_that_the_default_place_needs_root() {
+    let guest = Guest::new();
+    if testkit::is_root() {
+        guest.folder("run", 0o755, 0);
+        for sink in ["auto", "credstore", "system", "initrd"] {
+            let mut command = as_user(&["import", "--into", sink, "--from"]);
+            let output = run(command.arg(guest.source.path()).arg("--root").arg(guest.root.path()));
+            assert_eq!(code(&output), 1, "{sink}");
+            let message = format!(
+                "{} belongs to root, and this process runs as user 65534",
+                guest.path("run").display()
+            );
+            assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+            assert!(!stderr(&output).contains("another user"), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn missing_directory_is_named_as_what_it_is() {
+    let guest = Guest::new();
+    let (parent, root) = (guest.path("missing"), guest.path("none"));
+    let output = import_to(&parent.join("creds"));
+    assert_eq!(code(&output), 1);
+    let message =
+        format!("{0} does not exist, so {0}/creds cannot be made: make {0} first", parent.display());
+    assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+    let mut command = agent(&["import", "--into", "credstore", "--from"]);
+    let output = run(command.arg(guest.source.path()).arg("--root").arg(&root));
+    assert_eq!(code(&output), 1);
+    let message =
+        format!("{} does not exist, so nothing can be imported below it: give --root", root.display());
+    assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("parent"), "{}", stderr(&output));
 }
 
 #[test]
@@ -84,7 +216,7 @@ fn a_state_folder_that_somebody_else_has_made_is_not_used() {
         fs::write(state.join("report.json"), "{\"version\":\"9\",\"summary\":\"forged\"}").unwrap();
         let output = guest.import("system");
         assert_eq!(code(&output), 1, "{}", stderr(&output));
-        let message = format!("{} belongs to somebody else or can be written by others", state.display());
+        let message = format!("{} belongs to another user or can be written by others", state.display());
         assert!(stderr(&output).contains(&message), "{}", stderr(&output));
         assert!(!holds_value(guest.root.path()));
         assert_eq!(names(&state), ["report.json"], "nothing is left there");

@@ -70,7 +70,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     if !testkit::is_root() {
         return;
     }
-    let not_ours = "belongs to somebody else or can be written by others";
+    let not_ours = "belongs to another user or can be written by others";
     for (script, message) in [
         ("ln -s ../outside $f", "make a staging folder beside"),
         ("mkdir -m 777 $f", not_ours),
@@ -79,12 +79,13 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
         (":", ""),
     ] {
         let place = Place::new();
-        fs::set_permissions(place.above(), PermissionsExt::from_mode(0o777)).unwrap();
-        chown(place.above(), Some(NOBODY), Some(NOBODY)).unwrap();
         let outside = place.folder.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("file"), "").unwrap();
         let output = place.import_held(native(), "mkdirat", 1, || {
+            // At the start of an import, such a directory is refused.
+            fs::set_permissions(place.above(), PermissionsExt::from_mode(0o777)).unwrap();
+            chown(place.above(), Some(NOBODY), Some(NOBODY)).unwrap();
             let mut theirs = Command::new("sh");
             theirs.arg("-c").arg(format!("f=$(echo .smbios-creds-*) && mv $f moved && {script}"));
             let theirs = theirs.current_dir(place.above()).uid(NOBODY).gid(NOBODY).status().unwrap();
