@@ -43,11 +43,11 @@ pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let root = || openat(AT_FDCWD, c"/", PASSED, Mode::empty());
     let mut here = root()?;
     let mut at = PathBuf::from("/");
-    let owner_of_all = fstat(&here)?.st_uid;
-    let is_trusted = |stat: &Stat| [user(), 0, owner_of_all].contains(&stat.owner());
+    let root_stat = Stat(fstat(&here)?);
+    let is_trusted = |stat: &Stat| [user(), 0, root_stat.owner()].contains(&stat.owner());
     let mut rest: VecDeque<OsString> = names(&path);
     let mut links = 0;
-    if Stat(fstat(&here)?).is_replaceable() {
+    if root_stat.is_replaceable() {
         return Err(Unguarded::By(at));
     }
     while let Some(name) = rest.pop_front() {

@@ -21,7 +21,10 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     match placed {
         Ok(_) => {
             // As it was just written or compared, it need not be read again.
-            output::people(&table(&rows(&delivery, states(&delivery, State::Imported)), Legend::Shown))?;
+            let table = table(&rows(&delivery, states(&delivery, State::Imported)), Legend::Shown);
+            if let Err(error) = output::people(&table) {
+                tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
+            }
             Ok(Ended::from(delivery.verdict()).into())
         }
         Err(strict @ NotPlaced::Strict) => {

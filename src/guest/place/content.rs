@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use zeroize::Zeroizing;
 
 use super::error::{Context, PlaceError};
-use crate::format::credential::{Credential, Name, Secret};
+use crate::format::credential::{Credential, Secret};
 use crate::sys::directory::{self, Directory};
 use crate::sys::{Errno, io_errno};
 
@@ -72,7 +72,7 @@ pub(super) fn write_all(
     context: &Context,
 ) -> Result<(), PlaceError> {
     for credential in set {
-        write(directory, &credential.name, &credential.value, durability)
+        write(directory, credential.name.as_str(), &credential.value, durability)
             .map_err(context.cannot_write(&credential.name))?;
     }
     Ok(())
@@ -81,11 +81,11 @@ pub(super) fn write_all(
 /// Writes a new file. What is left of it after a failure is for the caller to remove.
 pub(super) fn write(
     directory: &Directory,
-    name: &Name,
+    name: &str,
     value: &Secret,
     durability: Durability,
 ) -> Result<(), Errno> {
-    let mut file = directory.create(name.as_str(), MODE)?;
+    let mut file = directory.create(name, MODE)?;
     file.write_all(value.expose()).map_err(io_errno)?;
     match durability {
         Durability::Synced => file.sync_all().map_err(io_errno),

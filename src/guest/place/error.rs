@@ -33,6 +33,17 @@ pub enum PlaceError {
         /// What the kernel says.
         error: Errno,
     },
+    /// What was written in a repair is not there when it is read again.
+    #[error(
+        "credential {name} was not found whole in {directory} after the repair: see who else writes there, and run the \
+         import again"
+    )]
+    NotKept {
+        /// Which credential.
+        name: Name,
+        /// For which directory.
+        directory: ShownPath,
+    },
     /// A credential could not be written in a repair, and others before it were.
     #[error("{error}; repaired before that: {}", listed(.repaired))]
     HalfRepaired {

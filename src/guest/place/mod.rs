@@ -15,6 +15,7 @@ pub mod choose;
 mod content;
 pub(super) mod error;
 pub mod handover;
+mod leftover;
 mod mount;
 pub mod outcome;
 pub(super) mod own;

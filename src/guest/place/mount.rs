@@ -47,7 +47,7 @@ pub(super) fn publish(
         // An empty directory would be taken for an import that found nothing.
         _ = credentials.remove_directory(SYSTEM);
     }
-    result
+    result.and_then(|outcome| staging.finish().map(|()| outcome))
 }
 
 fn mount_once(
@@ -84,7 +84,7 @@ impl Staging {
         let path = state.path.join("staging");
         let staging = Self { state, path };
         // Under the lock, whatever is there was left by an import that was killed.
-        staging.remove();
+        staging.remove()?;
         staging.state.directory.make_in(STAGING, 0o700).map_err(staging.context().cannot("make"))?;
         Ok(staging)
     }
@@ -125,16 +125,32 @@ impl Staging {
         result.map_err(self.context().cannot("mount a tmpfs on"))
     }
 
-    fn remove(&self) {
-        // Several, if an import was killed twice.
-        while umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
-        _ = self.state.directory.remove_directory(STAGING);
+    /// Unmounts what is mounted there. What cannot be unmounted is a second view of the credentials.
+    fn finish(self) -> Result<(), PlaceError> {
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<(), PlaceError> {
+        let unmount = || umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        let not_unmounted = loop {
+            // Several, if an import was killed twice.
+            if let Err(error) = unmount() {
+                break error;
+            }
+        };
+        // A mount point is busy, whatever umount2 said.
+        match self.state.directory.remove_directory(STAGING) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EBUSY) => Err(self.context().cannot("unmount")(not_unmounted)),
+            Err(error) => Err(self.context().cannot("remove")(error)),
+        }
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.remove();
+        // After a failure, which is told; after finish(), nothing is there.
+        _ = self.remove();
     }
 }
 
@@ -161,6 +177,11 @@ impl View {
         staging.remount(MsFlags::MS_BIND, None)?;
         let directory = staging.open()?;
         Ok(Self { staging, directory })
+    }
+
+    /// Ends the view. If it cannot be ended, the credentials can still be changed through it.
+    pub(super) fn finish(self) -> Result<(), PlaceError> {
+        self.staging.finish()
     }
 
     /// Makes room for a set, where the file system has a limit.

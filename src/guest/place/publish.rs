@@ -7,14 +7,12 @@ use std::ffi::{CStr, CString};
 
 use super::content::{Durability, holds_all, remove, write_all};
 use super::error::{Context, PlaceError};
+use super::leftover;
 use super::outcome::{Outcome, Storage};
 use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, is_memory_only};
 use crate::text::escape::ShownPath;
-
-/// Beginning of the name of what an import prepares beside its destination.
-pub(super) const STAGING: &str = ".smbios-creds-";
 
 /// How many names for a staging directory are tried.
 const ATTEMPTS: u32 = 1000;
@@ -84,7 +82,7 @@ impl<'a> Staging<'a> {
         // Of its own, or it could be another import's that is in place by the time it is locked.
         let process = std::process::id();
         for attempt in 0..ATTEMPTS {
-            let name = format!("{STAGING}{process}-{attempt}");
+            let name = leftover::staging_directory(process, attempt);
             let name = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;
             match parent.make(&name, 0o700) {
                 Err(Errno::EEXIST) => continue,
@@ -172,9 +170,9 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Removes staging directories that no process holds.
+/// Removes staging directories that no process holds. What is not provably one is left unchanged.
 fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
-    for name in beside.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
+    for name in beside.iter().filter(|name| leftover::is_staging_directory(name.to_bytes())) {
         // Another user's, or gone by now: not ours to remove.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
@@ -183,7 +181,7 @@ fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
         }
         // By the time it is locked, the import that it belonged to may have put it in place.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
-        if directory.try_lock()? && still_there() {
+        if directory.try_lock()? && still_there() && leftover::has_only_files(&directory)? {
             match remove(parent, name, &directory) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error),

@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use super::content::{self, Durability, Found};
 use super::error::{Context, PlaceError};
+use super::leftover;
 use super::mount::{self, View};
 use super::outcome::{Outcome, Repair, Repaired};
-use super::publish::STAGING;
 use crate::format::credential::{Credential, Name};
 use crate::guest::system::System;
 use crate::sys::Errno;
@@ -31,6 +31,14 @@ pub(super) fn repair(
     let (wanting, foreign) = compare(directory, set).map_err(context.cannot("read"))?;
     let repaired =
         if wanting.is_empty() { vec![] } else { replace_all(system, directory, set, wanting, context)? };
+    if !repaired.is_empty() {
+        // What is said to be imported is what can be read, where systemd reads it.
+        let (wanting, _) = compare(directory, set).map_err(context.cannot("read"))?;
+        if let Some((credential, _)) = wanting.first() {
+            let (name, directory) = (credential.name.clone(), context.shown());
+            return Err(PlaceError::NotKept { name, directory });
+        }
+    }
     Ok(if repaired.is_empty() && foreign.is_empty() {
         Outcome::Unchanged
     } else {
@@ -72,7 +80,8 @@ fn replace_all(
     let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
     let own = own.map_err(context.cannot("look at"))?;
     let view = View::new(system, context)?;
-    remove_leftovers(&view.directory).map_err(context.cannot("remove what an interrupted import left in"))?;
+    leftover::remove_staged_files(&view.directory)
+        .map_err(context.cannot("remove what an interrupted import left in"))?;
     let mut repaired = Vec::new();
     for (credential, found) in wanting {
         let mut result = replace(&view.directory, credential);
@@ -91,23 +100,16 @@ fn replace_all(
         }
         repaired.push(Repaired { name: credential.name.clone(), found, size: credential.value.len() });
     }
+    view.finish()?;
     Ok(repaired)
-}
-
-/// Removes what a killed import left.
-fn remove_leftovers(directory: &Directory) -> Result<(), Errno> {
-    for name in directory.names()?.iter().filter(|name| name.to_bytes().starts_with(STAGING.as_bytes())) {
-        directory.remove_file(&**name)?;
-    }
-    Ok(())
 }
 
 /// Puts a credential in the place of what is there: at every instant the old one, or the new one whole.
 fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> {
-    let beside = Name::new(format!("{STAGING}{}", std::process::id())).map_err(|_| Errno::EINVAL)?;
+    let beside = leftover::staged_file(std::process::id());
     content::write(directory, &beside, &credential.value, Durability::Volatile)
-        .and_then(|()| directory.rename(beside.as_str(), credential.name.as_str()))
-        .inspect_err(|_| _ = directory.remove_file(beside.as_str()))
+        .and_then(|()| directory.rename(&*beside, credential.name.as_str()))
+        .inspect_err(|_| _ = directory.remove_file(&*beside))
 }
 
 /// The size of what is there, if our value begins with it.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use testkit::{canary, code, recording, stderr, stdout, table};
+use testkit::{canary, code, recording, run, stderr, stdout, table};
 
-use super::{AGENT, HOST, assert_clean, in_namespace, source};
+use super::{AGENT, Destination, HOST, TWO, assert_clean, in_namespace, source};
 
 /// Runs a program in this much address space, in KiB, in a folder into which it may dump its core.
 fn limited(folder: &Path, limit: usize, line: &[&str]) -> Output {
@@ -270,5 +270,27 @@ fn nothing_depends_on_a_clock() {
         }
         assert_eq!(fs::read(Path::new(&into).join("b")).unwrap(), canary);
         fs::remove_dir_all(&into).unwrap();
+    }
+}
+
+/// Whoever waits for the credentials has them: only the list of them is lost, and that is said.
+#[test]
+fn complete_import_ends_well_though_stdout_cannot_be_written() {
+    for (redirection, strings, exit) in [
+        (">/dev/full", TWO, 0),
+        (">&-", TWO, 0),
+        (">/dev/full", &[&b"io.systemd.credential:a=one"[..], b"io.systemd.credential:empty="], 3),
+    ] {
+        let place = Destination::new(strings);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$@\" {redirection}"), "sh", env!("CARGO_BIN_EXE_smbios-creds")]);
+        command.args(["import", "--from"]).arg(place.source.path()).arg("--into").arg(place.target());
+        let output = run(command.env_remove("JOURNAL_STREAM"));
+        assert_eq!(code(&output), exit, "{redirection}: {}", stderr(&output));
+        assert_eq!(fs::read(place.target().join("a")).unwrap(), b"one");
+        if redirection == ">/dev/full" {
+            let message = "cannot write to standard output: ";
+            assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        }
     }
 }

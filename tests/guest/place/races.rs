@@ -15,6 +15,9 @@ use super::{
     CANARY, Guest, NOBODY, TWO, assert_clean, holds_value, holds_value_in, in_namespace, names, source,
 };
 
+/// A staging directory of another import. Its name ends in a checksum of what is before.
+const STAGING: &str = ".smbios-creds-1-0-37f7b47ab8f50bd5";
+
 /// A folder that is to get `creds` with two credentials.
 struct Place {
     folder: tempfile::TempDir,
@@ -33,6 +36,11 @@ impl Place {
 
     fn above(&self) -> PathBuf {
         self.folder.path().join("above")
+    }
+
+    /// Directories on the way to the one that is filled, `/` included.
+    fn depth(&self) -> u32 {
+        u32::try_from(self.above().components().count()).unwrap()
     }
 
     fn creds(&self) -> PathBuf {
@@ -111,12 +119,13 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
 /// It has been opened then, and is gone before it is locked.
 #[test]
 fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
-    // The static agent's first openat opens it: no loader opens anything before.
+    // The static agent opens the two files of the table, each directory of the path, the last of them twice, the
+    // destination, and then this: no loader opens anything before.
     if !testkit::static_agent_is_small() {
         return;
     }
     let place = Place::new();
-    let output = place.import_held(&testkit::static_agent(), "openat", 1, || {
+    let output = place.import_held(&testkit::static_agent(), "openat", place.depth() + 5, || {
         let [staging] = names(&place.above()).try_into().unwrap();
         fs::remove_dir(place.above().join(staging)).unwrap();
     });
@@ -142,20 +151,47 @@ fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
     assert_eq!(names(&place.above()), ["creds"]);
 }
 
+/// Nothing but the name of what an import makes is proof that it is ours, and no prefix of it is.
+#[test]
+fn directory_named_like_a_leftover_is_not_removed() {
+    let place = Place::new();
+    let kept = [".smbios-creds-backup", ".smbios-creds-2026-11", ".smbios-creds-1-0"];
+    for name in kept {
+        fs::create_dir(place.above().join(name)).unwrap();
+        fs::write(place.above().join(name).join("file"), "kept").unwrap();
+    }
+    // What has a directory in it is none of ours, whatever its name.
+    fs::create_dir_all(place.above().join(STAGING).join("below")).unwrap();
+    let run = || run(agent(&["import", "--from"]).arg(place.source.path()).arg("--into").arg(place.creds()));
+    let output = run();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for name in kept {
+        assert_eq!(fs::read(place.above().join(name).join("file")).unwrap(), b"kept", "{name}");
+    }
+    assert!(place.above().join(STAGING).join("below").exists());
+    // A leftover that is one goes.
+    fs::remove_dir(place.above().join(STAGING).join("below")).unwrap();
+    fs::write(place.above().join(STAGING).join("a"), "left").unwrap();
+    assert_eq!(code(&run()), 0);
+    assert!(!place.above().join(STAGING).exists());
+}
+
 /// What is taken for a leftover, since nobody holds it any more, has been put in place by its import since.
 #[test]
 fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
-    // The static agent's calls are its own: no loader opens anything before. The third fstat looks at what was opened
-    // as a leftover.
+    // The static agent's calls are its own: no loader opens anything before. Two calls of fstat look at the table, one
+    // at each directory of the path, and the next at what was opened as a leftover.
     if !testkit::static_agent_is_small() {
         return;
     }
     let place = Place::new();
-    let theirs = place.above().join(".smbios-creds-1-0");
+    let theirs = place.above().join(STAGING);
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("c"), "of the other import").unwrap();
-    let output = place
-        .import_held(&testkit::static_agent(), "fstat", 3, || fs::rename(&theirs, place.creds()).unwrap());
+    let number = 3 + place.depth();
+    let output = place.import_held(&testkit::static_agent(), "fstat", number, || {
+        fs::rename(&theirs, place.creds()).unwrap();
+    });
     assert_eq!(fs::read(place.creds().join("c")).unwrap(), b"of the other import", "{}", stderr(&output));
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("run the import again"), "{}", stderr(&output));

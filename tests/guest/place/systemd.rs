@@ -128,7 +128,7 @@ fn a_report_that_cannot_be_left_fails_no_import() {
 fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
     let root = testkit::systemd_root(&[("a", b"on"), ("other", b"kept")]);
     let system = root.path().join("run/credentials/@system");
-    fs::write(system.join(".smbios-creds-1"), "left by a killed import").unwrap();
+    fs::write(system.join(":smbios-creds-1"), "left by a killed import").unwrap();
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(
@@ -141,6 +141,63 @@ fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
     assert_eq!((read("a"), read("b"), read("other")), (b"one".to_vec(), vec![0, 1, 2], b"kept".to_vec()));
     assert_eq!(fs::metadata(system.join("a")).unwrap().mode() & 0o7777, 0o400);
     assert_eq!(fs::read_dir(&system).unwrap().count(), 3);
+}
+
+/// A credential may have any name that systemd allows.
+#[test]
+fn credential_named_like_a_leftover_survives_a_repair() {
+    let strings: &[&[u8]] = &[b"io.systemd.credential:.smbios-creds-key=one", b"io.systemd.credential:b=two"];
+    for imported in
+        [&[(".smbios-creds-key", &b"one"[..])][..], &[(".smbios-creds-key", b"on"), ("b", b"two")]]
+    {
+        let root = testkit::systemd_root(imported);
+        let system = root.path().join("run/credentials/@system");
+        // Nor is what another program keeps there ours.
+        fs::write(system.join(".smbios-creds-1"), "kept").unwrap();
+        let source = recording(&table(strings));
+        let script = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && shift && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .arg(if testkit::is_root() { "-m" } else { "-rm" })
+            .args(["sh", "-c", script, "sh"])
+            .arg(&system);
+        command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--root"]).arg(root.path());
+        let output = run(command.arg("--from").arg(source.path()).env_remove("JOURNAL_STREAM"));
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let read = |name| fs::read(system.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((read(".smbios-creds-key"), read("b")), (b"one".to_vec(), b"two".to_vec()));
+        assert_eq!(read(".smbios-creds-1"), b"kept");
+    }
+}
+
+#[test]
+fn repair_that_leaves_nothing_is_not_called_imported() {
+    let root = testkit::systemd_root(&[("a", b"on"), ("b", &[0, 1, 2])]);
+    let mounts = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
+                  STRACE='strace -qq -o /dev/null -e inject=renameat:retval=0:when=1'";
+    let output = import_beside(root.path(), "auto", mounts);
+    assert_eq!(code(&output), 1);
+    let message = stderr(&output);
+    assert!(message.contains("credential a was not found whole in "), "{message}");
+    assert!(!testkit::stdout(&output).contains("imported"), "{message}");
+}
+
+#[test]
+fn view_that_cannot_be_unmounted_is_an_error() {
+    let strace = "STRACE='strace -qq -o /dev/null -e inject=umount2:error=EPERM'";
+    // systemd's directory is repaired.
+    let root = testkit::systemd_root(&[("a", b"on")]);
+    let mounts = format!("mount --bind $1 $1 && mount -o remount,bind,ro $1 && {strace}");
+    let output = import_beside(root.path(), "auto", &mounts);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("cannot unmount "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("run/smbios-creds/staging"), "{}", stderr(&output));
+    // A file system of our own is mounted.
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("run/credentials/@system")).unwrap();
+    let output = import_beside(root.path(), "system", strace);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("cannot unmount "), "{}", stderr(&output));
 }
 
 #[test]
