@@ -8,6 +8,7 @@ pub(crate) mod file;
 pub(crate) mod guarded;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
+pub(crate) mod signals;
 
 #[cfg(feature = "launch")]
 use std::ffi::{CString, NulError, OsStr};

@@ -22,6 +22,7 @@ use crate::format::systemd::{TMPFS_INODES, TMPFS_SIZE};
 use crate::guest::system::System;
 use crate::sys::Errno;
 use crate::sys::directory::Directory;
+use crate::sys::signals::Held;
 
 const FLAGS: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
@@ -42,12 +43,15 @@ pub(super) fn publish(
     let staging = Staging::new(system, &run)?;
     let made = credentials.open_in(SYSTEM).map_err(context.cannot("open"))?.is_none();
     let target = credentials.make_in(SYSTEM, 0o700).map_err(context.cannot("make"))?;
+    let held = Held::new();
     let result = mount_once(&staging, &credentials, &target, set, context);
     if made && result.is_err() {
         // An empty directory would be taken for an import that found nothing.
         _ = credentials.remove_directory(SYSTEM);
     }
-    result.and_then(|outcome| staging.finish().map(|()| outcome))
+    let finished = staging.finish();
+    drop(held);
+    result.and_then(|outcome| finished.map(|()| outcome))
 }
 
 fn mount_once(
@@ -167,21 +171,25 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
+    /// Dropped last, after the view has ended.
+    _held: Held,
 }
 
 impl View {
     /// A view of what `context` names.
     pub(super) fn new(system: &System, context: &Context) -> Result<Self, PlaceError> {
         let staging = Staging::new(system, &own::run(system)?)?;
+        // If one of these fails, the view ends before the signals take effect.
+        let (held, staging) = (Held::new(), staging);
         bind(context.path(), &staging.path)?;
         staging.remount(MsFlags::MS_BIND, None)?;
         let directory = staging.open()?;
-        Ok(Self { staging, directory })
+        Ok(Self { staging, directory, _held: held })
     }
 
     /// Ends the view. If it cannot be ended, the credentials can still be changed through it.
     pub(super) fn finish(self) -> Result<(), PlaceError> {
-        self.staging.finish()
+        self.staging.remove()
     }
 
     /// Makes room for a set, where the file system has a limit.

@@ -12,6 +12,7 @@ use super::outcome::{Outcome, Storage};
 use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, is_memory_only};
+use crate::sys::signals::Held;
 use crate::text::escape::ShownPath;
 
 /// How many names for a staging directory are tried.
@@ -37,6 +38,8 @@ pub(super) fn publish(
     {
         return Ok(Outcome::Unchanged);
     }
+    // Dropped after the staging directory is removed.
+    let _held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
     if let Some(existing) = &existing {

@@ -19,6 +19,7 @@ use crate::guest::place::own::{self, StateDirectory};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::sys::directory::{self, Directory, Links};
+use crate::sys::signals::Held;
 use crate::sys::{Errno, io_errno};
 use crate::text::escape::Escaped;
 
@@ -148,6 +149,8 @@ fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>
 fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     let state = StateDirectory::lock(system, &own::run(system)?)?;
     let context = Context::new(&state.path);
+    // A limit for files must not end an import that is complete.
+    let _held = Held::new();
     let replace = || {
         // Whatever else has that name.
         match state.directory.remove_file(PART) {

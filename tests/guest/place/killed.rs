@@ -25,7 +25,7 @@ fn import_with(place: &Destination, call: &str, action: &str, n: usize) -> Optio
         .output()
         .unwrap_or_else(|error| panic!("strace is needed, ./tests/run installs it: {error}"));
     let trace = fs::read_to_string(trace).unwrap();
-    (trace.contains("INJECTED") || trace.contains("killed by SIGKILL")).then_some(output)
+    ["INJECTED", "killed by SIGKILL", "--- SIG"].iter().any(|word| trace.contains(word)).then_some(output)
 }
 
 /// Does so at every call of every kind, each time in a new place, and has the outcome checked. Returns how often.
@@ -80,6 +80,44 @@ fn killed_at_any_system_call_a_set_is_absent_or_complete() {
         });
         assert!(instants > 60, "{instants}");
     }
+}
+
+#[test]
+fn ended_by_a_signal_an_import_leaves_nothing_staged() {
+    let calls = "mkdirat,write,fsync,renameat,renameat2,linkat,unlinkat,fchmod,flock";
+    for signal in ["TERM", "INT", "HUP"] {
+        for old in [None, Some("old")] {
+            let instants = at_every_call(calls, &format!("signal={signal}"), old, |place, output, what| {
+                assert!(place.beside().is_empty(), "{what}: {:?} is left", place.beside());
+                assert_ne!(output.status.code(), Some(0), "{what}: the signal takes effect after that");
+            });
+            assert!(instants > 8, "{instants}");
+        }
+    }
+}
+
+/// The kernel sends SIGXFSZ where a limit is, and the value may be half-written then.
+#[test]
+fn limit_for_files_is_an_error_and_leaves_nothing_staged() {
+    let string = [b"io.systemd.credential:a=".to_vec(), vec![b'x'; 5000]].concat();
+    let strings: &[&[u8]] = &[b"io.systemd.credential:b=short", &string];
+    let place = Destination::new(strings);
+    let root = tempfile::tempdir().unwrap();
+    let script = "ulimit -f 2; exec \"$@\"";
+    let import = |arguments: &[&str], path: &std::path::Path| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_smbios-creds"), "import", "--from"]);
+        run(command.arg(place.source.path()).args(arguments).arg(path).env_remove("JOURNAL_STREAM"))
+    };
+    for output in
+        [import(&["--into"], &place.target()), import(&["--into", "credstore", "--root"], root.path())]
+    {
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("cannot write credential a ("), "{}", stderr(&output));
+        assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+    }
+    assert!(!place.target().exists() && place.beside().is_empty());
+    assert_eq!(super::names(&root.path().join("run")), ["smbios-creds"]);
 }
 
 #[test]
