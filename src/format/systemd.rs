@@ -38,3 +38,32 @@ pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 
 /// Variable that names a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Credentials that only PID 1 and generators read: no service imports them. They look into the directory that PID 1
+/// names in `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. A `*` at the end stands for any text
+/// (systemd.system-credentials(7), 252 to 262).
+const EARLY: [&str; 10] = [
+    // src/fstab-generator, src/getty-generator
+    "fstab.extra",
+    "getty.ttys.container",
+    "getty.ttys.serial",
+    // src/import/import-generator.c, src/ssh-generator
+    "import.pull",
+    "ssh.listen",
+    // src/core: machine_id_setup(), hostname_setup(), setenv_notify_socket()
+    "system.hostname",
+    "system.machine_id",
+    "vmm.notify_socket",
+    // src/debug-generator
+    "systemd.extra-unit.*",
+    "systemd.unit-dropin.*",
+];
+
+/// Whether only PID 1 and generators read the credential of this name.
+#[must_use]
+pub fn is_read_early_only(name: &str) -> bool {
+    EARLY.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == *pattern,
+    })
+}

@@ -14,7 +14,7 @@ use super::imported::{Imported, NotPlaced, NotReceived, Placed};
 use super::place::Place;
 use super::place::choose::Into;
 use super::place::handover::hand_over;
-use super::place::outcome::Outcome;
+use super::place::outcome::{Outcome, State};
 use super::platform::{self, Distrusted};
 use super::report::{last, log};
 use super::source::{self, Input};
@@ -115,7 +115,13 @@ fn place(system: &System, request: &Request, delivery: &Delivery) -> Result<Plac
     {
         return Err(NotPlaced::Foreign { repair: repair.clone(), total: set.len() });
     }
+    for credential in &set {
+        if choice.place.placed(system, credential) == State::Ineffective {
+            log::ineffective(&directory, &credential.name);
+        }
+    }
     let cleared = hand_over(system, choice.handover, &set)?;
     log::cleared(cleared);
-    Ok(Placed { directory, reason: choice.reason, outcome, handed_over: choice.handover })
+    let place = choice.place;
+    Ok(Placed { place, directory, reason: choice.reason, outcome, handed_over: choice.handover })
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::place::PlaceError;
 use super::place::handover::Handover;
 use super::place::outcome::{Outcome, Repair};
+use super::place::{Place, PlaceError};
 use super::platform::Distrusted;
 use super::source::SourceError;
 use super::verify::delivery::{Delivery, Verdict};
@@ -23,6 +23,8 @@ pub struct Imported {
 /// A set that is in its place.
 #[derive(Debug)]
 pub struct Placed {
+    /// The place.
+    pub place: Place,
     /// Its directory.
     pub directory: PathBuf,
     /// Why this place was chosen.

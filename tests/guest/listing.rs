@@ -339,6 +339,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     // What only a systemd in the guest brings about, as the program writes it.
     let repaired = [None, Some(3)].map(|found| Repaired { name: name("a"), found, size: 5 }).to_vec();
     let placed = Placed {
+        place: smbios_creds::guest::place::Place::Credstore,
         directory: "/run/credentials/@system".into(),
         reason: "",
         outcome: Outcome::Repaired(Repair { repaired, foreign: vec![] }),

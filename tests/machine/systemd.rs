@@ -173,15 +173,21 @@ fn imports_nothing(name: &str, release: Release) {
     let results = Machine::new(name)
         .release(release)
         .oem_string("io.systemd.credential:text=value")
+        .oem_string("io.systemd.credential:system.hostname=sent-by-the-host")
         .systemd("LoadCredential=text")
         .import("")
         .kernel_arguments("initcall_blacklist=dmi_sysfs_init")
         .boot(
             "result text cat $CREDENTIALS_DIRECTORY/text
              result system ls -A /run/credentials/@system
+             result hostname cat /proc/sys/kernel/hostname
              result list smbios-creds list --no-legend",
         );
     assert_eq!(results["text"].text(), "value");
+    // What only PID 1 reads has no effect, and is not said to be imported.
+    assert_ne!(results["hostname"].text().trim(), "sent-by-the-host");
+    let list = results["list"].text();
+    assert!(list.lines().any(|line| line.contains("hostname ") && line.contains(" ineffective ")), "{list}");
     assert_ne!(results["system"].code, 0, "systemd has imported nothing, and so it stays");
     assert!(results["list"].text().contains(" imported "), "{:?}", results["list"]);
 }

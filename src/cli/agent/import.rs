@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::guest::import::{Request, import, receive};
 use crate::guest::imported::{Ended, Imported, NotPlaced};
 use crate::guest::place::outcome::State;
-use crate::guest::report::listing::{Legend, rows, states, summary, table};
+use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 
@@ -19,9 +19,13 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
     let Imported { delivery, placed } = import(system, &request)?;
     match placed {
-        Ok(_) => {
+        Ok(placed) => {
             // As it was just written or compared, it need not be read again.
-            let table = table(&rows(&delivery, states(&delivery, State::Imported)), Legend::Shown);
+            let states = delivery.entries.iter().map(|entry| match entry.intact() {
+                Ok(credential) => placed.place.placed(system, credential),
+                Err(refusal) => State::Refused(refusal),
+            });
+            let table = table(&rows(&delivery, states), Legend::Shown);
             if let Err(error) = output::people(&table) {
                 tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
             }

@@ -30,9 +30,10 @@ use self::content::Found;
 use self::error::Context;
 pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
-use super::system::System;
+use super::system::{Stage, System};
 use super::verify::delivery::{Delivery, Entry};
 use crate::format::credential::Credential;
+use crate::format::systemd::is_read_early_only;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
@@ -119,6 +120,17 @@ impl Place {
         Ok((parent, name))
     }
 
+    /// The state of a credential that is in this place. Under systemd, PID 1 and generators do not look into
+    /// `credstore`. In the initrd, `@initrd` passes the credential on to the PID 1 of the host stage, from 254 on.
+    #[must_use]
+    pub fn placed(&self, system: &System, credential: &Credential) -> State {
+        let is_ineffective = *self == Self::Credstore
+            && system.is_booted_with_systemd()
+            && system.stage() == Stage::Host
+            && is_read_early_only(credential.name.as_str());
+        if is_ineffective { State::Ineffective } else { State::Imported }
+    }
+
     /// What is in this place of each entry of a delivery, in its order.
     #[must_use]
     pub fn states(&self, system: &System, delivery: &Delivery) -> Vec<State> {
@@ -126,7 +138,7 @@ impl Place {
         let directory = Directory::open(&self.directory(system), links);
         let state = |credential: &Credential| match &directory {
             Ok(directory) => match content::compare(directory, credential) {
-                Ok(Found::Equal) => State::Imported,
+                Ok(Found::Equal) => self.placed(system, credential),
                 Ok(Found::Absent) => State::Missing,
                 Ok(Found::Other) => State::Differs,
                 Err(_) => State::Unknown,

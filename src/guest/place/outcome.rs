@@ -66,6 +66,8 @@ pub enum State {
     Intact,
     /// The same bytes.
     Imported,
+    /// The same bytes, where the only readers of this name do not look in this boot: PID 1 and generators.
+    Ineffective,
     /// Nothing.
     Missing,
     /// Another value, or the same one where others can read it.
@@ -83,6 +85,7 @@ impl State {
         match self {
             Self::Intact => "intact",
             Self::Imported => "imported",
+            Self::Ineffective => "ineffective",
             Self::Missing => "missing",
             Self::Differs => "differs",
             Self::Unknown => "unknown",

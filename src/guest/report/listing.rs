@@ -34,7 +34,7 @@ impl Row<'_> {
         match self.state {
             State::Imported => Some(Tone::Good),
             State::Differs | State::Refused(_) => Some(Tone::Bad),
-            State::Missing => Some(Tone::Doubtful),
+            State::Ineffective | State::Missing => Some(Tone::Doubtful),
             State::Intact | State::Unknown => None,
         }
     }

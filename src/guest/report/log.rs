@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::listing::summary;
+use crate::format::credential::Name;
 use crate::guest::place::outcome::{Outcome, Repair, Storage};
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::Severity;
@@ -55,6 +56,15 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
         }
     }
     tracing::info!("{}", placed(directory, outcome, delivery));
+}
+
+/// A credential is in its place, and its only readers do not look there in this boot.
+pub(in crate::guest) fn ineffective(directory: &Path, name: &Name) {
+    tracing::warn!(
+        "credential {name}: not effective in this boot. Only PID 1 and generators read it, and they do not look into {}: \
+         enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there",
+        Escaped::from(directory)
+    );
 }
 
 /// What was removed from the directory that the initrd hands over.

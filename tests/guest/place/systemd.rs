@@ -216,3 +216,49 @@ fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
         );
     }
 }
+
+/// Imports these strings below a root in whose systemd nothing was imported, and lists them.
+fn import_and_list(root: &Path, strings: &[&[u8]]) -> (Output, Output) {
+    let source = recording(&table(strings));
+    let on = |verb: &str, into: &str| {
+        run(agent(&[verb, "--into", into, "--from"]).arg(source.path()).arg("--root").arg(root))
+    };
+    (on("import", "auto"), on("list", "auto"))
+}
+
+#[test]
+fn credential_that_only_pid_1_reads_is_not_called_imported_in_credstore() {
+    for name in ["system.machine_id", "fstab.extra", "systemd.unit-dropin.sshd.service", "vmm.notify_socket"]
+    {
+        let root = testkit::systemd_root(&[]);
+        let string = format!("io.systemd.credential:{name}=value");
+        let (import, list) =
+            import_and_list(root.path(), &[string.as_bytes(), b"io.systemd.credential:db=one"]);
+        for output in [&import, &list] {
+            assert_eq!(code(output), 0, "{}", stderr(output));
+            let text = testkit::stdout(output);
+            let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+            assert!(line(name).contains(" ineffective "), "{text}");
+            assert!(line("db ").contains(" imported "), "{text}");
+        }
+        let message = format!("warning: credential {name}: not effective in this boot");
+        assert!(stderr(&import).contains(&message), "{}", stderr(&import));
+    }
+}
+
+#[test]
+fn credential_that_pid_1_gets_is_called_imported() {
+    // Where systemd passes on what it imported, and in the initrd, where @initrd has it.
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    let (import, list) = import_and_list(root.path(), &[b"io.systemd.credential:fstab.extra=value"]);
+    for output in [&import, &list] {
+        assert!(testkit::stdout(output).contains(" imported "), "{}", stderr(output));
+        assert!(!stderr(output).contains("not effective"), "{}", stderr(output));
+    }
+    // Names that a service imports are found in credstore.
+    let root = testkit::systemd_root(&[]);
+    let (import, _) = import_and_list(root.path(), &[b"io.systemd.credential:systemd.unit-dropins=value"]);
+    assert!(testkit::stdout(&import).contains(" imported "), "{}", stderr(&import));
+}
