@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use super::imported::{Imported, NotPlaced, NotReceived, Placed};
 use super::place::Place;
 use super::place::choose::Into;
-use super::place::handover::hand_over;
+use super::place::handover::{Handover, hand_over};
 use super::place::outcome::{Outcome, State};
 use super::platform::{self, Distrusted};
 use super::report::{last, log};
@@ -118,6 +118,10 @@ fn place(system: &System, request: &Request, delivery: &Delivery) -> Result<Plac
     for credential in &set {
         if choice.place.placed(system, credential) == State::Ineffective {
             log::ineffective(&directory, &credential.name);
+        }
+        let goes_to_initrd = choice.place == Place::Initrd || choice.handover == Handover::Everything;
+        if goes_to_initrd && !Place::Initrd.takes(&credential.name) {
+            log::not_handed_over(&system.initrd_credentials(), &credential.name);
         }
     }
     let cleared = hand_over(system, choice.handover, &set)?;

@@ -32,7 +32,7 @@ pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
 use super::system::{Stage, System};
 use super::verify::delivery::{Delivery, Entry};
-use crate::format::credential::Credential;
+use crate::format::credential::{Credential, Name};
 use crate::format::systemd::is_read_early_only;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
@@ -82,6 +82,8 @@ impl Place {
         method: &Method,
         set: &[&Credential],
     ) -> Result<Outcome, PlaceError> {
+        let set: Vec<&Credential> = set.iter().copied().filter(|sent| self.takes(&sent.name)).collect();
+        let set = set.as_slice();
         if set.is_empty() {
             // An empty mount or directory would say that something has been imported.
             return Ok(Outcome::Unchanged);
@@ -120,10 +122,19 @@ impl Place {
         Ok((parent, name))
     }
 
+    /// Whether a credential of this name is put into this place. systemd ignores files in `@initrd` whose names start
+    /// with a dot, and leaves them there in plain text (`import_credentials_initrd()`, `src/core/import-creds.c`).
+    pub(in crate::guest) fn takes(&self, name: &Name) -> bool {
+        *self != Self::Initrd || !name.as_str().starts_with('.')
+    }
+
     /// The state of a credential that is in this place. Under systemd, PID 1 and generators do not look into
     /// `credstore`. In the initrd, `@initrd` passes the credential on to the PID 1 of the host stage, from 254 on.
     #[must_use]
     pub fn placed(&self, system: &System, credential: &Credential) -> State {
+        if !self.takes(&credential.name) {
+            return State::Missing;
+        }
         let is_ineffective = *self == Self::Credstore
             && system.is_booted_with_systemd()
             && system.stage() == Stage::Host

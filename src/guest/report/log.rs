@@ -67,6 +67,15 @@ pub(in crate::guest) fn ineffective(directory: &Path, name: &Name) {
     );
 }
 
+/// A credential was not put into the directory that the initrd hands over.
+pub(in crate::guest) fn not_handed_over(directory: &Path, name: &Name) {
+    tracing::warn!(
+        "credential {name}: not written to {}, where systemd ignores names that start with a dot and leaves them in plain \
+         text: run 'smbios-creds import' in the host stage too, or send it under another name",
+        Escaped::from(directory)
+    );
+}
+
 /// What was removed from the directory that the initrd hands over.
 pub(in crate::guest) fn cleared(credentials: usize) {
     if credentials > 0 {

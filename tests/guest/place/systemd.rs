@@ -262,3 +262,29 @@ fn credential_that_pid_1_gets_is_called_imported() {
     let (import, _) = import_and_list(root.path(), &[b"io.systemd.credential:systemd.unit-dropins=value"]);
     assert!(testkit::stdout(&import).contains(" imported "), "{}", stderr(&import));
 }
+
+#[test]
+fn name_with_a_dot_is_never_left_in_initrd() {
+    let strings: &[&[u8]] = &[b"io.systemd.credential:.hidden=secret", b"io.systemd.credential:db=one"];
+    // Handed over by the automatic choice, and asked for.
+    for into in ["auto", "initrd"] {
+        let root = testkit::systemd_root(&[]);
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+        let source = recording(&table(strings));
+        let mut command = agent(&["import", "--into", into, "--from"]);
+        let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let initrd = root.path().join("run/credentials/@initrd");
+        assert!(!initrd.join(".hidden").exists(), "{into}");
+        assert_eq!(fs::read(initrd.join("db")).unwrap(), b"one", "{into}");
+        assert!(
+            stderr(&output).contains("warning: credential .hidden: not written to "),
+            "{}",
+            stderr(&output)
+        );
+        let text = testkit::stdout(&output);
+        let hidden = text.lines().find(|line| line.starts_with(".hidden ")).unwrap();
+        assert_eq!(hidden.contains(" imported "), into == "auto", "credstore has it then: {text}");
+    }
+}
