@@ -47,6 +47,11 @@ impl Stat {
         self.kind().is_none()
     }
 
+    /// Whether it is of this type (`S_IFMT`).
+    pub(super) fn is_a(&self, file_type: SFlag) -> bool {
+        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == file_type
+    }
+
     /// What it is, if it is not a regular file.
     pub(crate) fn kind(&self) -> Option<&'static str> {
         kind(self.0.st_mode)
@@ -141,7 +146,7 @@ pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
 
 /// An open directory.
 #[derive(Debug)]
-pub(crate) struct Directory(pub(super) OwnedFd);
+pub(crate) struct Directory(OwnedFd);
 
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -2,25 +2,29 @@
 //!
 //! A program that writes to `/a/b/c` trusts everybody who can replace `/a`, `/a/b` or a link among them. So each
 //! directory and each link on the way must belong to the effective user, to root, or to the owner of `/`, who can
-//! replace everything anyway. (In a user namespace, root's own files have another owner.) A directory that others can
-//! write to must be sticky: there, they can replace only what is theirs.
+//! replace everything anyway. (In a user namespace without root, root's files have another owner. Files of other users
+//! that it lacks have the same one, and cannot be told from them.) A directory that others can write to must be
+//! sticky: there, they can replace only what is theirs.
+//!
+//! Each part is looked at by its path, once, from `/` down. That is sound by induction. Nobody can replace `/`. If only
+//! trusted users can change what a directory holds, then what was seen in it stays what it is, except if they change
+//! it. So the path of the next part leads through what was looked at. A link is replaced by its text, so that no path
+//! that is looked at has a link in it. The destination is opened first and held, which mounts everything that is
+//! mounted on demand: a look does not, and would see what is below the mount. At the end, the open directory must be
+//! the one that the path led to.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{AT_FDCWD, AtFlags, readlinkat};
+use nix::sys::stat::{SFlag, fstatat};
 
-use super::directory::{Directory, Stat, user};
+use super::directory::{Directory, Links, Stat, user};
 use super::{Errno, io_errno};
 
 /// Links that are followed in one path, as by the kernel (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;
-
-/// A directory that can only be passed through.
-const PASSED: OFlag =
-    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Why a path is not opened.
 #[derive(Debug)]
@@ -37,48 +41,64 @@ impl From<Errno> for Unguarded {
     }
 }
 
-/// Opens a directory. Links are followed, one by one.
+/// Opens a directory. Links are followed.
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
-    let root = || openat(AT_FDCWD, c"/", PASSED, Mode::empty());
-    let mut here = root()?;
+    let opened = Directory::open(&path, Links::Follow);
+    // Also if that failed: who can change the path is the better answer.
+    let (at, stat) = walk(&path)?;
+    let opened = opened?;
+    // Whoever changed it in between may still change it.
+    if opened.stat()?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
+}
+
+/// Follows a path from `/`, and looks at each part. Returns where it leads to.
+fn walk(path: &Path) -> Result<(PathBuf, Stat), Unguarded> {
     let mut at = PathBuf::from("/");
-    let root_stat = Stat(fstat(&here)?);
-    let is_trusted = |stat: &Stat| [user(), 0, root_stat.owner()].contains(&stat.owner());
-    let mut rest: VecDeque<OsString> = names(&path);
-    let mut links = 0;
-    if root_stat.is_replaceable() {
+    let mut stat = look(&at)?;
+    let owner_of_all = stat.owner();
+    if stat.is_replaceable() {
         return Err(Unguarded::By(at));
     }
+    let mut rest = names(path);
+    let mut links = 0;
     while let Some(name) = rest.pop_front() {
-        let stat = Stat(fstatat(&here, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?);
-        if !is_trusted(&stat) {
-            return Err(Unguarded::By(at.join(name)));
+        if name == ".." {
+            at.pop();
+        } else {
+            at.push(name);
         }
-        if SFlag::from_bits_truncate(stat.mode()) & SFlag::S_IFMT == SFlag::S_IFLNK {
+        stat = look(&at)?;
+        let owner = stat.owner();
+        if owner != 0 && owner != owner_of_all && owner != user() {
+            return Err(Unguarded::By(at));
+        }
+        if stat.is_a(SFlag::S_IFLNK) {
             links += 1;
             if links > LINKS_MAX {
                 return Err(Errno::ELOOP.into());
             }
-            let target = PathBuf::from(readlinkat(&here, name.as_os_str())?);
+            let target = PathBuf::from(readlinkat(AT_FDCWD, &at)?);
             if target.is_absolute() {
-                (here, at) = (root()?, PathBuf::from("/"));
+                at = PathBuf::from("/");
+            } else {
+                at.pop();
             }
             for name in names(&target).into_iter().rev() {
                 rest.push_front(name);
             }
-            continue;
-        }
-        here = openat(&here, name.as_os_str(), PASSED, Mode::empty())?;
-        at = if name == ".." { at.parent().unwrap_or(Path::new("/")).to_owned() } else { at.join(name) };
-        // What was looked at may have been replaced since.
-        let stat = Stat(fstat(&here)?);
-        if !is_trusted(&stat) || stat.is_replaceable() {
+        } else if !stat.is_a(SFlag::S_IFDIR) {
+            return Err(Errno::ENOTDIR.into());
+        } else if stat.is_replaceable() {
             return Err(Unguarded::By(at));
         }
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(Directory(openat(&here, c".", flags, Mode::empty())?))
+    Ok((at, stat))
+}
+
+/// What is at a path; a link at its end is not followed.
+fn look(path: &Path) -> Result<Stat, Errno> {
+    fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat)
 }
 
 /// The names in a path, from its beginning.

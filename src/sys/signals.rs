@@ -19,25 +19,34 @@ const ENDING: [Signal; 11] = [
     Signal::SIGXFSZ,
 ];
 
-/// Holds the signals of this thread that would end the process, for as long as it lives. Then they take effect, except
-/// `SIGXFSZ`, which the failed write has told already.
+/// Holds the signals of this thread that would end the process, for as long as it lives. Then they take effect.
+///
+/// If it is dropped without [`Held::release`], something has failed, and a `SIGXFSZ` has no effect: the write that it
+/// came from has told already.
 pub(crate) struct Held {
     /// What was held before; `None` if nothing could be changed.
     before: Option<SigSet>,
+    /// Whether all was done that was to be done.
+    released: bool,
 }
 
 impl Held {
     /// Holds them from now on.
     pub(crate) fn new() -> Self {
         let ending: SigSet = ENDING.into_iter().collect();
-        Self { before: ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+        Self { before: ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(), released: false }
+    }
+
+    /// Lets them take effect after a success.
+    pub(crate) fn release(mut self) {
+        self.released = true;
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(before) = self.before else { return };
-        if !before.contains(Signal::SIGXFSZ) {
+        if !self.released && !before.contains(Signal::SIGXFSZ) {
             let told: SigSet = [Signal::SIGXFSZ].into_iter().collect();
             let pending = SignalFd::with_flags(&told, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
             _ = pending.and_then(|pending| pending.read_signal());

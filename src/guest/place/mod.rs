@@ -102,7 +102,7 @@ impl Place {
     }
 
     /// The directory that holds this place, and its name there. Those of systemd are made if need be. No other user
-    /// may be able to change them, or what is there already.
+    /// may be able to change them.
     fn parent(&self, system: &System) -> Result<(Directory, CString), PlaceError> {
         let path = self.directory(system);
         let no_name = || PlaceError::NoName(path.as_path().into());
@@ -118,7 +118,6 @@ impl Place {
             Self::Credstore => own::run(system)?,
             Self::Initrd | Self::System => own::credentials(system, &own::run(system)?)?,
         };
-        own::check_existing(&parent, &name, &path)?;
         Ok((parent, name))
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Context, PlaceError};
 use crate::guest::system::System;
 use crate::sys::Errno;
-use crate::sys::directory::{self, Directory, Stat};
+use crate::sys::directory::{self, Directory};
 use crate::sys::guarded::{self, Unguarded};
 
 const STATE: &CStr = c"smbios-creds";
@@ -39,27 +39,21 @@ pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory,
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
-    check(&directory.stat().map_err(context.cannot("look at"))?, path)?;
+    check(&directory, &context)?;
     Ok(directory)
 }
 
 /// Refuses a directory that is not ours, or that others can write to.
-fn check(stat: &Stat, path: &Path) -> Result<(), PlaceError> {
+pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), PlaceError> {
+    let stat = directory.stat().map_err(context.cannot("look at"))?;
     let user = directory::user();
     if stat.is_protected() {
         Ok(())
     } else if stat.owner() == 0 && user != 0 {
-        Err(PlaceError::NeedsRoot(path.into(), user))
+        Err(PlaceError::NeedsRoot(context.shown(), user))
     } else {
-        Err(PlaceError::NotOurs(path.into()))
+        Err(PlaceError::NotOurs(context.shown()))
     }
-}
-
-/// Refuses what is there already under a name, if it is not ours.
-pub(super) fn check_existing(parent: &Directory, name: &CStr, path: &Path) -> Result<(), PlaceError> {
-    // What is not a directory is told when it is opened again.
-    let Ok(Some(existing)) = parent.open_in(name) else { return Ok(()) };
-    check(&existing.stat().map_err(Context::new(path).cannot("look at"))?, path)
 }
 
 /// `/run/smbios-creds`, for root only, so that paths below it are safe to use.

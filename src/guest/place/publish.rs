@@ -9,6 +9,7 @@ use super::content::{Durability, holds_all, remove, write_all};
 use super::error::{Context, PlaceError};
 use super::leftover;
 use super::outcome::{Outcome, Storage};
+use super::own;
 use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, is_memory_only};
@@ -18,7 +19,8 @@ use crate::text::escape::ShownPath;
 /// How many names for a staging directory are tried.
 const ATTEMPTS: u32 = 1000;
 
-/// Puts a set in place in `target`, a directory in `parent`, which was opened for this.
+/// Puts a set in place in `target`, a directory in `parent`, which was opened for this. No other user may be able to
+/// change `target` if it is there already.
 ///
 /// Files of other names in `target` are kept; a file of the same name is replaced.
 pub(super) fn publish(
@@ -39,7 +41,7 @@ pub(super) fn publish(
         return Ok(Outcome::Unchanged);
     }
     // Dropped after the staging directory is removed.
-    let _held = Held::new();
+    let held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
     if let Some(existing) = &existing {
@@ -52,6 +54,7 @@ pub(super) fn publish(
     sync(&staging.directory)?;
     staging.put_in_place(target, existing.as_ref(), context)?;
     sync(parent)?;
+    held.release();
     Ok(Outcome::Materialized(storage))
 }
 
@@ -59,14 +62,19 @@ pub(super) fn publish(
 fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Option<Directory>, PlaceError> {
     const LEFTOVERS: &str = "remove what an interrupted import left beside";
     let beside = parent.names().map_err(context.cannot(LEFTOVERS))?;
+    let existing = if beside.iter().any(|name| **name == *target) {
+        match parent.open_in(target) {
+            Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(PlaceError::NotADirectory(context.shown())),
+            result => result.map_err(context.cannot("open"))?,
+        }
+    } else {
+        None
+    };
+    if let Some(existing) = &existing {
+        own::check(existing, context)?;
+    }
     remove_stale(parent, &beside).map_err(context.cannot(LEFTOVERS))?;
-    if !beside.iter().any(|name| **name == *target) {
-        return Ok(None);
-    }
-    match parent.open_in(target) {
-        Err(Errno::ENOTDIR | Errno::ELOOP) => Err(PlaceError::NotADirectory(context.shown())),
-        result => result.map_err(context.cannot("open")),
-    }
+    Ok(existing)
 }
 
 /// A directory beside the destination, in which a set is prepared. It is locked, so that another import can tell it

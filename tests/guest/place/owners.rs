@@ -159,6 +159,29 @@ fn link_of_another_user_is_not_followed_in_a_path() {
     assert_eq!(names(&ours), [""; 0]);
 }
 
+#[test]
+fn path_leads_where_the_kernel_would_lead_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (ours, other) =
+        (folder_below(root.path(), "a/ours", 0o755, 0), folder_below(root.path(), "a/other", 0o755, 0));
+    symlink("../ours/../ours", other.join("relative")).unwrap();
+    symlink(&ours, other.join("absolute")).unwrap();
+    symlink("absolute/.", other.join("twice")).unwrap();
+    for path in ["other/../ours", "other/relative", "other/absolute", "other/twice/../ours", "./ours/"] {
+        let output = import_to(&root.path().join("a").join(path).join("creds"));
+        assert_eq!(code(&output), 0, "{path}: {}", stderr(&output));
+        assert!(ours.join("creds/a").exists(), "{path}");
+        fs::remove_dir_all(ours.join("creds")).unwrap();
+    }
+    symlink("endless", other.join("endless")).unwrap();
+    let output = import_to(&other.join("endless/creds"));
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("Too many symbolic links"), "{}", stderr(&output));
+    fs::write(other.join("file"), "").unwrap();
+    let output = import_to(&other.join("file/creds"));
+    assert!(stderr(&output).contains("Not a directory"), "{}", stderr(&output));
+}
+
 /// A command of the agent as another user than root.
 fn as_user(arguments: &[&str]) -> Command {
     let mut command = agent(arguments);

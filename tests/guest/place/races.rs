@@ -38,11 +38,6 @@ impl Place {
         self.folder.path().join("above")
     }
 
-    /// Directories on the way to the one that is filled, `/` included.
-    fn depth(&self) -> u32 {
-        u32::try_from(self.above().components().count()).unwrap()
-    }
-
     fn creds(&self) -> PathBuf {
         self.above().join("creds")
     }
@@ -116,16 +111,35 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     }
 }
 
+/// The directory is open then, and its path is looked at next.
+#[test]
+fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
+    for by_link in [false, true] {
+        let place = Place::new();
+        let moved = place.folder.path().join("moved");
+        let output = place.import_held(native(), "openat2", 1, || {
+            fs::rename(place.above(), &moved).unwrap();
+            let other = place.folder.path().join(if by_link { "other" } else { "above" });
+            fs::create_dir(&other).unwrap();
+            if by_link {
+                symlink(&other, place.above()).unwrap();
+            }
+        });
+        assert_eq!(code(&output), 1, "{by_link}: {}", stderr(&output));
+        assert!(stderr(&output).contains("nothing is put there"), "{}", stderr(&output));
+        assert!(!holds_value(place.folder.path()), "{by_link}");
+    }
+}
+
 /// It has been opened then, and is gone before it is locked.
 #[test]
 fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
-    // The static agent opens the two files of the table, each directory of the path, the last of them twice, the
-    // destination, and then this: no loader opens anything before.
+    // The static agent opens the table by another call, and the path by openat2: no loader opens anything before.
     if !testkit::static_agent_is_small() {
         return;
     }
     let place = Place::new();
-    let output = place.import_held(&testkit::static_agent(), "openat", place.depth() + 5, || {
+    let output = place.import_held(&testkit::static_agent(), "openat", 1, || {
         let [staging] = names(&place.above()).try_into().unwrap();
         fs::remove_dir(place.above().join(staging)).unwrap();
     });
@@ -179,8 +193,8 @@ fn directory_named_like_a_leftover_is_not_removed() {
 /// What is taken for a leftover, since nobody holds it any more, has been put in place by its import since.
 #[test]
 fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
-    // The static agent's calls are its own: no loader opens anything before. Two calls of fstat look at the table, one
-    // at each directory of the path, and the next at what was opened as a leftover.
+    // The static agent's calls are its own: no loader opens anything before. Two calls of fstat look at the table, the
+    // third at the directory above, and the fourth at what was opened as a leftover.
     if !testkit::static_agent_is_small() {
         return;
     }
@@ -188,8 +202,7 @@ fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
     let theirs = place.above().join(STAGING);
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("c"), "of the other import").unwrap();
-    let number = 3 + place.depth();
-    let output = place.import_held(&testkit::static_agent(), "fstat", number, || {
+    let output = place.import_held(&testkit::static_agent(), "fstat", 4, || {
         fs::rename(&theirs, place.creds()).unwrap();
     });
     assert_eq!(fs::read(place.creds().join("c")).unwrap(), b"of the other import", "{}", stderr(&output));
