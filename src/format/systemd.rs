@@ -39,22 +39,30 @@ pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 /// Variable that names a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// Credentials that only PID 1 and generators read: no service imports them. They look into the directory that PID 1
-/// names in `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. A `*` at the end stands for any text
-/// (systemd.system-credentials(7), 252 to 262).
-const EARLY: [&str; 10] = [
-    // src/fstab-generator, src/getty-generator
+/// Credentials that only PID 1 and generators read. They look into the directory that PID 1 has in
+/// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. No unit of systemd imports them (`ImportCredential=`,
+/// `LoadCredential=`). A `*` at the end stands for any text.
+///
+/// From systemd.system-credentials(7) of 262, which names the version that added each. All others there have a service
+/// that imports them: `passwd.*` has systemd-firstboot and systemd-sysusers, `network.*` systemd-network-generator.
+/// `fstab.extra.initrd` is in no man page.
+const EARLY: [&str; 12] = [
+    // src/fstab-generator/fstab-generator.c, 254
     "fstab.extra",
+    "fstab.extra.initrd",
+    // src/getty-generator/getty-generator.c, 258 and 254
+    "getty.auto",
     "getty.ttys.container",
     "getty.ttys.serial",
-    // src/import/import-generator.c, src/ssh-generator
+    // src/import/import-generator.c, 257
     "import.pull",
+    // src/ssh-generator/ssh-generator.c, 256
     "ssh.listen",
-    // src/core: machine_id_setup(), hostname_setup(), setenv_notify_socket()
+    // PID 1: src/shared/hostname-setup.c, 254; src/shared/machine-id-setup.c, 254; src/core/import-creds.c, 253
     "system.hostname",
     "system.machine_id",
     "vmm.notify_socket",
-    // src/debug-generator
+    // src/debug-generator/debug-generator.c, 256
     "systemd.extra-unit.*",
     "systemd.unit-dropin.*",
 ];
@@ -66,4 +74,45 @@ pub fn is_read_early_only(name: &str) -> bool {
         Some(prefix) => name.starts_with(prefix),
         None => name == *pattern,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_unit_imports_are_not_read_early_only() {
+        // systemd.system-credentials(7) of 262, and what Import- or LoadCredential= of its units names.
+        for name in [
+            "passwd.hashed-password.root",
+            "passwd.plaintext-password.root",
+            "passwd.shell.root",
+            "firstboot.hostname",
+            "login.motd",
+            "network.network.50-lan",
+            "network.dns",
+            "ssh.authorized_keys.root",
+            "ssh.ephemeral-authorized_keys-all",
+            "sysctl.extra",
+            "sysusers.extra",
+            "tmpfiles.extra",
+            "vconsole.keymap",
+            "journal.storage",
+            "shell.welcome",
+            "home.create.user",
+            "cryptsetup.passphrase",
+            "udev.rules.50-a",
+            "userdb.user.a",
+            "fsck.mode",
+            "quotacheck.mode",
+            "imds.vendor",
+            "systemd.unit-dropins",
+            "fstab.extra2",
+        ] {
+            assert!(!is_read_early_only(name), "{name}");
+        }
+        for name in EARLY.map(|pattern| pattern.replace('*', "any.service")) {
+            assert!(is_read_early_only(&name), "{name}");
+        }
+    }
 }

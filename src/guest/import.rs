@@ -4,6 +4,7 @@
 //! 2. What was received is verified against the manifest and the policy.
 //! 3. A place is chosen, by looking at the running system once, and filled with what is intact.
 //! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
+//!    What has no effect in its place is added to the findings.
 //! 5. A report says what was done.
 //!
 //! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
@@ -13,8 +14,8 @@ use std::path::PathBuf;
 use super::imported::{Imported, NotPlaced, NotReceived, Placed};
 use super::place::Place;
 use super::place::choose::Into;
-use super::place::handover::{Handover, hand_over};
-use super::place::outcome::{Outcome, State};
+use super::place::handover::hand_over;
+use super::place::outcome::Outcome;
 use super::platform::{self, Distrusted};
 use super::report::{last, log};
 use super::source::{self, Input};
@@ -59,8 +60,8 @@ pub struct Request {
 /// [`NotReceived`] says why there is nothing to import. What was received and could not be placed is none: see
 /// [`Imported::placed`].
 pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceived> {
-    let imported = receive(system, request).map(|delivery| {
-        let placed = place(system, request, &delivery);
+    let imported = receive(system, request).map(|mut delivery| {
+        let placed = place(system, request, &mut delivery);
         Imported { delivery, placed }
     });
     // What goes to a directory of the user's own is nothing that happened to this machine.
@@ -97,8 +98,8 @@ pub fn load(input: Input<'_>, policy: &Policy) -> Result<Delivery, NotReceived> 
     Ok(verify(source::receive(source::ALL, input)?, policy))
 }
 
-/// Chooses a place, fills it, and hands over.
-fn place(system: &System, request: &Request, delivery: &Delivery) -> Result<Placed, NotPlaced> {
+/// Chooses a place, fills it, and hands over. Adds to the findings what has no effect there.
+fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
     if request.policy.strict && !delivery.passed() {
         return Err(NotPlaced::Strict);
     }
@@ -115,17 +116,11 @@ fn place(system: &System, request: &Request, delivery: &Delivery) -> Result<Plac
     {
         return Err(NotPlaced::Foreign { repair: repair.clone(), total: set.len() });
     }
-    for credential in &set {
-        if choice.place.placed(system, credential) == State::Ineffective {
-            log::ineffective(&directory, &credential.name);
-        }
-        let goes_to_initrd = choice.place == Place::Initrd || choice.handover == Handover::Everything;
-        if goes_to_initrd && !Place::Initrd.takes(&credential.name) {
-            log::not_handed_over(&system.initrd_credentials(), &credential.name);
-        }
-    }
     let cleared = hand_over(system, choice.handover, &set)?;
     log::cleared(cleared);
+    let findings = choice.findings(system, delivery);
+    log::these(&findings, &delivery.machine);
+    delivery.findings.extend(findings);
     let place = choice.place;
     Ok(Placed { place, directory, reason: choice.reason, outcome, handed_over: choice.handover })
 }

@@ -174,6 +174,7 @@ fn imports_nothing(name: &str, release: Release) {
         .release(release)
         .oem_string("io.systemd.credential:text=value")
         .oem_string("io.systemd.credential:system.hostname=sent-by-the-host")
+        .oem_string("io.systemd.credential:systemd.extra-unit.sent.service=[Service]")
         .systemd("LoadCredential=text")
         .import("")
         .kernel_arguments("initcall_blacklist=dmi_sysfs_init")
@@ -181,13 +182,24 @@ fn imports_nothing(name: &str, release: Release) {
             "result text cat $CREDENTIALS_DIRECTORY/text
              result system ls -A /run/credentials/@system
              result hostname cat /proc/sys/kernel/hostname
+             result unit systemctl cat sent.service
+             result report cat /run/smbios-creds/report.json
+             result check smbios-creds check
              result list smbios-creds list --no-legend",
         );
     assert_eq!(results["text"].text(), "value");
-    // What only PID 1 reads has no effect, and is not said to be imported.
+    // What only PID 1 and generators read has no effect, and is not said to be imported.
     assert_ne!(results["hostname"].text().trim(), "sent-by-the-host");
-    let list = results["list"].text();
-    assert!(list.lines().any(|line| line.contains("hostname ") && line.contains(" ineffective ")), "{list}");
+    assert_ne!(results["unit"].code, 0, "{:?}", results["unit"]);
+    for name in ["system.hostname", "systemd.extra-unit.sent.service"] {
+        let list = results["list"].text();
+        assert!(list.lines().any(|line| line.contains(name) && line.contains(" ineffective ")), "{list}");
+        let finding = format!("credential {name}: not effective in this boot");
+        for said in ["check", "report"] {
+            assert!(results[said].text().contains(&finding), "{:?}", results[said]);
+        }
+        assert!(results["list"].stderr.contains(&finding), "{:?}", results["list"]);
+    }
     assert_ne!(results["system"].code, 0, "systemd has imported nothing, and so it stays");
     assert!(results["list"].text().contains(" imported "), "{:?}", results["list"]);
 }

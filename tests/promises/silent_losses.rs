@@ -28,6 +28,7 @@
 //! | 14 | everything, without the kernel's dmi-sysfs | `everything_without_dmi_sysfs` | `promises/silent_losses.rs` |
 //! | 14 | by systemd 252 | `where_systemd_252_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |
 //! | 14 | by the newest systemd | `where_the_newest_systemd_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |
+//! | 14 | what only PID 1 and generators read | `what_has_no_effect_is_a_finding_by_name_in_check_and_report` | `guest/place/systemd.rs` |
 //! | 15 | everything, in QEMU's machine `microvm` | `everything_in_a_microvm` | `promises/silent_losses.rs` |
 //! | 15 | in a real one | `a_machine_without_smbios_exits_4_and_names_the_cause` | `machine/busybox.rs` |
 //! | 16 | everything, where somebody mounts on `@system` | `everything_in_the_mount_trap` | `promises/silent_losses.rs` |

@@ -46,9 +46,11 @@ fn exit(delivery: &Delivery) -> Exit {
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // No value is shown, so there is nothing to refuse.
     let policy = Policy { confidential: Confidential::Allow, ..Policy::default() };
-    let delivery = load(list.from.input(system), &policy)?;
-    log::findings(&delivery);
+    let mut delivery = load(list.from.input(system), &policy)?;
     let into = &list.into.into;
+    let choice = into.choose(system);
+    delivery.findings.extend(choice.findings(system, &delivery));
+    log::findings(&delivery);
     if list.from.from.is_none()
         && !matches!(into, Into::At(Place::Directory(_)))
         && let Some(last) = last::read(system)
@@ -60,7 +62,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
         tracing::info!("the machine is {}", delivery.machine);
     }
     let legend = if list.no_legend { Legend::Hidden } else { Legend::Shown };
-    let rows = listing::rows(&delivery, into.choose(system).place.states(system, &delivery));
+    let rows = listing::rows(&delivery, choice.place.states(system, &delivery));
     match list.json.json {
         Json::Off => output::people(&listing::table(&rows, legend))?,
         form => output::json(&rows, form)?,
@@ -69,7 +71,11 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
 }
 
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
-    let delivery = load(check.from.input(system), &check.policy.policy())?;
+    let mut delivery = load(check.from.input(system), &check.policy.policy())?;
+    // A recording may be another machine's.
+    if check.from.from.is_none() {
+        delivery.findings.extend(Into::Auto.choose(system).findings(system, &delivery));
+    }
     match check.json.json {
         Json::Off => output::people(&listing::verdict(&delivery))?,
         form => output::json(&listing::Judged::new(&delivery), form)?,

@@ -13,6 +13,7 @@
 
 pub mod choose;
 mod content;
+mod effect;
 pub(super) mod error;
 pub mod handover;
 mod leftover;
@@ -30,10 +31,9 @@ use self::content::Found;
 use self::error::Context;
 pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
-use super::system::{Stage, System};
+use super::system::System;
 use super::verify::delivery::{Delivery, Entry};
-use crate::format::credential::{Credential, Name};
-use crate::format::systemd::is_read_early_only;
+use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
@@ -119,26 +119,6 @@ impl Place {
             Self::Initrd | Self::System => own::credentials(system, &own::run(system)?)?,
         };
         Ok((parent, name))
-    }
-
-    /// Whether a credential of this name is put into this place. systemd ignores files in `@initrd` whose names start
-    /// with a dot, and leaves them there in plain text (`import_credentials_initrd()`, `src/core/import-creds.c`).
-    pub(in crate::guest) fn takes(&self, name: &Name) -> bool {
-        *self != Self::Initrd || !name.as_str().starts_with('.')
-    }
-
-    /// The state of a credential that is in this place. Under systemd, PID 1 and generators do not look into
-    /// `credstore`. In the initrd, `@initrd` passes the credential on to the PID 1 of the host stage, from 254 on.
-    #[must_use]
-    pub fn placed(&self, system: &System, credential: &Credential) -> State {
-        if !self.takes(&credential.name) {
-            return State::Missing;
-        }
-        let is_ineffective = *self == Self::Credstore
-            && system.is_booted_with_systemd()
-            && system.stage() == Stage::Host
-            && is_read_early_only(credential.name.as_str());
-        if is_ineffective { State::Ineffective } else { State::Imported }
     }
 
     /// What is in this place of each entry of a delivery, in its order.

@@ -3,23 +3,28 @@
 use std::path::Path;
 
 use super::listing::summary;
-use crate::format::credential::Name;
+use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::{Outcome, Repair, Storage};
 use crate::guest::verify::delivery::Delivery;
-use crate::guest::verify::finding::Severity;
+use crate::guest::verify::finding::{Finding, Severity};
 use crate::text::escape::Escaped;
 
 /// Every finding of a delivery, at its own level.
 pub fn findings(delivery: &Delivery) {
-    for finding in &delivery.findings {
-        let advice = finding.advice(&delivery.machine);
+    these(&delivery.findings, &delivery.machine);
+    tracing::debug!(strings = delivery.foreign, "OEM strings of other programs were not read");
+}
+
+/// These findings, each at its own level.
+pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
+    for finding in findings {
+        let advice = finding.advice(machine);
         match finding.severity {
             Severity::Error => tracing::error!("{finding}: {advice}"),
             Severity::Warning => tracing::warn!("{finding}: {advice}"),
             Severity::Note => tracing::info!("{finding}: {advice}"),
         }
     }
-    tracing::debug!(strings = delivery.foreign, "OEM strings of other programs were not read");
 }
 
 /// Which place was chosen, and why.
@@ -56,24 +61,6 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
         }
     }
     tracing::info!("{}", placed(directory, outcome, delivery));
-}
-
-/// A credential is in its place, and its only readers do not look there in this boot.
-pub(in crate::guest) fn ineffective(directory: &Path, name: &Name) {
-    tracing::warn!(
-        "credential {name}: not effective in this boot. Only PID 1 and generators read it, and they do not look into {}: \
-         enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there",
-        Escaped::from(directory)
-    );
-}
-
-/// A credential was not put into the directory that the initrd hands over.
-pub(in crate::guest) fn not_handed_over(directory: &Path, name: &Name) {
-    tracing::warn!(
-        "credential {name}: not written to {}, where systemd ignores names that start with a dot and leaves them in plain \
-         text: run 'smbios-creds import' in the host stage too, or send it under another name",
-        Escaped::from(directory)
-    );
 }
 
 /// What was removed from the directory that the initrd hands over.

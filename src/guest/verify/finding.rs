@@ -187,6 +187,10 @@ pub enum FindingKind {
         /// Whether the policy requires the credential.
         required: bool,
     },
+    /// Only PID 1 and generators read it, and in this boot they do not look where it goes.
+    Ineffective,
+    /// The initrd cannot hand it over: its name starts with a dot.
+    NotHandedOver,
 }
 
 fn as_text<S: serde::Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

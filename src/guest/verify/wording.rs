@@ -71,19 +71,8 @@ impl FindingKind {
                 "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
             ),
             Self::EmptyString => f.write_str("an OEM string is empty"),
-            Self::NearMiss { .. }
-            | Self::NotACredential { .. }
-            | Self::MaybeCut { .. }
-            | Self::Duplicate { .. }
-            | Self::AboveSystemd { .. }
-            | Self::ManifestMissing
-            | Self::ManifestInvalid { .. }
-            | Self::ManifestAgain { .. }
-            | Self::Missing { .. }
-            | Self::SizeDiffers { .. }
-            | Self::DigestDiffers
-            | Self::NotListed
-            | Self::Empty { .. } => return None,
+            // fmt_set() names all others.
+            _ => return None,
         })
     }
 
@@ -122,6 +111,13 @@ impl FindingKind {
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
+            Self::Ineffective => f.write_str(
+                "not effective in this boot: only PID 1 and generators read it, and they do not look into /run/credstore",
+            ),
+            Self::NotHandedOver => f.write_str(
+                "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
+                 them in plain text",
+            ),
             Self::EntryPoint { .. }
             | Self::TableCut(_)
             | Self::TableShort(_)
@@ -228,18 +224,8 @@ impl FindingKind {
                 "remove the empty OEM string on the host (a doubled comma, or an unset variable)"
             }
             Self::NearMiss { .. } => "correct the prefix on the host",
-            Self::NotACredential { .. }
-            | Self::MaybeCut { .. }
-            | Self::Duplicate { .. }
-            | Self::AboveSystemd { .. }
-            | Self::ManifestMissing
-            | Self::ManifestInvalid { .. }
-            | Self::ManifestAgain { .. }
-            | Self::Missing { .. }
-            | Self::SizeDiffers { .. }
-            | Self::DigestDiffers
-            | Self::NotListed
-            | Self::Empty { .. } => return None,
+            // set_advice() names all others.
+            _ => return None,
         })
     }
 
@@ -266,6 +252,12 @@ impl FindingKind {
                 "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"
             }
             Self::NotListed => "somebody added it behind the sender's back, or the manifest is an old one",
+            Self::Ineffective => {
+                "enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there"
+            }
+            Self::NotHandedOver => {
+                "run 'smbios-creds import' in the host stage too, or send it under another name"
+            }
             Self::Empty { .. } => {
                 "check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty"
             }

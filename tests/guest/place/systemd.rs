@@ -246,6 +246,71 @@ fn credential_that_only_pid_1_reads_is_not_called_imported_in_credstore() {
     }
 }
 
+/// The codes of the findings about a credential, from the JSON of `check` or of the report.
+fn codes(judged: &serde_json::Value, name: &str) -> Vec<String> {
+    let about = |finding: &&serde_json::Value| finding["credential"] == name;
+    let findings = judged["findings"].as_array().unwrap().iter();
+    findings.filter(about).map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_has_no_effect_is_a_finding_by_name_in_check_and_report() {
+    let strings: &[&[u8]] = &[
+        b"io.systemd.credential:getty.auto=no",
+        b"io.systemd.credential:systemd.extra-unit.a.service=[Unit]",
+        b"io.systemd.credential:passwd.hashed-password.root=x",
+    ];
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir_all(root.path().join("sys/firmware/dmi/tables")).unwrap();
+    let source = recording(&table(strings));
+    for file in ["DMI", "smbios_entry_point"] {
+        fs::copy(source.path().join(file), root.path().join("sys/firmware/dmi/tables").join(file)).unwrap();
+    }
+    let check = || {
+        let mut command = agent(&["check", "--json=short", "--confidential=allow", "--root"]);
+        serde_json::from_slice(&run(command.arg(root.path())).stdout).unwrap()
+    };
+    let assert_named = |judged: &serde_json::Value| {
+        assert_eq!(judged["verdict"], "passed");
+        for name in ["getty.auto", "systemd.extra-unit.a.service"] {
+            assert_eq!(codes(judged, name), ["ineffective"], "{judged}");
+        }
+        // systemd-firstboot.service and systemd-sysusers.service import it.
+        assert_eq!(codes(judged, "passwd.hashed-password.root"), [""; 0], "{judged}");
+    };
+    assert_named(&check());
+    let import = |root: &Path| {
+        let mut command = agent(&["import", "--confidential=allow", "--root"]);
+        run(command.arg(root))
+    };
+    let output = import(root.path());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report = fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_named(&report["delivery"]);
+    let advice = report["delivery"]["findings"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains("smbios-creds-initrd.service") && advice.contains("dmi-sysfs"), "{advice}");
+    // In the initrd, the host stage gets them.
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    assert_eq!(codes(&check(), "getty.auto"), [""; 0]);
+}
+
+#[test]
+fn copy_in_credstore_of_what_pid_1_has_is_not_called_ineffective() {
+    let root = testkit::systemd_root(&[("ssh.listen", b"vsock::22"), ("import.pull", b"another")]);
+    let source = recording(&table(&[
+        b"io.systemd.credential:ssh.listen=vsock::22",
+        b"io.systemd.credential:import.pull=raw:a",
+    ]));
+    let mut command = agent(&["import", "--into", "credstore", "--from"]);
+    let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
+    let text = testkit::stdout(&output);
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("ssh.listen").contains(" imported "), "{text}");
+    assert!(line("import.pull").contains(" ineffective "), "{text}");
+}
+
 #[test]
 fn credential_that_pid_1_gets_is_called_imported() {
     // Where systemd passes on what it imported, and in the initrd, where @initrd has it.

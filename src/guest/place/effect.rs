@@ -1,0 +1,64 @@
+//! What has no effect where it was put, and what was not put there: one finding for each, by name.
+
+use super::choose::Choice;
+use super::content::{self, Found};
+use super::handover::Handover;
+use super::outcome::State;
+use super::{Place, System};
+use crate::format::credential::{Credential, Name};
+use crate::format::systemd::is_read_early_only;
+use crate::guest::system::Stage;
+use crate::guest::verify::delivery::{Delivery, Entry};
+use crate::guest::verify::finding::{Finding, FindingKind, Severity};
+use crate::sys::directory::{Directory, Links};
+
+impl Place {
+    /// Whether a credential of this name is put into this place. systemd ignores files in `@initrd` whose names start
+    /// with a dot, and leaves them there in plain text (`import_credentials_initrd()`, `src/core/import-creds.c`).
+    pub(super) fn takes(&self, name: &Name) -> bool {
+        *self != Self::Initrd || !name.as_str().starts_with('.')
+    }
+
+    /// The state of a credential that is in this place. Under systemd, PID 1 and generators do not look into
+    /// `credstore`. In the initrd, `@initrd` passes the credential on to the PID 1 of the host stage, from 254 on.
+    #[must_use]
+    pub fn placed(&self, system: &System, credential: &Credential) -> State {
+        if !self.takes(&credential.name) {
+            return State::Missing;
+        }
+        let is_ineffective = *self == Self::Credstore
+            && is_read_early_only(credential.name.as_str())
+            && system.is_booted_with_systemd()
+            && system.stage() == Stage::Host
+            && !is_passed_on(system, credential);
+        if is_ineffective { State::Ineffective } else { State::Imported }
+    }
+}
+
+/// Whether PID 1 has the credential where it looks. Then a copy elsewhere takes nothing from it.
+fn is_passed_on(system: &System, credential: &Credential) -> bool {
+    Directory::open(&system.system_credentials(), Links::Refuse)
+        .and_then(|directory| content::compare(&directory, credential))
+        .is_ok_and(|found| found == Found::Equal)
+}
+
+impl Choice {
+    /// What this place does for a delivery less than it seems, by name. Whether it is filled is not looked at.
+    #[must_use]
+    pub fn findings(&self, system: &System, delivery: &Delivery) -> Vec<Finding> {
+        let goes_to_initrd = self.place == Place::Initrd || self.handover == Handover::Everything;
+        let of = |entry: &Entry| {
+            let credential = entry.intact().ok()?;
+            let kind = if self.place.placed(system, credential) == State::Ineffective {
+                FindingKind::Ineffective
+            } else if goes_to_initrd && !Place::Initrd.takes(&credential.name) {
+                FindingKind::NotHandedOver
+            } else {
+                return None;
+            };
+            let (credential, origin) = (entry.name.clone(), Some(entry.origin.clone()));
+            Some(Finding { kind, severity: Severity::Warning, credential, origin })
+        };
+        delivery.entries.iter().filter_map(of).collect()
+    }
+}
