@@ -1,4 +1,4 @@
-//! Two stages: systemd in the initrd, a real switch-root, and systemd in the host stage.
+//! Two stages: systemd in the initrd, a real switch-root, and systemd in the host stage; or a script instead of the first.
 
 use testkit::machine::{Machine, Release};
 
@@ -125,4 +125,58 @@ fn three_hundred_credentials_are_handed_over_and_no_duplicate_is_left_in_the_ini
     assert_eq!((results["first"].text(), results["last"].text()), ("value 0", "value 299"));
     assert_eq!(results["initrd"].text(), "", "no duplicate in plain text is left");
     assert_eq!(results["list"].text().matches(" imported ").count(), 300);
+}
+
+/// PID 1 is a script, as in an initramfs without systemd: it imports, hands over, and executes systemd. Its systemd can
+/// read nothing by itself.
+fn hand_over(name: &str, options: &str, before: &str, after: &str) -> Machine {
+    let hook = testkit::project("integration/initramfs/initramfs");
+    let first = format!(
+        "#!/bin/sh
+        mount -t proc proc /proc
+        mount -t sysfs sysfs /sys
+        mount -t tmpfs -o mode=755,nr_inodes=64 tmpfs /run
+        hook=/usr/lib/smbios-creds/initramfs
+        $hook import
+        {before}
+        $hook hand-over '' \"$1\" 2>/said
+        echo \"exit $?\" >>/said
+        {after}
+        exec \"$@\""
+    );
+    Machine::new(name)
+        .release(Release::Sid)
+        .oem_string("io.systemd.credential:text=value")
+        .file("usr/lib/smbios-creds/initramfs", std::fs::read_to_string(hook).unwrap())
+        .file("etc/smbios-creds/options", format!("OPTIONS=\"{options}\"\n"))
+        .file("first", first)
+        .systemd_behind("/first --", "LoadCredential=text")
+        .kernel_arguments("initcall_blacklist=dmi_sysfs_init")
+}
+
+const LOOK_AFTER_HAND_OVER: &str = "result said cat /said
+    result text cat $CREDENTIALS_DIRECTORY/text
+    result copy cat /run/credentials/@system/text
+    result mounted grep ' /run/credentials/@system ' /proc/mounts";
+
+#[test]
+fn hand_over_that_cannot_copy_keeps_the_only_copy() {
+    // There is no room in /run for another copy.
+    let fill = "i=0; while touch /run/fill-$i; do i=$((i + 1)); done 2>/dev/null";
+    let empty = "rm /run/fill-*; mount -o remount,nr_inodes=10000 /run";
+    let results = hand_over("hand-over-full", "", fill, empty).import("").boot(LOOK_AFTER_HAND_OVER);
+    let said = results["said"].text();
+    assert!(said.contains("No space left on device") && said.ends_with("exit 1\n"), "{said}");
+    assert!(said.contains("so /run/credentials/@system stays mounted"), "{said}");
+    assert_eq!(results["copy"].text(), "value", "{results:?}");
+    // As it says there, the unit of the host stage puts it where services look.
+    assert_eq!(results["text"].text(), "value", "{results:?}");
+}
+
+#[test]
+fn hand_over_goes_to_initrd_whatever_into_is_in_the_options() {
+    let results = hand_over("hand-over-into", "--into system", "", "").boot(LOOK_AFTER_HAND_OVER);
+    assert!(results["said"].text().ends_with("exit 0\n"), "{results:?}");
+    assert_eq!(results["text"].text(), "value", "systemd has merged it: {results:?}");
+    assert_eq!(results["mounted"].text().lines().count(), 1, "systemd's own: {results:?}");
 }
