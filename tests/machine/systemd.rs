@@ -70,6 +70,30 @@ fn beside_the_newest_systemd_nothing_is_done_where_nothing_was_lost() {
     cut_and_lost("cut-newest", Release::Sid);
 }
 
+#[test]
+fn what_is_only_named_like_a_leftover_survives_repair_and_import() {
+    let results = Machine::new("leftover-names")
+        .release(Release::Backports)
+        .oem_string("io.systemd.credential:.smbios-creds-key=kept")
+        .oem_string(&format!("io.systemd.credential:large={}", "x".repeat(6000)))
+        .systemd("LoadCredential=large\nLoadCredential=.smbios-creds-key")
+        .import("")
+        .boot(
+            "result key cat $CREDENTIALS_DIRECTORY/.smbios-creds-key
+             result large wc -c $CREDENTIALS_DIRECTORY/large
+             result list smbios-creds list --no-legend
+             mkdir -p /run/mine/.smbios-creds-2026-11
+             echo backup >/run/mine/.smbios-creds-2026-11/file
+             result into smbios-creds import --into /run/mine/creds
+             result backup cat /run/mine/.smbios-creds-2026-11/file",
+        );
+    assert!(results["large"].text().starts_with("6000 "), "it was repaired: {results:?}");
+    assert_eq!(results["key"].text(), "kept", "{results:?}");
+    assert_eq!(states(&results), ["imported", "imported"]);
+    assert_eq!(results["into"].code, 0, "{:?}", results["into"]);
+    assert_eq!(results["backup"].text(), "backup\n", "{results:?}");
+}
+
 fn three_hundred(name: &str, release: Release) {
     let machine = Machine::new(name).release(release).three_hundred();
     let results = machine.systemd("LoadCredential=c299").import("").boot(&format!(

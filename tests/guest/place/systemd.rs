@@ -183,6 +183,23 @@ fn repair_that_leaves_nothing_is_not_called_imported() {
 }
 
 #[test]
+fn repair_ended_by_a_signal_leaves_nothing_staged_and_no_view() {
+    for (signal, call) in [("TERM", "write"), ("INT", "renameat"), ("HUP", "mount"), ("TERM", "umount2")] {
+        let root = testkit::systemd_root(&[("a", b"on")]);
+        let mounts = format!(
+            "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
+             STRACE='strace -qq -o /dev/null -e inject={call}:signal={signal}:when=2'"
+        );
+        let output = import_beside(root.path(), "auto", &mounts);
+        assert_ne!(output.status.code(), Some(0), "{signal} at {call}: {}", stderr(&output));
+        let system = root.path().join("run/credentials/@system");
+        assert!(super::names(&system).iter().all(|name| name == "a" || name == "b"), "{signal} at {call}");
+        assert_eq!(fs::read(system.join("a")).unwrap(), b"one", "{signal} at {call}: it was complete");
+        assert!(!root.path().join("run/smbios-creds/staging").exists(), "{signal} at {call}");
+    }
+}
+
+#[test]
 fn view_that_cannot_be_unmounted_is_an_error() {
     let strace = "STRACE='strace -qq -o /dev/null -e inject=umount2:error=EPERM'";
     // systemd's directory is repaired.
