@@ -370,3 +370,25 @@ fn name_with_a_dot_is_never_left_in_initrd() {
         assert_eq!(hidden.contains(" imported "), into == "auto", "credstore has it then: {text}");
     }
 }
+
+#[test]
+fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
+    let strings: &[&[u8]] = &[b"io.systemd.credential:.hidden=secret", b"io.systemd.credential:db=one"];
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    let (import, list) = import_and_list(root.path(), strings);
+    assert_eq!((code(&import), code(&list)), (0, 0), "{}", stderr(&import));
+    let report = fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(codes(&report["delivery"], ".hidden"), ["not-handed-over"]);
+    assert_eq!(codes(&report["delivery"], "db"), [""; 0]);
+    assert!(stderr(&list).contains("warning: credential .hidden: not written to "), "{}", stderr(&list));
+    // In the host stage it has a place, and nothing is said of it.
+    fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
+    let (import, list) = import_and_list(root.path(), strings);
+    for output in [&import, &list] {
+        assert!(!stderr(output).contains(".hidden: not written"), "{}", stderr(output));
+        assert!(testkit::stdout(output).contains(".hidden "), "{}", stderr(output));
+    }
+}
