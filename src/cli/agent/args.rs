@@ -180,7 +180,8 @@ impl ImportOptions {
                   --manifest=require is not met, if --strict is given and the verdict fails, or if there is nothing \
                   to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
                   --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first, and \
-                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line."
+                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line. SIGPIPE has \
+                  its default effect in the program, also if it was ignored before."
 )]
 pub struct Exec {
     #[command(flatten)]

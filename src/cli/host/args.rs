@@ -150,7 +150,8 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
 #[command(
     after_help = "The hypervisor keeps the PID, the open descriptors, the folder and the environment. A machine is \
                   never started without what was selected: an unset $CREDENTIALS_DIRECTORY, a missing or empty file, \
-                  a limit that is exceeded or an option that cannot be merged ends with exit status 3."
+                  a limit that is exceeded or an option that cannot be merged ends with exit status 3. \
+                  SIGPIPE has its default effect in the hypervisor, also if it was ignored before."
 )]
 pub struct Run {
     #[command(flatten)]
