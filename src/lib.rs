@@ -60,6 +60,7 @@
 //!
 //! A VMM that only wants the format needs neither: `default-features = false`.
 
+#![forbid(unsafe_code)]
 // docs.rs says which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

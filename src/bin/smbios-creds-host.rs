@@ -1,4 +1,5 @@
 //! `smbios-creds-host`, the host's side. What it does is in `smbios_creds::cli`.
+#![forbid(unsafe_code)]
 
 use std::alloc::System;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dlmalloc::GlobalDlmalloc;
 use smbios_creds::cli::agent::args::{Agent, Verb};
+use smbios_creds::cli::agent::console::{self, Console};
 use smbios_creds::cli::agent::verbs;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::hygiene::Then;
@@ -17,7 +18,16 @@ use zeroizing_alloc::ZeroAlloc;
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
+ctor::declarative::ctor! {
+    /// Before Rust's runtime looks at the descriptors (docs/decisions/0002-before-main.md).
+    #[ctor(unsafe)]
+    fn before_main() {
+        console::fill_descriptors();
+    }
+}
+
 fn main() -> ExitCode {
+    let console = Console::find();
     let agent = match Agent::try_parse() {
         Ok(agent) => agent,
         Err(error) => return usage::print(&error).into(),
@@ -25,7 +35,7 @@ fn main() -> ExitCode {
     log::start("smbios-creds", agent.log_level);
     let before =
         hygiene::protect(if matches!(agent.verb, Verb::Exec(_)) { Then::Executes } else { Then::Ends });
-    match verbs::run(&agent, &before) {
+    match verbs::run(&agent, &before, &console) {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("{error:#}");

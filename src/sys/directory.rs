@@ -106,8 +106,25 @@ impl Stat {
     #[cfg(feature = "cli")]
     /// Whether it is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
     pub(crate) fn is_kernel_log(&self) -> bool {
+        self.is_device(1, 11)
+    }
+
+    #[cfg(feature = "cli")]
+    /// Whether it is `/dev/null` (the same list).
+    pub(crate) fn is_null(&self) -> bool {
+        self.is_device(1, 3)
+    }
+
+    #[cfg(feature = "cli")]
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    }
+
+    #[cfg(feature = "cli")]
+    fn is_device(&self, first: u64, second: u64) -> bool {
         let file_type = SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT;
-        file_type == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (1, 11)
+        file_type == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (first, second)
     }
 
     /// Whether both are on the same mounted file system.

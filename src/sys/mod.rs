@@ -9,11 +9,14 @@ pub(crate) mod guarded;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
 pub(crate) mod signals;
+#[cfg(feature = "cli")]
+pub(crate) mod standard;
 
 #[cfg(feature = "launch")]
 use std::ffi::{CString, NulError, OsStr};
 #[cfg(feature = "launch")]
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use nix::errno::Errno;
 
@@ -21,6 +24,23 @@ pub(crate) use nix::errno::Errno;
 #[cfg(feature = "launch")]
 pub(crate) fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
     CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+/// This process's ID, if a program that never forks has looked it up; 0 otherwise.
+static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
+
+/// Looks up this process's ID for all later calls of [`process_id`]. For a program that never forks: it saves a system call.
+#[cfg(feature = "cli")]
+pub(crate) fn remember_process_id() {
+    PROCESS_ID.store(std::process::id(), Relaxed);
+}
+
+/// This process's ID.
+pub(crate) fn process_id() -> u32 {
+    match PROCESS_ID.load(Relaxed) {
+        0 => std::process::id(),
+        id => id,
+    }
 }
 
 /// Fills a buffer with random bytes of the kernel.

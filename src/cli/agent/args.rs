@@ -179,7 +179,11 @@ impl ImportOptions {
     after_help = "The program is not started if a credential given with --require is not handed out, if \
                   --manifest=require is not met, if --strict is given and the verdict fails, or if there is nothing \
                   to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
-                  --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first, and \
+                  --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first; on a \
+                  read-only root the three directories must exist. If the kernel cannot open /dev/console, \
+                  messages go to the kernel's log (/dev/kmsg), and the program gets /dev/null as its standard \
+                  input, output and error. For that, /dev must be a directory and the kernel must have devtmpfs, \
+                  or the image must have the nodes /dev/null and /dev/kmsg. \
                   init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line. SIGPIPE has \
                   its default effect in the program, also if it was ignored before."
 )]

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use nix::unistd::execvpe;
 
 use super::args::Exec;
+use super::console::Console;
 use super::init;
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
@@ -18,11 +19,9 @@ use crate::guest::system::System;
 use crate::sys::variable;
 use crate::text::escape::Escaped;
 
-pub(super) fn run(system: &System, exec: &Exec, before: &Before) -> anyhow::Result<Exit> {
-    if init::is_pid_1()
-        && let Err(error) = init::mount_file_systems(system)
-    {
-        tracing::error!("{error:#}");
+pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Console) -> anyhow::Result<Exit> {
+    if init::is_pid_1() {
+        init::mount_file_systems(system);
     }
     let request = exec.options.request();
     // To give up is a kernel panic for PID 1: only a condition that was named is worth that.
@@ -44,9 +43,11 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before) -> anyhow::Resu
     let arguments: Vec<CString> =
         arguments.collect::<Result<_, _>>().context("an argument holds a NUL byte")?;
     let environment = environment(directory)?;
-    before.restore();
     let Some(program) = arguments.first() else { return Ok(Exit::Usage) };
+    before.restore();
+    console.leave();
     let Err(error) = execvpe(program, &arguments, &environment);
+    console.take_back();
     bail!("cannot execute {}: {}", Escaped(program.as_bytes()), error.desc())
 }
 

@@ -9,41 +9,97 @@ use anyhow::Context as _;
 use nix::mount::{MsFlags, mount};
 
 use crate::guest::system::System;
+use crate::sys::process_id;
 use crate::text::escape::Escaped;
+
+/// A file system of the kernel, and where everybody expects it.
+struct FileSystem {
+    directory: &'static str,
+    kind: &'static str,
+    flags: MsFlags,
+    options: Option<&'static str>,
+    /// What cannot be done without it.
+    loss: &'static str,
+}
+
+const NOTHING_TO_RUN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+const PROC: FileSystem = FileSystem {
+    directory: "proc",
+    kind: "proc",
+    flags: NOTHING_TO_RUN,
+    options: None,
+    loss: "a container cannot be told from a virtual machine",
+};
+
+const SYS: FileSystem = FileSystem {
+    directory: "sys",
+    kind: "sysfs",
+    flags: NOTHING_TO_RUN,
+    options: None,
+    loss: "nothing can be received",
+};
+
+/// It must be a file system of its own: systemd otherwise mounts one over it, and hides what is there.
+const RUN: FileSystem = FileSystem {
+    directory: "run",
+    kind: "tmpfs",
+    flags: MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_STRICTATIME),
+    options: Some("mode=0755"),
+    loss: "credentials have no place",
+};
+
+const DEV: FileSystem = FileSystem {
+    directory: "dev",
+    kind: "devtmpfs",
+    flags: MsFlags::MS_NOSUID,
+    options: Some("mode=0755"),
+    loss: "messages have no place",
+};
 
 /// Whether we are PID 1: giving up is then a kernel panic.
 #[must_use]
 pub fn is_pid_1() -> bool {
-    std::process::id() == 1
+    process_id() == 1
 }
 
-/// Mounts `/proc`, `/sys` and `/run` where they are not mounted yet.
-///
-/// `/run` has to be a file system of its own: systemd mounts one over it otherwise, and hides what is there.
-///
-/// # Errors
-/// What could not be mounted.
-pub fn mount_file_systems(system: &System) -> anyhow::Result<()> {
-    let nothing_to_run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_STRICTATIME;
-    for (name, kind, flags, options) in [
-        ("proc", "proc", nothing_to_run, None),
-        ("sys", "sysfs", nothing_to_run, None),
-        ("run", "tmpfs", run, Some("mode=0755")),
-    ] {
-        let path = system.path(name);
+/// Mounts `/proc`, `/sys` and `/run` where they are not mounted yet. One that cannot be mounted is logged, and the others
+/// are mounted all the same.
+pub(super) fn mount_file_systems(system: &System) {
+    for file_system in [PROC, SYS, RUN] {
+        if let Err(error) = file_system.mount(system) {
+            tracing::error!("{error:#}. Without it, {}", file_system.loss);
+        }
+    }
+}
+
+/// Mounts `/dev`.
+pub(super) fn mount_devices() -> anyhow::Result<()> {
+    DEV.mount(&System::running())
+}
+
+impl FileSystem {
+    /// Mounts it, unless its directory is a mount point already.
+    fn mount(&self, system: &System) -> anyhow::Result<()> {
+        let Self { directory, kind, flags, options, .. } = *self;
+        let path = system.path(directory);
         let shown = Escaped::from(path.as_path());
+        let cannot = || format!("cannot mount {kind} on {shown}");
         match create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => anyhow::bail!(
+                "{}: the directory is missing, and the root file system is read-only. Make the directory {shown} in the \
+                 image of the root",
+                cannot()
+            ),
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("cannot make {shown}"));
             }
             _ => {}
         }
-        let device = |path: &Path| metadata(path).map(|metadata| metadata.dev());
+        let device = |path: &Path| metadata(path).map(|metadata| metadata.dev()).with_context(cannot);
         if device(&path)? == device(system.root())? {
-            mount(Some(kind), &path, Some(kind), flags, options)
-                .with_context(|| format!("cannot mount {kind} on {shown}"))?;
+            mount(Some(kind), &path, Some(kind), flags, options).with_context(cannot)?;
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use super::args::{Agent, Cat, Check, List, Newline, Record, Verb};
+use super::console::Console;
 use super::{exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
@@ -27,13 +28,13 @@ use crate::text::escape::Escaped;
 ///
 /// # Errors
 /// Why something could not be done, as a message.
-pub fn run(agent: &Agent, before: &Before) -> anyhow::Result<Exit> {
+pub fn run(agent: &Agent, before: &Before, console: &Console) -> anyhow::Result<Exit> {
     let system = &System::at(&agent.root);
     match &agent.verb {
         Verb::List(list) => run_list(system, list),
         Verb::Check(check) => run_check(system, check),
         Verb::Import(import) => import::run(system, import),
-        Verb::Exec(exec) => exec::run(system, exec, before),
+        Verb::Exec(exec) => exec::run(system, exec, before, console),
         Verb::Cat(cat) => run_cat(system, cat),
         Verb::Record(record) => run_record(system, record),
     }

@@ -13,6 +13,7 @@ use super::own;
 use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, is_memory_only};
+use crate::sys::process_id;
 use crate::sys::signals::Held;
 use crate::text::escape::ShownPath;
 
@@ -91,7 +92,7 @@ impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("make a staging folder beside")(error);
         // Of its own, or it could be another import's that is in place by the time it is locked.
-        let process = std::process::id();
+        let process = process_id();
         for attempt in 0..ATTEMPTS {
             let name = leftover::staging_directory(process, attempt);
             let name = CString::new(name).map_err(|_| failed(Errno::EINVAL))?;

@@ -114,6 +114,8 @@ pub struct Machine {
     kind: &'static str,
     arguments: Vec<String>,
     kernel_arguments: String,
+    /// What the kernel's command line says of its console.
+    console: &'static str,
     /// Whether the image has systemd and strace.
     full: bool,
     /// Whether it is the image with `OpenRC` and runit.
@@ -155,6 +157,7 @@ impl Machine {
             kind: "pc",
             arguments: vec![],
             kernel_arguments: String::new(),
+            console: "console=ttyS0",
             full: false,
             inits: false,
             files: vec![],
@@ -226,6 +229,12 @@ impl Machine {
     /// Adds to the kernel's command line.
     pub fn kernel_arguments(mut self, arguments: &str) -> Self {
         self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
+        self
+    }
+
+    /// The kernel has no console that it could open for PID 1. What it says itself is still in the log.
+    pub fn no_console(mut self) -> Self {
+        self.console = "console=hvc0 earlyprintk=ttyS0,115200,keep";
         self
     }
 
@@ -302,7 +311,7 @@ impl Machine {
             .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
             // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
-            .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check{}", self.kernel_arguments))
+            .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
             .arg("-serial")
             .arg(format!("file:{}", log.display()))
             .arg("-chardev")

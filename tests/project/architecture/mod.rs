@@ -87,7 +87,11 @@ const MEMORY: [&str; 4] = [
 /// Files outside `sys` that may name some of these calls, each with its reason.
 const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ("guest/place/mount.rs", "nix::mount", "a set is placed by one mount, which is no access to files"),
-    ("cli/agent/init.rs", "nix::mount", "PID 1 mounts /proc, /sys and /run before anything can be opened"),
+    (
+        "cli/agent/init.rs",
+        "nix::mount",
+        "PID 1 mounts /proc, /sys, /run and /dev before anything can be opened",
+    ),
 ];
 
 /// Names of which each is at most one type.
