@@ -53,6 +53,7 @@ in
       description = ''
         Names of credentials that must arrive and not be empty. If one does not, `smbios-creds.service` fails, and so
         does every service that requires it. A runner of microvm.nix does not start the machine without them.
+        If nothing is required and nothing was sent, the unit succeeds.
       '';
     };
 
@@ -142,7 +143,7 @@ in
           # PID 1 is a script here, and systemd becomes it later: it merges @initrd into what it imports itself, and would
           # import nothing into an @system that is filled already.
           boot.initrd.preDeviceCommands = lib.mkBefore ''
-            smbios-creds import --into initrd ${lib.escapeShellArgs optionsOf} ||
+            smbios-creds import --allow-none --into initrd ${lib.escapeShellArgs optionsOf} ||
               echo "smbios-creds: not every credential is as it should be; see above, and smbios-creds.service"
           '';
         }

@@ -22,7 +22,7 @@
 (
 	OPTIONS=
 	[ ! -r /etc/default/smbios-creds ] || . /etc/default/smbios-creds
-	/usr/bin/smbios-creds import $OPTIONS
+	/usr/bin/smbios-creds import --allow-none $OPTIONS
 	echo $? >/run/smbios-creds.exit.new
 	mv /run/smbios-creds.exit.new /run/smbios-creds.exit
 )

@@ -127,6 +127,12 @@ impl Imported {
 }
 
 impl NotReceived {
+    /// Whether the kernel has no SMBIOS at all. A table that it found and could not read is none of these.
+    #[must_use]
+    pub fn is_without_smbios(&self) -> bool {
+        matches!(self, Self::Source(SourceError::NoSmbios(_)))
+    }
+
     /// How an import ended for this reason.
     #[must_use]
     pub fn ended(&self) -> Ended {

@@ -86,6 +86,52 @@ fn nothing_sent_is_told_from_nothing_there() {
     assert!(stdout(&output).contains("none of the OEM strings is a credential"));
 }
 
+#[test]
+fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let import = |from: Option<&Path>, options: &[&str]| {
+        let mut command = agent(&["import", "--confidential=allow", "--allow-none", "--root"]);
+        command.arg(root.path()).arg("--into").arg(root.path().join("credentials")).args(options);
+        if let Some(from) = from {
+            command.arg("--from").arg(from);
+        }
+        let output = run(&mut command);
+        (code(&output), stderr(&output))
+    };
+    let required: [&[&str]; 3] = [&["--require", "a"], &["--manifest=require"], &["--strict"]];
+    std::fs::create_dir_all(root.path().join("sys/firmware")).unwrap();
+
+    // A machine without SMBIOS.
+    let (exit, text) = import(None, &["--allow-none"]);
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.starts_with("smbios-creds: warning: no SMBIOS: "), "{text}");
+    assert!(text.ends_with("If the host sends credentials, name them with --require\n"), "{text}");
+    for options in required {
+        let (exit, text) = import(None, options);
+        assert_eq!(exit, 4, "{text}");
+        assert!(text.contains("error: no SMBIOS: ") && !text.contains("no failure"), "{text}");
+    }
+
+    // A machine that was sent nothing.
+    let none = testdata("qemu-7.2-none");
+    let (exit, text) = import(Some(&none), &[]);
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("info: nothing was sent. Nothing is required, so this is no failure"), "{text}");
+    for (options, expected) in required.into_iter().zip([3, 3, 4]) {
+        let (exit, text) = import(Some(&none), options);
+        assert_eq!(exit, expected, "{options:?}: {text}");
+        assert!(!text.contains("no failure"), "{text}");
+    }
+
+    // A table that is lost, and one that is damaged.
+    std::fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
+    let (exit, text) = import(None, &[]);
+    assert_eq!(exit, 4, "{text}");
+    assert!(text.contains("error: no SMBIOS table: "), "{text}");
+    let (exit, text) = import(Some(&testdata("qemu-7.2-empty-value")), &[]);
+    assert_eq!(exit, 3, "{text}");
+}
+
 /// The running system, as it looks below a root folder of our own.
 fn on_system(root: &Path, arguments: &[&str]) -> std::process::Output {
     run(agent(arguments).arg("--root").arg(root))

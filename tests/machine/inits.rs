@@ -221,3 +221,21 @@ fn openrc_and_runit_leave_a_service_down_behind_a_cut_table() {
         assert_eq!(results["credentials"].text(), "small\n");
     }
 }
+
+#[test]
+fn openrc_and_runit_start_a_service_where_nothing_was_sent_and_nothing_is_required() {
+    let machines = [
+        openrc("openrc-nothing", ""),
+        in_stage_1(runit("runit-nothing", "")),
+        as_a_service(runit("runit-service-nothing", "")),
+    ];
+    for machine in machines {
+        // There is no directory to copy.
+        let machine = machine.file("usr/local/bin/app", "#!/bin/sh\ntouch /tmp/app\nexec sleep 1000\n");
+        let (results, console) =
+            machine.boot_to_console(&format!("awaited() {{ [ -e /tmp/app ]; }}\n{WAIT}"));
+        assert!(results.contains_key("@end"), "{console}");
+        assert_eq!(results["app"].text(), "/tmp/app\n", "{console}");
+        assert!(console.contains("Nothing is required, so this is no failure"), "{console}");
+    }
+}

@@ -1,14 +1,16 @@
 //! The units of `integration/systemd/`, where verification fails.
 
-use testkit::machine::{Machine, Release};
+use testkit::machine::{Machine, Release, Results};
+
+/// A service that does not start without the unit.
+const NEEDY: &str = "[Unit]\nDefaultDependencies=no\nRequires=smbios-creds.service\nAfter=smbios-creds.service\n\
+                     [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
 
 #[test]
 fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_still_boots() {
     // Behind a 64-bit entry point, SeaBIOS up to 1.16 copies the size of a table modulo 64 KiB.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("io.systemd.credential:large={}", "x".repeat(66_000))).unwrap();
-    let needy = "[Unit]\nDefaultDependencies=no\nRequires=smbios-creds.service\nAfter=smbios-creds.service\n\
-                 [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
     let login = "[Unit]\nDefaultDependencies=no\nAfter=smbios-creds.service\n\
                  [Service]\nStandardInput=null\nStandardOutput=null\nExecStart=busybox getty 115200 ttyS0\n";
     let machine = |name, options| {
@@ -19,7 +21,7 @@ fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_
             .oem_string_file(file.path())
             .systemd("")
             .unit("smbios-creds.service", options)
-            .file("etc/systemd/system/needy.service", needy)
+            .file("etc/systemd/system/needy.service", NEEDY)
             .file("etc/systemd/system/login.service", login)
             .file(
                 "etc/systemd/system/probe.service.d/wants.conf",
@@ -59,4 +61,81 @@ fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_
         // What systemd took from the cut table by itself is neither mended nor removed.
         assert!(results["files"].text().contains("small"), "{:?}", results["files"]);
     }
+}
+
+/// Boots with the project's own unit, and looks when the boot has come to its end.
+fn without_credentials(machine: Machine, options: &str) -> (Results, String) {
+    machine
+        .release(Release::Backports)
+        .systemd("")
+        .unit("smbios-creds.service", options)
+        .file("etc/systemd/system/needy.service", NEEDY)
+        // These machines have no journal.
+        .file(
+            "etc/systemd/system/smbios-creds.service.d/log.conf",
+            "[Service]\nStandardError=file:/tmp/log\n",
+        )
+        .file(
+            "etc/systemd/system/probe.service.d/later.conf",
+            "[Unit]\nWants=needy.service smbios-creds.service\nAfter=needy.service smbios-creds.service\n\
+             [Service]\nType=exec\n",
+        )
+        .boot_to_console(
+            "for n in $(seq 60); do
+                 [ \"$(systemctl is-system-running)\" = starting ] || break
+                 sleep 1
+             done
+             result system systemctl is-system-running
+             result failed systemctl list-units --failed --plain --no-legend
+             result unit systemctl is-active smbios-creds.service
+             result status systemctl show --property=ExecMainStatus smbios-creds.service
+             result needy systemctl is-active needy.service
+             result log cat /tmp/log",
+        )
+}
+
+/// A machine that has no SMBIOS. Without a clock that it can be calibrated by, the kernel hangs in one of two boots.
+fn microvm(name: &str) -> Machine {
+    Machine::new(name)
+        .kind("microvm,pit=on,pic=on,rtc=on,isa-serial=on")
+        .kernel_arguments("tsc_early_khz=2600000")
+}
+
+fn assert_running(results: &Results, console: &str, message: &str) {
+    assert!(results.contains_key("@end"), "{console}");
+    assert_eq!(results["system"].text(), "running\n", "{results:?}");
+    assert_eq!(results["unit"].text(), "active\n");
+    assert_eq!(results["needy"].text(), "active\n", "it asks for no credential by name");
+    assert!(results["log"].text().contains(message), "{:?}", results["log"]);
+    assert!(
+        results["log"].text().contains("Nothing is required, so this is no failure"),
+        "{:?}",
+        results["log"]
+    );
+}
+
+fn assert_degraded(results: &Results, console: &str, status: i32, message: &str) {
+    assert!(results.contains_key("@end"), "{console}");
+    assert_eq!(results["system"].text(), "degraded\n", "{results:?}");
+    assert!(results["failed"].text().starts_with("smbios-creds.service "), "{:?}", results["failed"]);
+    assert_eq!(results["unit"].text(), "failed\n");
+    assert_eq!(results["status"].text(), format!("ExecMainStatus={status}\n"));
+    assert_ne!(results["needy"].text(), "active\n");
+    assert!(results["log"].text().contains(message), "{:?}", results["log"]);
+}
+
+#[test]
+fn unit_that_requires_nothing_does_not_fail_where_nothing_can_have_been_sent() {
+    let (results, console) = without_credentials(microvm("unit-microvm"), "");
+    assert_running(&results, &console, "no SMBIOS: /sys/firmware/dmi does not exist");
+    let (results, console) = without_credentials(Machine::new("unit-nothing-sent"), "");
+    assert_running(&results, &console, "nothing was sent");
+}
+
+#[test]
+fn unit_that_requires_a_credential_fails_where_nothing_can_have_been_sent() {
+    let (results, console) = without_credentials(microvm("unit-microvm-required"), "--require text");
+    assert_degraded(&results, &console, 4, "no SMBIOS: /sys/firmware/dmi does not exist");
+    let (results, console) = without_credentials(Machine::new("unit-nothing-required"), "--manifest=require");
+    assert_degraded(&results, &console, 3, "a manifest is required and none was sent");
 }

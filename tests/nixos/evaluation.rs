@@ -64,7 +64,7 @@ fn the_package_has_the_units_of_the_project_with_its_own_path() {
         let own = std::fs::read_to_string(project("integration/systemd").join(unit)).unwrap();
         let path = package.join("bin/smbios-creds");
         let expected = own.replace("/usr/bin/smbios-creds", path.to_str().unwrap());
-        assert!(expected.contains(&format!("ExecStart={} import $OPTIONS\n", path.display())));
+        assert!(expected.contains(&format!("ExecStart={} import --allow-none $OPTIONS\n", path.display())));
         assert!(expected.contains("initrd-switch-root.target") == (unit == INITRD));
         assert_eq!(std::fs::read_to_string(package.join("lib/systemd/system").join(unit)).unwrap(), expected);
     }
@@ -119,7 +119,10 @@ fn a_scripted_initrd_has_hooks_and_no_unit_that_would_be_dropped() {
         let copied = format!("copy_bin_and_libs {}/bin/smbios-creds", package.as_str().unwrap());
         assert_eq!(initrd["extraUtilsCommands"].as_str().unwrap().trim_end(), copied, "{}", route.name);
         let hook = initrd["preDeviceCommands"].as_str().unwrap();
-        assert!(hook.starts_with("smbios-creds import --into initrd --require db-password ||"), "{hook}");
+        assert!(
+            hook.starts_with("smbios-creds import --allow-none --into initrd --require db-password ||"),
+            "{hook}"
+        );
         assert_eq!(initrd["units"].get(INITRD), None);
         assert!(strings(&initrd["availableKernelModules"]).contains(&"dmi_sysfs"));
         assert!(guest["units"].get(HOST_STAGE).is_some());

@@ -151,6 +151,9 @@ pub struct Import {
     /// Verify and show what would be materialized; writes nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
+    #[arg(long, overrides_with = "allow_none")]
+    pub(super) allow_none: bool,
 }
 
 /// What `import` and `exec` share.

@@ -10,6 +10,10 @@ use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 
+/// Why an import that had nothing to import is no failure, and how to make it one.
+const NOTHING_REQUIRED: &str =
+    "Nothing is required, so this is no failure. If the host sends credentials, name them with --require";
+
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let request = options.options.request();
     if options.dry_run {
@@ -17,7 +21,14 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
         tracing::info!("dry run: {}; nothing is materialized", summary(&delivery));
         return show(system, &request, &delivery);
     }
-    let Imported { delivery, placed } = import(system, &request)?;
+    let allows_none = options.allow_none && !request.policy.has_conditions();
+    let Imported { delivery, placed } = match import(system, &request) {
+        Err(absence) if allows_none && absence.is_without_smbios() => {
+            tracing::warn!("{absence}. {NOTHING_REQUIRED}");
+            return Ok(Exit::Ok);
+        }
+        imported => imported?,
+    };
     match placed {
         Ok(placed) => {
             // As it was just written or compared, it need not be read again.
@@ -29,7 +40,13 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             if let Err(error) = output::people(&table) {
                 tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
             }
-            Ok(Ended::from(delivery.verdict()).into())
+            Ok(match Ended::from(delivery.verdict()) {
+                Ended::NothingSent if allows_none => {
+                    tracing::info!("nothing was sent. {NOTHING_REQUIRED}");
+                    Exit::Ok
+                }
+                ended => ended.into(),
+            })
         }
         Err(strict @ NotPlaced::Strict) => {
             tracing::error!("{strict}");

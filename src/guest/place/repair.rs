@@ -19,6 +19,7 @@ use crate::format::credential::{Credential, Name};
 use crate::guest::system::System;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
+use crate::sys::process_id;
 
 /// Repairs what is missing or cut in the directory of a systemd that has imported something.
 pub(super) fn repair(
