@@ -1,5 +1,8 @@
 //! The agent as PID 1 in poor surroundings: without a console, without mount points, on a root that nobody can write.
 
+use smbios_creds::format::credential::{Credential, Name};
+use smbios_creds::format::manifest::Manifest;
+
 use testkit::machine::{Machine, Results};
 
 /// Keeps what it was started with, and becomes the script.
@@ -134,4 +137,49 @@ fn as_pid_1_on_a_read_only_root_with_nothing_at_all_it_names_every_directory() {
         assert!(console.contains(&message), "{message}: {console}");
     }
     assert!(console.contains("the program is not started"), "{console}");
+}
+
+/// A set of one credential, and its manifest.
+fn proven() -> [String; 2] {
+    let credential = Credential::new(Name::new("text").unwrap(), b"value".to_vec());
+    let manifest = Manifest::new([&credential], [7; 16]).unwrap().encode();
+    ["io.systemd.credential:text=value".to_owned(), manifest]
+}
+
+fn of_another_set() -> String {
+    let credential = Credential::new(Name::new("text").unwrap(), b"other".to_vec());
+    Manifest::new([&credential], [7; 16]).unwrap().encode()
+}
+
+/// The agent as PID 1, which requires a manifest of what these strings hold.
+fn requires_manifest(name: &str, strings: &[String]) -> (Results, String) {
+    strings
+        .iter()
+        .fold(Machine::new(name), |machine, string| machine.oem_string(string))
+        .kernel_arguments("rdinit=/bin/smbios-creds -- exec --manifest=require /init")
+        .boot_to_console("result files ls -A $CREDENTIALS_DIRECTORY")
+}
+
+#[test]
+fn as_pid_1_that_requires_a_manifest_it_starts_the_program_only_with_the_set_that_was_sent() {
+    let (results, console) = requires_manifest("pid-1-proven", &proven());
+    assert!(results.contains_key("@end"), "{console}");
+    assert_eq!(results["files"].text(), "text\n", "{console}");
+
+    for (name, added, message) in [
+        (
+            "pid-1-unlisted",
+            "io.systemd.credential:added=value".to_owned(),
+            "credential added: the manifest does not list it",
+        ),
+        ("pid-1-contradicted", of_another_set(), "a second manifest says something else"),
+        ("pid-1-invalid-manifest", "io.smbios-creds.manifest:AAAA".to_owned(), "the manifest cannot be read"),
+    ] {
+        let [credential, manifest] = proven();
+        let (results, console) = requires_manifest(name, &[credential, manifest, added]);
+        assert!(results.is_empty(), "{name}: {results:?}");
+        assert!(console.contains(message), "{name}: {console}");
+        assert!(console.contains("error: the program is not started"), "{name}: {console}");
+        assert!(console.contains("Attempted to kill init! exitcode=0x00000300"), "{name}: {console}");
+    }
 }
