@@ -127,7 +127,7 @@ impl Imported {
 }
 
 impl NotReceived {
-    /// Whether the kernel has no SMBIOS at all. A table that it found and could not read is none of these.
+    /// Whether the machine has no SMBIOS at all. A table that the kernel found and could not read is another matter.
     #[must_use]
     pub fn is_without_smbios(&self) -> bool {
         matches!(self, Self::Source(SourceError::NoSmbios(_)))

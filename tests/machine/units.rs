@@ -139,3 +139,15 @@ fn unit_that_requires_a_credential_fails_where_nothing_can_have_been_sent() {
     let (results, console) = without_credentials(Machine::new("unit-nothing-required"), "--manifest=require");
     assert_degraded(&results, &console, 3, "a manifest is required and none was sent");
 }
+
+#[test]
+fn unit_that_requires_nothing_fails_where_the_kernel_refused_the_table() {
+    // Above 256 KiB the kernel cannot map it so early.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("io.systemd.credential:huge={}", "x".repeat(300_000))).unwrap();
+    let machine = Machine::new("unit-huge")
+        .kind("pc-i440fx-7.2,smbios-entry-point-type=64")
+        .oem_string_file(file.path());
+    let (results, console) = without_credentials(machine, "");
+    assert_degraded(&results, &console, 4, "the firmware has one, and /sys/firmware/dmi does not exist");
+}

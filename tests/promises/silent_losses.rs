@@ -22,6 +22,7 @@
 //! | 9 | by SeaBIOS | `a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothing` | `machine/busybox.rs` |
 //! | 10 | everything above 256 KiB | `a_table_above_256_kib` | `promises/silent_losses.rs` |
 //! | 10 | by a real kernel | `a_table_that_the_kernel_refuses_exits_4` | `machine/busybox.rs` |
+//! | 10 | beside a unit that requires nothing | `unit_that_requires_nothing_fails_where_the_kernel_refused_the_table` | `machine/units.rs` |
 //! | 11 | everything, where `/sys/firmware/dmi` is empty | `an_empty_sys_firmware_dmi` | `promises/silent_losses.rs` |
 //! | 12 | what is behind an empty element | `an_empty_element` | `promises/silent_losses.rs` |
 //! | 13 | all strings, in QEMU 10 | `all_strings_in_qemu_10` | `promises/silent_losses.rs` |
@@ -308,6 +309,10 @@ fn a_table_cut_at_64_kib() {
 fn assert_no_source(folders: &str, message: &str) {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join(folders)).unwrap();
+    assert_no_source_below(&root, message);
+}
+
+fn assert_no_source_below(root: &tempfile::TempDir, message: &str) {
     let into = root.path().join("credentials");
     let into = into.to_str().unwrap();
     for verb in
@@ -328,6 +333,27 @@ const NO_SMBIOS: &str = "no SMBIOS: ROOT/sys/firmware/dmi does not exist. Either
 #[test]
 fn a_table_above_256_kib() {
     assert_no_source("sys/firmware", NO_SMBIOS);
+    // Where the firmware still shows that it had one, no unit takes it for a machine that was sent nothing.
+    let refused = "no SMBIOS table: the firmware has one, and ROOT/sys/firmware/dmi does not exist, so the kernel refused \
+                   the table, most likely because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log";
+    let mut bios = [vec![0; 0xf_3450], entry_point_3(300_000)].concat();
+    bios.resize(0x10_0000, 0);
+    let efi = b"ACPI20=0x7f77e014\nSMBIOS3=0x7f5b2000\n".to_vec();
+    for (file, content) in [("dev/mem", bios), ("sys/firmware/efi/systab", efi)] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("sys/firmware")).unwrap();
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &content).unwrap();
+        assert_no_source_below(&root, refused);
+        let into = root.path().join("credentials");
+        let mut import = agent(&["import", "--allow-none", "--root"]);
+        let output = run(import.arg(root.path()).arg("--into").arg(&into));
+        assert_eq!(code(&output), 4, "{}", stderr(&output));
+        // And without it, it is a machine without SMBIOS.
+        fs::write(&path, vec![0; content.len()]).unwrap();
+        assert_no_source_below(&root, NO_SMBIOS);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::channel::{Input, Source};
+use super::entry_point_of_firmware;
 use super::error::SourceError;
 use crate::format::smbios::{Table, entry_point};
 use crate::format::systemd::TOTAL_MAX;
@@ -84,6 +85,8 @@ fn absent_firmware(system: &System) -> SourceError {
     let dmi = firmware.join("dmi");
     if dmi.exists() {
         SourceError::NoTables(dmi.into())
+    } else if entry_point_of_firmware::exists(system) {
+        SourceError::KernelRefused(dmi.into())
     } else if firmware.exists() {
         SourceError::NoSmbios(dmi.into())
     } else {

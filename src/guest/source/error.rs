@@ -22,6 +22,12 @@ pub enum SourceError {
          (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). Send fewer or smaller credentials"
     )]
     NoTables(ShownPath),
+    /// The firmware has an entry point, and the kernel has no table.
+    #[error(
+        "no SMBIOS table: the firmware has one, and {0} does not exist, so the kernel refused the table, most likely \
+         because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log"
+    )]
+    KernelRefused(ShownPath),
     /// A recording lacks one of its two files.
     #[error(
         "no recording in {directory}: {file} is missing. Give --from a folder that holds smbios_entry_point and DMI, \
@@ -66,6 +72,6 @@ impl SourceError {
     /// Whether this machine has no such source, so that another one may be asked.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::NoSmbios(_) | Self::NoTables(_))
+        matches!(self, Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_))
     }
 }

@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod dmi;
+mod entry_point_of_firmware;
 mod error;
 
 pub use channel::{Input, Source};
