@@ -9,6 +9,7 @@ mod incus;
 mod libvirt;
 mod plan;
 mod qemu;
+mod qemu_machine;
 mod request;
 mod round_trip;
 mod slots;

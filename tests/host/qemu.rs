@@ -178,29 +178,6 @@ fn what_may_be_an_option_or_a_value_is_refused() {
 }
 
 #[test]
-fn the_machine_microvm_is_refused_in_every_spelling() {
-    let spellings: [&[&str]; 8] = [
-        &["-M", "microvm"],
-        &["--M", "microvm"],
-        &["-machine", "microvm,accel=kvm"],
-        &["--machine", "type=microvm"],
-        &["-machine", "accel=tcg,type=microvm"],
-        &["-M", "q35", "-machine", "microvm"],
-        &["-machine", "microvm", "-machine", "accel=kvm"],
-        &["-M", "type=q35,type=microvm"],
-    ];
-    for arguments in spellings {
-        let refusal = refusal(QEMU, arguments);
-        assert!(refusal.contains("use -M q35 or -M pc"), "{arguments:?}: {refusal}");
-    }
-    for arguments in
-        [&["-M", "microvm", "-M", "q35"][..], &["-M", "pc,usb=off"], &["-append", "microvm"], &[]]
-    {
-        assert!(plan(QEMU, arguments).is_ok(), "{arguments:?}");
-    }
-}
-
-#[test]
 fn other_architectures_need_virt_and_firmware() {
     let plan = |program: &str, arguments: &[&str]| {
         let mut order = order(QEMU, arguments, vec![testkit::credential("db", b"secret")]);
@@ -219,9 +196,8 @@ fn other_architectures_need_virt_and_firmware() {
 #[test]
 fn what_cannot_be_decided_is_warned_of() {
     let cases = [
-        (["-readconfig", "x"], "-readconfig is not looked at"),
+        (["-readconfig", "/dev/null"], "-readconfig is not a regular file, so it is not looked at"),
         (["-incoming", "tcp:0:1"], "migrated or restored"),
-        (["-object", "sev-snp-guest,id=x"], "confidential VM"),
     ];
     for (arguments, warning) in cases {
         let plan = plan(QEMU, &arguments).unwrap();

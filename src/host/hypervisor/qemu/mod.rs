@@ -4,17 +4,20 @@
 //! structure a file: behind a 32-bit entry point, a second one in the same file makes the table one structure longer
 //! than announced, and its end is left out (recorded as `qemu-7.2-no-end-marker`).
 //!
-//! How options are read is in `qemu_option`, what these mean in `smbios_entry_add()`, `hw/smbios/smbios.c`.
+//! How options are read is in `syntax`, what `-smbios` means in `smbios_entry_add()`, `hw/smbios/smbios.c`. QEMU ignores
+//! a section `[smbios]` of a configuration file (measured with QEMU 7.2), so there are none to fold in.
 
+mod config;
 pub mod fw_cfg;
-mod option;
+mod machine;
+mod syntax;
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use self::option::{Parameter, is_flag, number, option_name, parameters};
+use self::machine::Machine;
+use self::syntax::{Item, Parameter, SMBIOS, Settings, items, number};
 use super::argument::{Argument, Part};
 use super::error::MergeError;
 use super::line::{CommandLine, Features, Hypervisor, Line, Written, plain_name, read_file};
@@ -44,8 +47,6 @@ pub const TABLE_LIMIT: Limit = Limit {
 /// Measured without further options: 330 bytes, and 67 for the Type 0 of SeaBIOS. Each further socket takes about
 /// 100 bytes and each 16 GiB of memory about 50, so this is enough for a terabyte on four sockets.
 pub const OWN_STRUCTURES: usize = 4096;
-
-const SMBIOS: &str = "-smbios";
 
 /// Largest file of structures that is read.
 const FILE_MAX: usize = 65_535;
@@ -87,10 +88,9 @@ impl Hypervisor for Qemu {
 #[derive(Debug)]
 pub struct Options {
     line: Line,
+    machine: Machine,
     /// Handles of structures that files bring.
     handles: Vec<u16>,
-    /// Names of `fw_cfg` files.
-    fw_cfg: BTreeSet<Vec<u8>>,
     /// Bytes that other options add to the table, at most.
     others: usize,
 }
@@ -101,44 +101,17 @@ impl Options {
     /// # Errors
     /// [`MergeError`], if the machine would have no SMBIOS, or an option cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
-        let (line, handles, fw_cfg) = (Line::new(route(0)), Vec::new(), BTreeSet::new());
-        let mut read = Self { line, handles, fw_cfg, others: 0 };
-        let mut machine = None;
-        let mut firmware = false;
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let Some(name) = option_name(argument).filter(|name| !is_flag(name)) else {
-                read.line.arguments.push(argument.clone());
-                continue;
-            };
-            let ours = our_option(name);
-            let Some(value) = rest.next() else {
-                if let Some(option) = ours {
-                    return Err(MergeError::NoValue { option });
-                }
-                read.line.arguments.push(argument.clone());
-                break;
-            };
-            if let Some(option) = option_name(value).filter(|name| our_option(name).is_some()) {
-                let (before, option) = (argument.as_bytes().to_vec(), [b"-", option].concat());
-                return Err(MergeError::Ambiguous { before, option });
+        let machine = Machine::read(arguments)?;
+        machine.check(architecture)?;
+        let mut read = Self { line: Line::new(route(0)), machine, handles: Vec::new(), others: 0 };
+        for item in items(arguments) {
+            let item = item?;
+            match item {
+                Item::Option { name: b"smbios", value, .. } if read.fold(value)? => {}
+                _ => read.line.arguments.extend(item.arguments().cloned()),
             }
-            firmware |= is_firmware(name, value);
-            match ours {
-                Some(SMBIOS) if read.fold(value)? => continue,
-                Some("-machine") => {
-                    let kind = parameters(value.as_bytes(), b"type").into_iter().rev();
-                    machine = kind.filter(|p| p.name == b"type").find_map(|p| p.value).or(machine);
-                }
-                Some("-fw_cfg") => {
-                    let name = parameters(value.as_bytes(), b"name").into_iter().rfind(|p| p.name == b"name");
-                    read.fw_cfg.extend(name.and_then(|p| p.value));
-                }
-                Some(_) | None => read.line.warnings.extend(warning(name, value)),
-            }
-            read.line.arguments.extend([argument.clone(), value.clone()]);
         }
-        check_machine(architecture, machine.as_deref(), firmware)?;
+        read.line.warnings.extend(read.machine.warnings());
         read.line.at = read.line.arguments.len();
         read.line.route = route(read.others);
         Ok(read)
@@ -147,28 +120,26 @@ impl Options {
     /// Reads an `-smbios` option. Returns whether it is to be left out, since its strings are in `existing` now.
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let refuse = |reason| MergeError::Option { option: SMBIOS, reason };
-        let parameters = parameters(text.as_bytes(), b"");
-        if parameters.iter().any(is_flag_that_matters) {
+        let settings = Settings::of_option(b"smbios", text.as_bytes());
+        if settings.parameters.iter().any(is_flag_that_matters) {
             return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value"));
         }
-        // Of several the last counts.
-        if let Some(file) = parameters.iter().rfind(|p| p.name == b"file").and_then(|p| p.value.as_ref()) {
+        if let Some(file) = settings.last(b"file") {
             self.look_into(file)?;
             return Ok(false);
         }
-        let kind = parameters.iter().rfind(|p| p.name == b"type").and_then(|p| p.value.as_deref());
-        let Some(kind) = kind.and_then(number) else {
+        let Some(kind) = settings.last(b"type").and_then(number) else {
             return Err(refuse("it has neither 'type=NUMBER' nor 'file='"));
         };
         if kind != u64::from(OEM_STRINGS) {
             self.others += text.len();
             return Ok(false);
         }
-        for Parameter { name, value } in parameters {
+        for Parameter { name, value } in settings.parameters {
             let value = value.unwrap_or_default();
-            let string = match name.as_slice() {
+            let string = match &*name {
                 b"type" => continue,
-                b"value" => Secret::from(value),
+                b"value" => Secret::from(value.into_owned()),
                 b"path" => read_file("-smbios type=11,path=", &value, VALUE_MAX)?,
                 _ => {
                     return Err(refuse(
@@ -207,7 +178,7 @@ impl CommandLine for Options {
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         for (name, _, _) in strings.credentials() {
             let file = [FW_CFG_DIRECTORY.as_bytes(), name.as_str().as_bytes()].concat();
-            if self.fw_cfg.contains(&file) {
+            if self.machine.fw_cfg.contains(&file) {
                 return Err(MergeError::FwCfg(name.clone()));
             }
         }
@@ -216,7 +187,7 @@ impl CommandLine for Options {
             let file = Argument::Files(vec![Part::Text("file=".into()), Part::File(structure)]);
             [Argument::Public(SMBIOS.into()), file]
         });
-        let copies = fw_cfg::chosen(strings, self.fw_cfg.len());
+        let copies = fw_cfg::chosen(strings, self.machine.fw_cfg.len());
         let files = copies.iter().filter_map(|name| strings.credential(name)).flat_map(fw_cfg::option);
         Ok(Written { arguments: self.line.with(structures.chain(files)), copies })
     }
@@ -238,87 +209,10 @@ pub fn option(strings: &OemStrings) -> Secret {
     parts.concat().into()
 }
 
-/// An option that matters here, in one spelling.
-fn our_option(name: &[u8]) -> Option<&'static str> {
-    match name {
-        b"smbios" => Some(SMBIOS),
-        b"M" | b"machine" => Some("-machine"),
-        b"fw_cfg" => Some("-fw_cfg"),
-        _ => None,
-    }
-}
-
 /// QEMU takes a name alone for `name=on`, and `noname` for `name=off`. That is never meant here.
 fn is_flag_that_matters(parameter: &Parameter) -> bool {
     let name = parameter.name.strip_prefix(b"no").unwrap_or(&parameter.name);
     parameter.value.is_none() && matches!(name, b"file" | b"type" | b"value" | b"path")
-}
-
-/// Whether an option brings firmware, without which `virt` machines have no SMBIOS.
-fn is_firmware(name: &[u8], value: &OsStr) -> bool {
-    match name {
-        b"bios" | b"pflash" => true,
-        b"drive" => mentions(value, b"if=pflash"),
-        b"M" | b"machine" => mentions(value, b"pflash0="),
-        _ => false,
-    }
-}
-
-fn mentions(value: &OsStr, word: &[u8]) -> bool {
-    value.as_bytes().windows(word.len()).any(|window| window == word)
-}
-
-/// What there is to say about an option that cannot be decided here.
-fn warning(name: &[u8], value: &OsStr) -> Option<&'static str> {
-    let is_guard = |word: &&[u8]| value.as_bytes().starts_with(word);
-    match name {
-        b"readconfig" => Some(
-            "the file given with -readconfig is not looked at: if it sets the machine to microvm, the guest has no \
-             SMBIOS",
-        ),
-        b"incoming" | b"loadvm" => Some(
-            "a machine that is migrated or restored keeps the SMBIOS table it was started with: it gets these \
-             credentials when it is reset, at the earliest",
-        ),
-        b"object" if [&b"sev-guest"[..], b"sev-snp-guest", b"tdx-guest"].iter().any(is_guard) => Some(
-            "this is a confidential VM, which does not trust its host: its guest takes no credential from SMBIOS \
-             unless it is told to",
-        ),
-        _ => None,
-    }
-}
-
-/// Refuses machines on which strings would be lost without a word.
-fn check_machine(architecture: &str, machine: Option<&[u8]>, firmware: bool) -> Result<(), MergeError> {
-    let refuse = |reason: &str| Err(MergeError::NoSmbios(reason.to_owned()));
-    let machine =
-        machine.map(OsStr::from_bytes).map(|machine| OsString::from_vec(machine.as_bytes().to_vec()));
-    let machine = machine.as_ref().map(|machine| machine.to_string_lossy());
-    match (architecture, machine.as_deref()) {
-        (_, Some("microvm")) => refuse(
-            "QEMU's machine 'microvm' has no SMBIOS, and ignores -smbios without a word: use -M q35 or -M pc \
-             (microvm.nix: microvm.qemu.machine = \"q35\"), or pass files with -fw_cfg \
-             name=opt/io.systemd.credentials/NAME,file=PATH",
-        ),
-        (_, Some("none")) => refuse("QEMU's machine 'none' has no SMBIOS"),
-        ("x86_64" | "i386", _) => Ok(()),
-        ("aarch64" | "arm" | "riscv32" | "riscv64" | "loongarch64", machine) => {
-            let is_virt = machine.map_or(architecture == "loongarch64", |machine| {
-                machine == "virt" || machine.starts_with("virt-")
-            });
-            if !is_virt {
-                refuse("on this architecture, QEMU has SMBIOS in its machine 'virt' alone: use -M virt")
-            } else if firmware {
-                Ok(())
-            } else {
-                refuse(
-                    "QEMU's machine 'virt' hands SMBIOS to the guest through UEFI firmware alone: give it one with \
-                     -bios or -drive if=pflash",
-                )
-            }
-        }
-        _ => refuse("QEMU has no SMBIOS on this architecture"),
-    }
 }
 
 /// Which architecture a QEMU emulates, by its name.

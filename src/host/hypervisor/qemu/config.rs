@@ -1,0 +1,75 @@
+//! QEMU's configuration files, which `-readconfig` names: sections of groups, as `qemu_config_foreach()` in
+//! `util/qemu-config.c` reads them.
+//!
+//! ```text
+//! [object "tdx0"]
+//!   qom-type = "tdx-guest"
+//! ```
+//!
+//! It knows no escapes, and needs a blank between a key and `=`. What follows a closing bracket or quote does not count.
+
+use super::syntax::{Parameter, Settings};
+
+/// Bytes that QEMU reads at once: a longer line is two lines to it.
+const LINE_MAX: usize = 1023;
+
+/// Longest group, key or ID.
+const WORD_MAX: usize = 63;
+
+/// Reads a file's text, section by section. What they set borrows from it, since a file may hold secrets.
+///
+/// # Errors
+/// The number of the line, from 1, at which QEMU stops.
+pub(super) fn sections(text: &[u8]) -> Result<Vec<Settings<'_>>, usize> {
+    let mut sections: Vec<Settings> = Vec::new();
+    let lines = text.split_inclusive(|&byte| byte == b'\n').flat_map(|line| line.chunks(LINE_MAX));
+    for (index, line) in lines.enumerate() {
+        if matches!(line.first(), Some(b'\n' | b'#')) {
+            continue;
+        }
+        if let Some(section) = header(line) {
+            sections.push(section);
+        } else {
+            let (section, parameter) = sections.last_mut().zip(setting(line)).ok_or(index + 1)?;
+            section.parameters.push(parameter);
+        }
+    }
+    Ok(sections)
+}
+
+/// `[group "id"]` or `[group]`.
+fn header(line: &[u8]) -> Option<Settings<'_>> {
+    let line = line.strip_prefix(b"[")?;
+    let with_id = || {
+        let (group, rest) = word(skip_blanks(line))?;
+        let (id, _) = until(skip_blanks(rest).strip_prefix(b"\"")?, b'"', WORD_MAX)?;
+        Some(Settings { group, parameters: vec![Parameter::new(b"id", id)] })
+    };
+    let without = || Some(Settings { group: until(line, b']', WORD_MAX)?.0, parameters: Vec::new() });
+    with_id().or_else(without)
+}
+
+/// `key = "value"`. A key that anything else follows has the empty value.
+fn setting(line: &[u8]) -> Option<Parameter<'_>> {
+    let (name, rest) = word(skip_blanks(line))?;
+    let value = skip_blanks(rest).strip_prefix(b"=").and_then(|rest| skip_blanks(rest).strip_prefix(b"\""));
+    let value = value.and_then(|value| until(value, b'"', LINE_MAX)).map(|(value, _)| value);
+    Some(Parameter::new(name, value.unwrap_or_default()))
+}
+
+/// `%63s` of scanf(3): bytes up to a blank, at least one.
+fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().take(WORD_MAX).position(u8::is_ascii_whitespace);
+    let end = end.unwrap_or(text.len().min(WORD_MAX));
+    text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
+}
+
+/// `%63[^"]` of scanf(3): bytes up to an end, at least one.
+fn until(text: &[u8], end: u8, maximum: usize) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().take(maximum).position(|&byte| byte == end);
+    text.split_at_checked(at.unwrap_or(text.len().min(maximum))).filter(|(found, _)| !found.is_empty())
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start()
+}

@@ -1,0 +1,170 @@
+//! What QEMU's arguments say of the machine: of which type it is, and what keeps it from reading OEM strings.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::config;
+use super::syntax::{Item, READCONFIG, Settings, items};
+use crate::host::hypervisor::error::MergeError;
+use crate::host::hypervisor::line::read_file;
+use crate::sys::file::{self, Content};
+use crate::text::escape::ShownPath;
+
+/// Largest configuration file that is read, in bytes.
+const CONFIG_MAX: usize = 1 << 20;
+
+/// A machine, as options and configuration files describe it: where they contradict each other, the last one counts.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    /// Its type, `None` for QEMU's default.
+    kind: Option<Vec<u8>>,
+    /// Whether it is given firmware, without which `virt` machines have no SMBIOS.
+    has_firmware: bool,
+    /// The object that guards its memory from the host, empty for none.
+    guard: Vec<u8>,
+    /// Names of `fw_cfg` files.
+    pub(super) fw_cfg: BTreeSet<Vec<u8>>,
+    doubts: BTreeSet<Doubt>,
+}
+
+/// Why its guest may not have the strings.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Doubt {
+    /// A configuration file cannot be known.
+    UnreadConfig,
+    /// It is migrated or restored.
+    Restored,
+    /// Its guest does not trust the host.
+    Confidential,
+}
+
+impl Doubt {
+    fn warning(self) -> &'static str {
+        match self {
+            Self::UnreadConfig => {
+                "the file given with -readconfig is not a regular file, so it is not looked at: if it sets the machine \
+                 to microvm, the guest has no SMBIOS"
+            }
+            Self::Restored => {
+                "a machine that is migrated or restored keeps the SMBIOS table it was started with: it gets these \
+                 credentials when it is reset, at the earliest"
+            }
+            Self::Confidential => {
+                "this is a confidential VM, which does not trust its host: its guest takes no credential from SMBIOS \
+                 unless it is told to"
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Reads arguments, and the configuration files that they name.
+    ///
+    /// # Errors
+    /// [`MergeError`], if arguments or a file cannot be read, or not in one way only.
+    pub(super) fn read(arguments: &[OsString]) -> Result<Self, MergeError> {
+        let mut machine = Self::default();
+        for item in items(arguments) {
+            match item? {
+                Item::Option { name: b"readconfig", value, .. } => machine.read_config(value)?,
+                Item::Option { name, value, .. } => {
+                    machine.take(&Settings::of_option(name, value.as_bytes()));
+                }
+                Item::Flag { .. } | Item::Image(_) => {}
+            }
+        }
+        Ok(machine)
+    }
+
+    fn read_config(&mut self, path: &OsStr) -> Result<(), MergeError> {
+        // Bytes of a pipe would be missing from it when QEMU reads it.
+        let opened = file::open(Path::new(path)).and_then(|file| file::read(&file, 0));
+        if matches!(opened, Ok(Content::Other(_))) {
+            self.doubts.insert(Doubt::UnreadConfig);
+            return Ok(());
+        }
+        let option = READCONFIG;
+        let text = read_file(option, path.as_bytes(), CONFIG_MAX)?;
+        let sections = config::sections(text.expose()).map_err(|line| MergeError::File {
+            option,
+            file: ShownPath::from(Path::new(path)),
+            reason: format!("line {line} has neither a group nor a key of one"),
+        })?;
+        for section in &sections {
+            self.take(section);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, settings: &Settings) {
+        let last = |name| settings.last(name).map(<[u8]>::to_vec);
+        match settings.group {
+            b"machine" => {
+                self.kind = last(b"type").or(self.kind.take());
+                self.has_firmware |= [&b"firmware"[..], b"pflash0"].iter().any(|name| settings.has(name));
+                // With underscores too: `keyval_dashify()`.
+                let is_link = |name: &[u8]| {
+                    [&b"confidential-guest-support"[..], b"confidential_guest_support"].contains(&name)
+                        || [&b"memory-encryption"[..], b"memory_encryption"].contains(&name)
+                };
+                let link = settings.parameters.iter().rfind(|parameter| is_link(&parameter.name));
+                if let Some(link) = link {
+                    self.guard = link.value.as_deref().unwrap_or_default().to_vec();
+                }
+            }
+            b"object" if settings.last(b"qom-type").is_some_and(is_guard) => {
+                self.doubts.insert(Doubt::Confidential);
+            }
+            b"drive" => self.has_firmware |= settings.last(b"if") == Some(b"pflash"),
+            b"fw_cfg" => self.fw_cfg.extend(last(b"name")),
+            b"incoming" | b"loadvm" => {
+                self.doubts.insert(Doubt::Restored);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a person should know.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let guarded = (!self.guard.is_empty()).then_some(Doubt::Confidential);
+        let doubts: BTreeSet<Doubt> = self.doubts.iter().copied().chain(guarded).collect();
+        doubts.into_iter().map(Doubt::warning)
+    }
+
+    /// Refuses machines on which strings would be lost without a word.
+    pub(super) fn check(&self, architecture: &str) -> Result<(), MergeError> {
+        let refuse = |reason: &str| Err(MergeError::NoSmbios(reason.to_owned()));
+        match (architecture, self.kind.as_deref()) {
+            (_, Some(b"microvm")) => refuse(
+                "QEMU's machine 'microvm' has no SMBIOS, and ignores -smbios without a word: use -M q35 or -M pc \
+                 (microvm.nix: microvm.qemu.machine = \"q35\"), or pass files with -fw_cfg \
+                 name=opt/io.systemd.credentials/NAME,file=PATH",
+            ),
+            (_, Some(b"none")) => refuse("QEMU's machine 'none' has no SMBIOS"),
+            ("x86_64" | "i386", _) => Ok(()),
+            ("aarch64" | "arm" | "riscv32" | "riscv64" | "loongarch64", kind) => {
+                let is_virt = kind.map_or(architecture == "loongarch64", |kind| {
+                    kind == b"virt" || kind.starts_with(b"virt-")
+                });
+                if !is_virt {
+                    refuse("on this architecture, QEMU has SMBIOS in its machine 'virt' alone: use -M virt")
+                } else if self.has_firmware {
+                    Ok(())
+                } else {
+                    refuse(
+                        "QEMU's machine 'virt' hands SMBIOS to the guest through UEFI firmware alone: give it one with \
+                         -bios or -drive if=pflash",
+                    )
+                }
+            }
+            _ => refuse("QEMU has no SMBIOS on this architecture"),
+        }
+    }
+}
+
+/// Objects that guard a machine's memory from its host, on architectures with SMBIOS (QEMU `qapi/qom.json`).
+fn is_guard(kind: &[u8]) -> bool {
+    matches!(kind, b"sev-guest" | b"sev-snp-guest" | b"tdx-guest" | b"rme-guest")
+}

@@ -1,0 +1,249 @@
+//! What QEMU's arguments say of its machine, in every spelling. The QEMU of this machine is asked the same.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use smbios_creds::host::plan::PlanError;
+use testkit::host::{QEMU, plan, refusal};
+
+/// A configuration file for `-readconfig`.
+fn config(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn warnings(arguments: &[&str]) -> Vec<String> {
+    plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).warnings
+}
+
+/// What a real QEMU answers, that is started with these arguments and does not run its guest.
+fn qemu_says(arguments: &[&str], question: &str) -> String {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-display", "none", "-nodefaults", "-S", "-qmp", "stdio"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let questions = format!(r#"{{"execute":"qmp_capabilities"}}{question}{{"execute":"quit"}}"#);
+    // One that refuses its arguments does not read it.
+    _ = child.stdin.take().unwrap().write_all(questions.as_bytes());
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// Whether QEMU starts with these arguments, and as which machine.
+fn qemus_machine(arguments: &[&str]) -> Option<String> {
+    let question = r#"{"execute":"qom-get","arguments":{"path":"/machine","property":"type"}}"#;
+    let answer = qemu_says(arguments, question);
+    Some(answer.split_once(r#"{"return": ""#)?.1.split_once('"')?.0.to_owned())
+}
+
+#[test]
+fn machine_type_is_the_one_that_qemu_takes() {
+    let files = ["q35", "pc", "microvm"].map(|kind| config(&format!("[machine]\n  type = \"{kind}\"\n")));
+    let [q35, pc, microvm] = files.each_ref().map(|file| file.path().to_str().unwrap());
+    let cases: [&[&str]; 14] = [
+        &["-M", "microvm"],
+        &["--machine", "type=microvm"],
+        &["-machine", "accel=tcg,type=microvm"],
+        &["-machine", "microvm", "-machine", "accel=tcg"],
+        &["-M", "microvm", "-M", "q35"],
+        &["-M", "type=q35,type=microvm"],
+        &["-M", "type=microvm,type=q35"],
+        &["-readconfig", microvm],
+        &["--readconfig", microvm, "-M", "pc"],
+        &["-M", "microvm", "-readconfig", q35],
+        &["-M", "q35", "-readconfig", microvm],
+        &["-readconfig", microvm, "-readconfig", pc],
+        &["-name", "microvm", "-machine", "usb=off"],
+        &["-M", "pc", "-machine", "microvm,usb=off"],
+    ];
+    for arguments in cases {
+        let machine = qemus_machine(arguments);
+        let is_microvm = plan(QEMU, arguments).is_err();
+        let expected = if is_microvm { ["microvm-machine"; 2] } else { ["pc-q35-", "pc-i440fx-"] };
+        let is_as_expected = |machine: &String| expected.iter().any(|kind| machine.starts_with(kind));
+        assert!(machine.as_ref().is_some_and(is_as_expected), "{arguments:?}: {is_microvm}, {machine:?}");
+    }
+}
+
+#[test]
+fn object_is_of_the_type_that_qemu_takes() {
+    let more = ",cbitpos=47,reduced-phys-bits=1";
+    let json = r#","cbitpos":47,"reduced-phys-bits":1}"#;
+    let options = [
+        format!("sev-guest,id=x{more}"),
+        format!("qom-type=sev-guest,id=x{more}"),
+        format!("id=x,qom-type=sev-guest{more}"),
+        format!("memory-backend-ram,qom-type=sev-guest,id=x{more}"),
+        format!(r#"{{"qom-type":"sev-guest","id":"x"{json}"#),
+        format!(r#"{{"id":"x","qom-type":"sev\u002dguest"{json}"#),
+        format!(r#"{{'qom-type':'sev-guest','id':'x','dh-cert-file':'a"b'{json}"#),
+        format!(r#"{{"dh-cert-file":"it\'s",'qom-type':'sev-guest','id':'x'{json}"#),
+        "memory-backend-ram,size=1M,id=sev-guest".to_owned(),
+        r#"{"qom-type":"memory-backend-ram","size":1000000,"id":"sev-guest"}"#.to_owned(),
+    ];
+    let question = r#"{"execute":"qom-list","arguments":{"path":"/objects"}}"#;
+    let agrees = |arguments: &[&str]| {
+        let answer = qemu_says(arguments, question);
+        let is_guarded = answer.contains("child<sev-guest>");
+        assert!(is_guarded || answer.contains("child<memory-backend-ram>"), "{arguments:?}: {answer}");
+        let warnings = warnings(arguments);
+        assert_eq!(
+            warnings.iter().any(|w| w.contains("confidential")),
+            is_guarded,
+            "{arguments:?}: {warnings:?}"
+        );
+        is_guarded
+    };
+    let guarded = options.iter().filter(|option| agrees(&["-object", option.as_str()])).count();
+    assert_eq!(guarded, options.len() - 2);
+    let section =
+        "[object \"x\"]\n qom-type =\"sev-guest\" tail\n cbitpos = \"47\"\n\n# x\n reduced-phys-bits = \"1";
+    assert!(agrees(&["-readconfig", config(section).path().to_str().unwrap()]));
+}
+
+#[test]
+fn microvm_is_refused_in_every_spelling() {
+    let spellings: [&[&str]; 8] = [
+        &["-M", "microvm"],
+        &["--M", "microvm"],
+        &["-machine", "microvm,accel=kvm"],
+        &["--machine", "type=microvm"],
+        &["-machine", "accel=tcg,type=microvm"],
+        &["-M", "q35", "-machine", "microvm"],
+        &["-machine", "microvm", "-machine", "accel=kvm"],
+        &["-M", "type=q35,type=microvm"],
+    ];
+    for arguments in spellings {
+        let refusal = refusal(QEMU, arguments);
+        assert!(refusal.contains("use -M q35 or -M pc"), "{arguments:?}: {refusal}");
+    }
+    let allowed: [&[&str]; 5] = [
+        &["-M", "microvm", "-M", "q35"],
+        &["-M", "pc,usb=off"],
+        &["-append", "microvm"],
+        &["-name", "microvm"],
+        &[],
+    ];
+    for arguments in allowed {
+        assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
+fn last_machine_type_counts_across_configuration_files() {
+    let (q35, microvm) =
+        (config("[machine]\n  type = \"q35\"\n"), config("[machine]\n\ttype\t=\t\"microvm\"\n"));
+    let [q35, microvm] = [&q35, &microvm].map(|file| file.path().to_str().unwrap());
+    let refused: [&[&str]; 3] = [
+        &["-M", "q35", "-readconfig", microvm],
+        &["-readconfig", q35, "-readconfig", microvm],
+        &["-readconfig", q35, "-machine", "microvm"],
+    ];
+    for arguments in refused {
+        assert!(refusal(QEMU, arguments).contains("'microvm' has no SMBIOS"), "{arguments:?}");
+    }
+    let allowed: [&[&str]; 3] = [
+        &["-M", "microvm", "-readconfig", q35],
+        &["-readconfig", microvm, "-M", "pc"],
+        &["--readconfig", microvm, "-machine", "type=q35", "-machine", "usb=off"],
+    ];
+    for arguments in allowed {
+        assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
+fn configuration_file_is_read_as_qemu_reads_it() {
+    let microvm = |text: &str| {
+        let file = config(text);
+        match plan(QEMU, &["-readconfig", file.path().to_str().unwrap()]) {
+            Ok(_) => false,
+            Err(error @ PlanError::Merge(_)) => {
+                assert!(error.to_string().contains("'microvm' has no SMBIOS"), "{text:?}: {error}");
+                true
+            }
+            Err(error) => panic!("{text:?}: {error}"),
+        }
+    };
+    for text in [
+        "# comment\n\n[machine] tail\n  type = \"microvm\" tail\n",
+        "[machine]\ntype = \"q35\"\ntype = \"microvm\"",
+        "[machine]]\n type  =\"microvm",
+        "[machine]\n type = q35\n type = \"microvm\"\n",
+        "[drive \"a\"]\n file = \"x\"\n[machine]\n type = \"microvm\"\n[device \"a\"]\n driver = \"e1000\"\n",
+    ] {
+        assert!(microvm(text), "{text:?}");
+    }
+    for text in [
+        "",
+        "[machine]\n# type = \"microvm\"\n",
+        "[machine]\n type = \"microvm\"\n type = \"pc\"\n",
+        "[device \"machine\"]\n type = \"microvm\"\n",
+        // Without a blank, all of it is a key.
+        "[machine]\ntype=\"microvm\"\n",
+    ] {
+        assert!(!microvm(text), "{text:?}");
+    }
+    // Here QEMU stops as well.
+    for text in ["type = \"microvm\"\n", "[machine]\n  \n"] {
+        let file = config(text);
+        let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
+        assert!(refusal.contains("has neither a group nor a key of one"), "{refusal}");
+    }
+    assert!(
+        refusal(QEMU, &["-readconfig", "/nonexistent"]).contains("cannot read /nonexistent: No such file")
+    );
+}
+
+#[test]
+fn fw_cfg_files_of_a_configuration_file_are_known() {
+    let file = config("[fw_cfg \"a\"]\n  name = \"opt/io.systemd.credentials/db\"\n  string = \"x\"\n");
+    let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
+    assert!(
+        refusal.contains("credential db: it is on the command line as a fw_cfg file as well"),
+        "{refusal}"
+    );
+    // QEMU ignores such a section.
+    let file = config("[smbios]\n  type = \"11\"\n  value = \"io.systemd.credential:db=other\"\n");
+    assert_eq!(warnings(&["-readconfig", file.path().to_str().unwrap()]), [""; 0]);
+}
+
+#[test]
+fn confidential_machine_is_warned_of_in_every_spelling() {
+    let file = config("[object \"a\"]\n  qom-type = \"tdx-guest\"\n");
+    let spellings: [&[&str]; 15] = [
+        &["-object", "sev-snp-guest,id=x"],
+        &["--object", "sev-guest,id=x"],
+        &["-object", "qom-type=sev-guest,id=x"],
+        &["-object", "id=x,qom-type=tdx-guest"],
+        &["-object", r#"{"qom-type":"sev-snp-guest","id":"lsec0","cbitpos":51,"reduced-phys-bits":1}"#],
+        &["-object", r#"{"id": "x", "qom-type": "sev\u002dguest"}"#],
+        &["-object", r#"{'qom-type':'tdx-guest','id':'x','mrconfigid':'a"b'}"#],
+        &["-machine", "q35,confidential-guest-support=lsec0"],
+        &["-machine", "q35,confidential_guest_support=lsec0"],
+        &["-machine", "memory-encryption=sev0"],
+        &["-M", "pc", "-M", "memory-encryption=sev0", "-M", "usb=off"],
+        &["-object", "sev-guest,id=x", "-machine", "confidential-guest-support=x"],
+        &["-readconfig", file.path().to_str().unwrap()],
+        &["-object", "memory-backend-ram,id=x,qom-type=tdx-guest"],
+        &["-object", "rme-guest,id=x"],
+    ];
+    for arguments in spellings {
+        let warnings = warnings(arguments);
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with("this is a confidential VM"),
+            "{arguments:?}: {warnings:?}"
+        );
+    }
+    let others: [&[&str]; 6] = [
+        &["-object", "memory-backend-ram,id=sev-guest"],
+        &["-object", r#"{"qom-type":"memory-backend-ram","id":"sev-guest","size":1}"#],
+        &["-name", "sev-guest", "-append", "confidential-guest-support=x"],
+        &["-machine", "confidential-guest-support=x", "-machine", "confidential-guest-support="],
+        &["-device", "driver=x,memory-encryption=y"],
+        &["-object", "{not JSON"],
+    ];
+    for arguments in others {
+        assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
+    }
+}
