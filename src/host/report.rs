@@ -14,6 +14,9 @@ use crate::text::listing::{self, Cell, Text, Tone, count};
 pub struct PlanReport {
     /// Whether `run` would start the hypervisor.
     pub starts: bool,
+    /// The hypervisor that would be started unchanged and without credentials, since its arguments start no guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<&'static str>,
     /// Why not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
@@ -107,13 +110,22 @@ impl PlanReport {
             limits: plan.usages.iter().map(LimitRow::from).collect(),
             arguments: plan.visible(),
         };
-        Self { starts: errors.is_empty(), errors, warnings: plan.warnings.clone(), planned: Some(planned) }
+        let (starts, warnings) = (errors.is_empty(), plan.warnings.clone());
+        Self { starts, unchanged: None, errors, warnings, planned: Some(planned) }
+    }
+
+    /// The report of a start without a guest.
+    #[must_use]
+    pub fn probe(hypervisor: &'static str) -> Self {
+        let (errors, warnings) = (Vec::new(), Vec::new());
+        Self { starts: true, unchanged: Some(hypervisor), errors, warnings, planned: None }
     }
 
     /// The report where there is no plan.
     #[must_use]
     pub fn refused(error: String) -> Self {
-        Self { starts: false, errors: vec![error], warnings: Vec::new(), planned: None }
+        let (errors, warnings) = (vec![error], Vec::new());
+        Self { starts: false, unchanged: None, errors, warnings, planned: None }
     }
 
     /// For people: whether it starts, what is wrong, and what would be done.
@@ -121,15 +133,19 @@ impl PlanReport {
     pub fn text(&self) -> Text {
         let mut text = Text::default();
         // Writing to a string cannot fail.
-        match &self.planned {
-            Some(planned) if self.starts => {
-                text.push("starts", Some(Tone::Good));
-                _ = writeln!(text, ": {}", planned.summary());
+        let summary = match (&self.planned, self.unchanged) {
+            (Some(planned), _) if self.starts => Some(planned.summary()),
+            (_, Some(hypervisor)) => {
+                Some(format!("{hypervisor} unchanged, without credentials: these arguments start no guest"))
             }
-            _ => {
-                text.push("does not start", Some(Tone::Bad));
-                text.push("\n", None);
-            }
+            _ => None,
+        };
+        if let Some(summary) = summary {
+            text.push("starts", Some(Tone::Good));
+            _ = writeln!(text, ": {summary}");
+        } else {
+            text.push("does not start", Some(Tone::Bad));
+            text.push("\n", None);
         }
         let errors = self.errors.iter().map(|error| ("error", Tone::Bad, error));
         let warnings = self.warnings.iter().map(|warning| ("warning", Tone::Doubtful, warning));

@@ -1,6 +1,6 @@
 //! The start of a hypervisor: the main act of the host, on one page.
 //!
-//! 1. The program is found, and recognised as a hypervisor.
+//! 1. The program is recognised as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
 //! 2. The credentials are read. A host that has lost them is told so before anything else can fail.
 //! 3. The program's image is searched for the words that decide how it is started. It is not executed for that.
 //! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
@@ -98,25 +98,66 @@ pub enum NotStarted {
     Launch(#[from] LaunchError),
 }
 
+/// A start of no guest: what libvirt and others ask a hypervisor before they start one. It gets no credentials.
+#[derive(Debug)]
+pub struct Probe {
+    /// Which hypervisor it is.
+    pub hypervisor: &'static dyn Hypervisor,
+    program: PathBuf,
+    argv0: OsString,
+    arguments: Vec<OsString>,
+}
+
+/// Tells whether a program would start no guest. No credential is read for that, and nothing is executed.
+///
+/// # Errors
+/// [`NotPlanned`], if it is no hypervisor or not there.
+pub fn probe(request: &Request) -> Result<Option<Probe>, NotPlanned> {
+    let hypervisor = recognise(request)?;
+    if !hypervisor.starts_no_guest(&request.arguments) {
+        return Ok(None);
+    }
+    let program = program::find(&request.program);
+    let program = program.ok_or_else(|| NotPlanned::NotFound(request.program.as_path().into()))?;
+    let argv0 = request.argv0.clone().unwrap_or_else(|| request.program.clone().into_os_string());
+    Ok(Some(Probe { hypervisor, program, argv0, arguments: request.arguments.clone() }))
+}
+
+impl Probe {
+    /// Executes the program in the place of this process, with its arguments unchanged. Returns only on failure.
+    ///
+    /// # Errors
+    /// [`LaunchError`], if nothing was executed.
+    pub fn start(self) -> Result<Infallible, LaunchError> {
+        let arguments = self.arguments.into_iter().map(Argument::Public).collect();
+        execute(&self.program, self.argv0, arguments, "")
+    }
+}
+
+fn recognise(request: &Request) -> Result<&'static dyn Hypervisor, NotPlanned> {
+    let hypervisor = request.hypervisor.or_else(|| hypervisor::of_program(&request.program));
+    hypervisor.ok_or_else(|| {
+        let name = request.program.file_name().unwrap_or_default().as_encoded_bytes();
+        let shown = request.program.as_path().into();
+        if name.starts_with(b"firecracker") {
+            NotPlanned::Firecracker(shown)
+        } else {
+            NotPlanned::Unknown(shown)
+        }
+    })
+}
+
 /// Plans a start. Nothing is executed.
 ///
 /// # Errors
 /// [`NotPlanned`] says why the guest would not get what is meant. A limit that is exceeded is none: see
 /// [`Plan::exceeded`].
 pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
-    let shown = ShownPath::from(request.program.as_path());
-    let hypervisor = request.hypervisor.or_else(|| hypervisor::of_program(&request.program));
-    let hypervisor = hypervisor.ok_or_else(|| {
-        let name = request.program.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.starts_with(b"firecracker") {
-            NotPlanned::Firecracker(shown.clone())
-        } else {
-            NotPlanned::Unknown(shown.clone())
-        }
-    })?;
+    let hypervisor = recognise(&request)?;
     let directory = request.directory.map_or_else(source::directory, Ok)?;
     let credentials = source::read(&directory, &request.selection)?;
-    let program = program::find(&request.program).ok_or(NotPlanned::NotFound(shown))?;
+    let program = program::find(&request.program);
+    let program = program.ok_or_else(|| NotPlanned::NotFound(request.program.as_path().into()))?;
     let features = image::features(hypervisor, &program);
     let plan = Plan::new(Order {
         hypervisor,

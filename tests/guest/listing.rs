@@ -322,6 +322,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     };
     reader.read("plan", "", &plan(&["-smbios", existing]));
     reader.read("plan", "", &plan(&["-M", "microvm"]));
+    reader.read("plan", "", &plan(&["-M", "none"]));
 
     let root = tempfile::tempdir().unwrap();
     for folder in ["run", "sys/firmware/dmi/tables"] {

@@ -8,6 +8,7 @@ mod hostile;
 mod incus;
 mod libvirt;
 mod plan;
+mod probe;
 mod qemu;
 mod qemu_machine;
 mod request;

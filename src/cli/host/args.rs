@@ -150,8 +150,10 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
 #[command(
     after_help = "The hypervisor keeps the PID, the open descriptors, the folder and the environment. A machine is \
                   never started without what was selected: an unset $CREDENTIALS_DIRECTORY, a missing or empty file, \
-                  a limit that is exceeded or an option that cannot be merged ends with exit status 3. \
-                  SIGPIPE has its default effect in the hypervisor, also if it was ignored before."
+                  a limit that is exceeded or an option that cannot be merged ends with exit status 3. With arguments \
+                  that start no guest (QEMU's -version, -help, -machine none, -cpu help), it is executed unchanged \
+                  and without credentials. SIGPIPE has its default effect in the hypervisor, also if it was ignored \
+                  before."
 )]
 pub struct Run {
     #[command(flatten)]

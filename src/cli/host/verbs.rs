@@ -12,7 +12,7 @@ use crate::format::credential::Name;
 use crate::host::launch::LaunchError;
 use crate::host::plan::Plan;
 use crate::host::report::PlanReport;
-use crate::host::start::{NotStarted, plan, start};
+use crate::host::start::{NotPlanned, NotStarted, Probe, Request, plan, probe, start};
 use crate::text::listing::{count, listed};
 
 /// Does what was asked.
@@ -28,8 +28,9 @@ pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
 }
 
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
-    let plan = match plan(run.target.request()) {
-        Ok(plan) => plan,
+    let plan = match decide(run.target.request()) {
+        Ok(Decision::Plan(plan)) => plan,
+        Ok(Decision::Probe(probe)) => return run_probe(probe, before),
         Err(error) => {
             tracing::error!("{error}; nothing is started");
             return Ok(Exit::Verification);
@@ -46,7 +47,7 @@ fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
     let names: Vec<&Name> = plan.strings.credentials().map(|(name, _, _)| name).collect();
     tracing::info!("starts {name} with {}: {}", count(names.len(), "credential"), listed(&names));
     before.restore();
-    let Err(error) = start(plan);
+    let Err(error) = start(*plan);
     let hint = match &error {
         NotStarted::Launch(LaunchError::PrivateArgv(_)) => {
             "; --allow-argv starts it with the secrets for all to see"
@@ -56,14 +57,36 @@ fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
     Err(error).with_context(|| format!("{name} is not started{hint}"))
 }
 
+/// What is to be done with a program.
+enum Decision {
+    Probe(Probe),
+    Plan(Box<Plan>),
+}
+
+fn decide(request: Request) -> Result<Decision, NotPlanned> {
+    Ok(match probe(&request)? {
+        Some(probe) => Decision::Probe(probe),
+        None => Decision::Plan(Box::new(plan(request)?)),
+    })
+}
+
+fn run_probe(probe: Probe, before: &Before) -> anyhow::Result<Exit> {
+    let name = probe.hypervisor.name();
+    tracing::info!("starts {name} unchanged, without credentials: these arguments start no guest");
+    before.restore();
+    let Err(error) = probe.start();
+    Err(error).with_context(|| format!("{name} is not started"))
+}
+
 /// Whether a limit is exceeded above which nothing is started. Each is logged.
 fn is_exceeded(plan: &Plan) -> bool {
     plan.exceeded().inspect(|usage| tracing::error!("{usage}")).count() > 0
 }
 
 fn run_plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
-    let report = match plan(arguments.target.request()) {
-        Ok(plan) => PlanReport::new(&plan),
+    let report = match decide(arguments.target.request()) {
+        Ok(Decision::Plan(plan)) => PlanReport::new(&plan),
+        Ok(Decision::Probe(probe)) => PlanReport::probe(probe.hypervisor.name()),
         Err(error) => PlanReport::refused(error.to_string()),
     };
     match arguments.json.json {

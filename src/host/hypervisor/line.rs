@@ -36,6 +36,13 @@ pub trait Hypervisor: Debug + Sync {
         &[]
     }
 
+    /// Whether the program starts no guest with these arguments: it prints something, or answers questions about itself.
+    /// It needs no credentials then. In doubt it may start one.
+    fn starts_no_guest(&self, arguments: &[OsString]) -> bool {
+        let _ = arguments;
+        false
+    }
+
     /// Reads the arguments of a program, without its own name.
     ///
     /// # Errors

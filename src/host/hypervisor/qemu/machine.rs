@@ -27,6 +27,8 @@ pub(super) struct Machine {
     /// Names of `fw_cfg` files.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
     doubts: BTreeSet<Doubt>,
+    /// Whether QEMU only prints something.
+    prints: bool,
 }
 
 /// Why its guest may not have the strings.
@@ -72,6 +74,7 @@ impl Machine {
                 Item::Option { name, value, .. } => {
                     machine.take(&Settings::of_option(name, value.as_bytes()));
                 }
+                Item::Flag { name: b"h" | b"help" | b"version", .. } => machine.prints = true,
                 Item::Flag { .. } | Item::Image(_) => {}
             }
         }
@@ -124,6 +127,13 @@ impl Machine {
             }
             _ => {}
         }
+        self.prints |= settings.asks_for_help();
+    }
+
+    /// Whether no guest runs in it: QEMU prints something, or makes a machine without a processor for questions about
+    /// itself.
+    pub(super) fn has_no_guest(&self) -> bool {
+        self.prints || self.kind.as_deref() == Some(b"none")
     }
 
     /// What a person should know.

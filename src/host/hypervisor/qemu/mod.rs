@@ -74,6 +74,10 @@ impl Hypervisor for Qemu {
         "-smbios file=, in memory-only files"
     }
 
+    fn starts_no_guest(&self, arguments: &[OsString]) -> bool {
+        Machine::read(arguments).is_ok_and(|machine| machine.has_no_guest())
+    }
+
     fn read(
         &self,
         program: &Path,

@@ -72,7 +72,7 @@ pub(super) enum Item<'a> {
     /// An option and the argument after it.
     Option { argument: &'a OsString, name: &'a [u8], value: &'a OsString },
     /// An option that takes no value.
-    Flag { argument: &'a OsString },
+    Flag { argument: &'a OsString, name: &'a [u8] },
     /// A disk image.
     Image(&'a OsString),
 }
@@ -95,7 +95,7 @@ pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<
         let argument = rest.next()?;
         let Some(name) = option_name(argument) else { return Some(Ok(Item::Image(argument))) };
         if is_flag(name) {
-            return Some(Ok(Item::Flag { argument }));
+            return Some(Ok(Item::Flag { argument, name }));
         }
         Some(match (rest.next(), deciding(name)) {
             (Some(value), _) => match option_name(value).filter(|name| deciding(name).is_some()) {
@@ -106,7 +106,7 @@ pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<
                 None => Ok(Item::Option { argument, name, value }),
             },
             (None, Some(option)) => Err(MergeError::NoValue { option }),
-            (None, None) => Ok(Item::Flag { argument }),
+            (None, None) => Ok(Item::Flag { argument, name }),
         })
     })
 }
@@ -170,6 +170,31 @@ impl<'a> Settings<'a> {
     /// Whether a parameter is there, with or without a value.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.parameters.iter().any(|parameter| *parameter.name == *name)
+    }
+
+    /// Whether it asks for a list: of its kinds, or of the properties of one (`is_help_option()`). QEMU prints that and
+    /// exits, or refuses to start, but starts no machine then. Measured for these with QEMU 7.2.
+    pub(super) fn asks_for_help(&self) -> bool {
+        let is_asked =
+            |parameter: &Parameter| match (self.group, &*parameter.name, parameter.value.as_deref()) {
+                (_, name, None) => matches!(name, b"help" | b"?"),
+                (b"machine", b"type", Some(value)) | (b"object", b"qom-type", Some(value)) => {
+                    matches!(value, b"help" | b"?")
+                }
+                _ => false,
+            };
+        let has_help = [
+            &b"accel"[..],
+            b"audiodev",
+            b"chardev",
+            b"cpu",
+            b"device",
+            b"display",
+            b"machine",
+            b"netdev",
+            b"object",
+        ];
+        has_help.contains(&self.group) && self.parameters.iter().any(is_asked)
     }
 }
 
