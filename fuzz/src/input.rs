@@ -69,7 +69,7 @@ impl CommandLine {
     /// The strings that are added beside those that are there: the credential and the manifest.
     pub(crate) fn strings(&self, existing: Existing) -> Result<OemStrings, EmitError> {
         let credential = Credential::new(self.credential.name.clone(), b"secret".to_vec());
-        let kept: Vec<Vec<u8>> = existing.kept.iter().map(|text| text.expose().to_vec()).collect();
+        let kept: Vec<Vec<u8>> = existing.kept.iter().map(|(text, _)| text.expose().to_vec()).collect();
         let strings = OemStrings::with_salt(existing, &[credential], [7; 16])?;
         let texts: Vec<&[u8]> = strings.texts().collect();
         let ours = encode(&self.credential, Encoding::Binary).unwrap();

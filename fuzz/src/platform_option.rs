@@ -1,4 +1,3 @@
-use smbios_creds::format::credential::Secret;
 use smbios_creds::host::hypervisor::{Argument, CommandLine as _, Features, MergeError, cloud_hypervisor};
 
 use crate::input::{CommandLine, Input, content, render};
@@ -27,7 +26,7 @@ pub fn platform_option(data: &[u8]) {
     assert_eq!(kept, read(STRINGS, true), "accepted, and read in two ways");
     let paths = read(PATHS, true);
     let existing = std::mem::take(&mut line.line().existing);
-    assert!(existing.kept.iter().map(Secret::expose).eq(kept.iter().map(String::as_bytes)));
+    assert!(existing.kept.iter().map(|(text, _)| text.expose()).eq(kept.iter().map(String::as_bytes)));
     assert!(
         existing.elsewhere.iter().map(|text| text.expose().to_vec()).eq(paths.iter().map(|p| content(p)))
     );

@@ -40,7 +40,7 @@ pub fn qemu_smbios_option(data: &[u8]) {
     kept.retain(|string| !string.is_empty());
     elsewhere.retain(|string| !string.is_empty());
     let existing = std::mem::take(&mut line.line().existing);
-    assert!(existing.kept.iter().map(Secret::expose).eq(&kept));
+    assert!(existing.kept.iter().map(|(text, _)| text.expose()).eq(&kept));
     assert!(existing.elsewhere.iter().map(Secret::expose).eq(&elsewhere));
     let Ok(strings) = given.strings(existing) else { return };
     let texts: Vec<Vec<u8>> = strings.texts().map(<[u8]>::to_vec).collect();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::capacity::{self, Excess, Route, Structures, Usage};
 use super::hypervisor::{Argument, Features, Hypervisor, MergeError, Part, Written};
-use super::strings::{EmitError, OemStrings};
+use super::strings::{EmitError, OemStrings, Origin};
 use crate::format::credential::{Credential, Name};
 use crate::text::escape::Escaped;
 use crate::text::listing::listed;
@@ -46,11 +46,12 @@ pub enum PlanError {
     /// The credentials cannot be OEM strings.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// A credential of the command line has no value.
+    /// A credential that was there already has no value.
     #[error(
-        "credential {0}: its value on the command line is empty; if that is meant, give --allow-empty {0}"
+        "credential {0}: its value {place} is empty; if that is meant, give --allow-empty {0}",
+        place = if *.1 == Origin::File { "in a file that the command line names" } else { "on the command line" }
     )]
-    Empty(Name),
+    Empty(Name, Origin),
 }
 
 /// What carries OEM strings to the hypervisor.
@@ -103,11 +104,11 @@ impl Plan {
         let mut warnings: Vec<String> = line.warnings.iter().map(|&warning| warning.to_owned()).collect();
         let strings = OemStrings::beside(existing, &credentials)?;
         drop(credentials);
-        let empty = strings
-            .credentials()
-            .find(|(name, size, existing)| *existing && *size == 0 && !allow_empty.contains(name));
-        if let Some((name, _, _)) = empty {
-            return Err(PlanError::Empty(name.clone()));
+        let empty = strings.credentials().find(|(name, size, origin)| {
+            *origin != Origin::Directory && *size == 0 && !allow_empty.contains(name)
+        });
+        if let Some((name, _, origin)) = empty {
+            return Err(PlanError::Empty(name.clone(), origin));
         }
         let Written { arguments, copies } = read.write(&strings)?;
         let private = arguments.iter().find_map(|argument| match argument {
@@ -169,7 +170,9 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let is_seen = |(name, _, existing): &(&Name, usize, bool)| *existing && name.as_str() != NOTIFY_SOCKET;
+    let is_seen = |(name, _, origin): &(&Name, usize, Origin)| {
+        *origin == Origin::CommandLine && name.as_str() != NOTIFY_SOCKET
+    };
     let seen: Vec<&Name> = strings.credentials().filter(is_seen).map(|(name, _, _)| name).collect();
     if !seen.is_empty() {
         warnings.push(format!(

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::capacity::{Excess, Limit, Usage};
 use super::plan::{Carrier, Plan};
+use super::strings::Origin;
 use crate::format::smbios::write;
 use crate::text::listing::{self, Cell, Text, Tone, count};
 
@@ -54,8 +55,11 @@ pub struct Row {
     pub name: String,
     /// Bytes of its value.
     pub size: usize,
-    /// Whether it was on the command line already.
+    /// Whether it was there already: on the command line, or in a file that it names.
     pub existing: bool,
+    /// Where it is from.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// A structure.
@@ -103,7 +107,12 @@ impl PlanReport {
             hypervisor: plan.hypervisor.name(),
             carrier: plan.carrier,
             credentials: rows
-                .map(|(name, size, existing)| Row { name: name.to_string(), size, existing })
+                .map(|(name, size, origin)| Row {
+                    name: name.to_string(),
+                    size,
+                    existing: origin != Origin::Directory,
+                    origin,
+                })
                 .collect(),
             strings: sizes.len(),
             structures: structures.collect(),
@@ -177,8 +186,12 @@ impl Planned {
     }
 
     fn tables(&self, text: &mut Text) {
-        let rows = self.credentials.iter().map(|Row { name, size, existing }| {
-            let from = if *existing { "command line" } else { "directory" };
+        let rows = self.credentials.iter().map(|Row { name, size, origin, .. }| {
+            let from = match origin {
+                Origin::Directory => "directory",
+                Origin::CommandLine => "command line",
+                Origin::File => "file of the command line",
+            };
             [name.clone(), listing::size(*size as u64), from.to_owned()].map(|cell| Cell::new(cell, None))
         });
         let lines: Vec<_> = std::iter::once(Cell::headings(["NAME", "SIZE", "FROM"])).chain(rows).collect();

@@ -13,10 +13,21 @@ use crate::sys::{Errno, fill_random};
 /// requires one accepts nothing beside it.
 #[derive(Debug, Default)]
 pub struct Existing {
-    /// Those that are written again, in front of ours.
-    pub kept: Vec<Secret>,
-    /// Those that come another way, and are not written.
+    /// Those that are written again, in front of ours, and where each is from.
+    pub kept: Vec<(Secret, Origin)>,
+    /// Those that the hypervisor reads from files itself, and that are not written.
     pub elsewhere: Vec<Secret>,
+}
+
+/// Where a credential is from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The credentials directory.
+    Directory,
+    /// The command line, where others can read it.
+    CommandLine,
+    /// A file that the command line names.
+    File,
 }
 
 /// What an emitted OEM string is.
@@ -28,8 +39,8 @@ pub enum Content {
         name: Name,
         /// Bytes of its value.
         size: usize,
-        /// Whether it was there before: see [`Existing`].
-        existing: bool,
+        /// Where it is from.
+        origin: Origin,
     },
     /// The manifest of all credentials.
     Manifest,
@@ -133,32 +144,26 @@ impl OemStrings {
         let mut set = Vec::new();
         let mut strings = Vec::with_capacity(existing.kept.len() + credentials.len() + 1);
         let count = existing.kept.len();
-        for (index, text) in existing.kept.into_iter().enumerate() {
-            let content = look_at(&text, index + 1, &mut set)?;
+        for (index, (text, origin)) in existing.kept.into_iter().enumerate() {
+            let content = look_at(&text, origin, index + 1, &mut set)?;
             strings.push((text, content));
         }
         let mut elsewhere = Vec::with_capacity(existing.elsewhere.len());
         for (index, text) in existing.elsewhere.iter().enumerate() {
-            elsewhere.push(look_at(text, count + index + 1, &mut set)?);
+            elsewhere.push(look_at(text, Origin::File, count + index + 1, &mut set)?);
         }
         for credential in credentials {
             let name = credential.name.clone();
             let text = oem_string::encode(credential, Encoding::Binary)
                 .map_err(|error| EmitError::Encode { name: name.clone(), error })?;
             let size = credential.value.len();
-            strings.push((text, Content::Credential { name, size, existing: false }));
+            strings.push((text, Content::Credential { name, size, origin: Origin::Directory }));
         }
         let manifest = match Manifest::new(set.iter().chain(credentials), salt) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
-                let sources = match set.iter().filter(|credential| credential.name == name).count() {
-                    0 => "two files are selected for it; remove one --credential",
-                    1 => {
-                        "one is in an OEM string of the command line, the other a file of the credentials directory; \
-                         remove the string, or do not select the file"
-                    }
-                    _ => "both are OEM strings of the command line; remove one",
-                };
+                let before = strings.iter().map(|(_, content)| content).chain(&elsewhere);
+                let sources = both_sources(&name, before);
                 return Err(EmitError::Duplicate { name, sources });
             }
             Err(error) => return Err(EmitError::Set(error)),
@@ -178,11 +183,11 @@ impl OemStrings {
         self.strings.iter().map(|(text, content)| (content, text.len()))
     }
 
-    /// Name and size of every credential in the manifest, and whether it was there before.
-    pub fn credentials(&self) -> impl Iterator<Item = (&Name, usize, bool)> {
+    /// Name and size of every credential in the manifest, and where it is from.
+    pub fn credentials(&self) -> impl Iterator<Item = (&Name, usize, Origin)> {
         let all = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
         all.filter_map(|content| match content {
-            Content::Credential { name, size, existing } => Some((name, *size, *existing)),
+            Content::Credential { name, size, origin } => Some((name, *size, *origin)),
             Content::Manifest | Content::Foreign => None,
         })
     }
@@ -230,7 +235,12 @@ impl OemStrings {
 }
 
 /// What a string that is there already is. Its credential, if it is one, goes into `set`.
-fn look_at(text: &Secret, string: usize, set: &mut Vec<Credential>) -> Result<Content, EmitError> {
+fn look_at(
+    text: &Secret,
+    origin: Origin,
+    string: usize,
+    set: &mut Vec<Credential>,
+) -> Result<Content, EmitError> {
     let bytes = text.expose();
     if bytes.is_empty() {
         return Err(EmitError::Unwritable(WriteError::Empty { string }));
@@ -242,12 +252,35 @@ fn look_at(text: &Secret, string: usize, set: &mut Vec<Credential>) -> Result<Co
         OemString::Credential(credential, _) => {
             let (name, size) = (credential.name.clone(), credential.value.len());
             set.push(credential);
-            Ok(Content::Credential { name, size, existing: true })
+            Ok(Content::Credential { name, size, origin })
         }
         OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
         OemString::Foreign => Ok(Content::Foreign),
+    }
+}
+
+/// Where two credentials of a name are from, and what to do.
+fn both_sources<'a>(wanted: &Name, contents: impl Iterator<Item = &'a Content>) -> &'static str {
+    let existing = contents.filter_map(|content| match content {
+        Content::Credential { name, origin, .. } if name == wanted => Some(*origin),
+        _ => None,
+    });
+    match existing.filter(|origin| *origin != Origin::Directory).collect::<Vec<_>>().as_slice() {
+        [] => "two files are selected for it; remove one --credential",
+        [Origin::File] => {
+            "one is in a file of OEM strings that the command line names, the other a file of the credentials \
+             directory; remove one, or do not select the latter"
+        }
+        [_] => {
+            "one is in an OEM string of the command line, the other a file of the credentials directory; remove the \
+             string, or do not select the file"
+        }
+        several if several.contains(&Origin::File) => {
+            "both are OEM strings that are sent already, in a file that the command line names or on it; remove one"
+        }
+        _ => "both are OEM strings of the command line; remove one",
     }
 }
 

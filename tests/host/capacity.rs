@@ -7,12 +7,12 @@ use smbios_creds::host::capacity::{
 };
 use smbios_creds::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use smbios_creds::host::plan::Plan;
-use smbios_creds::host::strings::{Existing, OemStrings};
+use smbios_creds::host::strings::{Existing, OemStrings, Origin};
 use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with, order};
 use testkit::{code, run, stderr};
 
 fn strings(foreign: &[usize], credentials: &[Credential]) -> OemStrings {
-    let kept = foreign.iter().map(|&size| Secret::from(vec![b'x'; size])).collect();
+    let kept = foreign.iter().map(|&size| (Secret::from(vec![b'x'; size]), Origin::CommandLine)).collect();
     let existing = Existing { kept, elsewhere: Vec::new() };
     OemStrings::with_salt(existing, credentials, [7; 16]).unwrap()
 }
@@ -176,7 +176,10 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
         let prefix = "io.systemd.credential:last=";
         let last = Secret::from(format!("{prefix}{}", "x".repeat(size - prefix.len())).into_bytes());
         let before = before.iter().map(|&size| Secret::from(vec![b'x'; size]));
-        let existing = Existing { kept: before.chain([last]).collect(), elsewhere: Vec::new() };
+        let existing = Existing {
+            kept: before.chain([last]).map(|text| (text, Origin::CommandLine)).collect(),
+            elsewhere: Vec::new(),
+        };
         let strings = OemStrings::with_salt(existing, &[], [7; 16]).unwrap();
         lost_in_systemd_256(&strings, way).iter().map(ToString::to_string).collect::<Vec<_>>()
     };

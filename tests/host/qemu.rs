@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use smbios_creds::format::credential::Credential;
 use smbios_creds::host::hypervisor::{Hypervisor, of_program};
 use smbios_creds::host::plan::{Order, Plan};
+use smbios_creds::host::report::PlanReport;
 use testkit::host::{
     CLOUD_HYPERVISOR, CROSVM, QEMU, delivered, directory, file_number, order, plan, refusal, render,
 };
@@ -291,5 +292,51 @@ fn program_names_with_a_suffix_keep_their_architecture() {
         assert!(plan(&format!("qemu-system-x86_64{suffix}")).is_ok(), "{suffix}");
         let refusal = plan(&format!("/usr/bin/qemu-system-aarch64{suffix}")).unwrap_err().to_string();
         assert!(refusal.contains("use -M virt"), "{suffix}: {refusal}");
+    }
+}
+
+/// A file that `-smbios` names: of one string, or of one structure.
+fn file_of(option: &str, text: &str) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let is_structure = option == "file=";
+    let content = if is_structure { testkit::oem(&[text.as_bytes()]) } else { text.as_bytes().to_vec() };
+    std::fs::write(file.path(), content).unwrap();
+    let option = format!("{option}{}", file.path().display());
+    (file, option)
+}
+
+#[test]
+fn credential_from_a_file_is_not_called_visible() {
+    for option in ["type=11,path=", "file="] {
+        let (_file, option) = file_of(option, "io.systemd.credential:seen=x");
+        let plan = plan(QEMU, &["-smbios", &option]).unwrap();
+        assert_eq!(plan.warnings, [""; 0], "{option}");
+        let text = PlanReport::new(&plan).text().as_str().to_owned();
+        assert!(text.contains("\nseen   1B file of the command line\n"), "{text}");
+    }
+    let (_file, option) = file_of("type=11,path=", "io.systemd.credential:hidden=x");
+    let both = format!("{option},value=io.systemd.credential:seen=x");
+    let plan = plan(QEMU, &["-smbios", &both]).unwrap();
+    assert_eq!(
+        plan.warnings,
+        ["given on the command line, where others could read them: credentials seen"],
+        "{option}"
+    );
+}
+
+#[test]
+fn refused_credential_of_a_file_is_not_called_one_of_the_command_line() {
+    for option in ["type=11,path=", "file="] {
+        let (_file, same) = file_of(option, "io.systemd.credential:db=other");
+        let refused = refusal(QEMU, &["-smbios", &same]);
+        assert!(refused.contains("one is in a file of OEM strings that the command line names"), "{refused}");
+        let twice = refusal(QEMU, &["-smbios", &same, "-smbios", "type=11,value=io.systemd.credential:db=x"]);
+        assert!(twice.contains("in a file that the command line names or on it"), "{twice}");
+        let (_file, empty) = file_of(option, "io.systemd.credential:empty=");
+        let refused = refusal(QEMU, &["-smbios", &empty]);
+        assert!(
+            refused.contains("empty: its value in a file that the command line names is empty"),
+            "{refused}"
+        );
     }
 }

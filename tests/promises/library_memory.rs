@@ -12,7 +12,7 @@ use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::source::{Input, dmi};
 use smbios_creds::guest::verify::policy::Policy;
 use smbios_creds::guest::verify::set::verify_table;
-use smbios_creds::host::strings::{Existing, OemStrings};
+use smbios_creds::host::strings::{Existing, OemStrings, Origin};
 use testkit::memory::{Stop, assert_wiped, count, memory_at};
 use testkit::{END, canary, example, oem};
 use zeroize::Zeroizing;
@@ -113,7 +113,8 @@ fn read_and_write(value: &[u8]) {
     let recording = testkit::recording(table.expose());
     let read = dmi::read(Input::Recording(recording.path())).unwrap().parse();
     assert_eq!(read.data(), table.expose());
-    let kept = vec![text("io.systemd.credential:other="), text("foreign")];
+    let kept = [text("io.systemd.credential:other="), text("foreign")];
+    let kept = kept.map(|text| (text, Origin::CommandLine)).into();
     let strings = OemStrings::beside(Existing { kept, ..Existing::default() }, &[credential]).unwrap();
     assert_eq!(strings.structures().unwrap().len(), 1);
 }

@@ -15,7 +15,7 @@ use super::line::{CommandLine, Features, Hypervisor, Line, Written, read_file};
 use crate::format::credential::{Secret, VALUE_MAX};
 use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
-use crate::host::strings::{Content, OemStrings};
+use crate::host::strings::{Content, OemStrings, Origin};
 
 /// Strings of cloud-hypervisor's one Type 11 structure, each with its NUL. With no other SMBIOS field its table has
 /// 114 bytes beside them.
@@ -238,7 +238,7 @@ impl Platform {
             }
         }
         for string in list(strings)? {
-            self.line.existing.kept.push(Secret::from(string.as_bytes().to_vec()));
+            self.line.existing.kept.push((Secret::from(string.as_bytes().to_vec()), Origin::CommandLine));
         }
         for path in list(paths)? {
             let content = read_file("--platform oem_string_paths=", path.as_bytes(), VALUE_MAX)?;
@@ -260,7 +260,7 @@ impl Platform {
     /// Refuses names that the option parser cannot carry.
     fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
         for (content, _) in strings.contents().filter(|_| !self.by_paths) {
-            if let Content::Credential { name, existing: false, .. } = content
+            if let Content::Credential { name, origin: Origin::Directory, .. } = content
                 && let Some(character) = name.as_str().chars().find(|c| matches!(c, ',' | '"' | '[' | ']'))
             {
                 return Err(MergeError::Name { name: name.clone(), character, hypervisor: NAME });

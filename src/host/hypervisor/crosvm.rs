@@ -15,7 +15,7 @@ use super::line::{CommandLine, Features, Hypervisor, Line, Written};
 use crate::format::credential::Secret;
 use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
-use crate::host::strings::OemStrings;
+use crate::host::strings::{OemStrings, Origin};
 
 /// Strings of crosvm's one Type 11 structure, each with its NUL. Its table has 88 bytes beside them.
 pub const TABLE_LIMIT: Limit = Limit {
@@ -171,7 +171,7 @@ impl Smbios {
             let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
             let list = list.ok_or_else(|| refuse("its oem-strings are not a list in brackets"))?;
             for element in split(list)? {
-                self.line.existing.kept.push(unquote(element)?);
+                self.line.existing.kept.push((unquote(element)?, Origin::CommandLine));
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::error::MergeError;
 use super::line::read_file;
 use crate::format::credential::Secret;
 use crate::host::capacity::{Route, Structures};
-use crate::host::strings::{Existing, OemStrings};
+use crate::host::strings::{Existing, OemStrings, Origin};
 
 const PLATFORM: &str = "platform";
 const OEM_STRINGS: &str = "oem_strings";
@@ -103,7 +103,8 @@ impl Request {
     /// The strings that it has already, which are written again.
     #[must_use]
     pub fn existing(&mut self) -> Existing {
-        Existing { kept: std::mem::take(&mut self.existing), elsewhere: Vec::new() }
+        let kept = std::mem::take(&mut self.existing).into_iter().map(|text| (text, Origin::File)).collect();
+        Existing { kept, elsewhere: Vec::new() }
     }
 
     /// The way through the API, of which the rest of the request takes its part.

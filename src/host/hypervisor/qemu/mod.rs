@@ -25,7 +25,7 @@ use crate::format::credential::{Secret, VALUE_MAX};
 use crate::format::smbios::{OEM_STRINGS, Table};
 use crate::format::systemd::FW_CFG_DIRECTORY;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
-use crate::host::strings::OemStrings;
+use crate::host::strings::{OemStrings, Origin};
 
 /// QEMU's structure table.
 ///
@@ -143,8 +143,8 @@ impl Options {
             let value = value.unwrap_or_default();
             let string = match &*name {
                 b"type" => continue,
-                b"value" => Secret::from(value.into_owned()),
-                b"path" => read_file("-smbios type=11,path=", &value, VALUE_MAX)?,
+                b"value" => (Secret::from(value.into_owned()), Origin::CommandLine),
+                b"path" => (read_file("-smbios type=11,path=", &value, VALUE_MAX)?, Origin::File),
                 _ => {
                     return Err(refuse(
                         "type=11 takes 'value=' and 'path=' alone; a ',' in a string is written ',,'",
@@ -152,7 +152,7 @@ impl Options {
                 }
             };
             // QEMU leaves an empty string out of the set, and counts it.
-            if !string.is_empty() {
+            if !string.0.is_empty() {
                 self.line.existing.kept.push(string);
             }
         }
