@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use smbios_creds::host::plan::PlanError;
-use testkit::host::{QEMU, plan, refusal};
+use smbios_creds::host::plan::{Plan, PlanError};
+use testkit::host::{QEMU, delivered, order, plan, refusal, render};
 
 /// A configuration file for `-readconfig`.
 fn config(text: &str) -> tempfile::NamedTempFile {
@@ -245,5 +245,64 @@ fn confidential_machine_is_warned_of_in_every_spelling() {
     ];
     for arguments in others {
         assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
+    }
+}
+
+/// The files that a plan gives a machine of this type.
+fn files(kind: &str) -> Vec<Vec<u8>> {
+    let credentials = (0..3).map(|n| testkit::credential(&format!("c{n}"), &[b'x'; 2000])).collect();
+    let plan = Plan::new(order(QEMU, &["-M", kind], credentials)).unwrap();
+    assert_eq!(plan.warnings, [""; 0], "{kind}");
+    render(&plan.arguments).1
+}
+
+#[test]
+fn old_machine_type_gets_structures_as_seabios_needs_them() {
+    for kind in ["pc-i440fx-2.0", "pc-i440fx-1.7", "pc-q35-2.0", "pc-q35-1.4", "pc-1.3", "pc-0.15", "isapc"] {
+        let mut files = files(kind);
+        assert!(files.len() == 3 && files.iter().all(|file| !file.ends_with(&[0, 0])), "{kind}");
+        // This is what SeaBIOS does.
+        for file in &mut files {
+            file.push(0);
+        }
+        assert!(delivered(&files).passed(), "{kind}");
+    }
+    for kind in ["pc", "pc-i440fx-2.1", "pc-i440fx-2.10", "pc-i440fx-10.0", "pc-q35-4.0.1", "q35"] {
+        let files = files(kind);
+        assert!(files.iter().all(|file| file.ends_with(&[0, 0])) && delivered(&files).passed(), "{kind}");
+    }
+}
+
+#[test]
+fn old_machine_type_has_a_table_of_32_kib() {
+    let plan = |kind: &str, size: usize| {
+        let value = vec![b'x'; size];
+        Plan::new(order(QEMU, &["-M", kind], vec![testkit::credential("db", &value)])).unwrap()
+    };
+    let exceeded = |plan: &Plan| plan.exceeded().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(exceeded(&plan("pc-i440fx-2.0", 20_000)), [""; 0]);
+    let too_large = exceeded(&plan("isapc", 22_000));
+    assert!(
+        too_large.len() == 1
+            && too_large[0].contains("more than the 28672 there are: SeaBIOS leaves structures out"),
+        "{too_large:?}"
+    );
+    assert_eq!(exceeded(&plan("pc-i440fx-2.1", 22_000)), [""; 0]);
+}
+
+#[test]
+fn old_machine_type_is_refused_or_warned_of_where_strings_would_be_lost() {
+    let whole = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(whole.path(), testkit::oem(&[b"foreign"])).unwrap();
+    let option = format!("file={}", whole.path().display());
+    let refused = refusal(QEMU, &["-M", "pc-i440fx-2.0", "-smbios", &option]);
+    assert!(refused.contains("ends with two NUL bytes"), "{refused}");
+    assert!(plan(QEMU, &["-M", "pc-i440fx-2.1", "-smbios", &option]).is_ok());
+    let firmware: [&[&str]; 3] =
+        [&["-bios", "OVMF.fd"], &["-drive", "if=pflash,file=OVMF.fd"], &["-machine", "pflash0=x"]];
+    for arguments in firmware {
+        let warnings = warnings(&[&["-M", "pc-i440fx-1.7"], arguments].concat());
+        assert!(warnings.len() == 1 && warnings[0].contains("that only SeaBIOS reads"), "{warnings:?}");
+        assert_eq!(self::warnings(arguments), [""; 0]);
     }
 }

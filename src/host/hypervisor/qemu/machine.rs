@@ -40,6 +40,8 @@ enum Doubt {
     Restored,
     /// Its guest does not trust the host.
     Confidential,
+    /// It passes structures as only SeaBIOS reads them, and may have other firmware.
+    OnlySeaBios,
 }
 
 impl Doubt {
@@ -56,6 +58,10 @@ impl Doubt {
             Self::Confidential => {
                 "this is a confidential VM, which does not trust its host: its guest takes no credential from SMBIOS \
                  unless it is told to"
+            }
+            Self::OnlySeaBios => {
+                "machine types before pc-i440fx-2.1 pass SMBIOS structures in a form that only SeaBIOS reads: with UEFI \
+                 firmware, the guest has none of these credentials; use a newer machine type there"
             }
         }
     }
@@ -136,10 +142,24 @@ impl Machine {
         self.prints || self.kind.as_deref() == Some(b"none")
     }
 
+    /// Whether SeaBIOS makes the table from structures that QEMU passes one by one (`smbios_legacy_mode`, QEMU
+    /// `hw/i386/pc_piix.c` and `pc_q35.c`): machine types up to 2.0, and `isapc`.
+    pub(super) fn has_old_table(&self) -> bool {
+        let kind = self.kind.as_deref().and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default();
+        let version = ["pc-i440fx-", "pc-q35-", "pc-"].iter().find_map(|family| kind.strip_prefix(family));
+        let version = version.and_then(|version| version.split_once('.'));
+        let numbers = version.and_then(|(major, minor)| {
+            Some((major.parse::<u32>().ok()?, minor.split('.').next()?.parse::<u32>().ok()?))
+        });
+        kind == "isapc" || numbers.is_some_and(|numbers| numbers <= (2, 0))
+    }
+
     /// What a person should know.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &'static str> + use<> {
         let guarded = (!self.guard.is_empty()).then_some(Doubt::Confidential);
-        let doubts: BTreeSet<Doubt> = self.doubts.iter().copied().chain(guarded).collect();
+        let only_seabios = (self.has_old_table() && self.has_firmware).then_some(Doubt::OnlySeaBios);
+        let doubts = self.doubts.iter().copied().chain(guarded).chain(only_seabios);
+        let doubts: BTreeSet<Doubt> = doubts.collect();
         doubts.into_iter().map(Doubt::warning)
     }
 

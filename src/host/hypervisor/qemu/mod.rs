@@ -42,6 +42,18 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
+/// The table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. A structure that does not fit is left out.
+pub const OLD_TABLE_LIMIT: Limit = Limit {
+    name: "QEMU: structure table of machine types before 2.1",
+    unit: Unit::Bytes,
+    maximum: 32_768,
+    above: "SeaBIOS leaves structures out",
+    advice: "use a newer machine type, or send fewer or smaller credentials",
+    source: "TEMPSMBIOSSIZE, SeaBIOS src/fw/biostables.c; measured with QEMU 7.2 and SeaBIOS 1.16.2",
+    counts: Counted::Structures,
+    excess: Excess::Refuse,
+};
+
 /// Bytes of a table that QEMU and its firmware need for structures of their own.
 ///
 /// Measured without further options: 330 bytes, and 67 for the Type 0 of SeaBIOS. Each further socket takes about
@@ -55,6 +67,11 @@ const FILE_MAX: usize = 65_535;
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
+}
+
+/// The same for machine types up to `pc-i440fx-2.0`.
+fn old_route(others: usize) -> Route {
+    Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
 /// QEMU.
@@ -117,7 +134,8 @@ impl Options {
         }
         read.line.warnings.extend(read.machine.warnings());
         read.line.at = read.line.arguments.len();
-        read.line.route = route(read.others);
+        read.line.route =
+            if read.machine.has_old_table() { old_route(read.others) } else { route(read.others) };
         Ok(read)
     }
 
@@ -163,6 +181,11 @@ impl Options {
     fn look_into(&mut self, file: &[u8]) -> Result<(), MergeError> {
         let bytes = read_file("-smbios file=", file, FILE_MAX)?;
         self.others += bytes.len();
+        if self.machine.has_old_table() && bytes.expose().ends_with(&[0, 0]) {
+            let reason = "its file ends with two NUL bytes, and for machine types before 2.1 SeaBIOS adds one more, so \
+                          that the structures after it are lost; use a newer machine type, or leave out the last byte";
+            return Err(MergeError::Option { option: SMBIOS, reason });
+        }
         let table = Table::parse(b"", bytes.expose().to_vec());
         self.handles.extend(table.structures().iter().map(|structure| structure.handle));
         for structure in table.oem_structures() {
@@ -187,7 +210,9 @@ impl CommandLine for Options {
             }
         }
         let structures = strings.structures_beside(&self.handles)?;
+        let has_old_table = self.machine.has_old_table();
         let structures = structures.into_iter().flat_map(|structure| {
+            let structure = if has_old_table { without_last_nul(&structure) } else { structure };
             let file = Argument::Files(vec![Part::Text("file=".into()), Part::File(structure)]);
             [Argument::Public(SMBIOS.into()), file]
         });
@@ -211,6 +236,13 @@ pub fn option(strings: &OemStrings) -> Secret {
         }
     }
     parts.concat().into()
+}
+
+/// A structure as QEMU's machine types up to 2.0 need it: SeaBIOS adds a NUL to each, and with two before it, it would
+/// read the next structure from one byte too early (`qemu_cfg_smbios_load_external()`, SeaBIOS `src/fw/paravirt.c`).
+fn without_last_nul(structure: &Secret) -> Secret {
+    let bytes = structure.expose();
+    Secret::from(bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec())
 }
 
 /// QEMU takes a name alone for `name=on`, and `noname` for `name=off`. That is never meant here.
