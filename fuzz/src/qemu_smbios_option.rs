@@ -46,8 +46,10 @@ pub fn qemu_smbios_option(data: &[u8]) {
     let texts: Vec<Vec<u8>> = strings.texts().map(<[u8]>::to_vec).collect();
     let merged = match Box::new(line).write(&strings).map(|written| written.arguments) {
         Ok(merged) => merged,
-        Err(MergeError::FwCfg(name)) => {
-            return assert!(given.arguments.iter().any(|argument| argument.contains(name.as_str())));
+        Err(MergeError::FwCfg { name, .. }) => {
+            let has_name =
+                |argument: &String| argument.contains(name.as_str()) || argument.contains("readconfig");
+            return assert!(given.arguments.iter().any(has_name));
         }
         Err(error) => panic!("{error}"),
     };
@@ -82,7 +84,12 @@ pub fn qemu_smbios_option(data: &[u8]) {
         assert_eq!(name, "-smbios");
         let path = value.strip_prefix("file=").unwrap();
         assert_eq!(file_number(path), index);
-        let structures = walk(&files[index], false);
+        let mut file = files[index].clone();
+        if !file.ends_with(&[0, 0]) {
+            // For old machine types, SeaBIOS adds it.
+            file.push(0);
+        }
+        let structures = walk(&file, false);
         assert_eq!(structures.len(), 1, "one structure a file");
         found.extend(structures.into_iter().flat_map(|structure| structure.strings));
     }

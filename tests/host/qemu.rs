@@ -128,9 +128,15 @@ fn the_same_name_on_the_command_line_is_refused() {
         "opt/io.systemd.credentials/db,string=x",
         "name=x,file=x,name=opt/io.systemd.credentials/db",
     ] {
-        assert!(refusal(QEMU, &["-fw_cfg", option]).contains("fw_cfg"));
+        let refusal = refusal(QEMU, &["-fw_cfg", option]);
+        assert!(
+            refusal.contains("with -fw_cfg") && refusal.contains("from a file of the credentials directory")
+        );
     }
     assert!(plan(QEMU, &["-fw_cfg", "name=opt/io.systemd.credentials/other,file=x"]).is_ok());
+    let existing = ["-fw_cfg", "opt/io.systemd.credentials/x,string=y", "-smbios"];
+    let both = [&existing[..], &["type=11,value=io.systemd.credential:x=y"]].concat();
+    assert!(refusal(QEMU, &both).contains("once in an OEM string of the command line; remove one"));
 }
 
 #[test]

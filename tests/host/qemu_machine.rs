@@ -200,7 +200,7 @@ fn fw_cfg_files_of_a_configuration_file_are_known() {
     let file = config("[fw_cfg \"a\"]\n  name = \"opt/io.systemd.credentials/db\"\n  string = \"x\"\n");
     let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
     assert!(
-        refusal.contains("credential db: it is on the command line as a fw_cfg file as well"),
+        refusal.contains("credential db: it would be sent twice, once with -fw_cfg (or [fw_cfg] in"),
         "{refusal}"
     );
     // QEMU ignores such a section.

@@ -2,6 +2,7 @@
 
 use crate::format::credential::Name;
 use crate::format::smbios::write::WriteError;
+use crate::host::strings::Origin;
 use crate::text::escape::{Escaped, ShownPath};
 
 /// Why OEM strings cannot be merged with a command line.
@@ -76,8 +77,21 @@ pub enum MergeError {
         hypervisor: &'static str,
     },
     /// The same name is sent another way.
-    #[error("credential {0}: it is on the command line as a fw_cfg file as well; send it once")]
-    FwCfg(Name),
+    #[error(
+        "credential {name}: it would be sent twice, once with -fw_cfg (or [fw_cfg] in a file of -readconfig), and once \
+         {}; remove one",
+        match .other {
+            Origin::Directory => "from a file of the credentials directory",
+            Origin::CommandLine => "in an OEM string of the command line",
+            Origin::File => "in an OEM string of a file that the command line names",
+        }
+    )]
+    FwCfg {
+        /// Its name.
+        name: Name,
+        /// Where the OEM string is from.
+        other: Origin,
+    },
     /// A string cannot be in a structure.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -203,10 +203,10 @@ impl CommandLine for Options {
 
     /// Adds one file a structure, and one for each credential that is passed by `fw_cfg` as well.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
-        for (name, _, _) in strings.credentials() {
+        for (name, _, other) in strings.credentials() {
             let file = [FW_CFG_DIRECTORY.as_bytes(), name.as_str().as_bytes()].concat();
             if self.machine.fw_cfg.contains(&file) {
-                return Err(MergeError::FwCfg(name.clone()));
+                return Err(MergeError::FwCfg { name: name.clone(), other });
             }
         }
         let structures = strings.structures_beside(&self.handles)?;
