@@ -6,6 +6,7 @@
 //!
 //! [`Delivery`]: delivery::Delivery
 
+mod advice;
 pub mod delivery;
 pub mod finding;
 pub mod origin;
