@@ -77,6 +77,11 @@ fn hypervisor_is_recognized_by_marks_a_user_does_not_set() {
     for version in [&b"pc-q35-11.1"[..], b"pc-i440fx-7.2"] {
         assert_eq!(hypervisor(&[&seabios, &model(&[b"KubeVirt", b"None", version])]), Some(Hypervisor::Qemu));
     }
+    let hyper_v = model(&[b"Microsoft Corporation", b"Virtual Machine", b"7.0"]);
+    for vendor in [&b"American Megatrends Inc."[..], b"Microsoft Corporation"] {
+        assert_eq!(hypervisor(&[&firmware(&[vendor]), &hyper_v]), Some(Hypervisor::HyperV));
+    }
+    assert_eq!(hypervisor(&[&seabios, &hyper_v]), None, "QEMU can name any manufacturer");
     let other = machine(&[&model(&[b"OpenStack Foundation", b"OpenStack Nova", b"27.0"]), &seabios]);
     assert_eq!(other.hypervisor, None);
     assert_eq!(other.to_string(), "OpenStack Foundation OpenStack Nova (27.0), firmware SeaBIOS 1.17.0-1");

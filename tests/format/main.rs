@@ -6,3 +6,4 @@ mod damage;
 mod encoding;
 mod machine;
 mod second_reader;
+mod vendor;

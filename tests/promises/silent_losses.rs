@@ -20,6 +20,7 @@
 //! | 8 | a credential behind a mistyped prefix | `a_prefix_that_is_nearly_right` | `promises/silent_losses.rs` |
 //! | 9 | what is above 64 KiB, cut by firmware | `a_table_cut_at_64_kib` | `promises/silent_losses.rs` |
 //! | 9 | by SeaBIOS | `a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothing` | `machine/busybox.rs` |
+//! | 9 | the only OEM strings, which lost their end | `only_oem_strings_that_lost_their_end_are_not_nothing` | `format/vendor.rs` |
 //! | 10 | everything above 256 KiB | `a_table_above_256_kib` | `promises/silent_losses.rs` |
 //! | 10 | by a real kernel | `a_table_that_the_kernel_refuses_exits_4` | `machine/busybox.rs` |
 //! | 10 | beside a unit that requires nothing | `unit_that_requires_nothing_fails_where_the_kernel_refused_the_table` | `machine/units.rs` |

@@ -58,7 +58,7 @@ pub struct Model {
     pub version: Option<String>,
 }
 
-/// A hypervisor that carries OEM strings, recognized by the marks it leaves in Types 0 and 1.
+/// A hypervisor, recognized by the marks it leaves in Types 0 and 1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hypervisor {
@@ -70,7 +70,14 @@ pub enum Hypervisor {
     CloudHypervisor,
     /// crosvm. It writes Type 0 itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
     Crosvm,
+    /// Hyper-V. Its machines are `Virtual Machine` by `Microsoft Corporation`, with firmware by that or, in the first
+    /// generation, by American Megatrends (seen in public recordings). It has OEM strings of its own, and no option for
+    /// others.
+    HyperV,
 }
+
+/// What Hyper-V's machines name as their manufacturer.
+const MICROSOFT: &str = "Microsoft Corporation";
 
 /// Firmware whose treatment of tables is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -161,6 +168,15 @@ impl Model {
 }
 
 impl Hypervisor {
+    /// Whether a host can give OEM strings of its own to a machine.
+    #[must_use]
+    pub fn carries_oem_strings(self) -> bool {
+        match self {
+            Self::Qemu | Self::CloudHypervisor | Self::Crosvm => true,
+            Self::HyperV => false,
+        }
+    }
+
     fn of(firmware: Option<&Firmware>, model: Option<&Model>) -> Option<Self> {
         let vendor = firmware.and_then(|firmware| firmware.vendor.as_deref());
         let manufacturer = model.and_then(|model| model.manufacturer.as_deref());
@@ -172,7 +188,11 @@ impl Hypervisor {
         } else {
             // Who starts QEMU often sets a manufacturer; the machine type is still its own.
             let is_machine_type = version.starts_with("pc-i440fx-") || version.starts_with("pc-q35-");
-            (manufacturer == Some("QEMU") || is_machine_type).then_some(Self::Qemu)
+            let product = model.and_then(|model| model.product.as_deref());
+            let is_hyper_v = (manufacturer, product) == (Some(MICROSOFT), Some("Virtual Machine"))
+                && vendor.is_some_and(|vendor| [MICROSOFT, "American Megatrends Inc."].contains(&vendor));
+            let is_qemu = manufacturer == Some("QEMU") || is_machine_type;
+            is_qemu.then_some(Self::Qemu).or(is_hyper_v.then_some(Self::HyperV))
         }
     }
 }
@@ -183,6 +203,7 @@ impl Display for Hypervisor {
             Self::Qemu => "QEMU",
             Self::CloudHypervisor => "cloud-hypervisor",
             Self::Crosvm => "crosvm",
+            Self::HyperV => "Hyper-V",
         })
     }
 }

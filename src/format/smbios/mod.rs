@@ -8,6 +8,8 @@ pub mod machine;
 mod structure;
 pub mod write;
 
+use std::cmp::Ordering;
+
 use zeroize::Zeroizing;
 
 use entry_point::{EntryPoint, EntryPointError, Form};
@@ -44,7 +46,8 @@ pub enum Fault {
     },
     /// No structure of type 127 at the end.
     NoEndOfTable,
-    /// Bytes behind the end-of-table structure of an `_SM3_` table, which nobody reads.
+    /// Bytes behind the end-of-table structure, which nobody reads: an `_SM3_` table ends there, and of an `_SM_` table
+    /// every announced structure is in front of them.
     BehindEndOfTable {
         /// Where they start, from the beginning of the table.
         offset: usize,
@@ -92,12 +95,13 @@ impl Table {
         let walk = structure::walk(&data, ends_at_127);
 
         let mut faults = Vec::new();
-        if let Some(damage) = walk.damage {
-            let remaining = data.len().saturating_sub(walk.end);
-            faults.push(Fault::Damaged { offset: walk.end, remaining, damage });
-        } else if walk.end < data.len() {
-            let remaining = data.len().saturating_sub(walk.end);
-            faults.push(Fault::BehindEndOfTable { offset: walk.end, remaining });
+        let (offset, remaining) = (walk.end, data.len().saturating_sub(walk.end));
+        match walk.damage {
+            Some(damage) if !ends_before_damage(entry_point.as_ref().ok(), &walk.structures) => {
+                faults.push(Fault::Damaged { offset, remaining, damage });
+            }
+            None if remaining == 0 => {}
+            Some(_) | None => faults.push(Fault::BehindEndOfTable { offset, remaining }),
         }
         let ended = walk.structures.iter().any(|structure| structure.kind == END_OF_TABLE);
         let entry_point = match entry_point {
@@ -127,6 +131,34 @@ impl Table {
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// Whether it was read to its end, so that what is not here is not in the table: nothing is cut or damaged, and where
+    /// it ends is known. What is behind its end, but for padding, may be a part of it.
+    #[must_use]
+    pub fn is_read_to_its_end(&self) -> bool {
+        let is_end_known = self.entry_point.is_some()
+            || self.structures.iter().any(|structure| structure.kind == END_OF_TABLE);
+        is_end_known
+            && self.faults.iter().all(|fault| match *fault {
+                Fault::Cut(_) | Fault::Damaged { .. } => false,
+                Fault::BehindEndOfTable { offset, .. } => {
+                    is_padding(self.data.get(offset..).unwrap_or_default())
+                }
+                _ => true,
+            })
+    }
+
+    /// Where the table breaks in a Type 11 structure, whose strings are not read.
+    #[must_use]
+    pub fn broken_oem_structure(&self) -> Option<usize> {
+        self.faults.iter().find_map(|fault| match *fault {
+            Fault::Damaged { offset, .. } => match self.data.get(offset..)? {
+                [OEM_STRINGS] | [OEM_STRINGS, OEM_STRINGS_LENGTH, ..] => Some(offset),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     /// Every structure, in table order.
@@ -168,6 +200,26 @@ fn extent_fault(entry_point: &EntryPoint, bytes: usize, structures: usize, ended
     } else {
         (bytes < entry_point.table_size).then_some(Fault::Short(extent))
     }
+}
+
+/// Whether an `_SM_` table was over before its bytes stopped being structures: it has an end-of-table structure, and every
+/// announced structure. Linux reads no further either (`dmi_decode_table()`, `drivers/firmware/dmi_scan.c`).
+///
+/// If there are more structures than announced, the last one must be the end of the table. Else what is broken may be one
+/// of them.
+fn ends_before_damage(entry_point: Option<&EntryPoint>, structures: &[Structure]) -> bool {
+    let Some(announced) = entry_point.and_then(|entry_point| entry_point.structures) else { return false };
+    let is_end = |structure: &Structure| structure.kind == END_OF_TABLE;
+    match structures.len().cmp(&announced) {
+        Ordering::Less => false,
+        Ordering::Equal => structures.iter().any(is_end),
+        Ordering::Greater => structures.last().is_some_and(is_end),
+    }
+}
+
+/// Whether bytes are what firmware fills the rest of a table with: zeroes, or the ones of erased flash memory.
+fn is_padding(bytes: &[u8]) -> bool {
+    [0, u8::MAX].iter().any(|padding| bytes.iter().all(|byte| byte == padding))
 }
 
 /// A Type 11 structure and its strings.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::finding::{Finding, FindingKind};
-use crate::format::smbios::machine::{FirmwareKind, Machine};
+use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
 
 impl Finding {
     /// What to do about it on this machine.
@@ -19,19 +19,28 @@ impl Finding {
                 )
                 .into()
             }
+            (FindingKind::TableCut(_) | FindingKind::Damaged { .. }, _)
+                if machine.hypervisor == Some(Hypervisor::HyperV) =>
+            {
+                "nothing: Hyper-V writes such tables, and has no option for OEM strings of the host's".into()
+            }
             _ => self.general_advice().into(),
         }
     }
 
     /// What to do about it on any machine.
     fn general_advice(&self) -> &'static str {
-        self.kind.channel_advice().or_else(|| self.kind.set_advice()).unwrap_or_default()
+        let kind = &self.kind;
+        kind.table_advice()
+            .or_else(|| kind.structure_advice())
+            .or_else(|| kind.set_advice())
+            .unwrap_or_default()
     }
 }
 
 impl FindingKind {
-    /// What to do, if it is about the table, a structure or a string that is no credential.
-    fn channel_advice(&self) -> Option<&'static str> {
+    /// What to do, if it is about the table as a whole.
+    fn table_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::EntryPoint { .. } => "the firmware or the recording is broken; record the table again",
             Self::TableCut(_) => {
@@ -40,8 +49,12 @@ impl FindingKind {
             Self::Damaged { .. } => {
                 "look for empty OEM strings on the hypervisor's command line, and keep the table below 65536 bytes"
             }
-            Self::TableLong(_) | Self::MoreStructures(_) | Self::BehindEndOfTable { .. } => {
+            Self::TableLong(_) | Self::MoreStructures(_) => {
                 "a kernel never exports such a table; record it again"
+            }
+            Self::BehindEndOfTable { .. } => {
+                "nothing: firmware pads its tables, and Linux reads no further either; OEM strings belong in front of the \
+                 end-of-table structure"
             }
             Self::TableShort(_) | Self::NoEndOfTable => {
                 "nothing, if a manifest says that all arrived; QEMU makes such tables from '-smbios file=' with two structures"
@@ -49,9 +62,19 @@ impl FindingKind {
             Self::NoOemStrings => {
                 "pass credentials on the host, and check that the hypervisor and its machine type carry OEM strings"
             }
+            Self::OemStringsUnknown | Self::OemStringsBroken => {
+                "fix what is wrong with the table: see the other findings"
+            }
             Self::NoCredentials => {
                 "pass credentials on the host as 'io.systemd.credential.binary:NAME=BASE64'"
             }
+            _ => return None,
+        })
+    }
+
+    /// What to do, if it is about a Type 11 structure or a string that is no credential.
+    fn structure_advice(&self) -> Option<&'static str> {
+        Some(match self {
             Self::StructureLength { .. } => {
                 "systemd refuses this structure and every one behind it; report it to whoever built the table"
             }
@@ -117,6 +140,8 @@ impl FindingKind {
             | Self::NoEndOfTable
             | Self::BehindEndOfTable { .. }
             | Self::NoOemStrings
+            | Self::OemStringsUnknown
+            | Self::OemStringsBroken
             | Self::NoCredentials
             | Self::StructureLength { .. }
             | Self::LongStructure { .. }

@@ -81,8 +81,12 @@ pub enum FindingKind {
         /// How many.
         remaining: usize,
     },
-    /// There is no Type 11 structure.
+    /// There is no Type 11 structure in a table that was read to its end.
     NoOemStrings,
+    /// There is no Type 11 structure in what could be read of the table.
+    OemStringsUnknown,
+    /// The table breaks in a Type 11 structure.
+    OemStringsBroken,
     /// There are Type 11 structures without any credential.
     NoCredentials,
     /// A Type 11 structure whose formatted area is not 5 bytes long.

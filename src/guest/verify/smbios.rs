@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::received::Received;
 use crate::format::manifest::Manifest;
 use crate::format::oem_string::{self, OemString};
-use crate::format::smbios::machine::Machine;
+use crate::format::smbios::machine::{Hypervisor, Machine};
 use crate::format::smbios::{self, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Table};
 use crate::format::systemd::STRUCTURE_MAX;
 
@@ -31,13 +31,40 @@ pub fn receive(table: &Table) -> Received {
         received.is_anything_sent = true;
         receive_structure(&mut received, &structure);
     }
-    if !received.is_anything_sent {
-        received.find(FindingKind::NoOemStrings, Severity::Note, None);
+    if let Some(offset) = table.broken_oem_structure() {
+        received.is_anything_sent = true;
+        received.find(FindingKind::OemStringsBroken, Severity::Error, Origin::offset(offset));
+    } else if !received.is_anything_sent {
+        let kind = if table.is_read_to_its_end() {
+            FindingKind::NoOemStrings
+        } else {
+            FindingKind::OemStringsUnknown
+        };
+        received.find(kind, Severity::Note, None);
     } else if received.entries.is_empty() {
         received.find(FindingKind::NoCredentials, Severity::Note, None);
     }
     suspect_last(&mut received, table);
+    excuse_vendor(&mut received);
     received
+}
+
+/// However the table of a machine breaks to which no host can send OEM strings, no credential is lost by it. Any trace of
+/// one says that the machine is another.
+fn excuse_vendor(received: &mut Received) {
+    let Received { entries, manifests, findings, machine, .. } = received;
+    let is_trace = |kind: &_| matches!(kind, FindingKind::NearMiss { .. } | FindingKind::OemStringsBroken);
+    if machine.hypervisor.is_none_or(Hypervisor::carries_oem_strings)
+        || !(entries.is_empty() && manifests.is_empty())
+        || findings.iter().any(|finding| is_trace(&finding.kind))
+    {
+        return;
+    }
+    for finding in findings {
+        if matches!(finding.kind, FindingKind::TableCut(_) | FindingKind::Damaged { .. }) {
+            finding.severity = Severity::Warning;
+        }
+    }
 }
 
 /// What is wrong with the table as a whole: the finding, and its offset.

@@ -19,13 +19,13 @@ impl Display for Finding {
 
 impl Display for FindingKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.fmt_channel(f).or_else(|| self.fmt_set(f)).unwrap_or(Ok(()))
+        self.fmt_table(f).or_else(|| self.fmt_structure(f)).or_else(|| self.fmt_set(f)).unwrap_or(Ok(()))
     }
 }
 
 impl FindingKind {
-    /// In words, if it is about the table or a structure.
-    fn fmt_channel(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+    /// In words, if it is about the table as a whole.
+    fn fmt_table(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::EntryPoint { reason } => write!(f, "the SMBIOS entry point is damaged: {reason}"),
             Self::TableCut(extent) => write!(f, "the SMBIOS table is cut: {}", Sizes(extent)),
@@ -41,10 +41,23 @@ impl FindingKind {
             }
             Self::NoEndOfTable => f.write_str("the SMBIOS table has no end-of-table structure"),
             Self::BehindEndOfTable { remaining } => {
-                write!(f, "{remaining} bytes behind the end-of-table structure were not read")
+                write!(f, "{remaining} bytes after the end of the SMBIOS table were not read")
             }
             Self::NoOemStrings => f.write_str("the SMBIOS table has no OEM strings (Type 11): nothing was sent"),
+            Self::OemStringsUnknown => f.write_str(
+                "no OEM strings (Type 11) are in what could be read of the SMBIOS table; whether any were sent is not known",
+            ),
+            Self::OemStringsBroken => {
+                f.write_str("the SMBIOS table breaks inside an OEM strings structure (Type 11), whose strings are lost")
+            }
             Self::NoCredentials => f.write_str("none of the OEM strings is a credential"),
+            _ => return None,
+        })
+    }
+
+    /// In words, if it is about a Type 11 structure.
+    fn fmt_structure(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+        Some(match self {
             Self::StructureLength { length } => {
                 write!(f, "an OEM strings structure has a formatted area of {length} bytes instead of 5")
             }
@@ -125,6 +138,8 @@ impl FindingKind {
             | Self::NoEndOfTable
             | Self::BehindEndOfTable { .. }
             | Self::NoOemStrings
+            | Self::OemStringsUnknown
+            | Self::OemStringsBroken
             | Self::NoCredentials
             | Self::StructureLength { .. }
             | Self::LongStructure { .. }
