@@ -98,6 +98,7 @@ impl Ended {
     #[must_use]
     pub fn of(error: &SourceError) -> Self {
         match error {
+            SourceError::Container(_) => Self::Distrusted,
             error if error.is_absence() => Self::NothingSent,
             SourceError::TooLarge { .. } => Self::Unverified,
             _ => Self::NotDone,

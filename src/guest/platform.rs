@@ -55,17 +55,19 @@ pub struct Distrusted(pub Platform);
 /// What the running system is, if its table is not to be believed.
 #[must_use]
 pub fn detect(system: &System) -> Option<Platform> {
-    container(system).or_else(|| confidential(system))
+    is_container(system).then_some(Platform::Container).or_else(|| confidential(system))
 }
 
 /// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
-fn container(system: &System) -> Option<Platform> {
+/// Whether this is a container, so that a table that is here belongs to the machine around it.
+#[must_use]
+pub fn is_container(system: &System) -> bool {
     let manager = system.path("run/host/container-manager").exists();
     let namespace = std::fs::metadata(system.path("proc/self/ns/pid"));
     let inside = namespace.is_ok_and(|namespace| namespace.ino() != FIRST_PID_NAMESPACE);
-    (manager || inside || system.pid_1_has("container")).then_some(Platform::Container)
+    manager || inside || system.pid_1_has("container")
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -217,6 +217,41 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
 }
 
 #[test]
+fn container_without_a_table_is_said_to_be_one_and_no_hypervisor_is_blamed() {
+    let is_blamed = |output: &std::process::Output| stderr(output).contains("ypervisor");
+    // Container runtimes hide all of it, or mount something empty over it.
+    for firmware in ["", "sys/firmware", "sys/firmware/dmi"] {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["run/host", firmware] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let record = root.path().join("recording");
+        let verbs: [&[&str]; 4] = [
+            &["list"],
+            &["record", record.to_str().unwrap()],
+            &["check", "--confidential=allow"],
+            &["cat", "foo", "--confidential=allow"],
+        ];
+        for verb in verbs {
+            let output = on_system(root.path(), verb);
+            assert_eq!(code(&output), if firmware.is_empty() { 1 } else { 4 }, "no container");
+        }
+        std::fs::write(root.path().join("run/host/container-manager"), "docker").unwrap();
+        for verb in verbs {
+            let output = on_system(root.path(), verb);
+            assert_eq!((code(&output), stdout(&output).as_str()), (5, ""), "{verb:?} {firmware}");
+            assert!(
+                stderr(&output).contains("this is a container") && !is_blamed(&output),
+                "{}",
+                stderr(&output)
+            );
+        }
+        let output = on_system(root.path(), &["import"]);
+        assert!(code(&output) == 5 && !is_blamed(&output), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn without_permission_the_error_names_the_file_and_what_to_do() {
     let folder = recording(&table(&[b"io.systemd.credential:a=1"]));
     let file = folder.path().join("DMI");

@@ -43,6 +43,29 @@ fn list_says_why_something_was_refused() {
     assert!(stdout(&import).ends_with(text.rsplit_once("e  ").unwrap().1), "import lists the same");
 }
 
+#[test]
+fn recording_without_a_place_is_listed_as_intact() {
+    let states = |output: &std::process::Output| -> Vec<String> {
+        stdout(output).lines().map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect()
+    };
+    // Nothing was asked to be in any place.
+    let folder = recording(&table(REFUSED));
+    let list = ["list", "--no-legend"];
+    let refused = ["duplicate", "empty", "no-equals", "bad-name", "bad-base64"];
+    assert_eq!(states(&run_on(folder.path(), &list)), [&["intact"], &refused[..]].concat());
+    let recorded = states(&run_on(&testdata("cloud-hypervisor-53-api"), &list));
+    assert!(!recorded.is_empty() && recorded.iter().all(|state| state == "intact"), "{recorded:?}");
+    let json: Value =
+        serde_json::from_slice(&run_on(&testdata("qemu-7.2-pc"), &["list", "--json"]).stdout).unwrap();
+    assert_eq!(json[0]["state"], "intact");
+    // A place that is named is looked at.
+    let place = tempfile::tempdir().unwrap();
+    let named = |place: &str| states(&run_on(folder.path(), &["list", "--no-legend", "--into", place]));
+    assert_eq!(named(&format!("{}/none", place.path().display()))[0], "missing");
+    std::fs::write(place.path().join("good"), "2").unwrap();
+    assert_eq!(named(place.path().to_str().unwrap())[0], "differs");
+}
+
 /// A credential that has not the size it was sent with, and one whose set is not the one that was sent.
 fn manifest_broken(value: &[u8]) -> tempfile::TempDir {
     let manifest = Manifest::new([&credential("a", b"12")], [7; 16]).unwrap().encode();
@@ -181,7 +204,7 @@ fn colours_are_for_terminals_alone_and_never_with_no_color_or_a_dumb_terminal() 
     let json = on_terminal(agent(&["list", "--json", "--from"]).arg(folder.path()), &[]);
     assert!(!json.contains('\x1b') && json.starts_with("[\n"), "JSON is for programs");
     let state = |state: &str| on_terminal(&mut verbs[0](), &[]).contains(state);
-    assert!(state("\x1b[31mbad-base64\x1b[0m") && state("\x1b[33mmissing\x1b[0m"));
+    assert!(state("\x1b[31mbad-base64\x1b[0m") && !state("missing"), "nothing was asked to be anywhere");
 }
 
 /// What the man page says of a field.

@@ -14,6 +14,7 @@ use crate::guest::import::load;
 use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
+use crate::guest::place::outcome::State;
 use crate::guest::record::{redact, write, write::Secrets};
 use crate::guest::report::listing::Legend;
 use crate::guest::report::{last, listing, log};
@@ -50,7 +51,10 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     let mut delivery = load(list.from.input(system), &policy)?;
     let into = &list.into.into;
     let choice = into.choose(system);
-    delivery.findings.extend(choice.findings(system, &delivery));
+    // A recording may be another machine's.
+    if list.from.from.is_none() || *into != Into::Auto {
+        delivery.findings.extend(choice.findings(system, &delivery));
+    }
     log::findings(&delivery);
     if list.from.from.is_none()
         && !matches!(into, Into::At(Place::Directory(_)))
@@ -63,7 +67,12 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
         tracing::info!("the machine is {}", delivery.machine);
     }
     let legend = if list.no_legend { Legend::Hidden } else { Legend::Shown };
-    let rows = listing::rows(&delivery, choice.place.states(system, &delivery));
+    // Nobody has asked for a recording to be in a place of this system, unless one is named.
+    let states = match (&list.from.from, into) {
+        (Some(_), Into::Auto) => listing::states(&delivery, State::Intact).collect(),
+        _ => choice.place.states(system, &delivery),
+    };
+    let rows = listing::rows(&delivery, states);
     match list.json.json {
         Json::Off => output::people(&listing::table(&rows, legend))?,
         form => output::json(&rows, form)?,

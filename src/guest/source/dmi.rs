@@ -7,6 +7,7 @@ use super::entry_point_of_firmware;
 use super::error::SourceError;
 use crate::format::smbios::{Table, entry_point};
 use crate::format::systemd::TOTAL_MAX;
+use crate::guest::platform;
 use crate::guest::system::System;
 use crate::guest::verify::received::Received;
 use crate::guest::verify::smbios;
@@ -83,7 +84,9 @@ fn absent(input: Input<'_>, file: &'static str) -> SourceError {
 fn absent_firmware(system: &System) -> SourceError {
     let firmware = system.firmware();
     let dmi = firmware.join("dmi");
-    if dmi.exists() {
+    if platform::is_container(system) {
+        SourceError::Container(dmi.join("tables").into())
+    } else if dmi.exists() {
         SourceError::NoTables(dmi.into())
     } else if entry_point_of_firmware::exists(system) {
         SourceError::KernelRefused(dmi.into())

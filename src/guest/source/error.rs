@@ -28,6 +28,12 @@ pub enum SourceError {
          because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log"
     )]
     KernelRefused(ShownPath),
+    /// The table is not to be seen in a container. None would be its own.
+    #[error(
+        "no SMBIOS table: this is a container, and {0} does not exist in it. Run this in the virtual machine that the \
+         container is in"
+    )]
+    Container(ShownPath),
     /// A recording lacks one of its two files.
     #[error(
         "no recording in {directory}: {file} is missing. Give --from a folder that holds smbios_entry_point and DMI, \
@@ -72,6 +78,9 @@ impl SourceError {
     /// Whether this machine has no such source, so that another one may be asked.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_))
+        matches!(
+            self,
+            Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_) | Self::Container(_)
+        )
     }
 }
