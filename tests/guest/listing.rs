@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use smbios_creds::format::manifest::Manifest;
-use smbios_creds::guest::imported::{Imported, NotReceived, Placed};
+use smbios_creds::guest::imported::{Imported, NotPlaced, NotReceived, Placed};
 use smbios_creds::guest::place::handover::Handover;
 use smbios_creds::guest::place::outcome::{Outcome, Repair, Repaired};
 use smbios_creds::guest::report::last::Report;
@@ -371,6 +371,12 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     };
     let imported = Ok(Imported { delivery: testkit::verdict(&table(REFUSED)), placed: Ok(placed) });
     reader.read("report.json", "", &serde_json::to_value(Report::new(&imported)).unwrap());
+    // A report that is too large to be whole, and findings that are only counted.
+    let many: Vec<String> = (0..3000).map(|n| format!("io.systemd.credential:{n}=")).collect();
+    let many: Vec<&[u8]> = many.iter().map(String::as_bytes).collect();
+    let delivery = testkit::verdict(&table(&many));
+    let report = Report::new(&Ok(Imported { delivery, placed: Err(NotPlaced::Strict) })).into_json().unwrap();
+    reader.read("report.json", "", &serde_json::from_slice(&report).unwrap());
     let nothing =
         Err(NotReceived::Source(SourceError::NoSmbios(std::path::Path::new("/sys/firmware/dmi").into())));
     reader.read("report.json", "", &serde_json::to_value(Report::new(&nothing)).unwrap());

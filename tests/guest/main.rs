@@ -4,6 +4,7 @@
 mod cli;
 mod hostile;
 mod listing;
+mod many;
 mod place;
 mod record;
 mod source;

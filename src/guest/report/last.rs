@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use super::listing::Judged;
 use super::log::placed;
 use crate::format::credential::{Credential, Name, NameError};
@@ -46,6 +47,28 @@ pub struct Report<'a> {
     /// What arrived, and everything that verification says of it; `None` if nothing was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Judged<'a>>,
+    /// How much of these lists is left out, since the report would be too large; `None` if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    omitted: Option<Omitted>,
+}
+
+/// Most bytes of a report. It is handed over as a credential beside the others, and systemd takes no more than
+/// [`TOTAL_MAX`] bytes of all together.
+///
+/// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
+pub const SIZE_MAX: usize = 262_144;
+
+/// Most bytes of each list where all of them would be too large. What remains of [`SIZE_MAX`] is for the rest.
+const CREDENTIALS_MAX: usize = 131_072;
+const FINDINGS_MAX: usize = 65_536;
+const REPAIRED_MAX: usize = 32_768;
+
+/// How many entries of a report's lists are left out.
+#[derive(Serialize)]
+struct Omitted {
+    credentials: usize,
+    findings: usize,
+    repaired: usize,
 }
 
 /// What is read of a report later.
@@ -80,6 +103,7 @@ impl<'a> Report<'a> {
             reason: None,
             repaired: &[],
             delivery: delivery.map(Judged::new),
+            omitted: None,
         };
         let imported = match imported {
             Ok(imported) => imported,
@@ -98,6 +122,29 @@ impl<'a> Report<'a> {
                 ..report(placed(&set.directory, &set.outcome, delivery), ended, Some(delivery))
             },
         }
+    }
+
+    /// The file: all of the report if that is at most [`SIZE_MAX`] bytes, else the beginning of each list.
+    ///
+    /// # Errors
+    /// That it cannot be written as JSON.
+    pub fn into_json(mut self) -> serde_json::Result<Vec<u8>> {
+        // The last byte ends the line.
+        let maximum = SIZE_MAX - 1;
+        let mut json = bounded::json(&self, maximum).or_else(|_| {
+            self.shorten();
+            bounded::json(&self, maximum)
+        })?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    fn shorten(&mut self) {
+        let (repaired, rest) = self.repaired.split_at(bounded::fitting(self.repaired, REPAIRED_MAX));
+        self.repaired = repaired;
+        let shortened = self.delivery.as_mut().map(|judged| judged.shorten(CREDENTIALS_MAX, FINDINGS_MAX));
+        let (credentials, findings) = shortened.unwrap_or_default();
+        self.omitted = Some(Omitted { credentials, findings, repaired: rest.len() });
     }
 }
 
@@ -133,8 +180,7 @@ fn is_handed_over(imported: &Imported) -> bool {
 }
 
 fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>) -> Result<(), NotReported> {
-    let mut json = serde_json::to_vec(&Report::new(imported))?;
-    json.push(b'\n');
+    let json = Report::new(imported).into_json()?;
     write(system, &json)?;
     let Ok(imported) = imported else { return Ok(()) };
     let name = Name::new(REPORT)?;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use super::bounded;
 use crate::format::oem_string::Encoding;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
@@ -114,6 +115,9 @@ struct FindingRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
     place: Place<'a>,
+    /// How many more like it are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
     message: String,
     advice: Cow<'static, str>,
 }
@@ -139,6 +143,7 @@ impl<'a> Judged<'a> {
             kind: &finding.kind,
             credential: finding.credential.as_deref(),
             place: Place(finding.origin.as_ref()),
+            more: (finding.more > 0).then_some(finding.more),
             message: finding.to_string(),
             advice: finding.advice(&delivery.machine),
         };
@@ -149,6 +154,16 @@ impl<'a> Judged<'a> {
             credentials: rows(delivery, states(delivery, State::Intact)),
             findings: delivery.findings.iter().map(row).collect(),
         }
+    }
+
+    /// Leaves out what is too much for lists of so many bytes of JSON: credentials from the end, and the findings that
+    /// weigh least. Returns how many of each.
+    pub(super) fn shorten(&mut self, credentials: usize, findings: usize) -> (usize, usize) {
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        let before = (self.credentials.len(), self.findings.len());
+        self.credentials.truncate(bounded::fitting(&self.credentials, credentials));
+        self.findings.truncate(bounded::fitting(&self.findings, findings));
+        (before.0 - self.credentials.len(), before.1 - self.findings.len())
     }
 }
 
@@ -186,15 +201,15 @@ pub fn verdict(delivery: &Delivery) -> Text {
     text.push("\n", None);
     text.push("What to do", Some(Tone::Heading));
     text.push("\n", None);
-    for (advice, credentials) in advice(&findings, &delivery.machine) {
+    for Advice { text: advice, names, more } in advice(&findings, &delivery.machine) {
         text.push("  ", None);
-        for (index, name) in credentials.iter().take(NAMES_MAX).enumerate() {
+        for (index, name) in names.iter().take(NAMES_MAX).enumerate() {
             _ = write!(text, "{}{name}", if index == 0 { "" } else { ", " });
         }
-        match credentials.len() {
-            0 => {}
-            number if number > NAMES_MAX => _ = write!(text, " and {} more: ", number - NAMES_MAX),
-            _ => text.push(": ", None),
+        match (names.len(), names.len().saturating_sub(NAMES_MAX) + more) {
+            (0, _) => {}
+            (_, 0) => text.push(": ", None),
+            (_, more) => _ = write!(text, " and {more} more: "),
         }
         _ = writeln!(text, "{advice}");
     }
@@ -204,21 +219,33 @@ pub fn verdict(delivery: &Delivery) -> Text {
 /// Names that are written out in front of an advice.
 const NAMES_MAX: usize = 4;
 
-/// Each advice once, with the credentials it is for; none of them if it is for more than credentials.
-fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<(Cow<'static, str>, Vec<&'a str>)> {
-    let mut all: Vec<(Cow<'static, str>, Vec<&'a str>)> = Vec::new();
+/// What to do, once for all findings that need the same.
+struct Advice<'a> {
+    text: Cow<'static, str>,
+    /// The credentials it is for; none of them if it is for more than credentials.
+    names: Vec<&'a str>,
+    /// How many findings more it is for, which are counted only.
+    more: usize,
+}
+
+/// Each advice once.
+fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
+    let mut all: Vec<Advice<'a>> = Vec::new();
     for finding in findings {
-        let (advice, name) = (finding.advice(machine), finding.credential.as_deref());
-        match all.iter_mut().find(|(known, _)| *known == advice) {
-            None => all.push((advice, name.into_iter().collect())),
-            Some((_, names)) => match name {
-                None => names.clear(),
-                Some(name) if !names.is_empty() => names.push(name),
+        let (text, name, more) = (finding.advice(machine), finding.credential.as_deref(), finding.more);
+        match all.iter_mut().find(|known| known.text == text) {
+            None => all.push(Advice { text, names: name.into_iter().collect(), more }),
+            Some(known) => match name {
+                None => known.names.clear(),
+                Some(name) if !known.names.is_empty() => {
+                    known.names.push(name);
+                    known.more += more;
+                }
                 Some(_) => {}
             },
         }
     }
-    for (_, names) in &mut all {
+    for Advice { names, .. } in &mut all {
         names.sort_unstable();
         names.dedup();
     }

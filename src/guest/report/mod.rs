@@ -1,5 +1,6 @@
 //! What people and programs read of a delivery and of an import.
 
+mod bounded;
 pub mod last;
 pub mod listing;
 pub mod log;

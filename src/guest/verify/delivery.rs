@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::finding::{Finding, Severity};
+use super::finding::Severity;
+use super::findings::Findings;
 use super::origin::Origin;
 use crate::format::credential::Credential;
 use crate::format::oem_string::{DecodeError, Encoding, may_be_nameless};
@@ -188,7 +189,7 @@ pub struct Delivery {
     /// Every string that is, or was meant to be, a credential, in the order it was sent.
     pub entries: Vec<Entry>,
     /// What verification found: in the channel first, in the set as a whole last.
-    pub findings: Vec<Finding>,
+    pub findings: Findings,
     /// What proves that the set is the one that was sent.
     pub proof: Proof,
     /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.

@@ -45,6 +45,8 @@ pub struct Finding {
     pub credential: Option<String>,
     /// Where; `None` if it is about the set as a whole.
     pub origin: Option<Origin>,
+    /// How many more of its group there are, which are counted only ([`super::findings::Findings`]).
+    pub more: usize,
 }
 
 /// What a finding can be.

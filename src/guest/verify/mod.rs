@@ -9,6 +9,7 @@
 mod advice;
 pub mod delivery;
 pub mod finding;
+pub mod findings;
 pub mod origin;
 pub mod policy;
 pub mod received;

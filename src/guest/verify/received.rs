@@ -2,6 +2,7 @@
 
 use super::delivery::Entry;
 use super::finding::{Finding, FindingKind, Severity};
+use super::findings::Findings;
 use super::origin::Origin;
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::smbios::machine::Machine;
@@ -14,7 +15,7 @@ pub struct Received {
     /// Every manifest, or why it cannot be read, and where it is.
     pub manifests: Vec<(Result<Manifest, ManifestError>, Origin)>,
     /// What is wrong with the channel itself.
-    pub findings: Vec<Finding>,
+    pub findings: Findings,
     /// Indexes of [`Self::entries`] whose end may be missing, because the channel breaks next to them.
     pub suspects: Vec<usize>,
     /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
@@ -32,7 +33,7 @@ impl Received {
         self.suspects.extend(other.suspects.iter().map(|index| before + index));
         self.entries.append(&mut other.entries);
         self.manifests.append(&mut other.manifests);
-        self.findings.append(&mut other.findings);
+        self.findings.append(other.findings);
         self.is_anything_sent |= other.is_anything_sent;
         self.foreign += other.foreign;
         if self.machine == Machine::default() {
@@ -41,6 +42,6 @@ impl Received {
     }
 
     pub(super) fn find(&mut self, kind: FindingKind, severity: Severity, origin: impl Into<Option<Origin>>) {
-        self.findings.push(Finding { kind, severity, credential: None, origin: origin.into() });
+        self.findings.push(Finding { kind, severity, credential: None, origin: origin.into(), more: 0 });
     }
 }

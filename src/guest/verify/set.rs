@@ -70,7 +70,14 @@ impl Set<'_> {
         credential: Option<String>,
         origin: Option<Origin>,
     ) {
-        self.delivery.findings.push(Finding { kind, severity, credential, origin });
+        let is_asked_for =
+            self.policy.require.iter().any(|name| credential.as_deref() == Some(name.as_str()));
+        let finding = Finding { kind, severity, credential, origin, more: 0 };
+        if is_asked_for {
+            self.delivery.findings.push_asked_for(finding);
+        } else {
+            self.delivery.findings.push(finding);
+        }
     }
 
     /// A finding about an entry that is refused for it.
@@ -249,11 +256,10 @@ impl Set<'_> {
     /// Required credentials that no finding has spoken of yet.
     fn require(&mut self) {
         for name in &self.policy.require {
-            let shown = name.as_str();
-            let Delivery { entries, findings, .. } = &self.delivery;
-            let known = entries.iter().any(|entry| entry.name.as_deref() == Some(shown))
-                || findings.iter().any(|finding| finding.credential.as_deref() == Some(shown));
-            if !known {
+            // What the manifest lists and the table lacks was found missing already.
+            let is_listed =
+                self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name).is_some());
+            if !is_listed && !self.first.contains_key(name) {
                 let kind = FindingKind::Missing { expected: None, required: true };
                 self.find(kind, Severity::Error, Some(name.to_string()), None);
             }

@@ -60,11 +60,7 @@ fn excuse_vendor(received: &mut Received) {
     {
         return;
     }
-    for finding in findings {
-        if matches!(finding.kind, FindingKind::TableCut(_) | FindingKind::Damaged { .. }) {
-            finding.severity = Severity::Warning;
-        }
-    }
+    findings.excuse(|kind| matches!(kind, FindingKind::TableCut(_) | FindingKind::Damaged { .. }));
 }
 
 /// What is wrong with the table as a whole: the finding, and its offset.

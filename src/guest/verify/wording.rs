@@ -13,7 +13,10 @@ impl Display for Finding {
             write!(f, "credential {name}: ")?;
         }
         write!(f, "{}", self.kind)?;
-        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, " ({origin})"))
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
+        }
+        if self.more > 0 { write!(f, ", and {} more like it", self.more) } else { Ok(()) }
     }
 }
 
