@@ -79,11 +79,31 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it begins or ends with a blank, which is a part of it and hard to see.
+    #[must_use]
+    pub fn has_outer_blank(&self) -> bool {
+        self.0.starts_with(' ') || self.0.ends_with(' ')
+    }
 }
 
+/// The name for people: a blank at either end is shown as `\x20`. [`Name::as_str`] is the name itself.
+///
+/// ```
+/// use smbios_creds::format::credential::Name;
+/// let name = Name::new("my key ")?;
+/// assert_eq!((name.to_string().as_str(), name.as_str()), (r"my key\x20", "my key "));
+/// # Ok::<(), smbios_creds::format::credential::NameError>(())
+/// ```
 impl Display for Name {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let inner = self.0.trim_matches(' ');
+        let before = self.0.find(|character| character != ' ').unwrap_or_default();
+        let after = self.0.len() - before - inner.len();
+        let blanks = |f: &mut Formatter<'_>, count| (0..count).try_for_each(|_| f.write_str(r"\x20"));
+        blanks(f, before)?;
+        f.write_str(inner)?;
+        blanks(f, after)
     }
 }
 

@@ -142,7 +142,7 @@ fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
 pub fn may_be_nameless(credential: &Credential, encoding: Encoding) -> bool {
     encoding == Encoding::Binary
         && credential.value.is_empty()
-        && base64::decode(format!("{}=", credential.name).as_bytes()).is_ok()
+        && base64::decode(format!("{}=", credential.name.as_str()).as_bytes()).is_ok()
 }
 
 /// Longest mistyped prefix that is compared letter by letter.

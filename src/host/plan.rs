@@ -201,6 +201,15 @@ pub fn limit_warnings(
             listed(&hidden)
         ));
     }
+    let blank: Vec<&Name> =
+        strings.credentials().map(|(name, ..)| name).filter(|name| name.has_outer_blank()).collect();
+    if !blank.is_empty() {
+        warnings.push(format!(
+            "a blank at the beginning or end of a name is a part of it, and a service that asks for the name without it \
+             finds nothing: send it under another name, --credential GUEST=HOST (credentials {})",
+            listed(&blank)
+        ));
+    }
     for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.excess == Excess::Warn) {
         if *usage.limit == capacity::SYSTEMD_256 {
             let lost = capacity::lost_in_systemd_256(strings, structures);

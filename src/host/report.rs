@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::capacity::{Excess, Limit, Usage};
 use super::plan::{Carrier, Plan};
 use super::strings::Origin;
+use crate::format::credential::Name;
 use crate::format::smbios::write;
 use crate::text::listing::{self, Cell, Text, Tone, count};
 
@@ -52,7 +53,7 @@ pub struct Planned {
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// Its name in the guest.
-    pub name: String,
+    pub name: Name,
     /// Bytes of its value.
     pub size: usize,
     /// Whether it was there already: on the command line, or in a file that it names.
@@ -108,7 +109,7 @@ impl PlanReport {
             carrier: plan.carrier,
             credentials: rows
                 .map(|(name, size, origin)| Row {
-                    name: name.to_string(),
+                    name: name.clone(),
                     size,
                     existing: origin != Origin::Directory,
                     origin,
@@ -192,7 +193,7 @@ impl Planned {
                 Origin::CommandLine => "command line",
                 Origin::File => "file of the command line",
             };
-            [name.clone(), listing::size(*size as u64), from.to_owned()].map(|cell| Cell::new(cell, None))
+            [name.to_string(), listing::size(*size as u64), from.to_owned()].map(|cell| Cell::new(cell, None))
         });
         let lines: Vec<_> = std::iter::once(Cell::headings(["NAME", "SIZE", "FROM"])).chain(rows).collect();
         text.push("\n", None);

@@ -117,6 +117,59 @@ fn a_count_byte_that_wrapped_loses_nothing() {
     assert_eq!(codes(&delivery), ["long-structure", "count-wrapped", "above-systemd"]);
 }
 
+/// A structure of these strings, which announces as many as were sent before NUL bytes split them.
+fn announcing(sent: usize, strings: &[Vec<u8>]) -> Vec<u8> {
+    let strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+    [structure(11, &[u8::try_from(sent % 256).unwrap()], &strings).as_slice(), END].concat()
+}
+
+#[test]
+fn text_split_by_256_nul_bytes_is_no_count_that_wrapped() {
+    let credential = |name: &str| format!("io.systemd.credential:{name}=v").into_bytes();
+    let tails = |count: usize| vec![b"v".to_vec(); count];
+    let split: [(usize, Vec<Vec<u8>>); 4] = [
+        // One value, of 513 and of 1,025 bytes.
+        (1, [vec![credential("a")], tails(256)].concat()),
+        (1, [vec![credential("a")], tails(512)].concat()),
+        // With others in front of it and behind it.
+        (3, [vec![credential("b"), credential("a")], tails(256), vec![credential("c")]].concat()),
+        // Two hundred and fifty-six values, each split once.
+        (256, (0..256).flat_map(|n| [credential(&format!("n{n}")), b"v".to_vec()]).collect()),
+    ];
+    for (sent, strings) in split {
+        let delivery = verdict(&announcing(sent, &strings));
+        assert!(!delivery.passed(), "{sent}");
+        assert!(codes(&delivery).contains(&"count-unclear".to_owned()), "{:?}", codes(&delivery));
+        for entry in &delivery.entries {
+            let is_whole = entry.intact().is_ok_and(|c| ["b", "c"].contains(&c.name.as_str()));
+            assert!(is_whole || entry.refusal() == Some(Refusal::MaybeCut), "{sent}: {:?}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn count_that_may_be_split_is_proven_by_fewer_tails_or_a_manifest() {
+    let text = |n: usize| format!("io.systemd.credential:c{n}=v").into_bytes();
+    let tails = |count: usize| vec![b"somebody else's".to_vec(); count];
+    // 255 strings that may be a tail cannot be what 256 NUL bytes cut off.
+    for strings in [
+        [vec![text(0)], tails(255)].concat(),
+        [tails(300), vec![text(0)]].concat(),
+        [tails(10), (0..300).map(text).collect()].concat(),
+    ] {
+        let delivery = verdict(&announcing(strings.len(), &strings));
+        assert!(delivery.passed() && codes(&delivery).contains(&"count-wrapped".to_owned()));
+        assert!(delivery.entries.iter().all(|entry| entry.intact().is_ok()));
+    }
+    // More of them may be one; the manifest says that the value is whole.
+    let set = [testkit::credential("c0", b"v")];
+    let manifest = smbios_creds::format::manifest::Manifest::new(&set, [7; 16]).unwrap().encode();
+    let strings = [vec![text(0)], tails(256), vec![manifest.into_bytes()]].concat();
+    let delivery = verdict(&announcing(strings.len(), &strings));
+    assert!(delivery.passed() && delivery.proof.is_proven());
+    assert_eq!(intact(&delivery), [("c0", &b"v"[..])]);
+}
+
 #[test]
 fn as_many_strings_as_a_count_byte_can_say_are_nothing_to_speak_of() {
     let strings = [&b"x"[..]; 255];

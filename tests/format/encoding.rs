@@ -112,7 +112,7 @@ fn base64_is_accepted_exactly_as_systemd_accepts_it() {
 fn decoded(string: &[u8]) -> Result<(String, Vec<u8>, Encoding), DecodeError> {
     match decode(string) {
         OemString::Credential(Credential { name, value }, encoding) => {
-            Ok((name.to_string(), value.expose().to_vec(), encoding))
+            Ok((name.as_str().to_owned(), value.expose().to_vec(), encoding))
         }
         OemString::Undecodable(error, _) => Err(error),
         other => panic!("{other:?}"),

@@ -48,7 +48,7 @@ fn a_required_credential_that_is_empty_is_named() {
 fn a_required_credential_that_cannot_be_read_is_named() {
     let delivery = verified(&[b"io.systemd.credential.binary:db-password=*"], &require("db-password"));
     assert_eq!(codes(&delivery), ["not-a-credential", "missing"]);
-    assert_eq!(delivery.findings[1].credential.as_deref(), Some("db-password"));
+    assert_eq!(delivery.findings[1].credential.as_ref().map(Name::as_str), Some("db-password"));
 }
 
 #[test]
@@ -153,6 +153,32 @@ fn a_proof_needs_the_same_names_and_the_first_of_equal_names() {
     assert!(!verified(first_wrong, &Policy::default()).proof.is_proven());
     let encodings: &[&[u8]] = &[manifest.as_bytes(), b"io.systemd.credential.binary:a=MQ=="];
     assert!(verified(encodings, &Policy::default()).proof.is_proven(), "the form does not matter");
+}
+
+#[test]
+fn blank_at_either_end_of_a_name_is_seen_and_warned_of() {
+    for (sent, shown) in [("key ", r"key\x20"), (" key", r"\x20key"), ("  ", r"\x20\x20")] {
+        let string = format!("io.systemd.credential:{sent}=1");
+        let delivery = verified(&[string.as_bytes(), b"io.systemd.credential:my key=1"], &Policy::default());
+        assert!(delivery.passed());
+        let warning =
+            format!("credential {shown}: its name begins or ends with a blank, which is a part of it");
+        assert_eq!(texts(&delivery), [format!("{warning} (structure 11-0, string 1, offset 5)")]);
+        let recording = testkit::recording(&table(&[string.as_bytes()]));
+        let list = testkit::run_on(recording.path(), &["list", "--no-legend"]);
+        assert!(testkit::stdout(&list).starts_with(&format!("{shown} 1B ")), "{}", testkit::stdout(&list));
+        // Programs get the name as it is.
+        let json = testkit::run_on(recording.path(), &["check", "--json"]).stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(
+            (&json["credentials"][0]["name"], &json["findings"][0]["credential"]),
+            (&sent.into(), &sent.into())
+        );
+    }
+    // It is not the credential without the blank.
+    let strings: &[&[u8]] = &[b"io.systemd.credential:key =1"];
+    assert_eq!(codes(&verified(strings, &require("key"))), ["name-blank", "missing"]);
+    assert_eq!(codes(&verified(strings, &require("key "))), ["name-blank"]);
 }
 
 #[test]

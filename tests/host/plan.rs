@@ -206,6 +206,32 @@ fn names_that_begin_with_a_dot_are_warned_of() {
 }
 
 #[test]
+fn names_with_a_blank_at_either_end_are_warned_of_and_seen() {
+    let warning = "a blank at the beginning or end of a name is a part of it";
+    for (file, shown) in [("db ", r"db\x20"), (" db", r"\x20db")] {
+        let folder = directory(&[(file, SECRET), ("my key", SECRET)]);
+        let plan = |select: &[&str]| {
+            let program = ["--hypervisor=qemu", "--", "true"];
+            stdout(&run(&mut host_with(folder.path(), &[&["plan"], select, &program].concat())))
+        };
+        let text = plan(&["--all"]);
+        assert!(text.contains(warning) && text.contains(&format!("(credentials {shown})")), "{text}");
+        assert!(text.lines().any(|line| line.trim_start().starts_with(&format!("{shown} "))), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&plan(&["--json", "--all"])).unwrap();
+        let names = json["credentials"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap());
+        assert!(names.clone().any(|name| name == file), "programs get the name as it is: {json}");
+        let emitted = emit(folder.path(), "strings", &[]);
+        assert!(stderr(&emitted).contains(warning), "{}", stderr(&emitted));
+        assert!(
+            stdout(&emitted).contains(&format!("io.systemd.credential.binary:{file}=")),
+            "and so does the guest"
+        );
+        let text = plan(&["--credential", &format!("db={file}")]);
+        assert!(!text.contains(warning), "{text}");
+    }
+}
+
+#[test]
 fn emit_refuses_an_array_that_the_api_cannot_take() {
     for (size, exit) in [(38_000, 0), (39_000, 3), (60_000, 3)] {
         let folder = directory(&[("db", &vec![b'x'; size])]);

@@ -33,7 +33,8 @@ fn credentials(set: &Set) -> Vec<Credential> {
 }
 
 fn assert_arrived(set: &Set, delivery: &Delivery) {
-    let arrived: Set = delivery.intact().map(|c| (c.name.to_string(), c.value.expose().to_vec())).collect();
+    let arrived: Set =
+        delivery.intact().map(|c| (c.name.as_str().to_owned(), c.value.expose().to_vec())).collect();
     assert_eq!(&arrived, set);
     assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", testkit::codes(delivery));
 }

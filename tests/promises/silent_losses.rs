@@ -7,6 +7,7 @@
 //! | 1 | a value of 6,000 bytes, cut at a page | `a_value_that_was_cut_at_a_page` | `promises/silent_losses.rs` |
 //! | 1 | by systemd 252 and 254 | `what_systemd_252_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
 //! | 1 | | `what_systemd_254_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
+//! | 1 | one that 256 NUL bytes have split | `text_split_by_256_nul_bytes_is_no_count_that_wrapped` | `format/damage.rs` |
 //! | 2 | the credential behind it | `the_credential_behind_a_cut_one` | `promises/silent_losses.rs` |
 //! | 2 | by systemd 252 and 254 | `what_systemd_252_cut_and_lost_is_whole_in_the_services_that_come_after` | `machine/systemd.rs` |
 //! | 3 | most of 300 credentials | `three_hundred_credentials_in_one_structure` | `promises/silent_losses.rs` |

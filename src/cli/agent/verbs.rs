@@ -97,10 +97,9 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
     let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.clone());
     let policy = Policy { require, allow_empty, confidential: cat.confidential, ..Policy::default() };
     let delivery = load(cat.from.input(system), &policy)?;
-    let wanted = |name: Option<&str>| cat.names.iter().any(|wanted| name == Some(wanted.as_str()));
     for finding in &delivery.findings {
         if finding.severity == Severity::Error
-            && (finding.credential.is_none() || wanted(finding.credential.as_deref()))
+            && finding.credential.as_ref().is_none_or(|name| cat.names.contains(name))
         {
             tracing::error!("{finding}: {}", finding.advice(&delivery.machine));
         }

@@ -7,6 +7,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::bounded;
+use crate::format::credential::Name;
 use crate::format::oem_string::Encoding;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
@@ -18,8 +19,7 @@ use crate::text::listing::{self, Cell, Text, Tone};
 /// One line of the listing.
 #[derive(Serialize)]
 pub struct Row<'a> {
-    /// Name, escaped for printing.
-    name: Option<&'a str>,
+    name: Option<&'a Name>,
     /// Bytes of the value; `None` if it could not be decoded.
     size: Option<u64>,
     encoding: Encoding,
@@ -44,7 +44,7 @@ impl Row<'_> {
 /// The listing of a delivery, in the order it was sent, with a state for each entry.
 pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
-        name: entry.name.as_deref(),
+        name: entry.name.as_ref(),
         size: entry.credential().map(|credential| credential.value.len() as u64),
         encoding: entry.encoding,
         state,
@@ -80,7 +80,7 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
         .into_iter()
         .chain(rows.iter().map(|row| {
             [
-                cell(row.name.unwrap_or("-")),
+                Cell::new(row.name.map_or("-".to_owned(), Name::to_string), None),
                 Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
                 Cell::new(row.encoding.to_string(), None),
                 Cell::new(row.state.as_str(), row.tone()),
@@ -113,7 +113,7 @@ struct FindingRow<'a> {
     #[serde(flatten)]
     kind: &'a FindingKind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<&'a str>,
+    credential: Option<&'a Name>,
     place: Place<'a>,
     /// How many more like it are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ impl<'a> Judged<'a> {
         let row = |finding: &'a Finding| FindingRow {
             severity: finding.severity,
             kind: &finding.kind,
-            credential: finding.credential.as_deref(),
+            credential: finding.credential.as_ref(),
             place: Place(finding.origin.as_ref()),
             more: (finding.more > 0).then_some(finding.more),
             message: finding.to_string(),
@@ -223,7 +223,7 @@ const NAMES_MAX: usize = 4;
 struct Advice<'a> {
     text: Cow<'static, str>,
     /// The credentials it is for; none of them if it is for more than credentials.
-    names: Vec<&'a str>,
+    names: Vec<&'a Name>,
     /// How many findings more it is for, which are counted only.
     more: usize,
 }
@@ -232,7 +232,7 @@ struct Advice<'a> {
 fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
     let mut all: Vec<Advice<'a>> = Vec::new();
     for finding in findings {
-        let (text, name, more) = (finding.advice(machine), finding.credential.as_deref(), finding.more);
+        let (text, name, more) = (finding.advice(machine), finding.credential.as_ref(), finding.more);
         match all.iter_mut().find(|known| known.text == text) {
             None => all.push(Advice { text, names: name.into_iter().collect(), more }),
             Some(known) => match name {

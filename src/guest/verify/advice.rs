@@ -87,6 +87,9 @@ impl FindingKind {
             }
             Self::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
             Self::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
+            Self::CountUnclear { .. } => {
+                "send values with NUL bytes in the binary form (base64), and 255 or fewer strings a structure"
+            }
             Self::CountWrapped { .. } => {
                 "nothing is lost here, but readers that trust the count byte lose strings; use 255 or fewer a structure"
             }
@@ -106,6 +109,7 @@ impl FindingKind {
             Self::MaybeCut { .. } => {
                 "mend the table as said for its damage; a manifest could prove the value whole"
             }
+            Self::NameBlank => "remove the blank on the host if services ask for the name without it",
             Self::Duplicate { .. } | Self::ManifestAgain { .. } => "send it once",
             Self::AboveSystemd { .. } => {
                 "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or import with this program alone"
@@ -147,6 +151,7 @@ impl FindingKind {
             | Self::LongStructure { .. }
             | Self::StringsMissing { .. }
             | Self::StringSplit { .. }
+            | Self::CountUnclear { .. }
             | Self::CountWrapped { .. }
             | Self::SetEndedEarly
             | Self::EmptyString

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::finding::Severity;
 use super::findings::Findings;
 use super::origin::Origin;
-use crate::format::credential::Credential;
+use crate::format::credential::{Credential, Name};
 use crate::format::oem_string::{DecodeError, Encoding, may_be_nameless};
 use crate::format::smbios::machine::Machine;
 
@@ -68,7 +68,7 @@ impl From<DecodeError> for Refusal {
 #[derive(Debug)]
 pub struct Entry {
     /// Its name as it may be shown; `None` if the string did not decode to a credential, or the name may be a value.
-    pub name: Option<String>,
+    pub name: Option<Name>,
     /// Its form.
     pub encoding: Encoding,
     /// Where it is.
@@ -89,7 +89,7 @@ impl Entry {
     /// A credential that was decoded.
     #[must_use]
     pub fn decoded(credential: Credential, encoding: Encoding, origin: Origin) -> Self {
-        let name = Some(credential.name.to_string());
+        let name = Some(credential.name.clone());
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
     }
 

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::origin::Origin;
+use crate::format::credential::Name;
 use crate::format::manifest::ManifestError;
 use crate::format::oem_string::DecodeError;
 use crate::format::smbios::entry_point::EntryPointError;
@@ -41,8 +42,8 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How much it weighs.
     pub severity: Severity,
-    /// The credential it is about, by its name escaped for printing.
-    pub credential: Option<String>,
+    /// The name of the credential it is about.
+    pub credential: Option<Name>,
     /// Where; `None` if it is about the set as a whole.
     pub origin: Option<Origin>,
     /// How many more of its group there are, which are counted only ([`super::findings::Findings`]).
@@ -108,6 +109,13 @@ pub enum FindingKind {
         /// In the table.
         found: usize,
     },
+    /// More than 255 strings, of which the count byte does not tell whether it wrapped or NUL bytes have split some.
+    CountUnclear {
+        /// By the count byte.
+        announced: usize,
+        /// In the table.
+        found: usize,
+    },
     /// More strings than announced: a NUL byte has split one.
     StringSplit {
         /// By the count byte.
@@ -144,6 +152,8 @@ pub enum FindingKind {
         /// Bytes that are here.
         found: usize,
     },
+    /// A name that begins or ends with a blank.
+    NameBlank,
     /// The same name again.
     Duplicate {
         /// Whether the value is the same, too.

@@ -40,6 +40,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     // In this order: each pass speaks only of what none before it has spoken of.
     set.choose_manifest(manifests);
     set.hide_names_of_values();
+    set.find_blanks();
     set.refuse_duplicates();
     set.hold_against_manifest();
     set.refuse_cut(&suspects);
@@ -67,11 +68,10 @@ impl Set<'_> {
         &mut self,
         kind: FindingKind,
         severity: Severity,
-        credential: Option<String>,
+        credential: Option<Name>,
         origin: Option<Origin>,
     ) {
-        let is_asked_for =
-            self.policy.require.iter().any(|name| credential.as_deref() == Some(name.as_str()));
+        let is_asked_for = credential.as_ref().is_some_and(|name| self.policy.require.contains(name));
         let finding = Finding { kind, severity, credential, origin, more: 0 };
         if is_asked_for {
             self.delivery.findings.push_asked_for(finding);
@@ -141,6 +141,17 @@ impl Set<'_> {
         }
     }
 
+    /// A blank at either end of a name is a part of it. Whoever asks for the name without it finds nothing.
+    fn find_blanks(&mut self) {
+        for index in 0..self.delivery.entries.len() {
+            let Some(entry) = self.delivery.entries.get(index) else { continue };
+            if entry.credential().is_some_and(|credential| credential.name.has_outer_blank()) {
+                let (name, origin) = (entry.name.clone(), entry.origin.clone());
+                self.find(FindingKind::NameBlank, Severity::Warning, name, Some(origin));
+            }
+        }
+    }
+
     /// The first of several credentials with the same name counts, as in systemd.
     fn refuse_duplicates(&mut self) {
         let mut again = Vec::new();
@@ -199,7 +210,7 @@ impl Set<'_> {
                 _ => {
                     let required = self.policy.require.contains(name);
                     let kind = FindingKind::Missing { expected: Some(expected), required };
-                    self.find(kind, Severity::Error, Some(name.to_string()), None);
+                    self.find(kind, Severity::Error, Some(name.clone()), None);
                 }
             }
             is_complete = false;
@@ -261,7 +272,7 @@ impl Set<'_> {
                 self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name).is_some());
             if !is_listed && !self.first.contains_key(name) {
                 let kind = FindingKind::Missing { expected: None, required: true };
-                self.find(kind, Severity::Error, Some(name.to_string()), None);
+                self.find(kind, Severity::Error, Some(name.clone()), None);
             }
         }
     }

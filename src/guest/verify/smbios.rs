@@ -4,8 +4,8 @@ use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
 use super::origin::Origin;
 use super::received::Received;
-use crate::format::manifest::Manifest;
-use crate::format::oem_string::{self, OemString};
+use crate::format::manifest::{self, Manifest};
+use crate::format::oem_string::{self, BINARY_PREFIX, OemString, TEXT_PREFIX};
 use crate::format::smbios::machine::{Hypervisor, Machine};
 use crate::format::smbios::{self, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Table};
 use crate::format::systemd::STRUCTURE_MAX;
@@ -91,14 +91,15 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     for (index, (offset, string)) in structure.strings().enumerate() {
         let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
         // The tail of a split string has lost its prefix, so what stands before it may be a cut credential.
-        if let (true, None, Some(cut)) = (is_split, entry, previous) {
+        let is_manifest = string.starts_with(manifest::PREFIX.as_bytes());
+        if let (true, false, None, Some(cut)) = (is_split, is_manifest, entry, previous) {
             received.suspects.push(cut);
         }
         previous = entry;
     }
 }
 
-/// Holds the count byte and the shape of a structure against what is there. Returns whether a string was split.
+/// Holds the count byte and the shape of a structure against what is there. Returns whether a string was split, or may be.
 fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     let (start, end) = (structure.structure.offset, structure.structure.end);
     let origin = || Origin::structure(structure.index, start);
@@ -112,10 +113,17 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     }
     let found = structure.structure.strings.len();
     let Some(announced) = structure.count().map(usize::from) else { return false };
-    let is_wrapped = found > 255 && found % 256 == announced;
-    if is_wrapped {
-        received.find(FindingKind::CountWrapped { announced, found }, Severity::Warning, origin());
-    } else if found < announced {
+    if found > 255 && found % 256 == announced {
+        let is_proven = possible_tails(structure) <= u8::MAX.into();
+        let kind = if is_proven {
+            FindingKind::CountWrapped { announced, found }
+        } else {
+            FindingKind::CountUnclear { announced, found }
+        };
+        received.find(kind, Severity::Warning, origin());
+        return !is_proven;
+    }
+    if found < announced {
         received.find(FindingKind::StringsMissing { announced, found }, Severity::Error, origin());
         if smbios::looks_like_text(structure.behind()) {
             let origin = Origin::structure(structure.index, end);
@@ -124,7 +132,23 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     } else if found > announced {
         received.find(FindingKind::StringSplit { announced, found }, Severity::Error, origin());
     }
-    found > announced && !is_wrapped
+    found > announced
+}
+
+/// How many strings may be what a NUL byte has cut off a credential: those behind one that are neither another credential
+/// nor a manifest.
+///
+/// Where NUL bytes and not the count byte's wrap make the difference of 256, there are at least that many. So fewer prove
+/// that the count byte has wrapped.
+fn possible_tails(structure: &OemStructure<'_>) -> usize {
+    let mut is_behind = false;
+    let is_tail = |(_, string): &(usize, &[u8])| {
+        let starts = |prefix: &str| string.starts_with(prefix.as_bytes());
+        let is_credential = starts(TEXT_PREFIX) || starts(BINARY_PREFIX);
+        is_behind = is_credential || (is_behind && !starts(manifest::PREFIX));
+        is_behind && !is_credential
+    };
+    structure.strings().filter(is_tail).count()
 }
 
 /// Takes in one string. Returns the index of its entry, if it got one.

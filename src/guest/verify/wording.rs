@@ -77,6 +77,11 @@ impl FindingKind {
                 f,
                 "{announced} OEM strings are announced and {found} are there: a NUL byte inside a string has split it"
             ),
+            Self::CountUnclear { announced, found } => write!(
+                f,
+                "the count byte says {announced} and {found} OEM strings are there: it cannot count past 255, or NUL bytes \
+                 inside strings have split them"
+            ),
             Self::CountWrapped { announced, found } => write!(
                 f,
                 "the count byte says {announced} and {found} OEM strings are there: it cannot count past 255"
@@ -100,6 +105,7 @@ impl FindingKind {
             Self::MaybeCut { found } => {
                 write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
             }
+            Self::NameBlank => f.write_str("its name begins or ends with a blank, which is a part of it"),
             Self::Duplicate { identical: true } => f.write_str("was sent again, with the same value"),
             Self::Duplicate { identical: false } => {
                 f.write_str("was sent again with another value; the first one counts")
@@ -148,6 +154,7 @@ impl FindingKind {
             | Self::LongStructure { .. }
             | Self::StringsMissing { .. }
             | Self::StringSplit { .. }
+            | Self::CountUnclear { .. }
             | Self::CountWrapped { .. }
             | Self::SetEndedEarly
             | Self::EmptyString => return None,

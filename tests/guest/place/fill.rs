@@ -224,7 +224,7 @@ proptest! {
             fs::read_dir(path).map(|d| d.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()).unwrap_or_default()
         };
         prop_assert_eq!(list(folder.path()), ["in"]);
-        let names: Vec<_> = set.iter().map(|c| c.name.to_string()).collect();
+        let names: Vec<_> = set.iter().map(|c| c.name.as_str().to_owned()).collect();
         prop_assert_eq!(list(&into), names.clone());
         prop_assert_eq!(list(&folder.path().join("in")).len(), names.len());
     }
