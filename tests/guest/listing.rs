@@ -117,7 +117,8 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
     assert_eq!(*verdict, format!("failed: 0 credentials, no proof by a manifest\n{machine}"));
     let lost = "error: 2 OEM strings are announced and none is there: the hypervisor dropped the strings (";
     assert!(findings.starts_with(lost), "{text}");
-    assert!(findings.contains("\nnote: none of the OEM strings is a credential"), "{text}");
+    // Where the hypervisor has dropped them, nothing says that the host sent none.
+    assert!(!text.contains("is a credential") && !text.contains("pass credentials"), "{text}");
     assert!(advice.starts_with("What to do\n  QEMU 9.0 and newer does this"), "{text}");
     // The worst comes first, wherever in the table it is.
     let output = stdout(&run_on(&testdata("cloud-hypervisor-53-256-strings"), &["check"]));
@@ -128,20 +129,6 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
         stdout(&run_on(recording(&table(strings)).path(), &["check"])),
         "passed: 1 credential, no proof by a manifest\n"
     );
-}
-
-#[test]
-fn advice_on_a_cut_table_names_the_firmware_that_cut_it() {
-    let advice = |case: &str| {
-        let [entry_point, data] = ["smbios_entry_point", "DMI"].map(|file| testdata(case).join(file));
-        let data = std::fs::read(data).unwrap();
-        let folder = recording_with(&std::fs::read(entry_point).unwrap(), &data[..data.len() - 20]);
-        stdout(&run_on(folder.path(), &["check"]))
-    };
-    let seabios = advice("qemu-7.2-pc");
-    assert!(seabios.contains("  SeaBIOS 1.16 cuts tables above 64 KiB: "), "{seabios}");
-    let cloud_hypervisor = advice("cloud-hypervisor-53-none");
-    assert!(cloud_hypervisor.contains("  firmware cut the table: "), "{cloud_hypervisor}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The guest's wing: what the agent verifies, lists, records and places.
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod advice;
 mod cli;
 mod hostile;
 mod listing;

@@ -1,31 +1,24 @@
 //! What to do about a finding: for this machine, where it is known, and for any machine where it is not.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use super::finding::{Finding, FindingKind};
+use super::origin::Origin;
 use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
+
+/// The largest table, in bytes, that fits where cloud-hypervisor and crosvm put it: from behind the 24 bytes of the entry
+/// point at 0xf0000 to the end of the first MiB (measured with cloud-hypervisor 53.0 and crosvm f1e797a68).
+const TABLE_MAX_BELOW_1_MIB: usize = 65_512;
+
+/// Largest table of which 16 bits can tell the size, in bytes.
+const TABLE_MAX_16_BITS: usize = 65_535;
 
 impl Finding {
     /// What to do about it on this machine.
     #[must_use]
     pub fn advice(&self, machine: &Machine) -> Cow<'static, str> {
-        match (&self.kind, machine.firmware_kind()) {
-            (FindingKind::TableCut(_), Some(FirmwareKind::SeaBios(Some((major, minor)))))
-                if machine.cuts_tables_above_64_kib() == Some(true) =>
-            {
-                format!(
-                    "SeaBIOS {major}.{minor} cuts tables above 64 KiB: keep it below 65536 bytes, or use SeaBIOS 1.17 \
-                     or newer, or UEFI firmware"
-                )
-                .into()
-            }
-            (FindingKind::TableCut(_) | FindingKind::Damaged { .. }, _)
-                if machine.hypervisor == Some(Hypervisor::HyperV) =>
-            {
-                "nothing: Hyper-V writes such tables, and has no option for OEM strings of the host's".into()
-            }
-            _ => self.general_advice().into(),
-        }
+        self.advice_for(machine).unwrap_or_else(|| self.general_advice().into())
     }
 
     /// What to do about it on any machine.
@@ -36,19 +29,159 @@ impl Finding {
             .or_else(|| kind.set_advice())
             .unwrap_or_default()
     }
+
+    /// What to do where the machine or the size of its table makes a difference.
+    fn advice_for(&self, machine: &Machine) -> Option<Cow<'static, str>> {
+        let hypervisor = machine.hypervisor;
+        match (&self.kind, hypervisor) {
+            (FindingKind::TableCut(_) | FindingKind::Damaged { .. }, Some(Hypervisor::HyperV)) => Some(
+                "nothing: Hyper-V writes such tables, and has no option for OEM strings of the host's".into(),
+            ),
+            (FindingKind::TableCut(extent), _) => Some(cut(extent.announced_bytes, machine)),
+            (FindingKind::Damaged { remaining, .. }, _) => {
+                let size = matches!(self.origin, Some(Origin::Smbios { offset: Some(offset), .. })
+                    if offset + remaining > TABLE_MAX_16_BITS);
+                Some(damaged(size, machine))
+            }
+            (FindingKind::StringsMissing { found: 0, .. }, Some(Hypervisor::Qemu)) => Some(dropped(machine)),
+            (kind, Some(hypervisor)) => kind.hypervisor_advice(hypervisor),
+            (_, None) => None,
+        }
+    }
+}
+
+/// What to do about a table that is shorter than the so many bytes that were announced.
+fn cut(announced: usize, machine: &Machine) -> Cow<'static, str> {
+    if let Some(hypervisor @ (Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) = machine.hypervisor
+        && announced > TABLE_MAX_BELOW_1_MIB
+    {
+        return format!(
+            "{hypervisor}'s table must end below 1 MiB: keep it at {TABLE_MAX_BELOW_1_MIB} bytes or less"
+        )
+        .into();
+    }
+    if announced <= TABLE_MAX_16_BITS {
+        return "no firmware is known that cuts so small a table: record it again; if it stays cut, another program has written \
+                over it"
+            .into();
+    }
+    match (machine.firmware_kind(), machine.cuts_tables_above_64_kib()) {
+        (Some(FirmwareKind::SeaBios(Some((major, minor)))), Some(true)) => format!(
+            "SeaBIOS {major}.{minor} cuts tables above 64 KiB: keep it below 65536 bytes, or use SeaBIOS 1.17 or newer, or \
+             UEFI firmware"
+        )
+        .into(),
+        (_, Some(false)) => "this firmware is not known to cut tables: keep it below 65536 bytes, and report it".into(),
+        _ => "firmware cut the table: keep it below 65536 bytes, or use SeaBIOS 1.17 or newer, or UEFI firmware".into(),
+    }
+}
+
+/// What to do about bytes that are no structure, in a table that is larger than 16 bits can tell, or not.
+fn damaged(is_large: bool, machine: &Machine) -> Cow<'static, str> {
+    let look = machine.hypervisor.and_then(where_empty_strings_are).unwrap_or(
+        "look for empty OEM strings on the \
+                hypervisor's command line",
+    );
+    let rest = if is_large && machine.cuts_tables_above_64_kib() != Some(false) {
+        ", and keep the table below 65536 bytes"
+    } else {
+        ""
+    };
+    format!("{look}{rest}").into()
+}
+
+/// Where on a hypervisor's command line an empty string ends the set, or breaks the table.
+fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
+    match hypervisor {
+        Hypervisor::Qemu => Some(
+            "look for an empty 'value=' of '-smbios type=11', and for a broken structure in '-smbios file='",
+        ),
+        Hypervisor::CloudHypervisor => Some(
+            "look for an empty element in oem_strings of '--platform' (a doubled comma, an unset variable)",
+        ),
+        Hypervisor::Crosvm => {
+            Some("look for an empty element in oem-strings of '--smbios' (an unset variable)")
+        }
+        Hypervisor::HyperV => None,
+    }
+}
+
+/// What to do where QEMU has dropped every string, as it does from 9.0 on if the table exceeds what the default, a 32-bit
+/// entry point, can tell.
+fn dropped(machine: &Machine) -> Cow<'static, str> {
+    let mut text =
+        "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, start it with \
+                    smbios-creds-host, or set smbios-entry-point-type=64"
+            .to_owned();
+    match (machine.firmware_kind(), machine.cuts_tables_above_64_kib()) {
+        (_, Some(false)) => text.push_str(", which this firmware can carry"),
+        (Some(FirmwareKind::SeaBios(Some((major, minor)))), Some(true)) => {
+            // Writing to a string cannot fail.
+            _ = write!(
+                text,
+                " with SeaBIOS 1.17 or newer or UEFI firmware in place of SeaBIOS {major}.{minor}"
+            );
+        }
+        _ => text.push_str(" with SeaBIOS 1.17 or newer or UEFI firmware"),
+    }
+    text.into()
+}
+
+/// How a host sends credentials to a machine of this hypervisor, whose table can carry them.
+fn how_to_send(hypervisor: Hypervisor) -> &'static str {
+    match hypervisor {
+        Hypervisor::Qemu => "start QEMU with smbios-creds-host, or pass credentials with '-smbios type=11'",
+        Hypervisor::CloudHypervisor => {
+            "start cloud-hypervisor with smbios-creds-host, or pass credentials in oem_strings of '--platform'"
+        }
+        Hypervisor::Crosvm => {
+            "start crosvm with smbios-creds-host, or pass credentials in oem-strings of '--smbios'"
+        }
+        Hypervisor::HyperV => {
+            "Hyper-V has no option for OEM strings of the host's: send credentials another way"
+        }
+    }
 }
 
 impl FindingKind {
+    /// What to do where one hypervisor is known, and others are not to be spoken of.
+    fn hypervisor_advice(&self, hypervisor: Hypervisor) -> Option<Cow<'static, str>> {
+        let writes_one = matches!(hypervisor, Hypervisor::CloudHypervisor | Hypervisor::Crosvm);
+        match self {
+            Self::NoOemStrings | Self::NoCredentials => Some(how_to_send(hypervisor).into()),
+            Self::TableShort(_) | Self::NoEndOfTable if hypervisor != Hypervisor::Qemu => {
+                Some("nothing, if a manifest says that all arrived".into())
+            }
+            Self::LongStructure { .. } if writes_one => Some(
+                format!(
+                    "systemd 256 and older reads only its first page, and {hypervisor} writes one structure only: let this \
+                     program import, which reads all of it"
+                )
+                .into(),
+            ),
+            Self::LongStructure { .. } if hypervisor == Hypervisor::Qemu => Some(
+                "systemd 256 and older reads only its first page: let this program import, which reads all of it, or start \
+                 QEMU with smbios-creds-host, which writes smaller structures"
+                    .into(),
+            ),
+            Self::CountWrapped { .. } | Self::CountUnclear { .. } if writes_one => Some(
+                format!("{hypervisor} writes one structure only: send 255 or fewer strings, with NUL bytes in the binary form")
+                    .into(),
+            ),
+            Self::StringsMissing { .. } | Self::SetEndedEarly | Self::EmptyString => {
+                where_empty_strings_are(hypervisor).map(Cow::from)
+            }
+            Self::DigestDiffers if hypervisor != Hypervisor::Qemu => {
+                Some("a value changed on its way: send the set again".into())
+            }
+            _ => None,
+        }
+    }
+
     /// What to do, if it is about the table as a whole.
     fn table_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::EntryPoint { .. } => "the firmware or the recording is broken; record the table again",
-            Self::TableCut(_) => {
-                "firmware cut the table: keep it below 65536 bytes, or use SeaBIOS 1.17 or newer, or UEFI firmware"
-            }
-            Self::Damaged { .. } => {
-                "look for empty OEM strings on the hypervisor's command line, and keep the table below 65536 bytes"
-            }
             Self::TableLong(_) | Self::MoreStructures(_) => {
                 "a kernel never exports such a table; record it again"
             }
@@ -79,11 +212,12 @@ impl FindingKind {
                 "systemd refuses this structure and every one behind it; report it to whoever built the table"
             }
             Self::LongStructure { .. } => {
-                "systemd 256 and older reads only its first page; pack the strings into structures of 4091 bytes or less"
+                "systemd 256 and older reads only its first page: let this program import, which reads all of it, or pack the \
+                 strings into structures of 4091 bytes or less if the hypervisor takes structures"
             }
             Self::StringsMissing { found: 0, .. } => {
                 "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, or set \
-                 smbios-entry-point-type=64 with firmware that can carry it"
+                 smbios-entry-point-type=64 with firmware that can carry it; elsewhere, look for an empty first OEM string"
             }
             Self::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
             Self::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
@@ -107,12 +241,12 @@ impl FindingKind {
         Some(match self {
             Self::NotACredential { .. } => "correct the string on the host",
             Self::MaybeCut { .. } => {
-                "mend the table as said for its damage; a manifest could prove the value whole"
+                "fix the table: see the other findings; a manifest can prove the value whole"
             }
             Self::NameBlank => "remove the blank on the host if services ask for the name without it",
             Self::Duplicate { .. } | Self::ManifestAgain { .. } => "send it once",
             Self::AboveSystemd { .. } => {
-                "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or import with this program alone"
+                "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or let only this program import"
             }
             Self::ManifestMissing => "send one from the host, or do not require it",
             Self::ManifestInvalid { .. } => {
@@ -125,7 +259,9 @@ impl FindingKind {
             Self::DigestDiffers => {
                 "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"
             }
-            Self::NotListed => "somebody added it behind the sender's back, or the manifest is an old one",
+            Self::NotListed => {
+                "send it with the others, so that the manifest lists it; or remove it on the host"
+            }
             Self::Ineffective => {
                 "enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there"
             }

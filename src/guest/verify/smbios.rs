@@ -41,11 +41,15 @@ pub fn receive(table: &Table) -> Received {
             FindingKind::OemStringsUnknown
         };
         received.find(kind, Severity::Note, None);
-    } else if received.entries.is_empty() {
-        received.find(FindingKind::NoCredentials, Severity::Note, None);
     }
     suspect_last(&mut received, table);
     excuse_vendor(&mut received);
+    // Where strings are lost, what is here says nothing of what was sent.
+    let is_lost = received.findings.iter().any(|finding| finding.severity == Severity::Error);
+    let has_any = !received.entries.is_empty() || !received.manifests.is_empty();
+    if received.is_anything_sent && !has_any && !is_lost {
+        received.find(FindingKind::NoCredentials, Severity::Note, None);
+    }
     received
 }
 
