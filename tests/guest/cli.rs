@@ -407,13 +407,24 @@ fn log_lines_carry_priorities_where_the_log_reads_them() {
 
 #[test]
 fn usage_errors_exit_2_and_help_exits_0() {
-    for arguments in
-        [&[][..], &["nonsense"], &["list", "--json=yaml"], &["import", "--into", "sytem"], &["exec"]]
-    {
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["list", "--json=yaml"],
+        &["import", "--into", "sytem"],
+        &["exec"],
+        &["check", "--strict"],
+    ] {
         let output = run(&mut agent(arguments));
         assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
         assert!(!stderr(&output).is_empty());
     }
+    // Each verb has what it reads, in the words of what it does.
+    assert!(stdout(&run(&mut agent(&["list", "--help"]))).contains("Compare with the credentials in: auto"));
+    assert!(
+        stdout(&run(&mut agent(&["import", "--help"])))
+            .contains("Materialize nothing unless the verdict passes")
+    );
     for arguments in [&["--help"][..], &["--version"], &["import", "--help"], &["help", "cat"]] {
         let output = run(&mut agent(arguments));
         assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "{arguments:?}");

@@ -86,25 +86,21 @@ pub struct PolicyArgs {
     #[arg(long, value_enum, default_value_t)]
     pub manifest: ManifestPolicy,
 
-    /// Materialize nothing unless the verdict passes
-    #[arg(long)]
-    pub strict: bool,
-
     /// What to do in a confidential VM or a container, where the running system's table proves nothing
     #[arg(long, value_enum, default_value_t)]
     pub confidential: Confidential,
 }
 
 impl PolicyArgs {
-    /// The policy that is meant.
+    /// The policy that is meant, for what writes nothing.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { require, allow_empty, manifest, strict, confidential } = self;
+        let Self { require, allow_empty, manifest, confidential } = self;
         Policy {
             require: require.clone(),
             allow_empty: allow_empty.clone(),
             manifest: *manifest,
-            strict: *strict,
+            strict: false,
             confidential: *confidential,
         }
     }
@@ -123,8 +119,9 @@ pub struct IntoArg {
 pub struct List {
     #[command(flatten)]
     pub(super) from: From,
-    #[command(flatten)]
-    pub(super) into: IntoArg,
+    /// Compare with the credentials in: auto, system, initrd, credstore, or a path with a '/'
+    #[arg(long, value_name = "SINK", default_value = "auto")]
+    pub(super) into: Into,
     #[command(flatten)]
     pub(super) json: JsonArg,
     /// Do not print the line with the column names
@@ -165,6 +162,9 @@ pub struct ImportOptions {
     pub(super) into: IntoArg,
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
+    /// Materialize nothing unless the verdict passes
+    #[arg(long)]
+    pub(super) strict: bool,
 }
 
 impl ImportOptions {
@@ -172,7 +172,8 @@ impl ImportOptions {
     #[must_use]
     pub fn request(&self) -> Request {
         let (from, into) = (self.from.from.clone(), self.into.into.clone());
-        Request { from, into, policy: self.policy.policy() }
+        let policy = Policy { strict: self.strict, ..self.policy.policy() };
+        Request { from, into, policy }
     }
 }
 

@@ -49,7 +49,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // No value is shown, so there is nothing to refuse.
     let policy = Policy { confidential: Confidential::Allow, ..Policy::default() };
     let mut delivery = load(list.from.input(system), &policy)?;
-    let into = &list.into.into;
+    let into = &list.into;
     let choice = into.choose(system);
     // A recording may be another machine's.
     if list.from.from.is_none() || *into != Into::Auto {

@@ -260,10 +260,10 @@ pub fn summary(delivery: &Delivery) -> String {
     if intact < all {
         _ = write!(text, ", {} refused", all - intact);
     }
-    text.push_str(if delivery.proof.is_proven() {
-        ", the manifest proves the set whole"
-    } else {
-        ", no proof by a manifest"
-    });
+    if delivery.proof.is_proven() {
+        text.push_str(", the manifest proves the set whole");
+    } else if intact > 0 {
+        text.push_str(", and no manifest proves that these are all");
+    }
     text
 }
