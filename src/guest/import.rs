@@ -120,7 +120,7 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     log::cleared(cleared);
     let findings = choice.findings(system, delivery);
     log::these(&findings, &delivery.machine);
-    delivery.findings.extend(findings);
+    delivery.findings.append(findings);
     let place = choice.place;
     Ok(Placed { place, directory, reason: choice.reason, outcome, handed_over: choice.handover })
 }

@@ -53,7 +53,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     let choice = into.choose(system);
     // A recording may be another machine's.
     if list.from.from.is_none() || *into != Into::Auto {
-        delivery.findings.extend(choice.findings(system, &delivery));
+        delivery.findings.append(choice.findings(system, &delivery));
     }
     log::findings(&delivery);
     if list.from.from.is_none()
@@ -84,7 +84,7 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     let mut delivery = load(check.from.input(system), &check.policy.policy())?;
     // A recording may be another machine's.
     if check.from.from.is_none() {
-        delivery.findings.extend(Into::Auto.choose(system).findings(system, &delivery));
+        delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));
     }
     match check.json.json {
         Json::Off => output::people(&listing::verdict(&delivery))?,

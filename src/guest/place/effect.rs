@@ -10,6 +10,7 @@ use crate::format::systemd::is_read_early_only;
 use crate::guest::system::Stage;
 use crate::guest::verify::delivery::{Delivery, Entry};
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
+use crate::guest::verify::findings::Findings;
 use crate::sys::directory::{Directory, Links};
 
 impl Place {
@@ -45,7 +46,7 @@ fn is_passed_on(system: &System, credential: &Credential) -> bool {
 impl Choice {
     /// What this place does for a delivery less than it seems, by name. Whether it is filled is not looked at.
     #[must_use]
-    pub fn findings(&self, system: &System, delivery: &Delivery) -> Vec<Finding> {
+    pub fn findings(&self, system: &System, delivery: &Delivery) -> Findings {
         let goes_to_initrd = self.place == Place::Initrd || self.handover == Handover::Everything;
         let of = |entry: &Entry| {
             let credential = entry.intact().ok()?;
@@ -57,8 +58,10 @@ impl Choice {
                 return None;
             };
             let (credential, origin) = (entry.name.clone(), Some(entry.origin.clone()));
-            Some(Finding { kind, severity: Severity::Warning, credential, origin })
+            Some(Finding { kind, severity: Severity::Warning, credential, origin, more: 0 })
         };
-        delivery.entries.iter().filter_map(of).collect()
+        let mut findings = Findings::default();
+        delivery.entries.iter().filter_map(of).for_each(|finding| findings.push(finding));
+        findings
     }
 }

@@ -78,9 +78,6 @@ impl SourceError {
     /// Whether this machine has no such source, so that another one may be asked.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(
-            self,
-            Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_) | Self::Container(_)
-        )
+        matches!(self, Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_) | Self::Container(_))
     }
 }

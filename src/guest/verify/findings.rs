@@ -47,7 +47,7 @@ impl Findings {
     }
 
     /// Adds a finding.
-    pub(super) fn push(&mut self, finding: Finding) {
+    pub(in crate::guest) fn push(&mut self, finding: Finding) {
         self.add(finding, false);
     }
 
@@ -56,8 +56,8 @@ impl Findings {
         self.add(finding, true);
     }
 
-    /// Adds those of another source.
-    pub(super) fn append(&mut self, other: Self) {
+    /// Adds those that something else has made.
+    pub fn append(&mut self, other: Self) {
         for finding in other.kept {
             self.push(finding);
         }
