@@ -6,6 +6,7 @@ mod cli;
 mod hostile;
 mod listing;
 mod many;
+mod personal_data;
 mod place;
 mod record;
 mod source;

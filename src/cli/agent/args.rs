@@ -232,6 +232,13 @@ pub enum Newline {
 
 /// `record`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Without --with-secrets, filler of the same length replaces every value, every string that is not a \
+                  credential, serial numbers, asset tags, SKU numbers, UUIDs, addresses, host names and everything else \
+                  of the table, except: layout and sizes, names of credentials, and who made the machine, its firmware \
+                  and its parts, which model and which version. What was replaced is also replaced where these strings \
+                  repeat it, from 4 bytes on, but not in names of credentials: they are shown anyway."
+)]
 pub struct Record {
     /// Folder to write smbios_entry_point and DMI to; files there are never overwritten
     #[arg(value_name = "DIR")]

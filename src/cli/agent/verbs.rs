@@ -136,7 +136,7 @@ fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
         let table = raw.parse();
         let redacted = redact::redact(&table);
         write::write(&options.folder, &entry_point, &redacted, Secrets::Redacted)?;
-        tracing::info!("recorded to {shown}, with filler in place of values, serial numbers and the UUID");
+        tracing::info!("recorded to {shown}, with filler in place of values and personal data");
     }
     Ok(Exit::Ok)
 }

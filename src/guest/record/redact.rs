@@ -1,60 +1,80 @@
 //! A table without its secrets that still parses the same: what `record` writes unless told otherwise.
 //!
-//! Every value is replaced by filler of the same length, base64 by base64 of the same kind, and so are the strings
-//! of others, serial numbers, asset tags and the machine's UUID. Where the table is broken, what follows may be the
-//! text of a lost string, so nothing of it is kept but what makes it break in the same way.
+//! Every value is replaced by filler of the same length, base64 by base64 of the same kind. Of other structures only what
+//! names a maker, a model or a version is kept ([`super::fields`]). A second search then replaces secrets and personal
+//! data that are repeated in what was kept ([`super::repeats`]); names of credentials are kept as they are. Where the
+//! table is broken, what follows may be the text of a lost string, so nothing of it is kept but what makes it break in
+//! the same way.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use smbioslib::{DefinedStruct, SMBiosString, SystemUuidData, UndefinedStruct};
 use zeroize::Zeroizing;
 
+use super::fields::Fields;
+use super::repeats::{self, FILLER};
 use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
-use crate::format::smbios::{self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OemStructure, Structure, Table};
-
-/// What replaces a byte.
-const FILLER: u8 = b'x';
+use crate::format::smbios::{
+    self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Structure, Table,
+};
 
 /// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
 const OTHER_FILLER: u8 = b'y';
 
-/// Highest structure type that DSP0134 3.9.0 assigns; 126 (inactive) and 127 (end of table) stand apart.
+/// Highest structure type that DSP0134 3.9.0 assigns; [`INACTIVE`] and [`END_OF_TABLE`] stand apart.
 const LAST_ASSIGNED: u8 = 46;
+
+/// A structure that its firmware has switched off, whatever type it was (DSP0134 §7.48).
+const INACTIVE: u8 = 126;
 
 /// Highest bit set: a structure type of the vendor's own (DSP0134 §6.1.2), and no ASCII.
 const VENDOR_TYPE: u8 = 0x80;
 
-/// The UUID in a Type 1 structure (DSP0134 §7.2.1).
-const UUID: Range<usize> = 0x08..0x18;
+/// Type, length and handle (DSP0134 §6.1.2).
+const HEADER_LENGTH: usize = 4;
 
-/// A copy of the table's bytes without secrets. Where the digest of a manifest matches, it matches in the copy.
+/// A copy of the table's bytes without secrets and personal data. Where the digest of a manifest matches, it matches in
+/// the copy.
 #[must_use]
 pub fn redact(table: &Table) -> Vec<u8> {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
     let mut values = Values::default();
+    let mut fields = Fields::default();
     let mut oem_structures = table.oem_structures();
     for structure in table.structures() {
         match structure.kind {
             OEM_STRINGS => {
                 for range in &structure.strings {
-                    redact_string(bytes(&mut data, range.clone()), &mut values);
+                    let public = redact_string(bytes(&mut data, range.clone()), &mut values);
+                    // A foreign string is the vendor's more often than a secret: its words are not searched for.
+                    if public > 0 {
+                        fields.personal.push(range.start + public..range.end);
+                    }
                 }
+                let unknown = structure.offset + usize::from(OEM_STRINGS_LENGTH);
+                let end = structure.offset + usize::from(structure.length);
+                bytes(&mut data, unknown..end).fill(0);
                 // They are in the same order.
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
-            END_OF_TABLE => {}
-            0..=LAST_ASSIGNED | 126 if !strings_lost => redact_identity(&mut data, structure),
-            0..=LAST_ASSIGNED | 126 => redact_content(&mut data, structure),
+            0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE if !strings_lost => {
+                let meaning = Fields::of(table.data(), structure);
+                redact_fields(&mut data, structure, &meaning.kept);
+                fields.append(meaning);
+            }
+            0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE => redact_content(&mut data, structure),
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
     redact_manifests(&mut data, table, &values);
     redact_rest(&mut data, table);
+    let hidden = fields.personal.iter().filter_map(|range| table.data().get(range.clone()));
+    let hidden = hidden.chain(fields.repeatable.iter().map(Vec::as_slice));
+    repeats::replace(&mut data, &fields.kept, hidden.chain(values.all.iter().map(Secret::expose)));
     data
 }
 
@@ -93,14 +113,16 @@ impl Values {
     }
 }
 
-/// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it.
-fn redact_string(string: &mut [u8], values: &mut Values) {
+/// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it. Returns how many
+/// bytes at its beginning are kept.
+fn redact_string(string: &mut [u8], values: &mut Values) -> usize {
     match oem_string::decode(string) {
         OemString::Credential(credential, encoding) if oem_string::may_be_nameless(&credential, encoding) => {
             // Blanks may follow the equals sign.
             let start = encoding.prefix().len();
             let end = start + credential.name.as_str().len();
             redact_nameless(bytes(string, start..end), values.number_of(credential.name));
+            start
         }
         OemString::Credential(Credential { name, value }, encoding) => {
             let filler = match values.get(&name) {
@@ -110,20 +132,23 @@ fn redact_string(string: &mut [u8], values: &mut Values) {
             let (size, prefix) = (value.len(), encoding.prefix().len() + name.as_str().len() + 1);
             values.add(name, value);
             redact_value(string.get_mut(prefix..).unwrap_or_default(), encoding, filler, size);
+            prefix
         }
         OemString::Undecodable(error, encoding) => {
-            redact_undecodable(
-                string.get_mut(encoding.prefix().len()..).unwrap_or_default(),
-                error,
-                encoding,
-            );
+            let prefix = encoding.prefix().len();
+            redact_undecodable(string.get_mut(prefix..).unwrap_or_default(), error, encoding);
+            prefix
         }
-        OemString::Manifest(_) => {}
+        OemString::Manifest(_) => string.len(),
         OemString::NearMiss { .. } => {
             let public = oem_string::near_miss_length(string);
             string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
+            public
         }
-        OemString::Foreign => string.fill(FILLER),
+        OemString::Foreign => {
+            string.fill(FILLER);
+            0
+        }
     }
 }
 
@@ -195,55 +220,17 @@ fn redact_base64(text: &mut [u8]) {
     }
 }
 
-/// Replaces serial numbers, asset tags and the UUID of a structure.
-fn redact_identity(data: &mut [u8], structure: &Structure) {
-    let fields = numbered(data, structure);
-    let fields = fields.defined_struct();
-    for number in serials(&fields).into_iter().filter_map(SMBiosString::ok) {
-        let index = number.parse().ok().and_then(|number: usize| number.checked_sub(1));
-        let string = index.and_then(|index| structure.strings.get(index));
-        bytes(data, string.cloned().unwrap_or_default()).fill(FILLER);
-    }
-    // All zero or all one means that there is none (§7.2.1).
-    if let DefinedStruct::SystemInformation(system) = &fields
-        && let Some(SystemUuidData::Uuid(_)) = system.uuid()
-    {
-        bytes(data, structure.offset + UUID.start..structure.offset + UUID.end).fill(FILLER);
-    }
-}
-
-/// Serial numbers and asset tags, by type (DSP0134 §7.2 to §7.5, §7.18, §7.23 and §7.40). One more type is one more line.
-fn serials(fields: &DefinedStruct<'_>) -> Vec<SMBiosString> {
-    match fields {
-        DefinedStruct::SystemInformation(system) => vec![system.serial_number()],
-        DefinedStruct::BaseBoardInformation(board) => vec![board.serial_number(), board.asset_tag()],
-        DefinedStruct::SystemChassisInformation(chassis) => {
-            vec![chassis.serial_number(), chassis.asset_tag_number()]
+/// Replaces whatever is not kept of a structure: strings by filler, and fields by zero, which says that there is none.
+fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) {
+    let fields = structure.offset + HEADER_LENGTH..structure.offset + usize::from(structure.length);
+    let strings = structure.strings.iter().map(|string| (string.clone(), FILLER));
+    for (range, filler) in strings.chain([(fields, 0)]) {
+        for (position, byte) in (range.start..).zip(bytes(data, range)) {
+            if !kept.iter().any(|kept| kept.contains(&position)) {
+                *byte = filler;
+            }
         }
-        DefinedStruct::ProcessorInformation(processor) => {
-            vec![processor.serial_number(), processor.asset_tag()]
-        }
-        DefinedStruct::MemoryDevice(memory) => vec![memory.serial_number(), memory.asset_tag()],
-        DefinedStruct::PortableBattery(battery) => vec![battery.serial_number()],
-        DefinedStruct::SystemPowerSupply(supply) => vec![supply.serial_number(), supply.asset_tag_number()],
-        _ => vec![],
     }
-}
-
-/// The structure as smbios-lib reads it, with the number of each string in place of its text.
-///
-/// The accessor of a field then says which string the field refers to, and our walk knows where that one is. No text of
-/// the table gets into smbios-lib's copies.
-fn numbered(data: &[u8], structure: &Structure) -> UndefinedStruct {
-    let formatted = structure.offset..structure.offset + usize::from(structure.length);
-    let mut copy = data.get(formatted).unwrap_or_default().to_vec();
-    // A field refers to a string by one byte.
-    for number in 1..=structure.strings.len().min(255) {
-        copy.extend_from_slice(number.to_string().as_bytes());
-        copy.push(0);
-    }
-    copy.extend_from_slice(if structure.strings.is_empty() { &[0, 0] } else { &[0] });
-    UndefinedStruct::new(&copy)
 }
 
 /// Replaces everything but type, length and the number of strings. It looks like text if it did before.
