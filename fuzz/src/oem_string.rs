@@ -18,10 +18,22 @@ pub fn oem_string(data: &[u8]) {
             if *encoding == Encoding::Text {
                 assert_eq!(written.expose(), string);
             }
-            let OemString::Credential(again, _) = decode(written.expose()) else { panic!() };
+            let again = match decode(written.expose()) {
+                OemString::Credential(again, _) => again,
+                // A name that looks like base64, in the binary form.
+                OemString::MaybeNameless(text) => text.named(None, |_| true).unwrap(),
+                other => panic!("{other:?}"),
+            };
             assert_eq!((&again.name, again.value.expose()), (&credential.name, credential.value.expose()));
         }
-        (OemString::Credential(..), None) => panic!("accepted, and not by systemd"),
+        (OemString::MaybeNameless(text), Some((name, value))) => {
+            assert!(value.is_empty());
+            assert!(text.named(None, |_| false).is_none());
+            let credential = text.named(None, |text| text.as_bytes() == name).unwrap();
+            assert!(credential.name.as_str().as_bytes() == name && credential.value.is_empty());
+            assert_eq!(text.length(), name.len());
+        }
+        (OemString::Credential(..) | OemString::MaybeNameless(_), None) => panic!("accepted, and not by systemd"),
         (_, Some(_)) => panic!("accepted by systemd alone"),
         (OemString::Undecodable(_, encoding), None) => {
             assert!(string.starts_with(encoding.prefix().as_bytes()));

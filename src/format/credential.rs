@@ -1,5 +1,6 @@
 //! The three words everything else is said in: [`Name`], [`Secret`], [`Credential`].
 
+use std::borrow::Borrow;
 use std::fmt::{self, Debug, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
@@ -57,21 +58,24 @@ impl Name {
     /// # Errors
     /// [`NameError`] says which rule is broken.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
-        let bytes = bytes.as_ref();
+        Self::check(bytes.as_ref()).map(|text| Self(text.to_owned()))
+    }
+
+    /// The same, without a copy of the bytes: what is refused may be a secret, and names are not wiped.
+    pub(crate) fn check(bytes: &[u8]) -> Result<&str, NameError> {
         match bytes {
             [] => return Err(NameError::Empty),
             b"." | b".." => return Err(NameError::Reserved),
             _ if bytes.len() > NAME_MAX => return Err(NameError::TooLong { length: bytes.len() }),
             _ => {}
         }
-        let mut name = String::with_capacity(bytes.len());
-        for (position, &byte) in bytes.iter().enumerate() {
-            if !matches!(byte, 0x20..=0x7e) || matches!(byte, b'/' | b':') {
-                return Err(NameError::Byte { position, byte });
-            }
-            name.push(byte.into());
+        let refuse = |(position, &byte): (usize, &u8)| NameError::Byte { position, byte };
+        let is_refused = |byte: u8| !matches!(byte, 0x20..=0x7e) || matches!(byte, b'/' | b':');
+        match bytes.iter().enumerate().find(|&(_, &byte)| is_refused(byte)) {
+            Some(refused) => Err(refuse(refused)),
+            // Printable ASCII is UTF-8.
+            None => str::from_utf8(bytes).map_err(|_| NameError::Empty),
         }
-        Ok(Self(name))
     }
 
     /// The name as text.
@@ -84,6 +88,12 @@ impl Name {
     #[must_use]
     pub fn has_outer_blank(&self) -> bool {
         self.0.starts_with(' ') || self.0.ends_with(' ')
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

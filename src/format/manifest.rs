@@ -169,6 +169,9 @@ impl Manifest {
             return Err(ManifestError::Version(version));
         }
         let wire: Wire = serde_json::from_slice(&json).map_err(misfit)?;
+        if wire.credentials.is_empty() {
+            return Err(ManifestError::Empty);
+        }
         Ok(Self { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0 })
     }
 
@@ -181,6 +184,12 @@ impl Manifest {
     #[must_use]
     pub fn size_of(&self, name: &Name) -> Option<u64> {
         self.credentials.get(name).copied()
+    }
+
+    /// Whether a credential of this name was sent.
+    #[must_use]
+    pub fn lists(&self, name: &str) -> bool {
+        self.credentials.contains_key(name)
     }
 
     /// The same manifest with another digest: that of the values that `value_of` gives, or none.

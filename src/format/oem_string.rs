@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Credential, Name, NameError, Secret, VALUE_MAX};
-use crate::format::manifest;
+use crate::format::manifest::{self, Manifest};
 
 pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
@@ -47,6 +47,8 @@ impl std::fmt::Display for Encoding {
 pub enum OemString<'a> {
     /// A credential.
     Credential(Credential, Encoding),
+    /// A credential without a value in the binary form, or a value that has lost its name.
+    MaybeNameless(MaybeNameless),
     /// The prefix of a credential, and after it something that does not decode to one. No part of it is ever shown:
     /// what looks like a name may be a value that has lost its own.
     Undecodable(DecodeError, Encoding),
@@ -59,6 +61,35 @@ pub enum OemString<'a> {
     },
     /// Somebody else's string. Its text may be a secret too.
     Foreign,
+}
+
+/// The name of a credential without a value, or a value that has lost its name: the base64 of such a value looks like a
+/// name in the binary form if its padding is one `=`.
+///
+/// No [`Name`] of it exists before [`Self::named`] makes one, since names are shown, and never wiped.
+#[derive(Debug)]
+pub struct MaybeNameless(Secret);
+
+impl MaybeNameless {
+    /// The credential that it is, if anybody says so: the manifest that counts lists the text, or `is_name` says that it
+    /// is a name.
+    pub fn named(
+        &self,
+        manifest: Option<&Manifest>,
+        is_name: impl FnOnce(&str) -> bool,
+    ) -> Option<Credential> {
+        let text = Name::check(self.0.expose()).ok()?;
+        if !manifest.is_some_and(|manifest| manifest.lists(text)) && !is_name(text) {
+            return None;
+        }
+        Some(Credential::new(Name::new(text).ok()?, Vec::new()))
+    }
+
+    /// Number of bytes of the text, which follow the prefix.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// What is wrong with a string that has the prefix of a credential.
@@ -109,8 +140,9 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     let Some((name, value)) = split_at_equals(rest, encoding) else {
         return refuse(DecodeError::NoEquals);
     };
-    let name = match Name::new(name) {
-        Ok(name) => name,
+    // There is a copy of the name only of what is a credential: the name of what is refused may be a secret.
+    let checked = match Name::check(name) {
+        Ok(checked) => checked,
         Err(error) => return refuse(error.into()),
     };
     let value = match encoding {
@@ -123,7 +155,13 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     if value.len() > VALUE_MAX {
         return refuse(DecodeError::TooLarge { size: value.len() });
     }
-    OemString::Credential(Credential::new(name, value), encoding)
+    if encoding == Encoding::Binary && value.is_empty() && may_be_value(checked) {
+        return OemString::MaybeNameless(MaybeNameless(name.to_vec().into()));
+    }
+    match Name::new(name) {
+        Ok(name) => OemString::Credential(Credential::new(name, value), encoding),
+        Err(error) => refuse(error.into()),
+    }
 }
 
 /// Splits at the first `=`. A binary string whose only `=` are the padding of its base64 has lost its name: what
@@ -136,13 +174,9 @@ fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     (!only_padding).then_some((name, value))
 }
 
-/// Whether a credential without a value may be a value without a name: in the binary form, the base64 of a value that has
-/// lost its name looks like that if its padding is one `=`.
-#[must_use]
-pub fn may_be_nameless(credential: &Credential, encoding: Encoding) -> bool {
-    encoding == Encoding::Binary
-        && credential.value.is_empty()
-        && base64::decode(format!("{}=", credential.name.as_str()).as_bytes()).is_ok()
+/// Whether a name is base64, but for a padding of one `=`.
+fn may_be_value(name: &str) -> bool {
+    base64::decode(&Zeroizing::new([name.as_bytes(), b"="].concat())).is_ok()
 }
 
 /// Longest mistyped prefix that is compared letter by letter.

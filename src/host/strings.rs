@@ -85,6 +85,15 @@ pub enum EmitError {
         /// What is wrong.
         error: DecodeError,
     },
+    /// A string that is there already may be a value that has lost its name.
+    #[error(
+        "OEM string {string} of the command line has an empty value, and its name may be a secret in base64; write it as \
+         io.systemd.credential.binary:NAME=BASE64, or remove it"
+    )]
+    MaybeNameless {
+        /// Which of those that were there, from 1.
+        string: usize,
+    },
     /// A string that is there already has nearly the prefix of a credential.
     #[error(
         "OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant; correct it or \
@@ -223,6 +232,8 @@ impl OemStrings {
             .find(|(_, content)| matches!(content, Content::Credential { name, .. } if name == wanted));
         match found.map(|(text, _)| decode(text.expose())) {
             Some(OemString::Credential(credential, _)) => Some(credential),
+            // An empty value that we have written: its name was given.
+            Some(OemString::MaybeNameless(text)) => text.named(None, |text| text == wanted.as_str()),
             _ => None,
         }
     }
@@ -254,6 +265,7 @@ fn look_at(
             set.push(credential);
             Ok(Content::Credential { name, size, origin })
         }
+        OemString::MaybeNameless(_) => Err(EmitError::MaybeNameless { string }),
         OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),

@@ -121,6 +121,46 @@ fn no_byte_of_a_refused_name_is_kept_in_a_recording() {
 }
 
 #[test]
+fn name_that_may_be_a_value_is_kept_only_if_manifest_lists_it() {
+    let manifest = |name: &str, salt| {
+        Manifest::new(&[testkit::credential(name, b"")], [salt; 16]).unwrap().encode().into_bytes()
+    };
+    for name in ["CanaryCanaryCA0", "Canary Canary CA0", "CA0"] {
+        let string = format!("io.systemd.credential.binary:{name}=");
+        let is_proven = |strings: &[&[u8]]| {
+            let data = table(strings);
+            let redacted = redacted(&entry_point_3(data.len()), &data);
+            let delivery = verify_table(&testkit::parse(&redacted), &Policy::default());
+            let is_kept = redacted.windows(string.len()).any(|window| window == string.as_bytes());
+            assert_eq!(
+                delivery.entries[0].name.as_ref().map(ToString::to_string).as_deref(),
+                is_kept.then_some(name)
+            );
+            assert_eq!(delivery.proof.is_proven(), is_kept);
+            is_kept
+        };
+        let nameless = string.as_bytes();
+        assert!(is_proven(&[nameless, &manifest(name, 1)]));
+        assert!(!is_proven(&[nameless]) && !is_proven(&[nameless, nameless]));
+        assert!(!is_proven(&[nameless, &manifest("other", 1)]));
+        // The first manifest counts. Its name is no filler, which would then be the name of a credential.
+        let filler = name.chars().map(|c| if c == ' ' { ' ' } else { 'A' }).collect::<String>();
+        assert!(!is_proven(&[nameless, &manifest(&filler, 1), &manifest(name, 2)]));
+    }
+}
+
+#[test]
+fn manifest_after_an_empty_one_counts_in_a_recording_too() {
+    let set = [testkit::credential("a", b"hunter2")];
+    let (empty, right) = (Manifest::new([], [1; 16]).unwrap(), Manifest::new(&set, [2; 16]).unwrap());
+    let (empty, right) = (empty.encode(), right.encode());
+    let data = table(&[empty.as_bytes(), right.as_bytes(), b"io.systemd.credential:a=hunter2"]);
+    let codes = |data: &[u8]| codes(&testkit::verdict(data));
+    assert_eq!(codes(&redact(&testkit::parse(&data))), codes(&data));
+    assert_eq!(codes(&data), ["manifest-invalid"]);
+}
+
+#[test]
 fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
     let set = [testkit::credential("a", b"hunter2"), testkit::credential("z", b"")];
     let manifest = Manifest::new(&set, [9; 16]).unwrap().encode();

@@ -145,6 +145,7 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("type=11,value=io.systemd.credentials:x=Canary", "has a mistyped prefix"),
         ("type=11,value=io.systemd.credential:Canary", "has no '=' between name and value"),
         ("type=11,value=io.systemd.credential.binary:x=Canary!", "is not base64"),
+        ("type=11,value=io.systemd.credential.binary:CanaryCanaryCA0=", "its name may be a secret in base64"),
         ("type=11,value=io.systemd.credential:x=", "its value on the command line is empty"),
         ("type=11,value=io.smbios-creds.manifest:Canary", "is a manifest, and a machine can have one only"),
         ("type=11,Canary=x", "takes 'value=' and 'path=' alone"),

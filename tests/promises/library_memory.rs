@@ -92,6 +92,10 @@ fn read_and_write(value: &[u8]) {
         text("io.systemd.credential.binary:refused=!"),
         text("io.systemd.credential.binary:= ="),
         text("io.systemd.credential:"),
+        // In the place of a name: one that may be base64, and those that are refused for what follows.
+        Secret::from([text("io.systemd.credential.binary:").expose(), b"00A="].concat()),
+        Secret::from([text("io.systemd.credential.binary:").expose(), b"=!"].concat()),
+        Secret::from([text("io.systemd.credential:").expose(), b"/="].concat()),
         text("io.systemd.credentials:near="),
         text("io.smbios-creds.manifest:"),
         text("io.systemd"),

@@ -17,7 +17,7 @@ fn agents() -> [PathBuf; 2] {
     [env!("CARGO_BIN_EXE_smbios-creds").into(), testkit::static_agent()]
 }
 
-/// A recording with the canary in what is accepted, what is refused, and what is no credential.
+/// A recording with the canary in what is accepted, what is refused, what may be a name, and what is no credential.
 fn source(canary: &[u8]) -> tempfile::TempDir {
     // So that whatever overwrites an end leaves one of them.
     let canary = canary.repeat(3);
@@ -26,8 +26,21 @@ fn source(canary: &[u8]) -> tempfile::TempDir {
     let text = [b"io.systemd.credential:text=", canary.as_slice()].concat();
     let refused = [b"io.systemd.credential.binary:refused=!", canary.as_slice()].concat();
     let near = [b"io.systemd.credentials:near=", canary.as_slice()].concat();
+    // Values in the place of a name: one that may be base64, and those that are refused for what follows.
+    let nameless = [b"io.systemd.credential.binary:", canary.as_slice(), b"00A="].concat();
+    let named = [b"io.systemd.credential.binary:", canary.as_slice(), b"=!"].concat();
+    let bad_name = [b"io.systemd.credential:", canary.as_slice(), b"/="].concat();
     let manifest = Manifest::new([&credential], [5; 16]).unwrap().encode();
-    recording(&table(&[binary.expose(), &text, &refused, &near, manifest.as_bytes()]))
+    recording(&table(&[
+        binary.expose(),
+        &text,
+        &refused,
+        &near,
+        &nameless,
+        &named,
+        &bad_name,
+        manifest.as_bytes(),
+    ]))
 }
 
 #[test]

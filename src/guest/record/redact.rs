@@ -44,12 +44,14 @@ pub fn redact(table: &Table) -> Vec<u8> {
     let mut strings_lost = false;
     let mut values = Values::default();
     let mut fields = Fields::default();
+    let manifest = manifest_that_counts(table);
     let mut oem_structures = table.oem_structures();
     for structure in table.structures() {
         match structure.kind {
             OEM_STRINGS => {
                 for range in &structure.strings {
-                    let public = redact_string(bytes(&mut data, range.clone()), &mut values);
+                    let public =
+                        redact_string(bytes(&mut data, range.clone()), &mut values, manifest.as_ref());
                     // A foreign string is the vendor's more often than a secret: its words are not searched for.
                     if public > 0 {
                         fields.personal.push(range.start + public..range.end);
@@ -70,7 +72,7 @@ pub fn redact(table: &Table) -> Vec<u8> {
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
-    redact_manifests(&mut data, table, &values);
+    redact_manifests(&mut data, table, &values, manifest.as_ref());
     redact_rest(&mut data, table);
     let hidden = fields.personal.iter().filter_map(|range| table.data().get(range.clone()));
     let hidden = hidden.chain(fields.repeatable.iter().map(Vec::as_slice));
@@ -92,19 +94,11 @@ fn count_exceeds(oem: &OemStructure<'_>) -> bool {
 struct Values {
     all: Vec<Secret>,
     first: BTreeMap<Name, usize>,
-    /// What may be values without a name, numbered.
-    nameless: BTreeMap<Name, usize>,
 }
 
 impl Values {
     fn get(&self, name: &Name) -> Option<&Secret> {
         self.all.get(*self.first.get(name)?)
-    }
-
-    /// The same for the same text, from 1.
-    fn number_of(&mut self, nameless: Name) -> usize {
-        let next = self.nameless.len() + 1;
-        *self.nameless.entry(nameless).or_insert(next)
     }
 
     fn add(&mut self, name: Name, value: Secret) {
@@ -115,13 +109,16 @@ impl Values {
 
 /// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it. Returns how many
 /// bytes at its beginning are kept.
-fn redact_string(string: &mut [u8], values: &mut Values) -> usize {
+fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manifest>) -> usize {
     match oem_string::decode(string) {
-        OemString::Credential(credential, encoding) if oem_string::may_be_nameless(&credential, encoding) => {
+        OemString::MaybeNameless(text) => {
+            if let Some(Credential { name, value }) = text.named(manifest, |_| false) {
+                values.add(name, value);
+                return string.len();
+            }
             // Blanks may follow the equals sign.
-            let start = encoding.prefix().len();
-            let end = start + credential.name.as_str().len();
-            redact_nameless(bytes(string, start..end), values.number_of(credential.name));
+            let start = Encoding::Binary.prefix().len();
+            redact_nameless(bytes(string, start..start + text.length()), manifest);
             start
         }
         OemString::Credential(Credential { name, value }, encoding) => {
@@ -152,12 +149,17 @@ fn redact_string(string: &mut [u8], values: &mut Values) -> usize {
     }
 }
 
-/// Replaces what may be a value without a name by base64 that only strings with the same text have.
-fn redact_nameless(text: &mut [u8], mut number: usize) {
-    text.fill(b'A');
-    for byte in text.iter_mut().rev().skip(1) {
-        *byte = b'A' + u8::try_from(number % 26).unwrap_or_default();
-        number /= 26;
+/// Replaces what may be a value without a name by base64 that the manifest does not list. Blanks stay where they are.
+fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
+    // The last character stays `A`: it has bits that carry no data.
+    for filler in b'A'..=b'Z' {
+        let mut characters = text.iter_mut().rev().filter(|byte| !base64::is_blank(**byte));
+        characters.next().into_iter().for_each(|last| *last = b'A');
+        characters.for_each(|byte| *byte = filler);
+        let is_listed = |manifest: &Manifest| str::from_utf8(text).is_ok_and(|text| manifest.lists(text));
+        if !manifest.is_some_and(is_listed) {
+            break;
+        }
     }
 }
 
@@ -281,35 +283,46 @@ fn redact_rest(data: &mut [u8], table: &Table) {
     }
 }
 
+/// The first manifest that can be read.
+fn manifest_that_counts(table: &Table) -> Option<Manifest> {
+    let mut strings = table.oem_structures().flat_map(|oem| oem.strings());
+    strings.find_map(|(_, string)| match oem_string::decode(string) {
+        OemString::Manifest(text) => Manifest::decode(text).ok(),
+        _ => None,
+    })
+}
+
 /// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
 /// that of the filler where it matched, and zero where it did not.
-fn redact_manifests(data: &mut [u8], table: &Table, values: &Values) {
+fn redact_manifests(data: &mut [u8], table: &Table, values: &Values, counts: Option<&Manifest>) {
     let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
     let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
         table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
     });
     let mut filler = Values::default();
     for range in others {
-        if let OemString::Credential(Credential { name, value }, _) = oem_string::decode(bytes(data, range)) {
+        let credential = match oem_string::decode(bytes(data, range)) {
+            OemString::Credential(credential, _) => Some(credential),
+            OemString::MaybeNameless(text) => text.named(counts, |_| false),
+            _ => None,
+        };
+        if let Some(Credential { name, value }) = credential {
             filler.add(name, value);
         }
     }
-    // The first counts. One that says something else must still do so, and it may be the digest alone that differs.
-    let text = |range: &Range<usize>| table.data().get(range.start + manifest::PREFIX.len()..range.end);
-    let decode = |range| Manifest::decode(text(range).unwrap_or_default());
-    let counts = manifests.iter().find_map(|range| decode(range).ok());
-    let is_right = counts.as_ref().is_some_and(|manifest| manifest.matches(|name| values.get(name)));
+    // One that says something else must still do so, and it may be the digest alone that differs.
+    let is_right = counts.is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
         manifest.with_digest_of((is_right || is_other).then_some(value_of))
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
-    let first = counts.clone().map(|manifest| redacted(manifest, false));
+    let first = counts.cloned().map(|manifest| redacted(manifest, false));
     for range in manifests {
         let string = bytes(data, range);
         let text = string.get_mut(manifest::PREFIX.len()..).unwrap_or_default();
         let redacted = match Manifest::decode(text) {
-            Ok(manifest) if counts.as_ref() == Some(&manifest) => first.clone(),
+            Ok(manifest) if counts == Some(&manifest) => first.clone(),
             Ok(manifest) => Some(redacted(manifest, true)),
             Err(_) => None,
         };

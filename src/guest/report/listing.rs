@@ -45,7 +45,7 @@ impl Row<'_> {
 pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
-        size: entry.credential().map(|credential| credential.value.len() as u64),
+        size: entry.size().map(|size| size as u64),
         encoding: entry.encoding,
         state,
         reason: entry.refusal().map(Refusal::reason),

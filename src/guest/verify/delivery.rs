@@ -6,7 +6,8 @@ use super::finding::Severity;
 use super::findings::Findings;
 use super::origin::Origin;
 use crate::format::credential::{Credential, Name};
-use crate::format::oem_string::{DecodeError, Encoding, may_be_nameless};
+use crate::format::manifest::Manifest;
+use crate::format::oem_string::{DecodeError, Encoding, MaybeNameless};
 use crate::format::smbios::machine::Machine;
 
 /// Why a credential is not imported.
@@ -81,6 +82,9 @@ pub struct Entry {
 enum Content {
     /// A credential, and why it is not imported, if it is not.
     Credential(Credential, Option<Refusal>),
+    /// What may be a value without a name, and the first reason why it is not imported. It is always empty, as far as it
+    /// is a credential.
+    MaybeNameless(MaybeNameless, Option<Refusal>),
     /// Nothing that could be decoded.
     Undecodable(Refusal),
 }
@@ -91,6 +95,12 @@ impl Entry {
     pub fn decoded(credential: Credential, encoding: Encoding, origin: Origin) -> Self {
         let name = Some(credential.name.clone());
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
+    }
+
+    /// A string that may be a value without a name. It has no name unless [`Self::name_if_named`] gives it one.
+    #[must_use]
+    pub fn maybe_nameless(text: MaybeNameless, origin: Origin) -> Self {
+        Self { name: None, encoding: Encoding::Binary, origin, content: Content::MaybeNameless(text, None) }
     }
 
     /// A string with the prefix of a credential that could not be decoded. It has no name: what looks like one may be a
@@ -105,6 +115,16 @@ impl Entry {
     pub fn credential(&self) -> Option<&Credential> {
         match &self.content {
             Content::Credential(credential, _) => Some(credential),
+            Content::MaybeNameless(..) | Content::Undecodable(_) => None,
+        }
+    }
+
+    /// Bytes of its value, where the string holds one, if only an empty one.
+    #[must_use]
+    pub fn size(&self) -> Option<usize> {
+        match &self.content {
+            Content::Credential(credential, _) => Some(credential.value.len()),
+            Content::MaybeNameless(..) => Some(0),
             Content::Undecodable(_) => None,
         }
     }
@@ -123,19 +143,28 @@ impl Entry {
         match &self.content {
             Content::Credential(credential, None) => Ok(credential),
             Content::Credential(_, Some(refusal)) | Content::Undecodable(refusal) => Err(*refusal),
+            Content::MaybeNameless(_, refusal) => Err(refusal.unwrap_or(Refusal::Empty)),
         }
     }
 
-    /// Keeps its name from being shown if it may be a value that has lost its own.
-    pub(super) fn hide_name_of_value(&mut self) {
-        if self.credential().is_some_and(|credential| may_be_nameless(credential, self.encoding)) {
-            self.name = None;
+    /// Whether it may be a value without a name, and no reason yet says why it is not imported.
+    pub(super) fn is_maybe_nameless(&self) -> bool {
+        matches!(self.content, Content::MaybeNameless(_, None))
+    }
+
+    /// Makes it a credential if it may be a value without a name, but the manifest lists its text or `is_name` knows it.
+    pub(super) fn name_if_named(&mut self, manifest: Option<&Manifest>, is_name: impl FnOnce(&str) -> bool) {
+        if let Content::MaybeNameless(text, refusal) = &self.content
+            && let Some(credential) = text.named(manifest, is_name)
+        {
+            self.name = Some(credential.name.clone());
+            self.content = Content::Credential(credential, *refusal);
         }
     }
 
     /// Refuses it. The first reason counts.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        if let Content::Credential(_, reason) = &mut self.content {
+        if let Content::Credential(_, reason) | Content::MaybeNameless(_, reason) = &mut self.content {
             reason.get_or_insert(refusal);
         }
     }

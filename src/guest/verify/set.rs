@@ -39,7 +39,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
     // In this order: each pass speaks only of what none before it has spoken of.
     set.choose_manifest(manifests);
-    set.hide_names_of_values();
+    set.name_what_is_named();
     set.find_blanks();
     set.refuse_duplicates();
     set.hold_against_manifest();
@@ -102,14 +102,7 @@ impl Set<'_> {
         if self.policy.manifest == ManifestPolicy::Ignore {
             return;
         }
-        let is_empty = |manifest: &Manifest| manifest.credentials().next().is_none();
         for (manifest, origin) in manifests {
-            let manifest =
-                manifest.and_then(
-                    |manifest| {
-                        if is_empty(&manifest) { Err(ManifestError::Empty) } else { Ok(manifest) }
-                    },
-                );
             match (manifest, &self.manifest) {
                 (Err(reason), _) => {
                     self.is_contradicted = true;
@@ -127,17 +120,14 @@ impl Set<'_> {
         }
     }
 
-    /// No finding shows a name that may be a value, unless somebody has named the credential.
-    fn hide_names_of_values(&mut self) {
+    /// What may be a value without a name becomes a credential where the manifest or the policy names it.
+    fn name_what_is_named(&mut self) {
         let Self { policy, delivery, manifest, .. } = self;
-        let is_named = |name: &Name| {
-            let is_listed = manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name).is_some());
-            is_listed || policy.require.contains(name) || policy.allow_empty.contains(name)
-        };
+        let manifest = manifest.as_ref().map(|(manifest, _)| manifest);
+        let is_name =
+            |text: &str| policy.require.iter().chain(&policy.allow_empty).any(|name| name.as_str() == text);
         for entry in &mut delivery.entries {
-            if entry.credential().is_some_and(|credential| !is_named(&credential.name)) {
-                entry.hide_name_of_value();
-            }
+            entry.name_if_named(manifest, is_name);
         }
     }
 
@@ -223,7 +213,11 @@ impl Set<'_> {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
-            let is_listed = entry.credential().is_none_or(|c| manifest.size_of(&c.name).is_some());
+            // What may have lost its name is not in it, or it would have one.
+            let is_listed = match entry.credential() {
+                Some(credential) => manifest.size_of(&credential.name).is_some(),
+                None => entry.size().is_none(),
+            };
             if !is_listed && entry.refusal() != Some(Refusal::Duplicate) {
                 is_all_listed = false;
                 if self.policy.manifest == ManifestPolicy::Require {
@@ -240,10 +234,13 @@ impl Set<'_> {
     /// A credential that may have lost its end is not imported, unless the manifest proves it whole.
     fn refuse_cut(&mut self, suspects: &[usize]) {
         for &index in suspects {
-            let Some(Credential { name, value }) = self.credential(index) else { continue };
-            let size = self.manifest.as_ref().and_then(|(manifest, _)| manifest.size_of(name));
-            let found = value.len();
-            if !self.is_digest_right || size.is_none() {
+            let Some(entry) = self.delivery.entries.get(index) else { continue };
+            let Some(found) = entry.size() else { continue };
+            let is_listed = |manifest: &Manifest| {
+                entry.credential().is_some_and(|credential| manifest.size_of(&credential.name).is_some())
+            };
+            let is_listed = self.manifest.as_ref().is_some_and(|(manifest, _)| is_listed(manifest));
+            if !self.is_digest_right || !is_listed {
                 self.refuse(index, FindingKind::MaybeCut { found }, Severity::Error, Refusal::MaybeCut);
             }
         }
@@ -253,8 +250,12 @@ impl Set<'_> {
     /// otherwise.
     fn refuse_empty(&mut self) {
         for index in 0..self.delivery.entries.len() {
-            let entry = self.delivery.entries.get(index).map(Entry::intact);
-            let Some(Ok(Credential { name, value })) = entry else { continue };
+            let Some(entry) = self.delivery.entries.get(index) else { continue };
+            if entry.is_maybe_nameless() {
+                self.refuse(index, FindingKind::Empty { required: false }, Severity::Error, Refusal::Empty);
+                continue;
+            }
+            let Ok(Credential { name, value }) = entry.intact() else { continue };
             let required = self.policy.require.contains(name);
             let meant = self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name) == Some(0));
             if !value.is_empty() || self.policy.allow_empty.contains(name) || (meant && !required) {

@@ -159,6 +159,7 @@ fn possible_tails(structure: &OemStructure<'_>) -> usize {
 fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
     let entry = match oem_string::decode(string) {
         OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
+        OemString::MaybeNameless(text) => Entry::maybe_nameless(text, origin),
         OemString::Undecodable(reason, encoding) => {
             let kind = FindingKind::NotACredential { reason, size: string.len() };
             received.find(kind, Severity::Error, origin.clone());
