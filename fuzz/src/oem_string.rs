@@ -33,7 +33,9 @@ pub fn oem_string(data: &[u8]) {
             assert!(credential.name.as_str().as_bytes() == name && credential.value.is_empty());
             assert_eq!(text.length(), name.len());
         }
-        (OemString::Credential(..) | OemString::MaybeNameless(_), None) => panic!("accepted, and not by systemd"),
+        (OemString::Credential(..) | OemString::MaybeNameless(_), None) => {
+            panic!("accepted, and not by systemd")
+        }
         (_, Some(_)) => panic!("accepted by systemd alone"),
         (OemString::Undecodable(_, encoding), None) => {
             assert!(string.starts_with(encoding.prefix().as_bytes()));
