@@ -223,8 +223,13 @@ fn what_is_sent_again_stays_the_same_or_another() {
 #[test]
 fn text_behind_a_break_is_replaced_and_breaks_the_same() {
     let head: &[&[u8]] = &[b"io.systemd.credential:a=1"];
-    let tails: [&[u8]; 6] = [
+    let tails: [&[u8]; 10] = [
         b"hun",
+        // OEM strings that break: too short, of the formatted area as well, and without their end.
+        b"\x0b",
+        b"\x0b\x05\0",
+        b"\x0b\x05\0\x01",
+        b"\x0b\x05\0\x01\x02io.systemd.credential:b=hunter2\0hunter2",
         b"hunter2",
         b"x\xc8hunter2-hunter2",
         b"h\x03nter2-hunter2",

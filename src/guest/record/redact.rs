@@ -279,7 +279,12 @@ fn redact_rest(data: &mut [u8], table: &Table) {
             Fault::BehindEndOfTable { offset, .. } => (offset, None),
             _ => continue,
         };
-        fill(data.get_mut(offset..).unwrap_or_default(), length);
+        let rest = data.get_mut(offset..).unwrap_or_default();
+        fill(rest, length);
+        // That it breaks in OEM strings is said of it.
+        if table.broken_oem_structure() == Some(offset) {
+            rest.iter_mut().zip([OEM_STRINGS, OEM_STRINGS_LENGTH]).for_each(|(byte, kept)| *byte = kept);
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use super::{Destination, TWO};
 /// Runs an import and has the kernel do something at the nth call of one kind; `None` if it makes fewer.
 fn import_with(place: &Destination, call: &str, action: &str, n: usize) -> Option<Output> {
     let trace = place.source.path().join("trace");
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-o"])
+    // Whoever runs the tests may have signals ignored, and an ignored one would end nothing.
+    let output = Command::new("env")
+        .args(["--default-signal", "strace", "-f", "-qq", "-o"])
         .arg(&trace)
         .arg("-e")
         .arg(format!("inject={call}:{action}:when={n}"))

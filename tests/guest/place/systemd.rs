@@ -188,7 +188,7 @@ fn repair_ended_by_a_signal_leaves_nothing_staged_and_no_view() {
         let root = testkit::systemd_root(&[("a", b"on")]);
         let mounts = format!(
             "mount --bind $1 $1 && mount -o remount,bind,ro $1 && \
-             STRACE='strace -qq -o /dev/null -e inject={call}:signal={signal}:when=2'"
+             STRACE='env --default-signal strace -qq -o /dev/null -e inject={call}:signal={signal}:when=2'"
         );
         let output = import_beside(root.path(), "auto", &mounts);
         assert_ne!(output.status.code(), Some(0), "{signal} at {call}: {}", stderr(&output));
@@ -237,10 +237,15 @@ fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
 /// Imports these strings below a root in whose systemd nothing was imported, and lists them.
 fn import_and_list(root: &Path, strings: &[&[u8]]) -> (Output, Output) {
     let source = recording(&table(strings));
-    let on = |verb: &str, into: &str| {
-        run(agent(&[verb, "--into", into, "--from"]).arg(source.path()).arg("--root").arg(root))
-    };
-    (on("import", "auto"), on("list", "auto"))
+    let tables = root.join("sys/firmware/dmi/tables");
+    fs::create_dir_all(&tables).unwrap();
+    for file in ["smbios_entry_point", "DMI"] {
+        fs::copy(source.path().join(file), tables.join(file)).unwrap();
+    }
+    let mut import = agent(&["import", "--from"]);
+    let import = run(import.arg(source.path()).arg("--root").arg(root));
+    // A recording would not be held against this system's directories.
+    (import, run(agent(&["list", "--root"]).arg(root)))
 }
 
 #[test]
