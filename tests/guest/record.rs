@@ -257,9 +257,13 @@ fn text_behind_a_break_is_replaced_and_breaks_the_same() {
         &redacted(&entry_point_3(early.len() + inactive.len()), &[early, inactive].concat()),
         &[b"hunter"],
     );
-    // Behind the end of the table.
+    // Behind the end of the table. Padding there stays padding: what it ends was read to its end.
     let data = [oem(head).as_slice(), END, b"hunter2"].concat();
     assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
+    for padding in [[0; 16], [u8::MAX; 16]] {
+        let data = [END, &padding].concat();
+        assert_eq!(redacted(&entry_point_3(data.len()), &data), data);
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Initramfs {
 }
 
 const HANDED_OVER: [&str; 2] =
-    ["smbios-creds <import> <--into> <initrd>", "umount <-l> </run/credentials/@system>"];
+    ["smbios-creds <import> <--allow-none> <--into> <initrd>", "umount <-l> </run/credentials/@system>"];
 
 #[test]
 fn every_way_to_systemd_is_recognized_as_the_new_root_will_see_it() {
@@ -168,8 +168,8 @@ fn both_imports_have_the_options_of_every_stage_and_a_name_is_no_pattern() {
         initramfs.calls(),
         [
             "modprobe <-q> <dmi-sysfs>",
-            "smbios-creds <import> <--require> <db> </*>",
-            "smbios-creds <import> <--into> <initrd> <--require> <db> </*>",
+            "smbios-creds <import> <--allow-none> <--require> <db> </*>",
+            "smbios-creds <import> <--allow-none> <--into> <initrd> <--require> <db> </*>",
             "umount <-l> </run/credentials/@system>",
         ]
     );
@@ -229,7 +229,7 @@ fn place_of_the_early_import_is_not_that_of_the_hand_over() {
         initramfs.hand_over("/sbin/init");
         assert_eq!(
             initramfs.calls(),
-            ["smbios-creds <import> <--into> <initrd> <--strict>", HANDED_OVER[1]],
+            ["smbios-creds <import> <--allow-none> <--into> <initrd> <--strict>", HANDED_OVER[1]],
             "{options}"
         );
     }

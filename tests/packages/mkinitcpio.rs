@@ -87,13 +87,16 @@ fn its_scripts_import_early_hand_over_last_and_never_stop_the_boot() {
     for exit in [0, 3] {
         let initramfs = Initramfs::new(exit);
         run(&initramfs, "run_earlyhook");
-        assert_eq!(initramfs.calls(), ["modprobe <-q> <dmi-sysfs>", "smbios-creds <import>"]);
+        assert_eq!(initramfs.calls(), ["modprobe <-q> <dmi-sysfs>", "smbios-creds <import> <--allow-none>"]);
 
         let initramfs = Initramfs::new(exit).systemd_root();
         run(&initramfs, "run_cleanuphook");
         assert_eq!(
             initramfs.calls(),
-            ["smbios-creds <import> <--into> <initrd>", "umount <-l> </run/credentials/@system>"]
+            [
+                "smbios-creds <import> <--allow-none> <--into> <initrd>",
+                "umount <-l> </run/credentials/@system>"
+            ]
         );
     }
 }

@@ -218,7 +218,7 @@ fn ends_before_damage(entry_point: Option<&EntryPoint>, structures: &[Structure]
 }
 
 /// Whether bytes are what firmware fills the rest of a table with: zeroes, or the ones of erased flash memory.
-fn is_padding(bytes: &[u8]) -> bool {
+pub(crate) fn is_padding(bytes: &[u8]) -> bool {
     [0, u8::MAX].iter().any(|padding| bytes.iter().all(|byte| byte == padding))
 }
 

@@ -280,6 +280,10 @@ fn redact_rest(data: &mut [u8], table: &Table) {
             _ => continue,
         };
         let rest = data.get_mut(offset..).unwrap_or_default();
+        if smbios::is_padding(rest) {
+            // It says nothing, and a table that it ends was read to its end.
+            continue;
+        }
         fill(rest, length);
         // That it breaks in OEM strings is said of it.
         if table.broken_oem_structure() == Some(offset) {
