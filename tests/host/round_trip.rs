@@ -24,8 +24,8 @@ fn set(names: &'static str) -> impl Strategy<Value = Set> {
         4 => proptest::collection::vec(any::<u8>(), 0..300),
         1 => proptest::collection::vec(any::<u8>(), 3000..9000),
     ];
+    let names = names.prop_filter("no file has this name", |name| name != "." && name != "..");
     proptest::collection::btree_map(names, value, 1..8)
-        .prop_map(|set| set.into_iter().filter(|(name, _)| name != "." && name != "..").collect())
 }
 
 fn credentials(set: &Set) -> Vec<Credential> {

@@ -1,8 +1,8 @@
 //! A table without its secrets that still parses the same: what `record` writes unless told otherwise.
 //!
 //! Every value is replaced by filler of the same length, base64 by base64 of the same kind. Of other structures only what
-//! names a maker, a model or a version is kept ([`super::fields`]). A second search then replaces secrets and personal
-//! data that are repeated in what was kept ([`super::repeats`]); names of credentials are kept as they are. Where the
+//! names a maker, a model or a version is kept (`fields.rs`). A second search then replaces secrets and personal
+//! data that are repeated in what was kept (`repeats.rs`); names of credentials are kept as they are. Where the
 //! table is broken, what follows may be the text of a lost string, so nothing of it is kept but what makes it break in
 //! the same way.
 

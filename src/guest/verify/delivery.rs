@@ -97,7 +97,7 @@ impl Entry {
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
     }
 
-    /// A string that may be a value without a name. It has no name unless [`Self::name_if_named`] gives it one.
+    /// A string that may be a value without a name. It has no name unless the manifest or the policy names it.
     #[must_use]
     pub fn maybe_nameless(text: MaybeNameless, origin: Origin) -> Self {
         Self { name: None, encoding: Encoding::Binary, origin, content: Content::MaybeNameless(text, None) }
