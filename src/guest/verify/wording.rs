@@ -22,7 +22,11 @@ impl Display for Finding {
 
 impl Display for FindingKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.fmt_table(f).or_else(|| self.fmt_structure(f)).or_else(|| self.fmt_set(f)).unwrap_or(Ok(()))
+        self.fmt_table(f)
+            .or_else(|| self.fmt_structure(f))
+            .or_else(|| self.fmt_place(f))
+            .or_else(|| self.fmt_set(f))
+            .unwrap_or(Ok(()))
     }
 }
 
@@ -95,6 +99,21 @@ impl FindingKind {
         })
     }
 
+    /// Of a credential where it is put.
+    fn fmt_place(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+        Some(match self {
+            Self::Ineffective => f.write_str(
+                "not effective in this boot: only PID 1 and generators read it, and they do not look into /run/credstore",
+            ),
+            Self::NotHandedOver => f.write_str(
+                "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
+                 them in plain text",
+            ),
+            // The others are about what was sent.
+            _ => return None,
+        })
+    }
+
     /// In words, if it is about a string, a credential, the manifest or the set as a whole.
     fn fmt_set(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
@@ -131,13 +150,6 @@ impl FindingKind {
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
-            Self::Ineffective => f.write_str(
-                "not effective in this boot: only PID 1 and generators read it, and they do not look into /run/credstore",
-            ),
-            Self::NotHandedOver => f.write_str(
-                "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
-                 them in plain text",
-            ),
             Self::EntryPoint { .. }
             | Self::TableCut(_)
             | Self::TableShort(_)
@@ -157,7 +169,9 @@ impl FindingKind {
             | Self::CountUnclear { .. }
             | Self::CountWrapped { .. }
             | Self::SetEndedEarly
-            | Self::EmptyString => return None,
+            | Self::EmptyString
+            | Self::Ineffective
+            | Self::NotHandedOver => return None,
         })
     }
 }
