@@ -11,8 +11,10 @@ use std::path::Path;
 
 use super::slots::Slots;
 use crate::format::credential::Secret;
-use crate::sys::directory::{Directory, Links, is_memory_only};
-use crate::sys::{Errno, io_errno};
+use crate::sys::directory::{Directory, is_memory_only};
+use crate::sys::guarded::{self, Unguarded};
+use crate::sys::signals::Held;
+use crate::sys::{Errno, io_errno, staging};
 use crate::text::escape::{Escaped, ShownPath};
 
 /// Beginning of the name of a staging directory.
@@ -101,29 +103,33 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let storage = if in_memory { Storage::Memory } else { Storage::Disk };
     let existing = existing(&parent, &name, &context)?;
     remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left beside"))?;
-    let staging = Staging::new(&parent, &context)?;
+    // Dropped after the staging directory is removed.
+    let held = Held::new();
+    let staged = Staging::new(&parent, &context)?;
     let sync = |directory: &Directory| match storage {
         Storage::Memory => Ok(()),
         Storage::Disk => directory.sync().map_err(context.cannot("write")),
     };
     for (name, content) in slots.files() {
-        write(&staging.directory, &name, content, storage).map_err(context.cannot("write"))?;
+        write(&staged.directory, &name, content, storage).map_err(context.cannot("write"))?;
     }
     if let Some(existing) = &existing {
-        staging.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
+        staged.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
     }
-    sync(&staging.directory)?;
-    staging.put_in_place(&name, existing.is_some(), &context)?;
+    sync(&staged.directory)?;
+    staged.put_in_place(&name, existing.is_some(), &context)?;
     sync(&parent)?;
+    held.release();
     Ok(storage)
 }
 
-/// Opens the directory that the destination is in. Another user who can change it could replace the destination.
+/// Opens the directory that the destination is in. Another user who can change any part of its path could replace the
+/// destination.
 fn open_parent(path: &Path) -> Result<Directory, PublishError> {
-    let context = Context { path };
-    let parent = Directory::open(path, Links::Follow).map_err(context.cannot("open"))?;
-    let is_protected = parent.stat().map_err(context.cannot("look at"))?.is_protected();
-    if is_protected { Ok(parent) } else { Err(PublishError::NotOurs(context.shown())) }
+    guarded::open(path).map_err(|error| match error {
+        Unguarded::Failed(error) => Context { path }.cannot("open")(error),
+        Unguarded::By(part) => PublishError::NotOurs(part.as_path().into()),
+    })
 }
 
 /// The directory that is there already, if any: of this user, and with nothing in it but files of ours.
@@ -170,7 +176,7 @@ impl<'a> Staging<'a> {
         let failed = |error| context.cannot("make a staging directory beside")(error);
         let process = std::process::id();
         for attempt in 0..ATTEMPTS {
-            let name = CString::new(format!("{STAGING}{process}-{attempt}"));
+            let name = CString::new(staging::name(STAGING, process, attempt));
             let name = name.map_err(|_| failed(Errno::EINVAL))?;
             match parent.make(&name, DIRECTORY_MODE) {
                 Err(Errno::EEXIST) => continue,
@@ -235,7 +241,7 @@ fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
 
 /// Removes staging directories that no process holds.
 fn remove_stale(parent: &Directory) -> Result<(), Errno> {
-    for name in parent.names()?.iter().filter(|name| is_staging(name.to_bytes())) {
+    for name in parent.names()?.iter().filter(|name| staging::is_name(STAGING, name.to_bytes())) {
         // Another user's, or gone by now: not ours to remove.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
@@ -253,13 +259,6 @@ fn remove_stale(parent: &Directory) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// Whether a name is that of a staging directory: the prefix and two numbers.
-fn is_staging(name: &[u8]) -> bool {
-    let numbers = name.strip_prefix(STAGING.as_bytes()).unwrap_or_default();
-    let mut parts = numbers.split(|&byte| byte == b'-');
-    parts.by_ref().take(2).all(Slots::is_name) && numbers.contains(&b'-') && parts.next().is_none()
 }
 
 /// What errors are told of.

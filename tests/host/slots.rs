@@ -298,19 +298,24 @@ fn options_that_make_no_sense_with_a_directory_are_usage_errors() {
 /// Runs `emit` and has the kernel do something at the nth call of one kind; `None` if it makes fewer.
 fn emit_with(credentials: &Path, target: &Path, call: &str, action: &str, n: usize) -> Option<Output> {
     let trace = credentials.with_extension("trace");
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o"]).arg(&trace).arg("-e").arg(format!("inject={call}:{action}:when={n}"));
+    // An ignored signal would end nothing.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal", "strace", "-f", "-qq", "-o"])
+        .arg(&trace)
+        .arg("-e")
+        .arg(format!("inject={call}:{action}:when={n}"));
     command.arg(env!("CARGO_BIN_EXE_smbios-creds-host")).args(EMIT).arg(target);
     command.args(["--format=structures", "--files=2", "--credentials"]).arg(credentials);
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("strace is needed, ./tests/run installs it: {error}"));
     let text = fs::read_to_string(&trace).unwrap();
     fs::remove_file(trace).unwrap();
-    (text.contains("INJECTED") || text.contains("killed by SIGKILL")).then_some(output)
+    ["INJECTED", "killed by SIGKILL", "--- SIG"].iter().any(|word| text.contains(word)).then_some(output)
 }
 
 /// Does so at every call that changes a file system, and has the outcome checked. Returns how often.
-fn at_every_call(action: &str, check: impl Fn(&Output, &str)) -> usize {
+fn at_every_call(action: &str, check: impl Fn(&Place, &Output, &str)) -> usize {
     let (old, new) = (directory(&[("a", b"old")]), directory(&[("a", b"new"), ("b", &[b'x'; 3000])]));
     let mut instants = 0;
     for replaces in [false, true] {
@@ -330,7 +335,7 @@ fn at_every_call(action: &str, check: impl Fn(&Output, &str)) -> usize {
                     assert!(delivery.passed() && delivery.proof.is_proven(), "{what}");
                     assert_eq!(delivery.intact().count(), 2, "{what}");
                 }
-                check(&output, &what);
+                check(&place, &output, &what);
                 // The next one completes, and removes what was left.
                 assert_eq!(code(&emit(new.path(), &target, &["--files=2"])), 0, "{what}");
                 assert_eq!(
@@ -348,13 +353,52 @@ fn at_every_call(action: &str, check: impl Fn(&Output, &str)) -> usize {
 #[test]
 fn directory_is_old_or_new_if_emit_is_killed_at_any_call() {
     let instants =
-        at_every_call("signal=KILL", |output, what| assert!(output.status.code().is_none(), "{what}"));
+        at_every_call("signal=KILL", |_, output, what| assert!(output.status.code().is_none(), "{what}"));
     assert!(instants > 40, "{instants}");
 }
 
 #[test]
+fn emit_that_is_ended_by_a_signal_leaves_no_plain_text_beside_the_directory() {
+    for signal in ["TERM", "INT"] {
+        let instants = at_every_call(&format!("signal={signal}"), |place, _, what| {
+            let left = names(place.0.path());
+            assert!(left.iter().all(|name| name == "web"), "{what}: {left:?}");
+        });
+        assert!(instants > 40, "{instants}");
+    }
+}
+
+#[test]
+fn directory_named_like_a_leftover_is_not_removed() {
+    let credentials = directory(&[("db", b"secret")]);
+    let place = Place::new();
+    for name in [".smbios-creds-host-2026-11", ".smbios-creds-host-1-0-0000000000000000"] {
+        let directory = place.0.path().join(name);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("0"), "mine").unwrap();
+        assert_eq!(code(&emit(credentials.path(), &place.target(), &[])), 0);
+        assert_eq!(fs::read(directory.join("0")).unwrap(), b"mine", "{name}");
+    }
+}
+
+#[test]
+fn directory_of_a_path_that_another_user_can_change_is_refused() {
+    let credentials = directory(&[("db", b"secret")]);
+    let place = Place::new();
+    let above = place.0.path().join("above");
+    fs::create_dir_all(above.join("parent")).unwrap();
+    fs::set_permissions(&above, PermissionsExt::from_mode(0o777)).unwrap();
+    let output = emit(credentials.path(), &above.join("parent/web"), &[]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("above: another user owns it or can change"), "{}", stderr(&output));
+    // Others can write to a sticky directory, and change in it only what is theirs.
+    fs::set_permissions(&above, PermissionsExt::from_mode(0o1777)).unwrap();
+    assert_eq!(code(&emit(credentials.path(), &above.join("web"), &[])), 0);
+}
+
+#[test]
 fn directory_is_old_or_new_if_any_call_fails() {
-    let instants = at_every_call("error=EIO", |output, what| {
+    let instants = at_every_call("error=EIO", |_, output, what| {
         assert!([0, 1, 3].contains(&code(output)), "{what}");
         assert!(code(output) == 0 || !stderr(output).is_empty(), "{what}");
     });

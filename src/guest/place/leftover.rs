@@ -1,12 +1,13 @@
 //! The names of what an import prepares, by which the next one recognises what a killed one left.
 //!
 //! A prefix is no proof: a credential and a directory of the user's own may have it. So the name of a staging directory
-//! ends in a checksum of itself, and the name of a file has a byte that the name of a credential cannot have.
+//! ends in a checksum of itself ([`staging`]), and that of a file has a byte that no name of a credential has.
 
 use std::ffi::CString;
 
 use crate::sys::Errno;
 use crate::sys::directory::Directory;
+use crate::sys::staging;
 
 const STAGING_DIRECTORY: &str = ".smbios-creds-";
 
@@ -15,19 +16,12 @@ const STAGED_FILE: &str = ":smbios-creds-";
 
 /// The name of a staging directory beside a destination, of this process and this attempt.
 pub(super) fn staging_directory(process: u32, attempt: u32) -> String {
-    let name = format!("{STAGING_DIRECTORY}{process}-{attempt}");
-    let checksum = checksum(name.as_bytes());
-    format!("{name}-{checksum:016x}")
+    staging::name(STAGING_DIRECTORY, process, attempt)
 }
 
 /// Whether [`staging_directory`] made this name.
 pub(super) fn is_staging_directory(name: &[u8]) -> bool {
-    let parts = || {
-        let (process, rest) =
-            std::str::from_utf8(name).ok()?.strip_prefix(STAGING_DIRECTORY)?.split_once('-')?;
-        Some((process.parse().ok()?, rest.split_once('-')?.0.parse().ok()?))
-    };
-    parts().is_some_and(|(process, attempt)| staging_directory(process, attempt).as_bytes() == name)
+    staging::is_name(STAGING_DIRECTORY, name)
 }
 
 /// The name of a file that is written beside a credential and renamed over it, of this process.
@@ -51,36 +45,9 @@ pub(super) fn has_only_files(directory: &Directory) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// FNV-1a of 64 bits. It need not withstand an attacker: who can make such a directory in ours is us.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_whole_name_of_a_staging_directory_is_recognised() {
-        let name = staging_directory(4_194_304, 12);
-        assert!(is_staging_directory(name.as_bytes()));
-        for cut in 0..name.len() {
-            assert!(!is_staging_directory(&name.as_bytes()[..cut]), "{cut}");
-        }
-        for other in [
-            ".smbios-creds-2026-11",
-            ".smbios-creds-2026-11-25",
-            ".smbios-creds-key",
-            ".smbios-creds-1-0-0000000000000000",
-            &format!("{name}0"),
-            &name.replace("4194304", "04194304"),
-            &name.replace("-12-", "-13-"),
-        ] {
-            assert!(!is_staging_directory(other.as_bytes()), "{other}");
-        }
-    }
 
     #[test]
     fn staged_file_has_no_name_of_a_credential() {

@@ -1,0 +1,55 @@
+//! Names of staging directories, by which a later process recognises what a killed one left.
+//!
+//! A prefix is no proof: a directory of the user's own may have it. So such a name ends in a checksum of itself.
+
+/// The name of a staging directory of this process and this attempt.
+pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
+    let name = format!("{prefix}{process}-{attempt}");
+    let checksum = checksum(name.as_bytes());
+    format!("{name}-{checksum:016x}")
+}
+
+/// Whether [`name`] made this name with this prefix.
+pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
+    let parts = || {
+        let (process, rest) = std::str::from_utf8(found).ok()?.strip_prefix(prefix)?.split_once('-')?;
+        Some((process.parse().ok()?, rest.split_once('-')?.0.parse().ok()?))
+    };
+    parts().is_some_and(|(process, attempt)| name(prefix, process, attempt).as_bytes() == found)
+}
+
+/// FNV-1a of 64 bits. It need not withstand an attacker: who can make such a directory in ours is us.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_name, name};
+
+    const PREFIX: &str = ".smbios-creds-";
+
+    #[test]
+    fn only_whole_name_of_a_staging_directory_is_recognised() {
+        let made = name(PREFIX, 4_194_304, 12);
+        assert!(is_name(PREFIX, made.as_bytes()));
+        assert!(!is_name(".smbios-creds-host-", made.as_bytes()));
+        for cut in 0..made.len() {
+            assert!(!is_name(PREFIX, &made.as_bytes()[..cut]), "{cut}");
+        }
+        for other in [
+            ".smbios-creds-2026-11",
+            ".smbios-creds-2026-11-25",
+            ".smbios-creds-key",
+            ".smbios-creds-1-0-0000000000000000",
+            &format!("{made}0"),
+            &made.replace("4194304", "04194304"),
+            &made.replace("-12-", "-13-"),
+            &name(".smbios-creds-host-", 1, 0),
+        ] {
+            assert!(!is_name(PREFIX, other.as_bytes()), "{other}");
+        }
+    }
+}
