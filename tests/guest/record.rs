@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use smbios_creds::format::base64;
 use smbios_creds::format::manifest::{Manifest, PREFIX};
@@ -330,4 +331,35 @@ fn a_recording_is_redacted_unless_told_otherwise() {
     assert_gone(&fs::read(to.join("DMI")).unwrap(), &[b"hunter"]);
     let delivery = verify_table(&dmi::read(Input::Recording(&to)).unwrap().parse(), &Policy::default());
     assert_eq!((codes(&delivery).len(), delivery.intact().next().unwrap().value.len()), (0, 7));
+}
+
+#[test]
+fn recording_that_is_ended_by_a_signal_is_whole_or_absent() {
+    let source = recording(&table(&[b"io.systemd.credential:a=one"]));
+    let place = tempfile::tempdir().unwrap();
+    let (trace, target) = (place.path().join("trace"), place.path().join("recorded"));
+    let mut whole = 0;
+    for call in ["openat", "write", "fsync"] {
+        for n in 1.. {
+            let mut command = Command::new("env");
+            command.args(["--default-signal", "strace", "-f", "-qq", "-o"]).arg(&trace).arg("-e");
+            command.arg(format!("inject={call}:signal=TERM:when={n}"));
+            command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["record", "--with-secrets", "--from"]);
+            let output = run(command.arg(source.path()).arg(&target));
+            if !fs::read_to_string(&trace).unwrap().contains("--- SIG") {
+                assert!(n > 1, "{call}: {}", stderr(&output));
+                break;
+            }
+            if target.exists() {
+                for file in ["smbios_entry_point", "DMI"] {
+                    let sent = fs::read(source.path().join(file)).unwrap();
+                    assert_eq!(fs::read(target.join(file)).ok(), Some(sent), "{file}: {call} {n}");
+                }
+                fs::remove_dir_all(&target).unwrap();
+                whole += 1;
+            }
+        }
+        _ = fs::remove_dir_all(&target);
+    }
+    assert!(whole > 3, "{whole}");
 }

@@ -369,6 +369,35 @@ fn emit_that_is_ended_by_a_signal_leaves_no_plain_text_beside_the_directory() {
 }
 
 #[test]
+fn file_of_emit_that_is_ended_by_a_signal_is_whole_or_absent() {
+    let credentials = directory(&[("a", b"one"), ("b", &[b'x'; 3000])]);
+    let place = Place::new();
+    let (trace, file) = (place.0.path().join("trace"), place.0.path().join("file"));
+    let mut size = None;
+    for call in ["openat", "write", "fsync"] {
+        for n in 1.. {
+            let mut command = Command::new("env");
+            command.args(["--default-signal", "strace", "-f", "-qq", "-o"]).arg(&trace).arg("-e");
+            command.arg(format!("inject={call}:signal=TERM:when={n}"));
+            command.arg(env!("CARGO_BIN_EXE_smbios-creds-host")).args(["emit", "--all", "--format=strings"]);
+            command.arg("--credentials").arg(credentials.path()).arg("--output").arg(&file);
+            let output = command.output().unwrap();
+            if !fs::read_to_string(&trace).unwrap().contains("--- SIG") {
+                assert!(n > 1, "{call}: {}", stderr(&output));
+                break;
+            }
+            if let Ok(found) = fs::metadata(&file) {
+                let whole = *size.get_or_insert(found.len());
+                assert!(whole > 4000 && found.len() == whole, "{call} {n}: {} bytes", found.len());
+                fs::remove_file(&file).unwrap();
+            }
+        }
+        _ = fs::remove_file(&file);
+    }
+    assert!(size.is_some());
+}
+
+#[test]
 fn directory_named_like_a_leftover_is_not_removed() {
     let credentials = directory(&[("db", b"secret")]);
     let place = Place::new();

@@ -22,6 +22,7 @@ use crate::host::publish::{Storage, publish};
 use crate::host::slots::Slots;
 use crate::host::strings::OemStrings;
 use crate::sys::directory::is_memory_only;
+use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
 /// Says why nothing is written.
@@ -184,12 +185,15 @@ fn write(path: &Path, text: &Secret) -> anyhow::Result<()> {
     let shown = Escaped::from(path);
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    // Ended in between, it would leave a part of the secrets in a file that looks whole.
+    let held = Held::new();
     let mut file = options.open(path).with_context(|| format!("cannot make {shown}"))?;
     if let Err(error) = file.write_all(text.expose()).and_then(|()| file.sync_all()) {
         // The first error is the one to tell.
         _ = remove_file(path);
         return Err(error).with_context(|| format!("cannot write {shown}"));
     }
+    held.release();
     if !is_memory_only(&file).is_ok_and(|is_memory| is_memory) {
         warn_of_disk(&shown);
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::guest::source::dmi::{ENTRY_POINT, TABLE};
+use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
 /// Why a recording could not be written. Nothing of it is left behind.
@@ -60,6 +61,8 @@ pub fn write(folder: &Path, entry_point: &[u8], data: &[u8], secrets: Secrets) -
         ErrorKind::AlreadyExists => RecordError::Exists(path.to_path_buf()),
         _ => RecordError::Io { path: path.to_path_buf(), error },
     };
+    // Ended in between, it would leave a part of a recording that nobody asked to keep.
+    let held = Held::new();
     let made = match DirBuilder::new().mode(secrets.directory_mode()).create(folder) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
@@ -85,6 +88,8 @@ pub fn write(folder: &Path, entry_point: &[u8], data: &[u8], secrets: Secrets) -
         if made {
             _ = std::fs::remove_dir(folder);
         }
+    } else {
+        held.release();
     }
     result
 }
