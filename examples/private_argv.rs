@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use smbios_creds::cli::{hygiene, log};
 use smbios_creds::host::hypervisor::Argument;
 use smbios_creds::host::launch::helper::Helper;
-use smbios_creds::host::launch::{execute, program};
+use smbios_creds::host::launch::{Private, execute, program};
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     let arguments = arguments.collect();
     before.restore();
     let program = program::find(&given).unwrap_or(given);
-    let Err(error) = execute(&program, argv0, arguments, "@private");
+    let private = Private { placeholder: "@private", word: "oem_strings" };
+    let Err(error) = execute(&program, argv0, arguments, private);
     tracing::error!("{error}");
     ExitCode::FAILURE
 }

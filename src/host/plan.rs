@@ -66,6 +66,18 @@ pub enum Carrier {
     PlainArgument,
 }
 
+/// Which program is given OEM strings that only it sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Receiver {
+    /// The program that is started.
+    Program,
+    /// The first program that the started one executes with all arguments, and that has this word in its image.
+    Executed {
+        /// The name of the option that the strings are in.
+        word: &'static str,
+    },
+}
+
 /// What would be done.
 #[derive(Debug)]
 pub struct Plan {
@@ -77,6 +89,8 @@ pub struct Plan {
     pub hypervisor: &'static dyn Hypervisor,
     /// What carries the strings.
     pub carrier: Carrier,
+    /// The program that is given them.
+    pub receiver: Receiver,
     /// What they go through.
     pub route: Route,
     /// The strings.
@@ -120,11 +134,28 @@ impl Plan {
             Some(_) if allow_argv => Carrier::PlainArgument,
             Some(_) => Carrier::PrivateArgument,
         };
+        let receiver = match hypervisor.private_option() {
+            Some(word) if carrier == Carrier::PrivateArgument && !features.has(word) => {
+                Receiver::Executed { word }
+            }
+            _ => Receiver::Program,
+        };
         let plain = private.filter(|_| carrier == Carrier::PlainArgument);
         let usages = capacity::check(&strings, &route, plain);
         warnings.extend(own_warnings(&strings, carrier));
         warnings.extend(limit_warnings(&strings, route.structures, &usages, &copies));
-        Ok(Self { program, argv0, hypervisor, carrier, route, strings, arguments, usages, warnings })
+        Ok(Self {
+            program,
+            argv0,
+            hypervisor,
+            carrier,
+            receiver,
+            route,
+            strings,
+            arguments,
+            usages,
+            warnings,
+        })
     }
 
     /// The limits above which nothing is started, and that are exceeded.
@@ -154,10 +185,11 @@ impl Plan {
     }
 
     /// What others see in place of a private argument. No hypervisor can read it: should it ever get there, the
-    /// hypervisor ends with an error, and does not start a machine without credentials.
+    /// hypervisor ends with an error, and does not start a machine without credentials. A script that does not quote its
+    /// arguments passes it on unchanged.
     #[must_use]
     pub fn placeholder(&self) -> String {
-        format!("(smbios-creds-host: {} OEM strings that the program alone sees)", self.strings.sizes().len())
+        format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())
     }
 }
 

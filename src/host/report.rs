@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::capacity::{Excess, Limit, Usage};
-use super::plan::{Carrier, Plan};
+use super::plan::{Carrier, Plan, Receiver};
 use super::strings::Origin;
 use crate::format::credential::Name;
 use crate::format::smbios::write;
+use crate::text::escape::ShownPath;
 use crate::text::listing::{self, Cell, Text, Tone, count};
 
 /// A plan, to be written as JSON or as text.
@@ -37,6 +38,8 @@ pub struct Planned {
     /// What carries the strings.
     #[serde(rename = "delivery")]
     pub carrier: Carrier,
+    /// The program that is given the strings.
+    pub receiver: ReceiverRow,
     /// Every credential of the manifest.
     pub credentials: Vec<Row>,
     /// OEM strings that are sent, the manifest among them.
@@ -47,6 +50,16 @@ pub struct Planned {
     pub limits: Vec<LimitRow>,
     /// The arguments as others will see them.
     pub arguments: Vec<String>,
+}
+
+/// The program that is given the strings.
+#[derive(Debug, Serialize)]
+pub struct ReceiverRow {
+    /// The program that is started, escaped for printing.
+    pub program: String,
+    /// If it is not this one: the word that a program which it executes must have in its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executes: Option<&'static str>,
 }
 
 /// A credential.
@@ -107,6 +120,13 @@ impl PlanReport {
         let planned = Planned {
             hypervisor: plan.hypervisor.name(),
             carrier: plan.carrier,
+            receiver: ReceiverRow {
+                program: ShownPath::from(plan.program.as_path()).to_string(),
+                executes: match plan.receiver {
+                    Receiver::Program => None,
+                    Receiver::Executed { word } => Some(word),
+                },
+            },
             credentials: rows
                 .map(|(name, size, origin)| Row {
                     name: name.clone(),
@@ -153,6 +173,10 @@ impl PlanReport {
         if let Some(summary) = summary {
             text.push("starts", Some(Tone::Good));
             _ = writeln!(text, ": {summary}");
+            if let Some(planned) = &self.planned {
+                text.push("receiver", Some(Tone::Heading));
+                _ = writeln!(text, ": {}", planned.receiver.sentence());
+            }
         } else {
             text.push("does not start", Some(Tone::Bad));
             text.push("\n", None);
@@ -167,6 +191,21 @@ impl PlanReport {
             planned.tables(&mut text);
         }
         text
+    }
+}
+
+impl ReceiverRow {
+    fn sentence(&self) -> String {
+        let Self { program, executes } = self;
+        executes.map_or_else(
+            || program.clone(),
+            |word| {
+                format!(
+                    "the first program with '{word}' in its file that {program} executes with all of its arguments; \
+                     {program} itself does not receive the secrets"
+                )
+            },
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 //! 2. The credentials are read. A host that has lost them is told so before anything else can fail.
 //! 3. The program's image is searched for the words that decide how it is started. It is not executed for that.
 //! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
-//! 5. A program that would show them to others is refused: a script, a wrapper, one that cannot be traced.
+//! 5. A program that would show them to others is refused: a script for QEMU, one that cannot be traced.
 //! 6. [`start`] executes it, and nothing if a limit is exceeded.
 
 use std::convert::Infallible;
@@ -13,9 +13,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use super::capacity::Usage;
-use super::hypervisor::{self, Argument, Features, Hypervisor};
+use super::hypervisor::{self, Argument, Hypervisor};
 use super::launch::private_argv::{self, PrivateArgvError};
-use super::launch::{LaunchError, execute, image, program};
+use super::launch::{LaunchError, Private, execute, image, program};
 use super::plan::{Carrier, Order, Plan, PlanError};
 use super::source::{self, DirectoryError, Selection};
 use crate::text::escape::ShownPath;
@@ -64,20 +64,6 @@ pub enum NotPlanned {
     /// They would have to be in a private argument, which the program cannot be given.
     #[error("{0}; --allow-argv starts it with the secrets for all to see")]
     Private(#[from] PrivateArgvError),
-    /// The program is another one than the hypervisor, and would execute it with the secrets for all to see.
-    #[error(
-        "{program} would receive the secrets, and is not {hypervisor}: its file does not have the option's name, \
-         '{option}'. If it executes {hypervisor}, others can read them then. Start {hypervisor}'s own ELF program, \
-         and let the wrapper start this one; --allow-argv starts it with the secrets for all to see"
-    )]
-    Wrapper {
-        /// The program.
-        program: ShownPath,
-        /// The hypervisor that it should be.
-        hypervisor: &'static str,
-        /// The word that its file does not have.
-        option: &'static str,
-    },
     /// The program is a script, each of whose helpers would inherit the files in memory.
     #[error(
         "{0} is a script, and every program that it executes could read the secrets: start the ELF program that it \
@@ -130,7 +116,7 @@ impl Probe {
     /// [`LaunchError`], if nothing was executed.
     pub fn start(self) -> Result<Infallible, LaunchError> {
         let arguments = self.arguments.into_iter().map(Argument::Public).collect();
-        execute(&self.program, self.argv0, arguments, "")
+        execute(&self.program, self.argv0, arguments, Private { placeholder: "", word: "" })
     }
 }
 
@@ -164,29 +150,19 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
         program,
         argv0: request.argv0.unwrap_or_else(|| request.program.into_os_string()),
         arguments: request.arguments,
-        features: features.clone(),
+        features,
         credentials,
         allow_empty: request.selection.allow_empty,
         allow_argv: request.allow_argv,
     })?;
-    check_receiver(&plan, &features)?;
+    check_receiver(&plan)?;
     Ok(plan)
 }
 
 /// Refuses a program that would show the strings to other programs.
-fn check_receiver(plan: &Plan, features: &Features) -> Result<(), NotPlanned> {
+fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     match plan.carrier {
-        Carrier::PrivateArgument => {
-            private_argv::check(&plan.program)?;
-            match plan.hypervisor.private_option() {
-                Some(option) if !features.has(option) => Err(NotPlanned::Wrapper {
-                    program: plan.program.as_path().into(),
-                    hypervisor: plan.hypervisor.name(),
-                    option,
-                }),
-                _ => Ok(()),
-            }
-        }
+        Carrier::PrivateArgument => Ok(private_argv::check(&plan.program)?),
         Carrier::SealedMemfds if program::is_script(&plan.program) => {
             Err(NotPlanned::Script(plan.program.as_path().into()))
         }
@@ -203,6 +179,7 @@ pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
         return Err(NotStarted::Exceeded(*usage));
     }
     let placeholder = plan.placeholder();
+    let word = plan.hypervisor.private_option().unwrap_or_default();
     let Plan { program, argv0, carrier, strings, arguments, .. } = plan;
     // What the arguments hold is all that is left of the values when the program is executed.
     drop(strings);
@@ -213,5 +190,5 @@ pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
         argument => argument,
     };
     let arguments = arguments.into_iter().map(as_planned).collect();
-    Ok(execute(&program, argv0, arguments, &placeholder)?)
+    Ok(execute(&program, argv0, arguments, Private { placeholder: &placeholder, word })?)
 }

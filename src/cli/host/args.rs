@@ -38,7 +38,7 @@ pub struct Host {
 pub enum Verb {
     /// Execute a hypervisor with credentials, in the place of this program
     Run(Run),
-    /// Show what run would do: sizes against limits, and what others will see
+    /// Show what run would do: sizes against limits, who receives the secrets, and what others will see
     Plan(Plan),
     /// Write credentials as OEM strings or structures, for those who start a hypervisor themselves
     Emit(Emit),
@@ -115,7 +115,7 @@ pub struct Target {
     #[arg(long)]
     pub(super) allow_argv: bool,
 
-    /// Hypervisor to execute, and its arguments
+    /// Hypervisor to execute, or a program that executes it, and the arguments
     #[arg(required = true, last = true, value_name = "PROGRAM")]
     pub(super) program: Vec<OsString>,
 }
@@ -148,12 +148,14 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
 /// `run`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The hypervisor keeps the PID, the open descriptors, the folder and the environment. A machine is \
-                  never started without what was selected: an unset $CREDENTIALS_DIRECTORY, a missing or empty file, \
-                  a limit that is exceeded or an option that cannot be merged ends with exit status 3. With arguments \
-                  that start no guest (QEMU's -version, -help, -machine none, -cpu help), it is executed unchanged \
-                  and without credentials. SIGPIPE has its default effect in the hypervisor, also if it was ignored \
-                  before."
+    after_help = "The hypervisor keeps the PID, the open descriptors, the directory and the environment. \
+                  cloud-hypervisor and crosvm may be started through wrappers (env, taskset, a script): the first \
+                  program with the option's name in its file that is given all arguments receives the secrets. A \
+                  start that ends without it fails. A machine is never started without what was selected: an unset \
+                  $CREDENTIALS_DIRECTORY, a missing or empty file, a limit that is exceeded or an option that cannot be \
+                  merged ends with exit status 3. With arguments that start no guest (QEMU's -version, -help, -machine \
+                  none, -cpu help), it is executed unchanged and without credentials. SIGPIPE has its default effect in \
+                  the hypervisor, also if it was ignored before."
 )]
 pub struct Run {
     #[command(flatten)]

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use memchr::memmem;
+
 use crate::host::hypervisor::{Features, Hypervisor};
 
 use super::program::{Executable, executable};
@@ -25,8 +27,13 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     Features(words(program, questions).unwrap_or_default())
 }
 
+/// Whether the image of a native ELF program has this word.
+pub(super) fn has(program: &Path, word: &str) -> io::Result<bool> {
+    words(program, &[word]).map(|found| !found.is_empty())
+}
+
 /// Those of these words that are in the image of a native ELF program.
-fn words(program: &Path, words: &'static [&'static str]) -> io::Result<Vec<&'static str>> {
+fn words<'a>(program: &Path, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     if executable(program)? != Executable::Native {
         return Ok(Vec::new());
     }
@@ -40,25 +47,12 @@ fn words(program: &Path, words: &'static [&'static str]) -> io::Result<Vec<&'sta
             break;
         }
         for word in words {
-            if !found.contains(word) && contains(&window, word.as_bytes()) {
+            if !found.contains(word) && memmem::find(&window, word.as_bytes()).is_some() {
                 found.push(*word);
             }
         }
     }
     Ok(found)
-}
-
-/// Whether the text has the word.
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    let Some((first, others)) = word.split_first() else { return true };
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.get(at + 1..).unwrap_or_default();
-        if rest.starts_with(others) {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -51,9 +51,19 @@ pub enum LaunchError {
     },
 }
 
+/// What private arguments need to get to the program that parses them.
+#[derive(Clone, Copy, Debug)]
+pub struct Private<'a> {
+    /// What others see in their place.
+    pub placeholder: &'a str,
+    /// The word that only a program which parses them has in its image.
+    pub word: &'a str,
+}
+
 /// Executes a program in the place of this process: its PID, descriptors, working directory, signals and environment
-/// are those of the program then. `argv0` is the name that it is given. Each private argument is replaced by
-/// `placeholder` until only the program can see it; without one, this is execve(2).
+/// are those of the program then. `argv0` is the name that it is given. Each private argument is replaced by the
+/// placeholder, until the program that parses it is executed: this program, or one that it executes. Without a private
+/// argument, this is execve(2).
 ///
 /// By the time of the call, this process should hold no other copy of the values: for a moment, see the comment at
 /// `attach`, other processes of the same user may look into it, as they may into the program afterwards.
@@ -64,9 +74,9 @@ pub fn execute(
     program: &Path,
     argv0: OsString,
     arguments: Vec<Argument>,
-    placeholder: &str,
+    private: Private<'_>,
 ) -> Result<Infallible, LaunchError> {
-    let placeholder = CString::new(placeholder)?;
+    let placeholder = CString::new(private.placeholder)?;
     let mut visible = vec![CString::new(argv0.into_vec())?];
     let (mut files, mut replacements) = (Vec::new(), Vec::new());
     for argument in arguments {
@@ -74,10 +84,8 @@ pub fn execute(
             Argument::Public(text) => CString::new(text.into_vec())?,
             Argument::Files(parts) => in_memory(parts, &mut files)?,
             Argument::Private(value) => {
-                let (index, placeholder) = (visible.len(), placeholder.clone());
-                let bytes = placeholder.as_bytes().to_vec();
-                replacements.push(Replacement { index, placeholder: bytes, value });
-                placeholder
+                replacements.push(Replacement { placeholder: placeholder.as_bytes().to_vec(), value });
+                placeholder.clone()
             }
         });
     }
@@ -87,7 +95,7 @@ pub fn execute(
         inherit(file).map_err(LaunchError::Memfd)?;
     }
     let path = CString::new(program.as_os_str().as_bytes())?;
-    let guard = PrivateArgv::attach(program, visible.len(), replacements)?;
+    let guard = PrivateArgv::attach(program, private.word, replacements)?;
     let Err(errno) = execve(&path, &visible, &environment);
     guard.release();
     Err(LaunchError::Execute { program: program.into(), errno })

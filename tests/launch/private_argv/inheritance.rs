@@ -2,10 +2,9 @@
 
 use super::launch::{Running, Start, TOOLS, as_nobody};
 
-/// Everything of /proc/self/status that is inherited, or would show that somebody traces.
+/// Everything of /proc/self/status that is inherited.
 const STATUS: &[&str] = &[
     "Umask",
-    "TracerPid",
     "Uid",
     "Gid",
     "Groups",

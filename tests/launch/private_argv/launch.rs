@@ -193,12 +193,18 @@ impl Running {
     }
 
     /// Lets it end, and holds it to that: the program's own exit code, nothing printed, nobody left.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(self) {
+        self.end_of(42);
+    }
+
+    /// The same, where a script gives it another exit code.
+    pub(crate) fn end_of(mut self, code: i32) {
         drop(self.input.take());
+        let group = self.child.id().into();
         let output = self.child.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-        assert_eq!(output.status.code(), Some(42));
-        assert_nobody_is_left(self.report.number("pid"));
+        assert_eq!(output.status.code(), Some(code));
+        assert_nobody_is_left(group);
     }
 }
 

@@ -5,6 +5,7 @@ mod inheritance;
 mod launch;
 mod memory;
 mod refusals;
+mod wrappers;
 
 use launch::{Running, Start, TOOLS, as_nobody, proc, processes};
 use smbios_creds::format::base64;

@@ -27,43 +27,44 @@ const LENGTH_MAX: usize = 64 * 1_048_576;
 pub(super) struct Request {
     /// The PID of the launcher.
     pub(super) launcher: u32,
-    /// How many arguments the program is executed with.
-    pub(super) arguments: usize,
-    /// Those that it must not be executed with.
+    /// The word that only a program which parses the private arguments has in its image.
+    pub(super) word: String,
+    /// The arguments that it must not be executed with.
     pub(super) replacements: Vec<Replacement>,
 }
 
 impl Request {
     pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
         out.write_all(&self.launcher.to_ne_bytes())?;
-        write_length(out, self.arguments)?;
+        write_bytes(out, self.word.as_bytes())?;
         write_length(out, self.replacements.len())?;
-        for Replacement { index, placeholder, value } in &self.replacements {
-            write_length(out, *index)?;
-            for bytes in [placeholder, value.expose()] {
-                write_length(out, bytes.len())?;
-                out.write_all(bytes)?;
-            }
+        for Replacement { placeholder, value } in &self.replacements {
+            write_bytes(out, placeholder)?;
+            write_bytes(out, value.expose())?;
         }
         Ok(())
     }
 
     pub(super) fn read(input: &mut impl Read) -> Result<Self> {
         let launcher = u32::from_ne_bytes(read_array(input)?);
-        let arguments = read_length(input)?;
+        let word = String::from_utf8(read_bytes(input)?.to_vec()).map_err(|_| ErrorKind::InvalidData)?;
         let mut replacements = Vec::new();
         for _ in 0..read_length(input)? {
-            let index = read_length(input)?;
             let placeholder = read_bytes(input)?.to_vec();
             let value = read_bytes(input)?.into();
-            replacements.push(Replacement { index, placeholder, value });
+            replacements.push(Replacement { placeholder, value });
         }
-        Ok(Self { launcher, arguments, replacements })
+        Ok(Self { launcher, word, replacements })
     }
 }
 
 fn write_length(out: &mut impl Write, length: usize) -> Result<()> {
     out.write_all(&(length as u64).to_ne_bytes())
+}
+
+fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    write_length(out, bytes.len())?;
+    out.write_all(bytes)
 }
 
 fn read_length(input: &mut impl Read) -> Result<usize> {

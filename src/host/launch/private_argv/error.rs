@@ -20,29 +20,18 @@ pub enum PrivateArgvError {
         /// Why not.
         source: io::Error,
     },
-    /// The program is text for an interpreter, which would see the placeholders.
-    #[error(
-        "{program} is a script, which cannot be given private arguments: start the ELF program that it executes, and \
-         let the script start this one"
-    )]
-    Script {
-        /// The program.
-        program: ShownPath,
-    },
     /// The program is of another kind.
     #[error(
-        "{program} is not a 64-bit ELF program of this machine, which alone can be given private arguments"
+        "{program} is neither a 64-bit ELF program of this machine nor a script with '#!', and cannot be given private \
+         arguments"
     )]
     NotNative {
         /// The program.
         program: ShownPath,
     },
     /// A value that no argument can hold.
-    #[error("the private argument {index} holds a NUL byte, which no argument can")]
-    Nul {
-        /// Which argument, where 0 is the program's name.
-        index: usize,
-    },
+    #[error("a private argument holds a NUL byte, which no argument can")]
+    Nul,
     /// More than the stack can take.
     #[error(
         "the private arguments have {size} bytes, at most {limit} fit into the stack: raise its limit \

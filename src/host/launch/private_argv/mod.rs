@@ -1,32 +1,52 @@
 //! Arguments that are in no `/proc/PID/cmdline`: not in `ps`, the journal's `_CMDLINE` or the record of a core dump.
 //!
-//! The program is executed with placeholders. A tracer, a short-lived process of ours, stops it before its first
-//! instruction, gives it a stack with the real arguments ([`stack`]), and lets go:
+//! The launcher executes a program with placeholders, and a tracer, a short-lived process of ours, follows it. That
+//! program may be the hypervisor, or a wrapper that executes it: `env`, `taskset`, a script, several of them. The tracer
+//! stops each program before its first instruction. The one whose image has the option's word, and which is given the
+//! placeholders, is the hypervisor: it gets a stack with the real arguments ([`stack`]).
 //!
 //! ```text
 //!  launcher                           tracer (a grandchild whose parent is gone)
 //!  checks the program
 //!  starts the tracer  ------------->  protects its memory
 //!  hands over the values  --------->  holds them
-//!  wipes them, may be traced  ----->  PTRACE_SEIZE with PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL
-//!  execve(2) with placeholders  --->  stack and stack pointer, PTRACE_DETACH, exit
+//!  wipes them, may be traced  ----->  PTRACE_SEIZE with PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL, and its children
+//!  execve(2) with placeholders  --->  looks at the program
+//!  a wrapper: fork(2), execve(2) -->  looks at each, and delivers to the hypervisor: stack and stack pointer
+//!  the hypervisor: KVM_CREATE_VM -->  PTRACE_DETACH, exit
 //! ```
 //!
 //! The kernel remembers where the arguments were at execve(2), and shows what is there: the placeholders. PID, parent,
-//! descriptors, signals, folder and environment are those of any execve(2); the program gets no child.
+//! descriptors, signals, working directory and environment are those of any execve(2); the program gets no child.
 //!
 //! It fails closed. Before the tracer has attached, nothing is executed. From then on, the kernel kills the program
 //! when the tracer dies (`PTRACE_O_EXITKILL`), and the tracer kills it when anything is not as it should be, before
-//! the program's first instruction and with a message.
+//! the hypervisor's first instruction and with a message. A start that ends without the hypervisor fails: the exit code
+//! of the program that was started is passed on, and 0 becomes 1.
+//!
+//! A hypervisor that executes a program with the values would show them. The tracer looks at its system calls until it
+//! has made its virtual machine, for ten seconds at most, and kills it at the entry to such an execve(2). A child that
+//! executes a program without the values is let go. After that, nothing is traced: a debugger may be attached, and a
+//! program that executes itself with its arguments would show them.
+//!
+//! A program that is traced gains no privileges by executing a set-user-ID program (`sudo`), unless the tracer has
+//! `CAP_SYS_PTRACE`. A start through one fails with a message.
 //!
 //! As PID 1 of a container, or as a subreaper (`PR_SET_CHILD_SUBREAPER`), the launcher is the one to whom orphans are
-//! given, so there the program does get one child, the tracer, which ends at once. An init is to reap such children.
+//! given, so there the program does get one child, the tracer, which ends soon. An init must reap such children.
 
 mod attach;
+mod chain;
 mod channel;
+mod deliver;
 mod error;
+mod failure;
 pub mod obstacle;
+mod registers;
 pub mod stack;
+mod stage;
+mod tracee;
+mod tracees;
 mod tracer;
 
 use std::io;
@@ -52,23 +72,22 @@ const TOTAL_MAX: u64 = 6 * 1_048_576;
 pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {
-    /// Prepares the execution of a program with so many arguments, its name included, of which some are replaced. If
-    /// none is, nothing has to be prepared.
+    /// Prepares the execution of a program, some of whose arguments are replaced for the first program that has `word` in
+    /// its image and is given the placeholders: this one, or one that it executes. If none is replaced, nothing has to be
+    /// prepared.
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.
     pub fn attach(
         program: &Path,
-        arguments: usize,
+        word: &str,
         replacements: Vec<Replacement>,
     ) -> Result<Self, PrivateArgvError> {
         if replacements.is_empty() {
             return Ok(Self(None));
         }
-        if let Some(replacement) =
-            replacements.iter().find(|replacement| replacement.value.expose().contains(&0))
-        {
-            return Err(PrivateArgvError::Nul { index: replacement.index });
+        if replacements.iter().any(|replacement| replacement.value.expose().contains(&0)) {
+            return Err(PrivateArgvError::Nul);
         }
         check_program(program)?;
         check_size(&replacements)?;
@@ -76,7 +95,7 @@ impl PrivateArgv {
         if gettid() != getpid() {
             return Err(PrivateArgvError::NotMainThread);
         }
-        Ok(Self(Some(Tracer::attach(arguments, replacements)?)))
+        Ok(Self(Some(Tracer::attach(word, replacements)?)))
     }
 
     /// Takes everything back, since the program was not executed.
@@ -102,8 +121,7 @@ pub fn check(program: &Path) -> Result<(), PrivateArgvError> {
 fn check_program(path: &Path) -> Result<(), PrivateArgvError> {
     let program = || ShownPath::from(path);
     match executable(path) {
-        Ok(Executable::Native) => Ok(()),
-        Ok(Executable::Script) => Err(PrivateArgvError::Script { program: program() }),
+        Ok(Executable::Native | Executable::Script) => Ok(()),
         Ok(Executable::Other) => Err(PrivateArgvError::NotNative { program: program() }),
         // execve(2) will say so.
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),

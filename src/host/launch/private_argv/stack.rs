@@ -28,14 +28,12 @@ const ALIGNMENT: usize = 16;
 /// Size of a program header in a 64-bit ELF file (`e_phentsize`, System V gABI, chapter 5).
 const PROGRAM_HEADER: u64 = 56;
 
-/// An argument that is to be another one than the program was executed with.
+/// An argument that is to be another one than the program was executed with, wherever it is.
 #[derive(Debug)]
 pub struct Replacement {
-    /// Which argument, where 0 is the program's name.
-    pub index: usize,
     /// What the program was executed with, without NUL.
     pub placeholder: Vec<u8>,
-    /// What it is to find, without NUL.
+    /// What it must find, without NUL.
     pub value: Secret,
 }
 
@@ -62,19 +60,15 @@ pub enum StackError {
     /// The auxiliary vector is not that of a 64-bit ELF program.
     #[error("it is not a 64-bit ELF program")]
     NotElf64,
-    /// Somebody else's arguments: a binary format handler has put an interpreter in the program's place.
-    #[error("it has {found} arguments and was started with {expected}: an interpreter runs in its place")]
-    Count {
-        /// Arguments given.
+    /// The arguments have not each placeholder once.
+    #[error(
+        "{found} of its arguments are placeholders, and there are {expected}: each must be passed on to it once"
+    )]
+    Placeholders {
+        /// Placeholders that there are.
         expected: usize,
-        /// Arguments found.
-        found: u64,
-    },
-    /// An argument is not the placeholder it was started with.
-    #[error("argument {index} is not the placeholder it was started with")]
-    Placeholder {
-        /// Which argument, where 0 is the program's name.
-        index: usize,
+        /// Arguments that are placeholders.
+        found: usize,
     },
     /// There is no such low address.
     #[error("there is no room below its stack")]
@@ -83,34 +77,30 @@ pub enum StackError {
 
 /// Gives the stack of a program other arguments.
 ///
-/// `stack` is what is at `stack_pointer`, up to the end of the stack. `arguments` is the number of arguments that the
-/// program was executed with.
+/// `stack` is what is at `stack_pointer`, up to the end of the stack. Each placeholder must be an argument as often as
+/// there are replacements with it. Their order counts only for equal placeholders.
 ///
 /// # Errors
 /// [`StackError`] if the stack is not that of a program executed like this, in the order of the checks above.
 pub fn relocate(
     stack: &[u8],
     stack_pointer: u64,
-    arguments: usize,
     replacements: &[Replacement],
 ) -> Result<Relocated, StackError> {
     if !stack_pointer.is_multiple_of(ALIGNMENT as u64) {
         return Err(StackError::Alignment);
     }
-    let block = Block::parse(stack, arguments)?;
+    let block = Block::parse(stack)?;
+    let places = places(stack, stack_pointer, &block, replacements)?;
     let room: usize = replacements.iter().map(|replacement| replacement.value.len() + 1).sum();
     let room = room.next_multiple_of(ALIGNMENT);
     let stack_pointer_after = stack_pointer.checked_sub(room as u64).ok_or(StackError::Room)?;
 
     let mut bytes = Zeroizing::new(Vec::with_capacity(block.size + room));
     bytes.extend_from_slice(stack.get(..block.size).ok_or(StackError::Malformed)?);
-    for Replacement { index, placeholder, value } in replacements {
-        let found = block.argument(*index).and_then(|pointer| string(stack, stack_pointer, pointer));
-        if found != Some(placeholder) {
-            return Err(StackError::Placeholder { index: *index });
-        }
+    for (index, value) in places {
         let pointer = stack_pointer_after + bytes.len() as u64;
-        // Behind the word that says how many there are.
+        // After the word that says how many there are.
         let word = (1 + index) * WORD;
         bytes
             .get_mut(word..word + WORD)
@@ -121,6 +111,29 @@ pub fn relocate(
     }
     bytes.resize(block.size + room, 0);
     Ok(Relocated { stack_pointer: stack_pointer_after, bytes, secure: block.secure })
+}
+
+/// Which argument each value replaces.
+fn places<'a>(
+    stack: &[u8],
+    stack_pointer: u64,
+    block: &Block<'_>,
+    replacements: &'a [Replacement],
+) -> Result<Vec<(usize, &'a Secret)>, StackError> {
+    let (mut left, mut places, mut found) = (replacements.iter().collect::<Vec<_>>(), Vec::new(), 0);
+    for (index, pointer) in block.arguments.iter().enumerate() {
+        let text = string(stack, stack_pointer, u64::from_ne_bytes(*pointer));
+        let is = |replacement: &Replacement| text == Some(replacement.placeholder.as_slice());
+        found += usize::from(replacements.iter().any(is));
+        if let Some(at) = left.iter().position(|replacement| is(replacement)) {
+            places.push((index, &left.remove(at).value));
+        }
+    }
+    if left.is_empty() && found == replacements.len() {
+        Ok(places)
+    } else {
+        Err(StackError::Placeholders { expected: replacements.len(), found })
+    }
 }
 
 /// The block of words at the stack pointer.
@@ -134,24 +147,17 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn parse(stack: &'a [u8], expected: usize) -> Result<Self, StackError> {
+    fn parse(stack: &'a [u8]) -> Result<Self, StackError> {
         let (words, _) = stack.as_chunks::<WORD>();
         let (&count, rest) = words.split_first().ok_or(StackError::Malformed)?;
-        let found = u64::from_ne_bytes(count);
-        if found != expected as u64 {
-            return Err(StackError::Count { expected, found });
-        }
-        let (arguments, rest) = rest.split_at_checked(expected).ok_or(StackError::Malformed)?;
+        let count = usize::try_from(u64::from_ne_bytes(count)).map_err(|_| StackError::Malformed)?;
+        let (arguments, rest) = rest.split_at_checked(count).ok_or(StackError::Malformed)?;
         let rest = rest.strip_prefix(&[[0; WORD]]).ok_or(StackError::Malformed)?;
         let variables = rest.iter().position(|word| *word == [0; WORD]).ok_or(StackError::Malformed)?;
         let auxiliary = rest.get(variables + 1..).ok_or(StackError::Malformed)?;
         let (entries, secure) = auxiliary_entries(auxiliary)?;
-        let size = (1 + expected + 1 + variables + 1 + 2 * entries) * WORD;
+        let size = (1 + count + 1 + variables + 1 + 2 * entries) * WORD;
         Ok(Self { arguments, secure, size })
-    }
-
-    fn argument(&self, index: usize) -> Option<u64> {
-        self.arguments.get(index).copied().map(u64::from_ne_bytes)
     }
 }
 

@@ -1,0 +1,391 @@
+//! Processes from the launcher to the hypervisor, all traced until the hypervisor has the values.
+//!
+//! Between the two there may be programs that execute it or start it as a child: `env`, `taskset`, a script. Each
+//! execution with a placeholder is looked at, before the first instruction: a program whose image has the option's
+//! word is the hypervisor. It gets the values, and the other processes are let go.
+//!
+//! The hypervisor must not execute a program that would show the values. It stays traced until it has made its virtual
+//! machine: its arguments are parsed then. It is killed at the entry to execve(2), so nothing is shown.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::channel::Request;
+use super::deliver::{deliver, has_values, passes_on};
+use super::failure::{Failure, failed};
+use super::registers::{self, Call};
+use super::stage::Stage;
+use super::tracee::{self, Ready};
+use super::tracees::{Tracee, Tracees};
+use crate::sys::Errno;
+use crate::text::escape::ShownPath;
+
+/// How often a stopped process is looked at, which SIGCONT continues.
+const STOPPED: Duration = Duration::from_millis(5);
+
+/// Programs that are named in a message.
+const NAMED: usize = 8;
+
+/// All processes of a start.
+pub(super) struct Chain {
+    /// The launcher, and what it executes.
+    main: Pid,
+    launcher: UnixStream,
+    request: Request,
+    stage: Stage,
+    tracees: Tracees,
+    /// The program that has the values, for a message.
+    hypervisor: ShownPath,
+    /// The programs that were executed, for a message.
+    executed: Vec<String>,
+    /// A thread that is about to exit, and its exit code.
+    exiting: Option<(Pid, u8)>,
+}
+
+impl Chain {
+    /// Of a launcher that is traced.
+    pub(super) fn new(main: Pid, launcher: UnixStream, request: Request) -> Self {
+        Self {
+            main,
+            launcher,
+            request,
+            stage: Stage::Launching { told: false },
+            tracees: Tracees::new(main),
+            hypervisor: Path::new("the hypervisor").into(),
+            executed: Vec::new(),
+            exiting: None,
+        }
+    }
+
+    /// Follows it until nothing is traced any more: the hypervisor runs, or nothing does.
+    pub(super) fn follow(&mut self) -> Result<(), Failure> {
+        self.launcher.set_nonblocking(true).map_err(failed("talk to the launcher"))?;
+        ptrace::interrupt(self.main).map_err(failed("stop the launcher"))?;
+        while !self.tracees.is_empty() {
+            let Some((pid, status)) = self.wait()? else { continue };
+            match self.handle(pid, status) {
+                // It was killed in the meantime: the next wait tells.
+                Err(_) if libc::WIFSTOPPED(status) && ptrace::getregs(pid) == Err(Errno::ESRCH) => {}
+                Err(Failure::System { action, source }) if self.stage.is_delivered() => {
+                    return Err(Failure::Guard { action, source });
+                }
+                handled => handled?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the start: who has the values is killed, or else everybody. A program that exits does so, and not with 0.
+    pub(super) fn end(&mut self) {
+        let exiting = self.exiting.take();
+        if let Some((pid, code)) = exiting
+            && code == 0
+        {
+            _ = registers::set_exit_code(pid, 1);
+        }
+        let delivered = self.stage.is_delivered();
+        let spared = |tracee: &Tracee| exiting.is_some() && tracee.process == self.main;
+        self.kill(|tracee| !spared(tracee) && (tracee.holds || !delivered));
+        self.leave();
+        if let Some((pid, _)) = exiting {
+            _ = self.resume(pid, None);
+        }
+        while !self.tracees.is_empty() {
+            let Ok(Some((pid, status))) = self.wait() else { return };
+            _ = self.handle(pid, status);
+        }
+    }
+
+    /// What has happened to one of them. Nothing, if that has to be asked again.
+    fn wait(&mut self) -> Result<Option<(Pid, i32)>, Failure> {
+        let parked = self.tracees.any_parked();
+        match tracee::ready(None, !parked) {
+            Ok(Ready::One(pid)) => tracee::wait(pid).map_err(failed("wait for the program")),
+            Ok(Ready::Unnamed) => self.at_unnamed_signal().map(|()| None),
+            Ok(Ready::None) => {
+                sleep(STOPPED);
+                self.unpark().map(|()| None)
+            }
+            Err(Errno::ECHILD) => {
+                self.tracees.clear();
+                Ok(None)
+            }
+            Err(errno) => Err(failed("wait for the program")(errno)),
+        }
+    }
+
+    fn handle(&mut self, pid: Pid, status: i32) -> Result<(), Failure> {
+        if !libc::WIFSTOPPED(status) {
+            return self.gone(pid, status);
+        }
+        self.tracees.adopt(pid, None);
+        let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
+        match event {
+            0 if signal == libc::SIGTRAP | 0x80 => self.at_call(pid),
+            0 => self.resume(pid, Signal::try_from(signal).ok()),
+            libc::PTRACE_EVENT_EXEC => self.at_execution(pid),
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                if let Some(child) = ptrace::getevent(pid).ok().and_then(|child| i32::try_from(child).ok()) {
+                    self.tracees.adopt(Pid::from_raw(child), Some(pid));
+                }
+                self.resume(pid, None)
+            }
+            libc::PTRACE_EVENT_STOP if signal != libc::SIGTRAP => self.park(pid),
+            _ => self.resume(pid, None),
+        }
+    }
+
+    /// It has ended.
+    fn gone(&mut self, pid: Pid, status: i32) -> Result<(), Failure> {
+        self.tracees.remove(pid);
+        match self.stage {
+            Stage::Launching { .. } | Stage::Seeking if pid != self.main => Ok(()),
+            Stage::Seeking if libc::WIFEXITED(status) => {
+                Err(self.ended(format!("ended with exit code {}", libc::WEXITSTATUS(status))))
+            }
+            Stage::Seeking if is_fault(libc::WTERMSIG(status)) => {
+                Err(self.ended(format!("was ended by signal {}", libc::WTERMSIG(status))))
+            }
+            // Its parent sees the signal, which most likely was meant to end it.
+            Stage::Launching { .. } | Stage::Seeking => {
+                self.kill(|_| true);
+                Ok(())
+            }
+            Stage::Guarding { process, .. } if process == pid => {
+                self.leave();
+                Ok(())
+            }
+            Stage::Guarding { .. } | Stage::Leaving => Ok(()),
+        }
+    }
+
+    fn ended(&self, how: String) -> Failure {
+        let executed = if self.executed.is_empty() { "none".to_owned() } else { self.executed.join(", ") };
+        Failure::Ended { how, word: self.request.word.clone(), executed }
+    }
+
+    /// It is before or after a system call.
+    fn at_call(&mut self, pid: Pid) -> Result<(), Failure> {
+        let process = self.tracees.process(pid);
+        match self.stage {
+            Stage::Launching { told: true } if gave_up(&mut self.launcher) => self.leave(),
+            Stage::Launching { .. } | Stage::Leaving => {}
+            Stage::Seeking => {
+                if let Call::Exit { code, group } = call(pid)?
+                    && process == self.main
+                    && (group || self.tracees.threads(process) == 1)
+                {
+                    self.exiting = Some((pid, code));
+                    return Err(self.ended(format!("ended with exit code {code}")));
+                }
+            }
+            Stage::Guarding { process: hypervisor, until } => match call(pid)? {
+                Call::Execute { .. } if process == hypervisor => return Err(self.again()),
+                Call::Execute { lists } => {
+                    let passed_on = passes_on(pid, lists, &self.request.replacements);
+                    if passed_on.map_err(failed("read a program's memory"))? {
+                        return Err(self.again());
+                    }
+                }
+                Call::MadeMachine => self.leave(),
+                _ if Instant::now() > until => self.leave(),
+                _ => {}
+            },
+        }
+        self.resume(pid, None)
+    }
+
+    fn again(&self) -> Failure {
+        let (program, word) = (self.hypervisor.clone(), self.request.word.clone());
+        Failure::Again { program, word }
+    }
+
+    /// One of them is about to get a real-time signal. No safe call passes that on, but the end of a tracer does, as
+    /// long as it has not waited for it.
+    fn at_unnamed_signal(&mut self) -> Result<(), Failure> {
+        let is_ready = |pid| tracee::ready(Some(pid), false) == Ok(Ready::Unnamed);
+        let Some(stopped) = self.tracees.find(is_ready) else { return Ok(()) };
+        if !self.stage.is_delivered() {
+            return Err(Failure::Signal);
+        }
+        self.leave();
+        while let Some(other) = self.tracees.find(|pid| pid != stopped) {
+            match tracee::wait(other) {
+                Ok(Some((pid, status))) => self.handle(pid, status)?,
+                Ok(None) | Err(_) => self.tracees.remove(other),
+            }
+        }
+        // The end of this process must not kill it.
+        _ = ptrace::setoptions(stopped, Options::empty());
+        self.tracees.clear();
+        Ok(())
+    }
+
+    /// It executes a program, and is stopped before the first instruction.
+    fn at_execution(&mut self, pid: Pid) -> Result<(), Failure> {
+        self.tracees.executed(pid);
+        match self.stage {
+            Stage::Launching { .. } => self.stage = Stage::Seeking,
+            Stage::Seeking => {}
+            // One of these was not seen at the system call, such as that of a 32-bit program.
+            Stage::Guarding { process, .. } if process == pid => return Err(self.again()),
+            Stage::Guarding { .. } => {
+                let found = has_values(pid, &self.request.replacements);
+                if self.tracees.holds(pid) && found.map_err(failed("read a program's arguments"))? {
+                    return Err(self.again());
+                }
+                if let Some(tracee) = self.tracees.of(pid) {
+                    tracee.holds = false;
+                }
+                return self.resume(pid, None);
+            }
+            Stage::Leaving => return self.resume(pid, None),
+        }
+        if self.is_hypervisor(pid)? {
+            deliver(pid, &self.request.replacements)?;
+            self.hypervisor = tracee::program(pid);
+            self.stage = Stage::guarding(pid);
+            if let Some(tracee) = self.tracees.of(pid) {
+                tracee.holds = true;
+            }
+            self.interrupt_leaving();
+        }
+        self.resume(pid, None)
+    }
+
+    /// Whether what was executed parses the private arguments, and has been given the placeholders.
+    fn is_hypervisor(&mut self, pid: Pid) -> Result<bool, Failure> {
+        let mut passed_on = false;
+        for replacement in &self.request.replacements {
+            passed_on |= tracee::has_argument(pid, &replacement.placeholder)
+                .map_err(failed("read the program's arguments"))?;
+        }
+        if (passed_on || pid == self.main) && self.executed.len() < NAMED {
+            self.executed.push(tracee::program(pid).to_string());
+        }
+        if !passed_on {
+            return Ok(false);
+        }
+        if tracee::is_secure(pid).map_err(failed("read the program's auxiliary vector"))? {
+            return Err(Failure::Privileges);
+        }
+        tracee::has_word(pid, &self.request.word).map_err(failed("read the program's file"))
+    }
+
+    /// It is stopped by a signal that stops programs, and stays so until SIGCONT.
+    fn park(&mut self, pid: Pid) -> Result<(), Failure> {
+        if self.leaves(pid) {
+            return self.resume(pid, None);
+        }
+        if let Some(tracee) = self.tracees.of(pid) {
+            tracee.parked = true;
+        }
+        Ok(())
+    }
+
+    /// Lets those go on for which SIGCONT has come.
+    fn unpark(&mut self) -> Result<(), Failure> {
+        for pid in self.tracees.continued() {
+            if let Some(tracee) = self.tracees.of(pid) {
+                tracee.parked = false;
+            }
+            self.resume(pid, None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is let go as soon as it stops.
+    fn leaves(&self, pid: Pid) -> bool {
+        self.stage.leaves(self.tracees.holds(pid))
+    }
+
+    /// Whether it stops at system calls: those of the program that was started decide how the start ends, and those of
+    /// the hypervisor and its children how long it is traced.
+    fn stops_at_calls(&self, pid: Pid) -> bool {
+        match self.stage {
+            Stage::Seeking => self.tracees.process(pid) == self.main,
+            Stage::Launching { .. } | Stage::Guarding { .. } | Stage::Leaving => true,
+        }
+    }
+
+    /// Kills the processes of some threads.
+    fn kill(&self, who: impl Fn(&Tracee) -> bool) {
+        for (_, tracee) in self.tracees.iter().filter(|(_, tracee)| who(tracee)) {
+            _ = kill(tracee.process, Signal::SIGKILL);
+        }
+    }
+
+    /// Lets all go.
+    fn leave(&mut self) {
+        self.stage = Stage::Leaving;
+        self.interrupt_leaving();
+    }
+
+    /// Stops those that are let go, for which they have to be stopped.
+    fn interrupt_leaving(&mut self) {
+        let leaving = self.tracees.iter().filter(|(pid, _)| self.leaves(*pid));
+        for (pid, tracee) in leaving.map(|(pid, tracee)| (pid, *tracee)).collect::<Vec<_>>() {
+            if tracee.parked {
+                _ = self.resume(pid, None);
+            } else {
+                // One that is stopped already stops again, once it runs.
+                _ = ptrace::interrupt(pid);
+            }
+        }
+    }
+
+    /// Lets one that is stopped run, traced or not.
+    fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
+        let resumed = if self.leaves(pid) {
+            self.tracees.remove(pid);
+            ptrace::detach(pid, signal)
+        } else if self.stops_at_calls(pid) {
+            ptrace::syscall(pid, signal)
+        } else {
+            ptrace::cont(pid, signal)
+        };
+        match resumed {
+            // Killed while it was stopped: the next wait tells.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(failed("let the program go on")(errno)),
+        }
+        if let Stage::Launching { told: told @ false } = &mut self.stage {
+            *told = true;
+            // It waits for this, so that nothing is executed before every execution is seen.
+            _ = self.launcher.write_all(&0_i32.to_ne_bytes());
+        }
+        Ok(())
+    }
+}
+
+fn call(pid: Pid) -> Result<Call, Failure> {
+    registers::call(pid).map_err(failed("read the program's registers"))
+}
+
+/// Whether a signal says that a program has gone wrong, rather than that somebody has ended it.
+fn is_fault(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGABRT
+            | libc::SIGBUS
+            | libc::SIGFPE
+            | libc::SIGILL
+            | libc::SIGSEGV
+            | libc::SIGSYS
+            | libc::SIGTRAP
+    )
+}
+
+/// Whether the launcher has sent its byte, without waiting for it.
+fn gave_up(launcher: &mut UnixStream) -> bool {
+    let nothing_yet = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
+    !launcher.read_exact(&mut [0]).is_err_and(nothing_yet)
+}

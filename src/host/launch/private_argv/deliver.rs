@@ -1,0 +1,120 @@
+//! Values in the memory of other programs: put on the stack of the one that parses them, and looked for in what another
+//! one is given.
+
+use std::fs::{File, OpenOptions, read_to_string};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt as _;
+
+use memchr::memmem;
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+use zeroize::Zeroizing;
+
+use super::failure::{Failure, failed};
+use super::registers::stack_pointer;
+use super::stack::{Replacement, relocate};
+use super::tracee::has_no_new_privileges;
+use crate::format::credential::Secret;
+
+/// Shortest part of a value that is looked for on its own.
+const PART_MIN: usize = 24;
+
+/// Bytes that are read at a time: the smallest page.
+const BLOCK: usize = 4096;
+
+/// Longest string that execve(2) takes, with its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
+const STRING_MAX: usize = 32 * BLOCK;
+
+/// More strings than execve(2) takes with the largest stack.
+const LIST_MAX: usize = 1_000_000;
+
+/// Gives a program that is stopped before its first instruction its arguments.
+pub(super) fn deliver(target: Pid, replacements: &[Replacement]) -> Result<(), Failure> {
+    let mut registers = ptrace::getregs(target).map_err(failed("read the program's registers"))?;
+    let pointer = stack_pointer(&mut registers);
+    let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{target}/mem"));
+    let memory = memory.map_err(failed("open the program's memory"))?;
+    let stack = read_stack(target, &memory, *pointer).map_err(failed("read the program's stack"))?;
+    let relocated = relocate(&stack, *pointer, replacements)?;
+    if relocated.secure && !has_no_new_privileges(target) {
+        return Err(Failure::Privileges);
+    }
+    // Where this starts, below all that there is, the kernel makes the stack grow, to the limit of this process.
+    memory
+        .write_all_at(&relocated.bytes, relocated.stack_pointer)
+        .map_err(failed("write to the program's stack"))?;
+    *pointer = relocated.stack_pointer;
+    ptrace::setregs(target, registers).map_err(failed("set the program's registers"))
+}
+
+/// Whether the arguments or the environment of a program that is stopped before its first instruction hold a value.
+pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Result<bool> {
+    let mut registers = ptrace::getregs(target)?;
+    let memory = File::open(format!("/proc/{target}/mem"))?;
+    let stack = read_stack(target, &memory, *stack_pointer(&mut registers))?;
+    Ok(is_in(&stack, replacements))
+}
+
+/// Whether a process is about to give a program arguments or variables that hold a value. `lists` are where the pointers
+/// to them are. What cannot be read holds none: execve(2) then fails.
+pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacement]) -> io::Result<bool> {
+    let memory = File::open(format!("/proc/{target}/mem"))?;
+    let mut block = Zeroizing::new(vec![0; BLOCK]);
+    for list in lists {
+        for pointer in (list..).step_by(size_of::<u64>()).take(LIST_MAX) {
+            let mut word = [0; size_of::<u64>()];
+            if list == 0 || memory.read_exact_at(&mut word, pointer).is_err() || word == [0; 8] {
+                break;
+            }
+            let text = read_string(&memory, u64::from_ne_bytes(word), &mut block);
+            if is_in(&text, replacements) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The string at an address, as far as it can be read.
+fn read_string(memory: &File, address: u64, block: &mut [u8]) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(STRING_MAX));
+    while text.len() < STRING_MAX {
+        // No block goes on beyond a page: the next page may not be there.
+        let at = address.saturating_add(text.len() as u64);
+        let size = BLOCK - usize::try_from(at).unwrap_or_default() % BLOCK;
+        let Some(part) = block.get_mut(..size) else { break };
+        let Ok(read) = memory.read_at(part, at) else { break };
+        let part = part.get(..read).unwrap_or_default();
+        let end = memchr::memchr(0, part);
+        text.extend_from_slice(part.get(..end.unwrap_or(read)).unwrap_or_default());
+        if end.is_some() || read == 0 {
+            break;
+        }
+    }
+    text
+}
+
+/// Whether a text holds a value, or a long part of one between the commas, brackets and quotes of an option.
+fn is_in(text: &[u8], replacements: &[Replacement]) -> bool {
+    let is_in = |value: &Secret| {
+        let parts = value.expose().split(|byte| b",\"[]".contains(byte));
+        let long = parts.filter(|part| part.len() >= PART_MIN);
+        long.chain([value.expose()]).any(|part| memmem::find(text, part).is_some())
+    };
+    replacements.iter().any(|replacement| !replacement.value.is_empty() && is_in(&replacement.value))
+}
+
+/// What is at this address and above, as far as the stack goes.
+fn read_stack(target: Pid, memory: &File, pointer: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let maps = read_to_string(format!("/proc/{target}/maps"))?;
+    let end = maps.lines().find_map(|line| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let at = |text| u64::from_str_radix(text, 16).ok();
+        let end = at(end)?;
+        (at(start)?..end).contains(&pointer).then_some(end)
+    });
+    let size = end.and_then(|end| usize::try_from(end - pointer).ok()).ok_or(ErrorKind::InvalidData)?;
+    let mut stack = Zeroizing::new(vec![0; size]);
+    memory.read_exact_at(&mut stack, pointer)?;
+    Ok(stack)
+}

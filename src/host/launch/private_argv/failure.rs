@@ -1,0 +1,46 @@
+//! Why the tracer ended a start.
+
+use std::io;
+
+use super::stack::StackError;
+use crate::text::escape::ShownPath;
+
+/// Why a start was ended. Nothing but the hypervisor has seen a value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{KILLED}: {0}")]
+    Stack(#[from] StackError),
+    #[error(
+        "{KILLED}: executing it changes its privileges (set-user-ID, set-group-ID or file capabilities), which Linux \
+         does not grant to a program that is traced: give them to the process that starts it (AmbientCapabilities= in \
+         a systemd unit), and start a copy of the program without them"
+    )]
+    Privileges,
+    #[error("{KILLED}: cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+    #[error("the program was killed, since it could no longer be traced: cannot {action}: {source}")]
+    Guard { action: &'static str, source: io::Error },
+    #[error(
+        "{KILLED}: it or a program that executes it got a real-time signal, which cannot be passed on to a program \
+         that is traced"
+    )]
+    Signal,
+    #[error(
+        "the start {how}, and none of the programs that it executed is the hypervisor, which has '{word}' in its \
+         file and is given all arguments: {executed}. Nothing has received the secrets"
+    )]
+    Ended { how: String, word: String, executed: String },
+    #[error(
+        "{program} received the secrets, and was killed before it executed a program that others could read them from. \
+         Start the hypervisor itself, or through a program that does not have '{word}' in its file"
+    )]
+    Again { program: ShownPath, word: String },
+}
+
+/// What has happened to a program in whose start something failed.
+const KILLED: &str = "the program was killed before its first instruction, without its private arguments";
+
+/// Turns what the kernel answers into a failure.
+pub(super) fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Failure {
+    move |source| Failure::System { action, source: source.into() }
+}

@@ -1,0 +1,113 @@
+//! What the kernel tells of a process that is traced.
+
+use std::fs::{read, read_link, read_to_string};
+use std::io;
+use std::path::PathBuf;
+
+use nix::libc;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use rustix::process::{WaitOptions, waitpid};
+
+use super::super::image;
+use crate::sys::Errno;
+use crate::text::escape::ShownPath;
+
+/// `AT_SECURE` of the auxiliary vector (getauxval(3)).
+const AT_SECURE: u64 = 23;
+
+/// SIGCONT in the masks of `/proc/PID/status`, where bit 0 is signal 1.
+const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
+
+/// What is known of those that wait to be waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ready {
+    /// This one.
+    One(Pid),
+    /// One that is about to get a signal without a name, which is a real-time signal.
+    Unnamed,
+    /// None of them.
+    None,
+}
+
+/// Looks for one that can be waited for, or waits for there to be one. `pid` is the only one that is meant.
+pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
+    let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    flags.set(WaitPidFlag::WNOHANG, !wait);
+    match waitid(pid.map_or(Id::All, Id::Pid), flags) {
+        Ok(status) => Ok(status.pid().map_or(Ready::None, Ready::One)),
+        Err(Errno::EINVAL) => Ok(Ready::Unnamed),
+        Err(Errno::EINTR) => Ok(Ready::None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Waits for one, and says what has happened to it, as waitpid(2) does.
+pub(super) fn wait(pid: Pid) -> io::Result<Option<(Pid, i32)>> {
+    let options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+    let waited = waitpid(rustix::process::Pid::from_raw(pid.as_raw()), options)?;
+    Ok(waited.map(|(_, status)| (pid, status.as_raw())))
+}
+
+/// A field of `/proc/PID/status`.
+fn status(pid: Pid, name: &str) -> Option<String> {
+    let text = read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+fn status_pid(pid: Pid, name: &str) -> Option<Pid> {
+    status(pid, name)?.parse().ok().map(Pid::from_raw)
+}
+
+/// The process that a thread belongs to.
+pub(super) fn process(thread: Pid) -> Option<Pid> {
+    status_pid(thread, "Tgid")
+}
+
+/// The process that has started this one.
+pub(super) fn parent(pid: Pid) -> Option<Pid> {
+    status_pid(pid, "PPid")
+}
+
+/// Whether a SIGCONT waits to be delivered.
+pub(super) fn is_continued(pid: Pid) -> bool {
+    let pending =
+        |name| status(pid, name).and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or_default();
+    (pending("SigPnd") | pending("ShdPnd")) & SIGCONT_BIT != 0
+}
+
+/// Whether a process gains no privileges by executing anything, traced or not (`PR_SET_NO_NEW_PRIVS`). File
+/// capabilities, which are then without effect, make the kernel say `AT_SECURE` all the same.
+pub(super) fn has_no_new_privileges(pid: Pid) -> bool {
+    status(pid, "NoNewPrivs").is_some_and(|value| value == "1")
+}
+
+/// Whether executing its program has changed its privileges, or would have without the tracer.
+pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
+    let vector = read(format!("/proc/{pid}/auxv"))?;
+    let (words, _) = vector.as_chunks::<8>();
+    let (pairs, _) = words.as_chunks::<2>();
+    let secure = pairs.iter().map(|pair| pair.map(u64::from_ne_bytes)).find(|[kind, _]| *kind == AT_SECURE);
+    Ok(secure.is_some_and(|[_, value]| value != 0) && !has_no_new_privileges(pid))
+}
+
+/// Whether one of a program's arguments is this one.
+pub(super) fn has_argument(pid: Pid, argument: &[u8]) -> io::Result<bool> {
+    let arguments = read(format!("/proc/{pid}/cmdline"))?;
+    Ok(arguments.split(|&byte| byte == 0).any(|found| found == argument))
+}
+
+/// The program that a process executes.
+pub(super) fn program(pid: Pid) -> ShownPath {
+    read_link(executable(pid)).unwrap_or_else(|_| PathBuf::from("a program")).into()
+}
+
+/// Whether the image of its program has this word.
+pub(super) fn has_word(pid: Pid, word: &str) -> io::Result<bool> {
+    image::has(&executable(pid), word)
+}
+
+fn executable(pid: Pid) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/exe"))
+}
