@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::host::args::Host;
-use smbios_creds::cli::host::{helper, verbs};
+use smbios_creds::cli::host::{emulator, helper, verbs};
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
@@ -18,6 +18,9 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     if let Some(ended) = helper::run() {
+        return ended;
+    }
+    if let Some(ended) = emulator::run() {
         return ended;
     }
     let host = match Host::try_parse() {

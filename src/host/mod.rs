@@ -21,6 +21,8 @@
 //! ```
 
 pub mod capacity;
+#[cfg(feature = "launch")]
+pub mod domain;
 pub mod hypervisor;
 // A stack pointer has another name on each architecture.
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]

@@ -4,6 +4,7 @@
 mod capacity;
 mod cloud_hypervisor;
 mod crosvm;
+mod emulator;
 mod hostile;
 mod incus;
 mod libvirt;

@@ -2,5 +2,6 @@
 
 pub mod args;
 mod emit;
+pub mod emulator;
 pub mod helper;
 pub mod verbs;

@@ -9,6 +9,7 @@ use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
 use crate::cli::output;
 use crate::format::credential::Name;
+use crate::host::domain;
 use crate::host::launch::LaunchError;
 use crate::host::plan::Plan;
 use crate::host::report::PlanReport;
@@ -28,7 +29,30 @@ pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
 }
 
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
-    let plan = match decide(run.target.request()) {
+    execute(decide(run.target.request()), before)
+}
+
+/// Starts QEMU for a libvirt domain, with what the domain's directory holds.
+pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Result<Exit> {
+    let decision = match probe(&request) {
+        Ok(Some(probe)) => Ok(Decision::Probe(probe)),
+        Ok(None) => match domain::directory(&request.arguments) {
+            Ok(directory) => {
+                request.directory = Some(directory);
+                plan(request).map(|plan| Decision::Plan(Box::new(plan)))
+            }
+            Err(error) => {
+                tracing::error!("{error}; nothing is started");
+                return Ok(Exit::Verification);
+            }
+        },
+        Err(error) => Err(error),
+    };
+    execute(decision, before)
+}
+
+fn execute(decision: Result<Decision, NotPlanned>, before: &Before) -> anyhow::Result<Exit> {
+    let plan = match decision {
         Ok(Decision::Plan(plan)) => plan,
         Ok(Decision::Probe(probe)) => return run_probe(probe, before),
         Err(error) => {

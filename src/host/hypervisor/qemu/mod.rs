@@ -74,6 +74,19 @@ fn old_route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
+/// The name of the guest that QEMU is to run with these arguments (`-name`), with doubled commas undone. Of several, the
+/// last one counts.
+#[must_use]
+pub fn guest_name(arguments: &[OsString]) -> Option<Vec<u8>> {
+    let name_of = |item| match item {
+        Item::Option { name: b"name", value, .. } => {
+            Settings::of_option(b"name", value.as_bytes()).last(b"guest").map(<[u8]>::to_vec)
+        }
+        _ => None,
+    };
+    items(arguments).map_while(Result::ok).filter_map(name_of).last()
+}
+
 /// QEMU.
 #[derive(Debug)]
 pub struct Qemu;

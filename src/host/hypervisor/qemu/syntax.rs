@@ -147,6 +147,7 @@ impl<'a> Settings<'a> {
         let (group, implied): (&[u8], &[u8]) = match name {
             b"M" | b"machine" => (b"machine", b"type"),
             b"object" => (b"object", b"qom-type"),
+            b"name" => (b"name", b"guest"),
             b"fw_cfg" => (b"fw_cfg", b"name"),
             b"bios" => return Self::of_sugar(b"machine", &[(b"firmware", value)]),
             b"pflash" => return Self::of_sugar(b"drive", &[(b"if", b"pflash"), (b"file", value)]),

@@ -1,0 +1,42 @@
+//! The program as the `<emulator>` of a libvirt domain: QEMU with the domain's credentials.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
+
+use super::verbs;
+use crate::cli::exit::Exit;
+use crate::cli::hygiene::{self, Then};
+use crate::cli::log;
+use crate::host::domain;
+use crate::host::hypervisor::named;
+use crate::host::source::Selection;
+use crate::host::start::Request;
+
+/// Does the work of an emulator, if this program is executed under the name of one. Returns only on failure.
+#[must_use]
+pub fn run() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let program = domain::qemu_of(&arguments.next()?)?;
+    log::start("smbios-creds-host", LevelFilter::INFO);
+    let before = hygiene::protect(Then::Executes);
+    let exit = verbs::run_emulator(request(program, arguments.collect()), &before).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        Exit::Failure
+    });
+    Some(exit.into())
+}
+
+fn request(program: PathBuf, arguments: Vec<OsString>) -> Request {
+    Request {
+        program,
+        hypervisor: named("qemu"),
+        argv0: None,
+        arguments,
+        directory: None,
+        selection: Selection::all(),
+        allow_argv: false,
+    }
+}

@@ -1,0 +1,194 @@
+//! The credentials of a libvirt domain: this program as the domain's `<emulator>`.
+//!
+//! libvirt executes the emulator with the domain's name, and leaves it no other way to say what the domain needs. So
+//! the credentials are where the name leads: in a directory of the domain, in memory, that no other user can change. A
+//! name cannot lead anywhere else.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use super::hypervisor::qemu;
+use crate::sys::Errno;
+use crate::sys::directory::{is_memory_only, user};
+use crate::sys::guarded::{self, Unguarded};
+use crate::text::escape::{Escaped, ShownPath};
+
+/// The name under which this program is an emulator.
+pub const PROGRAM: &str = "qemu-with-credentials";
+
+/// Directories of domains, by name. The hook fills them.
+const DOMAINS: &str = "/run/smbios-creds/domains";
+
+/// Most bytes of a file's name (`NAME_MAX`, Linux `include/uapi/linux/limits.h`).
+const NAME_MAX: usize = 255;
+
+/// Why the credentials of a domain are not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainError {
+    /// QEMU is given no name.
+    #[error("the domain has no name: give QEMU -name guest=NAME, as libvirt does")]
+    Unnamed,
+    /// The name cannot be that of a directory.
+    #[error(
+        "the domain's name, '{}', cannot be that of a directory: it is empty, begins with a dot, has a / or a control \
+         character, or has more than {NAME_MAX} bytes",
+        Escaped(.0)
+    )]
+    Name(Vec<u8>),
+    /// There is no directory.
+    #[error(
+        "domain '{}' has no credentials: {} is not there. Put them there before it starts (the hook does), or take \
+         QEMU itself as its emulator",
+        Escaped(.0), .1
+    )]
+    None(Vec<u8>, ShownPath),
+    /// The directory cannot be opened.
+    #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
+    Failed(ShownPath, Errno),
+    /// Somebody else decides what is in the directory.
+    #[error("the credentials directory {0} is refused: other users can change {1}")]
+    Unguarded(ShownPath, ShownPath),
+    /// The directory is on a disk.
+    #[error("the credentials directory {0} is refused: it is not in memory only (tmpfs or ramfs)")]
+    OnDisk(ShownPath),
+}
+
+/// The QEMU that an emulator of this name stands for: `qemu-with-credentials` for this machine's architecture,
+/// `qemu-with-credentials-ARCH` for another one. `None` if it is no emulator's name.
+#[must_use]
+pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
+    let name = Path::new(argv0).file_name()?.as_bytes().strip_prefix(PROGRAM.as_bytes())?;
+    let architecture = match name.strip_prefix(b"-") {
+        Some(architecture) if !architecture.is_empty() => OsStr::from_bytes(architecture),
+        None if name.is_empty() => OsStr::new(std::env::consts::ARCH),
+        Some(_) | None => return None,
+    };
+    let mut program = OsString::from("/usr/bin/qemu-system-");
+    program.push(architecture);
+    Some(program.into())
+}
+
+/// The directory with the credentials of the domain that QEMU is to run with these arguments.
+///
+/// # Errors
+/// [`DomainError`], if the domain must not be started.
+pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
+    let name = qemu::guest_name(arguments).ok_or(DomainError::Unnamed)?;
+    if !is_usable(&name) {
+        return Err(DomainError::Name(name));
+    }
+    let candidates = candidates(&name);
+    let mut denied = None;
+    for path in &candidates {
+        match guarded::open(path) {
+            Ok(directory) => {
+                let shown = path.as_path().into();
+                return match is_memory_only(&directory) {
+                    Ok(true) => Ok(path.clone()),
+                    Ok(false) => Err(DomainError::OnDisk(shown)),
+                    Err(error) => Err(DomainError::Failed(shown, error)),
+                };
+            }
+            Err(Unguarded::Failed(Errno::ENOENT)) => {}
+            // A domain of another user may have the same name.
+            Err(Unguarded::Failed(Errno::EACCES)) => denied = denied.or(Some(path)),
+            Err(Unguarded::Failed(error)) => return Err(DomainError::Failed(path.as_path().into(), error)),
+            Err(Unguarded::By(part)) => {
+                return Err(DomainError::Unguarded(path.as_path().into(), part.as_path().into()));
+            }
+        }
+    }
+    Err(match denied {
+        Some(path) => DomainError::Failed(path.as_path().into(), Errno::EACCES),
+        None => DomainError::None(
+            name.clone(),
+            Path::new(DOMAINS).join(OsStr::from_bytes(&name)).as_path().into(),
+        ),
+    })
+}
+
+/// Whether a name is that of one file, in whichever directory.
+fn is_usable(name: &[u8]) -> bool {
+    let is_hostile = |byte: &u8| *byte == b'/' || byte.is_ascii_control();
+    !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(b".") && !name.iter().any(is_hostile)
+}
+
+/// Where the credentials of a domain may be, first come first served.
+fn candidates(name: &[u8]) -> Vec<PathBuf> {
+    let file = OsStr::from_bytes(name);
+    let mut unit = b"smbios-creds-domain@".to_vec();
+    unit.extend(unit_escaped(name));
+    unit.extend(b".service");
+    let mut candidates =
+        vec![Path::new(DOMAINS).join(file), Path::new("/run/credentials").join(OsString::from_vec(unit))];
+    if user() != 0 {
+        let runtime =
+            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let runtime = runtime.unwrap_or_else(|| Path::new("/run/user").join(user().to_string()));
+        candidates.push(runtime.join("smbios-creds/domains").join(file));
+    }
+    candidates
+}
+
+/// A name as systemd-escape(1) writes it (`unit_name_escape()`, systemd 252 `src/basic/unit-name.c`).
+fn unit_escaped(name: &[u8]) -> Vec<u8> {
+    let escaped = |&byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => vec![byte],
+        byte => format!("\\x{byte:02x}").into_bytes(),
+    };
+    name.iter().flat_map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Result<PathBuf, DomainError> {
+        directory(&["-name".into(), name.into()])
+    }
+
+    #[test]
+    fn hostile_name_leads_nowhere() {
+        let long = format!("guest={}", "x".repeat(256));
+        for name in
+            ["guest=../x", "guest=/", "guest=", "guest=..", "guest=.", "guest=a/b", "guest=a\nb", &long]
+        {
+            assert!(matches!(of(name), Err(DomainError::Name(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn name_is_read_with_commas_undone() {
+        for (argument, name) in [
+            ("guest=a,,b,debug-threads=on", "a,b"),
+            ("web,debug-threads=on", "web"),
+            ("debug-threads=on,guest=a=b c", "a=b c"),
+        ] {
+            assert_eq!(qemu::guest_name(&["-name".into(), argument.into()]), Some(name.into()));
+        }
+        assert!(matches!(directory(&["-M".into(), "q35".into()]), Err(DomainError::Unnamed)));
+    }
+
+    #[test]
+    fn domain_without_a_directory_is_refused() {
+        assert!(matches!(of("guest=no-such-domain-here"), Err(DomainError::None(..))));
+    }
+
+    #[test]
+    fn unit_is_named_as_systemd_escape_does() {
+        assert_eq!(unit_escaped(b"a-b c,d_e.f:1"), b"a\\x2db\\x20c\\x2cd_e.f:1");
+    }
+
+    #[test]
+    fn qemu_follows_from_the_name() {
+        let of = |name: &str| qemu_of(OsStr::new(name));
+        assert_eq!(of("/usr/bin/qemu-with-credentials-aarch64"), Some("/usr/bin/qemu-system-aarch64".into()));
+        let own = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
+        assert_eq!(of("qemu-with-credentials"), Some(own.into()));
+        for name in ["smbios-creds-host", "qemu-with-credentials-", "qemu-with-credentialsx", ""] {
+            assert_eq!(of(name), None, "{name}");
+        }
+    }
+}
