@@ -1,0 +1,79 @@
+//! `integration/libvirt/smbios-creds`: what the hook does in each operation, with a stand-in for `systemd-creds`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+use testkit::{code, run, stderr};
+
+const SYSTEMD_CREDS: &str = "#!/bin/sh\ngrep -q damaged \"$4\" && exit 1\ncat \"$4\" >\"$5\"\n";
+
+/// A host whose domain `web` has these files.
+fn host(files: &[(&str, &str)]) -> TempDir {
+    let host = tempfile::tempdir_in("/dev/shm").unwrap();
+    let sources = host.path().join("etc/smbios-creds/domains/web");
+    fs::create_dir_all(&sources).unwrap();
+    fs::create_dir(host.path().join("run")).unwrap();
+    for (name, value) in files {
+        fs::write(sources.join(name), value).unwrap();
+    }
+    let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/libvirt/smbios-creds");
+    let root = host.path().to_str().unwrap();
+    let hook = fs::read_to_string(hook).unwrap();
+    let hook = hook.replace("=/etc/", &format!("={root}/etc/")).replace("=/run/", &format!("={root}/run/"));
+    let hook = hook.replace("owner=libvirt-qemu", "owner=$(id -u)");
+    for (name, text) in [("hook", hook.as_str()), ("systemd-creds", SYSTEMD_CREDS)] {
+        fs::write(host.path().join(name), text).unwrap();
+        fs::set_permissions(host.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    host
+}
+
+fn call(host: &TempDir, domain: &str, operation: &str) -> Output {
+    let path = format!("{}:/usr/bin:/bin", host.path().display());
+    let arguments = [domain, operation, "begin", "-"];
+    run(Command::new(host.path().join("hook")).args(arguments).env("PATH", path))
+}
+
+#[test]
+fn hook_gives_a_domain_its_credentials_while_it_starts() {
+    let host = host(&[("db", "hunter2")]);
+    let directory = host.path().join("run/smbios-creds/domains/web");
+    for end in ["started", "release"] {
+        let output = call(&host, "web", "prepare");
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert_eq!(fs::read(directory.join("db")).unwrap(), b"hunter2");
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(directory.clone()), mode(directory.join("db"))), (0o500, 0o400));
+        assert_eq!(code(&call(&host, "web", end)), 0);
+        assert!(!directory.exists(), "{end}");
+    }
+}
+
+#[test]
+fn hook_refuses_what_is_empty_or_damaged_by_its_name_and_leaves_nothing() {
+    for (files, words) in [
+        (&[("a", "hunter2"), ("db", "")][..], "credential db of domain web is empty"),
+        (&[("a", "hunter2"), ("db", "damaged")], "credential db of domain web cannot be decrypted"),
+        (&[], "domain web has no credentials"),
+    ] {
+        let host = host(files);
+        let output = call(&host, "web", "prepare");
+        assert_eq!(code(&output), 1, "{words}");
+        assert!(stderr(&output).contains(words), "{words}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("hunter"), "{}", stderr(&output));
+        assert!(!host.path().join("run/smbios-creds/domains/web").exists(), "{words}");
+    }
+}
+
+#[test]
+fn hook_leaves_other_domains_and_other_directories_as_they_are() {
+    let host = host(&[("db", "hunter2")]);
+    for domain in ["mail", "../domains/web", "..", "web/", ""] {
+        assert_eq!(code(&call(&host, domain, "prepare")), 0, "{domain}");
+        assert_eq!(code(&call(&host, domain, "release")), 0, "{domain}");
+    }
+    assert!(!host.path().join("run/smbios-creds").exists());
+    assert!(host.path().join("etc/smbios-creds/domains/web/db").exists());
+}
