@@ -6,6 +6,7 @@ mod host;
 mod inits;
 mod killed;
 mod launcher;
+mod libvirt;
 mod pid_1;
 mod slots;
 mod stages;

@@ -1,11 +1,11 @@
 //! `integration/libvirt/smbios-creds`: what the hook does in each operation, with a stand-in for `systemd-creds`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
-use testkit::{code, run, stderr};
+use testkit::{code, run, stderr, write_program};
 
 const SYSTEMD_CREDS: &str = "#!/bin/sh\ngrep -q damaged \"$4\" && exit 1\ncat \"$4\" >\"$5\"\n";
 
@@ -24,8 +24,7 @@ fn host(files: &[(&str, &str)]) -> TempDir {
     let hook = hook.replace("=/etc/", &format!("={root}/etc/")).replace("=/run/", &format!("={root}/run/"));
     let hook = hook.replace("owner=libvirt-qemu", "owner=$(id -u)");
     for (name, text) in [("hook", hook.as_str()), ("systemd-creds", SYSTEMD_CREDS)] {
-        fs::write(host.path().join(name), text).unwrap();
-        fs::set_permissions(host.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&host.path().join(name), text, 0o755);
     }
     host
 }
@@ -38,12 +37,14 @@ fn call(host: &TempDir, domain: &str, operation: &str) -> Output {
 
 #[test]
 fn hook_gives_a_domain_its_credentials_while_it_starts() {
-    let host = host(&[("db", "hunter2")]);
+    let host = host(&[("db", "hunter2"), (".a b", "hunter3"), ("..c", "hunter4")]);
     let directory = host.path().join("run/smbios-creds/domains/web");
-    for end in ["started", "release"] {
+    for end in ["started", "release", "reconnect"] {
         let output = call(&host, "web", "prepare");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert_eq!(fs::read(directory.join("db")).unwrap(), b"hunter2");
+        for (name, value) in [("db", b"hunter2"), (".a b", b"hunter3"), ("..c", b"hunter4")] {
+            assert_eq!(fs::read(directory.join(name)).unwrap(), value);
+        }
         let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(directory.clone()), mode(directory.join("db"))), (0o500, 0o400));
         assert_eq!(code(&call(&host, "web", end)), 0);
@@ -64,6 +65,18 @@ fn hook_refuses_what_is_empty_or_damaged_by_its_name_and_leaves_nothing() {
         assert!(stderr(&output).contains(words), "{words}: {}", stderr(&output));
         assert!(!stderr(&output).contains("hunter"), "{}", stderr(&output));
         assert!(!host.path().join("run/smbios-creds/domains/web").exists(), "{words}");
+    }
+}
+
+#[test]
+fn hook_refuses_what_is_not_a_file_by_its_name() {
+    for (target, name) in [("db", ".link"), ("missing", "link"), ("..", "directory")] {
+        let host = host(&[("db", "hunter2")]);
+        symlink(target, host.path().join("etc/smbios-creds/domains/web").join(name)).unwrap();
+        let output = call(&host, "web", "prepare");
+        let words = format!("credential {name} of domain web is not a regular file");
+        assert!(code(&output) == 1 && stderr(&output).contains(&words), "{}", stderr(&output));
+        assert!(!host.path().join("run/smbios-creds/domains/web").exists(), "{name}");
     }
 }
 

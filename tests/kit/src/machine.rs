@@ -293,10 +293,8 @@ impl Machine {
 
     fn run(self, script: &str, mut watch: impl FnMut(u32, &str)) -> (Results, String) {
         let folder = tempfile::tempdir().unwrap();
-        let (kernel, initrd) = self.image.clone().unwrap_or_else(|| {
-            let kernel = prepared(self.release.kernel()).join("vmlinuz");
-            (kernel, self.initrd(folder.path(), script))
-        });
+        let (kernel, initrd) =
+            self.image.clone().unwrap_or_else(|| self.kernel_and_initrd(folder.path(), script));
         let [log, results, output] = ["log", "results", "output"].map(|kind| log_of(&self.name, kind));
         // What an earlier run has left is none of this one's.
         for file in [&log, &results] {
@@ -337,8 +335,13 @@ impl Machine {
             watch(qemu.id(), &text(&results));
             std::thread::sleep(Duration::from_millis(20));
         }
-        let results = text(&results).lines().filter_map(parse).collect();
+        let results = results_of(&text(&results));
         (results, text(&log) + &text(&log_of(&self.name, "output")))
+    }
+
+    /// The kernel and the image that this machine boots, for a QEMU that others start.
+    pub fn kernel_and_initrd(&self, folder: &Path, script: &str) -> (PathBuf, PathBuf) {
+        (prepared(self.release.kernel()).join("vmlinuz"), self.initrd(folder, script))
     }
 
     /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
@@ -401,6 +404,11 @@ impl Machine {
         }
         image
     }
+}
+
+/// What a machine sent over its second serial line. Of results with one name, the last one counts.
+pub fn results_of(sent: &str) -> Results {
+    sent.lines().filter_map(parse).collect()
 }
 
 fn parse(line: &str) -> Option<(String, Outcome)> {

@@ -1,0 +1,36 @@
+# PID 1 of a host that only has libvirt: what libvirt reads and writes is in file systems of its own, in memory.
+# Arguments: the project, the emulator, the kernel, the initrd. It ends, and everything with it, when stdin does.
+project=$1 emulator=$2 kernel=$3 initrd=$4
+umask 022
+
+mount -t tmpfs -o mode=755 tmpfs /run
+cp -a /etc /run/etc
+for directory in /etc /mnt /dev/shm /usr/local/bin /var/log /var/lib/libvirt /var/cache/libvirt /var/lib/systemd; do
+    mount -t tmpfs -o mode=755 tmpfs "$directory"
+done
+# Neither this machine's cgroups nor its D-Bus: libvirt works without them.
+umount --recursive --lazy /sys/fs/cgroup || true
+cp -a /run/etc/. /etc
+rm -rf /run/etc /etc/libvirt/hooks /etc/libvirt/qemu/* /etc/smbios-creds
+
+# The key of systemd-creds is bound to it.
+tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+printf 'tester:x:4711:4711::/run/user/4711:/bin/sh\n' >>/etc/passwd
+printf 'tester:x:4711:\n' >>/etc/group
+install -d -o 4711 -g 4711 -m 700 /run/user/4711
+# The rules for AppArmor are for the emulator in /usr/bin, and their enforcement is not tested here.
+printf 'security_driver = "none"\n' >>/etc/libvirt/qemu.conf
+
+install -D -m 755 "$project/integration/libvirt/smbios-creds" /etc/libvirt/hooks/qemu.d/smbios-creds
+install -m 755 "$emulator" /usr/local/bin/qemu-with-credentials
+install -m 644 "$kernel" /mnt/kernel
+install -m 644 "$initrd" /mnt/initrd
+
+virtlogd </dev/null >/var/log/virtlogd 2>&1 &
+libvirtd </dev/null >/var/log/libvirtd 2>&1 &
+until virsh -q -c qemu:///system list >/dev/null 2>&1; do
+    kill -0 $! || { cat /var/log/libvirtd >&2; exit 1; }
+    sleep 0.1
+done
+echo ready
+cat
