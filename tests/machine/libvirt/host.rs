@@ -50,16 +50,14 @@ pub(super) struct Host {
     init: i32,
 }
 
-/// Why the tests of libvirt cannot run here. `./tests/prepare` installs what is missing; they need root.
-fn obstacle() -> Option<&'static str> {
-    let has = |program| Path::new("/usr/sbin").join(program).exists();
+/// Why the tests of libvirt cannot run here.
+fn obstacle() -> Option<String> {
     if !testkit::is_root() {
-        Some("they need root")
-    } else if !has("libvirtd") || !has("virtlogd") || !Path::new("/usr/bin/virsh").exists() {
-        Some("libvirt is missing, ./tests/prepare installs it")
-    } else {
-        None
+        return Some("they need root".to_owned());
     }
+    let needed = ["/usr/sbin/libvirtd", "/usr/sbin/virtlogd", "/usr/bin/virsh", "/usr/sbin/apparmor_parser"];
+    let missing = needed.into_iter().find(|program| !Path::new(program).exists())?;
+    Some(format!("{missing} is missing, ./tests/prepare installs it"))
 }
 
 impl Host {

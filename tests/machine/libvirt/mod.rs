@@ -2,6 +2,7 @@
 //!
 //! The daemons are real, in namespaces of their own. What confines QEMU is not tested here.
 
+mod apparmor;
 mod host;
 
 use std::collections::BTreeMap;
