@@ -45,7 +45,8 @@ pkgsStatic.rustPlatform.buildRustPackage {
   nativeBuildInputs = [ installShellFiles ];
 
   postInstall = ''
-    installManPage man/*.7
+    installManPage man/*
+    ln -s smbios-creds-host $out/bin/qemu-with-credentials
     ${lib.optionalString (stdenv.buildPlatform.canExecute pkgsStatic.stdenv.hostPlatform) ''
       $out/bin/smbios-creds-docs written
       installManPage written/man/*.1

@@ -21,7 +21,9 @@ use crate::host::start::Request;
     version,
     after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 refused: what is to be sent is \
                   not there, cannot be carried, or would be seen. Nothing is started then. After 'run' has started \
-                  the hypervisor, it is the hypervisor's."
+                  the hypervisor, it is the hypervisor's.\n\n\
+                  Under the name qemu-with-credentials, this program is the <emulator> of a libvirt domain: see \
+                  qemu-with-credentials(1)."
 )]
 pub struct Host {
     /// What to do.
