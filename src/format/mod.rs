@@ -2,6 +2,7 @@
 
 pub mod base64;
 pub mod credential;
+pub mod fw_cfg;
 pub mod manifest;
 pub mod oem_string;
 pub mod smbios;

@@ -100,7 +100,7 @@ impl Ended {
         match error {
             SourceError::Container(_) => Self::Distrusted,
             error if error.is_absence() => Self::NothingSent,
-            SourceError::TooLarge { .. } => Self::Unverified,
+            SourceError::TooLarge { .. } | SourceError::TooMuch { .. } => Self::Unverified,
             _ => Self::NotDone,
         }
     }
@@ -128,10 +128,10 @@ impl Imported {
 }
 
 impl NotReceived {
-    /// Whether the machine has no SMBIOS at all. A table that the kernel found and could not read is another matter.
+    /// Whether the machine has no source at all. A table that the kernel found and could not read is another matter.
     #[must_use]
-    pub fn is_without_smbios(&self) -> bool {
-        matches!(self, Self::Source(SourceError::NoSmbios(_)))
+    pub fn is_without_source(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_without_source())
     }
 
     /// How an import ended for this reason.

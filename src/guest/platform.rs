@@ -47,7 +47,7 @@ impl Display for Platform {
 /// No credential is taken from the table of such a platform.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0}; refused: no credential is taken from SMBIOS here. To believe the table all the same, give \
+    "{0}; refused: no credential is taken from SMBIOS or fw_cfg here. To believe them all the same, give \
      --confidential=allow"
 )]
 pub struct Distrusted(pub Platform);

@@ -49,7 +49,23 @@ pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
 }
 
-/// The same for a file that others may write to. It is read twice: a file system may give two writes within one tick of
+/// Reads a regular file of which another one says the size; [`Content::Changed`] if it has another size. Not a byte more is
+/// asked for.
+pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
+    let metadata = file.metadata().map_err(io_errno)?;
+    if let Some(kind) = kind(metadata.mode()) {
+        return Ok(Content::Other(kind));
+    }
+    // Files of the kernel do not always tell their size.
+    if metadata.len() != 0 && metadata.len() != size as u64 {
+        return Ok(Content::Changed);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size.saturating_add(1)));
+    file.take(size as u64).read_to_end(&mut bytes).map_err(io_errno)?;
+    Ok(if bytes.len() == size { Content::Bytes(bytes) } else { Content::Changed })
+}
+
+/// The same as [`read`] for a file that others may write to. It is read twice: a file system may give two writes within one tick of
 /// its clock (ramfs: up to 10 ms) the same time. A writer that pauses in the middle is not noticed; only a new file that
 /// is renamed over the old one is safe.
 pub(crate) fn read_unchanged(mut file: &File, limit: usize) -> Result<Content, Errno> {

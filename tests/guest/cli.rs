@@ -161,7 +161,7 @@ fn the_ways_a_table_can_be_absent_are_told_apart() {
     let recording = tempfile::tempdir().unwrap();
     let output = run_on(recording.path(), &["check"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("smbios_entry_point is missing. Give --from a folder that holds"));
+    assert!(stderr(&output).contains("smbios_entry_point is missing. Give --from a directory that holds"));
 }
 
 /// A root folder whose table is that of a recording.

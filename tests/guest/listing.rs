@@ -292,7 +292,10 @@ fn recordings() -> Vec<tempfile::TempDir> {
     cut.push(1);
     let mut long = oem(&[b"io.systemd.credential:a=1"]);
     long.splice(1..5, [6, 0, 0, 1, 0]);
+    let by_fw_cfg = tempfile::tempdir().unwrap();
+    testkit::fw_cfg::write_credential(by_fw_cfg.path(), 40, "a", b"1");
     vec![
+        by_fw_cfg,
         strings(REFUSED),
         strings(&many),
         strings(&[b"io.systemd.credentials:a=1"]),

@@ -3,6 +3,7 @@
 
 mod advice;
 mod cli;
+mod fw_cfg;
 mod hostile;
 mod listing;
 mod many;

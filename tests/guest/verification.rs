@@ -32,7 +32,7 @@ fn texts(delivery: &Delivery) -> Vec<String> {
 fn a_required_credential_that_is_missing_is_named() {
     let delivery = verified(&[b"io.systemd.credential:other=1"], &require("db-password"));
     assert!(!delivery.passed());
-    assert_eq!(texts(&delivery), ["credential db-password: missing: required, and not in the table"]);
+    assert_eq!(texts(&delivery), ["credential db-password: missing: required, and did not arrive"]);
     assert_eq!(intact(&delivery), [("other", &b"1"[..])], "the others are handed out");
 }
 
@@ -123,7 +123,7 @@ fn a_credential_that_the_manifest_lists_and_the_table_lacks_is_named() {
     let manifest = manifest_of(&[credential("here", b"1"), credential("gone", b"12345")]);
     let strings: &[&[u8]] = &[manifest.as_bytes(), b"io.systemd.credential:here=1"];
     let delivery = verified(strings, &Policy::default());
-    assert_eq!(texts(&delivery), ["credential gone: missing: sent with 5 bytes, and not in the table"]);
+    assert_eq!(texts(&delivery), ["credential gone: missing: sent with 5 bytes, and did not arrive"]);
     assert_eq!(codes(&verified(strings, &require("gone"))), ["missing"], "said once");
     assert_eq!(intact(&delivery), [("here", &b"1"[..])]);
 }

@@ -200,7 +200,7 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
     let (_, console) = Machine::new("pid-1-required")
         .kernel_arguments("rdinit=/bin/smbios-creds -- exec --require=text /init")
         .boot_to_console("");
-    assert!(console.contains("error: credential text: missing: required, and not in the table"), "{console}");
+    assert!(console.contains("error: credential text: missing: required, and did not arrive"), "{console}");
     assert!(console.contains("error: the program is not started"), "{console}");
     assert!(console.contains("Attempted to kill init! exitcode=0x00000300"), "{console}");
 }

@@ -51,7 +51,7 @@ fn as_pid_1_without_a_console_it_says_in_the_kernels_log_why_it_gives_up() {
     let (results, console) = exec(machine("pid-1-no-console-missing").no_console(), "--require=other");
     assert!(results.is_empty(), "{results:?}");
     for message in [
-        "credential other: missing: required, and not in the table",
+        "credential other: missing: required, and did not arrive",
         "the program is not started",
         "Attempted to kill init! exitcode=0x00000300",
     ] {

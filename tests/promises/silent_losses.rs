@@ -156,11 +156,11 @@ fn a_value_that_was_cut_at_a_page() {
 fn the_credential_behind_a_cut_one() {
     let manifest = manifest(&[("first", b"1"), ("next", b"value")]);
     let lost = sent(&[&manifest, &text("first", b"1")]);
-    let message = "error: credential next: missing: sent with 5 bytes, and not in the table";
+    let message = "error: credential next: missing: sent with 5 bytes, and did not arrive";
     assert_reported(lost.path(), &[], 3, &[message]);
     // Without a manifest, what is required is missed.
     let lost = sent(&[&text("first", b"1")]);
-    let message = "error: credential next: missing: required, and not in the table";
+    let message = "error: credential next: missing: required, and did not arrive";
     assert_reported(lost.path(), &["--require", "next"], 3, &[message]);
 
     let whole = sent(&[&text("first", b"1"), &text("next", b"value")]);
@@ -497,7 +497,7 @@ fn stray_bytes_behind_a_path_string() {
     let reason = "byte 8 of its text does not belong to base64";
     let refused =
         format!("error: the OEM string of 48 bytes has a value that is not base64: {reason} {place}");
-    let missing = "error: credential db: missing: sent with 6 bytes, and not in the table";
+    let missing = "error: credential db: missing: sent with 6 bytes, and did not arrive";
     assert_reported(source.path(), &[], 3, &[&refused, missing]);
 
     // Nor is the manifest, if the bytes are behind that.

@@ -22,7 +22,7 @@ use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
     name = "smbios-creds",
     version,
     after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 verification failed; \
-                  4 no SMBIOS or no Type 11 structure in it; 5 refused in a confidential VM or a container."
+                  4 nothing was sent by SMBIOS or fw_cfg; 5 refused in a confidential VM or a container."
 )]
 pub struct Agent {
     /// What to do.
@@ -51,14 +51,14 @@ pub enum Verb {
     Exec(Deferred<Exec>),
     /// Print values
     Cat(Deferred<Cat>),
-    /// Write a recording of the table, without secrets unless told otherwise
+    /// Write a recording of what was sent, without secrets unless told otherwise
     Record(Deferred<Record>),
 }
 
 /// Where the table comes from.
 #[derive(Args, Debug)]
 pub struct From {
-    /// Folder with smbios_entry_point and DMI, instead of /sys/firmware/dmi/tables
+    /// Directory with smbios_entry_point and DMI, or qemu_fw_cfg, or both, instead of the running system's
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
 }
@@ -240,7 +240,7 @@ pub enum Newline {
                   repeat it, from 4 bytes on, but not in names of credentials: they are shown anyway."
 )]
 pub struct Record {
-    /// Folder to write smbios_entry_point and DMI to; files there are never overwritten
+    /// Directory to write smbios_entry_point, DMI and qemu_fw_cfg to; files there are never overwritten
     #[arg(value_name = "DIR")]
     pub(super) folder: PathBuf,
     #[command(flatten)]

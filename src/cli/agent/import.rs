@@ -23,7 +23,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
     let allows_none = options.allow_none && !request.policy.has_conditions();
     let Imported { delivery, placed } = match import(system, &request) {
-        Err(absence) if allows_none && absence.is_without_smbios() => {
+        Err(absence) if allows_none && absence.is_without_source() => {
             tracing::warn!("{absence}. {NOTHING_REQUIRED}");
             return Ok(Exit::Ok);
         }

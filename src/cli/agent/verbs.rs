@@ -15,10 +15,10 @@ use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::place::outcome::State;
-use crate::guest::record::{redact, write, write::Secrets};
+use crate::guest::record::recording::Recording;
+use crate::guest::record::write::{self, Secrets};
 use crate::guest::report::listing::Legend;
 use crate::guest::report::{last, listing, log};
-use crate::guest::source::dmi;
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::Severity;
@@ -126,16 +126,13 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
 }
 
 fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
-    let raw = dmi::read(options.from.input(system))?;
+    let recording = Recording::read(options.from.input(system))?;
     let shown = Escaped::from(options.folder.as_path());
     if options.with_secrets {
-        write::write(&options.folder, &raw.entry_point, &raw.data, Secrets::Kept)?;
+        write::write(&options.folder, &recording, Secrets::Kept)?;
         tracing::warn!("recorded to {shown} with every value in plain text");
     } else {
-        let entry_point = raw.entry_point.clone();
-        let table = raw.parse();
-        let redacted = redact::redact(&table);
-        write::write(&options.folder, &entry_point, &redacted, Secrets::Redacted)?;
+        write::write(&options.folder, &recording.redacted(), Secrets::Redacted)?;
         tracing::info!("recorded to {shown}, with filler in place of values and personal data");
     }
     Ok(Exit::Ok)

@@ -1,6 +1,9 @@
 //! Recordings of a table, for bug reports and tests.
 
 mod fields;
+mod items;
+pub mod recording;
 pub mod redact;
 mod repeats;
+mod values;
 pub mod write;

@@ -6,15 +6,17 @@
 //! table is broken, what follows may be the text of a lost string, so nothing of it is kept but what makes it break in
 //! the same way.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
+use super::items;
 use super::repeats::{self, FILLER};
+use super::values::Values;
 use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Credential, Name, Secret};
+use crate::format::fw_cfg::Item;
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
 use crate::format::smbios::{
@@ -40,11 +42,17 @@ const HEADER_LENGTH: usize = 4;
 /// the copy.
 #[must_use]
 pub fn redact(table: &Table) -> Vec<u8> {
+    redact_both(table, &[]).0
+}
+
+/// The same for a table and the items of `fw_cfg` that were received before it, as one set.
+#[must_use]
+pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
-    let mut values = Values::default();
+    let mut values = items::values(items, |value| Zeroizing::new(value.expose().to_vec()).into());
     let mut fields = Fields::default();
-    let manifest = manifest_that_counts(table);
+    let manifest = items::manifest(items).or_else(|| manifest_that_counts(table));
     let mut oem_structures = table.oem_structures();
     for structure in table.structures() {
         match structure.kind {
@@ -72,12 +80,12 @@ pub fn redact(table: &Table) -> Vec<u8> {
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
-    redact_manifests(&mut data, table, &values, manifest.as_ref());
+    let items = redact_manifests(&mut data, table, items, &values, manifest.as_ref());
     redact_rest(&mut data, table);
     let hidden = fields.personal.iter().filter_map(|range| table.data().get(range.clone()));
     let hidden = hidden.chain(fields.repeatable.iter().map(Vec::as_slice));
-    repeats::replace(&mut data, &fields.kept, hidden.chain(values.all.iter().map(Secret::expose)));
-    data
+    repeats::replace(&mut data, &fields.kept, hidden.chain(values.all().map(Secret::expose)));
+    (data, items)
 }
 
 fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
@@ -87,24 +95,6 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
 /// Whether strings are missing, so that what follows the structure may be their text.
 fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
-}
-
-/// The values of strings that were looked at, of which the first of a name counts.
-#[derive(Default)]
-struct Values {
-    all: Vec<Secret>,
-    first: BTreeMap<Name, usize>,
-}
-
-impl Values {
-    fn get(&self, name: &Name) -> Option<&Secret> {
-        self.all.get(*self.first.get(name)?)
-    }
-
-    fn add(&mut self, name: Name, value: Secret) {
-        self.first.entry(name).or_insert(self.all.len());
-        self.all.push(value);
-    }
 }
 
 /// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it. Returns how many
@@ -303,12 +293,18 @@ fn manifest_that_counts(table: &Table) -> Option<Manifest> {
 
 /// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
 /// that of the filler where it matched, and zero where it did not.
-fn redact_manifests(data: &mut [u8], table: &Table, values: &Values, counts: Option<&Manifest>) {
+fn redact_manifests(
+    data: &mut [u8],
+    table: &Table,
+    items: &[Item],
+    values: &Values,
+    counts: Option<&Manifest>,
+) -> Vec<Item> {
     let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
     let (manifests, others): (Vec<_>, Vec<_>) = ranges.partition(|range| {
         table.data().get(range.clone()).is_some_and(|string| string.starts_with(manifest::PREFIX.as_bytes()))
     });
-    let mut filler = Values::default();
+    let mut filler = items::values(items, items::filler);
     for range in others {
         let credential = match oem_string::decode(bytes(data, range)) {
             OemString::Credential(credential, _) => Some(credential),
@@ -327,9 +323,7 @@ fn redact_manifests(data: &mut [u8], table: &Table, values: &Values, counts: Opt
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
     let first = counts.cloned().map(|manifest| redacted(manifest, false));
-    for range in manifests {
-        let string = bytes(data, range);
-        let text = string.get_mut(manifest::PREFIX.len()..).unwrap_or_default();
+    let redact_text = |text: &mut [u8]| {
         let redacted = match Manifest::decode(text) {
             Ok(manifest) if counts == Some(&manifest) => first.clone(),
             Ok(manifest) => Some(redacted(manifest, true)),
@@ -345,5 +339,9 @@ fn redact_manifests(data: &mut [u8], table: &Table, values: &Values, counts: Opt
             }
             _ => redact_base64(text),
         }
+    };
+    for range in manifests {
+        redact_text(bytes(data, range).get_mut(manifest::PREFIX.len()..).unwrap_or_default());
     }
+    items::redact(items, redact_text)
 }

@@ -1,11 +1,11 @@
-//! Writes a recording: the two files of a source, for bug reports and tests.
+//! Writes a recording: the files of every source that received something, for bug reports and tests.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::guest::source::dmi::{ENTRY_POINT, TABLE};
+use super::recording::Recording;
 use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
@@ -51,45 +51,77 @@ impl Secrets {
     }
 }
 
-/// Writes `smbios_entry_point` and `DMI` into a directory, and makes the directory if it does not exist. Existing files
-/// are never overwritten.
+/// Writes a recording into a directory, and makes the directory if it does not exist. Existing files are never
+/// overwritten.
 ///
 /// # Errors
 /// [`RecordError`] says what is in the way.
-pub fn write(folder: &Path, entry_point: &[u8], data: &[u8], secrets: Secrets) -> Result<(), RecordError> {
-    let failed = |path: &Path, error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => RecordError::Exists(path.to_path_buf()),
-        _ => RecordError::Io { path: path.to_path_buf(), error },
-    };
+pub fn write(directory: &Path, recording: &Recording, secrets: Secrets) -> Result<(), RecordError> {
     // Ended in between, it would leave a part of a recording that nobody asked to keep.
     let held = Held::new();
-    let made = match DirBuilder::new().mode(secrets.directory_mode()).create(folder) {
-        Ok(()) => true,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(failed(folder, error)),
-    };
-    let mut written: Vec<PathBuf> = Vec::new();
-    let mut write = |name, content: &[u8]| {
-        let path = folder.join(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(secrets.file_mode())
-            .open(&path)
-            .map_err(|error| failed(&path, error))?;
-        written.push(path.clone());
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| failed(&path, error))
-    };
-    let result = write(ENTRY_POINT, entry_point).and_then(|()| write(TABLE, data));
+    let mut writer = Writer { secrets, files: Vec::new(), directories: Vec::new() };
+    let result = writer.write(directory, recording);
     if result.is_err() {
-        for path in written {
-            _ = std::fs::remove_file(path);
-        }
-        if made {
-            _ = std::fs::remove_dir(folder);
-        }
+        writer.undo();
     } else {
         held.release();
     }
     result
+}
+
+/// Writes files, and knows which files and directories it has made.
+struct Writer {
+    secrets: Secrets,
+    files: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+impl Writer {
+    fn write(&mut self, directory: &Path, recording: &Recording) -> Result<(), RecordError> {
+        self.make(directory)?;
+        for (path, content) in recording.files() {
+            let parents: Vec<&Path> =
+                path.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
+            for parent in parents.into_iter().rev() {
+                self.make(&directory.join(parent))?;
+            }
+            self.file(directory.join(path), content.expose())?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, directory: &Path) -> Result<(), RecordError> {
+        match DirBuilder::new().mode(self.secrets.directory_mode()).create(directory) {
+            Ok(()) => self.directories.push(directory.to_path_buf()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(directory, error)),
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: PathBuf, content: &[u8]) -> Result<(), RecordError> {
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(self.secrets.file_mode()).open(&path);
+        let mut file = opened.map_err(|error| failed(&path, error))?;
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        let result = written.map_err(|error| failed(&path, error));
+        self.files.push(path);
+        result
+    }
+
+    fn undo(self) {
+        for path in self.files {
+            _ = std::fs::remove_file(path);
+        }
+        for path in self.directories.into_iter().rev() {
+            _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+fn failed(path: &Path, error: std::io::Error) -> RecordError {
+    match error.kind() {
+        ErrorKind::AlreadyExists => RecordError::Exists(path.to_path_buf()),
+        _ => RecordError::Io { path: path.to_path_buf(), error },
+    }
 }

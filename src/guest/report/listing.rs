@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 
 use super::bounded;
 use crate::format::credential::Name;
-use crate::format::oem_string::Encoding;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
 use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Verdict};
@@ -22,7 +21,7 @@ pub struct Row<'a> {
     name: Option<&'a Name>,
     /// Bytes of the value; `None` if it could not be decoded.
     size: Option<u64>,
-    encoding: Encoding,
+    encoding: String,
     state: State,
     /// Why it is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,9 +33,9 @@ impl Row<'_> {
     fn tone(&self) -> Option<Tone> {
         match self.state {
             State::Imported => Some(Tone::Good),
+            State::Refused(Refusal::Copy) | State::Intact | State::Unknown => None,
             State::Differs | State::Refused(_) => Some(Tone::Bad),
             State::Ineffective | State::Missing => Some(Tone::Doubtful),
-            State::Intact | State::Unknown => None,
         }
     }
 }
@@ -46,7 +45,7 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
         size: entry.size().map(|size| size as u64),
-        encoding: entry.encoding,
+        encoding: entry.encoding.map_or_else(|| "raw".to_owned(), |encoding| encoding.to_string()),
         state,
         reason: entry.refusal().map(Refusal::reason),
         source: &entry.origin,
@@ -82,7 +81,7 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
             [
                 Cell::new(row.name.map_or("-".to_owned(), Name::to_string), None),
                 Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
-                Cell::new(row.encoding.to_string(), None),
+                Cell::new(row.encoding.as_str(), None),
                 Cell::new(row.state.as_str(), row.tone()),
                 Cell::new(row.source.short(), None),
                 cell(row.reason.unwrap_or_default()),
@@ -255,7 +254,8 @@ fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
 /// How many arrived, and what is known of the rest.
 #[must_use]
 pub fn summary(delivery: &Delivery) -> String {
-    let (intact, all) = (delivery.intact().count(), delivery.entries.len());
+    let is_sent_once = |entry: &&Entry| entry.refusal() != Some(Refusal::Copy);
+    let (intact, all) = (delivery.intact().count(), delivery.entries.iter().filter(is_sent_once).count());
     let mut text = listing::count(intact, "credential");
     if intact < all {
         _ = write!(text, ", {} refused", all - intact);

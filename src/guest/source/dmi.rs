@@ -1,5 +1,7 @@
 //! The SMBIOS table, as Linux exports it in `/sys/firmware/dmi/tables`.
 
+use std::path::Path;
+
 use zeroize::Zeroizing;
 
 use super::channel::{Input, Source};
@@ -63,7 +65,7 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
             Ok(Content::Bytes(bytes)) => Ok(bytes),
             Ok(Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit }),
             Ok(Content::Changed | Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
-            Err(Errno::ENOENT) => Err(absent(input, name)),
+            Err(Errno::ENOENT) => Err(absent(input, &path, name)),
             Err(Errno::EACCES | Errno::EPERM) => Err(SourceError::PermissionDenied(path.into())),
             Err(error) => Err(SourceError::Io { file: path.into(), error: error.into() }),
         }
@@ -74,8 +76,15 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
 }
 
 /// Why a file does not exist.
-fn absent(input: Input<'_>, file: &'static str) -> SourceError {
+fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
     match input {
+        // A recording of fw_cfg has neither file.
+        Input::Recording(directory)
+            if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
+        {
+            let error = std::io::ErrorKind::NotFound.into();
+            SourceError::Io { file: path.into(), error }
+        }
         Input::Recording(directory) => SourceError::NotARecording { directory: directory.into(), file },
         Input::Running(system) => absent_firmware(system),
     }

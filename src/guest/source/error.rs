@@ -36,14 +36,46 @@ pub enum SourceError {
     Container(ShownPath),
     /// A recording lacks one of its two files.
     #[error(
-        "no recording in {directory}: {file} is missing. Give --from a folder that holds smbios_entry_point and DMI, \
-         as /sys/firmware/dmi/tables does"
+        "no recording in {directory}: {file} is missing. Give --from a directory that holds smbios_entry_point and DMI, \
+         as /sys/firmware/dmi/tables does, or qemu_fw_cfg, as /sys/firmware does"
     )]
     NotARecording {
         /// The directory that was given.
         directory: ShownPath,
         /// The missing file.
         file: &'static str,
+    },
+    /// Neither a recording nor a running system has credentials in `fw_cfg`.
+    #[error("no fw_cfg item is a credential")]
+    NoFwCfg,
+    /// The machine has the `fw_cfg` device, and nothing in `/sys` shows what is in it.
+    #[error(
+        "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device and its kernel has not loaded qemu_fw_cfg. Run \
+         'modprobe qemu_fw_cfg' first; in an initramfs, include the module"
+    )]
+    FwCfgNotLoaded,
+    /// A `size` file holds no number.
+    #[error("{0} holds no size in bytes")]
+    NotASize(ShownPath),
+    /// A file is larger or smaller than is said beside it.
+    #[error(
+        "{file} does not have the {size} bytes that the file 'size' beside it announces: record it again"
+    )]
+    OtherSize {
+        /// The file.
+        file: ShownPath,
+        /// The announced size in bytes.
+        size: usize,
+    },
+    /// All items together are too large.
+    #[error(
+        "{directory} has more than {limit} bytes of credentials, which no host sends; nothing was imported"
+    )]
+    TooMuch {
+        /// The directory of all items.
+        directory: ShownPath,
+        /// Largest accepted size in bytes.
+        limit: usize,
     },
     /// A file may not be read.
     #[error(
@@ -78,6 +110,36 @@ impl SourceError {
     /// Whether this machine has no such source, so that another one may be asked.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::NoSmbios(_) | Self::NoTables(_) | Self::KernelRefused(_) | Self::Container(_))
+        matches!(
+            self,
+            Self::NoSmbios(_)
+                | Self::NoTables(_)
+                | Self::KernelRefused(_)
+                | Self::Container(_)
+                | Self::NoFwCfg
+                | Self::FwCfgNotLoaded
+        )
+    }
+
+    /// Whether this is no error if another source received something: this machine has no such source, or the recording
+    /// has only another one.
+    #[must_use]
+    pub fn lets_others_decide(&self) -> bool {
+        self.is_absence() || matches!(self, Self::NotARecording { .. })
+    }
+
+    /// Whether the machine has nothing to import from, as far as can be seen.
+    #[must_use]
+    pub fn is_without_source(&self) -> bool {
+        matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
+    }
+
+    /// Which of two errors to tell, where every source is absent: this one, or that of a later source.
+    #[must_use]
+    pub(super) fn or(self, later: Self) -> Self {
+        match (&self, &later) {
+            (Self::FwCfgNotLoaded, Self::NoSmbios(_)) | (_, Self::NoFwCfg | Self::FwCfgNotLoaded) => self,
+            _ => later,
+        }
     }
 }

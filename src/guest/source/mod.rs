@@ -8,6 +8,7 @@ mod channel;
 pub mod dmi;
 mod entry_point_of_firmware;
 mod error;
+pub mod fw_cfg;
 
 pub use channel::{Input, Source};
 pub use error::SourceError;
@@ -15,7 +16,9 @@ pub use error::SourceError;
 use super::verify::received::Received;
 
 /// Every source, in the order in which they are asked. Of several credentials with one name, the first counts.
-pub const ALL: &[&dyn Source] = &[&dmi::Dmi];
+///
+/// `fw_cfg` comes before SMBIOS, as in systemd (`import_credentials_trusted()`, `src/core/import-creds.c`).
+pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 
 /// Asks sources one after another.
 ///
@@ -30,12 +33,17 @@ pub const ALL: &[&dyn Source] = &[&dmi::Dmi];
 /// The first [`SourceError`]. That a machine lacks a source is one only if it lacks every source.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
-    let mut absence = None;
+    let mut absence: Option<SourceError> = None;
     for source in sources {
         match (source.receive(input), &mut all) {
             (Ok(received), Some(all)) => all.append(received),
             (Ok(received), None) => all = Some(received),
-            (Err(error), _) if error.is_absence() => absence = absence.or(Some(error)),
+            (Err(error), _) if error.lets_others_decide() => {
+                absence = Some(match absence.take() {
+                    Some(earlier) => earlier.or(error),
+                    None => error,
+                });
+            }
             (Err(error), _) => return Err(error),
         }
     }

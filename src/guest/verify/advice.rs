@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::finding::{Finding, FindingKind};
+use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
 
@@ -44,6 +44,14 @@ impl Finding {
                 Some(damaged(size, machine))
             }
             (FindingKind::StringsMissing { found: 0, .. }, Some(Hypervisor::Qemu)) => Some(dropped(machine)),
+            (FindingKind::Duplicate { .. } | FindingKind::ManifestAgain { .. }, _)
+                if self.severity == Severity::Note =>
+            {
+                Some(
+                    "nothing: the host sends it by fw_cfg too, which systemd 256 and older reads whole"
+                        .into(),
+                )
+            }
             (kind, Some(hypervisor)) => kind.hypervisor_advice(hypervisor),
             (_, None) => None,
         }
@@ -240,6 +248,7 @@ impl FindingKind {
     fn set_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotACredential { .. } => "correct the string on the host",
+            Self::ItemNotACredential { .. } => "correct the option -fw_cfg on the host",
             Self::MaybeCut { .. } => {
                 "fix the table: see the other findings; a manifest can prove the value whole"
             }

@@ -21,8 +21,10 @@ pub enum Refusal {
     BadBase64,
     /// The value is too large.
     TooLarge,
-    /// Another string has given the name before.
+    /// The name was sent before.
     Duplicate,
+    /// Another channel has delivered the same value.
+    Copy,
     /// It has no bytes.
     Empty,
     /// The table breaks next to it.
@@ -45,6 +47,7 @@ impl Refusal {
             Self::BadBase64 => "bad-base64",
             Self::TooLarge => "too-large",
             Self::Duplicate => "duplicate",
+            Self::Copy => "copy",
             Self::Empty => "empty",
             Self::MaybeCut => "maybe-cut",
             Self::SizeDiffers => "size-differs",
@@ -70,8 +73,8 @@ impl From<DecodeError> for Refusal {
 pub struct Entry {
     /// Its name as it may be shown; `None` if the string did not decode to a credential, or the name may be a value.
     pub name: Option<Name>,
-    /// Its form.
-    pub encoding: Encoding,
+    /// Its form in an OEM string; `None` if it is a file that holds the value itself.
+    pub encoding: Option<Encoding>,
     /// Where it is.
     pub origin: Origin,
     content: Content,
@@ -92,22 +95,23 @@ enum Content {
 impl Entry {
     /// A credential that was decoded.
     #[must_use]
-    pub fn decoded(credential: Credential, encoding: Encoding, origin: Origin) -> Self {
-        let name = Some(credential.name.clone());
+    pub fn decoded(credential: Credential, encoding: impl Into<Option<Encoding>>, origin: Origin) -> Self {
+        let (name, encoding) = (Some(credential.name.clone()), encoding.into());
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
     }
 
     /// A string that may be a value without a name. It has no name unless the manifest or the policy names it.
     #[must_use]
     pub fn maybe_nameless(text: MaybeNameless, origin: Origin) -> Self {
-        Self { name: None, encoding: Encoding::Binary, origin, content: Content::MaybeNameless(text, None) }
+        let encoding = Some(Encoding::Binary);
+        Self { name: None, encoding, origin, content: Content::MaybeNameless(text, None) }
     }
 
     /// A string with the prefix of a credential that could not be decoded. It has no name: what looks like one may be a
     /// value.
     #[must_use]
-    pub fn undecodable(error: DecodeError, encoding: Encoding, origin: Origin) -> Self {
-        Self { name: None, encoding, origin, content: Content::Undecodable(error.into()) }
+    pub fn undecodable(error: DecodeError, encoding: impl Into<Option<Encoding>>, origin: Origin) -> Self {
+        Self { name: None, encoding: encoding.into(), origin, content: Content::Undecodable(error.into()) }
     }
 
     /// The credential, refused or not, where the string holds one.

@@ -147,6 +147,14 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
+    /// An item of `fw_cfg` in systemd's directory that holds no credential.
+    ItemNotACredential {
+        /// Its size in bytes.
+        size: usize,
+        /// Why.
+        #[serde(serialize_with = "as_text")]
+        reason: DecodeError,
+    },
     /// A credential next to where the table breaks, whose end may be missing.
     MaybeCut {
         /// Bytes that are here.

@@ -33,7 +33,9 @@ type Key = (Discriminant<FindingKind>, Severity, Option<Discriminant<DecodeError
 
 fn key(finding: &Finding) -> Key {
     let reason = match &finding.kind {
-        FindingKind::NotACredential { reason, .. } => Some(discriminant(reason)),
+        FindingKind::NotACredential { reason, .. } | FindingKind::ItemNotACredential { reason, .. } => {
+            Some(discriminant(reason))
+        }
         _ => None,
     };
     (discriminant(&finding.kind), finding.severity, reason)
@@ -59,6 +61,14 @@ impl Findings {
     /// Adds those that something else has made.
     pub fn append(&mut self, other: Self) {
         for finding in other.kept {
+            self.push(finding);
+        }
+    }
+
+    /// Removes those of kinds that are found once at most.
+    pub(super) fn forget(&mut self, is_forgotten: impl Fn(&FindingKind) -> bool) {
+        let kept = std::mem::take(self).kept;
+        for finding in kept.into_iter().filter(|finding| !is_forgotten(&finding.kind)) {
             self.push(finding);
         }
     }

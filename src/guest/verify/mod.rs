@@ -10,6 +10,7 @@ mod advice;
 pub mod delivery;
 pub mod finding;
 pub mod findings;
+pub mod fw_cfg;
 pub mod origin;
 pub mod policy;
 pub mod received;

@@ -23,7 +23,7 @@ pub enum Origin {
     },
     /// A file of its own, for sources that have one for each credential.
     File {
-        /// Its path as the source names it, escaped for printing.
+        /// Its path below `/sys/firmware` or in the recording, escaped for printing.
         file: String,
     },
 }
@@ -45,6 +45,21 @@ impl Origin {
     #[must_use]
     pub fn string(structure: usize, string: usize, offset: usize) -> Self {
         Self::Smbios { structure: Some(structure), string: Some(string), offset: Some(offset) }
+    }
+
+    /// An item of `fw_cfg`, by the number that selects it.
+    #[must_use]
+    pub fn fw_cfg(key: u16) -> Self {
+        Self::File { file: format!("qemu_fw_cfg/by_key/{key}") }
+    }
+
+    /// Whether both came through the same channel.
+    #[must_use]
+    pub fn is_same_channel(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Smbios { .. }, Self::Smbios { .. }) | (Self::File { .. }, Self::File { .. })
+        )
     }
 
     /// In short, as the SOURCE column has it: `11-0:2`, or a file.

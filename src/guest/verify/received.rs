@@ -27,8 +27,14 @@ pub struct Received {
 }
 
 impl Received {
-    /// Adds what another source received after this one.
+    /// Adds what another source received after this one. That this other one received nothing is nothing to tell if this
+    /// one received something.
     pub fn append(&mut self, mut other: Self) {
+        if self.is_anything_sent {
+            let is_nothing =
+                |kind: &_| matches!(kind, FindingKind::NoOemStrings | FindingKind::NoCredentials);
+            other.findings.forget(is_nothing);
+        }
         let before = self.entries.len();
         self.suspects.extend(other.suspects.iter().map(|index| before + index));
         self.entries.append(&mut other.entries);

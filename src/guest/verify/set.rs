@@ -50,6 +50,15 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     set.delivery
 }
 
+/// How much it weighs that the same name, or a manifest, was sent again.
+fn severity_again(identical: bool, is_same_channel: bool) -> Severity {
+    match (identical, is_same_channel) {
+        (false, _) => Severity::Error,
+        (true, true) => Severity::Warning,
+        (true, false) => Severity::Note,
+    }
+}
+
 struct Set<'a> {
     policy: &'a Policy,
     delivery: Delivery,
@@ -110,10 +119,10 @@ impl Set<'_> {
                     self.find(kind, Severity::Error, None, Some(origin));
                 }
                 (Ok(manifest), None) => self.manifest = Some((manifest, origin)),
-                (Ok(manifest), Some((first, _))) => {
+                (Ok(manifest), Some((first, first_origin))) => {
                     let identical = manifest == *first;
                     self.is_contradicted |= !identical;
-                    let severity = if identical { Severity::Warning } else { Severity::Error };
+                    let severity = severity_again(identical, origin.is_same_channel(first_origin));
                     self.find(FindingKind::ManifestAgain { identical }, severity, None, Some(origin));
                 }
             }
@@ -142,19 +151,25 @@ impl Set<'_> {
         }
     }
 
-    /// The first of several credentials with the same name counts, as in systemd.
+    /// The first of several credentials with the same name counts, as in systemd. Hosts send a value over two channels
+    /// where a guest may be unable to read one of them whole.
     fn refuse_duplicates(&mut self) {
         let mut again = Vec::new();
         for (index, entry) in self.delivery.entries.iter().enumerate() {
             let Some(Credential { name, value }) = entry.credential() else { continue };
-            match self.first.get(name).and_then(|&first| self.credential(first)) {
-                Some(first) => again.push((index, first.value.expose() == value.expose())),
+            let first = self.first.get(name).and_then(|&first| self.delivery.entries.get(first));
+            match first.and_then(|first| Some((first.credential()?, &first.origin))) {
+                Some((first, origin)) => {
+                    let identical = first.value.expose() == value.expose();
+                    again.push((index, identical, origin.is_same_channel(&entry.origin)));
+                }
                 None => _ = self.first.insert(name.clone(), index),
             }
         }
-        for (index, identical) in again {
-            let severity = if identical { Severity::Warning } else { Severity::Error };
-            self.refuse(index, FindingKind::Duplicate { identical }, severity, Refusal::Duplicate);
+        for (index, identical, is_same_channel) in again {
+            let severity = severity_again(identical, is_same_channel);
+            let refusal = if severity == Severity::Note { Refusal::Copy } else { Refusal::Duplicate };
+            self.refuse(index, FindingKind::Duplicate { identical }, severity, refusal);
         }
     }
 
@@ -218,7 +233,8 @@ impl Set<'_> {
                 Some(credential) => manifest.size_of(&credential.name).is_some(),
                 None => entry.size().is_none(),
             };
-            if !is_listed && entry.refusal() != Some(Refusal::Duplicate) {
+            let is_again = matches!(entry.refusal(), Some(Refusal::Duplicate | Refusal::Copy));
+            if !is_listed && !is_again {
                 is_all_listed = false;
                 if self.policy.manifest == ManifestPolicy::Require {
                     self.refuse(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);

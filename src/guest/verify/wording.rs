@@ -62,7 +62,7 @@ impl FindingKind {
         })
     }
 
-    /// In words, if it is about a Type 11 structure.
+    /// In words, if it is about a Type 11 structure or an item of `fw_cfg`.
     fn fmt_structure(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::StructureLength { length } => {
@@ -94,6 +94,9 @@ impl FindingKind {
                 "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
             ),
             Self::EmptyString => f.write_str("an OEM string is empty"),
+            Self::ItemNotACredential { reason, size } => {
+                write!(f, "the fw_cfg item of {size} bytes {reason}")
+            }
             // fmt_set() names all others.
             _ => return None,
         })
@@ -140,9 +143,9 @@ impl FindingKind {
             }
             Self::Missing { expected: Some(expected), required } => {
                 let required = if *required { "required, " } else { "" };
-                write!(f, "missing: {required}sent with {expected} bytes, and not in the table")
+                write!(f, "missing: {required}sent with {expected} bytes, and did not arrive")
             }
-            Self::Missing { expected: None, .. } => f.write_str("missing: required, and not in the table"),
+            Self::Missing { expected: None, .. } => f.write_str("missing: required, and did not arrive"),
             Self::SizeDiffers { expected, found } => write!(f, "{expected} bytes were sent, {found} arrived"),
             Self::DigestDiffers => f.write_str(
                 "at least one value is not the one that was sent, though every size is right; all listed are refused",
@@ -170,6 +173,7 @@ impl FindingKind {
             | Self::CountWrapped { .. }
             | Self::SetEndedEarly
             | Self::EmptyString
+            | Self::ItemNotACredential { .. }
             | Self::Ineffective
             | Self::NotHandedOver => return None,
         })
@@ -186,6 +190,7 @@ impl Refusal {
             Self::BadBase64 => "its value is not base64",
             Self::TooLarge => "its value is larger than systemd allows",
             Self::Duplicate => "the name was sent before, and the first one counts",
+            Self::Copy => "the same value came by fw_cfg",
             Self::Empty => "its value is empty",
             Self::MaybeCut => "the table breaks next to it, so its end may be missing",
             Self::SizeDiffers => "it has not the size it was sent with",

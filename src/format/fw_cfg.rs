@@ -1,0 +1,107 @@
+//! Items of QEMU's `fw_cfg` device that carry credentials: what they are named, and what they hold.
+//!
+//! `opt/io.systemd.credentials/NAME` holds the value of a credential, byte for byte. systemd 251 and newer imports it
+//! (`import_credentials_qemu()`, `src/core/import-creds.c`). [`MANIFEST`] holds a manifest, as base64 and without the
+//! prefix that an OEM string has. Every other importer ignores it.
+
+use super::credential::{Name, NameError, Secret};
+use super::systemd::FW_CFG_DIRECTORY;
+
+/// Path of the item that holds a manifest.
+pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
+
+/// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one
+/// ends QEMU.
+pub const PATH_MAX: usize = 55;
+
+/// Longest name of a credential in bytes that has an item.
+pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
+
+/// An item, read from the device or from a recording.
+#[derive(Debug)]
+pub struct Item {
+    /// The number that selects it in the device.
+    pub key: u16,
+    /// Its path, which QEMU calls its name.
+    pub path: Vec<u8>,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What an item holds.
+#[derive(Debug)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Secret),
+    /// More bytes than a value may have. They were not read.
+    TooLarge {
+        /// How many.
+        size: usize,
+    },
+}
+
+impl Content {
+    /// Number of bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::TooLarge { size } => *size,
+        }
+    }
+}
+
+/// What an item is, by its path.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A credential, or what was meant to be one.
+    Credential(Result<Name, NameError>),
+    /// A manifest.
+    Manifest,
+}
+
+/// What the item with this path is; `None` if it belongs to the firmware or to another program.
+///
+/// ```
+/// use smbios_creds::format::fw_cfg::{MANIFEST, Kind, kind};
+/// assert!(matches!(kind(b"opt/io.systemd.credentials/db"), Some(Kind::Credential(Ok(name))) if name.as_str() == "db"));
+/// assert!(matches!(kind(b"opt/io.systemd.credentials/a/b"), Some(Kind::Credential(Err(_)))));
+/// assert_eq!(kind(MANIFEST.as_bytes()), Some(Kind::Manifest));
+/// assert_eq!(kind(b"etc/smbios/smbios-tables"), None);
+/// ```
+#[must_use]
+pub fn kind(path: &[u8]) -> Option<Kind> {
+    if path == MANIFEST.as_bytes() {
+        return Some(Kind::Manifest);
+    }
+    path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_28_characters_have_an_item_and_longer_ones_do_not() {
+        assert_eq!(NAME_MAX, 28);
+        assert_eq!(MANIFEST.len(), 28);
+    }
+
+    #[test]
+    fn path_next_to_ours_is_no_item_of_ours() {
+        for path in [
+            "",
+            "opt/io.systemd.credentials",
+            "opt/io.systemd.credential/db",
+            "/opt/io.systemd.credentials/db",
+            "opt/io.smbios-creds/manifest/",
+            "opt/io.smbios-creds/manifest2",
+        ] {
+            assert_eq!(kind(path.as_bytes()), None, "{path}");
+        }
+        for name in ["", ".", "..", "a:b", "a\n", "\x1b[31m"] {
+            let path = [FW_CFG_DIRECTORY, name].concat();
+            assert!(matches!(kind(path.as_bytes()), Some(Kind::Credential(Err(_)))), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Items of `fw_cfg` without their secrets.
+
+use super::repeats::FILLER;
+use super::values::Values;
+use crate::format::credential::{NameError, Secret};
+use crate::format::fw_cfg::{self, Content, Item, Kind};
+use crate::format::manifest::Manifest;
+use crate::format::systemd::FW_CFG_DIRECTORY;
+
+/// The first manifest among them that can be read.
+pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
+    let mut items = items.iter().filter(|item| fw_cfg::kind(&item.path) == Some(Kind::Manifest));
+    items.find_map(|item| match &item.content {
+        Content::Bytes(text) => Manifest::decode(text.expose()).ok(),
+        Content::TooLarge { .. } => None,
+    })
+}
+
+/// Values of the credentials among them.
+pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
+    let mut values = Values::default();
+    for Item { path, content, .. } in items {
+        if let (Some(Kind::Credential(Ok(name))), Content::Bytes(value)) = (fw_cfg::kind(path), content) {
+            values.add(name, value_of(value));
+        }
+    }
+    values
+}
+
+/// Filler of the same length.
+pub(super) fn filler(value: &Secret) -> Secret {
+    vec![FILLER; value.len()].into()
+}
+
+/// Copies that are received alike. `redact_manifest` replaces the text of a manifest in its place.
+pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec<Item> {
+    let redacted = |item: &Item| {
+        let mut path = item.path.clone();
+        let content = match &item.content {
+            Content::TooLarge { size } => Content::TooLarge { size: *size },
+            Content::Bytes(bytes) => Content::Bytes(match fw_cfg::kind(&path) {
+                Some(Kind::Manifest) => {
+                    let mut text = bytes.expose().to_vec();
+                    redact_manifest(&mut text);
+                    text.into()
+                }
+                _ => filler(bytes),
+            }),
+        };
+        if let Some(Kind::Credential(Err(error))) = fw_cfg::kind(&path) {
+            redact_name(path.get_mut(FW_CFG_DIRECTORY.len()..).unwrap_or_default(), error);
+        }
+        Item { key: item.key, path, content }
+    };
+    items.iter().map(redacted).collect()
+}
+
+/// What looks like a bad name may be a value: only what it is refused for is kept.
+fn redact_name(name: &mut [u8], error: NameError) {
+    let kept = match error {
+        NameError::Empty | NameError::Reserved => return,
+        NameError::TooLong { .. } => None,
+        NameError::Byte { position, .. } => Some(position),
+    };
+    for (position, byte) in name.iter_mut().enumerate() {
+        if Some(position) != kept {
+            *byte = FILLER;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::credential::Name;
+
+    #[test]
+    fn bad_name_is_refused_for_the_same_reason_and_not_shown() {
+        for name in ["hunter2/hunter3", "hunter2\nhunter3", ".", "..", ""] {
+            let Err(error) = Name::new(name) else { panic!("{name:?}") };
+            let mut redacted = name.as_bytes().to_vec();
+            redact_name(&mut redacted, error);
+            assert_eq!(Name::new(&redacted).unwrap_err(), error);
+            assert!(!redacted.windows(6).any(|window| window == b"hunter"));
+        }
+    }
+}

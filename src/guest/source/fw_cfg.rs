@@ -1,0 +1,159 @@
+//! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg` (`drivers/firmware/qemu_fw_cfg.c`).
+//!
+//! Each item has a directory `by_key/N`, with its path in `name`, its size in `size` and its bytes in `raw`. Only these
+//! are read: the links below `by_name` lead to the same directories. A recording has the same layout.
+//!
+//! Linux reads `raw` page by page, and for each page reads the device from its first byte. So nothing is read twice, and
+//! no byte more than `size` says.
+
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::channel::{Input, Source};
+use super::error::SourceError;
+use crate::format::credential::VALUE_MAX;
+use crate::format::fw_cfg::{self, Content, Item};
+use crate::format::systemd::TOTAL_MAX;
+use crate::guest::system::System;
+use crate::guest::verify::fw_cfg::receive;
+use crate::guest::verify::received::Received;
+use crate::sys::Errno;
+use crate::sys::directory::{Directory, Links};
+use crate::sys::file;
+
+/// Where the items are: below `/sys/firmware`, and in a recording.
+pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
+
+/// Most bytes of all items that are read: what systemd takes at most in credentials, and room for a manifest.
+pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
+
+/// Largest `name` or `size` file that is read, in bytes. The kernel's have 56 at most.
+const TEXT_MAX: usize = 4096;
+
+/// The `fw_cfg` device.
+pub struct FwCfg;
+
+impl Source for FwCfg {
+    fn receive(&self, input: Input<'_>) -> Result<Received, SourceError> {
+        read(input).map(receive)
+    }
+}
+
+/// Reads every item that is ours, in the order of their keys. Bytes that hold secrets are wiped when dropped.
+///
+/// # Errors
+/// [`SourceError`]. That nothing is ours is one too, of those that let another source decide.
+pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
+    let path = match input {
+        Input::Running(system) => system.firmware().join(DIRECTORY),
+        Input::Recording(directory) => directory.join(DIRECTORY),
+    };
+    let items = match Directory::open(&path, Links::Follow) {
+        Ok(directory) => Reader { path, left: SIZE_MAX }.items(&directory)?,
+        Err(Errno::ENOENT) => Vec::new(),
+        Err(error) => return Err(failed(path, error)),
+    };
+    if !items.is_empty() {
+        return Ok(items);
+    }
+    Err(match input {
+        Input::Running(system) if is_device_unused(system) => SourceError::FwCfgNotLoaded,
+        _ => SourceError::NoFwCfg,
+    })
+}
+
+/// Whether the machine has the device and its kernel no driver for it: by its ACPI ID, or in the device tree.
+fn is_device_unused(system: &System) -> bool {
+    let tree = std::fs::read_dir(system.firmware().join("devicetree/base"));
+    let mut nodes = tree.into_iter().flatten().filter_map(Result::ok).map(|node| node.file_name());
+    let has_device = system.path("sys/bus/acpi/devices/QEMU0002:00").exists()
+        || nodes.any(|name| name.as_encoded_bytes().starts_with(b"fw-cfg@"));
+    has_device && !system.firmware().join("qemu_fw_cfg").exists()
+}
+
+fn failed(path: PathBuf, error: Errno) -> SourceError {
+    match error {
+        Errno::EACCES | Errno::EPERM => SourceError::PermissionDenied(path.into()),
+        // A link, or a file in the place of a directory.
+        Errno::ELOOP => SourceError::NotAFile(path.into()),
+        error => SourceError::Io { file: path.into(), error: error.into() },
+    }
+}
+
+/// Reads items, and knows how much may still be read.
+struct Reader {
+    path: PathBuf,
+    left: usize,
+}
+
+impl Reader {
+    fn items(&mut self, directory: &Directory) -> Result<Vec<Item>, SourceError> {
+        let names = directory.names().map_err(|error| failed(self.path.clone(), error))?;
+        let mut keys: Vec<(u16, CString)> =
+            names.into_iter().filter_map(|name| Some((key(&name)?, name))).collect();
+        keys.sort_unstable();
+        let mut items = Vec::new();
+        for (key, name) in keys {
+            let path = self.path.join(key.to_string());
+            let opened = directory.open_in(&name).map_err(|error| failed(path.clone(), error))?;
+            let opened = opened.ok_or_else(|| failed(path.clone(), Errno::ENOENT))?;
+            items.extend(self.item(key, &opened, &path)?);
+        }
+        Ok(items)
+    }
+
+    /// Reads an item if it is ours.
+    fn item(&mut self, key: u16, directory: &Directory, path: &Path) -> Result<Option<Item>, SourceError> {
+        let name = text(directory, c"name", path)?;
+        if fw_cfg::kind(&name).is_none() {
+            return Ok(None);
+        }
+        let size = text(directory, c"size", path)?;
+        let size = str::from_utf8(&size).ok().and_then(|size| size.parse::<u32>().ok());
+        let size = size.ok_or_else(|| SourceError::NotASize(path.join("size").into()))?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let content =
+            if size > VALUE_MAX { Content::TooLarge { size } } else { self.raw(directory, size, path)? };
+        Ok(Some(Item { key, path: name.to_vec(), content }))
+    }
+
+    fn raw(&mut self, directory: &Directory, size: usize, path: &Path) -> Result<Content, SourceError> {
+        let path = path.join("raw");
+        let too_much = || SourceError::TooMuch { directory: self.path.clone().into(), limit: SIZE_MAX };
+        self.left = self.left.checked_sub(size).ok_or_else(too_much)?;
+        let read = directory.read(c"raw").and_then(|raw| file::read_exactly(&raw, size));
+        match read {
+            Ok(file::Content::Bytes(bytes)) => Ok(Content::Bytes(bytes.into())),
+            Ok(file::Content::TooLarge | file::Content::Changed) => {
+                Err(SourceError::OtherSize { file: path.into(), size })
+            }
+            Ok(file::Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
+            Err(error) => Err(failed(path, error)),
+        }
+    }
+}
+
+/// The key that a directory is named after, as the kernel writes it.
+fn key(name: &CStr) -> Option<u16> {
+    let name = name.to_str().ok()?;
+    name.parse().ok().filter(|key: &u16| key.to_string() == name)
+}
+
+/// The line in a file.
+fn text(directory: &Directory, name: &CStr, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let path = path.join(name.to_string_lossy().as_ref());
+    match directory.read(name).and_then(|file| file::read(&file, TEXT_MAX)) {
+        Ok(file::Content::Bytes(mut text)) => {
+            // A path may end in a newline of its own.
+            if text.last() == Some(&b'\n') {
+                text.pop();
+            }
+            Ok(text)
+        }
+        Ok(file::Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit: TEXT_MAX }),
+        Ok(file::Content::Changed | file::Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
+        Err(error) => Err(failed(path, error)),
+    }
+}

@@ -1,0 +1,53 @@
+//! Items of `fw_cfg` -> [`Received`].
+
+use super::delivery::Entry;
+use super::finding::{FindingKind, Severity};
+use super::origin::Origin;
+use super::received::Received;
+use crate::format::credential::Credential;
+use crate::format::fw_cfg::{self, Content, Item, Kind};
+use crate::format::manifest::Manifest;
+use crate::format::oem_string::DecodeError;
+
+/// Takes in every item that is, or was meant to be, a credential or a manifest. Others are not ours to count: most belong
+/// to the firmware.
+///
+/// ```
+/// use smbios_creds::format::fw_cfg::{Content, Item};
+/// use smbios_creds::guest::verify::fw_cfg::receive;
+/// let content = Content::Bytes(b"hunter2".to_vec().into());
+/// let item = Item { key: 41, path: b"opt/io.systemd.credentials/db".to_vec(), content };
+/// let received = receive(vec![item]);
+/// assert_eq!(received.entries[0].origin.short(), "qemu_fw_cfg/by_key/41");
+/// ```
+#[must_use]
+pub fn receive(items: Vec<Item>) -> Received {
+    let mut received = Received::default();
+    for Item { key, path, content } in items {
+        let Some(kind) = fw_cfg::kind(&path) else { continue };
+        received.is_anything_sent = true;
+        let origin = Origin::fw_cfg(key);
+        let size = content.size();
+        let refused = match (kind, content) {
+            (Kind::Manifest, content) => {
+                // The text of one that is too large was not read: it decodes to nothing.
+                let text = match &content {
+                    Content::Bytes(text) => text.expose(),
+                    Content::TooLarge { .. } => b"",
+                };
+                received.manifests.push((Manifest::decode(text), origin));
+                continue;
+            }
+            (Kind::Credential(Ok(name)), Content::Bytes(value)) => {
+                received.entries.push(Entry::decoded(Credential::new(name, value), None, origin));
+                continue;
+            }
+            (Kind::Credential(Err(reason)), _) => DecodeError::Name(reason),
+            (Kind::Credential(Ok(_)), Content::TooLarge { size }) => DecodeError::TooLarge { size },
+        };
+        let kind = FindingKind::ItemNotACredential { reason: refused, size };
+        received.find(kind, Severity::Error, origin.clone());
+        received.entries.push(Entry::undecodable(refused, None, origin));
+    }
+    received
+}
