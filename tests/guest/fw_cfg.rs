@@ -295,15 +295,16 @@ fn record(from: &Path, to: &Path, more: &[&str]) -> Output {
 }
 
 /// A recording of both channels, whose values have "hunter" in them.
-fn of_both() -> TempDir {
+fn of_both(has_second_manifest: bool) -> TempDir {
     let values = [("db", &b"hunter2"[..]), ("copy", b"hunter3"), ("other", b"hunter4"), ("one", b"hunter6")];
     let all = manifest(&values.map(|(name, value)| credential(name, value)));
-    let folder = recording(&table(&[
+    let strings: [&[u8]; 4] = [
         b"io.systemd.credential:copy=hunter3",
         b"io.systemd.credential.binary:other=aHVudGVyNQ==",
         b"io.systemd.credential:one=hunter6",
         all.as_bytes(),
-    ]));
+    ];
+    let folder = recording(&table(if has_second_manifest { &strings } else { &strings[..3] }));
     for (key, (name, value)) in (40..).zip(&values[..3]) {
         write_credential(folder.path(), key, name, value);
     }
@@ -314,7 +315,12 @@ fn of_both() -> TempDir {
 
 #[test]
 fn recording_of_both_channels_reads_the_same_without_its_secrets() {
-    let source = of_both();
+    for has_second_manifest in [true, false] {
+        assert_redacted_alike(&of_both(has_second_manifest));
+    }
+}
+
+fn assert_redacted_alike(source: &TempDir) {
     let to = TempDir::new().unwrap();
     let to = to.path().join("new");
     let output = record(source.path(), &to, &[]);
@@ -375,4 +381,25 @@ fn faithful_recording_is_for_its_owner_only_and_leaves_nothing_if_it_fails() {
     assert_eq!(code(&record(source.path(), &to, &[])), 1);
     assert_eq!(walk(&to), [item(&to, 41).join("size")]);
     assert!(!item(&to, 40).exists());
+}
+
+#[test]
+fn running_system_is_asked_for_items_only_where_a_person_added_one() {
+    let root = TempDir::new().unwrap();
+    let firmware = root.path().join("sys/firmware");
+    let tables = firmware.join("dmi/tables");
+    fs::create_dir_all(&tables).unwrap();
+    let source = recording(&table(&[b"io.systemd.credential:db=hunter2"]));
+    for file in ["smbios_entry_point", "DMI"] {
+        fs::copy(source.path().join(file), tables.join(file)).unwrap();
+    }
+    write_item(&firmware, 32, b"etc/e820", b"");
+    // It would be an error if it were read.
+    fs::remove_file(item(&firmware, 32).join("name")).unwrap();
+    let check = ["check", "--confidential=allow"];
+    assert_eq!(code(&on_system(root.path(), &check)), 0);
+    fs::create_dir_all(firmware.join("qemu_fw_cfg/by_name/opt")).unwrap();
+    assert_eq!(code(&on_system(root.path(), &check)), 1);
+    fs::write(item(&firmware, 32).join("name"), "opt/org.example/other\n").unwrap();
+    assert_eq!(code(&on_system(root.path(), &check)), 0);
 }

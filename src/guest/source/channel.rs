@@ -22,4 +22,11 @@ pub trait Source: Sync {
     /// # Errors
     /// [`SourceError`]. If it says that this machine has no such source, the other sources decide.
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError>;
+
+    /// What to do so that this machine has such a source, if that can be seen. It is asked only where every source is
+    /// absent, so that a machine that has one pays nothing for it.
+    fn why_absent(&self, input: Input<'_>) -> Option<SourceError> {
+        let _ = input;
+        None
+    }
 }

@@ -134,11 +134,13 @@ impl SourceError {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
     }
 
-    /// Which of two errors to tell, where every source is absent: this one, or that of a later source.
+    /// Which of two errors to tell, where every source is absent: this one, or that of a later source. A table that was
+    /// lost is worse news than a driver that is missing.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {
-            (Self::FwCfgNotLoaded, Self::NoSmbios(_)) | (_, Self::NoFwCfg | Self::FwCfgNotLoaded) => self,
+            (Self::NoSmbios(_) | Self::NoFwCfg, Self::FwCfgNotLoaded) => later,
+            (_, Self::NoFwCfg | Self::FwCfgNotLoaded) => self,
             _ => later,
         }
     }

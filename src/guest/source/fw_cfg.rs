@@ -1,7 +1,7 @@
 //! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg` (`drivers/firmware/qemu_fw_cfg.c`).
 //!
 //! Each item has a directory `by_key/N`, with its path in `name`, its size in `size` and its bytes in `raw`. Only these
-//! are read: the links below `by_name` lead to the same directories. A recording has the same layout.
+//! are read: the links below `by_name` lead to the same directories. A recording has the same layout, without links.
 //!
 //! Linux reads `raw` page by page, and for each page reads the device from its first byte. So nothing is read twice, and
 //! no byte more than `size` says.
@@ -26,6 +26,9 @@ use crate::sys::file;
 /// Where the items are: below `/sys/firmware`, and in a recording.
 pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
+/// Links to items that a person added, by their path (`docs/specs/fw_cfg.rst` of QEMU). Every item of ours is one.
+const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
+
 /// Most bytes of all items that are read: what systemd takes at most in credentials, and room for a manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
@@ -39,6 +42,11 @@ impl Source for FwCfg {
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError> {
         read(input).map(receive)
     }
+
+    fn why_absent(&self, input: Input<'_>) -> Option<SourceError> {
+        let Input::Running(system) = input else { return None };
+        is_device_unused(system).then_some(SourceError::FwCfgNotLoaded)
+    }
 }
 
 /// Reads every item that is ours, in the order of their keys. Bytes that hold secrets are wiped when dropped.
@@ -47,6 +55,10 @@ impl Source for FwCfg {
 /// [`SourceError`]. That nothing is ours is one too, of those that let another source decide.
 pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     let path = match input {
+        // QEMU itself has dozens of items, none of them below `opt`: in most machines one call is all that is needed.
+        Input::Running(system) if is_absent(&system.firmware().join(OPTIONAL)) => {
+            return Err(SourceError::NoFwCfg);
+        }
         Input::Running(system) => system.firmware().join(DIRECTORY),
         Input::Recording(directory) => directory.join(DIRECTORY),
     };
@@ -55,13 +67,12 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
         Err(Errno::ENOENT) => Vec::new(),
         Err(error) => return Err(failed(path, error)),
     };
-    if !items.is_empty() {
-        return Ok(items);
-    }
-    Err(match input {
-        Input::Running(system) if is_device_unused(system) => SourceError::FwCfgNotLoaded,
-        _ => SourceError::NoFwCfg,
-    })
+    if items.is_empty() { Err(SourceError::NoFwCfg) } else { Ok(items) }
+}
+
+/// Whether nothing has this path. What cannot be seen may be there.
+fn is_absent(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 /// Whether the machine has the device and its kernel no driver for it: by its ACPI ID, or in the device tree.

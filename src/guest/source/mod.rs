@@ -30,7 +30,8 @@ pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 /// ```
 ///
 /// # Errors
-/// The first [`SourceError`]. That a machine lacks a source is one only if it lacks every source.
+/// The first [`SourceError`]. That a machine lacks a source is one only if it lacks every source, and the source that it
+/// could have says what to do.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
     let mut absence: Option<SourceError> = None;
@@ -48,7 +49,10 @@ pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, So
         }
     }
     match (all, absence) {
-        (None, Some(absence)) => Err(absence),
+        (None, Some(absence)) => {
+            let reasons = sources.iter().filter_map(|source| source.why_absent(input));
+            Err(reasons.fold(absence, SourceError::or))
+        }
         (all, _) => Ok(all.unwrap_or_default()),
     }
 }

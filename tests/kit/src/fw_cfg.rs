@@ -16,6 +16,10 @@ pub fn write_item(at: &Path, key: u16, path: &[u8], content: &[u8]) {
     fs::write(directory.join("name"), [path, b"\n"].concat()).unwrap();
     fs::write(directory.join("size"), format!("{}\n", content.len())).unwrap();
     fs::write(directory.join("raw"), content).unwrap();
+    // Linux makes a link there, which is not read.
+    if path.starts_with(b"opt/") {
+        fs::create_dir_all(at.join("qemu_fw_cfg/by_name/opt")).unwrap();
+    }
 }
 
 /// Writes an item that holds a credential.
