@@ -327,12 +327,16 @@ fn json_has_every_field_that_is_documented_and_no_other() {
 
     let secrets = directory(&[("db", b"secret"), ("large", &[b'x'; 5000])]);
     let existing = "type=11,value=io.systemd.credential:x=1";
-    let plan = |arguments: &[&str]| {
-        json(&mut host_with(
-            secrets.path(),
-            &[&["plan", "--json", "--all", "--hypervisor=qemu", "--", "sh"], arguments].concat(),
-        ))
+    let plan_of = |program: &[&str], arguments: &[&str]| {
+        json(&mut host_with(secrets.path(), &[&["plan", "--json", "--all"], program, arguments].concat()))
     };
+    let plan = |arguments: &[&str]| plan_of(&["--hypervisor=qemu", "--", "sh"], arguments);
+    // A wrapper, whose program is not known before it runs.
+    reader.read(
+        "plan",
+        "",
+        &plan_of(&["--hypervisor=cloud-hypervisor", "--", "env"], &["x", "--kernel", "k"]),
+    );
     reader.read("plan", "", &plan(&["-smbios", existing]));
     reader.read("plan", "", &plan(&["-M", "microvm"]));
     reader.read("plan", "", &plan(&["-M", "none"]));
