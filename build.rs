@@ -1,6 +1,6 @@
 //! Links the static programs for size: they leave out unwind tables and pack their relocations.
 //!
-//! `.cargo/config.toml` could say so only for builds that start in this repository. A build script also does so for
+//! A `.cargo/config.toml` could say so only for builds that start in this repository. A build script also does so for
 //! `cargo install` and for the crate from a registry. It changes nothing for programs that use the library.
 
 use std::env::{var, var_os};

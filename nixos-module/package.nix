@@ -16,7 +16,6 @@ pkgsStatic.rustPlatform.buildRustPackage {
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
-      ../.cargo
       ../Cargo.lock
       ../Cargo.toml
       ../README.md

@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 use std::fmt::{self, Debug, Display, Formatter};
+use std::mem::{self, MaybeUninit};
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, optimization_barrier};
 
 pub use super::systemd::{NAME_MAX, VALUE_MAX};
 
@@ -147,7 +148,7 @@ impl From<Name> for String {
 /// let secret = Secret::from(b"hunter2".to_vec());
 /// assert_eq!(format!("{secret:?}"), "Secret(7 bytes)");
 /// ```
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// The bytes themselves. Never hand them to anything that formats, logs or copies them into plain memory.
@@ -171,13 +172,23 @@ impl Secret {
 
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 }
 
 impl From<Zeroizing<Vec<u8>>> for Secret {
-    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
-        Self(bytes)
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(mem::take(&mut *bytes))
+    }
+}
+
+/// Wipes the bytes, and what the buffer has room for. Zeroize itself writes one byte at a time, which would be an eighth
+/// of all that an import does; this is `memset`, and the barrier keeps it.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        self.0.spare_capacity_mut().fill(MaybeUninit::new(0));
+        optimization_barrier(&self.0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `Credential` <-> OEM string: systemd's rules to the letter, and nothing lost on the way.
 
+use ct_codecs::{Base64, Encoder as _};
 use proptest::prelude::*;
 use smbios_creds::format::base64::{self, Base64Error};
 use smbios_creds::format::credential::{Credential, Name, NameError, VALUE_MAX};
@@ -106,6 +107,32 @@ fn base64_is_accepted_exactly_as_systemd_accepts_it() {
     ];
     for (text, error) in refused {
         assert_eq!(base64::decode(text.as_bytes()), Err(error), "{text:?}");
+    }
+}
+
+/// Eight characters are decoded at once: what is wrong with one must not be hidden by another.
+#[test]
+fn each_byte_is_accepted_or_refused_at_each_place_of_a_word() {
+    for place in 0..16 {
+        for byte in 0..=u8::MAX {
+            let mut text = *b"09+/azAZQRSTmnop";
+            text[place] = byte;
+            assert_eq!(
+                base64::decode(&text).ok().map(|b| b.to_vec()),
+                unbase64(&text),
+                "{byte:#04x} at {place}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_six_bits_are_written_and_read_at_each_place_of_a_word() {
+    for (place, six) in (0..8).flat_map(|place| (0..64_u64).map(move |six| (place, six))) {
+        let bytes = (six << (42 - 6 * place)).to_be_bytes()[2..].to_vec();
+        let text = base64::encode(&bytes);
+        assert_eq!(*text, Base64::encode_to_string(&bytes).unwrap());
+        assert_eq!(base64::decode(text.as_bytes()).map(|b| b.to_vec()), Ok(bytes));
     }
 }
 
@@ -249,6 +276,13 @@ proptest! {
     #[test]
     fn any_text_is_base64_if_and_only_if_systemd_says_so(text in "[A-Da-d/+_= \n*-]{0,12}") {
         prop_assert_eq!(base64::decode(text.as_bytes()).ok().map(|b| b.to_vec()), unbase64(text.as_bytes()));
+    }
+
+    #[test]
+    fn base64_is_that_of_an_independent_library(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+        let text = base64::encode(&bytes);
+        prop_assert_eq!(&*text, &Base64::encode_to_string(&bytes).unwrap());
+        prop_assert_eq!(base64::decode(text.as_bytes()).map(|b| b.to_vec()), Ok(bytes));
     }
 
     #[test]

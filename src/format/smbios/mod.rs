@@ -10,7 +10,7 @@ pub mod write;
 
 use std::cmp::Ordering;
 
-use zeroize::Zeroizing;
+use super::credential::Secret;
 
 use entry_point::{EntryPoint, EntryPointError, Form};
 pub use structure::{Damage, END_OF_TABLE, Structure};
@@ -73,7 +73,7 @@ pub struct Extent {
 /// A parsed table. Its bytes hold secrets and are wiped when it is dropped.
 pub struct Table {
     entry_point: Option<EntryPoint>,
-    data: Zeroizing<Vec<u8>>,
+    data: Secret,
     structures: Vec<Structure>,
     faults: Vec<Fault>,
 }
@@ -87,12 +87,12 @@ impl Table {
     /// assert_eq!(table.structures().len(), 1);
     /// assert_eq!(table.faults().len(), 1); // the entry point is missing
     /// ```
-    pub fn parse(entry_point: &[u8], data: impl Into<Zeroizing<Vec<u8>>>) -> Self {
+    pub fn parse(entry_point: &[u8], data: impl Into<Secret>) -> Self {
         let data = data.into();
         let entry_point = EntryPoint::parse(entry_point);
         // Only behind a 64-bit entry point does type 127 end the table (Linux drivers/firmware/dmi_scan.c).
         let ends_at_127 = matches!(entry_point, Ok(EntryPoint { form: Form::Smbios3, .. }));
-        let walk = structure::walk(&data, ends_at_127);
+        let walk = structure::walk(data.expose(), ends_at_127);
 
         let mut faults = Vec::new();
         let (offset, remaining) = (walk.end, data.len().saturating_sub(walk.end));
@@ -143,7 +143,7 @@ impl Table {
             && self.faults.iter().all(|fault| match *fault {
                 Fault::Cut(_) | Fault::Damaged { .. } => false,
                 Fault::BehindEndOfTable { offset, .. } => {
-                    is_padding(self.data.get(offset..).unwrap_or_default())
+                    is_padding(self.data().get(offset..).unwrap_or_default())
                 }
                 _ => true,
             })
@@ -153,7 +153,7 @@ impl Table {
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {
-            Fault::Damaged { offset, .. } => match self.data.get(offset..)? {
+            Fault::Damaged { offset, .. } => match self.data().get(offset..)? {
                 [OEM_STRINGS] | [OEM_STRINGS, OEM_STRINGS_LENGTH, ..] => Some(offset),
                 _ => None,
             },
@@ -170,7 +170,7 @@ impl Table {
     /// The bytes of the structure table.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.data
+        self.data.expose()
     }
 
     /// The Type 11 structures, in table order. The kernel calls the first one `11-0`, the next `11-1`.
@@ -179,7 +179,7 @@ impl Table {
             .iter()
             .filter(|structure| structure.kind == OEM_STRINGS)
             .enumerate()
-            .map(|(index, structure)| OemStructure { index, structure, data: &self.data })
+            .map(|(index, structure)| OemStructure { index, structure, data: self.data() })
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 /// Structure type that ends a table (DSP0134 §7.46).
 pub const END_OF_TABLE: u8 = 127;
 
@@ -87,23 +89,27 @@ fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
         return Err(Damage::Length(length));
     }
     let set = rest.get(formatted..).ok_or(Damage::FormattedArea)?;
-    let size = set.windows(TERMINATOR).position(|pair| pair == [0, 0]).ok_or(Damage::Unterminated)?;
-    let mut at = offset + formatted;
-    let end = at + size + TERMINATOR;
+    let at = offset + formatted;
     let mut strings = Vec::new();
-    // The set of a structure without strings is its terminator only.
-    if let Some(set) = set.get(..size).filter(|set| !set.is_empty()) {
-        for string in set.split(|&byte| byte == 0) {
-            strings.push(at..at + string.len());
-            at += string.len() + 1;
+    let mut start = 0;
+    let size = loop {
+        let end = start + memchr(0, set.get(start..).unwrap_or_default()).ok_or(Damage::Unterminated)?;
+        let next = *set.get(end + 1).ok_or(Damage::Unterminated)?;
+        // The set of a structure without strings is its terminator only.
+        if end > 0 || next != 0 {
+            strings.push(at + start..at + end);
         }
-    }
+        if next == 0 {
+            break end + TERMINATOR;
+        }
+        start = end + 1;
+    };
     Ok(Structure {
         kind,
         handle: u16::from_le_bytes([handle_low, handle_high]),
         offset,
         length,
         strings,
-        end,
+        end: at + size,
     })
 }
