@@ -8,7 +8,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 /// Instructions that a command executes, whatever it answers.
-fn instructions(command: &Command) -> u64 {
+pub(crate) fn instructions(command: &Command) -> u64 {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
