@@ -286,6 +286,14 @@ proptest! {
     }
 
     #[test]
+    fn names_have_the_order_of_their_text(first in "[a-c ]{1,20}", second in "[a-c ]{1,20}", same in "[a-z]{0,20}") {
+        let texts = [&*first, &*second, &*(same.clone() + &first), &*(same + &second)];
+        for (one, other) in texts.iter().flat_map(|one| texts.map(|other| (*one, other))) {
+            prop_assert_eq!(Name::new(one).unwrap().cmp(&Name::new(other).unwrap()), one.cmp(other));
+        }
+    }
+
+    #[test]
     fn no_string_panics(string: Vec<u8>) {
         _ = decode(&string);
     }
