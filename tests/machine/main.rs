@@ -8,6 +8,7 @@ mod killed;
 mod launcher;
 mod libvirt;
 mod pid_1;
+mod real;
 mod slots;
 mod stages;
 mod systemd;

@@ -150,6 +150,11 @@ pub fn canary() -> Vec<u8> {
 
 /// Whether the canary is there: as it is, in hex, or in base64.
 pub fn holds(bytes: &[u8], canary: &[u8]) -> bool {
+    needles(canary).iter().any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
+}
+
+/// What a canary looks like: as it is, in hex, and in base64.
+pub fn needles(canary: &[u8]) -> Vec<Vec<u8>> {
     let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
     let hex: Vec<u8> = canary.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     // As base64 it looks different at each of three offsets; the middle is independent of what surrounds it.
@@ -157,10 +162,7 @@ pub fn holds(bytes: &[u8], canary: &[u8]) -> bool {
         let text = base64::encode(&[&vec![0; offset], canary].concat());
         text[4..text.len() - 4].as_bytes().to_vec()
     });
-    [canary.to_vec(), hex]
-        .into_iter()
-        .chain(shifted)
-        .any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
+    [canary.to_vec(), hex].into_iter().chain(shifted).collect()
 }
 
 pub fn is_root() -> bool {

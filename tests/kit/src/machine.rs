@@ -5,6 +5,7 @@
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
 
 mod firmware;
+mod nested;
 mod systemd;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use firmware::table_of;
+pub use nested::Guest;
 
 /// Longest time a machine may take. A boot needs 3 to 20 seconds, one of a whole Debian 60.
 const TIME_LIMIT: Duration = Duration::from_mins(10);
@@ -106,12 +108,28 @@ pub fn three_hundred_values() -> String {
 /// What a machine sent, by name.
 pub type Results = HashMap<String, Outcome>;
 
+/// What QEMU emulates, and how long a test may take with it.
+#[derive(Clone, Copy)]
+struct Hardware {
+    processor: &'static str,
+    processors: &'static str,
+    memory: &'static str,
+    time_limit: Duration,
+}
+
+impl Hardware {
+    /// A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
+    const PLAIN: Self =
+        Self { processor: "Nehalem", processors: "1", memory: "1024", time_limit: TIME_LIMIT };
+}
+
 #[derive(Clone)]
 #[must_use = "a machine does nothing before `boot`"]
 pub struct Machine {
     name: String,
     release: Release,
     kind: &'static str,
+    hardware: Hardware,
     arguments: Vec<String>,
     kernel_arguments: String,
     /// What the kernel's command line says of its console.
@@ -123,8 +141,12 @@ pub struct Machine {
     files: Vec<(String, String)>,
     links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
-    /// Further images, of the kernel's release.
-    parts: Vec<&'static str>,
+    /// The serial line that results are sent over.
+    results: &'static str,
+    /// Another kernel than the release's.
+    kernel: Option<PathBuf>,
+    /// Further images.
+    parts: Vec<PathBuf>,
     /// What QEMU is started by, if by anything.
     launcher: Vec<String>,
     /// What units of the last script come after.
@@ -155,6 +177,7 @@ impl Machine {
             name: name.to_owned(),
             release: Release::Bookworm,
             kind: "pc",
+            hardware: Hardware::PLAIN,
             arguments: vec![],
             kernel_arguments: String::new(),
             console: "console=ttyS0",
@@ -163,6 +186,8 @@ impl Machine {
             files: vec![],
             links: vec![],
             programs: vec![],
+            results: "ttyS1",
+            kernel: None,
             parts: vec![],
             launcher: vec![],
             after: vec![],
@@ -258,7 +283,7 @@ impl Machine {
 
     /// Brings the kernel's `qemu_fw_cfg` along, a module, as any real guest does.
     pub fn modules(mut self) -> Self {
-        self.parts.push("modules");
+        self.parts.push(prepared(self.release.kernel()).join("modules"));
         self
     }
 
@@ -293,8 +318,7 @@ impl Machine {
 
     fn run(self, script: &str, mut watch: impl FnMut(u32, &str)) -> (Results, String) {
         let folder = tempfile::tempdir().unwrap();
-        let (kernel, initrd) =
-            self.image.clone().unwrap_or_else(|| self.kernel_and_initrd(folder.path(), script));
+        let (kernel, initrd) = self.kernel_and_initrd(folder.path(), script);
         let [log, results, output] = ["log", "results", "output"].map(|kind| log_of(&self.name, kind));
         // What an earlier run has left is none of this one's.
         for file in [&log, &results] {
@@ -305,8 +329,8 @@ impl Machine {
         let output = fs::File::create(output).unwrap();
         let mut qemu = Command::new(&command[0])
             .args(&command[1..])
-            // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
-            .args(["-accel", "tcg", "-cpu", "Nehalem", "-machine", self.kind, "-m", "1024", "-nodefaults"])
+            .args(["-accel", "tcg", "-cpu", self.hardware.processor, "-smp", self.hardware.processors])
+            .args(["-machine", self.kind, "-m", self.hardware.memory, "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
             // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
             .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
@@ -327,10 +351,11 @@ impl Machine {
             .unwrap_or_else(|error| panic!("QEMU is needed, ./tests/prepare installs it: {error}"));
         let text = |file: &Path| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
         while qemu.try_wait().unwrap().is_none() {
-            if start.elapsed() > TIME_LIMIT {
+            let limit = self.hardware.time_limit;
+            if start.elapsed() > limit {
                 qemu.kill().unwrap();
                 qemu.wait().unwrap();
-                panic!("{}: no end after {TIME_LIMIT:?}; its console is in {}", self.name, log.display());
+                panic!("{}: no end after {limit:?}; its console is in {}", self.name, log.display());
             }
             watch(qemu.id(), &text(&results));
             std::thread::sleep(Duration::from_millis(20));
@@ -339,9 +364,12 @@ impl Machine {
         (results, text(&log) + &text(&log_of(&self.name, "output")))
     }
 
-    /// The kernel and the image that this machine boots, for a QEMU that others start.
+    /// The kernel and the image that this machine boots, for a hypervisor that others start.
     pub fn kernel_and_initrd(&self, folder: &Path, script: &str) -> (PathBuf, PathBuf) {
-        (prepared(self.release.kernel()).join("vmlinuz"), self.initrd(folder, script))
+        self.image.clone().unwrap_or_else(|| {
+            let of_release = || prepared(self.release.kernel()).join("vmlinuz");
+            (self.kernel.clone().unwrap_or_else(of_release), self.initrd(folder, script))
+        })
     }
 
     /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
@@ -357,7 +385,7 @@ impl Machine {
         };
         fs::create_dir_all(root.join("usr/bin")).unwrap();
         fs::copy(prepared("smbios-creds"), root.join("usr/bin/smbios-creds")).unwrap();
-        write("init", INIT);
+        write("init", &INIT.replace("ttyS1", self.results));
         write("scripts/last", script);
         if self.full {
             self.units(&write);
@@ -398,8 +426,7 @@ impl Machine {
         };
         fs::copy(base, &image).unwrap();
         let mut file = fs::OpenOptions::new().append(true).open(&image).unwrap();
-        let parts = self.parts.iter().map(|part| prepared(self.release.kernel()).join(part));
-        for part in std::iter::once(own).chain(parts) {
+        for part in std::iter::once(&own).chain(&self.parts) {
             std::io::copy(&mut fs::File::open(part).unwrap(), &mut file).unwrap();
         }
         image
