@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -26,12 +27,13 @@ fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
 }
 
 fn every_byte_arrives(name: &str, kind: &'static str) {
-    every_byte_of(&secrets(), name, kind);
+    every_byte_of(&secrets(), Machine::new(name).kind(kind));
 }
 
-fn every_byte_of(secrets: &BTreeMap<&'static str, Vec<u8>>, name: &str, kind: &'static str) {
+/// What `check` prints in the guest.
+fn every_byte_of(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) -> String {
     let directory = directory(secrets);
-    let results = sent(Machine::new(name).kind(kind), directory.path()).boot(
+    let results = sent(machine, directory.path()).boot(
         "result check smbios-creds check --manifest=require
          result import smbios-creds import --manifest=require --require a-44 b-44 c-88
          result sums sh -c 'sha256sum /run/credentials/@system/*'",
@@ -40,6 +42,7 @@ fn every_byte_of(secrets: &BTreeMap<&'static str, Vec<u8>>, name: &str, kind: &'
     assert!(results["check"].text().starts_with("passed: 7 credentials, the manifest proves the set whole"));
     assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
     assert_eq!(digests(&results, "sums"), expected(secrets));
+    results["check"].text().to_owned()
 }
 
 #[test]
@@ -57,7 +60,36 @@ fn every_byte_of_a_directory_arrives_in_a_pc_of_machine_type_2_0() {
     let mut secrets = secrets();
     // SeaBIOS makes a table of 32 KiB there.
     secrets.get_mut("large").unwrap().truncate(12_000);
-    every_byte_of(&secrets, "sent-old-pc", "pc-i440fx-2.0");
+    every_byte_of(&secrets, Machine::new("sent-old-pc").kind("pc-i440fx-2.0"));
+}
+
+#[test]
+fn newest_qemu_delivers_every_byte_of_a_directory() {
+    every_byte_of(&secrets(), Machine::new("sent-newest-qemu").kind("q35").newest_qemu());
+}
+
+#[test]
+fn aarch64_with_uefi_gets_every_byte_of_a_directory() {
+    let check = every_byte_of(&secrets(), Machine::new("sent-aarch64").aarch64());
+    assert!(check.contains("machine: QEMU (virt-") && check.contains("EDK II"), "{check}");
+}
+
+/// QEMU 9 and newer start a machine without any string if the table is larger than 65,535 bytes, and say nothing.
+#[test]
+fn set_that_the_newest_qemu_drops_is_missed_in_the_guest() {
+    let mut string = tempfile::NamedTempFile::new().unwrap();
+    write!(string, "io.systemd.credential:large={}", "x".repeat(66_000)).unwrap();
+    let machine = Machine::new("newest-qemu-drops").kind("q35").newest_qemu();
+    let results = machine
+        .oem_string("io.systemd.credential:small=value")
+        .oem_string_file(string.path())
+        .boot("result check smbios-creds check --require small");
+    assert_eq!(results["check"].code, 3, "{:?}", results["check"]);
+    let check = results["check"].text();
+    assert!(
+        check.contains("2 OEM strings are announced and none is there: the hypervisor dropped"),
+        "{check}"
+    );
 }
 
 /// Nothing of ours in the guest: structures of a page each are what an old systemd reads whole, and the one value that

@@ -28,6 +28,7 @@
 //! | 11 | everything, where `/sys/firmware/dmi` is empty | `an_empty_sys_firmware_dmi` | `promises/silent_losses.rs` |
 //! | 12 | what is behind an empty element | `an_empty_element` | `promises/silent_losses.rs` |
 //! | 13 | all strings, in QEMU 10 | `all_strings_in_qemu_10` | `promises/silent_losses.rs` |
+//! | 13 | in the newest QEMU | `set_that_the_newest_qemu_drops_is_missed_in_the_guest` | `machine/host.rs` |
 //! | 14 | everything, without the kernel's dmi-sysfs | `everything_without_dmi_sysfs` | `promises/silent_losses.rs` |
 //! | 14 | by systemd 252 | `where_systemd_252_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |
 //! | 14 | by the newest systemd | `where_the_newest_systemd_can_import_nothing_its_services_find_everything` | `machine/systemd.rs` |

@@ -5,6 +5,7 @@
 //! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
 
 mod firmware;
+mod hardware;
 mod nested;
 mod systemd;
 
@@ -18,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use firmware::table_of;
+use hardware::Hardware;
 pub use nested::Guest;
 
 /// Longest time a machine may take. A boot needs 3 to 20 seconds, one of a whole Debian 60.
@@ -108,21 +110,6 @@ pub fn three_hundred_values() -> String {
 /// What a machine sent, by name.
 pub type Results = HashMap<String, Outcome>;
 
-/// What QEMU emulates, and how long a test may take with it.
-#[derive(Clone, Copy)]
-struct Hardware {
-    processor: &'static str,
-    processors: &'static str,
-    memory: &'static str,
-    time_limit: Duration,
-}
-
-impl Hardware {
-    /// A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
-    const PLAIN: Self =
-        Self { processor: "Nehalem", processors: "1", memory: "1024", time_limit: TIME_LIMIT };
-}
-
 #[derive(Clone)]
 #[must_use = "a machine does nothing before `boot`"]
 pub struct Machine {
@@ -141,10 +128,6 @@ pub struct Machine {
     files: Vec<(String, String)>,
     links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
-    /// The serial line that results are sent over.
-    results: &'static str,
-    /// Another kernel than the release's.
-    kernel: Option<PathBuf>,
     /// Further images.
     parts: Vec<PathBuf>,
     /// What QEMU is started by, if by anything.
@@ -177,7 +160,7 @@ impl Machine {
             name: name.to_owned(),
             release: Release::Bookworm,
             kind: "pc",
-            hardware: Hardware::PLAIN,
+            hardware: Hardware::new(),
             arguments: vec![],
             kernel_arguments: String::new(),
             console: "console=ttyS0",
@@ -186,8 +169,6 @@ impl Machine {
             files: vec![],
             links: vec![],
             programs: vec![],
-            results: "ttyS1",
-            kernel: None,
             parts: vec![],
             launcher: vec![],
             after: vec![],
@@ -325,7 +306,7 @@ impl Machine {
             _ = fs::remove_file(file);
         }
         let start = Instant::now();
-        let command = [self.launcher.as_slice(), &["qemu-system-x86_64".to_owned()]].concat();
+        let command = [self.launcher.as_slice(), std::slice::from_ref(&self.hardware.emulator)].concat();
         let output = fs::File::create(output).unwrap();
         let mut qemu = Command::new(&command[0])
             .args(&command[1..])
@@ -334,15 +315,12 @@ impl Machine {
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
             // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
             .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
-            .arg("-serial")
-            .arg(format!("file:{}", log.display()))
-            .arg("-chardev")
-            .arg(format!("file,id=results,path={}", results.display()))
-            .args(["-device", "isa-serial,chardev=results"])
+            .args(self.hardware.serial_lines(&log, &results))
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
             .arg(initrd)
+            .args(&self.hardware.arguments)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -368,7 +346,7 @@ impl Machine {
     pub fn kernel_and_initrd(&self, folder: &Path, script: &str) -> (PathBuf, PathBuf) {
         self.image.clone().unwrap_or_else(|| {
             let of_release = || prepared(self.release.kernel()).join("vmlinuz");
-            (self.kernel.clone().unwrap_or_else(of_release), self.initrd(folder, script))
+            (self.hardware.kernel.clone().unwrap_or_else(of_release), self.initrd(folder, script))
         })
     }
 
@@ -384,8 +362,8 @@ impl Machine {
             }
         };
         fs::create_dir_all(root.join("usr/bin")).unwrap();
-        fs::copy(prepared("smbios-creds"), root.join("usr/bin/smbios-creds")).unwrap();
-        write("init", &INIT.replace("ttyS1", self.results));
+        fs::copy(prepared(self.hardware.agent), root.join("usr/bin/smbios-creds")).unwrap();
+        write("init", &self.hardware.with_lines(INIT));
         write("scripts/last", script);
         if self.full {
             self.units(&write);
@@ -419,7 +397,9 @@ impl Machine {
         assert!(cpio.wait().unwrap().success());
 
         let image = folder.join("initrd");
-        let base = if self.inits {
+        let base = if let Some(base) = self.hardware.image {
+            prepared(base)
+        } else if self.inits {
             prepared("inits/image")
         } else {
             prepared(self.release.folder()).join(if self.full { "image" } else { "busybox" })

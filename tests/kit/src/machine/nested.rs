@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Hardware, Machine, Release, prepared};
+use super::{Machine, Release, prepared};
 
 /// Where a machine has the kernel and the image of its guest.
 const KERNEL: &str = "/guest/vmlinuz";
@@ -26,26 +26,24 @@ impl Machine {
         let folder = crate::project("target/vm/kvm");
         let [kernel, modules] = ["vmlinuz", "modules"].map(|file| folder.join(file));
         assert!(modules.exists(), "no kernel with KVM: run ./tests/prepare with the same variable set");
-        self.hardware = Hardware {
-            processor: "max",
-            processors: "2",
-            memory: "3072",
-            time_limit: Duration::from_mins(30),
-        };
-        self.kernel = Some(kernel);
+        self.hardware.processor = "max";
+        self.hardware.processors = "2";
+        self.hardware.memory = "3072";
+        self.hardware.time_limit = Duration::from_mins(30);
+        self.hardware.kernel = Some(kernel);
         self.parts.push(modules);
         self
     }
 
     /// Has the kernel of another release.
     pub fn kernel_of(mut self, release: Release) -> Self {
-        self.kernel = Some(prepared(release.kernel()).join("vmlinuz"));
+        self.hardware.kernel = Some(prepared(release.kernel()).join("vmlinuz"));
         self
     }
 
     /// Has the guest of a machine in it, which runs this script. Its results come over its only serial line.
     pub fn guest(self, folder: &Path, mut guest: Machine, script: &str) -> (Self, Guest) {
-        guest.results = "ttyS0";
+        guest.hardware.lines = ["ttyS0", "ttyS0"];
         let (kernel, image) = guest.kernel_and_initrd(folder, script);
         let command_line =
             format!("{} quiet panic=-1 no_timer_check{}", guest.console, guest.kernel_arguments);

@@ -1,0 +1,84 @@
+//! What QEMU emulates, and which QEMU: the one that is installed, or the newest of Debian.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Machine, TIME_LIMIT, prepared};
+
+#[derive(Clone)]
+pub(super) struct Hardware {
+    pub(super) emulator: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) processor: &'static str,
+    pub(super) processors: &'static str,
+    pub(super) memory: &'static str,
+    pub(super) time_limit: Duration,
+    /// Serial lines of the console and of results, which may be the same.
+    pub(super) lines: [&'static str; 2],
+    /// Another kernel than the release's.
+    pub(super) kernel: Option<PathBuf>,
+    /// Another image than the release's.
+    pub(super) image: Option<&'static str>,
+    pub(super) agent: &'static str,
+}
+
+impl Hardware {
+    pub(super) fn new() -> Self {
+        Self {
+            emulator: "qemu-system-x86_64".to_owned(),
+            arguments: vec![],
+            // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
+            processor: "Nehalem",
+            processors: "1",
+            memory: "1024",
+            time_limit: TIME_LIMIT,
+            lines: ["ttyS0", "ttyS1"],
+            kernel: None,
+            image: None,
+            agent: "smbios-creds",
+        }
+    }
+
+    /// QEMU's arguments for the serial lines.
+    pub(super) fn serial_lines(&self, console: &Path, results: &Path) -> Vec<String> {
+        let [console, results] = [console, results].map(|file| format!("file:{}", file.display()));
+        let [first, second] = self.lines;
+        let files = if first == second { vec![results] } else { vec![console, results] };
+        files.into_iter().flat_map(|file| ["-serial".to_owned(), file]).collect()
+    }
+
+    /// A script for a PC, as this hardware needs it.
+    pub(super) fn with_lines(&self, script: &str) -> String {
+        let [console, results] = self.lines;
+        script.replace("ttyS1", results).replace("ttyS0", console)
+    }
+
+    /// The newest QEMU, with its own libraries and firmware.
+    fn newest(&mut self, program: &str) {
+        let path = |file: &str| prepared(&format!("qemu/{file}")).to_str().unwrap().to_owned();
+        self.emulator = path(&format!("bin/{program}"));
+        self.arguments = vec!["-L".to_owned(), path("share")];
+    }
+}
+
+impl Machine {
+    /// Has the newest QEMU of Debian.
+    pub fn newest_qemu(mut self) -> Self {
+        self.hardware.newest("qemu-system-x86_64");
+        self
+    }
+
+    /// Makes it an aarch64 machine with UEFI, under the newest QEMU. It has busybox, and one serial line.
+    pub fn aarch64(mut self) -> Self {
+        self.hardware.newest("qemu-system-aarch64");
+        let firmware = prepared("qemu/share/QEMU_EFI.fd").to_str().unwrap().to_owned();
+        self.hardware.arguments.extend(["-bios".to_owned(), firmware]);
+        self.hardware.processor = "cortex-a57";
+        self.hardware.lines = ["ttyAMA0", "ttyAMA0"];
+        self.hardware.kernel = Some(prepared("arm64/vmlinuz"));
+        self.hardware.image = Some("arm64/busybox");
+        self.hardware.agent = "arm64/smbios-creds";
+        self.console = "console=ttyAMA0";
+        self.kind("virt")
+    }
+}
