@@ -16,6 +16,12 @@ use testkit::{canary, holds, needles};
 /// What microvm.nix adds to the strings of a machine that has a vsock.
 const NOTIFY: (&str, &str) = ("vmm.notify_socket", "vsock-stream:2:8888");
 
+/// Its string.
+fn notify() -> String {
+    format!("io.systemd.credential:{}={}", NOTIFY.0, NOTIFY.1)
+}
+
+/// Writes past libtest, which shows nothing that a passing test prints.
 fn say(text: &str) {
     std::io::stderr().write_all(format!("\n{text}\n").as_bytes()).unwrap();
 }
@@ -68,6 +74,8 @@ struct Engine {
     name: &'static str,
     /// Its arguments, with `KERNEL`, `IMAGE`, `LINE` and `STRINGS` to be filled in.
     arguments: &'static str,
+    /// Another key of the option that has the strings.
+    other: &'static str,
 }
 
 /// `lib/runners/cloud-hypervisor.nix` of 2026-08-09: its options and their order.
@@ -75,8 +83,9 @@ const CLOUD_HYPERVISOR: Engine = Engine {
     variable: "CLOUD_HYPERVISOR",
     name: "cloud-hypervisor",
     arguments: "--cpus boot=1 --watchdog --kernel KERNEL --initramfs IMAGE --cmdline 'LINE' --seccomp true \
-                --memory 'mergeable=on,shared=off,size=768M' --platform 'oem_strings=[STRINGS]' --console null \
+                --memory 'mergeable=on,shared=off,size=768M' --platform 'oem_strings=STRINGS' --console null \
                 --serial tty --vsock 'cid=3,socket=notify.vsock' --api-socket web.sock --log-file /seen/log",
+    other: "num_pci_segments=2",
 };
 
 /// The options of `lib/runners/crosvm.nix`. Its sandbox needs devices and directories that this machine lacks.
@@ -84,7 +93,8 @@ const CROSVM: Engine = Engine {
     variable: "CROSVM",
     name: "crosvm",
     arguments: "run -m 768 -c 1 --serial type=stdout,hardware=serial,num=1 -p 'LINE' --socket web.sock \
-                --smbios 'manufacturer=acme,oem-strings=[STRINGS]' --disable-sandbox --initrd IMAGE KERNEL",
+                --smbios 'oem-strings=STRINGS' --disable-sandbox --initrd IMAGE KERNEL",
+    other: "manufacturer=acme",
 };
 
 impl Engine {
@@ -100,18 +110,17 @@ impl Engine {
         path.map(PathBuf::from)
     }
 
-    fn arguments(&self, guest: &Guest) -> String {
-        let (name, value) = NOTIFY;
+    fn arguments(&self, guest: &Guest, strings: &str) -> String {
         self.arguments
             .replace("KERNEL", guest.kernel)
             .replace("IMAGE", guest.image)
             .replace("LINE", &guest.command_line)
-            .replace("STRINGS", &format!("io.systemd.credential:{name}={value}"))
+            .replace("STRINGS", strings)
     }
 
     /// The runner that microvm.nix makes (`lib/runner.nix`). The package that it starts is the project's.
-    fn runner(&self, guest: &Guest) -> String {
-        let (name, arguments) = (self.name, self.arguments(guest));
+    fn runner(&self, guest: &Guest, strings: &str) -> String {
+        let (name, arguments) = (self.name, self.arguments(guest, strings));
         format!(
             "#!/usr/bin/bash\nset -eou pipefail\nrm -f 'web.sock' notify.vsock notify.vsock_8888\n\nruntime_args=\n\
              exec -a \"microvm@web\" /nix/store/smbios-creds-package/bin/{name} {arguments} ${{runtime_args:-}}\n"
@@ -145,7 +154,7 @@ exec /usr/bin/smbios-creds-host run --hypervisor {name} --credential "${{credent
 }
 
 /// A machine that has KVM, a real hypervisor, the launcher, the secrets and the watcher.
-fn host_with(
+fn machine_with(
     name: &str,
     engine: &Engine,
     program: &Path,
@@ -217,7 +226,7 @@ fn founding_secrets_arrive(engine: &Engine, test: &str) {
     let canary = canary();
     let mut secrets = secrets(&canary);
     let folder = tempfile::tempdir().unwrap();
-    let (machine, guest) = host_with(&name, engine, &program, (&secrets, &canary), folder.path()).guest(
+    let (machine, guest) = machine_with(&name, engine, &program, (&secrets, &canary), folder.path()).guest(
         folder.path(),
         guest(),
         IN_GUEST,
@@ -236,7 +245,10 @@ fn founding_secrets_arrive(engine: &Engine, test: &str) {
     let results = machine
         .file(&format!("nix/store/smbios-creds-package/bin/{}", engine.name), engine.package())
         .file("nix/store/smbios-creds-launch", engine.launch())
-        .file("nix/store/runner/bin/microvm-run", engine.runner(&guest))
+        .file(
+            "nix/store/runner/bin/microvm-run",
+            engine.runner(&guest, &format!("[{}],{}", notify(), engine.other)),
+        )
         .boot(&script);
 
     assert_eq!(results["run"].code, 0, "{:?}", results["stderr"]);
@@ -266,6 +278,74 @@ fn real_crosvm_delivers_the_founding_secrets() {
     founding_secrets_arrive(&CROSVM, "real_crosvm_delivers_the_founding_secrets");
 }
 
+/// Bytes that are left for a string in the table, by what `plan` says of these arguments.
+fn room(engine: &Engine, arguments: &str, directory: &Path) -> usize {
+    let host = testkit::program("smbios-creds-host");
+    let script = format!(
+        "exec {} plan --json --hypervisor {} --credential large=smbios-creds.large -- /bin/sh {arguments}",
+        host.display(),
+        engine.name
+    );
+    let output =
+        Command::new("sh").args(["-c", &script]).env("CREDENTIALS_DIRECTORY", directory).output().unwrap();
+    let plan: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let bytes = |of: &str| plan["limits"][0][of].as_u64().unwrap();
+    usize::try_from(bytes("available") - bytes("used")).unwrap()
+}
+
+/// The limit that `plan` shows is the hypervisor's own: with a set of just that size every byte arrives.
+fn set_at_the_limit_arrives(engine: &Engine, test: &str) {
+    let Some(program) = engine.program(test) else { return };
+    let canary = canary();
+    let mut secrets = BTreeMap::from([("large", canary.iter().copied().cycle().take(40_000).collect())]);
+    let folder = tempfile::tempdir().unwrap();
+    let name = format!("real-limit-{}", engine.name);
+    let in_guest = "result check smbios-creds check --manifest=require
+        result import smbios-creds import --into /run/creds
+        result sums sh -c 'sha256sum /run/creds/*'\n";
+    let (machine, guest) = machine_with(&name, engine, &program, (&secrets, &canary), folder.path()).guest(
+        folder.path(),
+        Machine::new("real-guest"),
+        in_guest,
+    );
+    let credentials = testkit::host::directory(&[("smbios-creds.large", &secrets["large"])]);
+    // A string of the caller's own fills the table to its last byte.
+    let strings = |size| format!("[{},{}]", notify(), "p".repeat(size));
+    let size = 1 + room(engine, &engine.arguments(&guest, &strings(1)), credentials.path());
+    let script = format!(
+        "{}export SMBIOS_CREDS=large
+         result above sh -c '/nix/store/runner/bin/microvm-run-above >/seen/above </dev/null'
+         result run sh -c '/nix/store/runner/bin/microvm-run >/seen/stdout </dev/null'
+         for file in stdout above; do result started_$file cat /seen/$file; done\n",
+        prologue(std::str::from_utf8(&canary).unwrap())
+    );
+    let results = machine
+        .file(&format!("nix/store/smbios-creds-package/bin/{}", engine.name), engine.package())
+        .file("nix/store/smbios-creds-launch", engine.launch())
+        .file("nix/store/runner/bin/microvm-run", engine.runner(&guest, &strings(size)))
+        .file("nix/store/runner/bin/microvm-run-above", engine.runner(&guest, &strings(size + 1)))
+        .boot(&script);
+
+    assert_eq!(results["above"].code, 3, "{:?}", results["above"]);
+    assert_eq!(results["started_above"].text(), "");
+    assert_eq!(results["run"].code, 0, "{:?}", results["run"]);
+    let sent = results_of(results["started_stdout"].text());
+    assert_eq!(sent["check"].code, 0, "{:?}", sent["check"]);
+    secrets.insert(NOTIFY.0, NOTIFY.1.into());
+    assert_eq!(digests(&sent, "sums"), expected(&secrets));
+}
+
+#[test]
+fn real_cloud_hypervisor_carries_a_set_at_its_limit() {
+    set_at_the_limit_arrives(&CLOUD_HYPERVISOR, "real_cloud_hypervisor_carries_a_set_at_its_limit");
+}
+
+#[test]
+fn real_crosvm_carries_a_set_at_its_limit() {
+    set_at_the_limit_arrives(&CROSVM, "real_crosvm_carries_a_set_at_its_limit");
+}
+
 /// `env`, a script as nixpkgs' `makeShellWrapper` writes it, and one that waits for its child. What cloud-hypervisor
 /// refuses by itself it refuses through the launcher too, with the same exit code, and its message has no secret.
 #[test]
@@ -280,11 +360,15 @@ fn real_cloud_hypervisor_behind_wrappers_gets_the_secrets() {
     let in_guest = "result check smbios-creds check --manifest=require
         result import smbios-creds import --into /run/creds
         result sums sh -c 'sha256sum /run/creds/*'\n";
-    let (machine, guest) = host_with("real-wrappers", engine, &program, (&secrets, &canary), folder.path())
-        .guest(folder.path(), Machine::new("real-guest"), in_guest);
+    let (machine, guest) =
+        machine_with("real-wrappers", engine, &program, (&secrets, &canary), folder.path()).guest(
+            folder.path(),
+            Machine::new("real-guest"),
+            in_guest,
+        );
     let script = format!(
         "{}watch watched
-         export PLATFORM='oem_strings=[io.systemd.credential:{}={}]' KERNEL={}
+         export PLATFORM='oem_strings=[{}]' KERNEL={}
          result run sh -c '/run-wrapped /child /usr/bin/env WRAPPED=yes /nixos-wrapped >/seen/stdout </dev/null'
          result no_kernel sh -c 'KERNEL=/none /run-wrapped /nixos-wrapped </dev/null'
          result no_key sh -c 'PLATFORM=$PLATFORM,no_such_key=1 /run-wrapped /nixos-wrapped </dev/null'
@@ -295,8 +379,7 @@ fn real_cloud_hypervisor_behind_wrappers_gets_the_secrets() {
          stop watched
          result stdout cat /seen/stdout\n",
         prologue(std::str::from_utf8(&canary).unwrap()),
-        NOTIFY.0,
-        NOTIFY.1,
+        notify(),
         guest.kernel
     );
     let names: Vec<String> = secrets.keys().map(|name| format!("{name}=smbios-creds.{name}")).collect();
