@@ -1,16 +1,19 @@
 //! A launcher of one's own, that starts a program with arguments that nobody else sees:
 //! `private_argv PROGRAM [FILE...] -- ARGUMENTS...`. Each argument `@` is private, and its value the content of the next
-//! FILE.
+//! FILE. In one that ends with `=@`, the path of a file stands for `@`, which has that content and which only the
+//! program has that parses the arguments.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "an example, with which the tests start programs")]
 
 use std::alloc::System;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use smbios_creds::cli::{hygiene, log};
-use smbios_creds::host::hypervisor::Argument;
+use smbios_creds::host::hypervisor::{Argument, Part};
 use smbios_creds::host::launch::helper::Helper;
-use smbios_creds::host::launch::{Private, execute, program};
+use smbios_creds::host::launch::{Files, Private, execute, program};
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -33,6 +36,11 @@ fn main() -> ExitCode {
     let arguments = arguments.map(|argument| {
         if argument == "@" {
             Argument::Private(std::fs::read(files.next().unwrap()).unwrap().into())
+        } else if let Some(name) = argument.as_encoded_bytes().strip_suffix(b"@")
+            && name.ends_with(b"=")
+        {
+            let content = std::fs::read(files.next().unwrap()).unwrap().into();
+            Argument::Files(vec![Part::Text(OsStr::from_bytes(name).into()), Part::File(content)])
         } else {
             Argument::Public(argument)
         }
@@ -40,7 +48,7 @@ fn main() -> ExitCode {
     let arguments = arguments.collect();
     before.restore();
     let program = program::find(&given).unwrap_or(given);
-    let private = Private { placeholder: "@private", word: "oem_strings" };
+    let private = Private { placeholder: "@private", word: "oem_strings", files: Files::OfHypervisor };
     let Err(error) = execute(&program, argv0, arguments, private);
     tracing::error!("{error}");
     ExitCode::FAILURE

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::capacity::{self, Excess, Route, Structures, Usage};
-use super::hypervisor::{Argument, Features, Hypervisor, MergeError, Part, Written};
+use super::hypervisor::{Argument, Features, Hypervisor, MergeError, Part, Written, hidden};
 use super::strings::{EmitError, OemStrings, Origin};
 use crate::format::credential::{Credential, Name};
 use crate::text::escape::Escaped;
@@ -73,7 +73,7 @@ pub enum Receiver {
     Program,
     /// The first program that the started one executes with all arguments, and that has this word in its image.
     Executed {
-        /// The name of the option that the strings are in.
+        /// It has to do with the option that the strings are in.
         word: &'static str,
     },
 }
@@ -134,8 +134,8 @@ impl Plan {
             Some(_) if allow_argv => Carrier::PlainArgument,
             Some(_) => Carrier::PrivateArgument,
         };
-        let receiver = match hypervisor.private_option() {
-            Some(word) if carrier == Carrier::PrivateArgument && !features.has(word) => {
+        let receiver = match hypervisor.receiver_word() {
+            Some(word) if carrier != Carrier::PlainArgument && !features.has(word) => {
                 Receiver::Executed { word }
             }
             _ => Receiver::Program,
@@ -167,8 +167,13 @@ impl Plan {
     #[must_use]
     pub fn visible(&self) -> Vec<String> {
         let text = |text: &OsString| Escaped(text.as_encoded_bytes()).to_string();
+        let mut files = 0;
         let rest = self.arguments.iter().map(|argument| match argument {
             Argument::Public(argument) => text(argument),
+            Argument::Files(parts) if self.receiver != Receiver::Program => {
+                files += 1;
+                text(&hidden(parts, files))
+            }
             Argument::Files(parts) => parts
                 .iter()
                 .map(|part| match part {

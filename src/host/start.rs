@@ -4,7 +4,7 @@
 //! 2. The credentials are read. A host that has lost them is told so before anything else can fail.
 //! 3. The program's image is searched for the words that decide how it is started. It is not executed for that.
 //! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
-//! 5. A program that would show them to others is refused: a script for QEMU, one that cannot be traced.
+//! 5. A program that would show them to others is refused: one that cannot be traced.
 //! 6. [`start`] executes it, and nothing if a limit is exceeded.
 
 use std::convert::Infallible;
@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use super::capacity::Usage;
 use super::hypervisor::{self, Argument, Hypervisor};
 use super::launch::private_argv::{self, PrivateArgvError};
-use super::launch::{LaunchError, Private, execute, image, program};
-use super::plan::{Carrier, Order, Plan, PlanError};
+use super::launch::{Files, LaunchError, Private, execute, image, program};
+use super::plan::{Carrier, Order, Plan, PlanError, Receiver};
 use super::source::{self, DirectoryError, Selection};
 use crate::text::escape::ShownPath;
 
@@ -64,12 +64,9 @@ pub enum NotPlanned {
     /// They would have to be in a private argument, which the program cannot be given.
     #[error("{0}; --allow-argv starts it with the secrets for all to see")]
     Private(#[from] PrivateArgvError),
-    /// The program is a script, each of whose helpers would inherit the files in memory.
-    #[error(
-        "{0} is a script, and every program that it executes could read the secrets: start the ELF program that it \
-         executes, and let the script start this one"
-    )]
-    Script(ShownPath),
+    /// They would have to be in files that only a program has which this one executes, and the start cannot be traced.
+    #[error("{0}; start the hypervisor's own program, for which nothing is traced")]
+    Files(#[source] PrivateArgvError),
 }
 
 /// Why a planned hypervisor is not started.
@@ -116,7 +113,8 @@ impl Probe {
     /// [`LaunchError`], if nothing was executed.
     pub fn start(self) -> Result<Infallible, LaunchError> {
         let arguments = self.arguments.into_iter().map(Argument::Public).collect();
-        execute(&self.program, self.argv0, arguments, Private { placeholder: "", word: "" })
+        let private = Private { placeholder: "", word: "", files: Files::Inherited };
+        execute(&self.program, self.argv0, arguments, private)
     }
 }
 
@@ -163,8 +161,8 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
 fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     match plan.carrier {
         Carrier::PrivateArgument => Ok(private_argv::check(&plan.program)?),
-        Carrier::SealedMemfds if program::is_script(&plan.program) => {
-            Err(NotPlanned::Script(plan.program.as_path().into()))
+        Carrier::SealedMemfds if plan.receiver != Receiver::Program => {
+            private_argv::check(&plan.program).map_err(NotPlanned::Files)
         }
         Carrier::PlainArgument | Carrier::SealedMemfds => Ok(()),
     }
@@ -179,7 +177,11 @@ pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
         return Err(NotStarted::Exceeded(*usage));
     }
     let placeholder = plan.placeholder();
-    let word = plan.hypervisor.private_option().unwrap_or_default();
+    let word = plan.hypervisor.receiver_word().unwrap_or_default();
+    let files = match plan.receiver {
+        Receiver::Program => Files::Inherited,
+        Receiver::Executed { .. } => Files::OfHypervisor,
+    };
     let Plan { program, argv0, carrier, strings, arguments, .. } = plan;
     // What the arguments hold is all that is left of the values when the program is executed.
     drop(strings);
@@ -190,5 +192,5 @@ pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
         argument => argument,
     };
     let arguments = arguments.into_iter().map(as_planned).collect();
-    Ok(execute(&program, argv0, arguments, Private { placeholder: &placeholder, word })?)
+    Ok(execute(&program, argv0, arguments, Private { placeholder: &placeholder, word, files })?)
 }

@@ -1,5 +1,6 @@
 //! Programs that are executed, and the files that they inherit.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,15 +10,24 @@ use nix::unistd::{AccessFlags, access};
 use rustix::fs::{MemfdFlags, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
+/// What a file in memory is called in `/proc/PID/fd`, after `memfd:`.
+pub(crate) const MEMFD_NAME: &CStr = c"smbios-creds";
+
 /// A file that exists in memory only, is for its owner only, and can no longer be changed. Its descriptor is at least
 /// this high, and is closed by execve(2).
 pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::Result<OwnedFd> {
-    let memfd = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let memfd = memfd_create(MEMFD_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fcntl_dupfd_cloexec(&memfd, lowest_descriptor)?);
-    file.write_all(content)?;
-    fchmod(&file, rustix::fs::Mode::RUSR)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    seal(&mut file, content)?;
     Ok(file.into())
+}
+
+/// Writes a file in memory, which is then for its owner only and can no longer be changed.
+pub(crate) fn seal(file: &mut File, content: &[u8]) -> std::io::Result<()> {
+    file.write_all(content)?;
+    fchmod(&*file, rustix::fs::Mode::RUSR)?;
+    fcntl_add_seals(&*file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(())
 }
 
 /// Lets a descriptor stay open across execve(2).

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::host::{directory, host, host_with, program_with};
+use testkit::host::{QEMU_WORD, directory, host, host_with, program_with, shell_with};
 use testkit::{code, run, stderr, stdout};
 
 const CANARY: &str = "Canary-of-a-value";
@@ -75,6 +75,7 @@ fn ten_thousand_files_are_refused_by_the_limit_they_exceed() {
     let output = run(&mut bounded(&host_with(folder.path(), &["emit", "--all", "--format=strings"])));
     assert_eq!((code(&output), stdout(&output).lines().count()), (0, 10_001));
     // Those that are asked for are found among them.
+    let (_programs, qemu) = program_with("/bin/true", QEMU_WORD);
     let program = [
         "run",
         "--prefix",
@@ -83,7 +84,7 @@ fn ten_thousand_files_are_refused_by_the_limit_they_exceed() {
         "credential-9999",
         "--hypervisor=qemu",
         "--",
-        "true",
+        qemu.to_str().unwrap(),
     ];
     let output = run(&mut bounded(&host_with(folder.path(), &program)));
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -391,8 +392,10 @@ fn control_characters_and_bytes_that_are_no_text_are_shown_escaped_and_passed_on
     let marker = folder.path().join("started");
     let script = format!("$(touch {0});`touch {0}`;touch {0}|touch {0}", marker.display());
     let mut command = host_with(folder.path(), &["run", "--credential", "db", "--hypervisor=qemu", "--"]);
+    let (_programs, shell) = shell_with(QEMU_WORD);
     command
-        .args(["sh", "-c", "printf '%s\\0' \"$@\"", "sh", "-append"])
+        .arg(shell)
+        .args(["-c", "printf '%s\\0' \"$@\"", "sh", "-append"])
         .arg(odd)
         .args(["-name", &script, "-S", ""]);
     let output = run(&mut bounded(&command));

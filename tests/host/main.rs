@@ -12,6 +12,7 @@ mod plan;
 mod probe;
 mod qemu;
 mod qemu_machine;
+mod qemu_wrappers;
 mod request;
 mod round_trip;
 mod slots;

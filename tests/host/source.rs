@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use smbios_creds::format::credential::{Credential, VALUE_MAX};
 use smbios_creds::host::source::{DirectoryError, Mapping, Selection, Which, read};
-use testkit::host::{directory, host, host_with, name};
+use testkit::host::{QEMU_WORD, directory, host, host_with, name, shell_with};
 use testkit::{code, run, stderr};
 
 fn selection(which: Which) -> Selection {
@@ -68,7 +68,8 @@ fn the_founding_incident_is_refused_before_anything_starts() {
     let folder = directory(&[("db", b"secret"), ("empty", b"")]);
     let marker = folder.path().join("started");
     let script = format!("touch '{}'", marker.display());
-    let program = ["--hypervisor", "qemu", "--", "sh", "-c", &script];
+    let (_programs, shell) = shell_with(QEMU_WORD);
+    let program = ["--hypervisor", "qemu", "--", shell.to_str().unwrap(), "-c", &script];
     let cases: [(&[&str], &str); 6] = [
         (
             &["--all", "--credentials", "/nonexistent"],

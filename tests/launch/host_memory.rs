@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use smbios_creds::format::base64;
-use testkit::host::program_with;
+use testkit::host::{QEMU_WORD, program_with};
 use testkit::memory::{Stop, assert_wiped, count, memory_at};
 use testkit::{canary, holds, write_program};
 
@@ -86,10 +86,12 @@ fn no_value_is_left_in_memory_when_run_executes_the_hypervisor() {
     let directory = folder.path().to_str().unwrap();
     let (_programs, with_paths) = program_with("/bin/true", "oem_string_paths");
     let with_paths = with_paths.to_str().unwrap();
+    let (_qemu_programs, qemu) = program_with("/bin/true", QEMU_WORD);
+    let qemu = qemu.to_str().unwrap();
     let modes: [&[&str]; 4] = [
-        &["--hypervisor=qemu", "--", "/bin/true", "-smbios", "type=11,value=x"],
-        &["--hypervisor=qemu", "--log-level=trace", "--", "/bin/true"],
-        &["--hypervisor=qemu", "--allow-argv", "--", "/bin/true"],
+        &["--hypervisor=qemu", "--", qemu, "-smbios", "type=11,value=x"],
+        &["--hypervisor=qemu", "--log-level=trace", "--", qemu],
+        &["--hypervisor=qemu", "--allow-argv", "--", qemu],
         &["--hypervisor=cloud-hypervisor", "--", with_paths, "--kernel=k"],
     ];
     for mode in modes {

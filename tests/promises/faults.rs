@@ -175,7 +175,8 @@ fn whatever_call_of_run_fails_the_hypervisor_has_every_string_or_does_not_run() 
     let words = ["run", "--all", "--hypervisor=qemu", "--log-level=error", "--credentials"];
     let mut arguments: Vec<String> = words.map(str::to_owned).into();
     arguments.push(credentials.path().to_str().unwrap().to_owned());
-    arguments.extend(["--", "/bin/sh", "-c", script, "sh"].map(str::to_owned));
+    let (_programs, shell) = testkit::host::shell_with(testkit::host::QEMU_WORD);
+    arguments.extend(["--", shell.to_str().unwrap(), "-c", script, "sh"].map(str::to_owned));
     let line = |name: &str, value: &[u8]| format!("binary:{name}={}\n", *base64::encode(value));
     let whole = [line("a", &canary), line("b", &canary.repeat(300))].concat().into_bytes();
     let case = Case { program: env!("CARGO_BIN_EXE_smbios-creds-host").into(), arguments, whole, folder };

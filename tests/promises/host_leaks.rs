@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use smbios_creds::format::base64;
-use testkit::host::{CLOUD_HYPERVISOR, QEMU, directory, host_with, program_with};
+use testkit::host::{CLOUD_HYPERVISOR, QEMU, QEMU_WORD, directory, host_with, program_with, shell_with};
 use testkit::{code, run};
 
 /// The binary form of its own base64 is another text, so it is looked for in every form that it can take.
@@ -121,7 +121,8 @@ fn a_value_is_in_no_argument_environment_or_file_of_what_run_starts() {
     let script = "cat /proc/self/cmdline /proc/$$/cmdline /proc/$$/environ; ls -l /proc/$$/fd";
     let value = format!("type=11,value=io.systemd.credential:x={CANARY}");
     for existing in [&[][..], &["-smbios", &value]] {
-        let program = ["run", "--all", "--hypervisor=qemu", "--", "sh", "-c", script];
+        let (_programs, shell) = shell_with(QEMU_WORD);
+        let program = ["run", "--all", "--hypervisor=qemu", "--", shell.to_str().unwrap(), "-c", script];
         let output = run(&mut host_with(folder.path(), &[&program, existing].concat()));
         assert_eq!(code(&output), 0);
         assert_clean(&output.stdout, "run");

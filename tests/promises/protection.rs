@@ -15,6 +15,8 @@ use tracing::level_filters::LevelFilter;
 struct Programs {
     _source: tempfile::TempDir,
     _credentials: tempfile::TempDir,
+    /// Where the stand-in for QEMU is.
+    _stand_in: tempfile::TempDir,
     into: tempfile::TempDir,
     lines: Vec<Vec<PathBuf>>,
 }
@@ -23,6 +25,7 @@ impl Programs {
     fn new(canary: &[u8]) -> Self {
         let source = recording(&table(&[&[b"io.systemd.credential:a=", canary].concat()]));
         let credentials = testkit::host::directory(&[("a", canary)]);
+        let (stand_in, qemu) = testkit::host::program_with("/bin/true", testkit::host::QEMU_WORD);
         let into = tempfile::tempdir().unwrap();
         let agent = Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
         let host = Path::new(env!("CARGO_BIN_EXE_smbios-creds-host"));
@@ -31,9 +34,9 @@ impl Programs {
         let path = Path::new;
         let exec = [agent, path("exec"), path("--from"), source.path(), path("--into"), &target];
         let run = [host, path("run"), path("--all"), path("--credentials"), credentials.path()];
-        let run = [&run[..], &[path("--hypervisor=qemu"), path("--"), path("/bin/true")]].concat();
+        let run = [&run[..], &[path("--hypervisor=qemu"), path("--"), &qemu]].concat();
         let lines = vec![line(&[&exec[..], &[path("--"), path("/bin/true")]].concat()), line(&run)];
-        Self { _source: source, _credentials: credentials, into, lines }
+        Self { _source: source, _credentials: credentials, _stand_in: stand_in, into, lines }
     }
 }
 

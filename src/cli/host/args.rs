@@ -151,9 +151,9 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The hypervisor keeps the PID, the open descriptors, the directory and the environment. \
-                  cloud-hypervisor and crosvm may be started through wrappers (env, taskset, a script): the first \
-                  program with the option's name in its file that is given all arguments receives the secrets. A \
-                  start that ends without it fails. A machine is never started without what was selected: an unset \
+                  It may be started through wrappers (env, taskset, a script): the first program that has the \
+                  option's name in its file and is given all arguments receives the secrets, and no other program does. \
+                  A start that ends without it fails. A machine is never started without what was selected: an unset \
                   $CREDENTIALS_DIRECTORY, a missing or empty file, a limit that is exceeded or an option that cannot be \
                   merged ends with exit status 3. With arguments that start no guest (QEMU's -version, -help, -machine \
                   none, -cpu help), it is executed unchanged and without credentials. SIGPIPE has its default effect in \

@@ -14,6 +14,20 @@ pub enum Part {
     File(Secret),
 }
 
+/// What others see of an argument whose files only the hypervisor has. `number` counts such arguments, from 1. There are
+/// never files of this name: should a hypervisor be given the argument, it ends with an error.
+#[must_use]
+pub fn hidden(parts: &[Part], number: usize) -> OsString {
+    let mut text = OsString::new();
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push(part),
+            Part::File(_) => text.push(format!("/proc/self/fd/only-the-hypervisor-has-file-{number}")),
+        }
+    }
+    text
+}
+
 /// An argument of a hypervisor.
 #[derive(Debug)]
 pub enum Argument {

@@ -114,7 +114,7 @@ impl Hypervisor for CloudHypervisor {
         "--platform oem_strings=, in an argument that only it sees, or in memory-only files where it reads files"
     }
 
-    fn private_option(&self) -> Option<&'static str> {
+    fn receiver_word(&self) -> Option<&'static str> {
         Some(STRINGS_FEATURE)
     }
 

@@ -75,7 +75,7 @@ impl Hypervisor for Crosvm {
         "--smbios oem-strings=, in an argument that only it sees"
     }
 
-    fn private_option(&self) -> Option<&'static str> {
+    fn receiver_word(&self) -> Option<&'static str> {
         Some(OPTION_WORD)
     }
 

@@ -25,9 +25,9 @@ pub trait Hypervisor: Debug + Sync {
     /// One line about it for `--help`.
     fn about(&self) -> &'static str;
 
-    /// The name of the option that private arguments are in, which every program that parses it has in its image.
-    /// `None` if it is given no private argument.
-    fn private_option(&self) -> Option<&'static str> {
+    /// A word that every program has in its image which parses the option that the strings are in, and no wrapper. Only
+    /// such a program receives what others must not see.
+    fn receiver_word(&self) -> Option<&'static str> {
         None
     }
 

@@ -16,7 +16,7 @@ pub mod request;
 
 use std::path::Path;
 
-pub use argument::{Argument, Part};
+pub use argument::{Argument, Part, hidden};
 pub use error::MergeError;
 pub use line::{CommandLine, Features, Hypervisor, Line, Written};
 

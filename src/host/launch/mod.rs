@@ -1,6 +1,6 @@
 //! Executes a hypervisor in the place of this process, with OEM strings that only it sees.
 //!
-//! [`private_argv`] is a guard for hypervisors that have no other private carrier. [`helper`] is how the program executes
+//! [`private_argv`] is a guard for hypervisors that have no other private carrier, and for those that wrappers execute. [`helper`] is how the program executes
 //! itself for that. A program that starts hypervisors must call [`helper::Helper::run`] first. [`image`] tells what a
 //! program is.
 
@@ -18,15 +18,12 @@ use std::path::Path;
 
 use nix::unistd::execve;
 
-use self::private_argv::{PrivateArgv, PrivateArgvError, Replacement};
-use super::hypervisor::{Argument, Part};
+use self::private_argv::{FIRST_DESCRIPTOR, Hidden, InFiles, PrivateArgv, PrivateArgvError, Replacement};
+use super::hypervisor::{Argument, Part, hidden};
 use crate::format::credential::Secret;
 use crate::sys::program::{inherit, sealed_memfd};
 use crate::sys::{Errno, variable};
 use crate::text::escape::ShownPath;
-
-/// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
-const FIRST_DESCRIPTOR: i32 = 64;
 
 /// Why a program was not executed.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +55,23 @@ pub struct Private<'a> {
     pub placeholder: &'a str,
     /// The word that only a program which parses them has in its image.
     pub word: &'a str,
+    /// Which program has files of strings.
+    pub files: Files,
+}
+
+/// Which program has files of strings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Files {
+    /// The one that is started, and all that inherit its descriptors.
+    Inherited,
+    /// The first one with the word in its image, and no other.
+    OfHypervisor,
 }
 
 /// Executes a program in the place of this process: its PID, descriptors, working directory, signals and environment
-/// are those of the program then. `argv0` is the name that it is given. Each private argument is replaced by the
-/// placeholder, until the program that parses it is executed: this program, or one that it executes. Without a private
-/// argument, this is execve(2).
+/// are those of the program then. `argv0` is the name that it is given. Each private argument, and each with files that
+/// only the hypervisor has, is replaced by a placeholder, until the program that parses it is executed: this program, or
+/// one that it executes. Without such arguments, this is execve(2).
 ///
 /// By the time of the call, this process should hold no other copy of the values: for a moment, see the comment at
 /// `attach`, other processes of the same user may look into it, as they may into the program afterwards.
@@ -78,13 +86,18 @@ pub fn execute(
 ) -> Result<Infallible, LaunchError> {
     let placeholder = CString::new(private.placeholder)?;
     let mut visible = vec![CString::new(argv0.into_vec())?];
-    let (mut files, mut replacements) = (Vec::new(), Vec::new());
+    let (mut files, mut only) = (Vec::new(), Hidden::default());
     for argument in arguments {
         visible.push(match argument {
             Argument::Public(text) => CString::new(text.into_vec())?,
-            Argument::Files(parts) => in_memory(parts, &mut files)?,
+            Argument::Files(parts) if private.files == Files::Inherited => in_memory(parts, &mut files)?,
+            Argument::Files(parts) => {
+                let placeholder = CString::new(hidden(&parts, only.files.len() + 1).into_vec())?;
+                only.files.push(InFiles { placeholder: placeholder.as_bytes().to_vec(), parts });
+                placeholder
+            }
             Argument::Private(value) => {
-                replacements.push(Replacement { placeholder: placeholder.as_bytes().to_vec(), value });
+                only.replacements.push(Replacement { placeholder: placeholder.as_bytes().to_vec(), value });
                 placeholder.clone()
             }
         });
@@ -95,7 +108,7 @@ pub fn execute(
         inherit(file).map_err(LaunchError::Memfd)?;
     }
     let path = CString::new(program.as_os_str().as_bytes())?;
-    let guard = PrivateArgv::attach(program, private.word, replacements)?;
+    let guard = PrivateArgv::attach(program, private.word, only)?;
     let Err(errno) = execve(&path, &visible, &environment);
     guard.release();
     Err(LaunchError::Execute { program: program.into(), errno })

@@ -40,11 +40,6 @@ pub(super) fn executable(path: &Path) -> io::Result<Executable> {
     })
 }
 
-/// Whether a file is text that names its interpreter.
-pub(in crate::host) fn is_script(path: &Path) -> bool {
-    executable(path).is_ok_and(|kind| kind == Executable::Script)
-}
-
 /// The file that can be executed under a name, which is looked up in `$PATH` as execvp(3) does if it has no `/`.
 #[must_use]
 pub fn find(program: &Path) -> Option<PathBuf> {

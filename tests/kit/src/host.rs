@@ -41,6 +41,9 @@ pub fn shell_with(words: &str) -> (tempfile::TempDir, PathBuf) {
     program_with("/bin/sh", words)
 }
 
+/// The word by which QEMU is recognised.
+pub const QEMU_WORD: &str = "-smbios file=binary";
+
 /// A copy of an ELF program with these words in its image, in a directory of its own.
 pub fn program_with(program: &str, words: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();

@@ -36,6 +36,13 @@ impl Faulty {
         Self::spawn(as_nobody(&mut start.command()), fault, at)
     }
 
+    /// The same with a file that the stand-in makes. A wrapper would only add calls.
+    pub(crate) fn start_with_file(fault: &str, at: usize) -> Self {
+        let program = TOOLS.path("static");
+        let start = Start { arguments: &["name", "file=@"], ..Start::new(&program, &[CANARY]) };
+        Self::spawn(as_nobody(&mut start.command()), fault, at)
+    }
+
     /// Starts a launcher in whose tracer something happens.
     pub(crate) fn spawn(command: &mut Command, fault: &str, at: usize) -> Self {
         // Folders that anybody can write to.
@@ -92,8 +99,9 @@ impl Faulty {
         assert!(!text.contains("CanaryCanary"), "{text}");
         let ran = self.ran.exists();
         let whole = holds(&output.stdout, CANARY);
-        let placeholder = b"argument=@private";
-        assert!(!output.stdout.windows(placeholder.len()).any(|window| window == placeholder), "{text}");
+        for placeholder in ["argument=@private", "argument=file=/proc/self/fd/only-the-hypervisor"] {
+            assert!(!holds(&output.stdout, placeholder.as_bytes()), "{text}");
+        }
         if output.status.code() == Some(42) {
             assert!(ran && whole, "{text}");
         }
@@ -148,6 +156,73 @@ fn a_tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_argume
         failed += 1;
     }
     assert!((15..CALLS - 1).contains(&failed), "{failed}");
+}
+
+#[test]
+fn tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_files() {
+    for fault in ["kill", "fail"] {
+        let (mut ended, mut whole) = (0, 0);
+        for at in 1..CALLS {
+            let (output, ran) = Faulty::start_with_file(fault, at).end();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            match output.status.code() {
+                // A call that it can do without, or more calls than there are.
+                Some(42) if whole < 3 => {
+                    whole += 1;
+                    continue;
+                }
+                Some(42) => break,
+                Some(1) => assert!(!ran, "{at}: {text}"),
+                code => assert_eq!((code, output.status.signal()), (None, Some(9)), "{at}: {text}"),
+            }
+            if ran {
+                break;
+            }
+            ended += 1;
+        }
+        assert!((30..CALLS - 1).contains(&ended), "{fault}: {ended}");
+    }
+}
+
+#[test]
+fn sigterm_at_any_call_of_the_tracer_ends_a_start_with_files_as_a_sigterm() {
+    let mut ended = 0;
+    for at in 1..CALLS {
+        let mut faulty = Faulty::start_with_file("wait", at);
+        if !faulty.reached() {
+            assert_eq!(faulty.end().0.status.code(), Some(42));
+            break;
+        }
+        kill(faulty.pid(), Signal::SIGTERM).unwrap();
+        let (output, ran) = faulty.end();
+        assert_eq!((output.status.signal(), output.stderr.as_slice()), (Some(15), &b""[..]), "{at}");
+        if ran {
+            break;
+        }
+        ended += 1;
+    }
+    assert!((30..CALLS - 1).contains(&ended), "{ended}");
+}
+
+#[test]
+fn stop_while_files_are_made_is_kept_until_it_is_continued() {
+    for at in 1..CALLS {
+        let mut faulty = Faulty::start_with_file("wait", at);
+        if !faulty.reached() {
+            assert_eq!(faulty.end().0.status.code(), Some(42));
+            return;
+        }
+        kill(faulty.pid(), Signal::SIGSTOP).unwrap();
+        faulty.release();
+        std::thread::sleep(Duration::from_millis(20));
+        let ran = faulty.ran.exists();
+        kill(faulty.pid(), Signal::SIGCONT).unwrap();
+        assert_eq!(faulty.end().0.status.code(), Some(42), "{at}");
+        if ran {
+            return;
+        }
+    }
+    panic!("the tracer makes more than {CALLS} calls");
 }
 
 #[test]

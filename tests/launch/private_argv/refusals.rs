@@ -4,7 +4,7 @@ use std::path::Path;
 
 use smbios_creds::host::hypervisor::Argument;
 use smbios_creds::host::launch::private_argv::PrivateArgvError;
-use smbios_creds::host::launch::{LaunchError, Private, execute};
+use smbios_creds::host::launch::{Files, LaunchError, Private, execute};
 
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 use testkit::is_root;
@@ -159,7 +159,7 @@ fn another_thread_than_the_first_starts_nothing() {
         &program,
         "static".into(),
         arguments,
-        Private { placeholder: "@private", word: "oem_strings" },
+        Private { placeholder: "@private", word: "oem_strings", files: Files::Inherited },
     );
     assert!(matches!(error, LaunchError::PrivateArgv(PrivateArgvError::NotMainThread)), "{error}");
 }

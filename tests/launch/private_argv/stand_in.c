@@ -75,8 +75,11 @@ int main(int argc, char **argv)
     if (getenv("STAND_IN_KVM") && ioctl(open("/dev/kvm", O_RDWR | O_CLOEXEC), 0xae01, 0) < 0)
         return 3;
     number("alignment", (unsigned long)(uintptr_t)&argv[-1] % 16);
-    for (int i = 0; i < argc; i++)
+    for (int i = 0; i < argc; i++) {
         line("argument", argv[i]);
+        if (!strncmp(argv[i], "file=", 5))
+            file("content", argv[i] + 5);
+    }
     line("terminator", argv[argc] ? "missing" : "null");
     for (char **variable = environ; *variable; variable++)
         line("variable", *variable);

@@ -106,6 +106,67 @@ fn hypervisor_behind_any_wrapper_gets_every_byte() {
     }
 }
 
+/// Arguments with files for a program that these wrappers execute, and what the files hold.
+fn with_files<'a>(wrapper: &'a [String], program: &'a str) -> Vec<&'a str> {
+    let words = wrapper.iter().map(String::as_str);
+    words.chain([program, "file=@", "--one", PLACEHOLDER, "name=x,file=@"]).collect()
+}
+
+#[test]
+fn hypervisor_behind_any_wrapper_has_its_files_at_high_descriptors() {
+    let canary = canary();
+    let contents = [value(&canary, 300_000), b"A text".to_vec(), Vec::new()];
+    for wrapper in wrappers() {
+        for (program, nobody) in [("dynamic", true), ("static", false), ("static-pie", true)] {
+            let hypervisor = TOOLS.path(program);
+            let hypervisor = hypervisor.to_str().unwrap();
+            let arguments = with_files(&wrapper, hypervisor);
+            let values = contents.each_ref().map(Vec::as_slice);
+            let start = Start { arguments: &arguments, ..Start::new(Path::new(&wrapper[0]), &values[..2]) };
+            let start = Start { values: &values, ..start };
+            let mut command = start.command();
+            if nobody {
+                as_nobody(&mut command);
+            }
+            let running = Running::start(&mut command).unwrap_or_else(|error| panic!("{wrapper:?}: {error}"));
+            let found = running.report.all("argument");
+            let expected = ["file=/proc/self/fd/64", "--one", "A text", "name=x,file=/proc/self/fd/65"];
+            assert_eq!(found[1..], expected.map(|text| text.as_bytes().to_vec()), "{wrapper:?}");
+            let pid = running.report.number("pid");
+            assert!(proc(pid, "fd/64") == contents[0] && proc(pid, "fd/65") == contents[2], "{wrapper:?}");
+            // No other descriptor is left, and the low ones are those that there were.
+            let plain = Running::start(&mut Start::new(&TOOLS.path(program), &[]).command()).unwrap();
+            let mut descriptors = plain.report.all("descriptor");
+            descriptors.extend([b"64".to_vec(), b"65".to_vec()]);
+            let mut found = running.report.all("descriptor");
+            descriptors.sort();
+            found.sort();
+            assert_eq!(found, descriptors, "{wrapper:?}");
+            plain.end();
+            assert_eq!(seen_in(&canary), [""; 0], "{wrapper:?}");
+            running.end_of(42);
+        }
+    }
+}
+
+#[test]
+fn registers_are_those_of_any_program_after_files_were_made() {
+    // The stand-in reports what it finds at its first instructions, and ends as it does without files.
+    let program = TOOLS.path("static");
+    let values = [b"a value".as_slice(), b"a file"];
+    let start = Start { arguments: &["name", PLACEHOLDER, "file=@"], ..Start::new(&program, &values) };
+    let running = Running::start(&mut start.command()).unwrap();
+    let plain = Running::start(&mut Start::new(&program, &[]).command()).unwrap();
+    for name in ["alignment", "terminator", "execfn", "platform", "secure", "page", "deep", "folder"] {
+        assert_eq!(running.report.text(name), plain.report.text(name), "{name}");
+    }
+    assert_eq!(running.report.all("variable"), plain.report.all("variable"));
+    let status = ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "Seccomp", "NoNewPrivs", "Threads"];
+    assert_eq!(running.report.status(&status), plain.report.status(&status));
+    plain.end();
+    running.end();
+}
+
 #[test]
 fn exit_code_and_helpers_of_a_script_are_its_own() {
     let program = TOOLS.path("dynamic");

@@ -60,6 +60,9 @@ pub const OLD_TABLE_LIMIT: Limit = Limit {
 /// 100 bytes and each 16 GiB of memory about 50, so this is enough for a terabyte on four sockets.
 pub const OWN_STRUCTURES: usize = 4096;
 
+/// Only in QEMU's help (`DEF("smbios", …)`, `qemu-options.hx`), which every QEMU has, whatever it emulates.
+const WORD: &str = "-smbios file=binary";
+
 /// Largest file of structures that is read.
 const FILE_MAX: usize = 65_535;
 
@@ -101,7 +104,16 @@ impl Hypervisor for Qemu {
     }
 
     fn about(&self) -> &'static str {
-        "-smbios file=, in memory-only files"
+        "-smbios file=, in memory-only files that only QEMU has"
+    }
+
+    fn receiver_word(&self) -> Option<&'static str> {
+        Some(WORD)
+    }
+
+    /// A wrapper must not inherit the files.
+    fn questions(&self) -> &'static [&'static str] {
+        &[WORD]
     }
 
     fn starts_no_guest(&self, arguments: &[OsString]) -> bool {

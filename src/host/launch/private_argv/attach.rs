@@ -11,8 +11,8 @@ use rustix::process::{PTracer, Pid, set_ptracer};
 
 use super::channel::{GO, Request, read_array};
 use super::error::PrivateArgvError;
+use super::hidden::Hidden;
 use super::obstacle::Obstacle;
-use super::stack::Replacement;
 use super::tracer::TRACER;
 use crate::host::launch::child::forget_child;
 use crate::sys::Errno;
@@ -27,10 +27,11 @@ impl Tracer {
     /// for the few system calls in which the tracer attaches. Others of the same user could look into this process
     /// then, where Yama does not forbid it. There is nothing left to see: the tracer, which is protected, has the
     /// values, and ours are wiped. The program itself will not be protected any better, once it is executed.
-    pub(super) fn attach(word: &str, replacements: Vec<Replacement>) -> Result<Self, PrivateArgvError> {
+    pub(super) fn attach(word: &str, hidden: Hidden) -> Result<Self, PrivateArgvError> {
         let mut tracer = start().map_err(PrivateArgvError::Start)?;
         let pid = read_array(&mut tracer).map(i32::from_ne_bytes).map_err(ended)?;
-        let request = Request { launcher: std::process::id(), word: word.to_owned(), replacements };
+        let Hidden { replacements, files } = hidden;
+        let request = Request { launcher: std::process::id(), word: word.to_owned(), replacements, files };
         request.write(&mut tracer).map_err(ended)?;
         read_array::<1>(&mut tracer).map_err(ended)?;
         drop(request);

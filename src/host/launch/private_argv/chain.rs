@@ -5,25 +5,28 @@
 //! word is the hypervisor. It gets the values, and the other processes are let go.
 //!
 //! The hypervisor must not execute a program that would show the values. It stays traced until it has made its virtual
-//! machine: its arguments are parsed then. It is killed at the entry to execve(2), so nothing is shown.
+//! machine: its arguments are parsed then. It is killed at the entry to execve(2), so nothing is shown. One that was given
+//! files only has nothing to show: it is killed at the execution itself, and let go as soon as it has a second thread.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::channel::Request;
+use super::channel::{Request, gave_up};
 use super::deliver::{deliver, has_values, passes_on};
 use super::failure::{Failure, failed};
+use super::files::Maker;
 use super::registers::{self, Call};
-use super::stage::Stage;
-use super::tracee::{self, Ready};
+use super::stack::Replacement;
+use super::stage::{Guard, Stage};
+use super::tracee::{self, Ready, is_fault};
 use super::tracees::{Tracee, Tracees};
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
@@ -42,6 +45,8 @@ pub(super) struct Chain {
     request: Request,
     stage: Stage,
     tracees: Tracees,
+    /// The hypervisor, while it makes files.
+    maker: Option<Maker>,
     /// The program that has the values, for a message.
     hypervisor: ShownPath,
     /// The programs that were executed, for a message.
@@ -59,6 +64,7 @@ impl Chain {
             request,
             stage: Stage::Launching { told: false },
             tracees: Tracees::new(main),
+            maker: None,
             hypervisor: Path::new("the hypervisor").into(),
             executed: Vec::new(),
             exiting: None,
@@ -93,7 +99,7 @@ impl Chain {
         }
         let delivered = self.stage.is_delivered();
         let spared = |tracee: &Tracee| exiting.is_some() && tracee.process == self.main;
-        self.kill(|tracee| !spared(tracee) && (tracee.holds || !delivered));
+        self.tracees.kill(|tracee| !spared(tracee) && (tracee.holds || !delivered));
         self.leave();
         if let Some((pid, _)) = exiting {
             _ = self.resume(pid, None);
@@ -106,12 +112,16 @@ impl Chain {
 
     /// What has happened to one of them. Nothing, if that has to be asked again.
     fn wait(&mut self) -> Result<Option<(Pid, i32)>, Failure> {
-        let parked = self.tracees.any_parked();
-        match tracee::ready(None, !parked) {
-            Ok(Ready::One(pid)) => tracee::wait(pid).map_err(failed("wait for the program")),
+        let waits = !self.tracees.any_parked() && !self.stage.is_timed();
+        match tracee::next(waits, self.stage.is_delivered()) {
+            Ok(Ready::Waited(waited)) => Ok(Some(waited)),
+            Ok(Ready::One(pid)) => tracee::wait(Some(pid), true).map_err(failed("wait for the program")),
             Ok(Ready::Unnamed) => self.at_unnamed_signal().map(|()| None),
             Ok(Ready::None) => {
                 sleep(STOPPED);
+                if self.stage.is_over() {
+                    self.leave();
+                }
                 self.unpark().map(|()| None)
             }
             Err(Errno::ECHILD) => {
@@ -130,11 +140,14 @@ impl Chain {
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
         match event {
             0 if signal == libc::SIGTRAP | 0x80 => self.at_call(pid),
-            0 => self.resume(pid, Signal::try_from(signal).ok()),
+            0 => self.resume(pid, Signal::try_from(signal).map_err(|_| Failure::Signal)?),
             libc::PTRACE_EVENT_EXEC => self.at_execution(pid),
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
                 if let Some(child) = ptrace::getevent(pid).ok().and_then(|child| i32::try_from(child).ok()) {
                     self.tracees.adopt(Pid::from_raw(child), Some(pid));
+                }
+                if event == libc::PTRACE_EVENT_CLONE && self.stage.ends_with_thread_of(pid) {
+                    self.leave();
                 }
                 self.resume(pid, None)
             }
@@ -147,6 +160,11 @@ impl Chain {
     fn gone(&mut self, pid: Pid, status: i32) -> Result<(), Failure> {
         self.tracees.remove(pid);
         match self.stage {
+            Stage::Making { process } if process != pid => return Ok(()),
+            Stage::Making { .. } => (self.stage, self.maker) = (Stage::Seeking, None),
+            _ => {}
+        }
+        match self.stage {
             Stage::Launching { .. } | Stage::Seeking if pid != self.main => Ok(()),
             Stage::Seeking if libc::WIFEXITED(status) => {
                 Err(self.ended(format!("ended with exit code {}", libc::WEXITSTATUS(status))))
@@ -156,14 +174,14 @@ impl Chain {
             }
             // Its parent sees the signal, which most likely was meant to end it.
             Stage::Launching { .. } | Stage::Seeking => {
-                self.kill(|_| true);
+                self.tracees.kill(|_| true);
                 Ok(())
             }
             Stage::Guarding { process, .. } if process == pid => {
                 self.leave();
                 Ok(())
             }
-            Stage::Guarding { .. } | Stage::Leaving => Ok(()),
+            Stage::Making { .. } | Stage::Guarding { .. } | Stage::Leaving => Ok(()),
         }
     }
 
@@ -177,7 +195,8 @@ impl Chain {
         let process = self.tracees.process(pid);
         match self.stage {
             Stage::Launching { told: true } if gave_up(&mut self.launcher) => self.leave(),
-            Stage::Launching { .. } | Stage::Leaving => {}
+            Stage::Making { process } if process == pid => self.make_files(pid)?,
+            Stage::Launching { .. } | Stage::Making { .. } | Stage::Leaving => {}
             Stage::Seeking => {
                 if let Call::Exit { code, group } = call(pid)?
                     && process == self.main
@@ -187,7 +206,7 @@ impl Chain {
                     return Err(self.ended(format!("ended with exit code {code}")));
                 }
             }
-            Stage::Guarding { process: hypervisor, until } => match call(pid)? {
+            Stage::Guarding { process: hypervisor, .. } => match call(pid)? {
                 Call::Execute { .. } if process == hypervisor => return Err(self.again()),
                 Call::Execute { lists } => {
                     let passed_on = passes_on(pid, lists, &self.request.replacements);
@@ -196,7 +215,7 @@ impl Chain {
                     }
                 }
                 Call::MadeMachine => self.leave(),
-                _ if Instant::now() > until => self.leave(),
+                _ if self.stage.is_over() => self.leave(),
                 _ => {}
             },
         }
@@ -213,12 +232,9 @@ impl Chain {
     fn at_unnamed_signal(&mut self) -> Result<(), Failure> {
         let is_ready = |pid| tracee::ready(Some(pid), false) == Ok(Ready::Unnamed);
         let Some(stopped) = self.tracees.find(is_ready) else { return Ok(()) };
-        if !self.stage.is_delivered() {
-            return Err(Failure::Signal);
-        }
         self.leave();
         while let Some(other) = self.tracees.find(|pid| pid != stopped) {
-            match tracee::wait(other) {
+            match tracee::wait(Some(other), true) {
                 Ok(Some((pid, status))) => self.handle(pid, status)?,
                 Ok(None) | Err(_) => self.tracees.remove(other),
             }
@@ -237,9 +253,12 @@ impl Chain {
             Stage::Seeking => {}
             // One of these was not seen at the system call, such as that of a 32-bit program.
             Stage::Guarding { process, .. } if process == pid => return Err(self.again()),
-            Stage::Guarding { .. } => {
+            Stage::Guarding { by, .. } => {
                 let found = has_values(pid, &self.request.replacements);
-                if self.tracees.holds(pid) && found.map_err(failed("read a program's arguments"))? {
+                if by == Guard::Calls
+                    && self.tracees.holds(pid)
+                    && found.map_err(failed("read a program's arguments"))?
+                {
                     return Err(self.again());
                 }
                 if let Some(tracee) = self.tracees.of(pid) {
@@ -247,27 +266,48 @@ impl Chain {
                 }
                 return self.resume(pid, None);
             }
-            Stage::Leaving => return self.resume(pid, None),
+            Stage::Making { .. } | Stage::Leaving => return self.resume(pid, None),
         }
         if self.is_hypervisor(pid)? {
-            deliver(pid, &self.request.replacements)?;
             self.hypervisor = tracee::program(pid);
-            self.stage = Stage::guarding(pid);
-            if let Some(tracee) = self.tracees.of(pid) {
-                tracee.holds = true;
+            if self.request.files.is_empty() {
+                self.deliver(pid, &[])?;
+            } else {
+                let maker = Maker::new(pid, &self.request.files);
+                self.maker = Some(maker.map_err(failed("read the program's registers"))?);
+                self.stage = Stage::Making { process: pid };
             }
-            self.interrupt_leaving();
         }
         self.resume(pid, None)
     }
 
+    /// The hypervisor goes on with its files, and gets what it is given once it has made all of them.
+    fn make_files(&mut self, pid: Pid) -> Result<(), Failure> {
+        let Some(maker) = &mut self.maker else { return Ok(()) };
+        if !maker.at_call().map_err(failed("make files in memory for it"))? {
+            return Ok(());
+        }
+        let files = maker.fill(&self.request.files).map_err(failed("write files in memory for it"))?;
+        self.maker = None;
+        self.deliver(pid, &files)
+    }
+
+    /// Gives the hypervisor its arguments, and lets the others go.
+    fn deliver(&mut self, pid: Pid, files: &[Replacement]) -> Result<(), Failure> {
+        deliver(pid, self.request.replacements.iter().chain(files))?;
+        let guard = if self.request.replacements.is_empty() { Guard::Executions } else { Guard::Calls };
+        self.stage = Stage::guarding(pid, guard);
+        if let Some(tracee) = self.tracees.of(pid) {
+            tracee.holds = true;
+        }
+        self.interrupt_leaving();
+        Ok(())
+    }
+
     /// Whether what was executed parses the private arguments, and has been given the placeholders.
     fn is_hypervisor(&mut self, pid: Pid) -> Result<bool, Failure> {
-        let mut passed_on = false;
-        for replacement in &self.request.replacements {
-            passed_on |= tracee::has_argument(pid, &replacement.placeholder)
-                .map_err(failed("read the program's arguments"))?;
-        }
+        let passed_on = tracee::has_argument(pid, self.request.placeholders())
+            .map_err(failed("read the program's arguments"))?;
         if (passed_on || pid == self.main) && self.executed.len() < NAMED {
             self.executed.push(tracee::program(pid).to_string());
         }
@@ -307,22 +347,6 @@ impl Chain {
         self.stage.leaves(self.tracees.holds(pid))
     }
 
-    /// Whether it stops at system calls: those of the program that was started decide how the start ends, and those of
-    /// the hypervisor and its children how long it is traced.
-    fn stops_at_calls(&self, pid: Pid) -> bool {
-        match self.stage {
-            Stage::Seeking => self.tracees.process(pid) == self.main,
-            Stage::Launching { .. } | Stage::Guarding { .. } | Stage::Leaving => true,
-        }
-    }
-
-    /// Kills the processes of some threads.
-    fn kill(&self, who: impl Fn(&Tracee) -> bool) {
-        for (_, tracee) in self.tracees.iter().filter(|(_, tracee)| who(tracee)) {
-            _ = kill(tracee.process, Signal::SIGKILL);
-        }
-    }
-
     /// Lets all go.
     fn leave(&mut self) {
         self.stage = Stage::Leaving;
@@ -347,7 +371,7 @@ impl Chain {
         let resumed = if self.leaves(pid) {
             self.tracees.remove(pid);
             ptrace::detach(pid, signal)
-        } else if self.stops_at_calls(pid) {
+        } else if self.stage.stops_at_calls(pid, self.tracees.process(pid) == self.main) {
             ptrace::syscall(pid, signal)
         } else {
             ptrace::cont(pid, signal)
@@ -368,24 +392,4 @@ impl Chain {
 
 fn call(pid: Pid) -> Result<Call, Failure> {
     registers::call(pid).map_err(failed("read the program's registers"))
-}
-
-/// Whether a signal says that a program has gone wrong, rather than that somebody has ended it.
-fn is_fault(signal: i32) -> bool {
-    matches!(
-        signal,
-        libc::SIGABRT
-            | libc::SIGBUS
-            | libc::SIGFPE
-            | libc::SIGILL
-            | libc::SIGSEGV
-            | libc::SIGSYS
-            | libc::SIGTRAP
-    )
-}
-
-/// Whether the launcher has sent its byte, without waiting for it.
-fn gave_up(launcher: &mut UnixStream) -> bool {
-    let nothing_yet = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
-    !launcher.read_exact(&mut [0]).is_err_and(nothing_yet)
 }

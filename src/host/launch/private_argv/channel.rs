@@ -11,11 +11,15 @@
 //!
 //! Both ends are the same program, so the order of bytes is the machine's own.
 
+use std::ffi::OsStr;
 use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::os::unix::ffi::OsStrExt as _;
 
 use zeroize::Zeroizing;
 
+use super::files::InFiles;
 use super::stack::Replacement;
+use crate::host::hypervisor::Part;
 
 /// The one byte that means: go on.
 pub(super) const GO: [u8; 1] = [b'+'];
@@ -31,7 +35,13 @@ pub(super) struct Request {
     pub(super) word: String,
     /// The arguments that it must not be executed with.
     pub(super) replacements: Vec<Replacement>,
+    /// The arguments that name files which only it has.
+    pub(super) files: Vec<InFiles>,
 }
+
+/// What a part of an argument is.
+const TEXT: [u8; 1] = [b't'];
+const FILE: [u8; 1] = [b'f'];
 
 impl Request {
     pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
@@ -41,6 +51,19 @@ impl Request {
         for Replacement { placeholder, value } in &self.replacements {
             write_bytes(out, placeholder)?;
             write_bytes(out, value.expose())?;
+        }
+        write_length(out, self.files.len())?;
+        for InFiles { placeholder, parts } in &self.files {
+            write_bytes(out, placeholder)?;
+            write_length(out, parts.len())?;
+            for part in parts {
+                let (kind, bytes) = match part {
+                    Part::Text(text) => (TEXT, text.as_bytes()),
+                    Part::File(content) => (FILE, content.expose()),
+                };
+                out.write_all(&kind)?;
+                write_bytes(out, bytes)?;
+            }
         }
         Ok(())
     }
@@ -54,7 +77,29 @@ impl Request {
             let value = read_bytes(input)?.into();
             replacements.push(Replacement { placeholder, value });
         }
-        Ok(Self { launcher, word, replacements })
+        let mut files = Vec::new();
+        for _ in 0..read_length(input)? {
+            let placeholder = read_bytes(input)?.to_vec();
+            let parts = (0..read_length(input)?).map(|_| read_part(input)).collect::<Result<_>>()?;
+            files.push(InFiles { placeholder, parts });
+        }
+        Ok(Self { launcher, word, replacements, files })
+    }
+
+    /// What others see in place of each argument.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = &[u8]> {
+        let arguments = self.replacements.iter().map(|argument| &argument.placeholder);
+        arguments.chain(self.files.iter().map(|argument| &argument.placeholder)).map(Vec::as_slice)
+    }
+}
+
+fn read_part(input: &mut impl Read) -> Result<Part> {
+    let kind: [u8; 1] = read_array(input)?;
+    let bytes = read_bytes(input)?;
+    match kind {
+        TEXT => Ok(Part::Text(OsStr::from_bytes(&bytes).to_owned())),
+        FILE => Ok(Part::File(bytes.into())),
+        _ => Err(ErrorKind::InvalidData.into()),
     }
 }
 
@@ -84,4 +129,10 @@ pub(super) fn read_array<const N: usize>(input: &mut impl Read) -> Result<[u8; N
     let mut bytes = [0; N];
     input.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Whether the launcher has sent its byte, without waiting for it.
+pub(super) fn gave_up(launcher: &mut impl Read) -> bool {
+    let nothing_yet = |error: Error| error.kind() == ErrorKind::WouldBlock;
+    !launcher.read_exact(&mut [0]).is_err_and(nothing_yet)
 }

@@ -29,7 +29,10 @@ const STRING_MAX: usize = 32 * BLOCK;
 const LIST_MAX: usize = 1_000_000;
 
 /// Gives a program that is stopped before its first instruction its arguments.
-pub(super) fn deliver(target: Pid, replacements: &[Replacement]) -> Result<(), Failure> {
+pub(super) fn deliver<'a>(
+    target: Pid,
+    replacements: impl IntoIterator<Item = &'a Replacement>,
+) -> Result<(), Failure> {
     let mut registers = ptrace::getregs(target).map_err(failed("read the program's registers"))?;
     let pointer = stack_pointer(&mut registers);
     let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{target}/mem"));

@@ -31,8 +31,8 @@ pub(super) enum Failure {
     )]
     Ended { how: String, word: String, executed: String },
     #[error(
-        "{program} received the secrets, and was killed before it executed a program that others could read them from. \
-         Start the hypervisor itself, or through a program that does not have '{word}' in its file"
+        "{program} received the secrets, and was killed because it executed another program. Start the hypervisor itself, \
+         or through a program that does not have '{word}' in its file"
     )]
     Again { program: ShownPath, word: String },
 }

@@ -24,6 +24,10 @@
 //! the hypervisor's first instruction and with a message. A start that ends without the hypervisor fails: the exit code
 //! of the program that was started is passed on, and 0 becomes 1.
 //!
+//! QEMU reads values from files in memory. If another program executes it, QEMU is made to make the files itself
+//! (`files`), so that no descriptor of one is ever in another program. A QEMU that the launcher executes directly inherits
+//! them, and there is no tracer.
+//!
 //! A hypervisor that executes a program with the values would show them. The tracer looks at its system calls until it
 //! has made its virtual machine, for ten seconds at most, and kills it at the entry to such an execve(2). A child that
 //! executes a program without the values is let go. After that, nothing is traced: a debugger may be attached, and a
@@ -41,6 +45,8 @@ mod channel;
 mod deliver;
 mod error;
 mod failure;
+mod files;
+mod hidden;
 pub mod obstacle;
 mod registers;
 pub mod stack;
@@ -57,6 +63,9 @@ use nix::unistd::{getpid, gettid};
 
 use self::attach::Tracer;
 pub use self::error::PrivateArgvError;
+pub(super) use self::files::FIRST_DESCRIPTOR;
+pub use self::files::InFiles;
+pub use self::hidden::Hidden;
 use self::obstacle::Obstacle;
 pub use self::stack::Replacement;
 pub use self::tracer::{TRACER, trace};
@@ -78,24 +87,20 @@ impl PrivateArgv {
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.
-    pub fn attach(
-        program: &Path,
-        word: &str,
-        replacements: Vec<Replacement>,
-    ) -> Result<Self, PrivateArgvError> {
-        if replacements.is_empty() {
+    pub fn attach(program: &Path, word: &str, hidden: Hidden) -> Result<Self, PrivateArgvError> {
+        if hidden.is_empty() {
             return Ok(Self(None));
         }
-        if replacements.iter().any(|replacement| replacement.value.expose().contains(&0)) {
+        if hidden.replacements.iter().any(|replacement| replacement.value.expose().contains(&0)) {
             return Err(PrivateArgvError::Nul);
         }
         check_program(program)?;
-        check_size(&replacements)?;
+        check_size(&hidden.replacements)?;
         // execve(2) on another thread ends the first one, and the tracer that watches only the first would miss it.
         if gettid() != getpid() {
             return Err(PrivateArgvError::NotMainThread);
         }
-        Ok(Self(Some(Tracer::attach(word, replacements)?)))
+        Ok(Self(Some(Tracer::attach(word, hidden)?)))
     }
 
     /// Takes everything back, since the program was not executed.

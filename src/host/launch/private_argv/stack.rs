@@ -82,16 +82,17 @@ pub enum StackError {
 ///
 /// # Errors
 /// [`StackError`] if the stack is not that of a program executed like this, in the order of the checks above.
-pub fn relocate(
+pub fn relocate<'a>(
     stack: &[u8],
     stack_pointer: u64,
-    replacements: &[Replacement],
+    replacements: impl IntoIterator<Item = &'a Replacement>,
 ) -> Result<Relocated, StackError> {
     if !stack_pointer.is_multiple_of(ALIGNMENT as u64) {
         return Err(StackError::Alignment);
     }
     let block = Block::parse(stack)?;
-    let places = places(stack, stack_pointer, &block, replacements)?;
+    let replacements: Vec<&Replacement> = replacements.into_iter().collect();
+    let places = places(stack, stack_pointer, &block, &replacements)?;
     let room: usize = replacements.iter().map(|replacement| replacement.value.len() + 1).sum();
     let room = room.next_multiple_of(ALIGNMENT);
     let stack_pointer_after = stack_pointer.checked_sub(room as u64).ok_or(StackError::Room)?;
@@ -118,13 +119,13 @@ fn places<'a>(
     stack: &[u8],
     stack_pointer: u64,
     block: &Block<'_>,
-    replacements: &'a [Replacement],
+    replacements: &[&'a Replacement],
 ) -> Result<Vec<(usize, &'a Secret)>, StackError> {
-    let (mut left, mut places, mut found) = (replacements.iter().collect::<Vec<_>>(), Vec::new(), 0);
+    let (mut left, mut places, mut found) = (replacements.to_vec(), Vec::new(), 0);
     for (index, pointer) in block.arguments.iter().enumerate() {
         let text = string(stack, stack_pointer, u64::from_ne_bytes(*pointer));
         let is = |replacement: &Replacement| text == Some(replacement.placeholder.as_slice());
-        found += usize::from(replacements.iter().any(is));
+        found += usize::from(replacements.iter().copied().any(is));
         if let Some(at) = left.iter().position(|replacement| is(replacement)) {
             places.push((index, &left.remove(at).value));
         }

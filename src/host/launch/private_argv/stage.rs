@@ -18,6 +18,17 @@ pub(super) fn options() -> Options {
         | Options::PTRACE_O_TRACECLONE
 }
 
+/// How the hypervisor is kept from executing another program in its place, or one with values.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Guard {
+    /// At the entry to the system call, since a program's arguments would show the values.
+    Calls,
+    /// At the execution itself: the files are closed then, and no argument has a value. It ends with the hypervisor's
+    /// second thread. QEMU makes one before it reads its arguments (`rcu_init_complete()`, `util/rcu.c`), a wrapper makes
+    /// none.
+    Executions,
+}
+
 /// How far a start has come.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
@@ -25,16 +36,33 @@ pub(super) enum Stage {
     Launching { told: bool },
     /// What it has executed is not the hypervisor.
     Seeking,
-    /// This process is the hypervisor.
-    Guarding { process: Pid, until: Instant },
+    /// This process is the hypervisor, and makes the files that it is given.
+    Making { process: Pid },
+    /// This process is the hypervisor, and has everything.
+    Guarding { process: Pid, until: Instant, by: Guard },
     /// All are let go.
     Leaving,
 }
 
 impl Stage {
     /// This process has just been given the values.
-    pub(super) fn guarding(process: Pid) -> Self {
-        Self::Guarding { process, until: Instant::now() + GUARDED }
+    pub(super) fn guarding(process: Pid, by: Guard) -> Self {
+        Self::Guarding { process, until: Instant::now() + GUARDED, by }
+    }
+
+    /// Whether a process is looked after that may never stop again.
+    pub(super) fn is_timed(self) -> bool {
+        matches!(self, Self::Guarding { by: Guard::Executions, .. })
+    }
+
+    /// Whether the hypervisor has been looked after for long enough.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Guarding { until, .. } if Instant::now() > until)
+    }
+
+    /// Whether a thread that this one has made shows that it is the hypervisor, which was given files only.
+    pub(super) fn ends_with_thread_of(self, process: Pid) -> bool {
+        matches!(self, Self::Guarding { process: hypervisor, by: Guard::Executions, .. } if hypervisor == process)
     }
 
     /// Whether the hypervisor has the values.
@@ -45,9 +73,20 @@ impl Stage {
     /// Whether a thread is let go as soon as it stops, whose memory has the values or not.
     pub(super) fn leaves(self, holds: bool) -> bool {
         match self {
-            Self::Launching { .. } | Self::Seeking => false,
+            Self::Launching { .. } | Self::Seeking | Self::Making { .. } => false,
             Self::Guarding { .. } => !holds,
             Self::Leaving => true,
+        }
+    }
+
+    /// Whether a thread stops at system calls: those of the program that was started decide how the start ends, and those
+    /// of the hypervisor and its children how long it is traced.
+    pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool) -> bool {
+        match self {
+            Self::Seeking => is_started_program,
+            Self::Making { process } => process == pid,
+            Self::Guarding { by, .. } => by == Guard::Calls,
+            Self::Launching { .. } | Self::Leaving => true,
         }
     }
 }

@@ -24,6 +24,8 @@ const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
 pub(super) enum Ready {
     /// This one.
     One(Pid),
+    /// This one, and what has happened to it: it has been waited for.
+    Waited((Pid, i32)),
     /// One that is about to get a signal without a name, which is a real-time signal.
     Unnamed,
     /// None of them.
@@ -42,11 +44,28 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     }
 }
 
-/// Waits for one, and says what has happened to it, as waitpid(2) does.
-pub(super) fn wait(pid: Pid) -> io::Result<Option<(Pid, i32)>> {
-    let options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
-    let waited = waitpid(rustix::process::Pid::from_raw(pid.as_raw()), options)?;
-    Ok(waited.map(|(_, status)| (pid, status.as_raw())))
+/// Looks for any of them. One that is let go may have to be looked at before it is waited for.
+pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
+    if looks_first {
+        return ready(None, waits);
+    }
+    wait(None, waits).map(|waited| waited.map_or(Ready::None, Ready::Waited))
+}
+
+/// Waits for one of them, or for this one, and says what has happened to it, as waitpid(2) does.
+pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32)>> {
+    let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+    options.set(WaitOptions::NOHANG, !wait);
+    let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
+    // Without a process, `waitpid` waits for one of the same process group.
+    let waited = if pid.is_some() { waitpid(pid, options) } else { rustix::process::wait(options) };
+    match waited.map_err(|errno| Errno::from_raw(errno.raw_os_error())) {
+        Ok(waited) => {
+            Ok(waited.map(|(pid, status)| (Pid::from_raw(pid.as_raw_nonzero().get()), status.as_raw())))
+        }
+        Err(Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A field of `/proc/PID/status`.
@@ -92,10 +111,10 @@ pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
     Ok(secure.is_some_and(|[_, value]| value != 0) && !has_no_new_privileges(pid))
 }
 
-/// Whether one of a program's arguments is this one.
-pub(super) fn has_argument(pid: Pid, argument: &[u8]) -> io::Result<bool> {
-    let arguments = read(format!("/proc/{pid}/cmdline"))?;
-    Ok(arguments.split(|&byte| byte == 0).any(|found| found == argument))
+/// Whether one of a program's arguments is one of these.
+pub(super) fn has_argument<'a>(pid: Pid, mut arguments: impl Iterator<Item = &'a [u8]>) -> io::Result<bool> {
+    let found = read(format!("/proc/{pid}/cmdline"))?;
+    Ok(arguments.any(|argument| found.split(|&byte| byte == 0).any(|found| found == argument)))
 }
 
 /// The program that a process executes.
@@ -110,4 +129,18 @@ pub(super) fn has_word(pid: Pid, word: &str) -> io::Result<bool> {
 
 fn executable(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
+}
+
+/// Whether a signal says that a program has gone wrong, rather than that somebody has ended it.
+pub(super) fn is_fault(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGABRT
+            | libc::SIGBUS
+            | libc::SIGFPE
+            | libc::SIGILL
+            | libc::SIGSEGV
+            | libc::SIGSYS
+            | libc::SIGTRAP
+    )
 }

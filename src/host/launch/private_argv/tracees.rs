@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::tracee;
@@ -97,5 +98,12 @@ impl Tracees {
             .map(|(_, tracee)| tracee.process)
             .collect();
         parked().filter(|(_, tracee)| processes.contains(&tracee.process)).map(|(pid, _)| pid).collect()
+    }
+
+    /// Kills the processes of some threads.
+    pub(super) fn kill(&self, who: impl Fn(&Tracee) -> bool) {
+        for (_, tracee) in self.iter().filter(|(_, tracee)| who(tracee)) {
+            _ = kill(tracee.process, Signal::SIGKILL);
+        }
     }
 }

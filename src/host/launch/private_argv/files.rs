@@ -1,0 +1,206 @@
+//! Files in memory that a hypervisor has, and no program that executes it.
+//!
+//! A descriptor that the launcher leaves open is inherited by every wrapper, and by every helper of one. So the hypervisor
+//! makes the files itself, at its tracer's bidding: it is stopped after its execve(2), before its first instruction. Its
+//! registers are set for a system call, its tracer lets it make that call and nothing else, and afterwards they are what
+//! they were. The tracer then writes and seals the files through `/proc/PID/fd`, and puts their paths into arguments.
+//!
+//! The descriptors are closed by execve(2), so no program inherits them that the hypervisor executes.
+
+use std::fs::{File, OpenOptions, read_to_string};
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+
+use memchr::memmem;
+use nix::libc::{self, user_regs_struct};
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+use zeroize::Zeroizing;
+
+use super::registers::{CALL, Injected, stack_pointer};
+use super::stack::Replacement;
+use crate::format::credential::Secret;
+use crate::host::hypervisor::Part;
+use crate::sys::program::{MEMFD_NAME, seal};
+
+/// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
+pub(in crate::host::launch) const FIRST_DESCRIPTOR: RawFd = 64;
+
+/// How far below the stack the files' name is written: nothing is there before the first instruction.
+const NAME_BELOW: u64 = 64;
+
+/// Most bytes of a mapping that are searched for an instruction.
+const SEARCHED: usize = 4 << 20;
+
+/// An argument with paths of files that only the hypervisor has.
+#[derive(Debug)]
+pub struct InFiles {
+    /// What the program is executed with, without NUL.
+    pub placeholder: Vec<u8>,
+    /// What it must find.
+    pub parts: Vec<Part>,
+}
+
+impl InFiles {
+    fn contents(&self) -> impl Iterator<Item = &Secret> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::File(content) => Some(content),
+            Part::Text(_) => None,
+        })
+    }
+}
+
+/// A program that makes files, which is stopped before its first instruction.
+pub(super) struct Maker {
+    target: Pid,
+    memory: File,
+    /// Its registers as its execution has left them.
+    registers: user_regs_struct,
+    /// Where it has an instruction that makes a system call.
+    instruction: u64,
+    /// How many files it makes.
+    count: usize,
+    made: Vec<RawFd>,
+    at: At,
+}
+
+/// Where it is.
+#[derive(Clone, Copy)]
+enum At {
+    /// In execve(2).
+    Executing,
+    /// About to make this call.
+    Before(Step),
+    /// In this call.
+    Making(Step),
+}
+
+/// What it does for each file.
+#[derive(Clone, Copy)]
+enum Step {
+    /// It makes the file.
+    Create,
+    /// It gets it a descriptor that is high enough, as a file that is inherited has.
+    Raise(RawFd),
+    /// It closes the first one.
+    Close(RawFd),
+}
+
+impl Maker {
+    /// Of a program that is stopped in its execve(2), and makes a file for each content.
+    pub(super) fn new(target: Pid, arguments: &[InFiles]) -> io::Result<Self> {
+        let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{target}/mem"))?;
+        Ok(Self {
+            target,
+            memory,
+            registers: ptrace::getregs(target)?,
+            instruction: 0,
+            count: arguments.iter().flat_map(InFiles::contents).count(),
+            made: Vec::new(),
+            at: At::Executing,
+        })
+    }
+
+    /// It has stopped before or after a system call. Returns whether it has made all files, and has its registers again.
+    pub(super) fn at_call(&mut self) -> io::Result<bool> {
+        let step = match self.at {
+            At::Executing => {
+                self.begin()?;
+                Step::Create
+            }
+            At::Before(step) => {
+                self.at = At::Making(step);
+                return Ok(false);
+            }
+            At::Making(step) => {
+                let result = self.call(step).result(&ptrace::getregs(self.target)?)?;
+                match step {
+                    Step::Create => Step::Raise(result),
+                    Step::Raise(first) => {
+                        self.made.push(result);
+                        Step::Close(first)
+                    }
+                    Step::Close(_) if self.made.len() < self.count => Step::Create,
+                    Step::Close(_) => {
+                        ptrace::setregs(self.target, self.registers)?;
+                        return Ok(true);
+                    }
+                }
+            }
+        };
+        let registers = self.call(step).registers(&self.registers, self.instruction);
+        ptrace::setregs(self.target, registers)?;
+        self.at = At::Before(step);
+        Ok(false)
+    }
+
+    /// It has executed its program.
+    fn begin(&mut self) -> io::Result<()> {
+        self.registers = ptrace::getregs(self.target)?;
+        self.instruction = find_instruction(self.target, &self.memory)?;
+        let name = self.name();
+        self.memory.write_all_at(MEMFD_NAME.to_bytes_with_nul(), name)
+    }
+
+    fn name(&mut self) -> u64 {
+        stack_pointer(&mut self.registers).saturating_sub(NAME_BELOW)
+    }
+
+    fn call(&mut self, step: Step) -> Injected {
+        let number = |descriptor: RawFd| u64::from(descriptor.cast_unsigned());
+        let flags = u64::from(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+        let duplicate = number(libc::F_DUPFD_CLOEXEC);
+        let (number, arguments) = match step {
+            Step::Create => (libc::SYS_memfd_create, [self.name(), flags, 0]),
+            Step::Raise(first) => (libc::SYS_fcntl, [number(first), duplicate, number(FIRST_DESCRIPTOR)]),
+            Step::Close(first) => (libc::SYS_close, [number(first), 0, 0]),
+        };
+        Injected { number, arguments }
+    }
+
+    /// Writes the files, after which they cannot be changed, and returns what the arguments are.
+    pub(super) fn fill(&self, arguments: &[InFiles]) -> io::Result<Vec<Replacement>> {
+        let mut made = self.made.iter();
+        let mut replacements = Vec::new();
+        for InFiles { placeholder, parts } in arguments {
+            let mut value = Vec::new();
+            for part in parts {
+                match part {
+                    Part::Text(text) => value.extend_from_slice(text.as_bytes()),
+                    Part::File(content) => {
+                        let descriptor = made.next().ok_or(ErrorKind::NotFound)?;
+                        let path = format!("/proc/{}/fd/{descriptor}", self.target);
+                        seal(&mut OpenOptions::new().write(true).open(path)?, content.expose())?;
+                        value.extend_from_slice(format!("/proc/self/fd/{descriptor}").as_bytes());
+                    }
+                }
+            }
+            replacements.push(Replacement { placeholder: placeholder.clone(), value: value.into() });
+        }
+        Ok(replacements)
+    }
+}
+
+/// Where a program has an instruction that makes a system call: in what the kernel maps into every program (vDSO), or in
+/// its own code.
+fn find_instruction(target: Pid, memory: &File) -> io::Result<u64> {
+    let maps = read_to_string(format!("/proc/{target}/maps"))?;
+    let (vdso, others): (Vec<&str>, Vec<&str>) = maps.lines().partition(|line| line.ends_with("[vdso]"));
+    let found = vdso.into_iter().chain(others).find_map(|line| {
+        let mut fields = line.split(' ');
+        let (start, end) = fields.next()?.split_once('-')?;
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).ok());
+        let (start, end) = (start?, end?);
+        if !fields.next()?.contains('x') {
+            return None;
+        }
+        let mut code = Zeroizing::new(vec![0; usize::try_from(end - start).ok()?.min(SEARCHED)]);
+        let size = memory.read_at(&mut code, start).ok()?;
+        let mut places = memmem::find_iter(code.get(..size)?, CALL).map(|at| start + at as u64);
+        // Instructions of four bytes are aligned.
+        places.find(|place| CALL.len() < 4 || place.is_multiple_of(4))
+    });
+    found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no instruction that makes a system call"))
+}
