@@ -13,8 +13,8 @@ use crate::host::hypervisor::{Features, Hypervisor};
 
 use super::program::{Executable, executable};
 
-/// Bytes that are read at a time.
-const CHUNK: usize = 1_048_576;
+/// Bytes that are read at a time: memory for more would cost more than it saves with small programs.
+const CHUNK: usize = 65_536;
 
 /// Which of the words that decide how a hypervisor is started are in a program's image. A program that is not a native
 /// ELF program has none.

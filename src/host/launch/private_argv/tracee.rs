@@ -8,6 +8,7 @@ use nix::libc;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, waitpid};
+use rustix::thread::sched_yield;
 
 use super::super::image;
 use crate::sys::Errno;
@@ -18,6 +19,9 @@ const AT_SECURE: u64 = 23;
 
 /// SIGCONT in the masks of `/proc/PID/status`, where bit 0 is signal 1.
 const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
+
+/// How often it is looked for one that can be waited for, before this process sleeps.
+const LOOKS: u32 = 100;
 
 /// What is known of those that wait to be waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,8 +48,21 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     }
 }
 
-/// Looks for any of them. One that is let go may have to be looked at before it is waited for.
+/// Waits for any of them, or only looks. One that is let go may have to be looked at before it is waited for.
+///
+/// They stop often, and soon again. To sleep until then takes longer than the way from one stop to the next where the
+/// processor must be woken up, so others are let run first.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
+    for _ in 0..LOOKS {
+        match next_of(false, looks_first) {
+            Ok(Ready::None) => sched_yield(),
+            found => return found,
+        }
+    }
+    next_of(waits, looks_first)
+}
+
+fn next_of(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     if looks_first {
         return ready(None, waits);
     }
