@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use testkit::machine::{Machine, Release, log_of};
-use testkit::sent::{digests, directory, expected, sent};
+use testkit::sent::{digests, directory, expected, sent, sent_through};
 use testkit::{canary, holds};
 
 /// Secrets of the founding incident (44, 44 and 88 bytes), values that no command line carries, and a large one.
@@ -33,7 +33,12 @@ fn every_byte_arrives(name: &str, kind: &'static str) {
 /// What `check` prints in the guest.
 fn every_byte_of(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) -> String {
     let directory = directory(secrets);
-    let results = sent(machine, directory.path()).boot(
+    every_byte_in(secrets, sent(machine, directory.path()))
+}
+
+/// The same of a machine that is sent them already.
+fn every_byte_in(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) -> String {
+    let results = machine.boot(
         "result check smbios-creds check --manifest=require
          result import smbios-creds import --manifest=require --require a-44 b-44 c-88
          result sums sh -c 'sha256sum /run/credentials/@system/*'",
@@ -53,6 +58,15 @@ fn every_byte_of_a_directory_arrives_in_a_pc() {
 #[test]
 fn every_byte_of_a_directory_arrives_in_a_q35() {
     every_byte_arrives("sent-q35", "q35");
+}
+
+#[test]
+fn every_byte_of_a_directory_arrives_through_wrappers_of_qemu() {
+    let (secrets, scripts) = (secrets(), tempfile::tempdir().unwrap());
+    let (directory, script) = (directory(&secrets), scripts.path().join("script"));
+    testkit::write_program(&script, "#!/bin/sh\nsleep 1 &\nexport WRAPPED=yes\nexec \"$@\"\n", 0o755);
+    let wrapper = ["nice", "-n", "1", script.to_str().unwrap(), "env", "A=b"];
+    every_byte_in(&secrets, sent_through(Machine::new("sent-wrapped"), directory.path(), &wrapper));
 }
 
 #[test]

@@ -19,9 +19,15 @@ pub fn directory(secrets: &BTreeMap<&'static str, Vec<u8>>) -> tempfile::TempDir
 
 /// Has our program start QEMU, with everything in the directory.
 pub fn sent(machine: Machine, directory: &Path) -> Machine {
+    sent_through(machine, directory, &[])
+}
+
+/// The same, where a wrapper starts QEMU.
+pub fn sent_through(machine: Machine, directory: &Path, wrapper: &[&str]) -> Machine {
     let host = crate::program("smbios-creds-host");
-    let run = [host.to_str().unwrap(), "run", "--log-level=trace", "--all", "--credentials"];
-    machine.launcher(&[&run[..], &[directory.to_str().unwrap(), "--"]].concat())
+    let run = [host.to_str().unwrap(), "run", "--log-level=trace", "--hypervisor=qemu", "--all"];
+    let directory = ["--credentials", directory.to_str().unwrap(), "--"];
+    machine.launcher(&[&run[..], &directory, wrapper].concat())
 }
 
 /// Digests of files, by their names: `sha256sum` in the guest.
