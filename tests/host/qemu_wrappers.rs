@@ -229,6 +229,34 @@ fn program_that_is_taken_for_qemu_and_executes_another_is_killed() {
 }
 
 #[test]
+fn wrapped_qemu_that_cannot_be_traced_is_not_started_and_a_direct_one_is() {
+    let folder = directory(&[("db", b"secret")]);
+    let (_programs, shell) = program_with("/bin/sh", QEMU_WORD);
+    let shell = shell.to_str().unwrap();
+    // It traces the launcher itself.
+    let start = |program: &[&str]| {
+        let host = testkit::program("smbios-creds-host");
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-e", "trace=none", "-e", "signal=none"]).arg(host).args(["run", "--all"]);
+        command
+            .args(["--log-level=error", "--hypervisor=qemu", "--"])
+            .args(program)
+            .args(["-c", "echo started"]);
+        run(command.env("CREDENTIALS_DIRECTORY", folder.path()).env_remove("JOURNAL_STREAM"))
+    };
+    let output = start(&["env", shell]);
+    let text = stderr(&output);
+    assert_eq!((code(&output), stdout(&output).as_str()), (3, ""), "{text}");
+    assert!(
+        text.contains("traces it already") && text.contains("start the hypervisor's own program"),
+        "{text}"
+    );
+    assert!(!text.contains("--allow-argv"), "it puts nothing into files: {text}");
+    let output = start(&[shell]);
+    assert_eq!((code(&output), stdout(&output).as_str()), (0, "started\n"), "{}", stderr(&output));
+}
+
+#[test]
 fn plan_names_the_program_that_receives_the_files() {
     let folder = directory(&[("db", b"secret")]);
     let plan = |json: &str, wrapper: &[&str]| {

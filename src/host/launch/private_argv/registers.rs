@@ -160,10 +160,9 @@ pub(super) const CALL: &[u8] = &[0x01, 0x00, 0x00, 0xd4];
 
 #[cfg(target_arch = "aarch64")]
 fn set_call(registers: &mut user_regs_struct, number: u64, arguments: [u64; 3], instruction: u64) {
-    if let [first, second, third, _, _, _, _, _, eighth, ..] = &mut registers.regs {
-        [*first, *second, *third] = arguments;
-        *eighth = number;
-    }
+    let [first, second, third, _, _, _, _, _, eighth, ..] = &mut registers.regs;
+    [*first, *second, *third] = arguments;
+    *eighth = number;
     registers.pc = instruction;
 }
 

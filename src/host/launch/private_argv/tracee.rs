@@ -53,7 +53,8 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
 /// They stop often, and soon again. To sleep until then takes longer than the way from one stop to the next where the
 /// processor must be woken up, so others are let run first.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
-    for _ in 0..LOOKS {
+    let looks = if waits { LOOKS } else { 0 };
+    for _ in 0..looks {
         match next_of(false, looks_first) {
             Ok(Ready::None) => sched_yield(),
             found => return found,
