@@ -134,12 +134,7 @@ impl Plan {
             Some(_) if allow_argv => Carrier::PlainArgument,
             Some(_) => Carrier::PrivateArgument,
         };
-        let receiver = match hypervisor.receiver_word() {
-            Some(word) if carrier != Carrier::PlainArgument && !features.has(word) => {
-                Receiver::Executed { word }
-            }
-            _ => Receiver::Program,
-        };
+        let receiver = receiver(hypervisor, carrier, &features);
         let plain = private.filter(|_| carrier == Carrier::PlainArgument);
         let usages = capacity::check(&strings, &route, plain);
         warnings.extend(own_warnings(&strings, carrier));
@@ -195,6 +190,20 @@ impl Plan {
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())
+    }
+}
+
+/// Whether the program itself is given the strings, or one that it executes.
+fn receiver(hypervisor: &dyn Hypervisor, carrier: Carrier, features: &Features) -> Receiver {
+    let parses = |word| match carrier {
+        Carrier::PlainArgument => true,
+        Carrier::PrivateArgument => features.has(word),
+        // A program is given files since it has a word for them, or it is a wrapper and has no word at all.
+        Carrier::SealedMemfds => !features.0.is_empty(),
+    };
+    match hypervisor.receiver_word() {
+        Some(word) if !parses(word) => Receiver::Executed { word },
+        _ => Receiver::Program,
     }
 }
 

@@ -216,12 +216,22 @@ fn pids() -> BTreeSet<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// The scans end also if what is done panics.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Looks at every process for as long as something else is done, and returns how often, and what was seen. Processes
 /// that were there before cannot be part of it: they are looked at in every hundredth scan.
 fn watched<T>(canary: &[u8], done: impl FnOnce(&AtomicUsize) -> T) -> (T, usize, Vec<String>) {
     let (ends, scans, before) = (AtomicBool::new(false), AtomicUsize::new(0), pids());
     let canary = std::str::from_utf8(canary).unwrap();
     std::thread::scope(|scope| {
+        let guard = Ends(&ends);
         let scan = || {
             let mut seen = Vec::new();
             while !ends.load(Ordering::Relaxed) {
@@ -238,7 +248,7 @@ fn watched<T>(canary: &[u8], done: impl FnOnce(&AtomicUsize) -> T) -> (T, usize,
         };
         let scanners = [scope.spawn(scan), scope.spawn(scan)];
         let result = done(&scans);
-        ends.store(true, Ordering::Relaxed);
+        drop(guard);
         let seen = scanners.map(|scanner| scanner.join().unwrap()).concat();
         (result, scans.load(Ordering::Relaxed), seen)
     })
