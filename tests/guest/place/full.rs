@@ -31,17 +31,10 @@ fn out_of_memory_nothing_is_partial_and_no_core_is_left() {
     let credentials = credentials.path().to_str().unwrap();
     let import = [AGENT, "import", "--from", from, "--into", into_text];
     let exec = [AGENT, "exec", "--from", from, "--into", into_text, "--", "/bin/echo", "started"];
-    let run = [
-        HOST,
-        "run",
-        "--all",
-        "--hypervisor=qemu",
-        "--credentials",
-        credentials,
-        "--",
-        "/bin/echo",
-        "started",
-    ];
+    let (_programs, qemu) = testkit::host::program_with("/bin/echo", testkit::host::QEMU_WORD);
+    let qemu = qemu.to_str().unwrap();
+    let run =
+        [HOST, "run", "--all", "--hypervisor=qemu", "--credentials", credentials, "--", qemu, "started"];
     for line in [&import[..], &exec, &run] {
         let (mut whole, mut refused) = (0, 0);
         // From what its loader and its help take, in KiB.
@@ -162,7 +155,7 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
     fs::write(source.path().join("secret"), &canary).unwrap();
     fs::create_dir(source.path().join("credentials")).unwrap();
     fs::rename(source.path().join("secret"), source.path().join("credentials/secret")).unwrap();
-    let (_directory, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
+    let (_programs, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
     fs::rename(crosvm, source.path().join("crosvm")).unwrap();
     let script = r#"
         mount -t tmpfs -o mode=755 tmpfs /run
@@ -240,22 +233,13 @@ fn nothing_depends_on_a_clock() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (into, from) = (path("creds"), source.path().to_str().unwrap());
     let credentials = credentials.path().to_str().unwrap();
-    let (_directory, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
-    let crosvm = crosvm.to_str().unwrap();
+    let (_programs, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
+    let (_others, qemu) = testkit::host::program_with("/bin/echo", testkit::host::QEMU_WORD);
+    let (crosvm, qemu) = (crosvm.to_str().unwrap(), qemu.to_str().unwrap());
     let lines: [&[&str]; 4] = [
         &[AGENT, "import", "--from", from, "--into", &into],
         &[AGENT, "exec", "--require=a", "--from", from, "--into", &into, "--", "/bin/echo", "started"],
-        &[
-            HOST,
-            "run",
-            "--all",
-            "--credentials",
-            credentials,
-            "--hypervisor=qemu",
-            "--",
-            "/bin/echo",
-            "started",
-        ],
+        &[HOST, "run", "--all", "--credentials", credentials, "--hypervisor=qemu", "--", qemu, "started"],
         &[HOST, "run", "--all", "--credentials", credentials, "--hypervisor=crosvm", "--", crosvm, "run"],
     ];
     for (clock, answer) in CLOCKS {

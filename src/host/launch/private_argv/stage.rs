@@ -1,8 +1,10 @@
 //! How far a start has come, and how its processes are traced until then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::ptrace::Options;
+use nix::sys::time::TimeSpec;
+use nix::time::ClockId;
 use nix::unistd::Pid;
 
 /// How long the hypervisor is traced if it makes no virtual machine. It has parsed its arguments by then.
@@ -38,8 +40,8 @@ pub(super) enum Stage {
     Seeking,
     /// This process is the hypervisor, and makes the files that it is given.
     Making { process: Pid },
-    /// This process is the hypervisor, and has everything.
-    Guarding { process: Pid, until: Instant, by: Guard },
+    /// This process is the hypervisor, and has everything. Where there is no clock, there is no end to it.
+    Guarding { process: Pid, until: Option<TimeSpec>, by: Guard },
     /// All are let go.
     Leaving,
 }
@@ -47,7 +49,7 @@ pub(super) enum Stage {
 impl Stage {
     /// This process has just been given the values.
     pub(super) fn guarding(process: Pid, by: Guard) -> Self {
-        Self::Guarding { process, until: Instant::now() + GUARDED, by }
+        Self::Guarding { process, until: now().map(|now| now + TimeSpec::from_duration(GUARDED)), by }
     }
 
     /// Whether a process is looked after that may never stop again.
@@ -57,7 +59,8 @@ impl Stage {
 
     /// Whether the hypervisor has been looked after for long enough.
     pub(super) fn is_over(self) -> bool {
-        matches!(self, Self::Guarding { until, .. } if Instant::now() > until)
+        let Self::Guarding { until: Some(until), .. } = self else { return false };
+        now().is_some_and(|now| now > until)
     }
 
     /// Whether a thread that this one has made shows that it is the hypervisor, which was given files only.
@@ -89,4 +92,9 @@ impl Stage {
             Self::Launching { .. } | Self::Leaving => true,
         }
     }
+}
+
+/// The time since the machine was started. `Instant` panics where it cannot be had.
+fn now() -> Option<TimeSpec> {
+    ClockId::CLOCK_MONOTONIC.now().ok()
 }
