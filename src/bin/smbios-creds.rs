@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dlmalloc::GlobalDlmalloc;
 use smbios_creds::cli::agent::args::{Agent, Verb};
-use smbios_creds::cli::agent::console::{self, Console};
-use smbios_creds::cli::agent::verbs;
+use smbios_creds::cli::agent::console::Console;
+use smbios_creds::cli::agent::{start, verbs};
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
@@ -19,10 +19,10 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 ctor::declarative::ctor! {
-    /// Before Rust's runtime looks at the descriptors (docs/decisions/0002-before-main.md).
+    /// Before Rust's runtime changes anything (docs/decisions/0002-before-main.md).
     #[ctor(unsafe)]
     fn before_main() {
-        console::fill_descriptors();
+        start::before_main();
     }
 }
 

@@ -52,8 +52,10 @@ impl Before {
         if let Some((soft, hard)) = self.core {
             log("put back the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
-        // Rust's runtime ignores it before `main`, and what it was before that is not to be had without unsafe code.
-        sigpipe::reset();
+        // Rust's runtime ignores it before `main`. Only the agent can know that its caller did so too.
+        if !crate::sys::sigpipe::was_ignored() {
+            sigpipe::reset();
+        }
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) mod guarded;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
 pub(crate) mod signals;
+#[cfg(feature = "cli")]
+pub(crate) mod sigpipe;
 pub(crate) mod staging;
 #[cfg(feature = "cli")]
 pub(crate) mod standard;

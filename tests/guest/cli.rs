@@ -331,22 +331,14 @@ fn cat_does_not_print_what_may_not_be_the_value() {
 fn exec_hands_the_folder_to_the_program_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("c");
-    let script = r#"cat "$CREDENTIALS_DIRECTORY/foo"; echo; ulimit -Sc; umask; echo "$1"; grep SigIgn /proc/self/status"#;
+    let script = r#"cat "$CREDENTIALS_DIRECTORY/foo"; echo; ulimit -Sc; umask; echo "$1""#;
     let mut command = std::process::Command::new("sh");
     command.args(["-c", r#"ulimit -Sc 0; ulimit -Sc 512; umask 0027; exec "$@""#, "sh"]);
     command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["exec", "--from"]).arg(testdata("qemu-7.2-pc"));
     command.arg("--into").arg(&into).args(["--", "sh", "-c", script, "sh", "an argument"]);
     let output = run(&mut command);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let text = stdout(&output);
-    let (text, ignored) = text.trim_end().split_once("SigIgn:\t").unwrap();
-    assert_eq!(text, "bar\n512\n0027\nan argument\n");
-    let sigpipe = 1 << (nix::libc::SIGPIPE - 1);
-    assert_eq!(
-        u64::from_str_radix(ignored, 16).unwrap() & sigpipe,
-        0,
-        "Rust's own SIGPIPE setting is not inherited"
-    );
+    assert_eq!(stdout(&output), "bar\n512\n0027\nan argument\n");
     assert_eq!(std::fs::read(into.join("blob")).unwrap(), [0, 1, 2, 3, 4]);
 
     let output = run(agent(&["exec", "--into"])
@@ -356,6 +348,43 @@ fn exec_hands_the_folder_to_the_program_and_nothing_else() {
         .args(["--", "/nonexistent"]));
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("cannot execute /nonexistent: No such file or directory"));
+}
+
+/// The signals that are ignored in a program which `exec` executes, if the shell does this first.
+fn ignored_in_program(agent: &std::path::Path, before: &str) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!(r#"{before}; exec "$@""#), "sh"]);
+    command.arg(agent).args(["exec", "--from"]).arg(testdata("qemu-7.2-pc"));
+    command.arg("--into").arg(folder.path().join("c")).args(["--", "grep", "SigIgn", "/proc/self/status"]);
+    let output = run(&mut command);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    u64::from_str_radix(stdout(&output).trim_end().strip_prefix("SigIgn:\t").unwrap(), 16).unwrap()
+}
+
+const SIGPIPE: u64 = 1 << (nix::libc::SIGPIPE - 1);
+
+#[test]
+fn ignored_sigpipe_is_ignored_in_the_program_that_exec_executes() {
+    // As in each unit of systemd, unless IgnoreSIGPIPE=no.
+    let agent = std::path::Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
+    assert_eq!(ignored_in_program(agent, "trap '' PIPE") & SIGPIPE, SIGPIPE);
+    // The kernel tells it after the program's name, which may look like other fields.
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["x) S 1 1", "1 2 (3"] {
+        let link = directory.path().join(name);
+        std::os::unix::fs::symlink(agent, &link).unwrap();
+        assert_eq!(ignored_in_program(&link, "trap '' PIPE") & SIGPIPE, SIGPIPE, "{name}");
+        assert_eq!(ignored_in_program(&link, ":") & SIGPIPE, 0, "{name}");
+    }
+}
+
+#[test]
+fn sigpipe_that_is_not_ignored_ends_the_program_that_exec_executes() {
+    let agent = std::path::Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
+    for before in [":", "trap '' USR1 HUP"] {
+        assert_eq!(ignored_in_program(agent, before) & SIGPIPE, 0, "{before}");
+    }
 }
 
 #[test]

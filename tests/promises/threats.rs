@@ -143,9 +143,9 @@ fn the_compiler_refuses_unsafe_code_and_paths_that_panic() {
     // liberty.
     let agent = read_to_string(project("src/bin/smbios-creds.rs")).unwrap();
     assert_eq!(agent.matches("unsafe").count(), 1, "{agent}");
-    assert!(agent.contains(
-        "    #[ctor(unsafe)]\n    fn before_main() {\n        console::fill_descriptors();\n    }"
-    ));
+    assert!(
+        agent.contains("    #[ctor(unsafe)]\n    fn before_main() {\n        start::before_main();\n    }")
+    );
     let lints = ["unsafe_code", "expect_used", "indexing_slicing", "panic", "unwrap_used"];
     for lint in &lints[1..] {
         assert!(section("lints.clippy").lines().any(|line| line == format!("{lint} = \"deny\"")), "{lint}");

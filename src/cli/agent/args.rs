@@ -188,8 +188,9 @@ impl ImportOptions {
                   messages go to the kernel's log (/dev/kmsg), and the program gets /dev/null as its standard \
                   input, output and error. For that, /dev must be a directory and the kernel must have devtmpfs, \
                   or the image must have the nodes /dev/null and /dev/kmsg. \
-                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line. SIGPIPE has \
-                  its default effect in the program, also if it was ignored before."
+                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line. SIGPIPE is \
+                  ignored in the program if it was ignored before, as in a unit of systemd; without /proc it has its \
+                  default effect."
 )]
 pub struct Exec {
     #[command(flatten)]

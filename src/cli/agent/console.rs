@@ -1,19 +1,7 @@
 //! Where PID 1 writes messages when the kernel gives it no console.
 
 use super::init;
-use crate::sys::remember_process_id;
 use crate::sys::standard::{self, KernelLog};
-
-/// As PID 1, opens each of descriptors 0 to 2 that is closed. For the agent's start, before `main`.
-///
-/// The kernel starts PID 1 with all three closed if it cannot open `/dev/console`. Rust's runtime then opens `/dev/null`,
-/// and aborts if there is none (`sanitize_standard_fds` in `library/std/src/sys/pal/unix/mod.rs`).
-pub fn fill_descriptors() {
-    remember_process_id();
-    if init::is_pid_1() {
-        standard::fill();
-    }
-}
 
 /// What standard error is.
 pub struct Console(Option<KernelLog>);

@@ -6,4 +6,5 @@ mod deferred;
 mod exec;
 mod import;
 pub mod init;
+pub mod start;
 pub mod verbs;

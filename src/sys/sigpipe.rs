@@ -1,0 +1,73 @@
+//! What this process's caller had made of `SIGPIPE`.
+//!
+//! Rust's runtime ignores the signal before `main`, and a program that is executed inherits that. Asking for the effect of
+//! a signal takes unsafe code (sigaction(2)). The kernel also tells it in `/proc/self/stat`.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+
+/// Which field of `/proc/self/stat` has the ignored signals, counted from the one after the program's name: the 33rd of
+/// all (`proc_pid_stat(5)`).
+const IGNORED: usize = 33 - 2;
+
+/// More bytes than that field and those before it can have.
+const ROOM: usize = 1024;
+
+static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Looks whether `SIGPIPE` is ignored, for [`was_ignored`]. If `/proc` is not mounted, it is taken not to be.
+///
+/// This must run before `main`. It allocates nothing, cannot panic, and uses no part of the standard library that the
+/// runtime must start first.
+pub(crate) fn look() {
+    let mut buffer = [0; ROOM];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let read = rustix::fs::open(c"/proc/self/stat", flags, Mode::empty())
+        .and_then(|stat| rustix::io::read(stat, &mut buffer));
+    let stat = read.ok().and_then(|size| buffer.get(..size)).unwrap_or_default();
+    WAS_IGNORED.store(ignored(stat).is_some_and(|signals| signals & BIT != 0), Relaxed);
+}
+
+/// Whether the caller had `SIGPIPE` ignored, if [`look`] was called.
+pub(crate) fn was_ignored() -> bool {
+    WAS_IGNORED.load(Relaxed)
+}
+
+/// `SIGPIPE` in a set of signals.
+const BIT: u64 = 1 << (Signal::PIPE.as_raw() - 1);
+
+/// The ignored signals up to the 31st, by `/proc/self/stat`. The program's name there may hold any byte.
+fn ignored(stat: &[u8]) -> Option<u64> {
+    let fields = stat.rsplit(|&byte| byte == b')').next()?;
+    let field = fields.split(|&byte| byte == b' ').nth(IGNORED)?;
+    str::from_utf8(field).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn name_of_a_program_is_not_taken_for_fields() {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+        let expected = u64::from_str_radix(hex, 16).unwrap() & 0x7fff_ffff;
+        assert_eq!(ignored(stat.as_bytes()), Some(expected));
+        let (before, rest) = (stat.split_once('(').unwrap().0, stat.rsplit_once(')').unwrap().1);
+        for name in ["x) S 1 1", "(((", ")", " ", "1 2 3"] {
+            assert_eq!(ignored(format!("{before}({name}){rest}").as_bytes()), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn stat_that_is_cut_says_nothing() {
+        let stat = std::fs::read("/proc/self/stat").unwrap();
+        let end = stat.iter().rposition(|&byte| byte == b')').unwrap();
+        for cut in 0..end + 64 {
+            assert_eq!(ignored(&stat[..cut]), None, "{cut}");
+        }
+    }
+}
