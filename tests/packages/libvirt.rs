@@ -1,4 +1,5 @@
-//! `integration/libvirt/smbios-creds`: what the hook does in each operation, with a stand-in for `systemd-creds`.
+//! `integration/libvirt`: what the hook does in each operation, with a stand-in for `systemd-creds`, and what the host's
+//! package has for libvirt.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -6,6 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use testkit::{code, run, stderr, write_program};
+
+use crate::debian::{Debian, packages};
 
 const SYSTEMD_CREDS: &str = "#!/bin/sh\ngrep -q damaged \"$4\" && exit 1\ncat \"$4\" >\"$5\"\n";
 
@@ -89,4 +92,47 @@ fn hook_leaves_other_domains_and_other_directories_as_they_are() {
     }
     assert!(!host.path().join("run/smbios-creds").exists());
     assert!(host.path().join("etc/smbios-creds/domains/web/db").exists());
+}
+
+/// Makes a package with a QEMU, and installs it.
+const INSTALL_QEMU: &str = r#"
+    install -D -m 755 /bin/true /tmp/$1/usr/bin/$1
+    mkdir /tmp/$1/DEBIAN
+    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x <x@localhost>\nDescription: x\n' $(echo $1 | tr _ -) >/tmp/$1/DEBIAN/control
+    dpkg-deb --build /tmp/$1 /tmp/$1.deb
+    dpkg --install /tmp/$1.deb
+"#;
+
+#[test]
+fn host_package_has_a_new_time_after_each_change_of_qemu() {
+    let debian = Debian::fresh();
+    let [host, _] = packages();
+    debian.install(&[], &[host]);
+    let time = || debian.run("stat --dereference --format=%z /usr/bin/qemu-with-credentials");
+    let mut before = time();
+    for (package, changes) in
+        [("qemu-img", false), ("qemu-system-x86_64", true), ("qemu-system-aarch64", true)]
+    {
+        debian.run(&format!("set -- {package}; {INSTALL_QEMU}"));
+        let now = time();
+        assert_eq!(now != before, changes, "{package}: {before} {now}");
+        before = now;
+    }
+}
+
+#[test]
+fn template_unit_has_no_fault_and_the_emulator_its_page() {
+    let debian = Debian::fresh();
+    let [host, _] = packages();
+    debian.install(&[], &[host]);
+    debian.run("useradd --system libvirt-qemu");
+    let examples = "/usr/share/doc/smbios-creds-host/examples/libvirt";
+    let verified = debian.run(&format!(
+        "cp {examples}/smbios-creds-domain@.service /etc/systemd/system/
+         systemd-analyze verify --man=no /etc/systemd/system/smbios-creds-domain@.service"
+    ));
+    assert_eq!(verified, "");
+    debian.run(&format!("test -x {examples}/smbios-creds; test -f {examples}/apparmor"));
+    debian.run("test -f /usr/share/man/man1/qemu-with-credentials.1.gz");
+    assert_eq!(debian.run("readlink /usr/bin/qemu-with-credentials"), "smbios-creds-host\n");
 }

@@ -4,6 +4,7 @@
 
 mod apparmor;
 mod host;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::fs;
