@@ -95,13 +95,14 @@ fn hook_leaves_other_domains_and_other_directories_as_they_are() {
 }
 
 /// Makes a package with a QEMU, and installs it.
-const INSTALL_QEMU: &str = r#"
+const INSTALL_QEMU: &str = "
     install -D -m 755 /bin/true /tmp/$1/usr/bin/$1
     mkdir /tmp/$1/DEBIAN
-    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x <x@localhost>\nDescription: x\n' $(echo $1 | tr _ -) >/tmp/$1/DEBIAN/control
+    printf '%s\n' \"Package: $(echo $1 | tr _ -)\" 'Version: 1' 'Architecture: all' 'Maintainer: x <x@localhost>' \
+        'Description: x' >/tmp/$1/DEBIAN/control
     dpkg-deb --build /tmp/$1 /tmp/$1.deb
     dpkg --install /tmp/$1.deb
-"#;
+";
 
 #[test]
 fn host_package_has_a_new_time_after_each_change_of_qemu() {

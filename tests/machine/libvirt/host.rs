@@ -92,6 +92,14 @@ impl Host {
         Path::new("/proc").join(self.init.to_string()).join("root").join(path.trim_start_matches('/'))
     }
 
+    /// Starts libvirtd again.
+    pub(super) fn restart_libvirtd(&self) {
+        let script = "kill $(cat /run/libvirtd.pid); while [ -e /run/libvirtd.pid ]; do sleep 0.1; done; \
+                      libvirtd --daemon; until virsh -c qemu:///system list; do sleep 0.1; done";
+        let output = run(&mut self.command(User::System, &["sh", "-c", script]));
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+
     /// A program that runs on the host.
     pub(super) fn command(&self, user: User, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");

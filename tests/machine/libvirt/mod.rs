@@ -85,6 +85,13 @@ fn libvirt_domain_has_every_byte_and_shows_none() {
     host.asked(User::System, &["restore", "/mnt/saved"]);
     assert_arrived(&host.results_after(User::System, "web", (0, 1)), &secrets);
     assert_hidden(&host, User::System, "web", &canary);
+
+    // What a libvirtd that was killed during the start has left.
+    fs::create_dir(host.path("/run/smbios-creds/domains/web")).unwrap();
+    host.restart_libvirtd();
+    assert_eq!(host.asked(User::System, &["domstate", "web"]).trim(), "running");
+    assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
+
     host.asked(User::System, &["destroy", "web"]);
     assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
 }
