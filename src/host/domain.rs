@@ -55,19 +55,27 @@ pub enum DomainError {
     OnDisk(ShownPath),
 }
 
+/// Where QEMU is, unless it is next to the emulator.
+const PROGRAMS: &str = "/usr/bin";
+
 /// The QEMU that an emulator of this name stands for: `qemu-with-credentials` for this machine's architecture,
-/// `qemu-with-credentials-ARCH` for another one. `None` if it is no emulator's name.
+/// `qemu-with-credentials-ARCH` for another one. It is the one in the emulator's directory if there is one, as NixOS
+/// needs it, and else that in `/usr/bin`. `None` if it is no emulator's name.
 #[must_use]
 pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
-    let name = Path::new(argv0).file_name()?.as_bytes().strip_prefix(PROGRAM.as_bytes())?;
+    let argv0 = Path::new(argv0);
+    let name = argv0.file_name()?.as_bytes().strip_prefix(PROGRAM.as_bytes())?;
     let architecture = match name.strip_prefix(b"-") {
         Some(architecture) if !architecture.is_empty() => OsStr::from_bytes(architecture),
         None if name.is_empty() => OsStr::new(std::env::consts::ARCH),
         Some(_) | None => return None,
     };
-    let mut program = OsString::from("/usr/bin/qemu-system-");
+    let mut program = OsString::from("qemu-system-");
     program.push(architecture);
-    Some(program.into())
+    // A name without a directory was found in $PATH, and says nothing of where.
+    let beside = argv0.parent().filter(|directory| directory.is_absolute());
+    let beside = beside.map(|directory| directory.join(&program)).filter(|path| path.exists());
+    Some(beside.unwrap_or_else(|| Path::new(PROGRAMS).join(program)))
 }
 
 /// The directory with the credentials of the domain that QEMU is to run with these arguments.
@@ -187,6 +195,7 @@ mod tests {
         assert_eq!(of("/usr/bin/qemu-with-credentials-aarch64"), Some("/usr/bin/qemu-system-aarch64".into()));
         let own = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
         assert_eq!(of("qemu-with-credentials"), Some(own.into()));
+        assert_eq!(of("/nonexistent/qemu-with-credentials-arm"), Some("/usr/bin/qemu-system-arm".into()));
         for name in ["smbios-creds-host", "qemu-with-credentials-", "qemu-with-credentialsx", ""] {
             assert_eq!(of(name), None, "{name}");
         }

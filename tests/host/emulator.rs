@@ -99,3 +99,15 @@ fn probe_gets_the_answer_of_qemu() {
         assert_eq!((code(&ours), ours.stdout), (code(&own), own.stdout), "{question:?}");
     }
 }
+
+#[test]
+fn qemu_next_to_the_emulator_is_preferred() {
+    let (directory, link) = emulator();
+    let beside = directory.path().join("qemu-system-x86_64");
+    for (program, answer) in [("/bin/echo", "-version\n"), ("/nonexistent", "QEMU emulator version")] {
+        symlink(program, &beside).unwrap();
+        let output = run(Command::new(&link).arg("-version"));
+        assert!(testkit::stdout(&output).starts_with(answer), "{program}: {output:?}");
+        std::fs::remove_file(&beside).unwrap();
+    }
+}

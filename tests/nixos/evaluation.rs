@@ -71,7 +71,10 @@ fn the_package_has_the_units_of_the_project_with_its_own_path() {
     let mut programs: Vec<_> =
         std::fs::read_dir(package.join("bin")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     programs.sort();
-    assert_eq!(programs, ["smbios-creds", "smbios-creds-host"]);
+    assert_eq!(programs, ["qemu-with-credentials", "smbios-creds", "smbios-creds-host"]);
+    let link = std::fs::read_link(package.join("bin/qemu-with-credentials")).unwrap();
+    assert_eq!(link.to_str(), Some("smbios-creds-host"));
+    assert!(package.join("share/man/man1/qemu-with-credentials.1").exists());
     let version = output(NIX.command(package.join("bin/smbios-creds").to_str().unwrap()).arg("--version"));
     assert!(package.to_str().unwrap().ends_with(&format!("-{}", env!("CARGO_PKG_VERSION"))), "{package:?}");
     assert!(String::from_utf8(version.stdout).unwrap().contains(env!("CARGO_PKG_VERSION")));

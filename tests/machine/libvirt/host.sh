@@ -22,7 +22,8 @@ install -d -o 4711 -g 4711 -m 700 /run/user/4711
 printf 'security_driver = "none"\n' >>/etc/libvirt/qemu.conf
 
 install -D -m 755 "$project/integration/libvirt/smbios-creds" /etc/libvirt/hooks/qemu.d/smbios-creds
-install -m 755 "$emulator" /usr/local/bin/qemu-with-credentials
+install -m 755 "$emulator" /usr/local/bin/smbios-creds-host
+ln -s smbios-creds-host /usr/local/bin/qemu-with-credentials
 install -m 644 "$kernel" /mnt/kernel
 install -m 644 "$initrd" /mnt/initrd
 

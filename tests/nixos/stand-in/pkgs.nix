@@ -202,7 +202,12 @@ let
           grep -qF -- "$2" "''${files[@]}"
           sed -i "s|$2|$3|g" "''${files[@]}"
         }
-        installManPage() { mkdir -p $out/share/man/man7; cp "$@" $out/share/man/man7; }
+        installManPage() {
+          for page; do
+            mkdir -p $out/share/man/man''${page##*.}
+            cp $page $out/share/man/man''${page##*.}
+          done
+        }
         mkdir -p $out/bin
         cp ${programs}/smbios-creds ${programs}/smbios-creds-host $out/bin
         # The third program, which is not one of those that the package installs.
