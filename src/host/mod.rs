@@ -24,6 +24,8 @@ pub mod capacity;
 #[cfg(feature = "launch")]
 pub mod domain;
 pub mod hypervisor;
+#[cfg(feature = "cli")]
+pub mod kubevirt;
 // A stack pointer has another name on each architecture.
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;

@@ -7,6 +7,7 @@ mod crosvm;
 mod emulator;
 mod hostile;
 mod incus;
+mod kubevirt;
 mod libvirt;
 mod plan;
 mod probe;

@@ -44,6 +44,8 @@ pub enum Verb {
     Plan(Plan),
     /// Write credentials as OEM strings or structures, for those who start a hypervisor themselves
     Emit(Emit),
+    /// Add arguments for the structures of a Secret to a domain: KubeVirt's hook onDefineDomain
+    OnDefineDomain(OnDefineDomain),
 }
 
 /// Which credentials are sent.
@@ -244,4 +246,23 @@ pub enum Format {
     Libvirt,
     /// Keys and values as YAML, for 'incus profile edit' and 'incus launch'
     Incus,
+}
+
+/// `on-define-domain`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Writes the domain to standard output, unchanged but for arguments -smbios file=/var/run/smbios-creds/N. \
+                  The annotation smbios-creds.io/secret names the Secret that is mounted there, and \
+                  smbios-creds.io/files the number of its files. Exit status 3 without both of them, or if the domain \
+                  cannot be changed: KubeVirt does not start the machine then. integration/kubevirt/README.md has what a \
+                  cluster needs."
+)]
+pub struct OnDefineDomain {
+    /// VirtualMachineInstance as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(super) vmi: String,
+
+    /// Domain of libvirt
+    #[arg(long, value_name = "XML")]
+    pub(super) domain: String,
 }

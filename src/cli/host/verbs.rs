@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::args::{Host, Plan as PlanArgs, Run, Verb};
+use super::args::{Host, OnDefineDomain, Plan as PlanArgs, Run, Verb};
 use super::emit;
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
@@ -10,6 +10,7 @@ use crate::cli::json::Json;
 use crate::cli::output;
 use crate::format::credential::Name;
 use crate::host::domain;
+use crate::host::kubevirt;
 use crate::host::launch::LaunchError;
 use crate::host::plan::Plan;
 use crate::host::report::PlanReport;
@@ -25,6 +26,17 @@ pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
         Verb::Run(run) => run_run(run, before),
         Verb::Plan(plan) => run_plan(plan),
         Verb::Emit(emit) => emit::run(&emit),
+        Verb::OnDefineDomain(hook) => on_define_domain(&hook),
+    }
+}
+
+fn on_define_domain(hook: &OnDefineDomain) -> anyhow::Result<Exit> {
+    match kubevirt::on_define_domain(&hook.vmi, &hook.domain) {
+        Ok(domain) => output::text(&domain).map(|()| Exit::Ok),
+        Err(error) => {
+            tracing::error!("{error}; the machine does not start");
+            Ok(Exit::Verification)
+        }
     }
 }
 

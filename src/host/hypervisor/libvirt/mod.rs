@@ -3,6 +3,9 @@
 //! libvirt gives QEMU all strings in one argument, where every user of the host can read them, and writes that to the
 //! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
 
+#[cfg(feature = "cli")]
+pub mod edit;
+
 use std::fmt::Write as _;
 
 use super::argument::push_escaped;
@@ -11,6 +14,9 @@ use crate::format::credential::Secret;
 use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::OemStrings;
+
+/// The namespace of what QEMU's driver adds to a domain (`src/conf/domain_conf.h` and `src/qemu/qemu_domain.h`).
+const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// Strings in the one Type 11 structure that QEMU builds of libvirt's.
 pub const STRINGS_LIMIT: Limit = Limit {
@@ -54,14 +60,19 @@ pub fn xml(strings: &OemStrings) -> Secret {
 /// as tainted (`custom-argv`), and nothing else.
 #[must_use]
 pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
-    let mut xml =
-        String::from("<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n");
+    let arguments = argument_elements("qemu:", arguments);
+    format!("<qemu:commandline xmlns:qemu='{NAMESPACE}'>\n{arguments}</qemu:commandline>\n")
+}
+
+/// One element a line for each of these arguments. `prefix` stands for QEMU's namespace, with its colon.
+fn argument_elements<'a>(prefix: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
+    let mut xml = String::new();
     for argument in arguments {
         let value = argument.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;");
         // Writing to a string cannot fail.
-        _ = writeln!(xml, "  <qemu:arg value='{value}'/>");
+        _ = writeln!(xml, "  <{prefix}arg value='{value}'/>");
     }
-    xml + "</qemu:commandline>\n"
+    xml
 }
 
 /// Bytes of the argument that libvirt makes of the strings for QEMU.

@@ -1,0 +1,90 @@
+//! `KubeVirt`'s hook `onDefineDomain`: arguments for structures that a Secret holds.
+//!
+//! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`),
+//! so the domain has paths and no value. An admission policy mounts the Secret where QEMU runs, as `integration/kubevirt`
+//! has it: a sidecar gets no Secret, and this program needs none.
+
+use serde::Deserialize;
+
+use super::hypervisor::libvirt::edit::{EditError, with_arguments};
+
+/// Where the Secret is mounted in the container of QEMU.
+pub const DIRECTORY: &str = "/var/run/smbios-creds";
+
+/// Most files that can be asked for: a table has no room for more structures of 4 KiB, whatever is in them.
+pub const FILES_MAX: u16 = 64;
+
+/// Why a domain does not get its arguments. Nothing of the machine's text is shown: it may hold secrets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HookError {
+    /// The machine cannot be read.
+    #[error("the VirtualMachineInstance is not JSON with annotations as text (line {line}, column {column})")]
+    Machine {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// An annotation is missing.
+    #[error(
+        "the VirtualMachineInstance has no annotation {0}; set it in spec.template.metadata of its machine"
+    )]
+    Missing(&'static str),
+    /// The number of files is none.
+    #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}; it is what 'emit --files' got")]
+    Files,
+    /// The domain cannot be changed.
+    #[error(transparent)]
+    Domain(#[from] EditError),
+}
+
+/// The annotation with the name of the Secret.
+const SECRET: &str = "smbios-creds.io/secret";
+
+/// The annotation with the number of its files.
+const FILES: &str = "smbios-creds.io/files";
+
+#[derive(Deserialize)]
+struct Machine {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    annotations: Option<Annotations>,
+}
+
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(rename = "smbios-creds.io/secret")]
+    secret: Option<String>,
+    #[serde(rename = "smbios-creds.io/files")]
+    files: Option<String>,
+}
+
+/// The domain of a `VirtualMachineInstance`, with arguments that read the files of its Secret.
+///
+/// # Errors
+/// [`HookError`] says why the machine must not start: without these arguments, it would start without credentials.
+pub fn on_define_domain(machine: &str, domain: &str) -> Result<String, HookError> {
+    let values: Vec<String> =
+        (0..files(machine)?).map(|number| format!("file={DIRECTORY}/{number}")).collect();
+    let arguments: Vec<&str> = values.iter().flat_map(|value| ["-smbios", value]).collect();
+    Ok(with_arguments(domain, &arguments)?)
+}
+
+/// How many files a machine is annotated with.
+fn files(machine: &str) -> Result<u16, HookError> {
+    let machine: Machine = serde_json::from_str(machine)
+        .map_err(|error| HookError::Machine { line: error.line(), column: error.column() })?;
+    let annotations = machine.metadata.annotations.unwrap_or_default();
+    // Without it, the policy mounts nothing.
+    annotations.secret.filter(|name| !name.is_empty()).ok_or(HookError::Missing(SECRET))?;
+    let files = annotations.files.ok_or(HookError::Missing(FILES))?;
+    let is_plain = !files.starts_with('0') && files.bytes().all(|byte| byte.is_ascii_digit());
+    let files = files.parse().ok().filter(|number| is_plain && (1..=FILES_MAX).contains(number));
+    files.ok_or(HookError::Files)
+}
