@@ -5,6 +5,7 @@
 mod debian;
 mod hand_over;
 mod images;
+mod kubevirt;
 mod libvirt;
 mod lint;
 mod mkinitcpio;

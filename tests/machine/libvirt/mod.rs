@@ -4,6 +4,7 @@
 
 mod apparmor;
 mod host;
+mod kubevirt;
 mod unit;
 
 use std::collections::BTreeMap;
