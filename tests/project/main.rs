@@ -5,5 +5,6 @@ mod architecture;
 mod build;
 mod completion;
 mod docs;
+mod engines;
 mod package;
 mod shape;
