@@ -90,7 +90,7 @@ fn without(mut domain: String, elements: &[&str]) -> String {
     domain
 }
 
-/// The recorded domain of a cluster with OpenShift Virtualization, without its disks and network, and with a guest of ours.
+/// The recorded domain of a cluster with `OpenShift` Virtualization, without its disks and network, and with a guest of ours.
 fn bootable() -> String {
     let folder = "/var/lib/libvirt/qemu";
     let own = format!(
