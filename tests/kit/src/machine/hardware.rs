@@ -39,12 +39,17 @@ impl Hardware {
         }
     }
 
-    /// QEMU's arguments for the serial lines.
+    /// QEMU's arguments for the serial lines. Its machine `microvm` has the second one as a device only.
     pub(super) fn serial_lines(&self, console: &Path, results: &Path) -> Vec<String> {
-        let [console, results] = [console, results].map(|file| format!("file:{}", file.display()));
+        let [console, results] = [console, results].map(|file| file.display().to_string());
         let [first, second] = self.lines;
-        let files = if first == second { vec![results] } else { vec![console, results] };
-        files.into_iter().flat_map(|file| ["-serial".to_owned(), file]).collect()
+        if first == second {
+            return vec!["-serial".to_owned(), format!("file:{results}")];
+        }
+        let chardev = format!("file,id=results,path={results}");
+        ["-serial", &format!("file:{console}"), "-chardev", &chardev, "-device", "isa-serial,chardev=results"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// A script for a PC, as this hardware needs it.
