@@ -1,6 +1,6 @@
 use smbios_creds::format::credential::Secret;
 use smbios_creds::host::hypervisor::{Argument, CommandLine as _, MergeError, qemu};
-use smbios_creds::host::strings::Content;
+use smbios_creds::host::strings::{Content, OemStrings};
 
 use crate::input::{CommandLine, content, render};
 use testkit::options::{file_number, qemu_smbios};
@@ -46,10 +46,8 @@ pub fn qemu_smbios_option(data: &[u8]) {
     let texts: Vec<Vec<u8>> = strings.texts().map(<[u8]>::to_vec).collect();
     let merged = match Box::new(line).write(&strings).map(|written| written.arguments) {
         Ok(merged) => merged,
-        Err(MergeError::FwCfg { name, .. }) => {
-            let has_name =
-                |argument: &String| argument.contains(name.as_str()) || argument.contains("readconfig");
-            return assert!(given.arguments.iter().any(has_name));
+        Err(MergeError::ItemName { .. } | MergeError::NotCarried { .. }) => {
+            return assert!(given.arguments.iter().any(|argument| argument.contains("microvm") || argument == "-readconfig"));
         }
         Err(error) => panic!("{error}"),
     };
@@ -66,6 +64,9 @@ pub fn qemu_smbios_option(data: &[u8]) {
         rendered.iter().take(others.len()).eq(others.iter().copied()),
         "the other arguments are as they were"
     );
+    if rendered.get(others.len()).is_some_and(|first| first == "-fw_cfg") {
+        return only_items(&strings, &rendered[others.len()..], &files);
+    }
     let mut found = Vec::new();
     for (index, option) in rendered[others.len()..].chunks(2).enumerate() {
         let [name, value] = option else { panic!("{option:?}") };
@@ -94,6 +95,22 @@ pub fn qemu_smbios_option(data: &[u8]) {
         found.extend(structures.into_iter().flat_map(|structure| structure.strings));
     }
     assert_eq!(found, texts);
+}
+
+/// A machine without SMBIOS has an item for each credential, byte for byte, and one for the manifest.
+fn only_items(strings: &OemStrings, options: &[String], files: &[Vec<u8>]) {
+    let expected = strings.credentials().map(|(name, ..)| {
+        let value = strings.credential(name).unwrap().value.expose().to_vec();
+        (format!("opt/io.systemd.credentials/{}", name.as_str()), value)
+    });
+    let manifest = ("opt/io.smbios-creds/manifest".to_owned(), strings.manifest().to_vec());
+    let expected: Vec<_> = expected.chain([manifest]).collect();
+    assert_eq!(options.len(), 2 * expected.len());
+    for (option, (path, value)) in options.chunks(2).zip(&expected) {
+        let (name, file) = option[1].strip_prefix("name=").unwrap().rsplit_once(",file=").unwrap();
+        assert_eq!((option[0].as_str(), &name.replace(",,", ",")), ("-fw_cfg", path));
+        assert!(path.len() <= 55 && files[file_number(file)] == *value);
+    }
 }
 
 fn is_smbios(argument: &str) -> bool {

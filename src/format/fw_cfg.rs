@@ -5,7 +5,7 @@
 //! prefix that an OEM string has. Every other importer ignores it.
 
 use super::credential::{Name, NameError, Secret};
-use super::systemd::FW_CFG_DIRECTORY;
+use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 
 /// Path of the item that holds a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
@@ -16,6 +16,9 @@ pub const PATH_MAX: usize = 55;
 
 /// Longest name of a credential in bytes that has an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
+
+/// Most bytes of all items that a guest reads: what systemd takes at most in credentials, and room for a manifest.
+pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
 /// An item, read from the device or from a recording.
 #[derive(Debug)]

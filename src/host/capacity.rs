@@ -43,6 +43,8 @@ pub enum Unit {
     Strings,
     /// Credentials.
     Credentials,
+    /// Items of `fw_cfg`.
+    Items,
 }
 
 impl std::fmt::Display for Unit {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Unit {
             Self::Bytes => "bytes",
             Self::Strings => "strings",
             Self::Credentials => "credentials",
+            Self::Items => "items",
         })
     }
 }
@@ -74,6 +77,10 @@ pub enum Counted {
     Credentials,
     /// Bytes of the largest structure, without its formatted area.
     LargestArea,
+    /// Items of `fw_cfg`: one a credential, and one for the manifest.
+    Items,
+    /// Bytes of all items.
+    ItemBytes,
 }
 
 /// What comes of a limit that is exceeded.
@@ -193,6 +200,8 @@ pub enum Structures {
     Packed,
     /// A hypervisor builds one structure of all of them.
     One,
+    /// They do not: each credential is an item of `fw_cfg`.
+    None,
 }
 
 /// What a set of strings goes through on its way to a guest.
@@ -217,6 +226,7 @@ impl Route {
         match self.structures {
             Structures::Packed => write::pack(sizes),
             Structures::One => std::iter::once(0..sizes.len()).collect(),
+            Structures::None => Vec::new(),
         }
     }
 }
@@ -244,12 +254,17 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Values => values().sum(),
         Counted::Credentials => values().filter(|&size| size > 0).count(),
         Counted::LargestArea => structures().map(string_area).max().unwrap_or_default(),
+        Counted::Items => values().count() + 1,
+        Counted::ItemBytes => values().sum::<usize>() + strings.manifest().len(),
     };
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));
-    let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0), (&SYSTEMD_256, 0)];
+    let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0)];
+    // It cuts structures, and reads items whole.
+    let systemd_256 = (route.structures != Structures::None).then_some((&SYSTEMD_256, 0));
     own.chain(argument)
         .chain(systemd)
+        .chain(systemd_256)
         .map(|(limit, taken)| Usage::new(limit, used(limit.counts), taken))
         .collect()
 }
@@ -262,6 +277,9 @@ fn string_area(sizes: &[usize]) -> usize {
 /// Credentials that a guest with systemd 256 or older would not have whole, in table order.
 #[must_use]
 pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<Name> {
+    if structures == Structures::None {
+        return Vec::new();
+    }
     let mut at = 0;
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {

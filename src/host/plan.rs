@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::capacity::{self, Excess, Route, Structures, Usage};
-use super::hypervisor::{Argument, Features, Hypervisor, MergeError, Part, Written, hidden};
+use super::hypervisor::{Argument, Channel, Features, Hypervisor, MergeError, Part, Written, hidden};
 use super::strings::{EmitError, OemStrings, Origin};
 use crate::format::credential::{Credential, Name};
 use crate::text::escape::Escaped;
@@ -97,6 +97,8 @@ pub struct Plan {
     pub strings: OemStrings,
     /// The arguments behind the name, with the strings.
     pub arguments: Vec<Argument>,
+    /// Credentials that are passed by `fw_cfg` as well.
+    pub copies: Vec<Name>,
     /// Every limit on the way, and how much of it is used.
     pub usages: Vec<Usage>,
     /// What to know before it is started.
@@ -148,9 +150,23 @@ impl Plan {
             route,
             strings,
             arguments,
+            copies,
             usages,
             warnings,
         })
+    }
+
+    /// How a credential gets into the guest. A large one takes both ways.
+    #[must_use]
+    pub fn channels(&self, name: &Name) -> Vec<Channel> {
+        let is_item = self.strings.items().any(|(item, _)| item.name == *name);
+        if is_item || self.route.structures == Structures::None {
+            vec![Channel::FwCfg]
+        } else if self.copies.contains(name) {
+            vec![Channel::Smbios, Channel::FwCfg]
+        } else {
+            vec![Channel::Smbios]
+        }
     }
 
     /// The limits above which nothing is started, and that are exceeded.

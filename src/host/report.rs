@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::capacity::{Excess, Limit, Usage};
+use super::capacity::{Excess, Limit, Structures, Usage};
+use super::hypervisor::Channel;
 use super::plan::{Carrier, Plan, Receiver};
 use super::strings::Origin;
 use crate::format::credential::Name;
@@ -42,8 +43,11 @@ pub struct Planned {
     pub receiver: ReceiverRow,
     /// Every credential of the manifest.
     pub credentials: Vec<Row>,
-    /// OEM strings that are sent, the manifest among them.
+    /// OEM strings that are sent, the manifest among them. None where the machine has no SMBIOS.
     pub strings: usize,
+    /// Items of `fw_cfg` that are sent.
+    #[serde(rename = "fw_cfg_items")]
+    pub items: usize,
     /// The structures that they take: those we build, or the one that the hypervisor builds.
     pub structures: Vec<StructureRow>,
     /// Every limit on the way.
@@ -71,6 +75,8 @@ pub struct Row {
     pub size: usize,
     /// Whether it was there already: on the command line, or in a file that it names.
     pub existing: bool,
+    /// How it gets into the guest.
+    pub channels: Vec<Channel>,
     /// Where it is from.
     #[serde(skip)]
     pub origin: Origin,
@@ -106,6 +112,13 @@ impl From<&Usage> for LimitRow {
     }
 }
 
+impl Row {
+    fn new(plan: &Plan, (name, size, origin): (&Name, usize, Origin)) -> Self {
+        let existing = origin != Origin::Directory;
+        Self { name: name.clone(), size, existing, channels: plan.channels(name), origin }
+    }
+}
+
 impl PlanReport {
     /// The report of a plan.
     #[must_use]
@@ -116,7 +129,9 @@ impl PlanReport {
             let sizes = sizes.get(range).unwrap_or_default();
             StructureRow { strings: sizes.len(), bytes: write::structure_size(sizes) }
         });
-        let rows = plan.strings.credentials();
+        let has_smbios = plan.route.structures != Structures::None;
+        let rows: Vec<Row> = plan.strings.credentials().map(|row| Row::new(plan, row)).collect();
+        let items = rows.iter().filter(|row| row.channels.contains(&Channel::FwCfg)).count();
         let planned = Planned {
             hypervisor: plan.hypervisor.name(),
             carrier: plan.carrier,
@@ -127,15 +142,9 @@ impl PlanReport {
                     Receiver::Executed { word } => Some(word),
                 },
             },
-            credentials: rows
-                .map(|(name, size, origin)| Row {
-                    name: name.clone(),
-                    size,
-                    existing: origin != Origin::Directory,
-                    origin,
-                })
-                .collect(),
-            strings: sizes.len(),
+            credentials: rows,
+            strings: if has_smbios { sizes.len() } else { 0 },
+            items: if has_smbios { items } else { items + 1 },
             structures: structures.collect(),
             limits: plan.usages.iter().map(LimitRow::from).collect(),
             arguments: plan.visible(),
@@ -216,25 +225,31 @@ impl Planned {
             Carrier::PrivateArgument => "in an argument that it alone sees",
             Carrier::PlainArgument => "IN PLAIN TEXT on its command line",
         };
-        format!(
-            "{} with {} ({} in {}) {how}",
-            self.hypervisor,
-            count(self.credentials.len(), "credential"),
-            count(self.strings, "OEM string"),
-            count(self.structures.len(), "structure")
-        )
+        let mut parts = Vec::new();
+        if self.strings > 0 {
+            let structures = count(self.structures.len(), "structure");
+            parts.push(format!("{} in {structures}", count(self.strings, "OEM string")));
+        }
+        if self.items > 0 {
+            parts.push(count(self.items, "fw_cfg item"));
+        }
+        let credentials = count(self.credentials.len(), "credential");
+        format!("{} with {credentials} ({}) {how}", self.hypervisor, parts.join(", "))
     }
 
     fn tables(&self, text: &mut Text) {
-        let rows = self.credentials.iter().map(|Row { name, size, origin, .. }| {
+        let rows = self.credentials.iter().map(|Row { name, size, origin, channels, .. }| {
             let from = match origin {
                 Origin::Directory => "directory",
                 Origin::CommandLine => "command line",
                 Origin::File => "file of the command line",
             };
-            [name.to_string(), listing::size(*size as u64), from.to_owned()].map(|cell| Cell::new(cell, None))
+            let by: Vec<&str> = channels.iter().map(|channel| channel.word()).collect();
+            [name.to_string(), listing::size(*size as u64), by.join(", "), from.to_owned()]
+                .map(|cell| Cell::new(cell, None))
         });
-        let lines: Vec<_> = std::iter::once(Cell::headings(["NAME", "SIZE", "FROM"])).chain(rows).collect();
+        let headings = Cell::headings(["NAME", "SIZE", "CHANNEL", "FROM"]);
+        let lines: Vec<_> = std::iter::once(headings).chain(rows).collect();
         text.push("\n", None);
         text.push_columns(&lines, &[1]);
 

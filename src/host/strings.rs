@@ -4,7 +4,7 @@
 //! last, so that a guest which loses the end loses nothing that it needs.
 
 use crate::format::credential::{Credential, Name, Secret};
-use crate::format::manifest::{Manifest, ManifestError};
+use crate::format::manifest::{Manifest, ManifestError, PREFIX};
 use crate::format::oem_string::{self, DecodeError, EncodeError, Encoding, OemString, decode};
 use crate::format::smbios::write::{self, WriteError};
 use crate::sys::{Errno, fill_random};
@@ -17,6 +17,8 @@ pub struct Existing {
     pub kept: Vec<(Secret, Origin)>,
     /// Those that the hypervisor reads from files itself, and that are not written.
     pub elsewhere: Vec<Secret>,
+    /// Credentials in items of `fw_cfg`, which are written as such again.
+    pub items: Vec<(Credential, Origin)>,
 }
 
 /// Where a credential is from.
@@ -53,6 +55,7 @@ pub enum Content {
 pub struct OemStrings {
     strings: Vec<(Secret, Content)>,
     elsewhere: Vec<Content>,
+    items: Vec<(Credential, Origin)>,
 }
 
 /// Why credentials cannot be sent as OEM strings.
@@ -168,17 +171,20 @@ impl OemStrings {
             let size = credential.value.len();
             strings.push((text, Content::Credential { name, size, origin: Origin::Directory }));
         }
-        let manifest = match Manifest::new(set.iter().chain(credentials), salt) {
+        let items = existing.items;
+        let all = set.iter().chain(items.iter().map(|(credential, _)| credential)).chain(credentials);
+        let manifest = match Manifest::new(all, salt) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
                 let before = strings.iter().map(|(_, content)| content).chain(&elsewhere);
-                let sources = both_sources(&name, before);
+                let in_items = items.iter().filter(|(credential, _)| credential.name == name).count();
+                let sources = both_sources(&name, in_items, before);
                 return Err(EmitError::Duplicate { name, sources });
             }
             Err(error) => return Err(EmitError::Set(error)),
         };
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
-        Ok(Self { strings, elsewhere })
+        Ok(Self { strings, elsewhere, items })
     }
 
     /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
@@ -195,10 +201,24 @@ impl OemStrings {
     /// Name and size of every credential in the manifest, and where it is from.
     pub fn credentials(&self) -> impl Iterator<Item = (&Name, usize, Origin)> {
         let all = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
-        all.filter_map(|content| match content {
+        let in_strings = all.filter_map(|content| match content {
             Content::Credential { name, size, origin } => Some((name, *size, *origin)),
             Content::Manifest | Content::Foreign => None,
-        })
+        });
+        in_strings.chain(self.items().map(|(Credential { name, value }, origin)| (name, value.len(), origin)))
+    }
+
+    /// Credentials that are in items of `fw_cfg` and in no string, and where each is from.
+    pub fn items(&self) -> impl Iterator<Item = (&Credential, Origin)> {
+        self.items.iter().map(|(credential, origin)| (credential, *origin))
+    }
+
+    /// The text of the manifest, without the prefix that an OEM string has.
+    #[must_use]
+    pub fn manifest(&self) -> &[u8] {
+        let manifest = self.strings.iter().find(|(_, content)| *content == Content::Manifest);
+        let text = manifest.map(|(text, _)| text.expose()).unwrap_or_default();
+        text.strip_prefix(PREFIX.as_bytes()).unwrap_or(text)
     }
 
     /// Size of each string without its NUL.
@@ -226,6 +246,9 @@ impl OemStrings {
     /// A credential that is sent, with its value.
     #[must_use]
     pub fn credential(&self, wanted: &Name) -> Option<Credential> {
+        if let Some((item, _)) = self.items.iter().find(|(item, _)| item.name == *wanted) {
+            return Some(Credential::new(item.name.clone(), item.value.expose().to_vec()));
+        }
         let found = self
             .strings
             .iter()
@@ -273,13 +296,25 @@ fn look_at(
     }
 }
 
-/// Where two credentials of a name are from, and what to do.
-fn both_sources<'a>(wanted: &Name, contents: impl Iterator<Item = &'a Content>) -> &'static str {
+/// Where two credentials of a name are from, and what to do. `in_items` of them are in items of `fw_cfg`.
+fn both_sources<'a>(
+    wanted: &Name,
+    in_items: usize,
+    contents: impl Iterator<Item = &'a Content>,
+) -> &'static str {
     let existing = contents.filter_map(|content| match content {
         Content::Credential { name, origin, .. } if name == wanted => Some(*origin),
         _ => None,
     });
     match existing.filter(|origin| *origin != Origin::Directory).collect::<Vec<_>>().as_slice() {
+        _ if in_items > 1 => "both are given with -fw_cfg; remove one",
+        [] if in_items > 0 => {
+            "one is given with -fw_cfg, the other a file of the credentials directory; remove one, or do not select the \
+             latter"
+        }
+        _ if in_items > 0 => {
+            "one is given with -fw_cfg, the other in an OEM string that is sent already; remove one"
+        }
         [] => "two files are selected for it; remove one --credential",
         [Origin::File] => {
             "one is in a file of OEM strings that the command line names, the other a file of the credentials \

@@ -338,7 +338,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         &plan_of(&["--hypervisor=cloud-hypervisor", "--", "env"], &["x", "--kernel", "k"]),
     );
     reader.read("plan", "", &plan(&["-smbios", existing]));
-    reader.read("plan", "", &plan(&["-M", "microvm"]));
+    reader.read("plan", "", &plan(&["-smbios", ""]));
     reader.read("plan", "", &plan(&["-M", "none"]));
 
     let root = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use testkit::{code, run, stderr};
 
 fn strings(foreign: &[usize], credentials: &[Credential]) -> OemStrings {
     let kept = foreign.iter().map(|&size| (Secret::from(vec![b'x'; size]), Origin::CommandLine)).collect();
-    let existing = Existing { kept, elsewhere: Vec::new() };
+    let existing = Existing { kept, ..Existing::default() };
     OemStrings::with_salt(existing, credentials, [7; 16]).unwrap()
 }
 
@@ -178,7 +178,7 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
         let before = before.iter().map(|&size| Secret::from(vec![b'x'; size]));
         let existing = Existing {
             kept: before.chain([last]).map(|text| (text, Origin::CommandLine)).collect(),
-            elsewhere: Vec::new(),
+            ..Existing::default()
         };
         let strings = OemStrings::with_salt(existing, &[], [7; 16]).unwrap();
         lost_in_systemd_256(&strings, way).iter().map(ToString::to_string).collect::<Vec<_>>()

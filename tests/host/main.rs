@@ -5,6 +5,7 @@ mod capacity;
 mod cloud_hypervisor;
 mod crosvm;
 mod emulator;
+mod fw_cfg;
 mod hostile;
 mod incus;
 mod kubevirt;

@@ -166,7 +166,9 @@ fn a_real_qemu_accepts_what_it_is_given() {
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert!(stdout(&output).contains("(qemu)"));
     }
-    assert_eq!(code(&qemu(&["-M", "microvm"])), 3);
+    let output = qemu(&["-M", "microvm", "-fw_cfg", "opt/io.systemd.credentials/x,string=y"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("(qemu)"));
 }
 
 #[test]
@@ -393,13 +395,15 @@ fn plan_says_what_run_would_do() {
     let text = stdout(&output);
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "the program is not executed");
     assert!(
-        text.starts_with("starts: qemu with 2 credentials (3 OEM strings in 3 structures) in files"),
+        text.starts_with(
+            "starts: qemu with 2 credentials (3 OEM strings in 3 structures, 1 fw_cfg item) in files"
+        ),
         "{text}"
     );
     let warning = "\nwarning: systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by";
     assert!(text.contains(warning) && text.contains("qemu_fw_cfg (credentials tls)\n"), "{text}");
     assert!(text.contains("\n  name=opt/io.systemd.credentials/tls,file=/proc/self/fd/N\n"), "{text}");
-    assert!(text.contains("\nNAME SIZE FROM\ndb     6B directory\ntls  4.8K directory\n"), "{text}");
+    assert!(text.contains("\nNAME SIZE CHANNEL        FROM\ndb     6B SMBIOS         directory\ntls  4.8K SMBIOS, fw_cfg directory\n"), "{text}");
     let arguments =
         format!("\nARGUMENTS as others will see them\n  {shell}\n  -c\n  exit 99\n  -M\n  q35\n  -smbios\n");
     assert!(text.contains(&arguments), "{text}");
@@ -410,7 +414,10 @@ fn plan_says_what_run_would_do() {
         (&json["starts"], &json["hypervisor"], &json["delivery"]),
         (&true.into(), &"qemu".into(), &"sealed-memfds".into())
     );
-    assert_eq!(json["credentials"][0], serde_json::json!({"name": "db", "size": 6, "existing": false}));
+    let row = |name: &str, size: usize, channels: &[&str]| serde_json::json!({"name": name, "size": size, "existing": false, "channels": channels});
+    assert_eq!(json["credentials"][0], row("db", 6, &["smbios"]));
+    assert_eq!(json["credentials"][1], row("tls", 5000, &["smbios", "fw-cfg"]));
+    assert_eq!((&json["strings"], &json["fw_cfg_items"]), (&3.into(), &1.into()));
     assert_eq!(json["structures"].as_array().unwrap().len(), 3);
     let table = &json["limits"][0];
     assert_eq!(
@@ -420,10 +427,18 @@ fn plan_says_what_run_would_do() {
     assert!(table["used"].as_u64().unwrap() > 5006 && table["source"].as_str().unwrap().contains("SeaBIOS"));
 
     let output = plan(&["--hypervisor=qemu", "--json=short"], &["-M", "microvm"]);
-    assert_eq!(code(&output), 3);
+    assert_eq!(code(&output), 0);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["starts"], false);
-    assert!(json["errors"][0].as_str().unwrap().contains("has no SMBIOS"));
+    assert_eq!(json["credentials"][1], row("tls", 5000, &["fw-cfg"]));
+    assert_eq!((&json["strings"], &json["fw_cfg_items"]), (&0.into(), &3.into()));
+    assert_eq!(json["structures"], serde_json::json!([]));
+    let slots = &json["limits"][0];
+    assert_eq!((&slots["name"], &slots["unit"]), (&"QEMU: fw_cfg items".into(), &"items".into()));
+    assert_eq!((&slots["used"], &slots["available"]), (&3.into(), &20.into()));
+    let text = stdout(&plan(&["--hypervisor=qemu"], &["-M", "microvm"]));
+    assert!(text.starts_with("starts: qemu with 2 credentials (3 fw_cfg items) in files"), "{text}");
+    assert!(text.contains("\nNAME SIZE CHANNEL FROM\ndb     6B fw_cfg  directory\n"), "{text}");
+    assert!(!text.contains("one structure") && !text.contains("warning"), "{text}");
     // What has two ways to be given is given in one.
     for select in [&["--all", "--prefix", "d"][..], &[]] {
         let output = run(&mut host_with(folder.path(), &[&["plan"], select, &["--", "qemu-kvm"]].concat()));

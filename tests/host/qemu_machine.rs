@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use smbios_creds::host::plan::{Plan, PlanError};
+use smbios_creds::host::plan::Plan;
 use testkit::host::{QEMU, delivered, order, plan, refusal, render};
 
 /// A configuration file for `-readconfig`.
@@ -11,6 +11,15 @@ fn config(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     file
+}
+
+/// Whether credentials go by `fw_cfg` only, as into a machine without SMBIOS.
+fn is_by_fw_cfg(arguments: &[&str]) -> bool {
+    let plan = plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    let (rendered, _) = render(&plan.arguments);
+    let added = |option: &str| rendered[arguments.len()..].iter().any(|argument| argument == option);
+    assert_ne!(added("-smbios"), added("-fw_cfg"), "{rendered:?}");
+    added("-fw_cfg")
 }
 
 fn warnings(arguments: &[&str]) -> Vec<String> {
@@ -58,7 +67,7 @@ fn machine_type_is_the_one_that_qemu_takes() {
     ];
     for arguments in cases {
         let machine = qemus_machine(arguments);
-        let is_microvm = plan(QEMU, arguments).is_err();
+        let is_microvm = is_by_fw_cfg(arguments);
         let expected = if is_microvm { ["microvm-machine"; 2] } else { ["pc-q35-", "pc-i440fx-"] };
         let is_as_expected = |machine: &String| expected.iter().any(|kind| machine.starts_with(kind));
         assert!(machine.as_ref().is_some_and(is_as_expected), "{arguments:?}: {is_microvm}, {machine:?}");
@@ -102,7 +111,7 @@ fn object_is_of_the_type_that_qemu_takes() {
 }
 
 #[test]
-fn microvm_is_refused_in_every_spelling() {
+fn microvm_gets_items_of_fw_cfg_in_every_spelling() {
     let spellings: [&[&str]; 8] = [
         &["-M", "microvm"],
         &["--M", "microvm"],
@@ -114,17 +123,17 @@ fn microvm_is_refused_in_every_spelling() {
         &["-M", "type=q35,type=microvm"],
     ];
     for arguments in spellings {
-        let refusal = refusal(QEMU, arguments);
-        assert!(refusal.contains("use -M q35 or -M pc"), "{arguments:?}: {refusal}");
+        assert!(is_by_fw_cfg(arguments), "{arguments:?}");
     }
-    let allowed: [&[&str]; 5] = [
+    let others: [&[&str]; 5] = [
         &["-M", "microvm", "-M", "q35"],
         &["-M", "pc,usb=off"],
         &["-append", "microvm"],
         &["-name", "microvm"],
         &[],
     ];
-    for arguments in allowed {
+    for arguments in others {
+        assert!(!is_by_fw_cfg(arguments), "{arguments:?}");
         assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
     }
 }
@@ -134,20 +143,21 @@ fn last_machine_type_counts_across_configuration_files() {
     let (q35, microvm) =
         (config("[machine]\n  type = \"q35\"\n"), config("[machine]\n\ttype\t=\t\"microvm\"\n"));
     let [q35, microvm] = [&q35, &microvm].map(|file| file.path().to_str().unwrap());
-    let refused: [&[&str]; 3] = [
+    let of_microvm: [&[&str]; 3] = [
         &["-M", "q35", "-readconfig", microvm],
         &["-readconfig", q35, "-readconfig", microvm],
         &["-readconfig", q35, "-machine", "microvm"],
     ];
-    for arguments in refused {
-        assert!(refusal(QEMU, arguments).contains("'microvm' has no SMBIOS"), "{arguments:?}");
+    for arguments in of_microvm {
+        assert!(is_by_fw_cfg(arguments), "{arguments:?}");
     }
-    let allowed: [&[&str]; 3] = [
+    let others: [&[&str]; 3] = [
         &["-M", "microvm", "-readconfig", q35],
         &["-readconfig", microvm, "-M", "pc"],
         &["--readconfig", microvm, "-machine", "type=q35", "-machine", "usb=off"],
     ];
-    for arguments in allowed {
+    for arguments in others {
+        assert!(!is_by_fw_cfg(arguments), "{arguments:?}");
         assert_eq!(warnings(arguments), [""; 0], "{arguments:?}");
     }
 }
@@ -156,14 +166,7 @@ fn last_machine_type_counts_across_configuration_files() {
 fn configuration_file_is_read_as_qemu_reads_it() {
     let microvm = |text: &str| {
         let file = config(text);
-        match plan(QEMU, &["-readconfig", file.path().to_str().unwrap()]) {
-            Ok(_) => false,
-            Err(error @ PlanError::Merge(_)) => {
-                assert!(error.to_string().contains("'microvm' has no SMBIOS"), "{text:?}: {error}");
-                true
-            }
-            Err(error) => panic!("{text:?}: {error}"),
-        }
+        is_by_fw_cfg(&["-readconfig", file.path().to_str().unwrap()])
     };
     for text in [
         "# comment\n\n[machine] tail\n  type = \"microvm\" tail\n",
@@ -196,13 +199,15 @@ fn configuration_file_is_read_as_qemu_reads_it() {
 }
 
 #[test]
-fn fw_cfg_files_of_a_configuration_file_are_known() {
-    let file = config("[fw_cfg \"a\"]\n  name = \"opt/io.systemd.credentials/db\"\n  string = \"x\"\n");
-    let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
-    assert!(
-        refusal.contains("credential db: it would be sent twice, once with -fw_cfg (or [fw_cfg] in"),
-        "{refusal}"
-    );
+fn credential_in_an_item_of_a_configuration_file_is_refused() {
+    for name in ["opt/io.systemd.credentials/other", "opt/io.smbios-creds/manifest"] {
+        let file = config(&format!("[fw_cfg \"a\"]\n  name = \"{name}\"\n  string = \"Canary\"\n"));
+        let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
+        assert!(refusal.contains(name) && refusal.contains("give it as the option -fw_cfg"), "{refusal}");
+        assert!(!refusal.contains("Canary"), "{refusal}");
+    }
+    let file = config("[fw_cfg \"a\"]\n  name = \"opt/org.example/other\"\n  string = \"x\"\n");
+    assert_eq!(warnings(&["-readconfig", file.path().to_str().unwrap()]), [""; 0]);
     // QEMU ignores such a section.
     let file = config("[smbios]\n  type = \"11\"\n  value = \"io.systemd.credential:db=other\"\n");
     assert_eq!(warnings(&["-readconfig", file.path().to_str().unwrap()]), [""; 0]);

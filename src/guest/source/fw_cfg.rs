@@ -14,8 +14,7 @@ use zeroize::Zeroizing;
 use super::channel::{Input, Source};
 use super::error::SourceError;
 use crate::format::credential::VALUE_MAX;
-use crate::format::fw_cfg::{self, Content, Item};
-use crate::format::systemd::TOTAL_MAX;
+use crate::format::fw_cfg::{self, Content, Item, SIZE_MAX};
 use crate::guest::system::System;
 use crate::guest::verify::fw_cfg::receive;
 use crate::guest::verify::received::Received;
@@ -28,9 +27,6 @@ pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
 /// Links to items that a person added, by their path (`docs/specs/fw_cfg.rst` of QEMU). Every item of ours is one.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
-
-/// Most bytes of all items that are read: what systemd takes at most in credentials, and room for a manifest.
-pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
 /// Largest `name` or `size` file that is read, in bytes. The kernel's have 56 at most.
 const TEXT_MAX: usize = 4096;

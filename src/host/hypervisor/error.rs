@@ -2,7 +2,6 @@
 
 use crate::format::credential::Name;
 use crate::format::smbios::write::WriteError;
-use crate::host::strings::Origin;
 use crate::text::escape::{Escaped, ShownPath};
 
 /// Why OEM strings cannot be merged with a command line.
@@ -76,21 +75,34 @@ pub enum MergeError {
         /// Whose command line.
         hypervisor: &'static str,
     },
-    /// The same name is sent another way.
+    /// An item of `fw_cfg` cannot be had for the manifest. Its value may be a secret, so it is not shown.
+    #[error("cannot send the -fw_cfg item '{}': {reason}", Escaped(.item))]
+    Item {
+        /// Its path.
+        item: Vec<u8>,
+        /// What is wrong, and what to do.
+        reason: &'static str,
+    },
+    /// The name of a credential is too long for an item of `fw_cfg`.
     #[error(
-        "credential {name}: it would be sent twice, once with -fw_cfg (or [fw_cfg] in a file of -readconfig), and once \
-         {}; remove one",
-        match .other {
-            Origin::Directory => "from a file of the credentials directory",
-            Origin::CommandLine => "in an OEM string of the command line",
-            Origin::File => "in an OEM string of a file that the command line names",
-        }
+        "credential {name}: its name has {} characters, and fw_cfg, the only channel of this machine, carries {maximum}; \
+         send it under a shorter name (--credential GUEST=HOST)",
+        .name.as_str().len()
     )]
-    FwCfg {
+    ItemName {
         /// Its name.
         name: Name,
-        /// Where the OEM string is from.
-        other: Origin,
+        /// Most characters.
+        maximum: usize,
+    },
+    /// An OEM string has no way into the guest.
+    #[error(
+        "OEM string {string} of the command line is no credential, and this machine has no SMBIOS to carry it; remove it, or \
+         use another machine type"
+    )]
+    NotCarried {
+        /// Which of those that were there, from 1.
+        string: usize,
     },
     /// A string cannot be in a structure.
     #[error(transparent)]

@@ -67,6 +67,27 @@ pub trait CommandLine: Debug {
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError>;
 }
 
+/// How a credential gets into the guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// In an OEM string of the SMBIOS table.
+    Smbios,
+    /// In an item of QEMU's `fw_cfg`.
+    FwCfg,
+}
+
+impl Channel {
+    /// The word for it in tables.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Smbios => "SMBIOS",
+            Self::FwCfg => "fw_cfg",
+        }
+    }
+}
+
 /// What every command line has, once it was read.
 #[derive(Debug)]
 pub struct Line {

@@ -18,7 +18,7 @@ use std::path::Path;
 
 pub use argument::{Argument, Part, hidden};
 pub use error::MergeError;
-pub use line::{CommandLine, Features, Hypervisor, Line, Written};
+pub use line::{Channel, CommandLine, Features, Hypervisor, Line, Written};
 
 /// Every hypervisor that can be started.
 pub static ALL: &[&dyn Hypervisor] = &[&qemu::Qemu, &cloud_hypervisor::CloudHypervisor, &crosvm::Crosvm];

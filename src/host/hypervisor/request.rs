@@ -104,7 +104,7 @@ impl Request {
     #[must_use]
     pub fn existing(&mut self) -> Existing {
         let kept = std::mem::take(&mut self.existing).into_iter().map(|text| (text, Origin::File)).collect();
-        Existing { kept, elsewhere: Vec::new() }
+        Existing { kept, ..Existing::default() }
     }
 
     /// The way through the API, of which the rest of the request takes its part.

@@ -1,43 +1,154 @@
-//! QEMU's `fw_cfg`: a second way for values that systemd 256 and older cannot read whole from SMBIOS.
+//! QEMU's `fw_cfg`: the only way into machines without SMBIOS, and a second one for values that systemd 256 and older
+//! cannot read whole from SMBIOS.
 //!
 //! That systemd reads one page of a structure, so a string that is larger is cut however structures are packed. It
 //! also reads `opt/io.systemd.credentials/NAME` of `fw_cfg`, whole, before SMBIOS, and the first value of a name counts
 //! (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer): so such a value is passed there as
 //! well. The guest needs the kernel's `qemu_fw_cfg`, which systemd loads where it is a module.
+//!
+//! How QEMU reads an item is in `parse_fw_cfg()`, `system/vl.c`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use crate::format::credential::{Credential, Name};
+use super::syntax::Settings;
+use crate::format::credential::{Credential, Name, Secret, VALUE_MAX};
+use crate::format::fw_cfg::{self, Kind, MANIFEST, NAME_MAX, SIZE_MAX};
 use crate::format::systemd::FW_CFG_DIRECTORY;
-use crate::host::capacity::{Structures, lost_in_systemd_256};
+use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit, lost_in_systemd_256};
 use crate::host::hypervisor::argument::{Argument, Part};
-use crate::host::strings::OemStrings;
+use crate::host::hypervisor::error::MergeError;
+use crate::host::hypervisor::line::read_file;
+use crate::host::strings::{Content, OemStrings, Origin};
 
-/// Longest name of a file (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one ends QEMU.
-pub const NAME_MAX: usize = 55;
-
-/// Most files that are passed, those of the command line among them. QEMU has 32, which end it with a failed assertion
-/// if they are exceeded, and needs some for itself: 16 remain for a machine without further devices (measured with QEMU
-/// 7.2), fewer where devices have files of their own.
+/// Most items that are passed beside SMBIOS, those of the command line among them. Of QEMU's 32, 16 remain for a machine
+/// without further devices (measured with QEMU 7.2), fewer where devices have items of their own.
 pub const FILES_MAX: usize = 8;
 
-/// The credentials that are passed this way as well, where the command line has so many files.
+/// Items of a machine that has no SMBIOS.
+pub const SLOTS_LIMIT: Limit = Limit {
+    name: "QEMU: fw_cfg items",
+    unit: Unit::Items,
+    maximum: 32,
+    above: "QEMU ends with a failed assertion",
+    advice: "send fewer credentials, or give QEMU more with -global fw_cfg.x-file-slots=64",
+    source: "FW_CFG_FILE_SLOTS_DFLT, QEMU hw/nvram/fw_cfg.c; measured with QEMU 7.2",
+    counts: Counted::Items,
+    excess: Excess::Refuse,
+};
+
+/// The same where the command line sets another number of them, which has 16 bits.
+pub const MORE_SLOTS_LIMIT: Limit = Limit {
+    name: "QEMU: fw_cfg items of x-file-slots",
+    maximum: 65_535,
+    advice: "send fewer credentials, or give x-file-slots a larger number",
+    ..SLOTS_LIMIT
+};
+
+/// Bytes of all items.
+pub const BYTES_LIMIT: Limit = Limit {
+    name: "smbios-creds in the guest: all fw_cfg items",
+    unit: Unit::Bytes,
+    maximum: SIZE_MAX,
+    above: "the guest reads none of them",
+    advice: FEWER,
+    source: "SIZE_MAX, src/format/fw_cfg.rs",
+    counts: Counted::ItemBytes,
+    excess: Excess::Refuse,
+};
+
+/// Items that a machine without SMBIOS has of its own: 8 of `microvm` and 9 of `virt` (measured with QEMU 7.2), and room
+/// for those of a few devices: `ramfb` takes 2.
+pub const OWN_ITEMS: usize = 12;
+
+/// The way of a machine without SMBIOS, of which others take so many items. `slots` is how many QEMU has, if the command
+/// line says it.
+pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
+    let taken = OWN_ITEMS + others;
+    let slots = slots.map_or((&SLOTS_LIMIT, taken), |slots| {
+        (&MORE_SLOTS_LIMIT, MORE_SLOTS_LIMIT.maximum.saturating_sub(slots) + taken)
+    });
+    Route { structures: Structures::None, limits: vec![slots, (&BYTES_LIMIT, 0)] }
+}
+
+/// The credential in an item of the command line, and where its value is from. `None` if it is no item of ours.
+///
+/// # Errors
+/// [`MergeError::Item`], if it cannot enter the manifest.
+pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, MergeError> {
+    let Some(path) = settings.last(b"name") else { return Ok(None) };
+    let refuse = |reason| Err(MergeError::Item { item: path.to_vec(), reason });
+    let name = match fw_cfg::kind(path) {
+        None => return Ok(None),
+        Some(Kind::Manifest) => return refuse("a machine can have one manifest only; remove it"),
+        Some(Kind::Credential(Ok(name))) => name,
+        // What looks like a bad name may be a value.
+        Some(Kind::Credential(Err(_))) => {
+            let reason =
+                "what follows is no name of a credential, so no guest would read it; correct it or remove it";
+            return Err(MergeError::Item { item: FW_CFG_DIRECTORY.into(), reason });
+        }
+    };
+    let given = |name: &[u8]| settings.last(name).filter(|value| !value.is_empty());
+    let is_flag =
+        |name: &[u8]| settings.parameters.iter().any(|p| p.value.is_none() && p.name.ends_with(name));
+    if [&b"file"[..], b"string", b"gen_id"].into_iter().any(is_flag) {
+        return refuse("one of 'file', 'string' and 'gen_id' is there without a value");
+    }
+    let (value, origin) = match (given(b"file"), given(b"string"), given(b"gen_id")) {
+        (Some(file), None, None) => (read_file("-fw_cfg file=", file, VALUE_MAX)?, Origin::File),
+        (None, Some(text), None) => (Secret::from(text.to_vec()), Origin::CommandLine),
+        (None, None, Some(_)) => {
+            return refuse("QEMU generates its value, which no manifest can prove then; give file=PATH");
+        }
+        _ => return refuse("it needs one of 'file' and 'string', with a value"),
+    };
+    Ok(Some((Credential::new(name, value), origin)))
+}
+
+/// The credentials that are passed this way as well, where the command line has so many items.
 #[must_use]
-pub fn chosen(strings: &OemStrings, files: usize) -> Vec<Name> {
+pub fn chosen(strings: &OemStrings, items: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);
     // systemd skips names that begin with a dot there.
-    let is_read = |name: &str| !name.starts_with('.') && FW_CFG_DIRECTORY.len() + name.len() <= NAME_MAX;
+    let is_read = |name: &str| !name.starts_with('.') && name.len() <= NAME_MAX;
     names.retain(|name| is_read(name.as_str()));
-    names.truncate(FILES_MAX.saturating_sub(files));
+    names.truncate(FILES_MAX.saturating_sub(items));
     names
 }
 
-/// The option that passes a value.
+/// Options that pass every credential and the manifest, into a machine without SMBIOS.
+pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
+    if let Some(at) = strings.contents().position(|(content, _)| *content == Content::Foreign) {
+        return Err(MergeError::NotCarried { string: at + 1 });
+    }
+    let mut arguments = Vec::new();
+    for (name, ..) in strings.credentials() {
+        if name.as_str().len() > NAME_MAX {
+            return Err(MergeError::ItemName { name: name.clone(), maximum: NAME_MAX });
+        }
+        let credential = strings.credential(name).ok_or_else(|| MergeError::Item {
+            item: path(name).into_bytes(),
+            reason: "its value is in a file of structures, which this machine ignores; remove that file",
+        })?;
+        arguments.extend(option(credential));
+    }
+    arguments.extend(item(MANIFEST, strings.manifest().to_vec().into()));
+    Ok(arguments)
+}
+
+/// The option that passes a credential.
 #[must_use]
 pub fn option(credential: Credential) -> [Argument; 2] {
-    let Credential { name, value } = credential;
-    let text = format!("name={FW_CFG_DIRECTORY}{},file=", name.as_str().replace(',', ",,"));
-    let text = OsString::from_vec(text.into_bytes());
-    [Argument::Public("-fw_cfg".into()), Argument::Files(vec![Part::Text(text), Part::File(value)])]
+    item(&path(&credential.name), credential.value)
+}
+
+fn path(name: &Name) -> String {
+    // Not as it is printed: blanks are escaped there.
+    [FW_CFG_DIRECTORY, name.as_str()].concat()
+}
+
+fn item(path: &str, content: Secret) -> [Argument; 2] {
+    let text = OsString::from_vec(format!("name={},file=", path.replace(',', ",,")).into_bytes());
+    [Argument::Public("-fw_cfg".into()), Argument::Files(vec![Part::Text(text), Part::File(content)])]
 }

@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::config;
-use super::syntax::{Item, READCONFIG, Settings, items};
+use super::syntax::{Item, READCONFIG, Settings, items, number};
+use crate::format::fw_cfg;
 use crate::host::hypervisor::error::MergeError;
-use crate::host::hypervisor::line::read_file;
+use crate::host::hypervisor::line::{Channel, read_file};
 use crate::sys::file::{self, Content};
 use crate::text::escape::ShownPath;
 
@@ -24,8 +25,10 @@ pub(super) struct Machine {
     has_firmware: bool,
     /// The object that guards its memory from the host, empty for none.
     guard: Vec<u8>,
-    /// Names of `fw_cfg` files.
+    /// Paths of `fw_cfg` items.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
+    /// How many of them QEMU can have, `None` for its default.
+    pub(super) fw_cfg_slots: Option<usize>,
     doubts: BTreeSet<Doubt>,
     /// Whether QEMU only prints something.
     prints: bool,
@@ -52,11 +55,11 @@ impl Doubt {
                  to microvm, the guest has no SMBIOS"
             }
             Self::Restored => {
-                "a machine that is migrated or restored keeps the SMBIOS table it was started with: it gets these \
-                 credentials when it is reset, at the earliest"
+                "a machine that is migrated or restored keeps the credentials it was started with: it gets these when it \
+                 is reset, at the earliest"
             }
             Self::Confidential => {
-                "this is a confidential VM, which does not trust its host: its guest takes no credential from SMBIOS \
+                "this is a confidential VM, which does not trust its host: its guest takes no credential from the host \
                  unless it is told to"
             }
             Self::OnlySeaBios => {
@@ -102,6 +105,12 @@ impl Machine {
             reason: format!("line {line} has neither a group nor a key of one"),
         })?;
         for section in &sections {
+            let item = section.last(b"name").filter(|_| section.group == b"fw_cfg");
+            if let Some(item) = item.filter(|item| fw_cfg::kind(item).is_some()) {
+                let reason = "it is in a file of -readconfig, from which it cannot be taken into the manifest; give it as \
+                              the option -fw_cfg, or send it from the credentials directory";
+                return Err(MergeError::Item { item: item.to_vec(), reason });
+            }
             self.take(section);
         }
         Ok(())
@@ -128,6 +137,7 @@ impl Machine {
             }
             b"drive" => self.has_firmware |= settings.last(b"if") == Some(b"pflash"),
             b"fw_cfg" => self.fw_cfg.extend(last(b"name")),
+            b"global" => self.fw_cfg_slots = slots(settings).or(self.fw_cfg_slots),
             b"incoming" | b"loadvm" => {
                 self.doubts.insert(Doubt::Restored);
             }
@@ -163,17 +173,17 @@ impl Machine {
         doubts.into_iter().map(Doubt::warning)
     }
 
-    /// Refuses machines on which strings would be lost without a word.
-    pub(super) fn check(&self, architecture: &str) -> Result<(), MergeError> {
+    /// By which channel its guest can have credentials. `microvm` ignores `-smbios` without a word, and `virt` passes
+    /// SMBIOS through UEFI firmware only: both have `fw_cfg`.
+    ///
+    /// # Errors
+    /// [`MergeError`], if there is none.
+    pub(super) fn channel(&self, architecture: &str) -> Result<Channel, MergeError> {
         let refuse = |reason: &str| Err(MergeError::NoSmbios(reason.to_owned()));
         match (architecture, self.kind.as_deref()) {
-            (_, Some(b"microvm")) => refuse(
-                "QEMU's machine 'microvm' has no SMBIOS, and ignores -smbios without a word: use -M q35 or -M pc \
-                 (microvm.nix: microvm.qemu.machine = \"q35\"), or pass files with -fw_cfg \
-                 name=opt/io.systemd.credentials/NAME,file=PATH",
-            ),
             (_, Some(b"none")) => refuse("QEMU's machine 'none' has no SMBIOS"),
-            ("x86_64" | "i386", _) => Ok(()),
+            ("x86_64" | "i386", Some(b"microvm")) => Ok(Channel::FwCfg),
+            ("x86_64" | "i386", _) => Ok(Channel::Smbios),
             ("aarch64" | "arm" | "riscv32" | "riscv64" | "loongarch64", kind) => {
                 let is_virt = kind.map_or(architecture == "loongarch64", |kind| {
                     kind == b"virt" || kind.starts_with(b"virt-")
@@ -181,17 +191,34 @@ impl Machine {
                 if !is_virt {
                     refuse("on this architecture, QEMU has SMBIOS in its machine 'virt' alone: use -M virt")
                 } else if self.has_firmware {
-                    Ok(())
-                } else {
+                    Ok(Channel::Smbios)
+                } else if architecture == "loongarch64" {
                     refuse(
-                        "QEMU's machine 'virt' hands SMBIOS to the guest through UEFI firmware alone: give it one with \
-                         -bios or -drive if=pflash",
+                        "on this architecture, QEMU passes SMBIOS to the guest through UEFI firmware only: give it one \
+                         with -bios or -drive if=pflash",
                     )
+                } else {
+                    Ok(Channel::FwCfg)
                 }
             }
             _ => refuse("QEMU has no SMBIOS on this architecture"),
         }
     }
+}
+
+/// How many `fw_cfg` items a global property gives QEMU: `-global DRIVER.PROPERTY=VALUE`, or each by its name
+/// (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86 and `fw_cfg_mem` elsewhere.
+fn slots(settings: &Settings) -> Option<usize> {
+    let drivers = [&b"fw_cfg"[..], b"fw_cfg_io", b"fw_cfg_mem"];
+    let short = settings.parameters.iter().rfind(|parameter| {
+        let driver = parameter.name.strip_suffix(b".x-file-slots");
+        driver.is_some_and(|driver| drivers.contains(&driver))
+    });
+    let long = settings.last(b"driver").is_some_and(|driver| drivers.contains(&driver))
+        && settings.last(b"property") == Some(b"x-file-slots");
+    let value = short.and_then(|parameter| parameter.value.as_deref());
+    let value = value.or_else(|| settings.last(b"value").filter(|_| long))?;
+    number(value).and_then(|slots| u16::try_from(slots).ok()).map(usize::from)
 }
 
 /// Objects that guard a machine's memory from its host, on architectures with SMBIOS (QEMU `qapi/qom.json`).

@@ -1,4 +1,4 @@
-//! QEMU: structures of ours in files, `-smbios file=PATH`.
+//! QEMU: structures of ours in files, `-smbios file=PATH`; items of `fw_cfg` where the machine has no SMBIOS.
 //!
 //! QEMU takes no `-smbios type=11` beside such a file, so strings that are there are folded into our structures. One
 //! structure a file: behind a 32-bit entry point, a second one in the same file makes the table one structure longer
@@ -20,10 +20,10 @@ use self::machine::Machine;
 use self::syntax::{Item, Parameter, SMBIOS, Settings, items, number};
 use super::argument::{Argument, Part};
 use super::error::MergeError;
-use super::line::{CommandLine, Features, Hypervisor, Line, Written, plain_name, read_file};
+use super::line::{Channel, CommandLine, Features, Hypervisor, Line, Written, plain_name, read_file};
 use crate::format::credential::{Secret, VALUE_MAX};
+use crate::format::fw_cfg::kind;
 use crate::format::smbios::{OEM_STRINGS, Table};
-use crate::format::systemd::FW_CFG_DIRECTORY;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin};
 
@@ -135,6 +135,7 @@ impl Hypervisor for Qemu {
 pub struct Options {
     line: Line,
     machine: Machine,
+    channel: Channel,
     /// Handles of structures that files bring.
     handles: Vec<u16>,
     /// Bytes that other options add to the table, at most.
@@ -148,20 +149,39 @@ impl Options {
     /// [`MergeError`], if the machine would have no SMBIOS, or an option cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         let machine = Machine::read(arguments)?;
-        machine.check(architecture)?;
-        let mut read = Self { line: Line::new(route(0)), machine, handles: Vec::new(), others: 0 };
+        let channel = machine.channel(architecture)?;
+        let mut read = Self { line: Line::new(route(0)), machine, channel, handles: Vec::new(), others: 0 };
         for item in items(arguments) {
             let item = item?;
             match item {
                 Item::Option { name: b"smbios", value, .. } if read.fold(value)? => {}
+                Item::Option { name: b"fw_cfg", value, .. } if read.take_item(value)? => {}
                 _ => read.line.arguments.extend(item.arguments().cloned()),
             }
         }
         read.line.warnings.extend(read.machine.warnings());
         read.line.at = read.line.arguments.len();
-        read.line.route =
-            if read.machine.has_old_table() { old_route(read.others) } else { route(read.others) };
+        read.line.route = read.route();
         Ok(read)
+    }
+
+    fn route(&self) -> Route {
+        match self.channel {
+            Channel::FwCfg => {
+                let others = self.machine.fw_cfg.iter().filter(|path| kind(path).is_none()).count();
+                fw_cfg::route(self.machine.fw_cfg_slots, others)
+            }
+            Channel::Smbios if self.machine.has_old_table() => old_route(self.others),
+            Channel::Smbios => route(self.others),
+        }
+    }
+
+    /// Reads a `-fw_cfg` option. Returns whether it is to be left out, since its credential is in `existing` now.
+    fn take_item(&mut self, text: &OsStr) -> Result<bool, MergeError> {
+        let item = fw_cfg::read(&Settings::of_option(b"fw_cfg", text.as_bytes()))?;
+        let is_ours = item.is_some();
+        self.line.existing.items.extend(item);
+        Ok(is_ours)
     }
 
     /// Reads an `-smbios` option. Returns whether it is to be left out, since its strings are in `existing` now.
@@ -172,6 +192,11 @@ impl Options {
             return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value"));
         }
         if let Some(file) = settings.last(b"file") {
+            if self.channel == Channel::FwCfg {
+                return Err(refuse(
+                    "this machine has no SMBIOS, and QEMU ignores the file; remove the option",
+                ));
+            }
             self.look_into(file)?;
             return Ok(false);
         }
@@ -226,13 +251,10 @@ impl CommandLine for Options {
         &mut self.line
     }
 
-    /// Adds one file a structure, and one for each credential that is passed by `fw_cfg` as well.
+    /// Adds one file a structure, and one for each credential that is passed by `fw_cfg`.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
-        for (name, _, other) in strings.credentials() {
-            let file = [FW_CFG_DIRECTORY.as_bytes(), name.as_str().as_bytes()].concat();
-            if self.machine.fw_cfg.contains(&file) {
-                return Err(MergeError::FwCfg { name: name.clone(), other });
-            }
+        if self.channel == Channel::FwCfg {
+            return Ok(self.line.with(fw_cfg::all(strings)?).into());
         }
         let structures = strings.structures_beside(&self.handles)?;
         let has_old_table = self.machine.has_old_table();
@@ -242,8 +264,10 @@ impl CommandLine for Options {
             [Argument::Public(SMBIOS.into()), file]
         });
         let copies = fw_cfg::chosen(strings, self.machine.fw_cfg.len());
-        let files = copies.iter().filter_map(|name| strings.credential(name)).flat_map(fw_cfg::option);
-        Ok(Written { arguments: self.line.with(structures.chain(files)), copies })
+        let names = strings.items().map(|(credential, _)| &credential.name).chain(&copies);
+        let items = names.filter_map(|name| strings.credential(name)).flat_map(fw_cfg::option);
+        let arguments = self.line.with(structures.chain(items));
+        Ok(Written { arguments, copies })
     }
 }
 
