@@ -7,6 +7,7 @@ mod inits;
 mod killed;
 mod launcher;
 mod libvirt;
+mod microvm;
 mod pid_1;
 mod real;
 mod slots;
