@@ -321,7 +321,7 @@ impl Machine {
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
             // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
             .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
-            .args(self.serial_lines(&log, &results))
+            .args(self.hardware.serial_lines(&log, &results))
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
@@ -346,18 +346,6 @@ impl Machine {
         }
         let results = results_of(&text(&results));
         (results, text(&log) + &text(&log_of(&self.name, "output")))
-    }
-
-    /// QEMU's arguments for the serial lines. `microvm` makes one of its own only.
-    fn serial_lines(&self, console: &Path, results: &Path) -> Vec<String> {
-        if !self.kind.starts_with("microvm") {
-            return self.hardware.serial_lines(console, results);
-        }
-        let (console, results) = (console.display(), results.display());
-        let lines = format!(
-            "-serial file:{console} -chardev file,id=results,path={results} -device isa-serial,chardev=results"
-        );
-        lines.split(' ').map(str::to_owned).collect()
     }
 
     /// The kernel and the image that this machine boots, for a hypervisor that others start.
