@@ -77,7 +77,7 @@ fn microvm_gets_every_value_as_it_is_and_a_manifest_that_proves_them() {
     }
     // No value is among the arguments that others see.
     let text = plan.visible().join(" ");
-    assert!(text.contains("name=opt/io.systemd.credentials/a,,b,file=/proc/self/fd/N"), "{text}");
+    assert!(text.contains("name=opt/io.systemd.credentials/a,,b,file=/proc/self/fd/"), "{text}");
 }
 
 #[test]
