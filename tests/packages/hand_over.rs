@@ -168,6 +168,7 @@ fn both_imports_have_the_options_of_every_stage_and_a_name_is_no_pattern() {
         initramfs.calls(),
         [
             "modprobe <-q> <dmi-sysfs>",
+            "modprobe <-q> <qemu_fw_cfg>",
             "smbios-creds <import> <--allow-none> <--require> <db> </*>",
             "smbios-creds <import> <--allow-none> <--into> <initrd> <--require> <db> </*>",
             "umount <-l> </run/credentials/@system>",

@@ -38,12 +38,13 @@ fn build(hook: &str, with_options: bool) -> Vec<String> {
 fn the_hook_for_busybox_adds_the_agent_and_the_scripts() {
     let mut calls = vec![
         "add_module <dmi-sysfs?>",
+        "add_module <qemu_fw_cfg?>",
         "add_binary </usr/bin/smbios-creds>",
         "add_binary </usr/lib/smbios-creds/initramfs>",
         "add_runscript <>",
     ];
     assert_eq!(build("smbios-creds", false), calls);
-    calls.insert(3, "add_file <OPTIONS>");
+    calls.insert(4, "add_file <OPTIONS>");
     assert_eq!(build("smbios-creds", true), calls);
 }
 
@@ -51,6 +52,7 @@ fn the_hook_for_busybox_adds_the_agent_and_the_scripts() {
 fn the_hook_for_systemd_adds_the_unit_and_enables_it() {
     let mut calls = vec![
         "add_module <dmi-sysfs?>",
+        "add_module <qemu_fw_cfg?>",
         "add_systemd_unit <smbios-creds-initrd.service>",
         "add_symlink </usr/lib/systemd/system/sysinit.target.wants/smbios-creds-initrd.service> \
          <../smbios-creds-initrd.service>",
@@ -87,7 +89,14 @@ fn its_scripts_import_early_hand_over_last_and_never_stop_the_boot() {
     for exit in [0, 3] {
         let initramfs = Initramfs::new(exit);
         run(&initramfs, "run_earlyhook");
-        assert_eq!(initramfs.calls(), ["modprobe <-q> <dmi-sysfs>", "smbios-creds <import> <--allow-none>"]);
+        assert_eq!(
+            initramfs.calls(),
+            [
+                "modprobe <-q> <dmi-sysfs>",
+                "modprobe <-q> <qemu_fw_cfg>",
+                "smbios-creds <import> <--allow-none>"
+            ]
+        );
 
         let initramfs = Initramfs::new(exit).systemd_root();
         run(&initramfs, "run_cleanuphook");

@@ -13,7 +13,7 @@ depends() {
 }
 
 installkernel() {
-    hostonly='' instmods dmi-sysfs
+    hostonly='' instmods dmi-sysfs qemu_fw_cfg
 }
 
 install() {
