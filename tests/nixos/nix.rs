@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use testkit::host::QEMU_WORD;
 
 /// What nix works with. No daemon, no /nix, no sandbox and no network; any user can use it.
 pub(crate) struct Nix {
@@ -22,8 +23,11 @@ pub(crate) static NIX: LazyLock<Nix> = LazyLock::new(|| {
     std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds"), nix.path("programs/smbios-creds")).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_smbios-creds-host"), nix.path("programs/smbios-creds-host")).unwrap();
     let stand_in = project("tests/launch/private_argv/stand_in.c");
-    let built = Command::new("cc").arg("-o").arg(nix.path("hypervisor")).arg(stand_in).output().unwrap();
+    let built = Command::new("cc").arg("-o").arg(nix.path("stand-in")).arg(stand_in).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // It is every hypervisor in turn, QEMU among them.
+    let image = [std::fs::read(nix.path("stand-in")).unwrap(), QEMU_WORD.into()].concat();
+    testkit::write_program(&nix.path("hypervisor"), image, 0o755);
     // Before there are two at once, which both would make its folders.
     let made = output(nix.command("nix-store").arg("--init"));
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -172,7 +176,8 @@ impl Running {
                 size => bytes.extend_from_slice(&buffer[..size]),
             }
         }
-        let text = String::from_utf8(bytes).unwrap();
+        // It reports the content of a file of structures as well, which is no text.
+        let text = String::from_utf8_lossy(&bytes);
         let pairs = text.split_terminator('\0').map(|line| line.split_once('=').unwrap());
         let lines = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Ok(Self { child, lines })
