@@ -18,8 +18,12 @@ let
     ++ lib.optional cfg.strict "--strict"
     ++ lib.optional (cfg.confidential != "refuse") "--confidential=${cfg.confidential}";
 
+  # systemd loads the module itself where it finds out that it runs in QEMU. This does not depend on that.
+  loadsModules = lib.optional cfg.fwCfg "systemd-modules-load.service";
+
   # What the package's own unit does not have. The unit itself stays the package's.
   addition = {
+    after = loadsModules;
     overrideStrategy = "asDropin";
     path = lib.mkForce [ ];
     wantedBy = [ "sysinit.target" ];
@@ -75,6 +79,15 @@ in
       description = "Whether to materialize nothing unless everything is as it should be, instead of what is intact.";
     };
 
+    fwCfg = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the credentials come by QEMU's fw_cfg, as they do in machines without SMBIOS. The kernel's module
+        `qemu_fw_cfg` is loaded before they are imported. `nixosModules.microvm` sets it for the machine `microvm`.
+      '';
+    };
+
     confidential = mkOption {
       type = types.enum [
         "refuse"
@@ -122,6 +135,11 @@ in
       (mkIf hasInitrd {
         # Without it PID 1 of the initrd imports nothing, and services of the initrd have no credentials of their own.
         boot.initrd.availableKernelModules = [ "dmi_sysfs" ];
+      })
+
+      (mkIf cfg.fwCfg {
+        boot.initrd.kernelModules = mkIf initrd.enable [ "qemu_fw_cfg" ];
+        boot.kernelModules = [ "qemu_fw_cfg" ];
       })
 
       (mkIf (hasInitrd && initrd.systemd.enable) {

@@ -183,6 +183,8 @@ let
       wrapped = creds.enable or false && creds ? hostPackage;
       missing = lib.subtractLists (builtins.attrNames vm.credentials) (creds.required or [ ]);
       getsNone = vm.credentials == { };
+      maximum = creds.nameMaximum or names.maximum;
+      tooLong = lib.filter (name: builtins.stringLength name > maximum) (builtins.attrNames vm.credentials);
     in
     lib.optionals (guest != null) [
       {
@@ -198,6 +200,14 @@ let
           services.smbios-creds.vms.${name}: the guest sets ${toString (creds.runnerProblem or null)}, so microvm@${name}.service
           would start it by another runner, without its credentials. Remove it from the guest's configuration, or set
           services.smbios-creds.startsThroughOwnRunner = true there if that runner starts smbios-creds-host run.
+        '';
+      }
+      {
+        assertion = creds.enable or false -> tooLong == [ ];
+        message = ''
+          services.smbios-creds.vms.${name}.credentials: the guest is QEMU's machine "microvm", which gets credentials by
+          fw_cfg. That carries names of at most ${toString maximum} characters. Shorten
+          ${lib.concatStringsSep ", " tooLong}, or set microvm.qemu.machine = "q35" in the guest.
         '';
       }
       {

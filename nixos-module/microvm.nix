@@ -174,7 +174,15 @@ let
   nameOf = string: if lib.hasInfix "=" string then lib.head (lib.splitString "=" string) else "one without a '='";
 
   firmware = lib.any (argument: argument == "-bios" || lib.hasInfix "pflash" argument) (microvm.qemu.extraArgs or [ ]);
-  isMicrovmMachine = lib.head (lib.splitString "," (microvm.qemu.machine or "")) == "microvm";
+  machine = lib.splitString "," (microvm.qemu.machine or "");
+  machineOpts = microvm.qemu.machineOpts or null;
+  # QEMU's machine without SMBIOS, which is microvm.nix's default: everything is sent by fw_cfg there.
+  isMicrovmMachine = microvm.hypervisor == "qemu" && isx86_64 && lib.head machine == "microvm";
+  # Linux finds the device of fw_cfg by ACPI.
+  hidesFwCfg =
+    isMicrovmMachine
+    && (lib.elem "acpi=off" machine || (machineOpts != null && (machineOpts.acpi or "on") == "off"));
+  tooLong = lib.filter (name: builtins.stringLength name > cfg.nameMaximum) cfg.required;
 in
 {
   imports = [ ./guest.nix ];
@@ -210,6 +218,15 @@ in
       description = "The option that replaces the runner with one that may not start the launcher.";
     };
 
+    # For ./host.nix: most characters of a name on the way into this guest.
+    services.smbios-creds.nameMaximum = mkOption {
+      type = types.int;
+      default = if isMicrovmMachine then names.fwCfgMaximum else names.maximum;
+      readOnly = true;
+      internal = true;
+      description = "Most characters that the name of a credential has in this guest.";
+    };
+
     # These add to microvm.nix's own declarations, so that its default and a package that a user chose are wrapped alike.
     microvm = lib.mapAttrs (hypervisor: _: { package = mkOption { apply = wrap hypervisor; }; }) programs;
   };
@@ -220,15 +237,22 @@ in
         assertion = canWrap;
         message = ''
           services.smbios-creds: microvm.hypervisor = "${microvm.hypervisor}" has no SMBIOS to send credentials over. Use
-          "cloud-hypervisor", "crosvm", or "qemu" with microvm.qemu.machine = "q35".
+          "cloud-hypervisor", "crosvm", or "qemu".
         '';
       }
       {
-        assertion = microvm.hypervisor == "qemu" -> !(isx86_64 && isMicrovmMachine);
+        assertion = !hidesFwCfg;
         message = ''
-          services.smbios-creds: QEMU's machine "microvm", which is microvm.nix's default, has no SMBIOS, and loses what is
-          sent without a word. Set microvm.qemu.machine = "q35". (microvm.credentialFiles passes files by fw_cfg on
-          either machine, unverified.)
+          services.smbios-creds: QEMU's machine "microvm" gets credentials by fw_cfg, which Linux finds by ACPI. Remove
+          acpi=off from microvm.qemu.machineOpts and microvm.qemu.machine, or set microvm.qemu.machine = "q35".
+        '';
+      }
+      {
+        assertion = tooLong == [ ];
+        message = ''
+          services.smbios-creds.required: fw_cfg, by which QEMU's machine "microvm" gets credentials, carries names of at
+          most ${toString cfg.nameMaximum} characters. Shorten ${lib.concatStringsSep ", " tooLong}, or set
+          microvm.qemu.machine = "q35".
         '';
       }
       {
@@ -272,6 +296,8 @@ in
         '';
       }
     ];
+
+    services.smbios-creds.fwCfg = mkIf isMicrovmMachine true;
 
     microvm.declaredRunner = mkIf (canWrap && !hasPackageOption) (lib.mkOverride 900 olderRunner);
   };

@@ -4,6 +4,9 @@ rec {
   # 255 bytes (systemd's limit) without the prefix that ./host.nix puts before them.
   maximum = 255 - builtins.stringLength prefix;
 
+  # In a machine that gets them by fw_cfg: 55 bytes of QEMU's name for an item without "opt/io.systemd.credentials/".
+  fwCfgMaximum = 28;
+
   # Keeps a unit's other credentials from its guest.
   prefix = "smbios-creds.";
 

@@ -133,6 +133,8 @@ let
     microvm.hypervisor = "cloud-hypervisor";
     microvm.vsock.cid = 3;
   };
+  # microvm.nix's default machine.
+  onMicrovm.microvm.hypervisor = "qemu";
   onQ35 = {
     microvm.hypervisor = "qemu";
     microvm.qemu.machine = "q35";
@@ -149,10 +151,11 @@ let
       inherit (config) warnings;
       assertions = map (assertion: assertion.assertion) config.assertions;
       packages = map toString config.systemd.packages;
+      kernelModules = config.boot.kernelModules;
       installed = lib.filter (lib.hasInfix "smbios-creds") (map toString config.environment.systemPackages);
       units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) config.systemd.units;
       initrd = {
-        inherit (initrd) availableKernelModules extraUtilsCommands preDeviceCommands;
+        inherit (initrd) availableKernelModules kernelModules extraUtilsCommands preDeviceCommands;
         packages = map toString initrd.systemd.packages;
         storePaths = map (path: toString path.source or path) initrd.systemd.storePaths;
         units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) initrd.systemd.units;
@@ -204,10 +207,36 @@ in
         ]
       )
     );
+    microvm-machine = {
+      systemd = seen (guest onMicrovm);
+      scripted = seen (guest {
+        imports = [ onMicrovm ];
+        boot.initrd.systemd.enable = lib.mkForce false;
+      });
+      q35 = seen (guest onQ35);
+    };
     no-initrd = seen (guest {
       imports = [ onCloudHypervisor ];
       boot.initrd.enable = lib.mkForce false;
     });
+
+    # The longest name that fw_cfg carries, and one that SMBIOS carries.
+    longest-names = {
+      microvm = dropIn {
+        services.smbios-creds.vms.web.credentials.name-of-twenty-eight-charact.source = "/run/secrets/x";
+        microvm.vms.web.evaluatedConfig = guest {
+          imports = [ onMicrovm ];
+          services.smbios-creds.required = [ "name-of-twenty-eight-charact" ];
+        };
+      };
+      q35 = dropIn {
+        services.smbios-creds.vms.web.credentials.name-of-twenty-nine-character.source = "/run/secrets/x";
+        microvm.vms.web.evaluatedConfig = guest {
+          imports = [ onQ35 ];
+          services.smbios-creds.required = [ "name-of-twenty-nine-character" ];
+        };
+      };
+    };
 
     # What is meant, and looks like a mistake that is refused.
     meant = {
@@ -378,6 +407,7 @@ in
     };
     crosvm = runner { microvm.hypervisor = "crosvm"; };
     qemu = runner onQ35;
+    qemu-microvm = runner onMicrovm;
     older = (older { microvm.hypervisor = "cloud-hypervisor"; }).config.microvm.declaredRunner;
     older-qemu = (older onQ35).config.microvm.declaredRunner;
     plain =
@@ -401,6 +431,7 @@ in
       nixosModules
       onAarch64
       onCloudHypervisor
+      onMicrovm
       onQ35
       pkgs
       runner

@@ -137,6 +137,28 @@ fn a_scripted_initrd_has_hooks_and_no_unit_that_would_be_dropped() {
 }
 
 #[test]
+fn a_guest_of_the_machine_microvm_loads_the_module_of_fw_cfg_before_each_import() {
+    for route in routes() {
+        let machines = route.value("values.microvm-machine");
+        let loads = |modules: &Value| strings(modules).contains(&"qemu_fw_cfg");
+        for initrd in ["systemd", "scripted"] {
+            let guest = &machines[initrd];
+            assert_eq!(guest["assertions"], json!(vec![true; guest["assertions"].as_array().unwrap().len()]));
+            assert!(loads(&guest["initrd"]["kernelModules"]), "{}, {initrd}", route.name);
+            assert!(loads(&guest["kernelModules"]), "{}, {initrd}", route.name);
+            let after = "After=systemd-modules-load.service";
+            assert!(drop_in(&guest["units"], HOST_STAGE).contains(&after), "{}, {initrd}", route.name);
+            if initrd == "systemd" {
+                assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&after), "{}", route.name);
+            }
+        }
+        // Nor is anything loaded where nothing comes that way.
+        assert!(!loads(&machines["q35"]["initrd"]["kernelModules"]), "{}", route.name);
+        assert!(!loads(&machines["q35"]["kernelModules"]), "{}", route.name);
+    }
+}
+
+#[test]
 fn a_release_that_loses_what_the_initrd_imports_gets_the_host_stage_alone_and_a_warning() {
     for route in routes() {
         let guest = route.value("values.old-release");

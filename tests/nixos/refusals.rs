@@ -3,7 +3,7 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 37] = [
+const REFUSALS: [(&str, &[&str]); 40] = [
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),
@@ -42,11 +42,27 @@ const REFUSALS: [(&str, &[&str]); 37] = [
     ("runner-option", &["microvm.runner.cloud-hypervisor is set", OWN_RUNNER]),
     ("required-name", &["services.smbios-creds.required", "is not of type"]),
     ("dots", &["services.smbios-creds.required", "are no names"]),
+    ("firecracker", &["microvm.hypervisor = \"firecracker\" has no SMBIOS", "\"crosvm\", or \"qemu\"."]),
+    ("without-acpi", &["acpi=off from microvm.qemu.machineOpts", "fw_cfg", OTHER_MACHINE]),
+    ("without-acpi-by-machine", &["acpi=off from", "microvm.qemu.machine, or", OTHER_MACHINE]),
     (
-        "firecracker",
-        &["microvm.hypervisor = \"firecracker\" has no SMBIOS", "microvm.qemu.machine = \"q35\""],
+        "long-required-name",
+        &[
+            "services.smbios-creds.required: fw_cfg",
+            "most 28 characters",
+            "Shorten name-of-twenty-nine-character,",
+            OTHER_MACHINE,
+        ],
     ),
-    ("machine-microvm", &["machine \"microvm\"", "has no SMBIOS", "Set microvm.qemu.machine = \"q35\""]),
+    (
+        "long-name-on-host",
+        &[
+            "services.smbios-creds.vms.web.credentials: ",
+            "at most 28 characters",
+            "name-of-twenty-nine-character,",
+            OTHER_MACHINE,
+        ],
+    ),
     ("bin-scripts", &["microvm.binScripts.microvm-run is ignored", "remove it", "microvm.preStart"]),
     ("oem-string", &["microvm.cloud-hypervisor.platformOEMStrings (io.systemd.credential:api-key)", ON_HOST]),
     (
@@ -65,6 +81,7 @@ const SOURCE: &str = "services.smbios-creds.vms.web.credentials.api-key.source: 
 const ON_HOST: &str = "services.smbios-creds.vms.VM.credentials.NAME.source on the host";
 const NO_ENTRY: &str = "services.smbios-creds.vms has no entry \"web\"";
 const SOURCE_OF_WEB: &str = "services.smbios-creds.vms.web.credentials.NAME.source";
+const OTHER_MACHINE: &str = "microvm.qemu.machine = \"q35\"";
 const OWN_RUNNER: &str = "services.smbios-creds.startsThroughOwnRunner = true";
 
 #[test]
@@ -75,6 +92,19 @@ fn what_leaks_or_loses_a_secret_is_refused_by_the_name_of_its_option() {
             for part in parts {
                 assert!(message.contains(part), "{}, {case}: no '{part}' in: {message}", route.name);
             }
+        }
+    }
+}
+
+#[test]
+fn names_are_accepted_up_to_what_the_way_into_the_machine_carries() {
+    for route in routes() {
+        let longest = route.value("values.longest-names");
+        for (machine, name) in
+            [("microvm", "name-of-twenty-eight-charact"), ("q35", "name-of-twenty-nine-character")]
+        {
+            let line = format!("LoadCredential=smbios-creds.{name}:/run/secrets/x\n");
+            assert!(longest[machine].as_str().unwrap().contains(&line), "{}: {longest}", route.name);
         }
     }
 }

@@ -7,6 +7,7 @@
   nixosModules,
   onAarch64,
   onCloudHypervisor,
+  onMicrovm,
   onQ35,
   older,
   pkgs,
@@ -127,7 +128,22 @@ in
     services.smbios-creds.required = [ ".." ];
   };
   firecracker = runner { microvm.hypervisor = "firecracker"; };
-  machine-microvm = runner { microvm.hypervisor = "qemu"; };
+  without-acpi = runner {
+    imports = [ onMicrovm ];
+    microvm.qemu.machineOpts.acpi = "off";
+  };
+  without-acpi-by-machine = runner {
+    imports = [ onMicrovm ];
+    microvm.qemu.machine = "microvm,acpi=off";
+  };
+  long-required-name = runner {
+    imports = [ onMicrovm ];
+    services.smbios-creds.required = [ "name-of-twenty-nine-character" ];
+  };
+  long-name-on-host = dropIn {
+    services.smbios-creds.vms.web.credentials.name-of-twenty-nine-character.source = "/run/secrets/x";
+    microvm.vms.web.evaluatedConfig = guest onMicrovm;
+  };
   bin-scripts = runner {
     imports = [ onCloudHypervisor ];
     microvm.binScripts.microvm-run = "echo custom";

@@ -179,6 +179,33 @@ fn qemu_gets_them_in_a_file_that_exists_in_memory_alone() {
 }
 
 #[test]
+fn qemu_machine_microvm_gets_them_and_a_manifest_by_fw_cfg_and_nobody_sees_one() {
+    let directory = credentials();
+    for route in routes() {
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let running = start(&route, "runners.qemu-microvm", &variables).unwrap();
+        let machine = running.option("-M");
+        assert!(machine.starts_with("microvm,") && machine.contains("acpi=on"), "{}: {machine}", route.name);
+        let arguments = running.all("argument");
+        let mut items: Vec<(String, Vec<u8>)> = arguments
+            .iter()
+            .filter_map(|argument| {
+                let item = argument.strip_prefix("name=opt/io.systemd.credentials/")?;
+                let (name, descriptor) = item.split_once(",file=/proc/self/fd/").unwrap();
+                let file = format!("/proc/{}/fd/{descriptor}", running.child.id());
+                Some((name.to_owned(), std::fs::read(file).unwrap()))
+            })
+            .collect();
+        items.sort();
+        let sent: Vec<_> = secrets().map(|(name, value)| (name.to_owned(), value)).into();
+        assert!(items == sent, "{}: what is passed is not what was declared", route.name);
+        let manifests = arguments.iter().filter(|argument| argument.contains("manifest")).count();
+        assert_eq!(manifests, 1, "{}: {arguments:?}", route.name);
+        assert_unseen(running);
+    }
+}
+
+#[test]
 fn a_microvm_nix_without_package_options_gets_its_own_runner_with_the_launcher() {
     let directory = credentials();
     let route = &routes()[0];

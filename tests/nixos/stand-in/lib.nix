@@ -18,6 +18,7 @@ let
     isAttrs
     isBool
     isFunction
+    isInt
     isList
     isPath
     isString
@@ -253,6 +254,7 @@ let
         merge = path: values: if length values == 1 then head values else one path values;
       };
       bool = simple "boolean" isBool;
+      int = simple "integer" isInt;
       str = simple "string" isString;
       path = simple "path" (value: isPath value || isString value && substring 0 1 value == "/");
       package = simple "package" (value: value.type or null == "derivation") // {

@@ -58,7 +58,12 @@ let
       [
         "${qemu}/bin/qemu-system-${builtins.head (builtins.split "-" pkgs.system)}"
         "-M"
-        cfg.qemu.machine
+        (lib.concatStringsSep "," (
+          [ cfg.qemu.machine ]
+          ++ lib.mapAttrsToList (name: value: "${name}=${value}") (
+            if cfg.qemu.machineOpts == null then { acpi = "on"; } else cfg.qemu.machineOpts
+          )
+        ))
       ]
       ++ cfg.qemu.extraArgs;
     firecracker = [ "${pkgs.firecracker}/bin/firecracker" ];
@@ -109,6 +114,7 @@ in
     };
     qemu = package "qemu" // {
       machine = option types.str "microvm";
+      machineOpts = option (types.nullOr (types.attrsOf types.str)) null;
       extraArgs = strings;
     };
   };

@@ -76,9 +76,11 @@ in
     inherit systemd;
     boot = {
       kernelParams = list;
+      kernelModules = list;
       initrd = {
         enable = option types.bool true;
         availableKernelModules = list;
+        kernelModules = list;
         extraUtilsCommands = option types.lines "";
         extraUtilsCommandsTest = option types.lines "";
         preDeviceCommands = option types.lines "";
