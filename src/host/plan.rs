@@ -2,6 +2,7 @@
 //! limit on the way. Nothing is started here, and nothing is written. What is read for it, and asked of a program, is in
 //! `host/start.rs`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -97,6 +98,8 @@ pub struct Plan {
     pub strings: OemStrings,
     /// The arguments behind the name, with the strings.
     pub arguments: Vec<Argument>,
+    /// Credentials that are in items of the command line, and in no string.
+    items: BTreeSet<Name>,
     /// Credentials that are passed by `fw_cfg` as well.
     pub copies: Vec<Name>,
     /// Every limit on the way, and how much of it is used.
@@ -141,6 +144,7 @@ impl Plan {
         let usages = capacity::check(&strings, &route, plain);
         warnings.extend(own_warnings(&strings, carrier));
         warnings.extend(limit_warnings(&strings, route.structures, &usages, &copies));
+        let items = strings.items().map(|(item, _)| item.name.clone()).collect();
         Ok(Self {
             program,
             argv0,
@@ -150,6 +154,7 @@ impl Plan {
             route,
             strings,
             arguments,
+            items,
             copies,
             usages,
             warnings,
@@ -159,8 +164,7 @@ impl Plan {
     /// How a credential gets into the guest. A large one takes both ways.
     #[must_use]
     pub fn channels(&self, name: &Name) -> Vec<Channel> {
-        let is_item = self.strings.items().any(|(item, _)| item.name == *name);
-        if is_item || self.route.structures == Structures::None {
+        if self.items.contains(name) || self.route.structures == Structures::None {
             vec![Channel::FwCfg]
         } else if self.copies.contains(name) {
             vec![Channel::Smbios, Channel::FwCfg]

@@ -247,18 +247,28 @@ impl OemStrings {
     #[must_use]
     pub fn credential(&self, wanted: &Name) -> Option<Credential> {
         if let Some((item, _)) = self.items.iter().find(|(item, _)| item.name == *wanted) {
-            return Some(Credential::new(item.name.clone(), item.value.expose().to_vec()));
+            return Some(copy(item));
         }
         let found = self
             .strings
             .iter()
             .find(|(_, content)| matches!(content, Content::Credential { name, .. } if name == wanted));
-        match found.map(|(text, _)| decode(text.expose())) {
-            Some(OemString::Credential(credential, _)) => Some(credential),
-            // An empty value that we have written: its name was given.
-            Some(OemString::MaybeNameless(text)) => text.named(None, |text| text == wanted.as_str()),
-            _ => None,
-        }
+        found.and_then(|(text, _)| value_of(wanted, text))
+    }
+
+    /// Each credential in the manifest with its value, in the order of [`Self::credentials`]. `None` where that is in a
+    /// file of structures.
+    pub fn with_values(&self) -> impl Iterator<Item = (&Name, Option<Credential>)> {
+        let strings = self.strings.iter().filter_map(|(text, content)| match content {
+            Content::Credential { name, .. } => Some((name, value_of(name, text))),
+            Content::Manifest | Content::Foreign => None,
+        });
+        let elsewhere = self.elsewhere.iter().filter_map(|content| match content {
+            Content::Credential { name, .. } => Some((name, None)),
+            Content::Manifest | Content::Foreign => None,
+        });
+        let items = self.items.iter().map(|(item, _)| (&item.name, Some(copy(item))));
+        strings.chain(elsewhere).chain(items)
     }
 
     /// The strings themselves.
@@ -266,6 +276,21 @@ impl OemStrings {
     pub fn into_texts(self) -> Vec<Secret> {
         self.strings.into_iter().map(|(text, _)| text).collect()
     }
+}
+
+/// The credential in a string that has it.
+fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
+    match decode(text.expose()) {
+        OemString::Credential(credential, _) => Some(credential),
+        // An empty value that we have written: its name was given.
+        OemString::MaybeNameless(text) => text.named(None, |text| text == name.as_str()),
+        _ => None,
+    }
+}
+
+/// The same credential in memory of its own.
+pub(super) fn copy(credential: &Credential) -> Credential {
+    Credential::new(credential.name.clone(), credential.value.expose().to_vec())
 }
 
 /// What a string that is there already is. Its credential, if it is one, goes into `set`.

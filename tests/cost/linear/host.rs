@@ -156,17 +156,17 @@ fn emit(folder: &Path, select: &[&str]) -> Command {
 
 #[test]
 fn files_in_a_credentials_directory() {
-    assert_linear("files", 200, |size| {
+    assert_linear("files", 50, |size| {
         let (folder, _) = many_files(size);
         (emit(folder.path(), &["--all"]), vec![folder])
     });
-    assert_linear("files that are expected", 200, |size| {
+    assert_linear("files that are expected", 50, |size| {
         let (folder, names) = many_files(size);
         let mut command = emit(folder.path(), &["--all", "--expect", "db"]);
         command.args(&names);
         (command, vec![folder])
     });
-    assert_linear("files that are named, and may be empty", 200, |size| {
+    assert_linear("files that are named, and may be empty", 50, |size| {
         let (folder, names) = many_files(size);
         for name in &names {
             std::fs::write(folder.path().join(name), "").unwrap();

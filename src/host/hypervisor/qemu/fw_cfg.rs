@@ -123,11 +123,11 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         return Err(MergeError::NotCarried { string: at + 1 });
     }
     let mut arguments = Vec::new();
-    for (name, ..) in strings.credentials() {
+    for (name, credential) in strings.with_values() {
         if name.as_str().len() > NAME_MAX {
             return Err(MergeError::ItemName { name: name.clone(), maximum: NAME_MAX });
         }
-        let credential = strings.credential(name).ok_or_else(|| MergeError::Item {
+        let credential = credential.ok_or_else(|| MergeError::Item {
             item: path(name).into_bytes(),
             reason: "its value is in a file of structures, which this machine ignores; remove that file",
         })?;

@@ -25,7 +25,7 @@ use crate::format::credential::{Secret, VALUE_MAX};
 use crate::format::fw_cfg::kind;
 use crate::format::smbios::{OEM_STRINGS, Table};
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
-use crate::host::strings::{OemStrings, Origin};
+use crate::host::strings::{OemStrings, Origin, copy};
 
 /// QEMU's structure table.
 ///
@@ -264,8 +264,9 @@ impl CommandLine for Options {
             [Argument::Public(SMBIOS.into()), file]
         });
         let copies = fw_cfg::chosen(strings, self.machine.fw_cfg.len());
-        let names = strings.items().map(|(credential, _)| &credential.name).chain(&copies);
-        let items = names.filter_map(|name| strings.credential(name)).flat_map(fw_cfg::option);
+        let items = strings.items().map(|(credential, _)| copy(credential));
+        let items =
+            items.chain(copies.iter().filter_map(|name| strings.credential(name))).flat_map(fw_cfg::option);
         let arguments = self.line.with(structures.chain(items));
         Ok(Written { arguments, copies })
     }
