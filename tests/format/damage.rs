@@ -22,8 +22,7 @@ fn is_damaged(delivery: &Delivery) -> bool {
 #[cfg_attr(miri, ignore = "more than 30,000 tables take Miri hours")]
 fn a_table_cut_at_any_byte_is_reported_as_damaged() {
     let mut cuts = 0;
-    for entry in std::fs::read_dir(testkit::testdata("")).unwrap() {
-        let folder = entry.unwrap().path();
+    for folder in testkit::recorded() {
         let entry_point = std::fs::read(folder.join("smbios_entry_point")).unwrap();
         let data = std::fs::read(folder.join("DMI")).unwrap();
         // Every byte, but for the one table of 64 KiB, which is one long string.
@@ -366,7 +365,7 @@ proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "one of the tables has 64 KiB, which takes Miri minutes")]
     fn a_flipped_bit_never_panics(case in 0_usize..17, flips in proptest::collection::vec((any::<u32>(), 0_u8..8), 1..8)) {
-        let folder = std::fs::read_dir(testkit::testdata("")).unwrap().nth(case).unwrap().unwrap().path();
+        let folder = testkit::recorded().swap_remove(case);
         let mut data = std::fs::read(folder.join("DMI")).unwrap();
         let length = data.len();
         for (at, bit) in flips {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use smbios_creds::format::smbios::Table;
 use smbios_creds::format::smbios::machine::{Firmware, FirmwareKind, Hypervisor, Machine, Model};
-use testkit::{END, entry_point_3, oem, parse, structure, testdata};
+use testkit::{END, entry_point_3, oem, parse, structure};
 
 /// A Type 0 structure. Its fields refer to strings 1 to 3: vendor, version and date.
 fn firmware(strings: &[&[u8]]) -> Vec<u8> {
@@ -24,8 +24,7 @@ fn machine(structures: &[&[u8]]) -> Machine {
 #[test]
 fn recordings_name_their_machine() {
     let mut cases = 0;
-    for entry in std::fs::read_dir(testdata("")).unwrap() {
-        let folder = entry.unwrap().path();
+    for folder in testkit::recorded() {
         let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
         let expect: Value = serde_json::from_slice(&read("expect.json")).unwrap();
         let machine = Machine::of(&Table::parse(&read("smbios_entry_point"), read("DMI")));

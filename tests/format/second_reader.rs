@@ -6,7 +6,7 @@ use proptest::sample::Index;
 use smbios_creds::format::credential::Secret;
 use smbios_creds::format::smbios::{Table, write};
 use testkit::second_reader::assert_same_structures;
-use testkit::{END, entry_point_2, entry_point_3, oem, structure, testdata};
+use testkit::{END, entry_point_2, entry_point_3, oem, structure};
 
 /// Compares both readers with an entry point under which type 127 ends the table, and one under which it does not.
 fn compare(data: &[u8]) {
@@ -18,8 +18,8 @@ fn compare(data: &[u8]) {
 #[test]
 #[cfg_attr(miri, ignore = "more than 30,000 tables take Miri hours")]
 fn recording_cut_at_any_byte_reads_the_same() {
-    for entry in std::fs::read_dir(testdata("")).unwrap() {
-        let data = std::fs::read(entry.unwrap().path().join("DMI")).unwrap();
+    for folder in testkit::recorded() {
+        let data = std::fs::read(folder.join("DMI")).unwrap();
         // Every byte, except in the table of 64 KiB, which is one long string.
         let step = if data.len() < 10_000 { 1 } else { 97 };
         for cut in (0..data.len()).step_by(step).chain(data.len() - 80..=data.len()) {

@@ -315,8 +315,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     let json = |command: &mut Command| -> Value { serde_json::from_slice(&run(command).stdout).unwrap() };
 
     let made = recordings();
-    let recorded = std::fs::read_dir(testdata("")).unwrap().map(|entry| entry.unwrap().path());
-    let recorded: Vec<_> = recorded.filter(|path| path.join("DMI").exists()).collect();
+    let recorded = testkit::recorded();
     for folder in
         made.iter().map(tempfile::TempDir::path).chain(recorded.iter().map(std::path::PathBuf::as_path))
     {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use smbios_creds::format::smbios::Table;
 use smbios_creds::format::smbios::machine::Machine;
 use smbios_creds::guest::record::redact::redact;
-use testkit::{END, oem, parse, structure, testdata, walk};
+use testkit::{END, oem, parse, structure, walk};
 
 /// Fields of a structure whose string numbers 1, 2 and so on are at these positions of the structure.
 fn fields(length: usize, strings: &[usize]) -> Vec<u8> {
@@ -191,8 +191,7 @@ fn trivial_personal_string_destroys_nothing() {
 
 #[test]
 fn recorded_tables_still_say_which_machine_it_is() {
-    for entry in fs::read_dir(testdata("")).unwrap() {
-        let directory = entry.unwrap().path();
+    for directory in testkit::recorded() {
         let read = |name| fs::read(directory.join(name)).unwrap();
         let (entry_point, data) = (read("smbios_entry_point"), read("DMI"));
         let table = Table::parse(&entry_point, data);

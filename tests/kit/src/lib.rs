@@ -75,6 +75,15 @@ pub fn testdata(case: &str) -> PathBuf {
     project("testdata").join(case)
 }
 
+/// The recorded tables of `testdata`, in the order of their names.
+pub fn recorded() -> Vec<PathBuf> {
+    let all = std::fs::read_dir(testdata("")).unwrap().map(|entry| entry.unwrap().path());
+    let mut recorded: Vec<_> = all.filter(|path| path.join("DMI").exists()).collect();
+    assert!(recorded.len() >= 17, "testdata is incomplete: {recorded:?}");
+    recorded.sort();
+    recorded
+}
+
 /// The agent.
 pub fn agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(program("smbios-creds"));
