@@ -12,7 +12,7 @@ use crate::format::credential::Name;
 use crate::host::domain;
 use crate::host::kubevirt;
 use crate::host::launch::LaunchError;
-use crate::host::plan::Plan;
+use crate::host::plan::{Carrier, Plan};
 use crate::host::report::PlanReport;
 use crate::host::start::{NotPlanned, NotStarted, Probe, Request, plan, probe, start};
 use crate::text::listing::{count, listed};
@@ -83,9 +83,13 @@ fn execute(decision: Result<Decision, NotPlanned>, before: &Before) -> anyhow::R
     let names: Vec<&Name> = plan.strings.credentials().map(|(name, _, _)| name).collect();
     tracing::info!("starts {name} with {}: {}", count(names.len(), "credential"), listed(&names));
     before.restore();
+    let carrier = plan.carrier;
     let Err(error) = start(*plan);
-    let hint = match &error {
-        NotStarted::Launch(LaunchError::PrivateArgv(_)) => {
+    let hint = match (&error, carrier) {
+        (NotStarted::Launch(LaunchError::PrivateArgv(_)), Carrier::SealedMemfds) => {
+            "; start its own program, for which nothing is traced"
+        }
+        (NotStarted::Launch(LaunchError::PrivateArgv(_)), _) => {
             "; --allow-argv starts it with the secrets for all to see"
         }
         _ => "",

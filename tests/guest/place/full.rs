@@ -157,6 +157,8 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
     fs::rename(source.path().join("secret"), source.path().join("credentials/secret")).unwrap();
     let (_programs, crosvm) = testkit::host::program_with("/bin/echo", "oem-strings");
     fs::rename(crosvm, source.path().join("crosvm")).unwrap();
+    let (_others, qemu) = testkit::host::program_with("/bin/echo", testkit::host::QEMU_WORD);
+    fs::rename(qemu, source.path().join("qemu")).unwrap();
     let script = r#"
         mount -t tmpfs -o mode=755 tmpfs /run
         mount -t tmpfs -o ro tmpfs /proc
@@ -169,12 +171,14 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
             "$host" run --all --credentials "$from/credentials" --hypervisor=$1 -- $2 started $3 >/run/out
             echo "$1 $? $(cut -c 1-7 /run/out)"
         }
+        run qemu "$from/qemu"
         run qemu /bin/echo
         run crosvm "$from/crosvm" run"#;
     let output = in_namespace(source.path(), script);
     assert_clean(&output, &canary, "");
-    let expected = "import 0\n24\nexec 0\nqemu 0 started\ncrosvm 1 \n";
+    let expected = "import 0\n24\nexec 0\nqemu 0 started\nqemu 1 \ncrosvm 1 \n";
     assert_eq!(stdout(&output), expected, "{}", stderr(&output));
+    assert!(stderr(&output).contains("qemu is not started; start its own program"), "{}", stderr(&output));
     assert!(stderr(&output).contains("cannot start the tracer"), "{}", stderr(&output));
 }
 
