@@ -41,7 +41,7 @@ fn options_of_qemu() {
         ("empty arguments", |_| vec![String::new()]),
     ];
     for (what, arguments) in cases {
-        assert_linear(what, 1000, |size| each("qemu", &[], size, arguments));
+        assert_linear(what, 400, |size| each("qemu", &[], size, arguments));
     }
 }
 
