@@ -50,8 +50,9 @@ fn any_stack(input: &mut Input<'_>) {
     }
     // An argument that stays must not be a placeholder too.
     let relocated = relocate(&bytes, pointer, &replacements);
-    let ambiguous =
-        arguments.iter().any(|(text, value)| value.is_none() && replacements.iter().any(|r| r.placeholder == *text));
+    let ambiguous = arguments
+        .iter()
+        .any(|(text, value)| value.is_none() && replacements.iter().any(|r| r.placeholder == *text));
     if ambiguous {
         assert!(matches!(relocated, Err(StackError::Placeholders { .. })));
         return;

@@ -47,7 +47,12 @@ pub fn qemu_smbios_option(data: &[u8]) {
     let merged = match Box::new(line).write(&strings).map(|written| written.arguments) {
         Ok(merged) => merged,
         Err(MergeError::ItemName { .. } | MergeError::NotCarried { .. }) => {
-            return assert!(given.arguments.iter().any(|argument| argument.contains("microvm") || argument == "-readconfig"));
+            return assert!(
+                given
+                    .arguments
+                    .iter()
+                    .any(|argument| argument.contains("microvm") || argument == "-readconfig")
+            );
         }
         Err(error) => panic!("{error}"),
     };
