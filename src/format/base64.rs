@@ -80,8 +80,8 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut last = Zeroizing::new([b'A'; WORD]);
     last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let (sextets, valid) = sextets(u64::from_be_bytes(*last));
-    let (packed, spare) = (Zeroizing::new(pack(sextets)), rest.len() * WORD_BYTES / WORD);
-    let (rest, spare) = packed.split_at_checked(spare)?;
+    let packed = Zeroizing::new(pack(sextets));
+    let (rest, spare) = packed.split_at_checked(rest.len() * WORD_BYTES / WORD)?;
     bytes.truncate(words.len() * WORD_BYTES);
     bytes.extend_from_slice(rest);
     refused |= !valid | spare.iter().any(|&byte| byte != 0);

@@ -25,8 +25,8 @@ pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 pub struct Item {
     /// The number that selects it in the device.
     pub key: u16,
-    /// Its path, which QEMU calls its name.
-    pub path: Vec<u8>,
+    /// Its path, which QEMU calls its name. What looks like a bad name in it may be a value.
+    pub path: Secret,
     /// What it holds.
     pub content: Content,
 }
@@ -88,6 +88,15 @@ mod tests {
     fn names_of_28_characters_have_an_item_and_longer_ones_do_not() {
         assert_eq!(NAME_MAX, 28);
         assert_eq!(MANIFEST.len(), 28);
+    }
+
+    #[test]
+    fn debug_output_of_an_item_shows_neither_its_path_nor_its_value() {
+        let path = [FW_CFG_DIRECTORY, "hunter2\nno name"].concat().into_bytes();
+        let content = Content::Bytes(b"hunter3".to_vec().into());
+        let shown = format!("{:?}", Item { key: 1, path: path.clone().into(), content });
+        let bytes = format!("{path:?}");
+        assert!(!shown.contains("hunter") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
     }
 
     #[test]

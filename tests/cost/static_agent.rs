@@ -80,8 +80,8 @@ fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
 
 /// Instructions of an import of so many credentials of so many bytes, and their manifest, for each byte of the table.
 fn instructions_a_byte(count: usize, size: usize) -> u64 {
-    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
-    let [sent, table, into] = ["sent", "table", "into"].map(|name| folder.path().join(name));
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let [sent, table, into] = ["sent", "table", "into"].map(|name| directory.path().join(name));
     std::fs::create_dir(&sent).unwrap();
     std::fs::create_dir(&table).unwrap();
     for number in 0..count {

@@ -36,7 +36,7 @@ fn items(plan: &Plan) -> Vec<(String, Vec<u8>)> {
 fn delivery(items: &[(String, Vec<u8>)]) -> Delivery {
     let items = items.iter().zip(32..).map(|((path, content), key)| Item {
         key,
-        path: path.clone().into_bytes(),
+        path: path.clone().into_bytes().into(),
         content: Content::Bytes(content.clone().into()),
     });
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };

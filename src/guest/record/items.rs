@@ -9,7 +9,7 @@ use crate::format::systemd::FW_CFG_DIRECTORY;
 
 /// The first manifest among them that can be read.
 pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
-    let mut items = items.iter().filter(|item| fw_cfg::kind(&item.path) == Some(Kind::Manifest));
+    let mut items = items.iter().filter(|item| fw_cfg::kind(item.path.expose()) == Some(Kind::Manifest));
     items.find_map(|item| match &item.content {
         Content::Bytes(text) => Manifest::decode(text.expose()).ok(),
         Content::TooLarge { .. } => None,
@@ -20,7 +20,9 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {
-        if let (Some(Kind::Credential(Ok(name))), Content::Bytes(value)) = (fw_cfg::kind(path), content) {
+        if let (Some(Kind::Credential(Ok(name))), Content::Bytes(value)) =
+            (fw_cfg::kind(path.expose()), content)
+        {
             values.add(name, value_of(value));
         }
     }
@@ -35,10 +37,11 @@ pub(super) fn filler(value: &Secret) -> Secret {
 /// Copies that are received alike. `redact_manifest` replaces the text of a manifest in its place.
 pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec<Item> {
     let redacted = |item: &Item| {
-        let mut path = item.path.clone();
+        let kind = fw_cfg::kind(item.path.expose());
+        let mut path = item.path.expose().to_vec();
         let content = match &item.content {
             Content::TooLarge { size } => Content::TooLarge { size: *size },
-            Content::Bytes(bytes) => Content::Bytes(match fw_cfg::kind(&path) {
+            Content::Bytes(bytes) => Content::Bytes(match kind {
                 Some(Kind::Manifest) => {
                     let mut text = bytes.expose().to_vec();
                     redact_manifest(&mut text);
@@ -47,10 +50,10 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
                 _ => filler(bytes),
             }),
         };
-        if let Some(Kind::Credential(Err(error))) = fw_cfg::kind(&path) {
+        if let Some(Kind::Credential(Err(error))) = kind {
             redact_name(path.get_mut(FW_CFG_DIRECTORY.len()..).unwrap_or_default(), error);
         }
-        Item { key: item.key, path, content }
+        Item { key: item.key, path: path.into(), content }
     };
     items.iter().map(redacted).collect()
 }

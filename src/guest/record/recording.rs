@@ -58,7 +58,7 @@ impl Recording {
         for Item { key, path, content } in &self.items {
             let directory = PathBuf::from(fw_cfg::DIRECTORY).join(key.to_string());
             let line = |text: &[u8]| Secret::from([text, b"\n"].concat());
-            files.push((directory.join("name"), line(path)));
+            files.push((directory.join("name"), line(path.expose())));
             files.push((directory.join("size"), line(content.size().to_string().as_bytes())));
             // What is too large was not read, and is not needed to be refused.
             if let Content::Bytes(bytes) = content {

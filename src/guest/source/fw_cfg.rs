@@ -123,7 +123,7 @@ impl Reader {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let content =
             if size > VALUE_MAX { Content::TooLarge { size } } else { self.raw(directory, size, path)? };
-        Ok(Some(Item { key, path: name.to_vec(), content }))
+        Ok(Some(Item { key, path: name.into(), content }))
     }
 
     fn raw(&mut self, directory: &Directory, size: usize, path: &Path) -> Result<Content, SourceError> {

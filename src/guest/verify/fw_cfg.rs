@@ -16,7 +16,7 @@ use crate::format::oem_string::DecodeError;
 /// use smbios_creds::format::fw_cfg::{Content, Item};
 /// use smbios_creds::guest::verify::fw_cfg::receive;
 /// let content = Content::Bytes(b"hunter2".to_vec().into());
-/// let item = Item { key: 41, path: b"opt/io.systemd.credentials/db".to_vec(), content };
+/// let item = Item { key: 41, path: b"opt/io.systemd.credentials/db".to_vec().into(), content };
 /// let received = receive(vec![item]);
 /// assert_eq!(received.entries[0].origin.short(), "qemu_fw_cfg/by_key/41");
 /// ```
@@ -24,7 +24,7 @@ use crate::format::oem_string::DecodeError;
 pub fn receive(items: Vec<Item>) -> Received {
     let mut received = Received::default();
     for Item { key, path, content } in items {
-        let Some(kind) = fw_cfg::kind(&path) else { continue };
+        let Some(kind) = fw_cfg::kind(path.expose()) else { continue };
         received.is_anything_sent = true;
         let origin = Origin::fw_cfg(key);
         let size = content.size();
