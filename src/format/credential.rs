@@ -181,6 +181,12 @@ impl Secret {
         &self.0
     }
 
+    /// The same bytes in memory of their own, which is wiped as well. Not `Clone`, so that every copy can be found.
+    #[must_use]
+    pub(crate) fn copy(&self) -> Self {
+        self.expose().to_vec().into()
+    }
+
     /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {

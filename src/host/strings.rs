@@ -290,7 +290,7 @@ fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
 
 /// The same credential in memory of its own.
 pub(super) fn copy(credential: &Credential) -> Credential {
-    Credential::new(credential.name.clone(), credential.value.expose().to_vec())
+    Credential::new(credential.name.clone(), credential.value.copy())
 }
 
 /// What a string that is there already is. Its credential, if it is one, goes into `set`.

@@ -62,7 +62,7 @@ impl Recording {
             files.push((directory.join("size"), line(content.size().to_string().as_bytes())));
             // What is too large was not read, and is not needed to be refused.
             if let Content::Bytes(bytes) = content {
-                files.push((directory.join("raw"), Zeroizing::new(bytes.expose().to_vec()).into()));
+                files.push((directory.join("raw"), bytes.copy()));
             }
         }
         files

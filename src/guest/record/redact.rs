@@ -50,7 +50,7 @@ pub fn redact(table: &Table) -> Vec<u8> {
 pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut data = table.data().to_vec();
     let mut strings_lost = false;
-    let mut values = items::values(items, |value| Zeroizing::new(value.expose().to_vec()).into());
+    let mut values = items::values(items, Secret::copy);
     let mut fields = Fields::default();
     let manifest = items::manifest(items).or_else(|| manifest_that_counts(table));
     let mut oem_structures = table.oem_structures();
