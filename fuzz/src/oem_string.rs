@@ -43,6 +43,15 @@ pub fn oem_string(data: &[u8]) {
         (OemString::Manifest(rest), None) => {
             assert_eq!([b"io.smbios-creds.manifest:", *rest].concat(), string);
         }
+        (OemString::Signature(rest), None) => {
+            assert_eq!([b"io.smbios-creds.signature:", *rest].concat(), string);
+        }
+        (OemString::Encrypted(rest), None) => {
+            assert_eq!([b"io.smbios-creds.encrypted:", *rest].concat(), string);
+        }
+        (OemString::Receipt(rest), None) => {
+            assert_eq!([b"io.smbios-creds.receipt:", *rest].concat(), string);
+        }
         (OemString::NearMiss { meant }, None) => assert!(!string.starts_with(meant.as_bytes())),
         (OemString::Foreign, None) => {
             assert!(!string.starts_with(b"io.systemd.credential"), "a near miss is never foreign");

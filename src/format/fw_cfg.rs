@@ -10,6 +10,12 @@ use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 /// Path of the item that holds a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
 
+/// Path of the item that holds a signature of the manifest: what an OEM string has behind its prefix.
+pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
+
+/// Path of the item that says where the host wants to hear how the import went.
+pub const RECEIPT: &str = "opt/io.smbios-creds/receipt";
+
 /// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one
 /// ends QEMU.
 pub const PATH_MAX: usize = 55;
@@ -61,6 +67,10 @@ pub enum Kind {
     Credential(Result<Name, NameError>),
     /// A manifest.
     Manifest,
+    /// A signature of the manifest.
+    Signature,
+    /// Where the host wants to hear how the import went.
+    Receipt,
 }
 
 /// What the item with this path is; `None` if it belongs to the firmware or to another program.
@@ -74,8 +84,11 @@ pub enum Kind {
 /// ```
 #[must_use]
 pub fn kind(path: &[u8]) -> Option<Kind> {
-    if path == MANIFEST.as_bytes() {
-        return Some(Kind::Manifest);
+    for (known, kind) in [(MANIFEST, Kind::Manifest), (SIGNATURE, Kind::Signature), (RECEIPT, Kind::Receipt)]
+    {
+        if path == known.as_bytes() {
+            return Some(kind);
+        }
     }
     path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
 }

@@ -12,6 +12,15 @@ use crate::format::manifest::{self, Manifest};
 
 pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
+/// Prefix of the OEM string that carries a signature of the manifest.
+pub const SIGNATURE_PREFIX: &str = "io.smbios-creds.signature:";
+
+/// Prefix of an OEM string that carries an encrypted credential.
+pub const ENCRYPTED_PREFIX: &str = "io.smbios-creds.encrypted:";
+
+/// Prefix of the OEM string that says where the host wants to hear how the import went.
+pub const RECEIPT_PREFIX: &str = "io.smbios-creds.receipt:";
+
 /// How an OEM string carries a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +63,12 @@ pub enum OemString<'a> {
     Undecodable(DecodeError, Encoding),
     /// A manifest: what follows its prefix, for [`crate::format::manifest::Manifest::decode`].
     Manifest(&'a [u8]),
+    /// A signature of the manifest: what follows its prefix.
+    Signature(&'a [u8]),
+    /// An encrypted credential: what follows its prefix.
+    Encrypted(&'a [u8]),
+    /// Where the host wants to hear how the import went: what follows its prefix.
+    Receipt(&'a [u8]),
     /// Almost one of our prefixes: most likely a secret behind a mistyped prefix, so its text must not be shown.
     NearMiss {
         /// The prefix that was probably meant.
@@ -128,11 +143,28 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
             return credential(rest, encoding);
         }
     }
-    if let Some(rest) = string.strip_prefix(manifest::PREFIX.as_bytes()) {
+    let behind = |prefix: &str| string.strip_prefix(prefix.as_bytes());
+    if let Some(rest) = behind(manifest::PREFIX) {
         OemString::Manifest(rest)
+    } else if let Some(rest) = behind(SIGNATURE_PREFIX) {
+        OemString::Signature(rest)
+    } else if let Some(rest) = behind(ENCRYPTED_PREFIX) {
+        OemString::Encrypted(rest)
+    } else if let Some(rest) = behind(RECEIPT_PREFIX) {
+        OemString::Receipt(rest)
     } else {
         near_miss(string).map_or(OemString::Foreign, |(meant, _)| OemString::NearMiss { meant })
     }
+}
+
+/// Every prefix that a string of ours may have.
+const PREFIXES: [&str; 6] =
+    [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX, SIGNATURE_PREFIX, ENCRYPTED_PREFIX, RECEIPT_PREFIX];
+
+/// Whether a string begins as ours do that are no credential in plain text.
+pub(crate) fn is_accompanying(string: &[u8]) -> bool {
+    let [_, _, others @ ..] = PREFIXES;
+    others.iter().any(|prefix| string.starts_with(prefix.as_bytes()))
 }
 
 fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
@@ -197,7 +229,7 @@ fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     let head = lowered.get(..length).unwrap_or_default();
     let through_separator = (start + head.len() + 1).min(string.len());
     let head = head.trim_ascii_end();
-    [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX].into_iter().find_map(|prefix| {
+    PREFIXES.into_iter().find_map(|prefix| {
         let word = prefix.trim_end_matches(':').as_bytes();
         if distance_at_most_two(head, word) {
             Some((prefix, through_separator))

@@ -317,7 +317,9 @@ fn look_at(
         OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
-        OemString::Foreign => Ok(Content::Foreign),
+        OemString::Signature(_) | OemString::Encrypted(_) | OemString::Receipt(_) | OemString::Foreign => {
+            Ok(Content::Foreign)
+        }
     }
 }
 

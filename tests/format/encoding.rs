@@ -204,6 +204,9 @@ fn mistyped_prefixes_are_near_misses_and_others_are_foreign() {
         "io.smbios-creds.manifests:a",
         "io.smbios-cred.manifest:a",
         "IO.SMBIOS-CREDS.MANIFEST:a",
+        "io.smbios-creds.signatures:a",
+        "io.smbios-creds.encryptd:a=b",
+        "io.smbios-creds.reciept:vsock-stream:2:8889",
         "\u{feff}io.systemd.credential:a=b",
     ];
     for string in near {

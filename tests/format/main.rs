@@ -5,5 +5,6 @@ mod corpus;
 mod damage;
 mod encoding;
 mod machine;
+mod manifest;
 mod second_reader;
 mod vendor;

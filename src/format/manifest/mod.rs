@@ -13,15 +13,22 @@
 //! is one digest for the whole set and never one for each value: whoever sees the string must not be able to try
 //! weak passwords one by one. `salt` and `digest` are base64. Every other importer ignores the string.
 //!
+//! Four more fields may follow, which mean something in a signed set ([`Terms`]):
+//!
+//! ```json
+//! {"audience":["web01"],"serial":7,"not-after":1893456000,"encrypted":{"tls-key":{"size":746,"sha256":"…32 bytes…"}}}
+//! ```
+//!
+//! A program that does not know a field ignores it.
+//!
 //! Blanks follow the object until its base64 ends in `==`. Incus makes each string of a key and a value with `=` between
 //! them (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3), and drops a key without a value. Split at its
 //! first `=`, such a manifest has both: the value is `=`.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+mod wire;
 
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::optimization_barrier;
@@ -47,6 +54,29 @@ pub struct Manifest {
     credentials: BTreeMap<Name, u64>,
     salt: [u8; SALT_SIZE],
     digest: [u8; DIGEST_SIZE],
+    terms: Terms,
+}
+
+/// What a manifest may say of a set beside what is in it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Terms {
+    /// The machines that it is meant for, each by a name, or by none if that does not matter.
+    pub audience: Vec<String>,
+    /// Which set it is of those that were made for the same audience: a later one has a higher number.
+    pub serial: Option<u64>,
+    /// When it ends to be valid, in seconds since 1970-01-01 00:00 UTC.
+    pub not_after: Option<u64>,
+    /// Credentials that are sent encrypted. They are not among [`Manifest::credentials`].
+    pub encrypted: BTreeMap<Name, Ciphertext>,
+}
+
+/// What a manifest says of an encrypted credential. A digest of a ciphertext helps nobody to guess the value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ciphertext {
+    /// Bytes of the text that stands for it in an OEM string, behind the `=`.
+    pub size: u64,
+    /// SHA-256 of that text.
+    pub sha256: [u8; DIGEST_SIZE],
 }
 
 /// Why a manifest cannot be written or read.
@@ -68,27 +98,17 @@ pub enum ManifestError {
         /// Column of the JSON text, from 1.
         column: usize,
     },
+    /// A machine that the set is meant for has no name that can be one.
+    #[error(
+        "it is meant for a machine whose name is empty, is longer than 255 bytes, or has a character that is not printable ASCII"
+    )]
+    Audience,
     /// It lists nothing, so it would prove nothing.
     #[error("it lists no credential")]
     Empty,
     /// A version this program does not know.
     #[error("it has version {0}, this program knows version {VERSION}")]
     Version(u32),
-}
-
-/// The one field that every version has.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-/// The JSON object on the wire. Unknown fields are left for later versions to add.
-#[derive(Deserialize)]
-struct Wire {
-    #[serde(deserialize_with = "names_once")]
-    credentials: BTreeMap<Name, u64>,
-    salt: Fixed<SALT_SIZE>,
-    digest: Fixed<DIGEST_SIZE>,
 }
 
 impl Manifest {
@@ -107,9 +127,30 @@ impl Manifest {
             }
         }
         let credentials = values.iter().map(|(&name, value)| (name.clone(), value.len() as u64)).collect();
-        let mut manifest = Self { credentials, salt, digest: [0; DIGEST_SIZE] };
+        let mut manifest = Self { credentials, salt, digest: [0; DIGEST_SIZE], terms: Terms::default() };
         manifest.digest = manifest.digest_of(|name| values.get(name).copied());
         Ok(manifest)
+    }
+
+    /// The same manifest with these terms.
+    ///
+    /// # Errors
+    /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another one, and
+    /// [`ManifestError::Audience`] for a name of no machine.
+    pub fn with_terms(self, terms: Terms) -> Result<Self, ManifestError> {
+        if let Some(name) = terms.encrypted.keys().find(|name| self.credentials.contains_key(*name)) {
+            return Err(ManifestError::Duplicate(name.clone()));
+        }
+        if !terms.audience.iter().all(|name| is_audience(name)) {
+            return Err(ManifestError::Audience);
+        }
+        Ok(Self { terms, ..self })
+    }
+
+    /// What it says of the set beside what is in it.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Writes the OEM string, without the NUL that ends it in the table. It ends in `==`.
@@ -125,7 +166,7 @@ impl Manifest {
     /// ```
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut json = self.json();
+        let mut json = wire::write(self);
         // One byte behind a multiple of three takes two bytes of padding (RFC 4648, section 4).
         while json.len() % 3 != 1 {
             json.push(' ');
@@ -137,22 +178,8 @@ impl Manifest {
     /// that another program wrote may have none.
     pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
         let padded = self.encode();
-        let text = if padded.len() > size { string(&self.json()) } else { padded };
+        let text = if padded.len() > size { string(&wire::write(self)) } else { padded };
         (text.len() <= size).then_some(text)
-    }
-
-    fn json(&self) -> String {
-        let (salt, digest) = (base64::encode(&self.salt), base64::encode(&self.digest));
-        let mut json = format!("{{\"version\":{VERSION},\"credentials\":{{");
-        for (index, (name, size)) in self.credentials().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            // A name is printable ASCII, in which JSON knows two bytes that must be escaped.
-            let name = name.as_str().replace('\\', r"\\").replace('"', r#"\""#);
-            // Writing to a string cannot fail.
-            _ = write!(json, "{comma}\"{name}\":{size}");
-        }
-        _ = write!(json, "}},\"salt\":\"{}\",\"digest\":\"{}\"}}", *salt, *digest);
-        json
     }
 
     /// Reads what follows [`PREFIX`] in an OEM string.
@@ -160,19 +187,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] says what is wrong with it.
     pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
-        let json = base64::decode(text)?;
-        let misfit =
-            |error: serde_json::Error| ManifestError::Json { line: error.line(), column: error.column() };
-        // The version first: a later one may have other fields.
-        let Version { version } = serde_json::from_slice(&json).map_err(misfit)?;
-        if version != VERSION {
-            return Err(ManifestError::Version(version));
-        }
-        let wire: Wire = serde_json::from_slice(&json).map_err(misfit)?;
-        if wire.credentials.is_empty() {
-            return Err(ManifestError::Empty);
-        }
-        Ok(Self { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0 })
+        wire::read(&base64::decode(text)?)
     }
 
     /// Name and size of every credential that was sent, sorted by name.
@@ -225,6 +240,12 @@ impl Manifest {
     }
 }
 
+/// Whether it can be the name of a machine in a manifest: 1 to 255 printable ASCII characters.
+#[must_use]
+pub fn is_audience(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn string(json: &str) -> String {
     format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
 }
@@ -236,40 +257,4 @@ fn wipe_stack() {
     // A variable of its own: a reference to the array itself would be one to a constant elsewhere.
     let stack = [0_u8; STACK_SIZE];
     optimization_barrier(&stack);
-}
-
-/// A byte string of known length, base64 in JSON.
-struct Fixed<const N: usize>([u8; N]);
-
-impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = base64::decode(text.as_bytes()).map_err(D::Error::custom)?;
-        bytes.as_slice().try_into().map(Self).map_err(|_| D::Error::custom("wrong length"))
-    }
-}
-
-/// Reads the map of names and sizes; JSON would silently let the last of two equal names win.
-fn names_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Name, u64>, D::Error> {
-    struct NamesOnce;
-
-    impl<'de> Visitor<'de> for NamesOnce {
-        type Value = BTreeMap<Name, u64>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object of names and sizes")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut names = BTreeMap::new();
-            while let Some((name, size)) = map.next_entry()? {
-                if names.insert(name, size).is_some() {
-                    return Err(A::Error::custom("a name is listed twice"));
-                }
-            }
-            Ok(names)
-        }
-    }
-
-    deserializer.deserialize_map(NamesOnce)
 }

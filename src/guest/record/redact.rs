@@ -127,6 +127,11 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
             prefix
         }
         OemString::Manifest(_) => string.len(),
+        OemString::Signature(text) | OemString::Encrypted(text) | OemString::Receipt(text) => {
+            let public = string.len() - text.len();
+            string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
+            public
+        }
         OemString::NearMiss { .. } => {
             let public = oem_string::near_miss_length(string);
             string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);

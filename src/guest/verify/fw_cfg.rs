@@ -3,10 +3,9 @@
 use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
 use super::origin::Origin;
-use super::received::Received;
+use super::received::{Received, SentManifest};
 use crate::format::credential::Credential;
 use crate::format::fw_cfg::{self, Content, Item, Kind};
-use crate::format::manifest::Manifest;
 use crate::format::oem_string::DecodeError;
 
 /// Takes in every item that is, or was meant to be, a credential or a manifest. Others are not ours to count: most belong
@@ -29,13 +28,17 @@ pub fn receive(items: Vec<Item>) -> Received {
         let origin = Origin::fw_cfg(key);
         let size = content.size();
         let refused = match (kind, content) {
-            (Kind::Manifest, content) => {
+            (kind @ (Kind::Manifest | Kind::Signature | Kind::Receipt), content) => {
                 // The text of one that is too large was not read: it decodes to nothing.
-                let text = match &content {
-                    Content::Bytes(text) => text.expose(),
-                    Content::TooLarge { .. } => b"",
+                let text = match content {
+                    Content::Bytes(text) => text,
+                    Content::TooLarge { .. } => Vec::new().into(),
                 };
-                received.manifests.push((Manifest::decode(text), origin));
+                match kind {
+                    Kind::Signature => received.signatures.push((text, origin)),
+                    Kind::Receipt => received.receipts.push((text, origin)),
+                    _ => received.manifests.push(SentManifest::read(text.expose(), origin)),
+                }
                 continue;
             }
             (Kind::Credential(Ok(name)), Content::Bytes(value)) => {

@@ -6,10 +6,10 @@ use super::delivery::{Delivery, Entry, Proof, Refusal};
 use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use super::policy::{ManifestPolicy, Policy};
-use super::received::Received;
+use super::received::{Received, SentManifest};
 use super::smbios;
 use crate::format::credential::{Credential, Name, Secret};
-use crate::format::manifest::{Manifest, ManifestError};
+use crate::format::manifest::Manifest;
 use crate::format::smbios::Table;
 use crate::format::systemd::{FILES_MAX, TOTAL_MAX};
 
@@ -32,7 +32,8 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 /// Verifies what was received.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
-    let Received { entries, manifests, findings, suspects, is_anything_sent, foreign, machine } = received;
+    let Received { entries, manifests, findings, suspects, is_anything_sent, foreign, machine, .. } =
+        received;
     let delivery = Delivery { entries, findings, proof: Proof::None, is_anything_sent, foreign, machine };
     let first = BTreeMap::new();
     let mut set =
@@ -107,11 +108,11 @@ impl Set<'_> {
     }
 
     /// The first manifest that can be read counts.
-    fn choose_manifest(&mut self, manifests: Vec<(Result<Manifest, ManifestError>, Origin)>) {
+    fn choose_manifest(&mut self, manifests: Vec<SentManifest>) {
         if self.policy.manifest == ManifestPolicy::Ignore {
             return;
         }
-        for (manifest, origin) in manifests {
+        for SentManifest { manifest, origin, .. } in manifests {
             match (manifest, &self.manifest) {
                 (Err(reason), _) => {
                     self.is_contradicted = true;

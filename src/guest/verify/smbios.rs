@@ -3,8 +3,7 @@
 use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
 use super::origin::Origin;
-use super::received::Received;
-use crate::format::manifest::{self, Manifest};
+use super::received::{Received, SentManifest};
 use crate::format::oem_string::{self, BINARY_PREFIX, OemString, TEXT_PREFIX};
 use crate::format::smbios::machine::{Hypervisor, Machine};
 use crate::format::smbios::{self, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Table};
@@ -46,7 +45,8 @@ pub fn receive(table: &Table) -> Received {
     excuse_vendor(&mut received);
     // Where strings are lost, what is here says nothing of what was sent.
     let is_lost = received.findings.iter().any(|finding| finding.severity == Severity::Error);
-    let has_any = !received.entries.is_empty() || !received.manifests.is_empty();
+    let has_any =
+        !received.entries.is_empty() || !received.manifests.is_empty() || !received.encrypted.is_empty();
     if received.is_anything_sent && !has_any && !is_lost {
         received.find(FindingKind::NoCredentials, Severity::Note, None);
     }
@@ -95,8 +95,8 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     for (index, (offset, string)) in structure.strings().enumerate() {
         let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
         // The tail of a split string has lost its prefix, so what stands before it may be a cut credential.
-        let is_manifest = string.starts_with(manifest::PREFIX.as_bytes());
-        if let (true, false, None, Some(cut)) = (is_split, is_manifest, entry, previous) {
+        let is_ours = oem_string::is_accompanying(string);
+        if let (true, false, None, Some(cut)) = (is_split, is_ours, entry, previous) {
             received.suspects.push(cut);
         }
         previous = entry;
@@ -140,7 +140,7 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
 }
 
 /// How many strings may be what a NUL byte has cut off a credential: those behind one that are neither another credential
-/// nor a manifest.
+/// nor another string of ours.
 ///
 /// Where NUL bytes and not the count byte's wrap make the difference of 256, there are at least that many. So fewer prove
 /// that the count byte has wrapped.
@@ -149,7 +149,7 @@ fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let is_tail = |(_, string): &(usize, &[u8])| {
         let starts = |prefix: &str| string.starts_with(prefix.as_bytes());
         let is_credential = starts(TEXT_PREFIX) || starts(BINARY_PREFIX);
-        is_behind = is_credential || (is_behind && !starts(manifest::PREFIX));
+        is_behind = is_credential || (is_behind && !oem_string::is_accompanying(string));
         is_behind && !is_credential
     };
     structure.strings().filter(is_tail).count()
@@ -166,7 +166,19 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
             Entry::undecodable(reason, encoding, origin)
         }
         OemString::Manifest(text) => {
-            received.manifests.push((Manifest::decode(text), origin));
+            received.manifests.push(SentManifest::read(text, origin));
+            return None;
+        }
+        OemString::Signature(text) => {
+            received.signatures.push((text.to_vec().into(), origin));
+            return None;
+        }
+        OemString::Encrypted(text) => {
+            received.encrypted.push((text.to_vec().into(), origin));
+            return None;
+        }
+        OemString::Receipt(text) => {
+            received.receipts.push((text.to_vec().into(), origin));
             return None;
         }
         OemString::NearMiss { meant } => {

@@ -81,6 +81,9 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
     let name = match fw_cfg::kind(path) {
         None => return Ok(None),
         Some(Kind::Manifest) => return refuse("a machine can have one manifest only; remove it"),
+        Some(Kind::Signature | Kind::Receipt) => {
+            return refuse("it belongs to a manifest, which this program writes; remove it");
+        }
         Some(Kind::Credential(Ok(name))) => name,
         // What looks like a bad name may be a value.
         Some(Kind::Credential(Err(_))) => {
