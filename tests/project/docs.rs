@@ -131,7 +131,7 @@ fn says_what_the_manifest_is_not(page: &str) -> bool {
 #[test]
 fn every_page_on_the_manifest_says_that_it_is_not_signed() {
     let mut pages =
-        vec![testkit::project("src/format/manifest.rs"), testkit::project("nixos-module/guest.nix")];
+        vec![testkit::project("src/format/manifest/mod.rs"), testkit::project("nixos-module/guest.nix")];
     pages.extend(["README.md", "SECURITY.md", "nixos-module/README.md"].map(testkit::project));
     for directory in ["docs", "docs/decisions", "man"] {
         let entries = std::fs::read_dir(testkit::project(directory)).unwrap();

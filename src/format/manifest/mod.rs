@@ -25,6 +25,8 @@
 //! them (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3), and drops a key without a value. Split at its
 //! first `=`, such a manifest has both: the value is `=`.
 
+mod error;
+mod terms;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -33,83 +35,21 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::optimization_barrier;
 
-use crate::format::base64::{self, Base64Error};
+pub use self::error::ManifestError;
+pub use self::terms::{Ciphertext, Terms, is_audience};
+use self::wire::{DIGEST_SIZE, Fields, SALT_SIZE};
+use crate::format::base64;
 use crate::format::credential::{Credential, Name, Secret};
 
 /// Prefix of the OEM string that carries a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
-
-/// The version this code writes, and the only one it reads.
-const VERSION: u32 = 1;
-
-const SALT_SIZE: usize = 16;
-const DIGEST_SIZE: usize = 32;
 
 /// More of the stack than it takes to compute the digest.
 const STACK_SIZE: usize = 8192;
 
 /// What the host meant to send: names, sizes and one digest.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Manifest {
-    credentials: BTreeMap<Name, u64>,
-    salt: [u8; SALT_SIZE],
-    digest: [u8; DIGEST_SIZE],
-    terms: Terms,
-}
-
-/// What a manifest may say of a set beside what is in it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Terms {
-    /// The machines that it is meant for, each by a name, or by none if that does not matter.
-    pub audience: Vec<String>,
-    /// Which set it is of those that were made for the same audience: a later one has a higher number.
-    pub serial: Option<u64>,
-    /// When it ends to be valid, in seconds since 1970-01-01 00:00 UTC.
-    pub not_after: Option<u64>,
-    /// Credentials that are sent encrypted. They are not among [`Manifest::credentials`].
-    pub encrypted: BTreeMap<Name, Ciphertext>,
-}
-
-/// What a manifest says of an encrypted credential. A digest of a ciphertext helps nobody to guess the value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ciphertext {
-    /// Bytes of the text that stands for it in an OEM string, behind the `=`.
-    pub size: u64,
-    /// SHA-256 of that text.
-    pub sha256: [u8; DIGEST_SIZE],
-}
-
-/// Why a manifest cannot be written or read.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// The same name is given twice.
-    #[error("it lists credential {0} twice")]
-    Duplicate(Name),
-    /// The text behind the prefix is not base64.
-    #[error("it is not base64: {0}")]
-    Base64(#[from] Base64Error),
-    /// The base64 does not hold the expected JSON object. The object itself is not shown: the digest of a set of
-    /// weak secrets is best kept out of logs.
-    #[error("it is not the expected JSON object (line {line}, column {column})")]
-    Json {
-        /// Line of the JSON text, from 1.
-        line: usize,
-        /// Column of the JSON text, from 1.
-        column: usize,
-    },
-    /// A machine that the set is meant for has no name that can be one.
-    #[error(
-        "it is meant for a machine whose name is empty, is longer than 255 bytes, or has a character that is not printable ASCII"
-    )]
-    Audience,
-    /// It lists nothing, so it would prove nothing.
-    #[error("it lists no credential")]
-    Empty,
-    /// A version this program does not know.
-    #[error("it has version {0}, this program knows version {VERSION}")]
-    Version(u32),
-}
+pub struct Manifest(Fields);
 
 impl Manifest {
     /// The manifest of a set. `salt` must be random and new for each set.
@@ -127,8 +67,9 @@ impl Manifest {
             }
         }
         let credentials = values.iter().map(|(&name, value)| (name.clone(), value.len() as u64)).collect();
-        let mut manifest = Self { credentials, salt, digest: [0; DIGEST_SIZE], terms: Terms::default() };
-        manifest.digest = manifest.digest_of(|name| values.get(name).copied());
+        let terms = Terms::default();
+        let mut manifest = Self(Fields { credentials, salt, digest: [0; DIGEST_SIZE], terms });
+        manifest.0.digest = manifest.digest_of(|name| values.get(name).copied());
         Ok(manifest)
     }
 
@@ -138,19 +79,19 @@ impl Manifest {
     /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another one, and
     /// [`ManifestError::Audience`] for a name of no machine.
     pub fn with_terms(self, terms: Terms) -> Result<Self, ManifestError> {
-        if let Some(name) = terms.encrypted.keys().find(|name| self.credentials.contains_key(*name)) {
+        if let Some(name) = terms.encrypted.keys().find(|name| self.0.credentials.contains_key(*name)) {
             return Err(ManifestError::Duplicate(name.clone()));
         }
         if !terms.audience.iter().all(|name| is_audience(name)) {
             return Err(ManifestError::Audience);
         }
-        Ok(Self { terms, ..self })
+        Ok(Self(Fields { terms, ..self.0 }))
     }
 
     /// What it says of the set beside what is in it.
     #[must_use]
     pub fn terms(&self) -> &Terms {
-        &self.terms
+        &self.0.terms
     }
 
     /// Writes the OEM string, without the NUL that ends it in the table. It ends in `==`.
@@ -166,7 +107,7 @@ impl Manifest {
     /// ```
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut json = wire::write(self);
+        let mut json = wire::write(&self.0);
         // One byte behind a multiple of three takes two bytes of padding (RFC 4648, section 4).
         while json.len() % 3 != 1 {
             json.push(' ');
@@ -178,7 +119,7 @@ impl Manifest {
     /// that another program wrote may have none.
     pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
         let padded = self.encode();
-        let text = if padded.len() > size { string(&wire::write(self)) } else { padded };
+        let text = if padded.len() > size { string(&wire::write(&self.0)) } else { padded };
         (text.len() <= size).then_some(text)
     }
 
@@ -187,37 +128,37 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] says what is wrong with it.
     pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
-        wire::read(&base64::decode(text)?)
+        wire::read(&base64::decode(text)?).map(Self)
     }
 
     /// Name and size of every credential that was sent, sorted by name.
     pub fn credentials(&self) -> impl Iterator<Item = (&Name, u64)> {
-        self.credentials.iter().map(|(name, &size)| (name, size))
+        self.0.credentials.iter().map(|(name, &size)| (name, size))
     }
 
     /// The size that `name` was sent with, if it was sent.
     #[must_use]
     pub fn size_of(&self, name: &Name) -> Option<u64> {
-        self.credentials.get(name).copied()
+        self.0.credentials.get(name).copied()
     }
 
     /// Whether a credential of this name was sent.
     #[must_use]
     pub fn lists(&self, name: &str) -> bool {
-        self.credentials.contains_key(name)
+        self.0.credentials.contains_key(name)
     }
 
     /// The same manifest with another digest: that of the values that `value_of` gives, or none.
     pub(crate) fn with_digest_of<'a>(self, value_of: Option<impl Fn(&Name) -> Option<&'a Secret>>) -> Self {
         let digest = value_of.map_or([0; DIGEST_SIZE], |value_of| self.digest_of(value_of));
-        Self { digest, ..self }
+        Self(Fields { digest, ..self.0 })
     }
 
     /// Whether the values that `value_of` gives for the listed names are to the byte what was sent. Needs constant
     /// time for equal sizes.
     #[must_use]
     pub fn matches<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> bool {
-        self.digest_of(value_of).ct_eq(&self.digest).into()
+        self.digest_of(value_of).ct_eq(&self.0.digest).into()
     }
 
     fn digest_of<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
@@ -229,8 +170,8 @@ impl Manifest {
     /// On its own part of the stack, where it leaves words of the values behind.
     #[inline(never)]
     fn hash<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
-        let mut hash = Sha256::new_with_prefix(self.salt);
-        for (name, value) in self.credentials.keys().filter_map(|name| Some((name, value_of(name)?))) {
+        let mut hash = Sha256::new_with_prefix(self.0.salt);
+        for (name, value) in self.0.credentials.keys().filter_map(|name| Some((name, value_of(name)?))) {
             for part in [name.as_str().as_bytes(), value.expose()] {
                 hash.update((part.len() as u64).to_le_bytes());
                 hash.update(part);
@@ -238,12 +179,6 @@ impl Manifest {
         }
         hash.finalize().into()
     }
-}
-
-/// Whether it can be the name of a machine in a manifest: 1 to 255 printable ASCII characters.
-#[must_use]
-pub fn is_audience(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn string(json: &str) -> String {

@@ -7,9 +7,22 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Ciphertext, DIGEST_SIZE, Manifest, ManifestError, SALT_SIZE, Terms, VERSION, is_audience};
+use super::error::{ManifestError, VERSION};
+use super::terms::{Ciphertext, Terms, is_audience};
 use crate::format::base64;
 use crate::format::credential::Name;
+
+pub(super) const SALT_SIZE: usize = 16;
+pub(super) const DIGEST_SIZE: usize = 32;
+
+/// What the object says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Fields {
+    pub(super) credentials: BTreeMap<Name, u64>,
+    pub(super) salt: [u8; SALT_SIZE],
+    pub(super) digest: [u8; DIGEST_SIZE],
+    pub(super) terms: Terms,
+}
 
 /// The one field that every version has.
 #[derive(Deserialize)]
@@ -39,7 +52,7 @@ struct WireCiphertext {
     sha256: Fixed<DIGEST_SIZE>,
 }
 
-pub(super) fn read(json: &[u8]) -> Result<Manifest, ManifestError> {
+pub(super) fn read(json: &[u8]) -> Result<Fields, ManifestError> {
     let misfit =
         |error: serde_json::Error| ManifestError::Json { line: error.line(), column: error.column() };
     // The version first: a later one may have other fields.
@@ -61,17 +74,17 @@ pub(super) fn read(json: &[u8]) -> Result<Manifest, ManifestError> {
     let encrypted = wire.encrypted.into_iter().map(|(name, wire)| (name, ciphertext(wire))).collect();
     let (audience, serial, not_after) = (wire.audience, wire.serial, wire.not_after);
     let terms = Terms { audience, serial, not_after, encrypted };
-    Ok(Manifest { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0, terms })
+    Ok(Fields { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0, terms })
 }
 
 /// Writes the object. Fields that say nothing are left out.
-pub(super) fn write(manifest: &Manifest) -> String {
+pub(super) fn write(manifest: &Fields) -> String {
     let (salt, digest) = (base64::encode(&manifest.salt), base64::encode(&manifest.digest));
-    let sizes = manifest.credentials().map(|(name, size)| format!("{}:{size}", quoted(name.as_str())));
+    let sizes = manifest.credentials.iter().map(|(name, size)| format!("{}:{size}", quoted(name.as_str())));
     let mut json = format!("{{\"version\":{VERSION},\"credentials\":{{{}}}", joined(sizes));
     // Writing to a string cannot fail.
     _ = write!(json, ",\"salt\":\"{}\",\"digest\":\"{}\"", *salt, *digest);
-    let Terms { audience, serial, not_after, encrypted } = manifest.terms();
+    let Terms { audience, serial, not_after, encrypted } = &manifest.terms;
     if !audience.is_empty() {
         _ = write!(json, ",\"audience\":[{}]", joined(audience.iter().map(|text| quoted(text))));
     }
