@@ -23,6 +23,7 @@ TARGET = ROOT / "target"
 BUILT = TARGET / "benches"
 AGENT = TARGET / "vm/smbios-creds"
 HOST = TARGET / "vm/smbios-creds-host"
+PAGE = ROOT / "docs/benchmarks.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 COUNTS = [1, 16, 100, 255]
@@ -487,15 +488,15 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true",
-                        help="few repetitions and two pairs of boots, into target/benches; README and results are kept")
+                        help="few repetitions and two pairs of boots, into target/benches; the page and results are kept")
     parser.add_argument("--runs", type=int, help="runs of each command (100; 5 if quick)")
     parser.add_argument("--boots", type=int, help="boots with the unit, and as many without (20; 2 if quick); 0 for none")
     options = parser.parse_args()
     runs = options.runs or (5 if options.quick else 100)
     boots = options.boots if options.boots is not None else (2 if options.quick else 20)
 
-    if not options.quick and (ROOT / "README.md").read_text().count(BEGIN) != 1:
-        parser.error(f"README.md needs {BEGIN} and {END}, between which the figures go")
+    if not options.quick and PAGE.read_text().count(BEGIN) != 1:
+        parser.error(f"{PAGE} needs {BEGIN} and {END}, between which the figures go")
     results = {"date": datetime.date.today().isoformat(), "machine": machine()}
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as scratch:
@@ -521,9 +522,8 @@ def main():
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text("# What it costs\n\n" + report(results, "."))
     if not options.quick:
-        readme = ROOT / "README.md"
-        before, _, after = re.split(f"{BEGIN}|{END}", readme.read_text())
-        readme.write_text(f"{before}{BEGIN}\n## What it costs\n\n{report(results, 'benches/results')}{END}{after}")
+        before, _, after = re.split(f"{BEGIN}|{END}", PAGE.read_text())
+        PAGE.write_text(f"{before}{BEGIN}\n{report(results, '../benches/results')}{END}{after}")
     print(f"== written to {folder}")
 
 

@@ -1,5 +1,5 @@
 # Names of credentials that mean the same to systemd's units, to the environment and to every hypervisor's command line.
-# systemd and SMBIOS take more: README.md says what to do about those.
+# systemd and SMBIOS take more: docs/host.md says what to do about those.
 rec {
   # 255 bytes (systemd's limit) without the prefix that ./host.nix puts before them.
   maximum = 255 - builtins.stringLength prefix;

@@ -19,6 +19,7 @@ pkgsStatic.rustPlatform.buildRustPackage {
       ../Cargo.lock
       ../Cargo.toml
       ../README.md
+      ../docs/library.md
       ../build.rs
       ../examples
       ../integration

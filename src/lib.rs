@@ -78,7 +78,7 @@ pub use format::manifest::Manifest;
 pub use format::smbios::Table;
 pub use host::strings::OemStrings;
 
-/// Holds the README's example to what it says.
+/// Holds the example of the page on the library to what it says.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/library.md")]
+struct Page;

@@ -8,15 +8,17 @@ use smbios_creds::cli::agent::args::Agent;
 use smbios_creds::cli::host::args::Host;
 use testkit::project;
 
-/// The pages that README.md names for engines, from the root of the project.
+use crate::package::resolved;
+
+/// The pages that docs/engines.md names, from the root of the project.
 fn pages() -> BTreeSet<String> {
-    let readme = read_to_string(project("README.md")).unwrap();
-    let table = readme.split("\n| engine | ").nth(1).unwrap().split("\n\n").next().unwrap();
+    let overview = read_to_string(project("docs/engines.md")).unwrap();
+    let table = overview.split("\n| engine | ").nth(1).unwrap().split("\n\n").next().unwrap();
     let rows = table.lines().skip(2);
     rows.map(|row| {
         let name = row.split(" | ").next().unwrap();
         let link = name.split("](").nth(1).unwrap_or_else(|| panic!("no page: {name}"));
-        link.split(')').next().unwrap().to_owned()
+        resolved("docs/engines.md", link.split(')').next().unwrap())
     })
     .collect()
 }

@@ -1,0 +1,73 @@
+//! The documentation as a book: its table of contents, and the length of README.md.
+
+use std::collections::BTreeSet;
+use std::fs::{read_dir, read_to_string};
+use std::path::Path;
+
+use testkit::project;
+
+/// README.md is for the first five minutes. What is longer has a page in docs/.
+const README_LINES_MAX: usize = 130;
+
+/// Every page below a directory, from docs/.
+fn pages(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.insert(path.strip_prefix(project("docs")).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// What a table of contents links to.
+fn listed(summary: &str) -> Vec<String> {
+    let links = summary.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    links.map(|(link, _)| link.to_owned()).collect()
+}
+
+/// What is wrong with a table of contents of these pages: pages that it lacks, lacks a file for, or lists again.
+fn faults(summary: &str, pages: &BTreeSet<String>) -> Vec<String> {
+    let listed = listed(summary);
+    let unique: BTreeSet<String> = listed.iter().cloned().collect();
+    let mut faults: Vec<String> =
+        pages.difference(&unique).map(|page| format!("{page} is not listed")).collect();
+    faults.extend(unique.difference(pages).map(|page| format!("{page} is not there")));
+    if unique.len() != listed.len() {
+        faults.push("a page is listed twice".to_owned());
+    }
+    faults
+}
+
+#[test]
+fn every_page_is_in_the_table_of_contents_once() {
+    let mut found = BTreeSet::new();
+    pages(&project("docs"), &mut found);
+    assert!(found.remove("SUMMARY.md"));
+    assert!(found.len() >= 25, "{found:?}");
+    let summary = read_to_string(project("docs/SUMMARY.md")).unwrap();
+    assert_eq!(faults(&summary, &found), Vec::<String>::new());
+}
+
+#[test]
+fn page_missing_from_the_table_of_contents_is_found() {
+    let pages = BTreeSet::from(["a.md".to_owned(), "b.md".to_owned()]);
+    assert_eq!(faults("[A](a.md)\n- [C](c.md)", &pages), ["b.md is not listed", "c.md is not there"]);
+    assert_eq!(faults("[A](a.md)\n- [B](b.md)\n- [B](b.md)", &pages), ["a page is listed twice"]);
+}
+
+#[test]
+fn readme_fits_and_has_its_two_commands() {
+    let readme = read_to_string(project("README.md")).unwrap();
+    let lines = readme.lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines");
+    let commands: Vec<&str> =
+        readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    for command in [
+        "cargo run --release -- import --from testdata/cloud-hypervisor-53-api --into ./credentials",
+        "./tests/run",
+    ] {
+        assert!(commands.contains(&command), "{command} is a block of its own: {commands:?}");
+    }
+}
