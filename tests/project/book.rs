@@ -71,3 +71,24 @@ fn readme_fits_and_has_its_two_commands() {
         assert!(commands.contains(&command), "{command} is a block of its own: {commands:?}");
     }
 }
+
+#[test]
+fn page_on_the_format_is_the_man_page() {
+    let man = read_to_string(project("man/smbios-creds-format.7")).unwrap();
+    let page = docs::page::markdown(&man).unwrap();
+    let written = read_to_string(project("docs/format.md")).unwrap();
+    assert!(page == written, "run: cargo run --package smbios-creds-docs -- --pages");
+    // Every word of the man page is there.
+    for line in man.lines().filter(|line| !line.starts_with('.') && !line.contains('\\')) {
+        for word in line.split_whitespace() {
+            assert!(page.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn macro_or_escape_that_would_be_lost_is_refused() {
+    for lost in [".RS 4", "a \\(em dash"] {
+        assert!(docs::page::markdown(&format!(".SH A\n{lost}\n")).is_err(), "{lost}");
+    }
+}

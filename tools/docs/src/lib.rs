@@ -1,11 +1,13 @@
 //! Man pages and completions for bash, zsh and fish, from the definitions that the programs parse their arguments with.
+//! Pages of `docs/` that are made and not written.
 //!
 //! This is a crate of its own so that a package build compiles four crates for it, and none of what only tests need. The
 //! page on the format, `man/smbios-creds-format.7`, is written manually.
 
 pub mod bash;
+pub mod page;
 
-use std::fs::{create_dir_all, write};
+use std::fs::{create_dir_all, read_to_string, write};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -32,6 +34,18 @@ pub fn write_to(directory: &Path) -> anyhow::Result<()> {
         write_completions(&command, &completions)?;
     }
     Ok(())
+}
+
+/// Writes the pages of `docs/` that are made from other files of the repository.
+///
+/// # Errors
+///
+/// A file cannot be read or written, or the man page on the format has something that [`page::markdown`] does not know.
+pub fn write_pages(root: &Path) -> anyhow::Result<()> {
+    let man = root.join("man/smbios-creds-format.7");
+    let text = read_to_string(&man).with_context(|| format!("cannot read {}", man.display()))?;
+    let page = root.join("docs/format.md");
+    write(&page, page::markdown(&text)?).with_context(|| format!("cannot write {}", page.display()))
 }
 
 /// Writes the completions of a program for each shell, named as the shell's loader looks for them.
