@@ -92,3 +92,13 @@ fn macro_or_escape_that_would_be_lost_is_refused() {
         assert!(docs::page::markdown(&format!(".SH A\n{lost}\n")).is_err(), "{lost}");
     }
 }
+
+#[test]
+fn picture_of_check_shows_what_check_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let agent = Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
+    let picture = docs::picture::svg(agent, scratch.path()).unwrap();
+    let shown = read_to_string(project("docs/check.svg")).unwrap();
+    assert!(picture == shown, "run: cargo run --package smbios-creds-docs -- --pages");
+    assert!(shown.contains("tls-key: 1704 bytes were sent, 1278 arrived"), "{shown}");
+}

@@ -6,6 +6,7 @@
 
 pub mod bash;
 pub mod page;
+pub mod picture;
 
 use std::fs::{create_dir_all, read_to_string, write};
 use std::path::Path;
@@ -36,16 +37,23 @@ pub fn write_to(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the pages of `docs/` that are made from other files of the repository.
+/// Writes what is made in `docs/` from other files of the repository and from what the agent says. `agent` is its program,
+/// and `scratch` a directory for what it reads.
 ///
 /// # Errors
 ///
-/// A file cannot be read or written, or the man page on the format has something that [`page::markdown`] does not know.
-pub fn write_pages(root: &Path) -> anyhow::Result<()> {
+/// A file cannot be read or written, the program cannot be run, or the man page on the format has something that
+/// [`page::markdown`] does not know.
+pub fn write_pages(root: &Path, agent: &Path, scratch: &Path) -> anyhow::Result<()> {
     let man = root.join("man/smbios-creds-format.7");
     let text = read_to_string(&man).with_context(|| format!("cannot read {}", man.display()))?;
-    let page = root.join("docs/format.md");
-    write(&page, page::markdown(&text)?).with_context(|| format!("cannot write {}", page.display()))
+    for (file, content) in
+        [("docs/format.md", page::markdown(&text)?), ("docs/check.svg", picture::svg(agent, scratch)?)]
+    {
+        let path = root.join(file);
+        write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Writes the completions of a program for each shell, named as the shell's loader looks for them.

@@ -1,15 +1,20 @@
 //! Writes man pages and completions into a directory: `cargo run --package smbios-creds-docs -- DIR`. With `--pages`, writes
-//! the pages of `docs/` that are made: run it in the root of the repository.
+//! what is made in `docs/`: run it in the root of the repository, after `cargo build`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 
 fn main() -> anyhow::Result<()> {
     let argument = std::env::args_os().nth(1).context("name a directory to write to, or --pages")?;
-    if argument == "--pages" {
-        docs::write_pages(Path::new("."))
-    } else {
-        docs::write_to(&PathBuf::from(argument))
+    if argument != "--pages" {
+        return docs::write_to(Path::new(&argument));
     }
+    // Cargo puts the agent next to this program.
+    let agent = std::env::current_exe()?.with_file_name("smbios-creds");
+    let scratch = std::env::temp_dir().join(format!("smbios-creds-docs-{}", std::process::id()));
+    let written = docs::write_pages(Path::new("."), &agent, &scratch);
+    std::fs::remove_dir_all(&scratch)
+        .with_context(|| format!("cannot remove {}", scratch.display()))
+        .and(written)
 }
