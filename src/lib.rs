@@ -24,6 +24,7 @@
 //! | [`guest`] | source -> verify -> place -> hand over -> report; the import on one page |
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor; the start on one page |
 //! | [`format::systemd`] | systemd's limits and names, each with its source |
+//! | [`trust::signature`] | a minisign signature over a manifest <-> OEM string, and trusted keys |
 //! | [`text::escape`] | text from outside, made safe to print |
 //! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
 //!
@@ -72,6 +73,7 @@ pub mod guest;
 pub mod host;
 mod sys;
 pub mod text;
+pub mod trust;
 
 pub use format::credential::{Credential, Name, Secret};
 pub use format::manifest::Manifest;

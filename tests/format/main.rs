@@ -7,4 +7,5 @@ mod encoding;
 mod machine;
 mod manifest;
 mod second_reader;
+mod signature;
 mod vendor;

@@ -1,0 +1,3 @@
+//! Trust: what proves who sent a set. For both wings, without I/O.
+
+pub mod signature;

@@ -1,0 +1,285 @@
+//! A minisign signature over a manifest <-> OEM string, and the public keys that are trusted.
+//!
+//! The OEM string is `io.smbios-creds.signature:` and base64 of a whole signature file as `minisign -S` writes it. Signed is
+//! the manifest's whole OEM string, prefix included, as the file `NAME.manifest` holds it: without a NUL or a newline after
+//! it. The prefix keeps a signature of another file from counting here.
+//!
+//! No private key ever enters this program. The only file that names the crate `minisign_verify`.
+
+use std::fmt::{self, Display, Formatter};
+
+use minisign_verify::{PublicKey, Signature as Minisign};
+
+use crate::format::base64;
+
+pub use crate::format::oem_string::SIGNATURE_PREFIX as PREFIX;
+
+/// Most signatures that a set may have. Two owners sign while they change keys; each costs a verification.
+pub const SIGNATURES_MAX: usize = 8;
+
+/// Largest signature file in bytes. minisign's comments have at most 1024 and 8192 (`src/minisign.h`, 0.11).
+pub const SIGNATURE_MAX: usize = 10_240;
+
+/// Largest file with a public key in bytes.
+pub const KEY_MAX: usize = 4096;
+
+/// What the first line of both kinds of file begins with.
+const UNTRUSTED: &str = "untrusted comment:";
+
+/// What the third line of a signature file begins with.
+const TRUSTED: &str = "trusted comment: ";
+
+/// Bytes of a public key: two of the algorithm, eight of the key's number, 32 of the key itself.
+const KEY_SIZE: usize = 42;
+
+/// Bytes of a secret key (`SeckeyStruct`, `src/minisign.h`, 0.11).
+const SECRET_KEY_SIZE: usize = 158;
+
+/// Bytes of a signature: two of the algorithm, eight of the key's number, 64 of the signature itself.
+const SIGNATURE_SIZE: usize = 74;
+
+/// Algorithm of every public key, and of a signature over the file itself: `minisign -S -l`, the default before 0.10.
+const PLAIN: [u8; 2] = *b"Ed";
+
+/// Algorithm of a signature over the file's `BLAKE2b` digest, the default since minisign 0.10.
+const PREHASHED: [u8; 2] = *b"ED";
+
+/// The number of a key, shown as minisign shows it: in upper-case hexadecimal, without leading zeroes.
+///
+/// It finds the key of a signature and proves nothing: anyone can make a key with the number of another.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct KeyId(u64);
+
+impl Display for KeyId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}", self.0)
+    }
+}
+
+impl serde::Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a text is no public key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// It is larger than [`KEY_MAX`], or not text.
+    #[error("it is not a minisign public key: it is not text of at most {KEY_MAX} bytes")]
+    NotText,
+    /// It has neither one line nor a comment and one line.
+    #[error(
+        "it is not a minisign public key: expected an 'untrusted comment:' line and one line that starts with RW"
+    )]
+    Lines,
+    /// The line with the key is damaged.
+    #[error("it is not a minisign public key: the line that starts with RW is damaged")]
+    Damaged,
+    /// It is the secret half, which belongs on no machine that only verifies.
+    #[error(
+        "it is a minisign SECRET key: remove it from this machine, and give the public key (the .pub file)"
+    )]
+    Secret,
+}
+
+/// Why a text is no signature.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// It is larger than [`SIGNATURE_MAX`], or not text.
+    #[error("it is not a minisign signature: it is not text of at most {SIGNATURE_MAX} bytes")]
+    NotText,
+    /// It does not have the four lines of a signature file.
+    #[error("it is not a minisign signature: a signature file has four whole lines")]
+    Lines,
+    /// A line of base64 is damaged.
+    #[error("it is not a minisign signature: a line of base64 in it is damaged")]
+    Damaged,
+    /// It was made by `minisign -S -l`, or by a minisign older than 0.10.
+    #[error("it has minisign's legacy format: sign without -l, or with -H if minisign is older than 0.10")]
+    Legacy,
+}
+
+/// A public key that is trusted.
+#[derive(Clone, Debug)]
+pub struct TrustedKey {
+    id: KeyId,
+    key: PublicKey,
+}
+
+impl TrustedKey {
+    /// Reads the text of a `.pub` file, or only its line that starts with `RW`.
+    ///
+    /// ```
+    /// use smbios_creds::trust::signature::TrustedKey;
+    /// let key = TrustedKey::read(b"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
+    /// assert_eq!(key.id().to_string(), "E7620F1842B4E81F");
+    /// # Ok::<(), smbios_creds::trust::signature::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is wrong with it.
+    pub fn read(text: &[u8]) -> Result<Self, KeyError> {
+        let text = text_of(text, KEY_MAX).ok_or(KeyError::NotText)?;
+        let mut lines = text.trim_ascii_end().lines();
+        let (first, second, rest) = (lines.next(), lines.next(), lines.next());
+        let line = match (first, second, rest) {
+            (Some(line), None, None) if !line.starts_with(UNTRUSTED) => line,
+            (Some(comment), Some(line), None) if comment.starts_with(UNTRUSTED) => line,
+            _ => return Err(KeyError::Lines),
+        };
+        let bytes = base64::decode(line.as_bytes()).map_err(|_| KeyError::Damaged)?;
+        if bytes.len() == SECRET_KEY_SIZE {
+            return Err(KeyError::Secret);
+        }
+        let parts = parts::<KEY_SIZE>(&bytes).ok_or(KeyError::Damaged)?;
+        let (algorithm, id) = algorithm_and_id(&parts).ok_or(KeyError::Damaged)?;
+        let key = PublicKey::from_base64(&base64::encode(&bytes)).map_err(|_| KeyError::Damaged)?;
+        if algorithm == PLAIN { Ok(Self { id, key }) } else { Err(KeyError::Damaged) }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Whether `signature` is one over exactly these bytes, made by the owner of this key.
+    #[must_use]
+    pub fn has_signed(&self, bytes: &[u8], signature: &Signature) -> bool {
+        self.key.verify(bytes, &signature.inner, false).is_ok()
+    }
+}
+
+/// A signature, over something that is not known yet.
+#[derive(Clone)]
+pub struct Signature {
+    /// The four lines of the file, each with its newline.
+    text: String,
+    id: KeyId,
+    inner: Minisign,
+}
+
+impl Signature {
+    /// Reads a signature file, as `minisign -S` writes it. Lines may end in CR and LF, and the last one may lack its end.
+    ///
+    /// # Errors
+    /// [`SignatureError`] says what is wrong with it.
+    pub fn read(file: &[u8]) -> Result<Self, SignatureError> {
+        let text = text_of(file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?;
+        let whole: String = text.trim_ascii_end().lines().flat_map(|line| [line, "\n"]).collect();
+        Self::whole(whole)
+    }
+
+    /// Reads what follows [`PREFIX`] in an OEM string: base64 of four whole lines. A string that lost its end has not four,
+    /// or lost the end of the last.
+    ///
+    /// # Errors
+    /// [`SignatureError`] says what is wrong with it.
+    pub fn decode(text: &[u8]) -> Result<Self, SignatureError> {
+        // Before anything is copied: base64 has four characters for three bytes.
+        if text.len() > SIGNATURE_MAX.div_ceil(3) * 4 {
+            return Err(SignatureError::NotText);
+        }
+        let file = base64::decode(text).map_err(|_| SignatureError::Damaged)?;
+        Self::whole(text_of(&file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?.to_owned())
+    }
+
+    /// Reads four lines, each with its newline and nothing after the last.
+    fn whole(text: String) -> Result<Self, SignatureError> {
+        let mut lines = text.split('\n');
+        let mut line = || lines.next().ok_or(SignatureError::Lines);
+        let (untrusted, signature, trusted, _, end) = (line()?, line()?, line()?, line()?, line()?);
+        let is_whole = untrusted.starts_with(UNTRUSTED) && trusted.starts_with(TRUSTED) && end.is_empty();
+        // A carriage return would end a line for one reader, and be part of it for another.
+        if !is_whole || lines.next().is_some() || text.contains('\r') {
+            return Err(SignatureError::Lines);
+        }
+        let bytes = base64::decode(signature.as_bytes()).map_err(|_| SignatureError::Damaged)?;
+        let bytes = parts::<SIGNATURE_SIZE>(&bytes).ok_or(SignatureError::Damaged)?;
+        let (algorithm, id) = algorithm_and_id(&bytes).ok_or(SignatureError::Damaged)?;
+        match algorithm {
+            PREHASHED => {}
+            PLAIN => return Err(SignatureError::Legacy),
+            _ => return Err(SignatureError::Damaged),
+        }
+        let inner = Minisign::decode(&text).map_err(|_| SignatureError::Damaged)?;
+        Ok(Self { text, id, inner })
+    }
+
+    /// The number of the key that it says it was made with. Only [`TrustedKey::has_signed`] proves it.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Writes the OEM string, without the NUL that ends it in the table.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        format!("{PREFIX}{}", *base64::encode(self.text.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signature").field(&self.id).finish()
+    }
+}
+
+impl PartialEq for Signature {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Signature {}
+
+/// The trusted key that has signed `manifest`, which is a manifest's whole OEM string: the first of `keys` with one of the
+/// first [`SIGNATURES_MAX`] signatures. One is enough, and what the others are does not matter.
+///
+/// ```
+/// use smbios_creds::trust::signature::{Signature, TrustedKey, signer};
+/// let key = TrustedKey::read(b"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
+/// let signature = Signature::read(
+///     b"untrusted comment: signature from minisign secret key
+/// RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=
+/// trusted comment: timestamp:1633700835\tfile:test\tprehashed
+/// wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJAgAooBQ==
+/// ",
+/// )?;
+/// assert_eq!(signer(b"test", [&signature], std::slice::from_ref(&key)), Some(key.id()));
+/// assert_eq!(signer(b"test ", [&signature], &[key]), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn signer<'a>(
+    manifest: &[u8],
+    signatures: impl IntoIterator<Item = &'a Signature>,
+    keys: &[TrustedKey],
+) -> Option<KeyId> {
+    let mut signatures = signatures.into_iter().take(SIGNATURES_MAX);
+    signatures.find_map(|signature| {
+        let key = keys.iter().find(|key| key.has_signed(manifest, signature))?;
+        Some(key.id())
+    })
+}
+
+/// Bytes as text, if they are not too many. No minisign file holds a NUL.
+fn text_of(bytes: &[u8], max: usize) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    (bytes.len() <= max && !text.contains('\0')).then_some(text)
+}
+
+/// Exactly so many bytes.
+fn parts<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.try_into().ok()
+}
+
+/// What a key and a signature begin with: the algorithm, and the key's number with its lowest byte first.
+fn algorithm_and_id(bytes: &[u8]) -> Option<([u8; 2], KeyId)> {
+    let (algorithm, rest) = bytes.split_first_chunk()?;
+    let (id, _) = rest.split_first_chunk()?;
+    Some((*algorithm, KeyId(u64::from_le_bytes(*id))))
+}
