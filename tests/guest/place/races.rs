@@ -42,12 +42,26 @@ impl Place {
         self.above().join("creds")
     }
 
-    /// An import that stands still behind the `number`th call of this kind until `meanwhile` is done.
-    fn import_held(&self, program: &Path, call: &str, number: u32, meanwhile: impl FnOnce()) -> Output {
+    /// An import that stops after the `number`th call of this kind until `meanwhile` is done.
+    fn import_held(&self, call: &str, number: u32, meanwhile: impl FnOnce()) -> Output {
+        self.import_held_on(None, call, number, meanwhile)
+    }
+
+    /// The same, and counts only the calls that name this path or have its file descriptor.
+    fn import_held_on(
+        &self,
+        path: Option<&Path>,
+        call: &str,
+        number: u32,
+        meanwhile: impl FnOnce(),
+    ) -> Output {
         let log = self.folder.path().join("log");
         let mut import = Command::new("strace");
         import.args(["-qq", "-e", &format!("inject={call}:signal=SIGSTOP:when={number}"), "-o"]).arg(&log);
-        import.arg(program).args(["import", "--from"]).arg(self.source.path());
+        if let Some(path) = path {
+            import.arg("-P").arg(path);
+        }
+        import.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(self.source.path());
         import.arg("--into").arg(self.creds()).env_remove("JOURNAL_STREAM").stdin(Stdio::null());
         let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while !fs::read_to_string(&log).unwrap_or_default().contains("--- stopped by SIGSTOP ---") {
@@ -59,10 +73,6 @@ impl Place {
         kill(Pid::from_raw(agent.trim().parse().unwrap()), Signal::SIGCONT).unwrap();
         import.wait_with_output().unwrap()
     }
-}
-
-fn native() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_smbios-creds"))
 }
 
 /// Whatever somebody else puts into the place of the staging folder once it is made: nothing is written anywhere else,
@@ -85,7 +95,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
         let outside = place.folder.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("file"), "").unwrap();
-        let output = place.import_held(native(), "mkdirat", 1, || {
+        let output = place.import_held("mkdirat", 1, || {
             // At the start of an import, such a directory is refused.
             fs::set_permissions(place.above(), PermissionsExt::from_mode(0o777)).unwrap();
             chown(place.above(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -118,7 +128,7 @@ fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
         let place = Place::new();
         let moved = place.folder.path().join("moved");
         // The first call looks for fw_cfg.
-        let output = place.import_held(native(), "openat2", 2, || {
+        let output = place.import_held("openat2", 2, || {
             fs::rename(place.above(), &moved).unwrap();
             let other = place.folder.path().join(if by_link { "other" } else { "above" });
             fs::create_dir(&other).unwrap();
@@ -135,12 +145,8 @@ fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
 /// It has been opened then, and is gone before it is locked.
 #[test]
 fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
-    // The static agent opens the table by another call, and the path by openat2: no loader opens anything before.
-    if !testkit::static_agent_is_small() {
-        return;
-    }
     let place = Place::new();
-    let output = place.import_held(&testkit::static_agent(), "openat", 1, || {
+    let output = place.import_held_on(Some(&place.above()), "openat", 1, || {
         let [staging] = names(&place.above()).try_into().unwrap();
         fs::remove_dir(place.above().join(staging)).unwrap();
     });
@@ -157,7 +163,7 @@ fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
     let place = Place::new();
     fs::create_dir(place.creds()).unwrap();
     fs::write(place.creds().join("other"), "theirs").unwrap();
-    let output = place.import_held(native(), "linkat", 1, || {
+    let output = place.import_held("linkat", 1, || {
         fs::write(place.creds().join("late"), "theirs too").unwrap();
     });
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -194,16 +200,11 @@ fn directory_named_like_a_leftover_is_not_removed() {
 /// What is taken for a leftover, since nobody holds it any more, has been put in place by its import since.
 #[test]
 fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
-    // The static agent's calls are its own: no loader opens anything before. Two calls of fstat look at the table, the
-    // third at the directory above, and the fourth at what was opened as a leftover.
-    if !testkit::static_agent_is_small() {
-        return;
-    }
     let place = Place::new();
     let theirs = place.above().join(STAGING);
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("c"), "of the other import").unwrap();
-    let output = place.import_held(&testkit::static_agent(), "fstat", 4, || {
+    let output = place.import_held_on(Some(&theirs), "fstat,newfstatat", 1, || {
         fs::rename(&theirs, place.creds()).unwrap();
     });
     assert_eq!(fs::read(place.creds().join("c")).unwrap(), b"of the other import", "{}", stderr(&output));
