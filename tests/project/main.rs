@@ -8,4 +8,5 @@ mod completion;
 mod docs;
 mod engines;
 mod package;
+mod runner;
 mod shape;

@@ -6,6 +6,7 @@ pub mod host;
 pub mod machine;
 pub mod memory;
 pub mod options;
+pub mod runner;
 pub mod second_reader;
 pub mod sent;
 pub mod stack;
