@@ -16,7 +16,8 @@ let
     lib.optionals (cfg.required != [ ]) ([ "--require" ] ++ cfg.required)
     ++ lib.optional (cfg.manifest != "use") "--manifest=${cfg.manifest}"
     ++ lib.optional cfg.strict "--strict"
-    ++ lib.optional (cfg.confidential != "refuse") "--confidential=${cfg.confidential}";
+    ++ lib.optional (cfg.confidential != "refuse") "--confidential=${cfg.confidential}"
+    ++ lib.optional cfg.closeTable "--close";
 
   # systemd loads the module itself where it finds out that it runs in QEMU. This does not depend on that.
   loadsModules = lib.optional cfg.fwCfg "systemd-modules-load.service";
@@ -85,6 +86,17 @@ in
       description = ''
         Whether the credentials come by QEMU's fw_cfg, as they do in machines without SMBIOS. The kernel's module
         `qemu_fw_cfg` is loaded before they are imported. `nixosModules.microvm` sets it for the machine `microvm`.
+      '';
+    };
+
+    closeTable = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether to refuse every later reader the table once everything is verified and in place, root too: the import of
+        the host stage sets mode 0000 on the files in `/sys/firmware` that hold it. dmidecode prints nothing then.
+        This stops programs that read the table by habit or by accident, also in containers. It does not stop root, who
+        can open the files again with `chmod 400`.
       '';
     };
 

@@ -16,6 +16,13 @@ pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
 /// Path of the item that says where the host wants to hear how the import went.
 pub const RECEIPT: &str = "opt/io.smbios-creds/receipt";
 
+/// Where the items are that only this program reads.
+const OWN_DIRECTORY: &str = "opt/io.smbios-creds/";
+
+/// Path of the item in which QEMU gives the firmware the SMBIOS table (`SMBIOS_TABLES_FILE`, QEMU
+/// `include/hw/firmware/smbios.h`). It holds every OEM string.
+const SMBIOS_TABLES: &str = "etc/smbios/smbios-tables";
+
 /// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one
 /// ends QEMU.
 pub const PATH_MAX: usize = 55;
@@ -91,6 +98,19 @@ pub fn kind(path: &[u8]) -> Option<Kind> {
         }
     }
     path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
+}
+
+/// Whether the item with this path may hold a credential: it is one, it is ours, or it is a copy of the SMBIOS table.
+///
+/// ```
+/// use smbios_creds::format::fw_cfg::holds_secrets;
+/// assert!(holds_secrets(b"opt/io.systemd.credentials/db") && holds_secrets(b"etc/smbios/smbios-tables"));
+/// assert!(!holds_secrets(b"etc/smbios/smbios-anchor"));
+/// ```
+#[must_use]
+pub fn holds_secrets(path: &[u8]) -> bool {
+    [FW_CFG_DIRECTORY, OWN_DIRECTORY].iter().any(|directory| path.starts_with(directory.as_bytes()))
+        || path == SMBIOS_TABLES.as_bytes()
 }
 
 #[cfg(test)]

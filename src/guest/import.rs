@@ -5,21 +5,23 @@
 //! 3. A place is chosen, by looking at the running system once, and filled with what is intact.
 //! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
 //!    What has no effect in its place is added to the findings.
-//! 5. A report says what was done.
+//! 5. A report says what was done. If closing is asked for and everything is in its place, the sources are closed next.
 //!
 //! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
 
 use std::path::PathBuf;
 
-use super::imported::{Imported, NotPlaced, NotReceived, Placed};
+use super::close;
+use super::imported::{CloseError, Closing, Imported, LeftOpen, NotPlaced, NotReceived, Placed};
 use super::place::Place;
 use super::place::choose::Into;
 use super::place::handover::hand_over;
 use super::place::outcome::Outcome;
 use super::platform::{self, Distrusted};
+use super::report::remembered::Remembered;
 use super::report::{last, log};
 use super::source::{self, Input};
-use super::system::System;
+use super::system::{Stage, System};
 use super::verify::delivery::Delivery;
 use super::verify::policy::{Confidential, Policy};
 use super::verify::set::verify;
@@ -34,6 +36,8 @@ pub struct Request {
     pub into: Into,
     /// What is expected of them.
     pub policy: Policy,
+    /// Whether to close the files by which they came, once all of them are in place.
+    pub close: bool,
 }
 
 /// Imports what the host sent.
@@ -50,6 +54,7 @@ pub struct Request {
 ///     from: Some("testdata/cloud-hypervisor-53-api".into()),
 ///     into: Into::At(Place::Directory(directory.path().join("credentials"))),
 ///     policy: Policy::default(),
+///     close: false,
 /// };
 /// let imported = import(&System::running(), &request)?;
 /// assert!(imported.delivery.passed() && imported.meets(&request.policy));
@@ -60,15 +65,55 @@ pub struct Request {
 /// [`NotReceived`] says why there is nothing to import. What was received and could not be placed is none: see
 /// [`Imported::placed`].
 pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceived> {
-    let imported = receive(system, request).map(|mut delivery| {
+    let mut imported = receive(system, request).map(|mut delivery| {
         let placed = place(system, request, &mut delivery);
-        Imported { delivery, placed }
+        Imported { delivery, placed, closing: Closing::NotAsked }
     });
-    // What goes to a directory of the user's own is nothing that happened to this machine.
-    if !matches!(request.into, Into::At(Place::Directory(_))) {
+    if let Ok(imported) = &mut imported
+        && request.close
+    {
+        let is_recording = request.from.is_some().then_some(LeftOpen::Recording);
+        let why_not = is_recording.or_else(|| close::why_not(system, imported));
+        imported.closing = why_not.map_or(Closing::Closes, Closing::LeftOpen);
+    }
+    let is_closing = matches!(imported, Ok(Imported { closing: Closing::Closes, .. }));
+    // What goes to a directory of the user's own is nothing that happened to this machine. Where the sources are closed,
+    // the report that knows what came by them must stay.
+    let is_reported = match &imported {
+        Err(error) if error.is_closed() => false,
+        _ if matches!(request.into, Into::At(Place::Directory(_))) && !is_closing => false,
+        imported => last::leave(system, imported),
+    };
+    if let Ok(imported) = &mut imported
+        && is_closing
+    {
+        let closed =
+            if is_reported { close::close(system) } else { Err(CloseError::NoReport(system.state().into())) };
+        match closed {
+            Ok(files) => log::closed(files),
+            Err(error) => imported.closing = Closing::Failed(error),
+        }
+    }
+    if matches!(imported, Ok(Imported { closing: Closing::Failed(_), .. })) {
         last::leave(system, &imported);
     }
     imported
+}
+
+/// What an import does where the sources are closed: it holds what the last report knows against what is in the place,
+/// and closes what is still open if that is asked for. Nothing else is written.
+///
+/// # Errors
+/// [`CloseError`]: a file could not be closed.
+pub fn import_again(system: &System, request: &Request) -> Result<Remembered, CloseError> {
+    let remembered = Remembered::look(system, &request.into, &request.policy);
+    if request.close && remembered.is_whole() && system.stage() == Stage::Host {
+        match close::close(system)? {
+            0 => {}
+            files => log::closed(files),
+        }
+    }
+    Ok(remembered)
 }
 
 /// The first two steps: receives and verifies. Nothing is written.

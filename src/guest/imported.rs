@@ -10,6 +10,7 @@ use super::source::SourceError;
 use super::verify::delivery::{Delivery, Verdict};
 use super::verify::policy::{ManifestPolicy, Policy};
 use crate::format::credential::Name;
+use crate::text::escape::ShownPath;
 
 /// What an import did.
 #[derive(Debug)]
@@ -18,6 +19,69 @@ pub struct Imported {
     pub delivery: Delivery,
     /// Where it is now, or why it is nowhere.
     pub placed: Result<Placed, NotPlaced>,
+    /// Whether the files by which it came are closed.
+    pub closing: Closing,
+}
+
+/// Whether an import closes the files by which its credentials came.
+#[derive(Debug)]
+pub enum Closing {
+    /// Nobody has asked for it.
+    NotAsked,
+    /// It does, since everything arrived and is in its place.
+    Closes,
+    /// It does not.
+    LeftOpen(LeftOpen),
+    /// It could not.
+    Failed(CloseError),
+}
+
+/// Why an import that was asked to close leaves everything open. None of these is an error of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LeftOpen {
+    /// The host stage reads the files again.
+    #[error("the table stays open in the initrd: the import of the host stage closes it")]
+    Initrd,
+    /// A recording says nothing about this machine.
+    #[error("the table stays open: what was imported came from a recording")]
+    Recording,
+    /// The host sent nothing.
+    #[error("the table stays open: nothing was sent by it")]
+    NothingSent,
+    /// What arrived is not what was sent.
+    #[error("the table stays open: verification failed, and it shows what arrived")]
+    NotVerified,
+    /// Not every credential is in its place.
+    #[error("the table stays open: not every credential is in its place")]
+    NotPlaced,
+}
+
+/// Why the files could not be closed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Nothing would know what was imported.
+    #[error(
+        "the table stays open: no report of this import can be left in {0}, and without one no later import could tell \
+         what was imported"
+    )]
+    NoReport(ShownPath),
+    /// `/sys` cannot be changed here.
+    #[error(
+        "cannot close {0}: sysfs is mounted read-only for this process. Run it in no container, and in a unit without \
+         ProtectKernelTunables= and ProtectSystem=strict"
+    )]
+    ReadOnly(ShownPath),
+    /// A directory, a link or a device in the place of a file.
+    #[error("cannot close {0}: it is not a regular file")]
+    NotAFile(ShownPath),
+    /// Anything else that the kernel reports.
+    #[error("cannot close {file}: {error}")]
+    Io {
+        /// The file.
+        file: ShownPath,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
 }
 
 /// A set that is in its place.
@@ -111,6 +175,7 @@ impl Imported {
     #[must_use]
     pub fn ended(&self) -> Ended {
         match &self.placed {
+            Ok(_) if matches!(self.closing, Closing::Failed(_)) => Ended::NotDone,
             Ok(_) | Err(NotPlaced::Strict) => self.delivery.verdict().into(),
             Err(NotPlaced::Foreign { .. } | NotPlaced::Failed(_)) => Ended::NotDone,
         }
@@ -128,6 +193,12 @@ impl Imported {
 }
 
 impl NotReceived {
+    /// Whether a source is there and closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Closed(_)))
+    }
+
     /// Whether the machine has no source at all. A table that the kernel found and could not read is another matter.
     #[must_use]
     pub fn is_without_source(&self) -> bool {

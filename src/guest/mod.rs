@@ -4,6 +4,7 @@
 //! reported ([`report`]). [`system`] is the running system that all of it looks at. [`record`] makes a recording that can
 //! be shown to others.
 
+pub mod close;
 pub mod import;
 pub mod imported;
 pub mod place;

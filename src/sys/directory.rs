@@ -62,6 +62,12 @@ impl Stat {
         self.0.st_mode
     }
 
+    /// Whether nobody may do anything with it. In sysfs that refuses root too (`kernfs_fop_open()`, Linux
+    /// `fs/kernfs/file.c`).
+    pub(crate) fn is_closed(&self) -> bool {
+        !Mode::from_bits_truncate(self.0.st_mode).intersects(Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO)
+    }
+
     /// Size in bytes.
     pub(crate) fn size(&self) -> Option<usize> {
         usize::try_from(self.0.st_size).ok()
@@ -148,6 +154,11 @@ pub(super) fn kind(mode: u32) -> Option<&'static str> {
 /// What an open file is.
 pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
     fstat(file).map(Stat)
+}
+
+/// What is under a path, for its owner, group and mode; links are followed.
+pub(crate) fn stat_at(path: &Path) -> Result<Stat, Errno> {
+    nix::sys::stat::stat(path).map(Stat)
 }
 
 /// The effective user's ID.

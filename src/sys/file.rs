@@ -29,6 +29,11 @@ pub(crate) fn open(path: &Path) -> Result<File, Errno> {
     rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(errno)
 }
 
+/// Sets exactly this mode of an open file.
+pub(crate) fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
+    rustix::fs::fchmod(file, Mode::from_bits_truncate(mode)).map_err(errno)
+}
+
 /// Reads a regular file of at most `limit` bytes into a buffer that is never grown: grown means copied, and the copy is
 /// not wiped.
 pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {

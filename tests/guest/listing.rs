@@ -6,11 +6,16 @@ use std::process::Command;
 
 use serde_json::Value;
 use smbios_creds::format::manifest::Manifest;
-use smbios_creds::guest::imported::{Imported, NotPlaced, NotReceived, Placed};
+use smbios_creds::guest::imported::{Closing, Imported, NotPlaced, NotReceived, Placed};
+use smbios_creds::guest::place::Place;
+use smbios_creds::guest::place::choose::Into;
 use smbios_creds::guest::place::handover::Handover;
 use smbios_creds::guest::place::outcome::{Outcome, Repair, Repaired};
 use smbios_creds::guest::report::last::Report;
+use smbios_creds::guest::report::remembered::Remembered;
 use smbios_creds::guest::source::SourceError;
+use smbios_creds::guest::system::System;
+use smbios_creds::guest::verify::policy::Policy;
 use testkit::host::{directory, host_with, name};
 use testkit::{
     agent, code, credential, oem, recording, recording_with, run, run_on, stderr, stdout, table, testdata,
@@ -353,22 +358,34 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     assert_eq!(code(&import), 0, "{}", stderr(&import));
     let written = std::fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
     reader.read("report.json", "", &serde_json::from_slice(&written).unwrap());
+    // What is said where the table is closed.
+    let policy = Policy { require: vec![name("absent")], ..Policy::default() };
+    let remembered = Remembered::look(&System::at(root.path()), &Into::At(Place::Credstore), &policy);
+    reader.read("list", "", &serde_json::to_value(remembered.rows()).unwrap());
+    reader.read("check", "", &serde_json::to_value(remembered.judged()).unwrap());
     // What only a systemd in the guest brings about, as the program writes it.
     let repaired = [None, Some(3)].map(|found| Repaired { name: name("a"), found, size: 5 }).to_vec();
     let placed = Placed {
-        place: smbios_creds::guest::place::Place::Credstore,
+        place: Place::Credstore,
         directory: "/run/credentials/@system".into(),
         reason: "",
         outcome: Outcome::Repaired(Repair { repaired, foreign: vec![] }),
         handed_over: Handover::Nothing,
     };
-    let imported = Ok(Imported { delivery: testkit::verdict(&table(REFUSED)), placed: Ok(placed) });
+    let imported = Ok(Imported {
+        delivery: testkit::verdict(&table(REFUSED)),
+        placed: Ok(placed),
+        closing: Closing::Closes,
+    });
     reader.read("report.json", "", &serde_json::to_value(Report::new(&imported)).unwrap());
     // A report that is too large to be whole, and findings that are only counted.
     let many: Vec<String> = (0..3000).map(|n| format!("io.systemd.credential:{n}=")).collect();
     let many: Vec<&[u8]> = many.iter().map(String::as_bytes).collect();
     let delivery = testkit::verdict(&table(&many));
-    let report = Report::new(&Ok(Imported { delivery, placed: Err(NotPlaced::Strict) })).into_json().unwrap();
+    let report =
+        Report::new(&Ok(Imported { delivery, placed: Err(NotPlaced::Strict), closing: Closing::NotAsked }))
+            .into_json()
+            .unwrap();
     reader.read("report.json", "", &serde_json::from_slice(&report).unwrap());
     let nothing =
         Err(NotReceived::Source(SourceError::NoSmbios(std::path::Path::new("/sys/firmware/dmi").into())));

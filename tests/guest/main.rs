@@ -3,6 +3,7 @@
 
 mod advice;
 mod cli;
+mod close;
 mod fw_cfg;
 mod hostile;
 mod listing;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use smbios_creds::guest::imported::{Imported, NotPlaced};
+use smbios_creds::guest::imported::{Closing, Imported, NotPlaced};
 use smbios_creds::guest::report::last::{self, Report};
 use smbios_creds::guest::verify::findings::KEPT_MAX;
 use testkit::{END, agent, code, entry_point_3, oem, run, run_on, stderr, stdout};
@@ -164,7 +164,11 @@ fn report_of_thousands_of_credentials_is_bounded_and_says_what_it_omits() {
             (0..count).map(|n| format!("io.systemd.credential:{name}{n}=1").into_bytes()).collect();
         let strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
         let data: Vec<u8> = strings.chunks(200).flat_map(oem).chain(END.iter().copied()).collect();
-        let imported = Ok(Imported { delivery: testkit::verdict(&data), placed: Err(NotPlaced::Strict) });
+        let imported = Ok(Imported {
+            delivery: testkit::verdict(&data),
+            placed: Err(NotPlaced::Strict),
+            closing: Closing::NotAsked,
+        });
         let json = Report::new(&imported).into_json().unwrap();
         assert!(json.len() <= last::SIZE_MAX, "{}", json.len());
         let report: Value = serde_json::from_slice(&json).unwrap();

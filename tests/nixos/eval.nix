@@ -191,6 +191,7 @@ in
         manifest = "require";
         strict = true;
         confidential = "allow";
+        closeTable = true;
       };
     });
     scripted = seen (guest {

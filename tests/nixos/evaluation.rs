@@ -99,7 +99,8 @@ fn nixos_puts_the_packages_unit_and_the_drop_in_together() {
 
 #[test]
 fn options_reach_both_units() {
-    let line = "Environment=\"OPTIONS=--require db-password tls-key --manifest=require --strict --confidential=allow\"";
+    let line = "Environment=\"OPTIONS=--require db-password tls-key --manifest=require --strict --confidential=allow \
+                --close\"";
     for route in routes() {
         let guest = route.value("values.options");
         assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&line), "{}", route.name);
@@ -108,9 +109,28 @@ fn options_reach_both_units() {
     // The agent takes them so.
     let text = line.strip_prefix("Environment=\"OPTIONS=").unwrap().strip_suffix('"').unwrap();
     let options =
-        [["import", "--from", "/nonexistent"].as_slice(), &text.split(' ').collect::<Vec<_>>()].concat();
+        [["import", "--root", "/nonexistent"].as_slice(), &text.split(' ').collect::<Vec<_>>()].concat();
     let output = output(NIX.command(env!("CARGO_BIN_EXE_smbios-creds")).args(options));
     assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn table_stays_open_and_no_sandbox_forbids_closing_it_unless_asked() {
+    for route in routes() {
+        let guest = route.value("values.guest");
+        for units in [&guest["units"][HOST_STAGE], &guest["initrd"]["units"][INITRD]] {
+            assert!(!units["text"].as_str().unwrap().contains("--close"), "{}: {units}", route.name);
+        }
+        // With either of them, /sys would be read-only for the unit.
+        let unit = std::fs::read_to_string(project("integration/systemd").join(HOST_STAGE)).unwrap();
+        let options = route.value("values.options");
+        for text in [unit.as_str(), options["units"][HOST_STAGE]["text"].as_str().unwrap()] {
+            assert!(
+                !text.contains("\nProtectKernelTunables=") && !text.contains("\nProtectSystem="),
+                "{text}"
+            );
+        }
+    }
 }
 
 #[test]

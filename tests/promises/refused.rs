@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use smbios_creds::format::credential::Name;
-use smbios_creds::guest::imported::{Imported, NotPlaced};
+use smbios_creds::guest::imported::{Closing, Imported, NotPlaced};
 use smbios_creds::guest::place::outcome::State;
 use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::report::last::Report;
@@ -30,7 +30,7 @@ fn shown(data: &[u8]) -> String {
     }
     let redacted = redact(&parsed);
     text.push_str(&String::from_utf8_lossy(&redacted));
-    let report = Ok(Imported { delivery, placed: Err(NotPlaced::Strict) });
+    let report = Ok(Imported { delivery, placed: Err(NotPlaced::Strict), closing: Closing::NotAsked });
     text.push_str(&serde_json::to_string(&Report::new(&report)).unwrap());
     text
 }

@@ -12,6 +12,7 @@ use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
 use crate::guest::place::choose::Into;
+use crate::guest::report::listing::Legend;
 use crate::guest::source::Input;
 use crate::guest::system::System;
 use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
@@ -129,6 +130,13 @@ pub struct List {
     pub(super) no_legend: bool,
 }
 
+impl List {
+    /// Whether the listing has a line with the names of its columns.
+    pub(super) fn legend(&self) -> Legend {
+        if self.no_legend { Legend::Hidden } else { Legend::Shown }
+    }
+}
+
 /// `check`
 #[derive(Args, Debug)]
 pub struct Check {
@@ -142,6 +150,13 @@ pub struct Check {
 
 /// `import`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "With --close, the import of the host stage gives mode 0000 to /sys/firmware/dmi/tables/DMI, to raw in \
+                  /sys/firmware/dmi/entries/11-* and to raw of the fw_cfg items that may hold credentials. That stops \
+                  programs that read the table by habit or by accident, also in containers. It does not stop root: \
+                  'chmod 400' opens the files again. A later import ends with exit status 0 if everything that the last \
+                  report names is in its place."
+)]
 pub struct Import {
     #[command(flatten)]
     pub(super) options: ImportOptions,
@@ -151,6 +166,17 @@ pub struct Import {
     /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
     #[arg(long, overrides_with = "allow_none")]
     pub(super) allow_none: bool,
+    /// Once everything is verified and in place, refuse every later reader the table, root too (mode 0000 in /sys; not in
+    /// an initrd)
+    #[arg(long, overrides_with = "close", conflicts_with = "from")]
+    pub(super) close: bool,
+}
+
+impl Import {
+    /// The import that is meant.
+    pub(super) fn request(&self) -> Request {
+        Request { close: self.close, ..self.options.request() }
+    }
 }
 
 /// What `import` and `exec` share.
@@ -173,7 +199,7 @@ impl ImportOptions {
     pub fn request(&self) -> Request {
         let (from, into) = (self.from.from.clone(), self.into.into.clone());
         let policy = Policy { strict: self.strict, ..self.policy.policy() };
-        Request { from, into, policy }
+        Request { from, into, policy, close: false }
     }
 }
 

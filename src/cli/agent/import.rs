@@ -1,10 +1,11 @@
 //! `import`.
 
 use super::args::Import;
+use super::closed;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::guest::import::{Request, import, receive};
-use crate::guest::imported::{Ended, Imported, NotPlaced};
+use crate::guest::imported::{Closing, Ended, Imported, NotPlaced};
 use crate::guest::place::outcome::State;
 use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
@@ -15,20 +16,27 @@ const NOTHING_REQUIRED: &str =
     "Nothing is required, so this is no failure. If the host sends credentials, name them with --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
-    let request = options.options.request();
+    let request = options.request();
     if options.dry_run {
-        let delivery = receive(system, &request)?;
+        let delivery = match receive(system, &request) {
+            Err(error) if error.is_closed() => return closed::dry_run(system, &request),
+            received => received?,
+        };
         tracing::info!("dry run: {}; nothing is materialized", summary(&delivery));
         return show(system, &request, &delivery);
     }
     let allows_none = options.allow_none && !request.policy.has_conditions();
-    let Imported { delivery, placed } = match import(system, &request) {
+    let Imported { delivery, placed, closing } = match import(system, &request) {
+        Err(error) if error.is_closed() => return closed::import(system, &request),
         Err(absence) if allows_none && absence.is_without_source() => {
             tracing::warn!("{absence}. {NOTHING_REQUIRED}");
             return Ok(Exit::Ok);
         }
         imported => imported?,
     };
+    if let Closing::LeftOpen(why) = &closing {
+        tracing::info!("{why}");
+    }
     match placed {
         Ok(placed) => {
             // As it was just written or compared, it need not be read again.
@@ -39,6 +47,9 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             let table = table(&rows(&delivery, states), Legend::Shown);
             if let Err(error) = output::people(&table) {
                 tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
+            }
+            if let Closing::Failed(error) = closing {
+                return Err(anyhow::Error::from(error).context("the credentials are in their place"));
             }
             Ok(match Ended::from(delivery.verdict()) {
                 Ended::NothingSent if allows_none => {

@@ -1,6 +1,7 @@
 //! `smbios-creds`, the guest agent.
 
 pub mod args;
+mod closed;
 pub mod console;
 mod deferred;
 mod exec;

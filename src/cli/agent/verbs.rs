@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use super::args::{Agent, Cat, Check, List, Newline, Record, Verb};
 use super::console::Console;
-use super::{exec, import};
+use super::{closed, exec, import};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
@@ -17,7 +17,6 @@ use crate::guest::place::choose::Into;
 use crate::guest::place::outcome::State;
 use crate::guest::record::recording::Recording;
 use crate::guest::record::write::{self, Secrets};
-use crate::guest::report::listing::Legend;
 use crate::guest::report::{last, listing, log};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
@@ -48,7 +47,10 @@ fn exit(delivery: &Delivery) -> Exit {
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // No value is shown, so there is nothing to refuse.
     let policy = Policy { confidential: Confidential::Allow, ..Policy::default() };
-    let mut delivery = load(list.from.input(system), &policy)?;
+    let mut delivery = match load(list.from.input(system), &policy) {
+        Err(error) if error.is_closed() && list.from.from.is_none() => return closed::list(system, list),
+        loaded => loaded?,
+    };
     let into = &list.into;
     let choice = into.choose(system);
     // A recording may be another machine's.
@@ -66,7 +68,6 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     if delivery.machine != Machine::default() {
         tracing::info!("the machine is {}", delivery.machine);
     }
-    let legend = if list.no_legend { Legend::Hidden } else { Legend::Shown };
     // Nobody has asked for a recording to be in a place of this system, unless one is named.
     let states = match (&list.from.from, into) {
         (Some(_), Into::Auto) => listing::states(&delivery, State::Intact).collect(),
@@ -74,14 +75,20 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     };
     let rows = listing::rows(&delivery, states);
     match list.json.json {
-        Json::Off => output::people(&listing::table(&rows, legend))?,
+        Json::Off => output::people(&listing::table(&rows, list.legend()))?,
         form => output::json(&rows, form)?,
     }
     Ok(exit(&delivery))
 }
 
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
-    let mut delivery = load(check.from.input(system), &check.policy.policy())?;
+    let policy = check.policy.policy();
+    let mut delivery = match load(check.from.input(system), &policy) {
+        Err(error) if error.is_closed() && check.from.from.is_none() => {
+            return closed::check(system, check, &policy);
+        }
+        loaded => loaded?,
+    };
     // A recording may be another machine's.
     if check.from.from.is_none() {
         delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use zeroize::Zeroizing;
 
 use super::error::{Context, PlaceError};
-use crate::format::credential::{Credential, Secret};
+use crate::format::credential::{Credential, Name, Secret};
 use crate::sys::directory::{self, Directory};
 use crate::sys::{Errno, io_errno};
 
@@ -52,6 +52,19 @@ pub(super) fn compare(directory: &Directory, credential: &Credential) -> Result<
     let mut found = Zeroizing::new(vec![0; expected.len()]);
     file.read_exact(&mut found).map_err(io_errno)?;
     Ok(if *found == expected { Found::Equal } else { Found::Other })
+}
+
+/// Compares what is under a name with the size that a credential of this name had. Its bytes are not read.
+pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Result<Found, Errno> {
+    match directory.stat_of(name.as_str()) {
+        Ok(stat) => {
+            let has_size = stat.size().is_some_and(|found| found as u64 == size);
+            let is_safe = stat.is_file() && stat.mode() & INSECURE == 0;
+            Ok(if is_safe && has_size { Found::Equal } else { Found::Other })
+        }
+        Err(Errno::ENOENT) => Ok(Found::Absent),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether every credential is in place, byte for byte.

@@ -33,7 +33,7 @@ pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
 use super::system::System;
 use super::verify::delivery::{Delivery, Entry};
-use crate::format::credential::Credential;
+use crate::format::credential::{Credential, Name};
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
@@ -121,11 +121,35 @@ impl Place {
         Ok((parent, name))
     }
 
+    /// What is in this place of credentials of which only the names and the sizes in bytes are known.
+    pub(in crate::guest) fn states_by_size<'a>(
+        &self,
+        system: &System,
+        known: impl IntoIterator<Item = (&'a Name, u64)>,
+    ) -> Vec<State> {
+        let directory = self.open(system);
+        let state = |(name, size): (&Name, u64)| match &directory {
+            Ok(directory) => match content::compare_size(directory, name, size) {
+                Ok(Found::Equal) => State::Closed,
+                Ok(Found::Absent) => State::Missing,
+                Ok(Found::Other) => State::Differs,
+                Err(_) => State::Unknown,
+            },
+            Err(Errno::ENOENT) => State::Missing,
+            Err(_) => State::Unknown,
+        };
+        known.into_iter().map(state).collect()
+    }
+
+    fn open(&self, system: &System) -> Result<Directory, Errno> {
+        let links = if matches!(self, Self::Directory(_)) { Links::Follow } else { Links::Refuse };
+        Directory::open(&self.directory(system), links)
+    }
+
     /// What is in this place of each entry of a delivery, in its order.
     #[must_use]
     pub fn states(&self, system: &System, delivery: &Delivery) -> Vec<State> {
-        let links = if matches!(self, Self::Directory(_)) { Links::Follow } else { Links::Refuse };
-        let directory = Directory::open(&self.directory(system), links);
+        let directory = self.open(system);
         let state = |credential: &Credential| match &directory {
             Ok(directory) => match content::compare(directory, credential) {
                 Ok(Found::Equal) => self.placed(system, credential),

@@ -72,6 +72,8 @@ pub enum State {
     Missing,
     /// Another value, or the same one where others can read it.
     Differs,
+    /// A file of this name and size, for its owner only. What was sent cannot be read to compare it: it is closed.
+    Closed,
     /// It cannot be read without more permission.
     Unknown,
     /// It is not imported.
@@ -88,6 +90,7 @@ impl State {
             Self::Ineffective => "ineffective",
             Self::Missing => "missing",
             Self::Differs => "differs",
+            Self::Closed => "closed",
             Self::Unknown => "unknown",
             Self::Refused(refusal) => refusal.as_str(),
         }

@@ -8,10 +8,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::bounded;
+use super::known::{Delivered, Left};
 use super::listing::Judged;
 use super::log::placed;
 use crate::format::credential::{Credential, Name, NameError};
-use crate::guest::imported::{Ended, Imported, NotPlaced, NotReceived};
+use crate::guest::imported::{Closing, Ended, Imported, NotPlaced, NotReceived, Placed};
 use crate::guest::place::PlaceError;
 use crate::guest::place::error::Context;
 use crate::guest::place::handover::{self, REPORT};
@@ -42,6 +43,9 @@ pub struct Report<'a> {
     /// Why it was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// Whether the import closes the files by which the set came, as the next thing it does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
     /// What systemd had cut or lost, and has whole now.
     repaired: &'a [Repaired],
     /// What arrived, and everything that verification says of it; `None` if nothing was received.
@@ -78,6 +82,16 @@ pub struct Summary {
     pub version: String,
     /// How the import ended.
     pub summary: String,
+    /// Its exit code.
+    #[serde(default)]
+    pub(super) exit: u8,
+    /// The directory, escaped.
+    pub(super) folder: Option<String>,
+    /// Whether the import closed the files by which the set came.
+    #[serde(default)]
+    pub(super) closed: bool,
+    pub(super) delivery: Option<Delivered>,
+    pub(super) omitted: Option<Left>,
 }
 
 /// Why no report is left.
@@ -101,6 +115,7 @@ impl<'a> Report<'a> {
             exit: ended as u8,
             folder: None,
             reason: None,
+            closed: false,
             repaired: &[],
             delivery: delivery.map(Judged::new),
             omitted: None,
@@ -115,11 +130,12 @@ impl<'a> Report<'a> {
             Ok(set) => Self {
                 folder: Some(Escaped::from(set.directory.as_path()).to_string()),
                 reason: Some(set.reason),
+                closed: matches!(imported.closing, Closing::Closes),
                 repaired: match &set.outcome {
                     Outcome::Repaired(repair) => &repair.repaired,
                     Outcome::Unchanged | Outcome::Materialized(_) => &[],
                 },
-                ..report(placed(&set.directory, &set.outcome, delivery), ended, Some(delivery))
+                ..report(summary(set, imported), ended, Some(delivery))
             },
         }
     }
@@ -148,12 +164,24 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Leaves a report of an import, and hands it over to the host stage. Nothing here can fail an import.
-pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) {
-    if tells_nothing_new(system, imported) {
-        return;
+/// How the import of a set that is in its place ended, in the words of the log.
+fn summary(set: &Placed, imported: &Imported) -> String {
+    let placed = placed(&set.directory, &set.outcome, &imported.delivery);
+    match &imported.closing {
+        Closing::Failed(error) => format!("{placed}; {error}"),
+        Closing::NotAsked | Closing::Closes | Closing::LeftOpen(_) => placed,
     }
-    if let Err(error) = write_and_hand_over(system, imported) {
+}
+
+/// Leaves a report of an import, and hands it over to the host stage. Nothing here can fail an import. Returns whether
+/// there is a report that tells of it.
+pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
+    if tells_nothing_new(system, imported) {
+        return true;
+    }
+    let left = write_and_hand_over(system, imported);
+    let is_left = left.is_ok();
+    if let Err(error) = left {
         // Who may not import may not report either, and has been told.
         if matches!(imported, Ok(Imported { placed: Ok(_) | Err(NotPlaced::Strict), .. })) {
             tracing::warn!("no report is left: {error}");
@@ -161,6 +189,7 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
             tracing::debug!("no report is left: {error}");
         }
     }
+    is_left
 }
 
 /// Whether an import that went well found everything in place, the report included.
@@ -168,6 +197,7 @@ fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) 
     let Ok(imported) = imported else { return false };
     let unchanged = imported.placed.as_ref().is_ok_and(|placed| placed.outcome == Outcome::Unchanged);
     imported.ended() == Ended::Well
+        && !matches!(imported.closing, Closing::Closes)
         && unchanged
         && open(system).is_some()
         && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())

@@ -7,6 +7,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::bounded;
+use super::known::Known;
 use crate::format::credential::Name;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
@@ -29,11 +30,19 @@ pub struct Row<'a> {
     source: &'a Origin,
 }
 
+impl<'a> Row<'a> {
+    /// A line of which a report knows everything but the state.
+    pub(super) fn known(known: &'a Known, state: State) -> Self {
+        let Known { name, size, encoding, source, .. } = known;
+        Self { name: name.as_ref(), size: *size, encoding: encoding.clone(), state, reason: None, source }
+    }
+}
+
 impl Row<'_> {
     fn tone(&self) -> Option<Tone> {
         match self.state {
             State::Imported => Some(Tone::Good),
-            State::Refused(Refusal::Copy) | State::Intact | State::Unknown => None,
+            State::Refused(Refusal::Copy) | State::Intact | State::Closed | State::Unknown => None,
             State::Differs | State::Refused(_) => Some(Tone::Bad),
             State::Ineffective | State::Missing => Some(Tone::Doubtful),
         }

@@ -1,6 +1,8 @@
 //! What people and programs read of a delivery and of an import.
 
 mod bounded;
+mod known;
 pub mod last;
 pub mod listing;
 pub mod log;
+pub mod remembered;

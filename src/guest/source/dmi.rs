@@ -66,7 +66,10 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
             Ok(Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit }),
             Ok(Content::Changed | Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
             Err(Errno::ENOENT) => Err(absent(input, &path, name)),
-            Err(Errno::EACCES | Errno::EPERM) => Err(SourceError::PermissionDenied(path.into())),
+            Err(Errno::EACCES | Errno::EPERM) => {
+                let denied = SourceError::PermissionDenied(path.into());
+                Err(if matches!(input, Input::Running(_)) { denied.or_closed() } else { denied })
+            }
             Err(error) => Err(SourceError::Io { file: path.into(), error: error.into() }),
         }
     };

@@ -1,5 +1,6 @@
 //! Why a source received nothing.
 
+use crate::sys::directory::stat_at;
 use crate::text::escape::ShownPath;
 
 /// Why there is no table to look at.
@@ -83,6 +84,12 @@ pub enum SourceError {
          give a recording with --from"
     )]
     PermissionDenied(ShownPath),
+    /// A file has mode 0000, so that not even root may read it.
+    #[error(
+        "cannot read {0}: it is closed (mode 0000), as 'import --close' leaves it. 'smbios-creds list' shows what the last \
+         import says; as root, 'chmod 400 {0}' opens it"
+    )]
+    Closed(ShownPath),
     /// A file is larger than any table.
     #[error(
         "{file} is larger than {limit} bytes, which no SMBIOS table with credentials is; nothing was read from it"
@@ -107,6 +114,19 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// This error, or [`Self::Closed`] if permission was denied because the file has mode 0000. For the running system only.
+    #[must_use]
+    pub(super) fn or_closed(self) -> Self {
+        match self {
+            Self::PermissionDenied(path)
+                if stat_at(path.as_path()).is_ok_and(|stat| stat.is_file() && stat.is_closed()) =>
+            {
+                Self::Closed(path)
+            }
+            error => error,
+        }
+    }
+
     /// Whether this machine has no such source, so that another one may be asked.
     #[must_use]
     pub fn is_absence(&self) -> bool {

@@ -59,7 +59,11 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
         Input::Recording(directory) => directory.join(DIRECTORY),
     };
     let items = match Directory::open(&path, Links::Follow) {
-        Ok(directory) => Reader { path, left: SIZE_MAX }.items(&directory)?,
+        Ok(directory) => {
+            let items = Reader { path, left: SIZE_MAX }.items(&directory);
+            let is_running = matches!(input, Input::Running(_));
+            items.map_err(|error| if is_running { error.or_closed() } else { error })?
+        }
         Err(Errno::ENOENT) => Vec::new(),
         Err(error) => return Err(failed(path, error)),
     };

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a credential came from, or where a finding is.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged, from = "Fields")]
 #[non_exhaustive]
 pub enum Origin {
     /// The SMBIOS table.
@@ -26,6 +26,24 @@ pub enum Origin {
         /// Its path below `/sys/firmware` or in the recording, escaped for printing.
         file: String,
     },
+}
+
+/// Every field that an [`Origin`] has in JSON.
+#[derive(Deserialize)]
+pub(in crate::guest) struct Fields {
+    structure: Option<usize>,
+    string: Option<usize>,
+    offset: Option<usize>,
+    file: Option<String>,
+}
+
+impl From<Fields> for Origin {
+    fn from(Fields { structure, string, offset, file }: Fields) -> Self {
+        match file {
+            Some(file) => Self::File { file },
+            None => Self::Smbios { structure, string, offset },
+        }
+    }
 }
 
 impl Origin {

@@ -1,0 +1,72 @@
+//! What the verbs show where the sources are closed: what the last report knows, and what is in the place.
+
+use super::args::{Check, List};
+use crate::cli::exit::Exit;
+use crate::cli::json::Json;
+use crate::cli::output;
+use crate::guest::import::{Request, import_again};
+use crate::guest::place::choose::Into;
+use crate::guest::report::listing::{Legend, table};
+use crate::guest::report::remembered::Remembered;
+use crate::guest::system::System;
+use crate::guest::verify::policy::Policy;
+
+/// How to see what was sent again.
+const OPEN: &str = "As root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
+
+/// All is well if everything that was imported is in its place. What was sent is not known, so that the other codes have
+/// no meaning here.
+fn exit(remembered: &Remembered) -> Exit {
+    if remembered.is_whole() { Exit::Ok } else { Exit::Failure }
+}
+
+/// Tells the log.
+fn tell(remembered: &Remembered) {
+    tracing::info!("{}", remembered.summary());
+    for problem in remembered.problems() {
+        tracing::error!("{problem}");
+    }
+    tracing::info!("{}. {OPEN}", remembered.limits());
+}
+
+pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit> {
+    let remembered = import_again(system, request)?;
+    tell(&remembered);
+    if let Err(error) = output::people(&table(&remembered.rows(), Legend::Shown)) {
+        tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
+    }
+    Ok(exit(&remembered))
+}
+
+pub(super) fn dry_run(system: &System, request: &Request) -> anyhow::Result<Exit> {
+    let remembered = Remembered::look(system, &request.into, &request.policy);
+    tell(&remembered);
+    output::people(&table(&remembered.rows(), Legend::Shown))?;
+    Ok(exit(&remembered))
+}
+
+pub(super) fn list(system: &System, list: &List) -> anyhow::Result<Exit> {
+    let remembered = Remembered::look(system, &list.into, &Policy::default());
+    tell(&remembered);
+    let rows = remembered.rows();
+    match list.json.json {
+        Json::Off => output::people(&table(&rows, list.legend()))?,
+        form => output::json(&rows, form)?,
+    }
+    Ok(exit(&remembered))
+}
+
+pub(super) fn check(system: &System, check: &Check, policy: &Policy) -> anyhow::Result<Exit> {
+    let remembered = Remembered::look(system, &Into::Auto, policy);
+    match check.json.json {
+        Json::Off => {
+            let mut text = remembered.verdict();
+            text.push("help: ", None);
+            text.push(OPEN, None);
+            text.push("\n", None);
+            output::people(&text)?;
+        }
+        form => output::json(&remembered.judged(), form)?,
+    }
+    Ok(exit(&remembered))
+}

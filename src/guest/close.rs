@@ -1,0 +1,137 @@
+//! Closing: once a set is verified and in its place, the files by which it came get mode 0000.
+//!
+//! sysfs holds its mode bits against root too, in every mount of it, so this works in every container. A mount over these
+//! files would not: another mount of sysfs would still show them, and user namespaces could no longer mount sysfs.
+//! The entry point stays readable. Without it, dmidecode looks for the table in `/dev/mem`, and prints it.
+//!
+//! Root can open the files again with `chmod 400`.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+
+use super::imported::{CloseError, Imported, LeftOpen, Placed};
+use super::place::Place;
+use super::place::outcome::State;
+use super::source::fw_cfg;
+use super::system::{Stage, System};
+use super::verify::delivery::Verdict;
+use crate::format::credential::Credential;
+use crate::format::fw_cfg::{PATH_MAX, holds_secrets};
+use crate::sys::Errno;
+use crate::sys::directory::{self, Directory, Links};
+use crate::sys::file::{self, Content};
+
+/// Where `dmi_sysfs` shows each structure, below `/sys/firmware` (Linux `drivers/firmware/dmi-sysfs.c`).
+const ENTRIES: &str = "dmi/entries";
+
+/// How the directory of a Type 11 structure begins there. Its number among them follows.
+const OEM_STRINGS: &[u8] = b"11-";
+
+/// The table, in `dmi/tables`.
+const TABLE: &CStr = c"DMI";
+
+/// The bytes of a structure there, and of an item of `fw_cfg`.
+const RAW: &CStr = c"raw";
+
+/// Why an import leaves the files open; `None` if it closes them.
+pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> {
+    let is_placed = |placed: &Placed| {
+        let is_there = |sent: &Credential| placed.place.placed(system, sent) != State::Missing;
+        imported.delivery.intact().all(is_there)
+    };
+    match (&imported.placed, imported.delivery.verdict()) {
+        (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
+        (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
+        _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
+        // Whatever the stage looks like, this set is for the next one.
+        (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
+        (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
+        _ => Some(LeftOpen::NotPlaced),
+    }
+}
+
+/// Closes every file by which a credential can have come, as far as it is open. Returns how many were.
+///
+/// # Errors
+/// The first [`CloseError`]. Every other file is closed all the same.
+pub(super) fn close(system: &System) -> Result<usize, CloseError> {
+    let mut all = Closer { closed: 0, failed: None };
+    let firmware = system.firmware();
+    all.each(&firmware.join(ENTRIES), |name, _| name.to_bytes().starts_with(OEM_STRINGS));
+    all.each(&firmware.join(fw_cfg::DIRECTORY), |_, item| is_ours(item));
+    let tables = firmware.join("dmi/tables");
+    match Directory::open(&tables, Links::Follow) {
+        Ok(directory) => all.file(&directory, &tables, TABLE),
+        Err(error) => all.failed(&tables, error),
+    }
+    all.failed.map_or(Ok(all.closed), Err)
+}
+
+/// Whether an item of `fw_cfg` may hold a credential. If that cannot be read, it may.
+fn is_ours(item: &Directory) -> bool {
+    match item.read(c"name").and_then(|name| file::read(&name, PATH_MAX + 1)) {
+        Ok(Content::Bytes(name)) => holds_secrets(name.strip_suffix(b"\n").unwrap_or(&name)),
+        _ => true,
+    }
+}
+
+/// Closes files, and keeps the first error.
+struct Closer {
+    closed: usize,
+    failed: Option<CloseError>,
+}
+
+impl Closer {
+    /// Closes `raw` in each directory below this one that is meant. What does not exist needs no closing.
+    fn each(&mut self, path: &Path, is_meant: impl Fn(&CStr, &Directory) -> bool) {
+        let opened = Directory::open(path, Links::Follow).and_then(|parent| Ok((parent.names()?, parent)));
+        let (names, parent): (Vec<CString>, _) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.failed(path, error),
+        };
+        for name in names {
+            let below = path.join(name.to_string_lossy().as_ref());
+            match parent.open_in(&name) {
+                Ok(Some(directory)) if is_meant(&name, &directory) => self.file(&directory, &below, RAW),
+                Ok(_) => {}
+                Err(error) => self.failed(&below, error),
+            }
+        }
+    }
+
+    fn file(&mut self, directory: &Directory, path: &Path, name: &CStr) {
+        let path = path.join(name.to_string_lossy().as_ref());
+        match shut(directory, name) {
+            Ok(Some(true)) => self.closed += 1,
+            Ok(Some(false)) => {}
+            Ok(None) => self.failed = self.failed.take().or(Some(CloseError::NotAFile(path.into()))),
+            Err(error) => self.failed(&path, error),
+        }
+    }
+
+    fn failed(&mut self, path: &Path, error: Errno) {
+        let file = path.into();
+        let error = match error {
+            Errno::ENOENT => return,
+            Errno::EROFS => CloseError::ReadOnly(file),
+            error => CloseError::Io { file, error: error.into() },
+        };
+        self.failed = self.failed.take().or(Some(error));
+    }
+}
+
+/// Closes a file. `false` if it was closed already, `None` if it is no file.
+fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
+    let stat = directory.stat_of(name)?;
+    if !stat.is_file() {
+        return Ok(None);
+    }
+    if stat.is_closed() {
+        return Ok(Some(false));
+    }
+    let file = directory.read(name)?;
+    if !directory::stat(&file)?.is_file() {
+        return Ok(None);
+    }
+    file::set_mode(&file, 0).map(|()| Some(true))
+}

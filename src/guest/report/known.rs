@@ -1,0 +1,30 @@
+//! What a later run reads of a report: the counterpart of [`last::Report`](super::last::Report).
+
+use serde::Deserialize;
+
+use crate::format::credential::Name;
+use crate::guest::verify::origin::Origin;
+
+/// What is read of a delivery.
+#[derive(Deserialize)]
+pub(super) struct Delivered {
+    /// Whether a manifest proved the set.
+    pub(super) proven: bool,
+    pub(super) credentials: Vec<Known>,
+}
+
+/// What is read of a credential.
+#[derive(Deserialize)]
+pub(super) struct Known {
+    pub(super) name: Option<Name>,
+    pub(super) size: Option<u64>,
+    pub(super) encoding: String,
+    pub(super) state: String,
+    pub(super) source: Origin,
+}
+
+/// What is read of what is left out.
+#[derive(Deserialize)]
+pub(super) struct Left {
+    pub(super) credentials: usize,
+}

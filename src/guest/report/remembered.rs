@@ -1,0 +1,193 @@
+//! What can be said of credentials whose sources are closed: what the last report knows, held against what is in the
+//! place.
+//!
+//! Known are names, sizes and whether a manifest proved the set. Values are in no report, so they are not compared, and
+//! what the host sends now is not seen.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::known::Known;
+use super::last::{self, Summary};
+use super::listing::Row;
+use crate::format::credential::Name;
+use crate::guest::place::choose::Into;
+use crate::guest::place::outcome::State;
+use crate::guest::system::System;
+use crate::guest::verify::policy::{ManifestPolicy, Policy};
+use crate::text::escape::{Escaped, ShownPath};
+use crate::text::listing::{Text, Tone, count};
+
+/// What the last import left, and what is there of it.
+pub struct Remembered {
+    /// The last report, if there is one.
+    last: Option<Summary>,
+    /// The directory that was looked at.
+    directory: ShownPath,
+    /// What is there of each credential that was imported.
+    states: Vec<State>,
+    problems: Vec<Problem>,
+}
+
+/// Why it cannot be said that the set which was imported is in its place.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("no report in {0} says what was imported")]
+    NoReport(ShownPath),
+    #[error("the last import did not end well: {0}")]
+    NotWell(String),
+    #[error("the last import put the credentials into {folder}, and this looks into {directory}")]
+    Elsewhere { folder: String, directory: ShownPath },
+    #[error("the report leaves out {0} of its credentials, since it would be too large")]
+    Omitted(usize),
+    #[error("credential {0}: it was imported, and it is missing in {1}")]
+    Missing(Name, ShownPath),
+    #[error("credential {0}: the file in {1} has another size or mode than what was imported")]
+    Differs(Name, ShownPath),
+    #[error("credential {0}: it takes more permission to look at it in {1}")]
+    Unknown(Name, ShownPath),
+    #[error("credential {0}: required, and the last import brought none, or an empty one")]
+    Required(Name),
+    #[error("a manifest is required, and the last import had none that proved the set")]
+    NotProven,
+}
+
+/// This as `check` shows it to programs.
+#[derive(Serialize)]
+pub struct Judged<'a> {
+    verdict: &'static str,
+    proven: bool,
+    credentials: Vec<Row<'a>>,
+    /// None: what was sent is not read.
+    findings: [(); 0],
+    problems: Vec<String>,
+}
+
+impl Remembered {
+    /// Reads the last report, and looks into the place.
+    #[must_use]
+    pub fn look(system: &System, into: &Into, policy: &Policy) -> Self {
+        let place = into.choose(system).place;
+        let directory: ShownPath = place.directory(system).into();
+        let last = last::read(system);
+        let known = last.iter().flat_map(imported);
+        let states =
+            place.states_by_size(system, known.filter_map(|(known, name)| Some((name, known.size?))));
+        let mut remembered = Self { last, directory, states, problems: Vec::new() };
+        remembered.problems = remembered.find(system, policy);
+        remembered
+    }
+
+    /// Whether every credential that the last import brought is in its place, as far as names and sizes tell, and the
+    /// policy is met.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Why it cannot be said that everything is in place, each on one line.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.problems.iter().map(ToString::to_string)
+    }
+
+    /// The credentials that were imported, each with what is there of it.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row<'_>> {
+        let known = self.last.iter().flat_map(imported);
+        known.zip(&self.states).map(|((known, _), &state)| Row::known(known, state)).collect()
+    }
+
+    /// On one line: that the sources are closed, by whom, and what was imported.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Some(last) = &self.last else { return "the table is closed (mode 0000)".to_owned() };
+        let by = if last.closed { " by smbios-creds" } else { ", and the last report does not say by what" };
+        let (version, summary) = (Escaped(last.version.as_bytes()), Escaped(last.summary.as_bytes()));
+        format!("the table is closed (mode 0000){by}; the last import (version {version}): {summary}")
+    }
+
+    /// On one line: what was compared, and what cannot be.
+    #[must_use]
+    pub fn limits(&self) -> String {
+        let Self { directory, .. } = self;
+        let compared = count(self.states.len(), "credential");
+        format!(
+            "{compared} in {directory}: names and sizes were compared with the last report. Values were not, and what the \
+             host sends now cannot be read"
+        )
+    }
+
+    /// For people: the verdict, what is wrong, and what cannot be known.
+    #[must_use]
+    pub fn verdict(&self) -> Text {
+        let mut text = Text::default();
+        text.push("closed", Some(if self.is_whole() { Tone::Good } else { Tone::Bad }));
+        // Writing to a string cannot fail.
+        _ = writeln!(text, ": {}", self.summary());
+        for problem in &self.problems {
+            text.push("error", Some(Tone::Bad));
+            _ = writeln!(text, ": {problem}");
+        }
+        _ = writeln!(text, "note: {}", self.limits());
+        text
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn judged(&self) -> Judged<'_> {
+        let (proven, problems) = (self.is_proven(), self.problems().collect());
+        Judged { verdict: "closed", proven, credentials: self.rows(), findings: [], problems }
+    }
+
+    fn is_proven(&self) -> bool {
+        self.last.as_ref().and_then(|last| last.delivery.as_ref()).is_some_and(|delivery| delivery.proven)
+    }
+
+    fn find(&self, system: &System, policy: &Policy) -> Vec<Problem> {
+        let Some(last) = &self.last else { return vec![Problem::NoReport(system.state().into())] };
+        let mut problems = Vec::new();
+        let directory = || self.directory.clone();
+        if last.exit != 0 {
+            problems.push(Problem::NotWell(Escaped(last.summary.as_bytes()).to_string()));
+        }
+        match &last.folder {
+            // It was escaped when it was written.
+            Some(folder) if *folder != self.directory.to_string() => {
+                let folder = Escaped(folder.as_bytes()).to_string();
+                problems.push(Problem::Elsewhere { folder, directory: directory() });
+            }
+            _ => {}
+        }
+        if let Some(omitted) = last.omitted.as_ref().filter(|omitted| omitted.credentials > 0) {
+            problems.push(Problem::Omitted(omitted.credentials));
+        }
+        for ((_, name), state) in imported(last).zip(&self.states) {
+            problems.extend(match state {
+                State::Missing => Some(Problem::Missing(name.clone(), directory())),
+                State::Differs => Some(Problem::Differs(name.clone(), directory())),
+                State::Unknown => Some(Problem::Unknown(name.clone(), directory())),
+                _ => None,
+            });
+        }
+        for required in &policy.require {
+            let is_it = |(known, name): (&Known, &Name)| {
+                name == required && (known.size > Some(0) || policy.allow_empty.contains(name))
+            };
+            if !imported(last).any(is_it) {
+                problems.push(Problem::Required(required.clone()));
+            }
+        }
+        if policy.manifest == ManifestPolicy::Require && !self.is_proven() {
+            problems.push(Problem::NotProven);
+        }
+        problems
+    }
+}
+
+/// The credentials that were imported, by a report.
+fn imported(last: &Summary) -> impl Iterator<Item = (&Known, &Name)> {
+    let all = last.delivery.iter().flat_map(|delivery| &delivery.credentials);
+    all.filter(|known| known.state == State::Intact.as_str() && known.size.is_some())
+        .filter_map(|known| Some((known, known.name.as_ref()?)))
+}
