@@ -9,7 +9,7 @@
 //!
 //! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::close;
 use super::imported::{CloseError, Closing, Imported, LeftOpen, NotPlaced, NotReceived, Placed};
@@ -22,6 +22,7 @@ use super::report::remembered::Remembered;
 use super::report::{last, log};
 use super::source::{self, Input};
 use super::system::{Stage, System};
+use super::trust;
 use super::verify::delivery::Delivery;
 use super::verify::policy::{Confidential, Policy};
 use super::verify::set::verify;
@@ -69,6 +70,12 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
         let placed = place(system, request, &mut delivery);
         Imported { delivery, placed, closing: Closing::NotAsked }
     });
+    if let Ok(Imported { delivery, placed: Ok(_), .. }) = &imported
+        && let (None, Some(serial)) =
+            (&request.from, delivery.proof.signed().and_then(|signed| signed.serial))
+    {
+        trust::remember(system, serial);
+    }
     if let Ok(imported) = &mut imported
         && request.close
     {
@@ -121,30 +128,44 @@ pub fn import_again(system: &System, request: &Request) -> Result<Remembered, Cl
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
 pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceived> {
-    let input = request.from.as_deref().map_or(Input::Running(system), Input::Recording);
-    let delivery = load(input, &request.policy)?;
+    let delivery = load(system, request.from.as_deref(), &request.policy)?;
     log::findings(&delivery);
     Ok(delivery)
 }
 
-/// Receives and verifies, for everything that prints or writes a value. A system whose table must not be believed is
-/// refused here, so that nothing can forget it.
+/// Receives and verifies, for everything that prints or writes a value: the recording in a directory, or what the running
+/// system was sent. A system whose table must not be believed is refused here, so that nothing can forget it. On such a
+/// system, a set counts that is signed for this machine.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
-pub fn load(input: Input<'_>, policy: &Policy) -> Result<Delivery, NotReceived> {
+pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Delivery, NotReceived> {
+    let mut policy = trust::complete(system, from.is_none(), policy)?;
     // A recording speaks for itself.
-    if let Input::Running(system) = input
-        && policy.confidential == Confidential::Refuse
-        && let Some(platform) = platform::detect(system)
+    let is_asked = from.is_none() && policy.confidential != Confidential::Allow;
+    let platform = if is_asked { platform::detect(system) } else { None };
+    policy.trust.circumstances.is_confidential = platform.is_some();
+    if let Some(platform) = platform
+        && (policy.confidential == Confidential::Refuse || !policy.trust.names_a_signer_and_an_audience())
     {
         return Err(Distrusted(platform).into());
     }
-    Ok(verify(source::receive(source::ALL, input)?, policy))
+    let input = from.map_or(Input::Running(system), Input::Recording);
+    let delivery = verify(source::receive(source::ALL, input)?, &policy);
+    if let Some(platform) = platform
+        && let Some(finding) = delivery.why_not_believed()
+    {
+        log::findings(&delivery);
+        return Err(NotReceived::Unsigned { platform, finding: finding.to_string() });
+    }
+    Ok(delivery)
 }
 
 /// Chooses a place, fills it, and hands over. Adds to the findings what has no effect there.
 fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
+    if delivery.requires_signature && delivery.proof.signed().is_none() {
+        return Err(NotPlaced::Unproven);
+    }
     if request.policy.strict && !delivery.passed() {
         return Err(NotPlaced::Strict);
     }

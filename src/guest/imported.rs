@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::place::handover::Handover;
 use super::place::outcome::{Outcome, Repair};
 use super::place::{Place, PlaceError};
-use super::platform::Distrusted;
+use super::platform::{Distrusted, Platform};
 use super::source::SourceError;
+use super::trust::TrustError;
 use super::verify::delivery::{Delivery, Verdict};
 use super::verify::policy::{ManifestPolicy, Policy};
 use crate::format::credential::Name;
@@ -106,6 +107,9 @@ pub enum NotPlaced {
     /// The policy is all or nothing, and the verdict failed.
     #[error("verification failed and --strict is given: nothing is materialized")]
     Strict,
+    /// A trusted signature is required, and does not prove the set.
+    #[error("a trusted signature is required and does not prove the whole set: nothing is materialized")]
+    Unproven,
     /// Under systemd, other values have the names of some credentials. The rest of the set is in place.
     #[error("{} of {total} credentials are not the ones that were sent", .repair.foreign.len())]
     Foreign {
@@ -126,6 +130,17 @@ pub enum NotReceived {
     /// The running system is one whose table must not be believed.
     #[error(transparent)]
     Distrusted(#[from] Distrusted),
+    /// The running system is one where only a signed set is believed, and this set is not signed for it.
+    #[error("{platform}, where only a signed set is believed, and refused: {finding}")]
+    Unsigned {
+        /// What the running system is.
+        platform: Platform,
+        /// Why the set is not believed.
+        finding: String,
+    },
+    /// It cannot be told whom this machine trusts.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The sources received nothing.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -177,6 +192,7 @@ impl Imported {
         match &self.placed {
             Ok(_) if matches!(self.closing, Closing::Failed(_)) => Ended::NotDone,
             Ok(_) | Err(NotPlaced::Strict) => self.delivery.verdict().into(),
+            Err(NotPlaced::Unproven) => Ended::Unverified,
             Err(NotPlaced::Foreign { .. } | NotPlaced::Failed(_)) => Ended::NotDone,
         }
     }
@@ -209,7 +225,8 @@ impl NotReceived {
     #[must_use]
     pub fn ended(&self) -> Ended {
         match self {
-            Self::Distrusted(_) => Ended::Distrusted,
+            Self::Distrusted(_) | Self::Unsigned { .. } => Ended::Distrusted,
+            Self::Trust(_) => Ended::NotDone,
             Self::Source(error) => Ended::of(error),
         }
     }

@@ -13,4 +13,5 @@ pub mod record;
 pub mod report;
 pub mod source;
 pub mod system;
+pub mod trust;
 pub mod verify;

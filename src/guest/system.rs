@@ -8,6 +8,9 @@ pub struct System {
     root: PathBuf,
 }
 
+/// What keeps systemd from importing anything itself, as a variable of PID 1 and on the kernel's command line.
+const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
+
 /// Which stage of the boot this is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
@@ -77,6 +80,30 @@ impl System {
         self.path("run/smbios-creds")
     }
 
+    /// `/etc/smbios-creds/trusted`, the public keys of whose owners sets must be signed by.
+    #[must_use]
+    pub fn trusted(&self) -> PathBuf {
+        self.path("etc/smbios-creds/trusted")
+    }
+
+    /// `/var/lib/smbios-creds`, where the highest serial is kept that this machine has imported.
+    #[must_use]
+    pub fn serials(&self) -> PathBuf {
+        self.path("var/lib/smbios-creds")
+    }
+
+    /// `/etc/machine-id` (machine-id(5)).
+    #[must_use]
+    pub fn machine_id(&self) -> PathBuf {
+        self.path("etc/machine-id")
+    }
+
+    /// The UUID of SMBIOS, in the words of the kernel (`drivers/firmware/dmi-id.c`).
+    #[must_use]
+    pub fn uuid(&self) -> PathBuf {
+        self.path("sys/class/dmi/id/product_uuid")
+    }
+
     /// `/sys/firmware`.
     #[must_use]
     pub fn firmware(&self) -> PathBuf {
@@ -92,10 +119,29 @@ impl System {
     /// Whether the environment of PID 1 has this variable. Only root may read it; what cannot be read has none.
     #[must_use]
     pub fn pid_1_has(&self, variable: &str) -> bool {
-        let environment = std::fs::read(self.path("proc/1/environ")).unwrap_or_default();
         let is_it =
             |entry: &[u8]| entry.strip_prefix(variable.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+        self.any_of_pid_1(is_it)
+    }
+
+    /// Whether the environment of PID 1 names `/run/credentials/@system`. A systemd that finds that when it starts imports
+    /// nothing itself (`import_credentials()`, `src/core/import-creds.c`, v254 to v262).
+    #[must_use]
+    pub fn pid_1_imports_nothing(&self) -> bool {
+        self.any_of_pid_1(|entry| entry == IMPORT_NOTHING.as_bytes())
+    }
+
+    fn any_of_pid_1(&self, is_it: impl Fn(&[u8]) -> bool) -> bool {
+        let environment = std::fs::read(self.path("proc/1/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(is_it)
+    }
+
+    /// Whether the kernel's command line gives PID 1 that environment. What follows `--` there are arguments of PID 1.
+    #[must_use]
+    pub fn is_told_to_import_nothing(&self) -> bool {
+        let line = std::fs::read(self.path("proc/cmdline")).unwrap_or_default();
+        let mut words = line.split(u8::is_ascii_whitespace).take_while(|word| word != b"--");
+        words.any(|word| word == IMPORT_NOTHING.as_bytes())
     }
 
     /// The stage, in the words of systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).

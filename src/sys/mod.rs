@@ -69,3 +69,9 @@ pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
 pub(crate) fn io_errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
+
+/// Seconds since 1970-01-01 00:00 UTC by the machine's clock, if it can be read. (`SystemTime::now` panics if not.)
+pub(crate) fn clock() -> Option<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).ok()?;
+    u64::try_from(now.tv_sec()).ok()
+}

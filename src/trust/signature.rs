@@ -102,6 +102,12 @@ pub enum SignatureError {
     Legacy,
 }
 
+impl serde::Serialize for SignatureError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A public key that is trusted.
 #[derive(Clone, Debug)]
 pub struct TrustedKey {
@@ -150,6 +156,14 @@ impl TrustedKey {
     #[must_use]
     pub fn has_signed(&self, bytes: &[u8], signature: &Signature) -> bool {
         self.key.verify(bytes, &signature.inner, false).is_ok()
+    }
+}
+
+impl std::str::FromStr for TrustedKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::read(text.as_bytes())
     }
 }
 

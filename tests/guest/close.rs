@@ -340,6 +340,15 @@ fn manifest_that_is_required_must_have_proven_the_closed_set() {
 }
 
 #[test]
+fn manifest_that_must_be_signed_must_have_been_when_the_table_was_closed() {
+    let machine = Machine::proven();
+    assert_eq!(machine.said(&["import", "--close"]).0, 0);
+    assert_eq!(machine.said(&["import", "--manifest=require"]).0, 0);
+    let (exit, log) = machine.said(&["import", "--manifest=signed"]);
+    assert!(exit == 1 && log.contains("a signed manifest is required"), "{log}");
+}
+
+#[test]
 fn second_import_closes_what_the_first_was_killed_before() {
     let machine = Machine::proven();
     assert_eq!(machine.said(&["import", "--close"]).0, 0);

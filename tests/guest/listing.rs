@@ -329,6 +329,21 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         reader.read("check", "", &json(check.arg(folder)));
     }
 
+    for name in [
+        "good",
+        "old-key",
+        "flipped-signature",
+        "other-audience",
+        "no-audience",
+        "lower-serial",
+        "past-not-after",
+    ] {
+        let vector = super::signed::vector(name);
+        let mut check = agent(&["check", "--json", "--audience=web01", "--min-serial=7", "--trust"]);
+        let check = check.arg(super::signed::key("owner")).arg("--from").arg(vector.path());
+        reader.read("check", "", &json(check));
+    }
+
     let secrets = directory(&[("db", b"secret"), ("large", &[b'x'; 5000])]);
     let existing = "type=11,value=io.systemd.credential:x=1";
     let plan_of = |program: &[&str], arguments: &[&str]| {
@@ -426,6 +441,9 @@ fn every_word_of_a_code_and_a_state_is_documented() {
             .collect()
     };
     let codes = variants(include_str!("../../src/guest/verify/finding.rs"), "FindingKind");
+    let trust = include_str!("../../src/guest/verify/trust_finding.rs");
+    let codes: Vec<_> = codes.into_iter().filter(|code| code != "trust").collect();
+    let codes = [codes, variants(trust, "TrustFinding")].concat();
     let refusals = variants(include_str!("../../src/guest/verify/delivery.rs"), "Refusal");
     assert!(codes.len() >= 30 && refusals.len() >= 9, "{codes:?} {refusals:?}");
     for (path, words) in [("findings[].code", codes), ("[].state", refusals)] {

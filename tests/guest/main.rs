@@ -11,5 +11,6 @@ mod many;
 mod personal_data;
 mod place;
 mod record;
+mod signed;
 mod source;
 mod verification;

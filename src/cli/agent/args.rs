@@ -16,6 +16,8 @@ use crate::guest::report::listing::Legend;
 use crate::guest::source::Input;
 use crate::guest::system::System;
 use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
+use crate::guest::verify::trust::{Audience, Trust};
+use crate::trust::signature::TrustedKey;
 
 /// Credentials that the host sent to this virtual machine over SMBIOS Type 11: list, verify, materialize.
 #[derive(Debug, Parser)]
@@ -83,26 +85,55 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub allow_empty: Vec<Name>,
 
-    /// What to do with the manifest, which is not signed: it finds faults, not attackers
+    /// What to do with the manifest; if it is not signed, it finds faults, not attackers
     #[arg(long, value_enum, default_value_t)]
     pub manifest: ManifestPolicy,
 
     /// What to do in a confidential VM or a container, where the running system's table proves nothing
     #[arg(long, value_enum, default_value_t)]
     pub confidential: Confidential,
+
+    #[command(flatten)]
+    pub trust: TrustArgs,
+}
+
+/// Whose sets are believed.
+#[derive(Args, Debug)]
+pub struct TrustArgs {
+    /// Public keys of minisign (RW...), of which one must have signed the set; besides those in /etc/smbios-creds/trusted
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pub trust: Vec<TrustedKey>,
+
+    /// Names of this machine, of which a set must be meant for one: a name, @machine-id or @uuid
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub audience: Vec<Audience>,
+
+    /// Lowest serial of a set that is accepted
+    #[arg(long, value_name = "N")]
+    pub min_serial: Option<u64>,
+}
+
+impl TrustArgs {
+    /// The trust that is meant.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        let Self { trust, audience, min_serial } = self;
+        Trust { keys: trust.clone(), audience: audience.clone(), min_serial: *min_serial, ..Trust::default() }
+    }
 }
 
 impl PolicyArgs {
     /// The policy that is meant, for what writes nothing.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Self { require, allow_empty, manifest, confidential } = self;
+        let Self { require, allow_empty, manifest, confidential, trust } = self;
         Policy {
             require: require.clone(),
             allow_empty: allow_empty.clone(),
             manifest: *manifest,
             strict: false,
             confidential: *confidential,
+            trust: trust.trust(),
         }
     }
 }
@@ -123,6 +154,8 @@ pub struct List {
     /// Compare with the credentials in: auto, system, initrd, credstore, or a path with a '/'
     #[arg(long, value_name = "SINK", default_value = "auto")]
     pub(super) into: Into,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
     #[command(flatten)]
     pub(super) json: JsonArg,
     /// Do not print the line with the column names
@@ -164,6 +197,7 @@ pub struct Import {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
+    /// or a trusted key is there
     #[arg(long, overrides_with = "allow_none")]
     pub(super) allow_none: bool,
     /// Once everything is verified and in place, refuse every later reader the table, root too (mode 0000 in /sys; not in
@@ -207,9 +241,9 @@ impl ImportOptions {
 #[derive(Args, Debug)]
 #[command(
     after_help = "The program is not started if a credential given with --require is not handed out, if \
-                  --manifest=require is not met, if --strict is given and the verdict fails, or if there is nothing \
+                  --manifest=require is not met, if a trusted signature is required and missing, if --strict is given and the verdict fails, or if there is nothing \
                   to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
-                  --require, --manifest=require or --strict is given. /proc, /sys and /run are mounted first; on a \
+                  --require, --manifest=require or --strict is given, or there is a trusted key. /proc, /sys and /run are mounted first; on a \
                   read-only root the three directories must exist. If the kernel cannot open /dev/console, \
                   messages go to the kernel's log (/dev/kmsg), and the program gets /dev/null as its standard \
                   input, output and error. For that, /dev must be a directory and the kernel must have devtmpfs, \
@@ -240,6 +274,8 @@ pub struct Cat {
     /// What to do in a confidential VM or a container, where the running system's table proves nothing
     #[arg(long, value_enum, default_value_t)]
     pub(super) confidential: Confidential,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
     /// Whether to end each value with a newline: on a terminal, always, never
     #[arg(long, value_enum, default_value_t)]
     pub(super) newline: Newline,

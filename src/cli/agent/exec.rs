@@ -16,6 +16,7 @@ use crate::format::systemd::CREDENTIALS_DIRECTORY;
 use crate::guest::import::{Request, import};
 use crate::guest::imported::NotPlaced;
 use crate::guest::system::System;
+use crate::guest::trust;
 use crate::sys::variable;
 use crate::text::escape::Escaped;
 
@@ -25,7 +26,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
     }
     let request = exec.options.request();
     // To give up is a kernel panic for PID 1: only a condition that was named is worth that.
-    let start_anyway = init::is_pid_1() && !request.policy.has_conditions();
+    let start_anyway = init::is_pid_1() && !request.policy.has_conditions() && !trust::has_keys(system);
     let directory = match credentials(system, &request) {
         Ok(directory) => directory,
         Err(NotStarted::Unmet) if start_anyway => None,
@@ -66,8 +67,8 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
     let placed = match imported.placed {
         Ok(placed) if meets => placed,
         Ok(_) => return Err(NotStarted::Unmet),
-        Err(strict @ NotPlaced::Strict) => {
-            tracing::error!("{strict}");
+        Err(refused @ (NotPlaced::Strict | NotPlaced::Unproven)) => {
+            tracing::error!("{refused}");
             return Err(NotStarted::Unmet);
         }
         Err(error) => return Err(NotStarted::Failed(error.into())),

@@ -9,6 +9,7 @@ use crate::guest::imported::{Closing, Ended, Imported, NotPlaced};
 use crate::guest::place::outcome::State;
 use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
+use crate::guest::trust;
 use crate::guest::verify::delivery::Delivery;
 
 /// Why an import that had nothing to import is no failure, and how to make it one.
@@ -25,10 +26,10 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
         tracing::info!("dry run: {}; nothing is materialized", summary(&delivery));
         return show(system, &request, &delivery);
     }
-    let allows_none = options.allow_none && !request.policy.has_conditions();
+    let allows_none = || options.allow_none && !request.policy.has_conditions() && !trust::has_keys(system);
     let Imported { delivery, placed, closing } = match import(system, &request) {
         Err(error) if error.is_closed() => return closed::import(system, &request),
-        Err(absence) if allows_none && absence.is_without_source() => {
+        Err(absence) if absence.is_without_source() && allows_none() => {
             tracing::warn!("{absence}. {NOTHING_REQUIRED}");
             return Ok(Exit::Ok);
         }
@@ -52,15 +53,15 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
                 return Err(anyhow::Error::from(error).context("the credentials are in their place"));
             }
             Ok(match Ended::from(delivery.verdict()) {
-                Ended::NothingSent if allows_none => {
+                Ended::NothingSent if allows_none() => {
                     tracing::info!("nothing was sent. {NOTHING_REQUIRED}");
                     Exit::Ok
                 }
                 ended => ended.into(),
             })
         }
-        Err(strict @ NotPlaced::Strict) => {
-            tracing::error!("{strict}");
+        Err(refused @ (NotPlaced::Strict | NotPlaced::Unproven)) => {
+            tracing::error!("{refused}");
             show(system, &request, &delivery)
         }
         Err(error) => Err(error.into()),

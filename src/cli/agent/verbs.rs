@@ -46,8 +46,8 @@ fn exit(delivery: &Delivery) -> Exit {
 
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // No value is shown, so there is nothing to refuse.
-    let policy = Policy { confidential: Confidential::Allow, ..Policy::default() };
-    let mut delivery = match load(list.from.input(system), &policy) {
+    let policy = Policy { confidential: Confidential::Allow, trust: list.trust.trust(), ..Policy::default() };
+    let mut delivery = match load(system, list.from.from.as_deref(), &policy) {
         Err(error) if error.is_closed() && list.from.from.is_none() => return closed::list(system, list),
         loaded => loaded?,
     };
@@ -68,6 +68,9 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     if delivery.machine != Machine::default() {
         tracing::info!("the machine is {}", delivery.machine);
     }
+    if delivery.requires_signature {
+        tracing::info!("{}", listing::summary(&delivery));
+    }
     // Nobody has asked for a recording to be in a place of this system, unless one is named.
     let states = match (&list.from.from, into) {
         (Some(_), Into::Auto) => listing::states(&delivery, State::Intact).collect(),
@@ -83,7 +86,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
 
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     let policy = check.policy.policy();
-    let mut delivery = match load(check.from.input(system), &policy) {
+    let mut delivery = match load(system, check.from.from.as_deref(), &policy) {
         Err(error) if error.is_closed() && check.from.from.is_none() => {
             return closed::check(system, check, &policy);
         }
@@ -102,8 +105,9 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
 
 fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
     let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.clone());
-    let policy = Policy { require, allow_empty, confidential: cat.confidential, ..Policy::default() };
-    let delivery = load(cat.from.input(system), &policy)?;
+    let (confidential, trust) = (cat.confidential, cat.trust.trust());
+    let policy = Policy { require, allow_empty, confidential, trust, ..Policy::default() };
+    let delivery = load(system, cat.from.from.as_deref(), &policy)?;
     for finding in &delivery.findings {
         if finding.severity == Severity::Error
             && finding.credential.as_ref().is_none_or(|name| cat.names.contains(name))

@@ -13,6 +13,10 @@
 //! | | host | `system`, where it is repaired | |
 //! | is systemd, and passes on nothing | initrd | `credstore` | everything, and the report |
 //! | | host | `credstore` | |
+//! | is systemd, its environment names `@system`, and that is empty | any | `system` | |
+//!
+//! The last row is that of `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which signed sets
+//! need: systemd imports nothing, and passes on what is put there.
 
 use super::handover::{Handover, REPORT};
 use super::outcome::Outcome;
@@ -77,7 +81,7 @@ impl Into {
             Self::At(place) => {
                 let method = match place {
                     Place::System => match Seen::look(system) {
-                        Seen::NoSystemd => Method::Mount,
+                        Seen::NoSystemd | Seen::LeftToUs => Method::Mount,
                         Seen::PassedOn(directory) => Method::Repair(directory),
                         Seen::Nothing | Seen::NotPassedOn => Method::Refuse,
                     },
@@ -104,6 +108,12 @@ fn automatic(system: &System) -> Choice {
     let stage = system.stage();
     let (place, handover, reason, method) = match (Seen::look(system), stage) {
         (Seen::NoSystemd, _) => (Place::System, Handover::Nothing, "PID 1 is not systemd", Method::Mount),
+        (Seen::LeftToUs, _) => (
+            Place::System,
+            Handover::Nothing,
+            "PID 1 is systemd, is told to import nothing, and passes on what is in its @system",
+            Method::Mount,
+        ),
         (Seen::PassedOn(directory), Stage::Initrd) => (
             Place::System,
             Handover::Report,
@@ -141,6 +151,8 @@ enum Seen {
     NoSystemd,
     /// It has imported nothing.
     Nothing,
+    /// It has imported nothing, never will, and passes on what it finds.
+    LeftToUs,
     /// It passes on what it has imported. The directory is open, or this is why it cannot be opened.
     PassedOn(Result<Directory, Errno>),
     /// Something is there that it does not pass on.
@@ -154,12 +166,12 @@ impl Seen {
         }
         let directory = match Directory::open(&system.system_credentials(), Links::Refuse) {
             Ok(directory) => directory,
-            Err(Errno::ENOENT) => return Self::Nothing,
+            Err(Errno::ENOENT) => return Self::nothing(system),
             // Who goes on to fill it is told.
             Err(error) => return Self::PassedOn(Err(error)),
         };
         if directory.names().is_ok_and(|names| names.is_empty()) {
-            return Self::Nothing;
+            return Self::nothing(system);
         }
         let read_only = directory.is_read_only().is_ok_and(|read_only| read_only);
         if read_only && !is_lost_at_switch_root(system) {
@@ -167,6 +179,11 @@ impl Seen {
         } else {
             Self::NotPassedOn
         }
+    }
+
+    /// What an empty `@system` means.
+    fn nothing(system: &System) -> Self {
+        if system.pid_1_imports_nothing() { Self::LeftToUs } else { Self::Nothing }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a later run reads of a report: the counterpart of [`last::Report`](super::last::Report).
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::format::credential::Name;
 use crate::guest::verify::origin::Origin;
@@ -10,6 +11,8 @@ use crate::guest::verify::origin::Origin;
 pub(super) struct Delivered {
     /// Whether a manifest proved the set.
     pub(super) proven: bool,
+    /// Who signed it, if a trusted signature proved it.
+    pub(super) signature: Option<IgnoredAny>,
     pub(super) credentials: Vec<Known>,
 }
 

@@ -183,7 +183,10 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let is_left = left.is_ok();
     if let Err(error) = left {
         // Who may not import may not report either, and has been told.
-        if matches!(imported, Ok(Imported { placed: Ok(_) | Err(NotPlaced::Strict), .. })) {
+        if matches!(
+            imported,
+            Ok(Imported { placed: Ok(_) | Err(NotPlaced::Strict | NotPlaced::Unproven), .. })
+        ) {
             tracing::warn!("no report is left: {error}");
         } else {
             tracing::debug!("no report is left: {error}");

@@ -11,7 +11,7 @@ use super::known::Known;
 use crate::format::credential::Name;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
-use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Verdict};
+use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Signed, Verdict};
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
 use crate::guest::verify::origin::Origin;
 use crate::text::listing::{self, Cell, Text, Tone};
@@ -110,6 +110,9 @@ pub struct Judged<'a> {
     machine: Option<&'a Machine>,
     /// Whether a manifest proved that the set is the one that was sent.
     proven: bool,
+    /// Who signed it, if a trusted signature proved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a Signed>,
     credentials: Vec<Row<'a>>,
     findings: Vec<FindingRow<'a>>,
 }
@@ -159,6 +162,7 @@ impl<'a> Judged<'a> {
             verdict: delivery.verdict(),
             machine: (delivery.machine != Machine::default()).then_some(&delivery.machine),
             proven: delivery.proof.is_proven(),
+            signature: delivery.proof.signed(),
             credentials: rows(delivery, states(delivery, State::Intact)),
             findings: delivery.findings.iter().map(row).collect(),
         }
@@ -270,9 +274,9 @@ pub fn summary(delivery: &Delivery) -> String {
         _ = write!(text, ", {} refused", all - intact);
     }
     if delivery.proof.is_proven() {
-        text.push_str(", the manifest proves the set whole");
+        _ = write!(text, ", {}", delivery.proof);
     } else if intact > 0 {
-        text.push_str(", and no manifest proves that these are all");
+        _ = write!(text, ", and {}", delivery.proof);
     }
     text
 }

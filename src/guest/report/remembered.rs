@@ -51,6 +51,8 @@ enum Problem {
     Required(Name),
     #[error("a manifest is required, and the last import had none that proved the set")]
     NotProven,
+    #[error("a signed manifest is required, and the last import had none")]
+    NotSigned,
 }
 
 /// This as `check` shows it to programs.
@@ -178,8 +180,11 @@ impl Remembered {
                 problems.push(Problem::Required(required.clone()));
             }
         }
-        if policy.manifest == ManifestPolicy::Require && !self.is_proven() {
-            problems.push(Problem::NotProven);
+        let is_signed = || last.delivery.as_ref().is_some_and(|delivery| delivery.signature.is_some());
+        match policy.manifest {
+            ManifestPolicy::Require if !self.is_proven() => problems.push(Problem::NotProven),
+            ManifestPolicy::Signed if !is_signed() => problems.push(Problem::NotSigned),
+            _ => {}
         }
         problems
     }

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::finding::Severity;
+use super::finding::{Finding, FindingKind, Severity};
 use super::findings::Findings;
 use super::origin::Origin;
 use crate::format::credential::{Credential, Name};
 use crate::format::manifest::Manifest;
 use crate::format::oem_string::{DecodeError, Encoding, MaybeNameless};
 use crate::format::smbios::machine::Machine;
+use crate::trust::signature::KeyId;
 
 /// Why a credential is not imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +36,8 @@ pub enum Refusal {
     DigestDiffers,
     /// The manifest, which is required, does not list it.
     NotListed,
+    /// A trusted signature is required, and does not prove the whole set.
+    Unproven,
 }
 
 impl Refusal {
@@ -53,6 +56,7 @@ impl Refusal {
             Self::SizeDiffers => "size-differs",
             Self::DigestDiffers => "digest-differs",
             Self::NotListed => "not-listed",
+            Self::Unproven => "unproven",
         }
     }
 }
@@ -175,20 +179,44 @@ impl Entry {
 }
 
 /// What proves that a set is the one that was sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
     /// Nothing.
     None,
-    /// The digest of its manifest. It finds faults, not attackers: a manifest is not signed.
+    /// The digest of its manifest. It finds faults, not attackers: the manifest is not signed.
     Digest,
+    /// A trusted signature of its manifest.
+    Signature(Signed),
+}
+
+/// Who signed a set, and for what.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Signed {
+    /// The key.
+    pub key: KeyId,
+    /// The name of this machine that the set is meant for; `None` if this machine was not told a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Which set it is of those for this audience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
 }
 
 impl Proof {
     /// Whether anything proves it.
     #[must_use]
-    pub fn is_proven(self) -> bool {
-        self != Self::None
+    pub fn is_proven(&self) -> bool {
+        *self != Self::None
+    }
+
+    /// Who signed the set, if a trusted signature proves it.
+    #[must_use]
+    pub fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Signature(signed) => Some(signed),
+            Self::None | Self::Digest => None,
+        }
     }
 }
 
@@ -225,6 +253,8 @@ pub struct Delivery {
     pub findings: Findings,
     /// What proves that the set is the one that was sent.
     pub proof: Proof,
+    /// Whether a trusted signature is required, so that all of the set is imported or nothing.
+    pub requires_signature: bool,
     /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
     pub is_anything_sent: bool,
     /// OEM strings that belong to other programs.
@@ -243,6 +273,16 @@ impl Delivery {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
+    }
+
+    /// Why the set is not one that this machine believes, if it takes only signed sets.
+    #[must_use]
+    pub fn why_not_believed(&self) -> Option<&Finding> {
+        let is_why = |finding: &&Finding| {
+            finding.severity == Severity::Error
+                && matches!(finding.kind, FindingKind::Trust(_) | FindingKind::ManifestMissing)
+        };
+        self.findings.iter().find(is_why).filter(|_| self.requires_signature)
     }
 
     /// The verdict in a word.

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::origin::Origin;
+use super::trust_finding::TrustFinding;
 use crate::format::credential::Name;
 use crate::format::manifest::ManifestError;
 use crate::format::oem_string::DecodeError;
@@ -215,6 +216,9 @@ pub enum FindingKind {
     Ineffective,
     /// The initrd cannot hand it over: its name starts with a dot.
     NotHandedOver,
+    /// A signature, or what a signed manifest says.
+    #[serde(untagged)]
+    Trust(TrustFinding),
 }
 
 fn as_text<S: serde::Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

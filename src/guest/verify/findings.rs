@@ -4,6 +4,7 @@ use std::mem::{Discriminant, discriminant};
 use std::ops::Deref;
 
 use super::finding::{Finding, FindingKind, Severity};
+use super::trust_finding::TrustFinding;
 use crate::format::oem_string::DecodeError;
 
 /// Most findings of one group that are kept. The rest is counted: a table of 256 KiB can have 37,449 of one kind.
@@ -29,7 +30,12 @@ struct Group {
 }
 
 /// What findings of one group have in common.
-type Key = (Discriminant<FindingKind>, Severity, Option<Discriminant<DecodeError>>);
+type Key = (
+    Discriminant<FindingKind>,
+    Severity,
+    Option<Discriminant<DecodeError>>,
+    Option<Discriminant<TrustFinding>>,
+);
 
 fn key(finding: &Finding) -> Key {
     let reason = match &finding.kind {
@@ -38,7 +44,11 @@ fn key(finding: &Finding) -> Key {
         }
         _ => None,
     };
-    (discriminant(&finding.kind), finding.severity, reason)
+    let trust = match &finding.kind {
+        FindingKind::Trust(trust) => Some(discriminant(trust)),
+        _ => None,
+    };
+    (discriminant(&finding.kind), finding.severity, reason, trust)
 }
 
 impl Findings {

@@ -16,4 +16,7 @@ pub mod policy;
 pub mod received;
 pub mod set;
 pub mod smbios;
+pub mod trust;
+pub mod trust_finding;
+mod trust_text;
 mod wording;

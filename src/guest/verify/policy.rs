@@ -1,5 +1,6 @@
 //! What the guest expects of a delivery, and where it believes one at all.
 
+use super::trust::Trust;
 use crate::format::credential::Name;
 
 /// What the guest expects of a delivery.
@@ -15,9 +16,11 @@ pub struct Policy {
     pub strict: bool,
     /// What to do where the running system's table proves nothing.
     pub confidential: Confidential,
+    /// Whose sets are believed, and which of them.
+    pub trust: Trust,
 }
 
-/// What to do with the manifest. It is not signed: it finds faults, not attackers.
+/// What to do with the manifest. If it is not signed, it finds faults, not attackers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum ManifestPolicy {
@@ -26,7 +29,9 @@ pub enum ManifestPolicy {
     Use,
     /// Fail without it, and on credentials it does not list.
     Require,
-    /// Do not look at it.
+    /// Fail unless a trusted key has signed it; the set is all or nothing.
+    Signed,
+    /// Do not look at it, unless there is a trusted key.
     Ignore,
 }
 
@@ -35,8 +40,10 @@ pub enum ManifestPolicy {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Confidential {
     /// Do not look at the table.
-    #[default]
     Refuse,
+    /// Believe a set that is signed for an audience of this machine. Without a trusted key and an audience, do not look.
+    #[default]
+    Signed,
     /// Believe the table.
     Allow,
 }
@@ -45,6 +52,21 @@ impl Policy {
     /// Whether it names a condition. A program that [`Policy`] guards is not started where such a condition is unmet.
     #[must_use]
     pub fn has_conditions(&self) -> bool {
-        self.strict || !self.require.is_empty() || self.manifest == ManifestPolicy::Require
+        self.strict
+            || !self.require.is_empty()
+            || self.manifest == ManifestPolicy::Require
+            || self.requires_signature()
+    }
+
+    /// Whether a set counts only if a trusted key has signed it: if there is such a key, or if that is asked for. Then it is
+    /// all or nothing.
+    #[must_use]
+    pub fn requires_signature(&self) -> bool {
+        self.manifest == ManifestPolicy::Signed || !self.trust.keys.is_empty()
+    }
+
+    /// Whether the manifest must list every credential.
+    pub(super) fn requires_listing(&self) -> bool {
+        self.manifest == ManifestPolicy::Require || self.requires_signature()
     }
 }

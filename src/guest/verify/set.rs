@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::delivery::{Delivery, Entry, Proof, Refusal};
+use super::delivery::{Delivery, Entry, Proof, Refusal, Signed};
 use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use super::policy::{ManifestPolicy, Policy};
 use super::received::{Received, SentManifest};
 use super::smbios;
+use super::trust::{self, Chosen};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::Manifest;
 use crate::format::smbios::Table;
@@ -32,14 +33,22 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 /// Verifies what was received.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
-    let Received { entries, manifests, findings, suspects, is_anything_sent, foreign, machine, .. } =
-        received;
-    let delivery = Delivery { entries, findings, proof: Proof::None, is_anything_sent, foreign, machine };
+    let Received { entries, manifests, signatures, findings, suspects, .. } = received;
+    let Received { is_anything_sent, foreign, machine, .. } = received;
+    let (proof, requires_signature) = (Proof::None, policy.requires_signature());
+    let delivery =
+        Delivery { entries, findings, proof, requires_signature, is_anything_sent, foreign, machine };
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
     // In this order: each pass speaks only of what none before it has spoken of.
-    set.choose_manifest(manifests);
+    let string = set.choose_manifest(manifests);
+    let chosen = set.manifest.as_ref().zip(string.as_ref());
+    let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
+    let (signed, found) = trust::judge(&policy.trust, requires_signature, chosen, &signatures);
+    for finding in found {
+        set.delivery.findings.push(finding);
+    }
     set.name_what_is_named();
     set.find_blanks();
     set.refuse_duplicates();
@@ -48,6 +57,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     set.refuse_empty();
     set.require();
     set.hold_against_systemd();
+    set.prove(signed);
     set.delivery
 }
 
@@ -108,18 +118,22 @@ impl Set<'_> {
     }
 
     /// The first manifest that can be read counts.
-    fn choose_manifest(&mut self, manifests: Vec<SentManifest>) {
-        if self.policy.manifest == ManifestPolicy::Ignore {
-            return;
+    fn choose_manifest(&mut self, manifests: Vec<SentManifest>) -> Option<Secret> {
+        if self.policy.manifest == ManifestPolicy::Ignore && !self.policy.requires_signature() {
+            return None;
         }
-        for SentManifest { manifest, origin, .. } in manifests {
+        let mut chosen = None;
+        for SentManifest { manifest, string, origin } in manifests {
             match (manifest, &self.manifest) {
                 (Err(reason), _) => {
                     self.is_contradicted = true;
                     let kind = FindingKind::ManifestInvalid { reason };
                     self.find(kind, Severity::Error, None, Some(origin));
                 }
-                (Ok(manifest), None) => self.manifest = Some((manifest, origin)),
+                (Ok(manifest), None) => {
+                    self.manifest = Some((manifest, origin));
+                    chosen = Some(string);
+                }
                 (Ok(manifest), Some((first, first_origin))) => {
                     let identical = manifest == *first;
                     self.is_contradicted |= !identical;
@@ -128,6 +142,7 @@ impl Set<'_> {
                 }
             }
         }
+        chosen
     }
 
     /// What may be a value without a name becomes a credential where the manifest or the policy names it.
@@ -180,7 +195,7 @@ impl Set<'_> {
         let Some((manifest, origin)) = self.manifest.take() else {
             let is_invalid = |finding: &Finding| matches!(finding.kind, FindingKind::ManifestInvalid { .. });
             let is_any_invalid = self.delivery.findings.iter().any(is_invalid);
-            if self.policy.manifest == ManifestPolicy::Require && !is_any_invalid {
+            if self.policy.requires_listing() && !is_any_invalid {
                 self.find(FindingKind::ManifestMissing, Severity::Error, None, None);
             }
             return;
@@ -237,7 +252,7 @@ impl Set<'_> {
             let is_again = matches!(entry.refusal(), Some(Refusal::Duplicate | Refusal::Copy));
             if !is_listed && !is_again {
                 is_all_listed = false;
-                if self.policy.manifest == ManifestPolicy::Require {
+                if self.policy.requires_listing() {
                     self.refuse(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);
                 } else {
                     let (name, origin) = (entry.name.clone(), entry.origin.clone());
@@ -292,6 +307,21 @@ impl Set<'_> {
                 let kind = FindingKind::Missing { expected: None, required: true };
                 self.find(kind, Severity::Error, Some(name.clone()), None);
             }
+        }
+    }
+
+    /// What was signed is proven if nothing else was found wrong. Where that is required, it is all or nothing: what is not
+    /// proven is not imported.
+    fn prove(&mut self, signed: Option<Signed>) {
+        match signed {
+            Some(signed) if self.delivery.proof == Proof::Digest && self.delivery.passed() => {
+                self.delivery.proof = Proof::Signature(signed);
+            }
+            _ if self.delivery.requires_signature => {
+                self.delivery.proof = Proof::None;
+                self.delivery.entries.iter_mut().for_each(|entry| entry.refuse(Refusal::Unproven));
+            }
+            _ => {}
         }
     }
 

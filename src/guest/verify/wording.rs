@@ -94,6 +94,9 @@ impl FindingKind {
                 "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
             ),
             Self::EmptyString => f.write_str("an OEM string is empty"),
+            Self::NearMiss { meant } => {
+                write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
+            }
             Self::ItemNotACredential { reason, size } => {
                 write!(f, "the fw_cfg item of {size} bytes {reason}")
             }
@@ -120,9 +123,6 @@ impl FindingKind {
     /// In words, if it is about a string, a credential, the manifest or the set as a whole.
     fn fmt_set(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
-            Self::NearMiss { meant } => {
-                write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
-            }
             Self::NotACredential { reason, size } => write!(f, "the OEM string of {size} bytes {reason}"),
             Self::MaybeCut { found } => {
                 write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
@@ -150,6 +150,7 @@ impl FindingKind {
             Self::DigestDiffers => f.write_str(
                 "at least one value is not the one that was sent, though every size is right; all listed are refused",
             ),
+            Self::Trust(trust) => trust.fmt(f),
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
@@ -173,6 +174,7 @@ impl FindingKind {
             | Self::CountWrapped { .. }
             | Self::SetEndedEarly
             | Self::EmptyString
+            | Self::NearMiss { .. }
             | Self::ItemNotACredential { .. }
             | Self::Ineffective
             | Self::NotHandedOver => return None,
@@ -196,6 +198,7 @@ impl Refusal {
             Self::SizeDiffers => "it has not the size it was sent with",
             Self::DigestDiffers => "a value of the set is not the one that was sent",
             Self::NotListed => "the manifest is required, and does not list it",
+            Self::Unproven => "a trusted signature is required, and does not prove the whole set",
         }
     }
 }

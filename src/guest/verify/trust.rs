@@ -1,0 +1,238 @@
+//! Whether a trusted key has signed a set, for this machine and for this time.
+
+use super::delivery::Signed;
+use super::finding::{Finding, FindingKind, Severity};
+use super::origin::Origin;
+use super::trust_finding::TrustFinding;
+use crate::format::credential::Secret;
+use crate::format::manifest::{Manifest, is_audience};
+use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, TrustedKey, signer};
+
+/// Whose sets this machine believes, and which of them.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// One of these keys must have signed the set. If there is none, sets need no signature.
+    pub keys: Vec<TrustedKey>,
+    /// The names of this machine. A set must be meant for one of them.
+    pub audience: Vec<Audience>,
+    /// The lowest serial of a set that counts.
+    pub min_serial: Option<u64>,
+    /// What the running system says.
+    pub circumstances: Circumstances,
+}
+
+/// A name of this machine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Audience {
+    /// This name. Nobody who cannot change the image or the command line can change it.
+    Name(String),
+    /// The content of `/etc/machine-id`, from this machine's disk.
+    MachineId,
+    /// The UUID of SMBIOS. The host sets it, so it finds mistakes and no attacks.
+    Uuid,
+}
+
+/// A text that names no machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "it is neither @machine-id nor @uuid, and not a name of 1 to 255 printable ASCII characters that starts without '@'"
+)]
+pub struct UnknownAudience;
+
+impl std::str::FromStr for Audience {
+    type Err = UnknownAudience;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAudience> {
+        match text {
+            "@machine-id" => Ok(Self::MachineId),
+            "@uuid" => Ok(Self::Uuid),
+            name if is_audience(name) && !name.starts_with('@') => Ok(Self::Name(name.to_owned())),
+            _ => Err(UnknownAudience),
+        }
+    }
+}
+
+/// What the running system says, as far as a verdict on a signed set needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// The clock, in seconds since 1970-01-01 00:00 UTC.
+    pub now: Option<u64>,
+    /// The highest serial that this machine has imported.
+    pub seen_serial: Option<u64>,
+    /// Content of `/etc/machine-id`, if it is one.
+    pub machine_id: Option<String>,
+    /// The UUID of SMBIOS.
+    pub uuid: Option<String>,
+    /// Whether the host is not believed, so that nothing that it says names this machine.
+    pub is_confidential: bool,
+    /// How many credentials systemd has imported by itself, or `None` if it imports nothing by itself.
+    pub imported_by_systemd: Option<usize>,
+}
+
+impl Trust {
+    /// Whether it can tell a set for this machine from the sets of a host that is not believed.
+    #[must_use]
+    pub fn names_a_signer_and_an_audience(&self) -> bool {
+        !self.keys.is_empty() && self.audience.iter().any(|audience| *audience != Audience::Uuid)
+    }
+
+    /// The names of this machine, as they were given.
+    fn own(&self) -> Vec<String> {
+        let shown = |audience: &Audience| match audience {
+            Audience::Name(name) => name.clone(),
+            Audience::MachineId => "@machine-id".to_owned(),
+            Audience::Uuid => "@uuid".to_owned(),
+        };
+        self.audience.iter().map(shown).collect()
+    }
+
+    /// Whether a name is one of this machine.
+    fn is_own(&self, name: &str) -> bool {
+        let Circumstances { machine_id, uuid, is_confidential, .. } = &self.circumstances;
+        self.audience.iter().any(|audience| match audience {
+            Audience::Name(own) => own == name,
+            Audience::MachineId => machine_id.as_deref() == Some(name),
+            Audience::Uuid => {
+                !is_confidential && uuid.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(name))
+            }
+        })
+    }
+
+    /// The lowest serial that counts, and whether it was seen rather than told.
+    fn minimum(&self) -> Option<(u64, bool)> {
+        let seen = self.circumstances.seen_serial.map(|serial| (serial, true));
+        self.min_serial.map(|serial| (serial, false)).max(seen)
+    }
+}
+
+/// The manifest that counts.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'a> {
+    pub(super) manifest: &'a Manifest,
+    /// Its whole OEM string.
+    pub(super) string: &'a Secret,
+    pub(super) origin: &'a Origin,
+}
+
+/// Who has signed the manifest, and for what; and everything that speaks against it. Whether a signature is required
+/// decides how much a missing one weighs.
+pub(super) fn judge(
+    trust: &Trust,
+    requires: bool,
+    chosen: Option<Chosen<'_>>,
+    signatures: &[(Secret, Origin)],
+) -> (Option<Signed>, Vec<Finding>) {
+    let mut judge = Judge { trust, requires, findings: Vec::new() };
+    if !judge.requires && !signatures.is_empty() {
+        judge.find(TrustFinding::SignatureUnused, Severity::Note, None);
+    }
+    judge.find_systemd();
+    let Some(chosen) = chosen else { return (None, judge.findings) };
+    let key = judge.requires.then(|| judge.signer(chosen.string, signatures)).flatten();
+    let audience = judge.audience(chosen);
+    judge.serial(chosen);
+    judge.validity(chosen);
+    let serial = chosen.manifest.terms().serial;
+    (key.map(|key| Signed { key, audience, serial }), judge.findings)
+}
+
+struct Judge<'a> {
+    trust: &'a Trust,
+    requires: bool,
+    findings: Vec<Finding>,
+}
+
+impl Judge<'_> {
+    fn find(&mut self, kind: TrustFinding, severity: Severity, origin: Option<&Origin>) {
+        let kind = FindingKind::Trust(kind);
+        self.findings.push(Finding { kind, severity, credential: None, origin: origin.cloned(), more: 0 });
+    }
+
+    /// What systemd imports by itself, it imports before a signature is looked at.
+    fn find_systemd(&mut self) {
+        if self.requires
+            && let Some(credentials) = self.trust.circumstances.imported_by_systemd
+        {
+            self.find(TrustFinding::ImportedBySystemd { credentials }, Severity::Error, None);
+        }
+    }
+
+    /// The trusted key that has signed the manifest.
+    fn signer(&mut self, manifest: &Secret, sent: &[(Secret, Origin)]) -> Option<KeyId> {
+        let keys = &self.trust.keys;
+        if keys.is_empty() {
+            self.find(TrustFinding::NoTrustedKey, Severity::Error, None);
+            return None;
+        }
+        if sent.len() > SIGNATURES_MAX {
+            self.find(TrustFinding::TooManySignatures { found: sent.len() }, Severity::Error, None);
+            return None;
+        }
+        let mut signatures = Vec::new();
+        for (text, origin) in sent {
+            match Signature::decode(text.expose()) {
+                Ok(signature) => signatures.push((signature, origin)),
+                Err(reason) => {
+                    let kind = TrustFinding::SignatureInvalid { reason };
+                    self.find(kind, Severity::Warning, Some(origin));
+                }
+            }
+        }
+        let signer = signer(manifest.expose(), signatures.iter().map(|(signature, _)| signature), keys);
+        if signer.is_none() {
+            self.find_why_unsigned(sent.is_empty(), &signatures);
+        }
+        signer
+    }
+
+    fn find_why_unsigned(&mut self, is_none_sent: bool, signatures: &[(Signature, &Origin)]) {
+        let trusted: Vec<KeyId> = self.trust.keys.iter().map(TrustedKey::id).collect();
+        let wrong = signatures.iter().find(|(signature, _)| trusted.contains(&signature.key_id()));
+        if let Some((signature, origin)) = wrong {
+            let kind = TrustFinding::SignatureWrong { key: signature.key_id() };
+            self.find(kind, Severity::Error, Some(origin));
+        } else if signatures.is_empty() && is_none_sent {
+            self.find(TrustFinding::SignatureMissing, Severity::Error, None);
+        } else {
+            let by = signatures.iter().map(|(signature, _)| signature.key_id()).collect();
+            self.find(TrustFinding::NotTrusted { by, trusted }, Severity::Error, None);
+        }
+    }
+
+    /// The name of this machine that the set is meant for.
+    fn audience(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) -> Option<String> {
+        let meant = &manifest.terms().audience;
+        let name = meant.iter().find(|name| self.trust.is_own(name)).cloned();
+        let (own, audience) = (self.trust.own(), meant.clone());
+        match (own.is_empty(), audience.is_empty()) {
+            (true, false) if self.requires => {
+                self.find(TrustFinding::AudienceUnused { audience }, Severity::Warning, Some(origin));
+            }
+            (false, true) => self.find(TrustFinding::AudienceMissing { own }, Severity::Error, Some(origin)),
+            (false, false) if name.is_none() => {
+                self.find(TrustFinding::AudienceDiffers { audience, own }, Severity::Error, Some(origin));
+            }
+            _ => {}
+        }
+        name
+    }
+
+    fn serial(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) {
+        let serial = manifest.terms().serial;
+        if let Some((minimum, seen)) = self.trust.minimum()
+            && serial.is_none_or(|serial| serial < minimum)
+        {
+            self.find(TrustFinding::SerialOld { serial, minimum, seen }, Severity::Error, Some(origin));
+        }
+    }
+
+    /// A clock that cannot be read proves nothing, so a signed set with an end is not believed then.
+    fn validity(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) {
+        let now = self.trust.circumstances.now;
+        if let Some(not_after) = manifest.terms().not_after
+            && now.map_or(self.requires, |now| now > not_after)
+        {
+            self.find(TrustFinding::Expired { not_after, now }, Severity::Error, Some(origin));
+        }
+    }
+}

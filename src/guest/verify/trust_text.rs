@@ -1,0 +1,162 @@
+//! Findings about a signature: in words, and what to do.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::delivery::{Proof, Signed};
+use super::trust_finding::TrustFinding;
+use crate::text::day::Day;
+
+/// Names and keys that are written out in a message.
+const SHOWN_MAX: usize = 4;
+
+impl Display for TrustFinding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SignatureMissing => f.write_str(
+                "the set is not signed, and this machine takes only sets that a trusted key has signed",
+            ),
+            Self::NoTrustedKey => {
+                f.write_str("a signed set is required, and this machine has no trusted key")
+            }
+            Self::SignatureUnused => {
+                f.write_str("the set is signed, and this machine has no trusted key to check that with")
+            }
+            Self::SignatureInvalid { reason } => write!(f, "a signature cannot be read: {reason}"),
+            Self::NotTrusted { by, trusted } if by.is_empty() => {
+                write!(f, "no signature of the set can be read (trusted: {})", List(trusted))
+            }
+            Self::NotTrusted { by, trusted } => {
+                write!(f, "signed by {}, which is not trusted here (trusted: {})", List(by), List(trusted))
+            }
+            Self::SignatureWrong { key } => write!(
+                f,
+                "the signature by {key} does not match the manifest: one of the two was changed, or they do not belong together"
+            ),
+            Self::TooManySignatures { found } => {
+                write!(f, "the set has {found} signatures, at most 8 are allowed; none was looked at")
+            }
+            Self::AudienceDiffers { .. }
+            | Self::AudienceMissing { .. }
+            | Self::AudienceUnused { .. }
+            | Self::SerialOld { .. }
+            | Self::Expired { .. } => self.fmt_terms(f),
+            Self::ImportedBySystemd { credentials: 0 } => {
+                f.write_str("systemd imports credentials itself before anything is verified")
+            }
+            Self::ImportedBySystemd { credentials } => {
+                write!(f, "systemd imported {credentials} credentials itself before anything was verified")
+            }
+        }
+    }
+}
+
+impl TrustFinding {
+    /// In words, if it is about what a manifest says of a set.
+    fn fmt_terms(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AudienceDiffers { audience, own } => {
+                write!(f, "the set is meant for {}, and this machine is {}", List(audience), List(own))
+            }
+            Self::AudienceMissing { own } => {
+                write!(
+                    f,
+                    "the set does not say which machine it is meant for, and this machine is {}",
+                    List(own)
+                )
+            }
+            Self::AudienceUnused { audience } => {
+                write!(f, "the set is meant for {}, and this machine was not told its name", List(audience))
+            }
+            Self::SerialOld { serial, minimum, seen } => {
+                match serial {
+                    Some(serial) => _ = write!(f, "serial {serial} is older than {minimum}, "),
+                    None => _ = write!(f, "the set has no serial, and must have at least {minimum}, "),
+                }
+                f.write_str(if *seen {
+                    "which this machine has seen: an old set was sent again"
+                } else {
+                    "the lowest that --min-serial allows"
+                })
+            }
+            Self::Expired { not_after, now: Some(now) } => {
+                let (end, now) = (Day(*not_after), Day(*now));
+                write!(f, "the set is not valid after {end}, and it is {now} by this machine's clock")
+            }
+            Self::Expired { not_after, now: None } => {
+                write!(
+                    f,
+                    "the set is not valid after {}, and this machine's clock cannot be read",
+                    Day(*not_after)
+                )
+            }
+            // What is not about the terms of a set has been written.
+            _ => Ok(()),
+        }
+    }
+
+    /// What to do.
+    pub(super) fn advice(&self) -> &'static str {
+        match self {
+            Self::SignatureMissing => {
+                "make the set with 'smbios-creds-host pack', sign it with 'minisign -S', and send it with 'run --set'"
+            }
+            Self::NoTrustedKey => {
+                "put the owner's public key into /etc/smbios-creds/trusted, with a name that ends in .pub, or give it with --trust"
+            }
+            Self::SignatureUnused => {
+                "to take only signed sets, put the owner's public key into /etc/smbios-creds/trusted"
+            }
+            Self::SignatureInvalid { .. } => "sign the manifest again with 'minisign -S'",
+            Self::NotTrusted { .. } => {
+                "sign the set with a trusted key, or add the public key of its owner to this machine's image"
+            }
+            Self::SignatureWrong { .. } => "sign the manifest that is sent, and send what was signed",
+            Self::TooManySignatures { .. } => "send the signatures of the keys that are in use",
+            Self::AudienceDiffers { .. } => {
+                "send this machine its own set, or correct --audience in this machine's image"
+            }
+            Self::AudienceMissing { .. } => {
+                "name the machine in the set ('smbios-creds-host pack --audience'), and sign it again"
+            }
+            Self::AudienceUnused { .. } => "give this machine its name with --audience",
+            Self::SerialOld { .. } => "send the newest set, or one with a higher serial",
+            Self::Expired { .. } => "set the clock if it is wrong; else make and sign a new set",
+            Self::ImportedBySystemd { .. } => {
+                "put CREDENTIALS_DIRECTORY=/run/credentials/@system on the kernel's command line: then systemd imports \
+                 nothing itself, and passes on what this program has verified"
+            }
+        }
+    }
+}
+
+impl Display for Proof {
+    /// What proves that a set is the one that was sent, for a sentence about the set.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("no manifest proves that these are all"),
+            Self::Digest => f.write_str("the manifest proves the set whole"),
+            Self::Signature(Signed { key, audience, serial }) => {
+                write!(f, "the set is whole and signed by {key}")?;
+                if let Some(audience) = audience {
+                    write!(f, " for {audience}")?;
+                }
+                serial.map_or(Ok(()), |serial| write!(f, ", serial {serial}"))
+            }
+        }
+    }
+}
+
+/// The first of some names or keys.
+struct List<'a, T>(&'a [T]);
+
+impl<T: Display> Display for List<'_, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.iter().take(SHOWN_MAX).enumerate() {
+            write!(f, "{}{item}", if index > 0 { ", " } else { "" })?;
+        }
+        match self.0.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Signed sets: every attack is a vector of `testdata/signed`, made with Debian's minisign by `testdata/signed/make`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::TempDir;
+use testkit::{agent, code, run, stderr, stdout};
+
+/// What the vectors hold.
+const VALUES: [(&str, usize); 2] = [("db-password", 13), ("tls-key", 256)];
+
+fn file(name: &str) -> String {
+    fs::read_to_string(testkit::testdata("signed").join(name)).unwrap()
+}
+
+/// A recording of these OEM strings.
+fn recording(strings: &str) -> TempDir {
+    let strings: Vec<&[u8]> = strings.lines().map(str::as_bytes).collect();
+    testkit::recording(&testkit::table(&strings))
+}
+
+pub(crate) fn vector(name: &str) -> TempDir {
+    recording(&file(&format!("{name}.strings")))
+}
+
+/// The line of a public key, for `--trust`.
+pub(crate) fn key(name: &str) -> String {
+    file(&format!("{name}.pub")).lines().nth(1).unwrap().to_owned()
+}
+
+/// A root with these trusted keys.
+fn root(keys: &[&str]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let trusted = root.path().join("etc/smbios-creds/trusted");
+    fs::create_dir_all(&trusted).unwrap();
+    for name in keys {
+        fs::write(trusted.join(format!("{name}.pub")), file(&format!("{name}.pub"))).unwrap();
+    }
+    root
+}
+
+/// Imports a vector into a directory of its own, and checks that the directory is complete or absent.
+fn import(root: &Path, from: &Path, options: &[&str]) -> Output {
+    let into = tempfile::tempdir().unwrap();
+    let directory = into.path().join("credentials");
+    let mut import = agent(&["import", "--root"]);
+    import.arg(root).arg("--from").arg(from).arg("--into").arg(&directory).args(options);
+    let output = run(&mut import);
+    if code(&output) == 0 {
+        for (name, size) in VALUES {
+            assert_eq!(fs::read(directory.join(name)).unwrap().len(), size);
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), VALUES.len());
+    } else {
+        assert!(!directory.exists(), "something of a refused set was placed: {}", stderr(&output));
+    }
+    output
+}
+
+fn check(root: &Path, from: &Path, options: &[&str]) -> Output {
+    run(agent(&["check", "--root"]).arg(root).arg("--from").arg(from).args(options))
+}
+
+/// The options of a machine that knows its name and the lowest serial.
+const FULL: [&str; 4] = ["--audience", "web01", "--min-serial", "7"];
+
+#[test]
+fn signed_set_for_this_machine_is_imported_whole() {
+    let (root, good) = (root(&["owner"]), vector("good"));
+    let output = import(root.path(), good.path(), &FULL);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let output = check(root.path(), good.path(), &FULL);
+    let key = file("owner.pub").lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let proof = format!("2 credentials, the set is whole and signed by {key} for web01, serial 7");
+    assert!(stdout(&output).contains(&proof), "{}", stdout(&output));
+    let output = check(root.path(), good.path(), &[&FULL[..], &["--json=short"]].concat());
+    let signature = format!(r#""signature":{{"key":"{key}","audience":"web01","serial":7}}"#);
+    assert!(stdout(&output).contains(&signature), "{}", stdout(&output));
+    let listed = run(agent(&["list", "--root"]).arg(root.path()).arg("--from").arg(good.path()).args(FULL));
+    assert!(stderr(&listed).contains(&proof), "{}", stderr(&listed));
+}
+
+/// Each attack, the finding that names it, and no part of the set in its place.
+#[test]
+fn no_attack_on_a_signed_set_is_imported() {
+    let root = root(&["owner"]);
+    for (name, finding) in [
+        ("no-signature", "signature-missing"),
+        ("flipped-manifest", "signature-wrong"),
+        ("flipped-signature", "signature-wrong"),
+        ("flipped-comment", "signature-wrong"),
+        ("flipped-comment-signature", "signature-wrong"),
+        ("flipped-value", "digest-differs"),
+        ("other-key", "not-trusted"),
+        ("old-key", "not-trusted"),
+        ("legacy", "not-trusted"),
+        ("dropped-credential", "missing"),
+        ("added-credential", "not-listed"),
+        ("notify-socket", "not-listed"),
+        ("two-manifests", "manifest-again"),
+        ("two-manifests-reversed", "manifest-again"),
+        ("signature-of-another-manifest", "signature-wrong"),
+        ("nine-signatures", "too-many-signatures"),
+        ("other-audience", "audience-differs"),
+        ("no-audience", "audience-missing"),
+        ("empty-audience", "audience-missing"),
+        ("lower-serial", "serial-old"),
+        ("no-serial", "serial-old"),
+        ("past-not-after", "expired"),
+    ] {
+        let vector = vector(name);
+        let output = check(root.path(), vector.path(), &[&FULL[..], &["--json=short"]].concat());
+        assert_eq!(code(&output), 3, "{name}: {}", stdout(&output));
+        let code_of_finding = format!(r#""severity":"error","code":"{finding}""#);
+        assert!(stdout(&output).contains(&code_of_finding), "{name}: {}", stdout(&output));
+        assert!(stdout(&output).contains(r#""proven":false"#), "{name}: {}", stdout(&output));
+        assert!(!stdout(&output).contains(r#""intact""#), "{name}: nothing of it is believed");
+        assert_eq!(code(&import(root.path(), vector.path(), &FULL)), 3, "{name}");
+        let mut cat = agent(&["cat", "db-password", "--root"]);
+        let cat = run(cat.arg(root.path()).arg("--from").arg(vector.path()).args(FULL));
+        assert_eq!((code(&cat), stdout(&cat).as_str()), (3, ""), "{name}");
+    }
+}
+
+#[test]
+fn one_valid_signature_of_several_is_enough() {
+    let root = root(&["owner"]);
+    for name in ["two-signatures", "eight-signatures"] {
+        assert_eq!(code(&import(root.path(), vector(name).path(), &FULL)), 0, "{name}");
+    }
+}
+
+#[test]
+fn any_of_two_trusted_keys_may_have_signed() {
+    let root = root(&["old", "owner"]);
+    for name in ["good", "old-key", "two-signatures"] {
+        assert_eq!(code(&import(root.path(), vector(name).path(), &FULL)), 0, "{name}");
+    }
+    assert_eq!(code(&import(root.path(), vector("other-key").path(), &FULL)), 3);
+}
+
+#[test]
+fn set_without_terms_is_taken_where_none_is_asked_for() {
+    let root = root(&["owner"]);
+    assert_eq!(code(&import(root.path(), vector("bare").path(), &[])), 0);
+    // It is meant for others, and this machine cannot tell: that is said.
+    let output = import(root.path(), vector("good").path(), &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("is meant for web01, db01, and this machine was not told its name"));
+    for (options, finding) in
+        [(&["--audience", "web01"][..], "audience-missing"), (&["--min-serial", "1"], "serial-old")]
+    {
+        let output = check(root.path(), vector("bare").path(), &[options, &["--json=short"]].concat());
+        assert!(code(&output) == 3 && stdout(&output).contains(finding), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn trust_option_is_as_good_as_the_directory() {
+    let empty = tempfile::tempdir().unwrap();
+    let owner = key("owner");
+    assert_eq!(code(&import(empty.path(), vector("good").path(), &["--trust", &owner])), 0);
+    assert_eq!(code(&import(empty.path(), vector("no-signature").path(), &["--trust", &owner])), 3);
+    assert_eq!(code(&import(empty.path(), vector("other-key").path(), &["--trust", &owner])), 3);
+    let damaged = run(&mut agent(&["check", "--trust", &owner[..50]]));
+    assert_eq!(code(&damaged), 2, "{}", stderr(&damaged));
+}
+
+#[test]
+fn manifest_signed_without_a_key_believes_nothing() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = import(empty.path(), vector("good").path(), &["--manifest=signed"]);
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("this machine has no trusted key"), "{}", stderr(&output));
+}
+
+#[test]
+fn no_option_turns_a_trusted_key_off() {
+    let root = root(&["owner"]);
+    for options in [&["--manifest=ignore"][..], &["--manifest=use"], &["--confidential=allow"]] {
+        assert_eq!(code(&import(root.path(), vector("no-signature").path(), options)), 3, "{options:?}");
+        assert_eq!(code(&import(root.path(), vector("added-credential").path(), options)), 3, "{options:?}");
+    }
+}
+
+/// The set is not signed for a machine that trusts nobody, and is read as before.
+#[test]
+fn signed_set_on_a_machine_without_keys_is_a_set_with_a_manifest() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = check(empty.path(), vector("good").path(), &["--manifest=require", "--json=short"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).contains(r#""severity":"note","code":"signature-unused""#));
+    assert!(!stdout(&output).contains(r#""signature":"#));
+}
+
+#[test]
+fn directory_with_anything_but_keys_believes_nothing() {
+    let secret = format!("untrusted comment: secret\nRWQAAEIy{}=\n", "A".repeat(203));
+    for (name, content, says) in [
+        ("b.pub", "", "is not a minisign public key"),
+        ("b.pub", "RWQ\n", "is damaged"),
+        ("b.pub", secret.as_str(), "SECRET key"),
+        ("owner.key", "x", "is not named as a trusted key"),
+        ("owner.pub~", "x", "is not named as a trusted key"),
+    ] {
+        let root = root(&["owner"]);
+        fs::write(root.path().join("etc/smbios-creds/trusted").join(name), content).unwrap();
+        let output = import(root.path(), vector("good").path(), &[]);
+        assert_eq!(code(&output), 1, "{name}: {}", stderr(&output));
+        assert!(stderr(&output).contains(says), "{name}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("AAAAAAAA"), "no text of a file is shown");
+    }
+    let root = root(&[]);
+    let output = import(root.path(), vector("bare").path(), &[]);
+    assert!(code(&output) == 1 && stderr(&output).contains("has no trusted key"), "{}", stderr(&output));
+    fs::create_dir(root.path().join("etc/smbios-creds/trusted/a.pub")).unwrap();
+    assert_eq!(code(&import(root.path(), vector("bare").path(), &[])), 1);
+}
+
+#[test]
+fn directory_that_another_user_can_change_believes_nothing() {
+    let root = root(&["owner"]);
+    let trusted = root.path().join("etc/smbios-creds/trusted");
+    fs::set_permissions(&trusted, fs::Permissions::from_mode(0o777)).unwrap();
+    let output = import(root.path(), vector("good").path(), &[]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("can be changed by another user"), "{}", stderr(&output));
+}
+
+/// The configuration of NixOS is links.
+#[test]
+fn key_behind_a_link_is_trusted() {
+    let root = root(&[]);
+    let store = root.path().join("owner.pub");
+    fs::write(&store, file("owner.pub")).unwrap();
+    std::os::unix::fs::symlink(&store, root.path().join("etc/smbios-creds/trusted/owner.pub")).unwrap();
+    assert_eq!(code(&import(root.path(), vector("good").path(), &[])), 0);
+    assert_eq!(code(&import(root.path(), vector("no-signature").path(), &[])), 3);
+}
+
+#[test]
+fn machine_id_and_uuid_are_names_of_a_machine() {
+    let root = root(&["owner"]);
+    let options = ["--audience", "@machine-id"];
+    let output = import(root.path(), vector("good").path(), &options);
+    assert!(
+        code(&output) == 3 && stderr(&output).contains("this machine is @machine-id"),
+        "{}",
+        stderr(&output)
+    );
+    // The vector is for web01, which is no machine ID and no UUID: neither file can make it one.
+    fs::write(root.path().join("etc/machine-id"), "web01\n").unwrap();
+    assert_eq!(code(&import(root.path(), vector("good").path(), &options)), 3);
+    let id = root.path().join("sys/class/dmi/id");
+    fs::create_dir_all(&id).unwrap();
+    fs::write(id.join("product_uuid"), "WEB01\n").unwrap();
+    assert_eq!(code(&import(root.path(), vector("good").path(), &["--audience", "@uuid"])), 0);
+    assert_eq!(code(&run(&mut agent(&["check", "--audience", "@hostname"]))), 2);
+}
+
+/// A vector with any one of its strings cut is refused, wherever the cut is. (Every fifth byte, and the last ones.)
+#[test]
+fn signed_set_with_a_cut_string_is_never_imported() {
+    use smbios_creds::format::smbios::Table;
+    use smbios_creds::guest::verify::policy::Policy;
+    use smbios_creds::guest::verify::set::verify_table;
+    use smbios_creds::guest::verify::trust::Trust;
+
+    let trust = Trust { keys: vec![key("owner").parse().unwrap()], ..Trust::default() };
+    let policy = Policy { trust, ..Policy::default() };
+    let verify = |strings: &[&[u8]]| {
+        let table = testkit::table(strings);
+        let entry_point = testkit::entry_point_3(table.len());
+        verify_table(&Table::parse(&entry_point, table), &policy)
+    };
+    let text = file("bare.strings");
+    let strings: Vec<&[u8]> = text.lines().map(str::as_bytes).collect();
+    assert!(verify(&strings).proof.signed().is_some());
+    for index in 0..strings.len() {
+        for end in (1..strings[index].len()).filter(|end| end % 5 == 0 || end + 12 > strings[index].len()) {
+            let mut cut = strings.clone();
+            cut[index] = &strings[index][..end];
+            let delivery = verify(&cut);
+            assert!(!delivery.passed() && delivery.intact().next().is_none(), "string {index} cut to {end}");
+        }
+        let mut without = strings.clone();
+        without.remove(index);
+        assert!(verify(&without).intact().next().is_none(), "string {index} is missing");
+    }
+}
