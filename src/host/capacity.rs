@@ -77,7 +77,7 @@ pub enum Counted {
     Credentials,
     /// Bytes of the largest structure, without its formatted area.
     LargestArea,
-    /// Items of `fw_cfg`: one a credential, and one for the manifest.
+    /// Items of `fw_cfg`: one a credential, one for the manifest, and one for each signature.
     Items,
     /// Bytes of all items.
     ItemBytes,
@@ -254,8 +254,11 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Values => values().sum(),
         Counted::Credentials => values().filter(|&size| size > 0).count(),
         Counted::LargestArea => structures().map(string_area).max().unwrap_or_default(),
-        Counted::Items => values().count() + 1,
-        Counted::ItemBytes => values().sum::<usize>() + strings.manifest().len(),
+        Counted::Items => values().count() + 1 + strings.signatures().count(),
+        Counted::ItemBytes => {
+            let signatures: usize = strings.signatures().map(<[u8]>::len).sum();
+            values().sum::<usize>() + strings.manifest().len() + signatures
+        }
     };
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));

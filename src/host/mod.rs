@@ -23,6 +23,7 @@
 pub mod capacity;
 #[cfg(feature = "launch")]
 pub mod domain;
+pub mod emit_error;
 pub mod hypervisor;
 #[cfg(feature = "cli")]
 pub mod kubevirt;
@@ -32,8 +33,10 @@ pub mod launch;
 pub mod plan;
 pub mod publish;
 pub mod report;
+pub mod set;
 pub mod slots;
 pub mod source;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod start;
 pub mod strings;
+pub mod supply;

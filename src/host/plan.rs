@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use super::capacity::{self, Excess, Route, Structures, Usage};
 use super::hypervisor::{Argument, Channel, Features, Hypervisor, MergeError, Part, Written, hidden};
 use super::strings::{EmitError, OemStrings, Origin};
-use crate::format::credential::{Credential, Name};
+use super::supply::Sent;
+use crate::format::credential::Name;
 use crate::text::escape::Escaped;
 use crate::text::listing::listed;
 
@@ -29,8 +30,8 @@ pub struct Order {
     pub arguments: Vec<OsString>,
     /// What its image has.
     pub features: Features,
-    /// Credentials to send.
-    pub credentials: Vec<Credential>,
+    /// What to send.
+    pub sends: Sent,
     /// Credentials whose value may be empty, for those that are on the command line.
     pub allow_empty: Vec<Name>,
     /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
@@ -115,16 +116,14 @@ impl Plan {
     /// [`PlanError`], if the guest would not get what is meant. A limit that is exceeded is none: see
     /// [`Plan::exceeded`].
     pub fn new(order: Order) -> Result<Self, PlanError> {
-        let Order { hypervisor, program, argv0, arguments, features, credentials, allow_empty, allow_argv } =
-            order;
+        let Order { hypervisor, program, argv0, arguments, features, sends, allow_empty, allow_argv } = order;
         let mut read = hypervisor.read(&program, &arguments, &features)?;
         let line = read.line();
         let (route, existing) = (line.route.clone(), std::mem::take(&mut line.existing));
         let mut warnings: Vec<String> = line.warnings.iter().map(|&warning| warning.to_owned()).collect();
-        let strings = OemStrings::beside(existing, &credentials)?;
-        drop(credentials);
+        let strings = sends.beside(existing)?;
         let empty = strings.credentials().find(|(name, size, origin)| {
-            *origin != Origin::Directory && *size == 0 && !allow_empty.contains(name)
+            matches!(origin, Origin::CommandLine | Origin::File) && *size == 0 && !allow_empty.contains(name)
         });
         if let Some((name, _, origin)) = empty {
             return Err(PlanError::Empty(name.clone(), origin));

@@ -114,7 +114,7 @@ impl From<&Usage> for LimitRow {
 
 impl Row {
     fn new(plan: &Plan, (name, size, origin): (&Name, usize, Origin)) -> Self {
-        let existing = origin != Origin::Directory;
+        let existing = matches!(origin, Origin::CommandLine | Origin::File);
         Self { name: name.clone(), size, existing, channels: plan.channels(name), origin }
     }
 }
@@ -144,7 +144,7 @@ impl PlanReport {
             },
             credentials: rows,
             strings: if has_smbios { sizes.len() } else { 0 },
-            items: if has_smbios { items } else { items + 1 },
+            items: if has_smbios { items } else { items + 1 + plan.strings.signatures().count() },
             structures: structures.collect(),
             limits: plan.usages.iter().map(LimitRow::from).collect(),
             arguments: plan.visible(),
@@ -243,6 +243,7 @@ impl Planned {
                 Origin::Directory => "directory",
                 Origin::CommandLine => "command line",
                 Origin::File => "file of the command line",
+                Origin::Set => "set",
             };
             let by: Vec<&str> = channels.iter().map(|channel| channel.word()).collect();
             [name.to_string(), listing::size(*size as u64), by.join(", "), from.to_owned()]

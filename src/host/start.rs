@@ -17,7 +17,7 @@ use super::hypervisor::{self, Argument, Hypervisor};
 use super::launch::private_argv::{self, PrivateArgvError};
 use super::launch::{Files, LaunchError, Private, execute, image, program};
 use super::plan::{Carrier, Order, Plan, PlanError, Receiver};
-use super::source::{self, DirectoryError, Selection};
+use super::supply::{Supply, SupplyError};
 use crate::text::escape::ShownPath;
 
 /// What is to be started, and with which credentials.
@@ -31,10 +31,8 @@ pub struct Request {
     pub argv0: Option<OsString>,
     /// The arguments after the name.
     pub arguments: Vec<OsString>,
-    /// The credentials directory; `None` takes the one that `$CREDENTIALS_DIRECTORY` names.
-    pub directory: Option<PathBuf>,
-    /// What to take from it.
-    pub selection: Selection,
+    /// Where what is sent comes from.
+    pub supply: Supply,
     /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
     pub allow_argv: bool,
 }
@@ -54,7 +52,7 @@ pub enum NotPlanned {
     Firecracker(ShownPath),
     /// The credentials cannot be had.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    Supply(#[from] SupplyError),
     /// There is no such program.
     #[error("cannot find {0}, or it may not be executed")]
     NotFound(ShownPath),
@@ -138,8 +136,7 @@ fn recognise(request: &Request) -> Result<&'static dyn Hypervisor, NotPlanned> {
 /// [`Plan::exceeded`].
 pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     let hypervisor = recognise(&request)?;
-    let directory = request.directory.map_or_else(source::directory, Ok)?;
-    let credentials = source::read(&directory, &request.selection)?;
+    let sends = request.supply.read()?;
     let program = program::find(&request.program);
     let program = program.ok_or_else(|| NotPlanned::NotFound(request.program.as_path().into()))?;
     let features = image::features(hypervisor, &program);
@@ -149,8 +146,8 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
         argv0: request.argv0.unwrap_or_else(|| request.program.into_os_string()),
         arguments: request.arguments,
         features,
-        credentials,
-        allow_empty: request.selection.allow_empty,
+        sends,
+        allow_empty: request.supply.allow_empty(),
         allow_argv: request.allow_argv,
     })?;
     check_receiver(&plan)?;

@@ -3,11 +3,13 @@
 //! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
 //! last, so that a guest which loses the end loses nothing that it needs.
 
+pub use super::emit_error::EmitError;
 use crate::format::credential::{Credential, Name, Secret};
-use crate::format::manifest::{Manifest, ManifestError, PREFIX};
-use crate::format::oem_string::{self, DecodeError, EncodeError, Encoding, OemString, decode};
+use crate::format::manifest::{Manifest, ManifestError, PREFIX, Terms};
+use crate::format::oem_string::{self, Encoding, OemString, SIGNATURE_PREFIX, decode};
 use crate::format::smbios::write::{self, WriteError};
-use crate::sys::{Errno, fill_random};
+use crate::sys::fill_random;
+use crate::trust::signature::KeyId;
 
 /// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
 /// requires one accepts nothing beside it.
@@ -30,6 +32,8 @@ pub enum Origin {
     CommandLine,
     /// A file that the command line names.
     File,
+    /// A packed set.
+    Set,
 }
 
 /// What an emitted OEM string is.
@@ -44,8 +48,17 @@ pub enum Content {
         /// Where it is from.
         origin: Origin,
     },
+    /// An encrypted credential of this name.
+    Encrypted {
+        /// Its name.
+        name: Name,
+        /// Bytes of its text.
+        size: usize,
+    },
     /// The manifest of all credentials.
     Manifest,
+    /// A signature of the manifest by this key, or one that says so.
+    Signature(KeyId),
     /// Somebody else's string.
     Foreign,
 }
@@ -56,75 +69,6 @@ pub struct OemStrings {
     strings: Vec<(Secret, Content)>,
     elsewhere: Vec<Content>,
     items: Vec<(Credential, Origin)>,
-}
-
-/// Why credentials cannot be sent as OEM strings.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EmitError {
-    /// The credential cannot be written.
-    #[error("credential {name}: {error}")]
-    Encode {
-        /// Its name.
-        name: Name,
-        /// Why not.
-        error: EncodeError,
-    },
-    /// Two values for one name, of which the guest would take the first.
-    #[error("credential {name}: it would be sent twice, and a name can have one value only: {sources}")]
-    Duplicate {
-        /// Its name.
-        name: Name,
-        /// Where both come from, and what to do.
-        sources: &'static str,
-    },
-    /// A string that is there already has the prefix of a credential and is none.
-    #[error(
-        "OEM string {string} of the command line {error}, so no guest would read it; correct it or remove it"
-    )]
-    Refused {
-        /// Which of those that were there, from 1.
-        string: usize,
-        /// What is wrong.
-        error: DecodeError,
-    },
-    /// A string that is there already may be a value that has lost its name.
-    #[error(
-        "OEM string {string} of the command line has an empty value, and its name may be a secret in base64; write it as \
-         io.systemd.credential.binary:NAME=BASE64, or remove it"
-    )]
-    MaybeNameless {
-        /// Which of those that were there, from 1.
-        string: usize,
-    },
-    /// A string that is there already has nearly the prefix of a credential.
-    #[error(
-        "OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant; correct it or \
-         remove it"
-    )]
-    NearMiss {
-        /// Which of those that were there, from 1.
-        string: usize,
-        /// The prefix that was probably meant.
-        meant: &'static str,
-    },
-    /// There is a manifest already, of another set.
-    #[error(
-        "OEM string {string} of the command line is a manifest, and a machine can have one only; remove it"
-    )]
-    SecondManifest {
-        /// Which of those that were there, from 1.
-        string: usize,
-    },
-    /// There is no manifest of such a set.
-    #[error("cannot write a manifest: {0}")]
-    Set(ManifestError),
-    /// A string that is there already cannot be in a table.
-    #[error("of those on the command line, {0}")]
-    Unwritable(WriteError),
-    /// The kernel has no random bytes for the salt.
-    #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
-    Random(Errno),
 }
 
 impl OemStrings {
@@ -144,6 +88,14 @@ impl OemStrings {
         Self::with_salt(existing, credentials, random_salt()?)
     }
 
+    /// Writes credentials as a set of its own, whose manifest says this of it.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential.
+    pub fn with_terms(credentials: &[Credential], terms: Terms) -> Result<Self, EmitError> {
+        Self::of(Existing::default(), credentials, random_salt()?, terms)
+    }
+
     /// As [`Self::beside`], with a salt that must be random and new for each set.
     ///
     /// # Errors
@@ -152,6 +104,15 @@ impl OemStrings {
         existing: Existing,
         credentials: &[Credential],
         salt: [u8; 16],
+    ) -> Result<Self, EmitError> {
+        Self::of(existing, credentials, salt, Terms::default())
+    }
+
+    fn of(
+        existing: Existing,
+        credentials: &[Credential],
+        salt: [u8; 16],
+        terms: Terms,
     ) -> Result<Self, EmitError> {
         let mut set = Vec::new();
         let mut strings = Vec::with_capacity(existing.kept.len() + credentials.len() + 1);
@@ -173,7 +134,7 @@ impl OemStrings {
         }
         let items = existing.items;
         let all = set.iter().chain(items.iter().map(|(credential, _)| credential)).chain(credentials);
-        let manifest = match Manifest::new(all, salt) {
+        let manifest = match Manifest::new(all, salt).and_then(|manifest| manifest.with_terms(terms)) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
                 let before = strings.iter().map(|(_, content)| content).chain(&elsewhere);
@@ -185,6 +146,11 @@ impl OemStrings {
         };
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
         Ok(Self { strings, elsewhere, items })
+    }
+
+    /// Strings whose manifest is among them.
+    pub(super) fn of_set(strings: Vec<(Secret, Content)>) -> Self {
+        Self { strings, elsewhere: Vec::new(), items: Vec::new() }
     }
 
     /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
@@ -203,7 +169,7 @@ impl OemStrings {
         let all = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
         let in_strings = all.filter_map(|content| match content {
             Content::Credential { name, size, origin } => Some((name, *size, *origin)),
-            Content::Manifest | Content::Foreign => None,
+            _ => None,
         });
         in_strings.chain(self.items().map(|(Credential { name, value }, origin)| (name, value.len(), origin)))
     }
@@ -213,12 +179,24 @@ impl OemStrings {
         self.items.iter().map(|(credential, origin)| (credential, *origin))
     }
 
+    /// The OEM string of the manifest, which is what a signature is of.
+    #[must_use]
+    pub fn manifest_string(&self) -> &[u8] {
+        let manifest = self.strings.iter().find(|(_, content)| *content == Content::Manifest);
+        manifest.map(|(text, _)| text.expose()).unwrap_or_default()
+    }
+
     /// The text of the manifest, without the prefix that an OEM string has.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
-        let manifest = self.strings.iter().find(|(_, content)| *content == Content::Manifest);
-        let text = manifest.map(|(text, _)| text.expose()).unwrap_or_default();
+        let text = self.manifest_string();
         text.strip_prefix(PREFIX.as_bytes()).unwrap_or(text)
+    }
+
+    /// The texts of all signatures, without the prefix that an OEM string has.
+    pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
+        let signatures = self.strings.iter().filter(|(_, content)| matches!(content, Content::Signature(_)));
+        signatures.filter_map(|(text, _)| text.expose().strip_prefix(SIGNATURE_PREFIX.as_bytes()))
     }
 
     /// Size of each string without its NUL.
@@ -261,11 +239,11 @@ impl OemStrings {
     pub fn with_values(&self) -> impl Iterator<Item = (&Name, Option<Credential>)> {
         let strings = self.strings.iter().filter_map(|(text, content)| match content {
             Content::Credential { name, .. } => Some((name, value_of(name, text))),
-            Content::Manifest | Content::Foreign => None,
+            _ => None,
         });
         let elsewhere = self.elsewhere.iter().filter_map(|content| match content {
             Content::Credential { name, .. } => Some((name, None)),
-            Content::Manifest | Content::Foreign => None,
+            _ => None,
         });
         let items = self.items.iter().map(|(item, _)| (&item.name, Some(copy(item))));
         strings.chain(elsewhere).chain(items)
@@ -294,7 +272,7 @@ pub(super) fn copy(credential: &Credential) -> Credential {
 }
 
 /// What a string that is there already is. Its credential, if it is one, goes into `set`.
-fn look_at(
+pub(super) fn look_at(
     text: &Secret,
     origin: Origin,
     string: usize,
@@ -317,9 +295,8 @@ fn look_at(
         OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
-        OemString::Signature(_) | OemString::Encrypted(_) | OemString::Receipt(_) | OemString::Foreign => {
-            Ok(Content::Foreign)
-        }
+        OemString::Signature(_) => Err(EmitError::OtherSignature { string }),
+        OemString::Encrypted(_) | OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::json::JsonArg;
@@ -13,6 +13,7 @@ use crate::format::credential::{Credential, Name};
 use crate::host::hypervisor::{ALL, Hypervisor, named};
 use crate::host::source::{self, DirectoryError, Mapping, Selection, Which};
 use crate::host::start::Request;
+use crate::host::supply::{SetFiles, Supply};
 
 /// Send credentials to a virtual machine over SMBIOS Type 11, with no secret on a command line.
 #[derive(Debug, Parser)]
@@ -44,13 +45,14 @@ pub enum Verb {
     Plan(Plan),
     /// Write credentials as OEM strings or structures, for those who start a hypervisor themselves
     Emit(Emit),
+    /// Write credentials as a set in a file, whose manifest another program can sign
+    Pack(Pack),
     /// Add arguments for the structures of a Secret to a domain: KubeVirt's hook onDefineDomain
     OnDefineDomain(OnDefineDomain),
 }
 
 /// Which credentials are sent.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("which").required(true).args(["all", "prefix", "credential"]))]
 pub struct Select {
     /// Directory with one file a credential, instead of $CREDENTIALS_DIRECTORY
     #[arg(long, value_name = "DIR")]
@@ -101,11 +103,83 @@ impl Select {
     }
 }
 
+/// What is sent: credentials that are selected, or a packed set.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("which").required(true).args(["all", "prefix", "credential", "set"]))]
+pub struct Sends {
+    #[command(flatten)]
+    select: Select,
+
+    /// Send the set that 'pack' wrote to FILE, unchanged, and its signature FILE.manifest.minisig if that exists
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["credentials", "allow_empty"])]
+    set: Option<PathBuf>,
+
+    /// Signatures of the set's manifest, instead of FILE.manifest.minisig; at most 8 are sent
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential"])]
+    signature: Vec<PathBuf>,
+
+    /// minisign's public keys, as text or files: refuse a set that none of them has signed
+    #[arg(long, value_name = "KEY", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential"])]
+    trust: Vec<PathBuf>,
+}
+
+impl Sends {
+    /// Where what is sent comes from.
+    #[must_use]
+    pub fn supply(&self) -> Supply {
+        match &self.set {
+            Some(set) => Supply::Set(SetFiles {
+                set: set.clone(),
+                signatures: self.signature.clone(),
+                trust: self.trust.clone(),
+                expect: self.select.expect.clone(),
+            }),
+            None => Supply::Directory {
+                directory: self.select.credentials.clone(),
+                selection: self.select.selection(),
+            },
+        }
+    }
+}
+
+/// `pack`
+#[derive(Args, Debug)]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["all", "prefix", "credential"]),
+    after_help = "FILE has the values in plain text, for its owner only: keep it in a memory-only mount. FILE.manifest has \
+                  names, sizes and a digest, and no value: sign it with 'minisign -S -m FILE.manifest'. Then start the machine with \
+                  'run --set FILE'. Exit status 3: refused, and nothing is written."
+)]
+pub struct Pack {
+    #[command(flatten)]
+    pub(super) select: Select,
+
+    /// Machines that the set is meant for, by the names that their guests know themselves by (--audience there)
+    #[arg(long, value_name = "AUDIENCE", num_args = 1..)]
+    pub(super) audience: Vec<String>,
+
+    /// Number of the set: a guest that has seen a higher one refuses it
+    #[arg(long, value_name = "N")]
+    pub(super) serial: Option<u64>,
+
+    /// End of its validity in UTC, 2030-01-31 (that day included), 2030-01-31T12:00:00Z, or +30d from now
+    #[arg(long, value_name = "DATE", value_parser = super::date::seconds)]
+    pub(super) not_after: Option<u64>,
+
+    /// File to write the set to, for its owner only; one that exists is never overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+
+    /// Write the set to a disk as well
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
 /// Which hypervisor, and how.
 #[derive(Args, Debug)]
 pub struct Target {
     #[command(flatten)]
-    pub(super) select: Select,
+    pub(super) sends: Sends,
 
     /// Hypervisor type [default: inferred from the program's file name]
     #[arg(long, value_parser = hypervisors(), value_name = "KIND")]
@@ -134,8 +208,7 @@ impl Target {
             hypervisor: self.hypervisor,
             argv0: self.argv0,
             arguments: arguments.collect(),
-            directory: self.select.credentials.clone(),
-            selection: self.select.selection(),
+            supply: self.sends.supply(),
             allow_argv: self.allow_argv,
         }
     }
@@ -185,7 +258,7 @@ pub struct Plan {
 )]
 pub struct Emit {
     #[command(flatten)]
-    pub(super) select: Select,
+    pub(super) sends: Sends,
 
     /// What to write
     #[arg(long, value_enum)]

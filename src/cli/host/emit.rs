@@ -1,14 +1,12 @@
 //! `emit`: secrets on standard output or in a file, and nowhere else.
 
-use std::fs::{File, remove_file};
-use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nix::libc;
 
 use super::args::{Emit, Format};
+use super::new_file::{NewFile, warn_of_disk};
 use crate::cli::exit::Exit;
 use crate::cli::log::is_log_file;
 use crate::cli::{output, usage};
@@ -19,11 +17,9 @@ use crate::host::hypervisor::request::Request;
 use crate::host::hypervisor::{cloud_hypervisor, crosvm, incus, libvirt, qemu};
 use crate::host::plan::limit_warnings;
 use crate::host::publish::{Storage, publish};
+use crate::host::set;
 use crate::host::slots::Slots;
 use crate::host::strings::OemStrings;
-use crate::sys::directory::is_memory_only;
-use crate::sys::signals::Held;
-use crate::text::escape::Escaped;
 
 /// Says why nothing is written.
 fn refuse(reason: &impl std::fmt::Display) -> Exit {
@@ -49,8 +45,8 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         Err(error) => return Ok(refuse(&error)),
     };
     let existing = request.as_mut().map(Request::existing).unwrap_or_default();
-    let strings = match emit.select.read() {
-        Ok(credentials) => OemStrings::beside(existing, &credentials),
+    let strings = match emit.sends.supply().read() {
+        Ok(sent) => sent.beside(existing),
         Err(error) => return Ok(refuse(&error)),
     };
     let strings = match strings {
@@ -74,7 +70,14 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
             Err(error) => return Ok(refuse(&error)),
         };
     match &emit.output {
-        Some(path) => write(path, &text)?,
+        Some(path) => {
+            let file = NewFile::create(path)?;
+            file.write(text.expose())?;
+            if !file.is_in_memory() {
+                warn_of_disk(path);
+            }
+            file.keep();
+        }
         None => output::secret(text.expose())?,
     }
     Ok(Exit::Ok)
@@ -116,14 +119,10 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
         Err(error) => return Ok(refuse(&error)),
     };
     if publish(&path, &slots)? == Storage::Disk {
-        warn_of_disk(&Escaped::from(path.as_path()));
+        warn_of_disk(&path);
     }
     output::text(&names)?;
     Ok(Exit::Ok)
-}
-
-fn warn_of_disk(shown: &Escaped<'_>) {
-    tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");
 }
 
 /// Who can see secrets of this form, if the program that takes them shows them.
@@ -166,7 +165,7 @@ fn route(format: Format) -> Route {
 
 fn written(format: Format, strings: &OemStrings) -> anyhow::Result<Secret> {
     Ok(match format {
-        Format::Strings => strings.texts().flat_map(|text| [text, b"\n"]).collect::<Vec<_>>().concat().into(),
+        Format::Strings => set::write(strings),
         Format::Json => cloud_hypervisor::json(strings),
         Format::Structures => {
             let structures = strings.structures()?;
@@ -178,24 +177,4 @@ fn written(format: Format, strings: &OemStrings) -> anyhow::Result<Secret> {
         Format::Libvirt => libvirt::xml(strings),
         Format::Incus => incus::yaml(strings)?,
     })
-}
-
-/// Writes a new file for its owner alone. What is left of it after a failure is removed.
-fn write(path: &Path, text: &Secret) -> anyhow::Result<()> {
-    let shown = Escaped::from(path);
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    // Ended in between, it would leave a part of the secrets in a file that looks whole.
-    let held = Held::new();
-    let mut file = options.open(path).with_context(|| format!("cannot make {shown}"))?;
-    if let Err(error) = file.write_all(text.expose()).and_then(|()| file.sync_all()) {
-        // The first error is the one to tell.
-        _ = remove_file(path);
-        return Err(error).with_context(|| format!("cannot write {shown}"));
-    }
-    held.release();
-    if !is_memory_only(&file).is_ok_and(|is_memory| is_memory) {
-        warn_of_disk(&shown);
-    }
-    Ok(())
 }

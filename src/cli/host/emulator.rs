@@ -14,6 +14,7 @@ use crate::host::domain;
 use crate::host::hypervisor::named;
 use crate::host::source::Selection;
 use crate::host::start::Request;
+use crate::host::supply::Supply;
 
 /// Does the work of an emulator, if this program is executed under the name of one. Returns only on failure.
 #[must_use]
@@ -35,8 +36,7 @@ fn request(program: PathBuf, arguments: Vec<OsString>) -> Request {
         hypervisor: named("qemu"),
         argv0: None,
         arguments,
-        directory: None,
-        selection: Selection::all(),
+        supply: Supply::Directory { directory: None, selection: Selection::all() },
         allow_argv: false,
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::args::{Host, OnDefineDomain, Plan as PlanArgs, Run, Verb};
-use super::emit;
+use super::{emit, pack};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
@@ -14,7 +14,9 @@ use crate::host::kubevirt;
 use crate::host::launch::LaunchError;
 use crate::host::plan::{Carrier, Plan};
 use crate::host::report::PlanReport;
+use crate::host::source::Selection;
 use crate::host::start::{NotPlanned, NotStarted, Probe, Request, plan, probe, start};
+use crate::host::supply::Supply;
 use crate::text::listing::{count, listed};
 
 /// Does what was asked.
@@ -26,6 +28,7 @@ pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
         Verb::Run(run) => run_run(run, before),
         Verb::Plan(plan) => run_plan(plan),
         Verb::Emit(emit) => emit::run(&emit),
+        Verb::Pack(pack) => pack::run(&pack),
         Verb::OnDefineDomain(hook) => on_define_domain(&hook),
     }
 }
@@ -50,7 +53,8 @@ pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Res
         Ok(Some(probe)) => Ok(Decision::Probe(probe)),
         Ok(None) => match domain::directory(&request.arguments) {
             Ok(directory) => {
-                request.directory = Some(directory);
+                let selection = Selection::all();
+                request.supply = Supply::Directory { directory: Some(directory), selection };
                 plan(request).map(|plan| Decision::Plan(Box::new(plan)))
             }
             Err(error) => {

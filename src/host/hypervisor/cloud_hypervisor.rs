@@ -260,7 +260,7 @@ impl Platform {
     /// Refuses names that the option parser cannot carry.
     fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
         for (content, _) in strings.contents().filter(|_| !self.by_paths) {
-            if let Content::Credential { name, origin: Origin::Directory, .. } = content
+            if let Content::Credential { name, origin: Origin::Directory | Origin::Set, .. } = content
                 && let Some(character) = name.as_str().chars().find(|c| matches!(c, ',' | '"' | '[' | ']'))
             {
                 return Err(MergeError::Name { name: name.clone(), character, hypervisor: NAME });

@@ -65,7 +65,7 @@ pub fn yaml(strings: &OemStrings) -> Result<Secret, IncusError> {
         if key.is_empty() || value.is_empty() {
             return Err(match content {
                 Content::Credential { name, .. } => IncusError::Empty(name.clone()),
-                Content::Manifest | Content::Foreign => IncusError::NoPair { string: index + 1 },
+                _ => IncusError::NoPair { string: index + 1 },
             });
         }
         parts.push(b"  ? \"");

@@ -12,6 +12,7 @@ use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
 use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::hypervisor::{Argument, Features, Hypervisor, Part, cloud_hypervisor, crosvm, qemu};
 use smbios_creds::host::plan::{Order, Plan, PlanError};
+use smbios_creds::host::supply::Sent;
 
 /// A folder of one file a credential.
 pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -72,7 +73,7 @@ pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credential
         argv0: "argv0".into(),
         arguments: arguments.iter().map(OsString::from).collect(),
         features: Features::default(),
-        credentials,
+        sends: Sent::Credentials(credentials),
         allow_empty: Vec::new(),
         allow_argv: false,
     }

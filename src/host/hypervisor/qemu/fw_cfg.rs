@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::syntax::Settings;
 use crate::format::credential::{Credential, Name, Secret, VALUE_MAX};
-use crate::format::fw_cfg::{self, Kind, MANIFEST, NAME_MAX, SIZE_MAX};
+use crate::format::fw_cfg::{self, Kind, MANIFEST, NAME_MAX, SIGNATURE, SIZE_MAX};
 use crate::format::systemd::FW_CFG_DIRECTORY;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit, lost_in_systemd_256};
 use crate::host::hypervisor::argument::{Argument, Part};
@@ -137,6 +137,15 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         arguments.extend(option(credential));
     }
     arguments.extend(item(MANIFEST, strings.manifest().to_vec().into()));
+    let mut signatures = strings.signatures();
+    if let Some(signature) = signatures.next() {
+        arguments.extend(item(SIGNATURE, signature.to_vec().into()));
+    }
+    if signatures.next().is_some() {
+        let reason = "the set has more than one signature, and fw_cfg, the only channel of this machine, carries one; remove \
+                      the others";
+        return Err(MergeError::Item { item: SIGNATURE.into(), reason });
+    }
     Ok(arguments)
 }
 

@@ -1,0 +1,72 @@
+//! `pack`: a set in one file, and in another one what is to be signed of it.
+
+use std::path::Path;
+
+use super::args::Pack;
+use super::new_file::{NewFile, warn_of_disk};
+use crate::cli::exit::Exit;
+use crate::format::manifest::Terms;
+use crate::host::capacity::Structures;
+use crate::host::plan::limit_warnings;
+use crate::host::set;
+use crate::host::strings::OemStrings;
+use crate::host::supply::{MANIFEST_SUFFIX, SIGNATURE_SUFFIX, beside};
+use crate::text::escape::Escaped;
+
+fn refuse(reason: &impl std::fmt::Display) -> Exit {
+    tracing::error!("{reason}; nothing is written");
+    Exit::Verification
+}
+
+pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
+    let (manifest, signature) =
+        (beside(&pack.output, MANIFEST_SUFFIX), beside(&pack.output, SIGNATURE_SUFFIX));
+    // 'run' would take it for one of this set.
+    if signature.symlink_metadata().is_ok() {
+        let shown = Escaped::from(signature.as_path());
+        return Ok(refuse(&format_args!("{shown} is there, a signature of another set: remove it")));
+    }
+    let terms = Terms {
+        audience: pack.audience.clone(),
+        serial: pack.serial,
+        not_after: pack.not_after,
+        ..Terms::default()
+    };
+    let strings = match pack.select.read() {
+        Ok(credentials) => OemStrings::with_terms(&credentials, terms),
+        Err(error) => return Ok(refuse(&error)),
+    };
+    let strings = match strings {
+        Ok(strings) => strings,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    for warning in limit_warnings(&strings, Structures::Packed, &[], &[]) {
+        tracing::warn!("{warning}");
+    }
+    write(pack, &manifest, &strings)
+}
+
+fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
+    // Each is removed again if the other one fails.
+    let set_file = NewFile::create(&pack.output)?;
+    let manifest_file = NewFile::create(manifest)?;
+    let shown = Escaped::from(pack.output.as_path());
+    if !set_file.is_in_memory() {
+        if !pack.force {
+            return Ok(refuse(&format_args!(
+                "{shown} would be on a disk, where the secrets stay in plain text: give a file below /run or another tmpfs, \
+                 or --force"
+            )));
+        }
+        warn_of_disk(&pack.output);
+    }
+    set_file.write(set::write(strings).expose())?;
+    manifest_file.write(strings.manifest_string())?;
+    set_file.keep();
+    manifest_file.keep();
+    tracing::info!(
+        "{shown} is packed; sign it with: minisign -S -m {}, and send it with: smbios-creds-host run --set {shown}",
+        Escaped::from(manifest)
+    );
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,305 @@
+//! `pack`, minisign, and `run --set`: what is signed is what is sent.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use testkit::host::QEMU_WORD;
+use testkit::host::{directory, host, host_with, shell_with};
+use testkit::{code, run, stderr, stdout};
+
+const CANARY: &str = "CanaryCanary";
+
+/// A set in memory, the key that signs it, and the credentials it was made of.
+struct Packed {
+    place: tempfile::TempDir,
+    credentials: tempfile::TempDir,
+}
+
+impl Packed {
+    fn new(options: &[&str]) -> Self {
+        let place = tempfile::tempdir_in("/dev/shm").unwrap();
+        let credentials = directory(&[("db", CANARY.as_bytes()), ("tls", &[0, 10, 255])]);
+        let packed = Self { place, credentials };
+        let output = packed.pack("set", options);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        packed
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn pack(&self, name: &str, options: &[&str]) -> Output {
+        let output = self.text(name);
+        let arguments = [&["pack", "--all", "--output", &output], options].concat();
+        run(&mut host_with(self.credentials.path(), &arguments))
+    }
+
+    /// Makes a key without a password, and signs the set's manifest by it.
+    fn sign(&self, key: &str) {
+        self.sign_to(key, &self.text("set.manifest.minisig"));
+    }
+
+    fn sign_to(&self, key: &str, signature: &str) {
+        let (public, secret) = (self.text(&format!("{key}.pub")), self.text(&format!("{key}.key")));
+        if !Path::new(&secret).exists() {
+            minisign(&["-G", "-W", "-p", &public, "-s", &secret]);
+        }
+        minisign(&["-S", "-s", &secret, "-x", signature, "-m", &self.text("set.manifest")]);
+    }
+
+    /// `plan` for QEMU with the set.
+    fn plan(&self, options: &[&str], arguments: &[&str]) -> Output {
+        let set = self.text("set");
+        let plan = ["plan", "--json", "--hypervisor=qemu", "--set", &set];
+        run(&mut host(&[&plan, options, &["--", "/bin/true"], arguments].concat()))
+    }
+
+    fn emitted(&self, options: &[&str]) -> Output {
+        let set = self.text("set");
+        run(&mut host(&[&["emit", "--format=strings", "--set", &set], options].concat()))
+    }
+}
+
+fn minisign(arguments: &[&str]) {
+    let output = Command::new("minisign").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// The message of a refusal.
+fn refused(output: &Output) -> String {
+    assert_eq!(code(output), 3, "{}{}", stdout(output), stderr(output));
+    format!("{}{}", stdout(output), stderr(output))
+}
+
+#[test]
+fn packed_set_is_sent_with_the_bytes_that_minisign_signed() {
+    let packed = Packed::new(&["--audience", "web01", "db01", "--serial=7", "--not-after=2090-01-01"]);
+    for file in ["set", "set.manifest"] {
+        assert_eq!(mode(&packed.path(file)), 0o600, "{file}");
+    }
+    let manifest = fs::read(packed.path("set.manifest")).unwrap();
+    assert!(!testkit::holds(&manifest, CANARY.as_bytes()));
+    packed.sign("owner");
+    let sent = packed.emitted(&["--trust", &packed.text("owner.pub")]);
+    assert_eq!(code(&sent), 0, "{}", stderr(&sent));
+    let strings: Vec<&[u8]> =
+        sent.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert_eq!(strings.len(), 4);
+    assert_eq!(strings[2], manifest, "the manifest is sent as it was signed");
+    // What is sent is what minisign accepts.
+    let signature = strings[3].strip_prefix(b"io.smbios-creds.signature:").unwrap();
+    fs::write(packed.path("sent"), strings[2]).unwrap();
+    fs::write(packed.path("sent.minisig"), &*smbios_creds::format::base64::decode(signature).unwrap())
+        .unwrap();
+    minisign(&["-V", "-p", &packed.text("owner.pub"), "-m", &packed.text("sent")]);
+    // What was emitted is a set again, with its signature in it.
+    fs::write(packed.path("again"), &sent.stdout).unwrap();
+    let (again, key) = (packed.text("again"), packed.text("owner.pub"));
+    let repeated = run(&mut host(&["emit", "--format=strings", "--set", &again, "--trust", &key]));
+    assert_eq!(repeated.stdout, sent.stdout);
+}
+
+#[test]
+fn audience_serial_and_end_are_in_the_manifest() {
+    let packed =
+        Packed::new(&["--audience", "web01", "db01", "--serial=7", "--not-after=2030-01-01T00:00:00Z"]);
+    let manifest = fs::read(packed.path("set.manifest")).unwrap();
+    let text = manifest.strip_prefix(b"io.smbios-creds.manifest:").unwrap();
+    let manifest = smbios_creds::Manifest::decode(text).unwrap();
+    let terms = manifest.terms();
+    assert_eq!(terms.audience, ["web01", "db01"]);
+    assert_eq!((terms.serial, terms.not_after), (Some(7), Some(1_893_456_000)));
+}
+
+#[test]
+fn values_never_go_to_a_disk_unless_forced() {
+    let packed = Packed::new(&[]);
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = disk.path().join("set");
+    let path = path.to_str().unwrap();
+    let options = |force: &'static [&'static str]| {
+        let arguments = [&["pack", "--all", "--output", path], force].concat();
+        run(&mut host_with(packed.credentials.path(), &arguments))
+    };
+    let message = refused(&options(&[]));
+    assert!(message.contains("would be on a disk") && message.contains("--force"), "{message}");
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0, "nothing is left");
+    let output = options(&["--force"]);
+    assert_eq!(code(&output), 0);
+    assert!(stderr(&output).contains("is on a disk"));
+}
+
+#[test]
+fn pack_overwrites_nothing_and_leaves_no_half() {
+    let packed = Packed::new(&[]);
+    let before = fs::read(packed.path("set")).unwrap();
+    assert_eq!(code(&packed.pack("set", &[])), 1);
+    assert_eq!(fs::read(packed.path("set")).unwrap(), before);
+    // The manifest's file is there, and the set's is not.
+    fs::write(packed.path("other.manifest"), "kept").unwrap();
+    assert_eq!(code(&packed.pack("other", &[])), 1);
+    assert!(!packed.path("other").exists(), "a set without its manifest is left");
+    assert_eq!(fs::read(packed.path("other.manifest")).unwrap(), b"kept");
+    // A signature would be taken for one of the new set.
+    fs::write(packed.path("third.manifest.minisig"), "").unwrap();
+    assert!(refused(&packed.pack("third", &[])).contains("a signature of another set: remove it"));
+    assert!(!packed.path("third").exists() && !packed.path("third.manifest").exists());
+}
+
+#[test]
+fn terms_that_no_guest_would_take_are_refused() {
+    let packed = Packed::new(&[]);
+    for (options, expected) in [
+        (&["--audience", ""][..], 3),
+        (&["--audience", "web\n01"], 3),
+        (&["--not-after", "2020-01-01"], 2),
+        (&["--not-after", "tomorrow"], 2),
+        (&["--serial", "-1"], 2),
+        (&["--serial", "x"], 2),
+        (&["--expect", "missing"], 3),
+    ] {
+        let output = packed.pack("other", options);
+        assert_eq!(code(&output), expected, "{options:?}: {}", stderr(&output));
+        assert!(!packed.path("other").exists() && !packed.path("other.manifest").exists(), "{options:?}");
+    }
+}
+
+#[test]
+fn signature_of_another_set_starts_nothing() {
+    let packed = Packed::new(&["--serial=7"]);
+    packed.sign("owner");
+    let key = packed.text("owner.pub");
+    assert_eq!(code(&packed.plan(&["--trust", &key], &[])), 0);
+    // The same credentials, packed again: another salt.
+    fs::remove_file(packed.path("set")).unwrap();
+    fs::rename(packed.path("set.manifest"), packed.path("old.manifest")).unwrap();
+    fs::rename(packed.path("set.manifest.minisig"), packed.path("old.manifest.minisig")).unwrap();
+    assert_eq!(code(&packed.pack("set", &["--serial=8"])), 0);
+    fs::rename(packed.path("old.manifest.minisig"), packed.path("set.manifest.minisig")).unwrap();
+    let message = refused(&packed.plan(&["--trust", &key], &[]));
+    assert!(message.contains("is not of this set's manifest"), "{message}");
+    // Without the key, the file that was signed tells.
+    fs::rename(packed.path("old.manifest"), packed.path("set.manifest")).unwrap();
+    let message = refused(&packed.plan(&[], &[]));
+    assert!(message.contains("is not the manifest of the set"), "{message}");
+}
+
+#[test]
+fn unsigned_set_and_unknown_key_start_nothing_with_trust() {
+    let packed = Packed::new(&[]);
+    assert_eq!(code(&packed.plan(&[], &[])), 0, "a set may go without a signature");
+    let elsewhere = packed.text("signature");
+    packed.sign_to("owner", &elsewhere);
+    packed.sign_to("other", &packed.text("of-other"));
+    let (owner, other) = (packed.text("owner.pub"), packed.text("of-other"));
+    let message = refused(&packed.plan(&["--trust", &owner], &[]));
+    assert!(message.contains("it is not signed, and --trust wants it to be"), "{message}");
+    let message = refused(&packed.plan(&["--trust", &owner, "--signature", &other], &[]));
+    assert!(message.contains("which --trust does not name"), "{message}");
+    assert_eq!(code(&packed.plan(&["--trust", &owner, "--signature", &other, &elsewhere], &[])), 0);
+    // The line of the key is as good as its file.
+    let text = fs::read_to_string(packed.path("owner.pub")).unwrap();
+    let line = text.lines().last().unwrap();
+    assert_eq!(code(&packed.plan(&["--trust", line, "--signature", &elsewhere], &[])), 0);
+    // A secret key, given in its place, is not repeated.
+    let secret = fs::read_to_string(packed.path("owner.key")).unwrap();
+    for given in [&packed.text("owner.key"), secret.lines().last().unwrap()] {
+        let message = refused(&packed.plan(&["--trust", given, "--signature", &elsewhere], &[]));
+        assert!(message.contains("SECRET") && !message.contains(secret.lines().last().unwrap()), "{message}");
+    }
+}
+
+#[test]
+fn damaged_signature_file_is_refused_and_never_left_out() {
+    let packed = Packed::new(&[]);
+    for text in ["", "untrusted comment: x\n", "RWQ\nx\ny\nz\n"] {
+        fs::write(packed.path("set.manifest.minisig"), text).unwrap();
+        let message = refused(&packed.plan(&[], &[]));
+        assert!(
+            message.contains("set.manifest.minisig") && message.contains("not a minisign signature"),
+            "{message}"
+        );
+    }
+    fs::remove_file(packed.path("set.manifest.minisig")).unwrap();
+    fs::create_dir(packed.path("set.manifest.minisig")).unwrap();
+    refused(&packed.plan(&[], &[]));
+    fs::remove_dir(packed.path("set.manifest.minisig")).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", packed.path("set.manifest.minisig")).unwrap();
+    refused(&packed.plan(&[], &[]));
+}
+
+#[test]
+fn credential_beside_a_set_starts_nothing() {
+    let packed = Packed::new(&[]);
+    let smbios = "type=11,value=io.systemd.credential:evil=1";
+    let message = refused(&packed.plan(&[], &["-smbios", smbios]));
+    assert!(message.contains("credential evil: it is given beside the set"), "{message}");
+    let item = "name=opt/io.systemd.credentials/evil,string=1";
+    let message = refused(&packed.plan(&[], &["-fw_cfg", item]));
+    assert!(message.contains("credential evil: it is given beside the set"), "{message}");
+    assert_eq!(code(&packed.plan(&[], &["-smbios", "type=11,value=vendor"])), 0);
+}
+
+#[test]
+fn expected_name_that_a_set_lacks_starts_nothing() {
+    let packed = Packed::new(&[]);
+    assert_eq!(code(&packed.plan(&["--expect", "db", "tls"], &[])), 0);
+    assert!(refused(&packed.plan(&["--expect", "db", "x"], &[])).contains("credential x: it is expected"));
+}
+
+#[test]
+fn set_goes_with_no_option_that_selects_credentials() {
+    let packed = Packed::new(&[]);
+    for options in
+        [&["--all"][..], &["--credential", "db"], &["--credentials", "/"], &["--allow-empty", "db"]]
+    {
+        assert_eq!(code(&packed.plan(options, &[])), 2, "{options:?}");
+    }
+    let set = packed.text("set");
+    for options in [&["--signature", &set][..], &["--trust", &set]] {
+        let plan = [&["plan", "--hypervisor=qemu", "--all"], options, &["--", "/bin/true"]].concat();
+        assert_eq!(code(&run(&mut host_with(packed.credentials.path(), &plan))), 2, "{options:?}");
+    }
+}
+
+#[test]
+fn run_starts_qemu_with_the_set_and_shows_no_value() {
+    let packed = Packed::new(&[]);
+    packed.sign("owner");
+    let (_directory, shell) = shell_with(QEMU_WORD);
+    let set = packed.text("set");
+    // The stand-in prints its arguments, its environment and the files that it is given.
+    let script = r#"tr '\0' '\n' </proc/$$/cmdline; env; echo FILES; for a; do case $a in file=*) cat "${a#file=}";; esac; done"#;
+    let output = run(&mut host(&[
+        "run",
+        "--hypervisor=qemu",
+        "--set",
+        &set,
+        "--log-level=trace",
+        "--",
+        shell.to_str().unwrap(),
+        "-c",
+        script,
+        "sh",
+    ]));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let at = output.stdout.windows(6).position(|window| window == b"FILES\n").unwrap();
+    let (seen, files) = output.stdout.split_at(at);
+    for needle in testkit::needles(CANARY.as_bytes()) {
+        assert!(!testkit::holds(seen, &needle) && !testkit::holds(&output.stderr, &needle));
+    }
+    let manifest = fs::read(packed.path("set.manifest")).unwrap();
+    assert!(testkit::holds(files, &manifest), "the manifest arrives as it was signed");
+    assert!(testkit::holds(files, b"io.smbios-creds.signature:"));
+}
