@@ -7,11 +7,13 @@ use serde::Serialize;
 use super::capacity::{Excess, Limit, Structures, Usage};
 use super::hypervisor::Channel;
 use super::plan::{Carrier, Plan, Receiver};
-use super::strings::Origin;
+use super::strings::{Content, OemStrings, Origin};
 use crate::format::credential::Name;
+use crate::format::manifest::{Manifest, Terms};
 use crate::format::smbios::write;
 use crate::text::escape::ShownPath;
 use crate::text::listing::{self, Cell, Text, Tone, count};
+use crate::trust::signature::KeyId;
 
 /// A plan, to be written as JSON or as text.
 #[derive(Debug, Serialize)]
@@ -43,6 +45,9 @@ pub struct Planned {
     pub receiver: ReceiverRow,
     /// Every credential of the manifest.
     pub credentials: Vec<Row>,
+    /// What the manifest says of a packed set, and who has signed it. None if it was not packed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetRow>,
     /// OEM strings that are sent, the manifest among them. None where the machine has no SMBIOS.
     pub strings: usize,
     /// Items of `fw_cfg` that are sent.
@@ -82,6 +87,19 @@ pub struct Row {
     pub origin: Origin,
 }
 
+/// A packed set.
+#[derive(Debug, Serialize)]
+pub struct SetRow {
+    /// Machines that it is meant for.
+    pub audience: Vec<String>,
+    /// Its number.
+    pub serial: Option<u64>,
+    /// When it ends to be valid, in seconds since 1970-01-01 00:00 UTC.
+    pub not_after: Option<u64>,
+    /// The keys of its signatures, as these say.
+    pub signatures: Vec<KeyId>,
+}
+
 /// A structure.
 #[derive(Debug, Serialize)]
 pub struct StructureRow {
@@ -119,6 +137,36 @@ impl Row {
     }
 }
 
+impl SetRow {
+    fn new(strings: &OemStrings) -> Option<Self> {
+        let keys = strings.contents().filter_map(|(content, _)| match content {
+            Content::Signature(key) => Some(*key),
+            _ => None,
+        });
+        let signatures: Vec<KeyId> = keys.collect();
+        if signatures.is_empty() && !strings.credentials().any(|(.., origin)| origin == Origin::Set) {
+            return None;
+        }
+        let Terms { audience, serial, not_after, .. } =
+            Manifest::decode(strings.manifest()).ok()?.terms().clone();
+        Some(Self { audience, serial, not_after, signatures })
+    }
+
+    /// Two columns.
+    fn lines(&self) -> Vec<[Cell; 2]> {
+        let keys: Vec<String> = self.signatures.iter().map(ToString::to_string).collect();
+        let signed =
+            if keys.is_empty() { "nobody".to_owned() } else { format!("key {}", keys.join(", key ")) };
+        let mut rows = vec![("signed by", signed)];
+        if !self.audience.is_empty() {
+            rows.push(("audience", self.audience.join(", ")));
+        }
+        rows.extend(self.serial.map(|serial| ("serial", serial.to_string())));
+        rows.extend(self.not_after.map(|seconds| ("not after", format!("@{seconds}"))));
+        rows.into_iter().map(|(name, value)| [Cell::new(name, None), Cell::new(value, None)]).collect()
+    }
+}
+
 impl PlanReport {
     /// The report of a plan.
     #[must_use]
@@ -143,6 +191,7 @@ impl PlanReport {
                 },
             },
             credentials: rows,
+            set: SetRow::new(&plan.strings),
             strings: if has_smbios { sizes.len() } else { 0 },
             items: if has_smbios { items } else { items + 1 + plan.strings.signatures().count() },
             structures: structures.collect(),
@@ -253,6 +302,12 @@ impl Planned {
         let lines: Vec<_> = std::iter::once(headings).chain(rows).collect();
         text.push("\n", None);
         text.push_columns(&lines, &[1]);
+
+        if let Some(set) = &self.set {
+            let lines: Vec<_> = std::iter::once(Cell::headings(["SET", ""])).chain(set.lines()).collect();
+            text.push("\n", None);
+            text.push_columns(&lines, &[]);
+        }
 
         let rows = self.limits.iter().map(|LimitRow { limit, used, available, exceeded }| {
             let tone =

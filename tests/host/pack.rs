@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use smbios_creds::trust::signature::TrustedKey;
 use testkit::host::QEMU_WORD;
 use testkit::host::{directory, host, host_with, shell_with};
 use testkit::{code, run, stderr, stdout};
@@ -161,8 +162,9 @@ fn pack_overwrites_nothing_and_leaves_no_half() {
 fn terms_that_no_guest_would_take_are_refused() {
     let packed = Packed::new(&[]);
     for (options, expected) in [
-        (&["--audience", ""][..], 3),
-        (&["--audience", "web\n01"], 3),
+        (&["--audience", ""][..], 2),
+        (&["--audience", "web\n01"], 2),
+        (&["--audience", "@machine-id"], 2),
         (&["--not-after", "2020-01-01"], 2),
         (&["--not-after", "tomorrow"], 2),
         (&["--serial", "-1"], 2),
@@ -180,7 +182,10 @@ fn signature_of_another_set_starts_nothing() {
     let packed = Packed::new(&["--serial=7"]);
     packed.sign("owner");
     let key = packed.text("owner.pub");
-    assert_eq!(code(&packed.plan(&["--trust", &key], &[])), 0);
+    let planned = packed.plan(&["--trust", &key], &[]);
+    assert_eq!(code(&planned), 0);
+    let id = TrustedKey::read(&fs::read(&key).unwrap()).unwrap().id().to_string();
+    assert!(stdout(&planned).contains(r#""signatures": ["#) && stdout(&planned).contains(&id));
     // The same credentials, packed again: another salt.
     fs::remove_file(packed.path("set")).unwrap();
     fs::rename(packed.path("set.manifest"), packed.path("old.manifest")).unwrap();

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::json::JsonArg;
 use crate::format::credential::{Credential, Name};
+use crate::format::manifest::is_audience;
 use crate::host::hypervisor::{ALL, Hypervisor, named};
 use crate::host::source::{self, DirectoryError, Mapping, Selection, Which};
 use crate::host::start::Request;
@@ -142,6 +143,20 @@ impl Sends {
     }
 }
 
+/// A name that a manifest can have for a machine.
+fn audience(text: &str) -> Result<String, &'static str> {
+    if text.starts_with('@') {
+        return Err(
+            "write the machine ID or the UUID itself: a guest replaces @machine-id and @uuid by its own",
+        );
+    }
+    if is_audience(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it must have 1 to 255 printable ASCII characters")
+    }
+}
+
 /// `pack`
 #[derive(Args, Debug)]
 #[command(
@@ -155,7 +170,7 @@ pub struct Pack {
     pub(super) select: Select,
 
     /// Machines that the set is meant for, by the names that their guests know themselves by (--audience there)
-    #[arg(long, value_name = "AUDIENCE", num_args = 1..)]
+    #[arg(long, value_name = "AUDIENCE", num_args = 1.., value_parser = audience)]
     pub(super) audience: Vec<String>,
 
     /// Number of the set: a guest that has seen a higher one refuses it
