@@ -13,6 +13,7 @@ mod platform_option;
 mod private_argv;
 mod qemu_smbios_option;
 mod roundtrip;
+mod set;
 mod table;
 
 pub use manifest::manifest;
@@ -21,13 +22,14 @@ pub use platform_option::platform_option;
 pub use private_argv::private_argv;
 pub use qemu_smbios_option::qemu_smbios_option;
 pub use roundtrip::roundtrip;
+pub use set::set;
 pub use table::table;
 
 /// A target: it panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and its program.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("table", table),
     ("oem_string", oem_string),
     ("roundtrip", roundtrip),
@@ -35,4 +37,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("platform_option", platform_option),
     ("qemu_smbios_option", qemu_smbios_option),
     ("private_argv", private_argv),
+    ("set", set),
 ];

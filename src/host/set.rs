@@ -15,7 +15,7 @@ use super::source::TOTAL_MAX;
 use super::strings::{Content, EmitError, Existing, OemStrings, Origin, look_at};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
-use crate::format::oem_string::{DecodeError, OemString, decode};
+use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
 /// Most bytes of a set's file: all values as base64, their names, a manifest and signatures.
@@ -143,6 +143,7 @@ impl Set {
         let mut found = None;
         for (line, text) in lines() {
             if let OemString::Manifest(wire) = decode(text)
+                && is_base64(wire)
                 && found.replace((text, Manifest::decode(wire)?)).is_some()
             {
                 return Err(SetError::SecondManifest { line });
@@ -173,9 +174,13 @@ impl Set {
         values: &mut Values,
     ) -> Result<(), SetError> {
         let credential = match decode(text) {
-            OemString::Manifest(_) => return Ok(()),
+            OemString::Manifest(wire) if is_base64(wire) => return Ok(()),
             OemString::Signature(wire) => return self.push(Signature::decode(wire)?),
-            OemString::Credential(credential, _) => credential,
+            // Each line is as 'pack' writes it: no hypervisor's command line carries every text intact.
+            OemString::Credential(credential, _) => match encode(&credential, Encoding::Binary) {
+                Ok(own) if own.expose() == text => credential,
+                Ok(_) | Err(_) => return Err(SetError::Foreign { line }),
+            },
             OemString::MaybeNameless(text) => {
                 text.named(Some(manifest), |_| false).ok_or(SetError::Unlisted { line })?
             }
@@ -188,7 +193,10 @@ impl Set {
                 return Ok(());
             }
             OemString::Undecodable(error, _) => return Err(SetError::Undecodable { line, error }),
-            OemString::Receipt(_) | OemString::NearMiss { .. } | OemString::Foreign => {
+            OemString::Manifest(_)
+            | OemString::Receipt(_)
+            | OemString::NearMiss { .. }
+            | OemString::Foreign => {
                 return Err(SetError::Foreign { line });
             }
         };
@@ -305,6 +313,13 @@ fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<(Name, usize)> 
     let (name, text) = (wire.get(..at)?, wire.get(at + 1..)?);
     // No name is made of what may be a secret.
     let (name, listed) = manifest.terms().encrypted.get_key_value(Name::check(name).ok()?)?;
-    let is_listed = listed.size == text.len() as u64 && Sha256::digest(text).as_slice() == listed.sha256;
+    let is_listed = is_base64(text)
+        && listed.size == text.len() as u64
+        && Sha256::digest(text).as_slice() == listed.sha256;
     is_listed.then(|| (name.clone(), text.len()))
+}
+
+/// Whether a text has base64's characters only. Readers of base64 skip blanks, which not every command line carries.
+fn is_base64(text: &[u8]) -> bool {
+    text.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
 }

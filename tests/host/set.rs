@@ -70,7 +70,7 @@ fn set_with_any_changed_byte_is_refused() {
 #[test]
 fn vectors_of_damaged_sets_are_refused_before_they_are_sent() {
     for (case, expected) in [
-        ("added-credential", "line 3 is a credential that the manifest does not list"),
+        ("added-credential", "line 3 is no string of a set"),
         ("dropped-credential", "credential tls-key: the manifest lists it"),
         ("flipped-value", "the digest in its manifest is not that of its values"),
         ("nine-signatures", "it has more than 8 signatures"),
@@ -183,6 +183,18 @@ fn line_that_is_no_string_of_a_set_is_refused_and_not_shown() {
         let error = Set::read(&with).unwrap_err();
         assert!(matches!(error, SetError::Undecodable { line: 1, .. }), "{line}: {error}");
     }
+    // What another program wrote may not pass every command line.
+    for line in [
+        "io.systemd.credential:db=secret",
+        "io.systemd.credential.binary:db=c2Vj cmV0",
+        "io.systemd.credential:db=a\0b",
+    ] {
+        let with = [line.as_bytes(), b"\n", &packed].concat();
+        let error = Set::read(&with).unwrap_err();
+        assert!(matches!(error, SetError::Foreign { line: 1 }), "{line}: {error}");
+    }
+    let with = [&b"io.systemd.credential.binary:evil=YQ==\n"[..], &packed].concat();
+    assert!(matches!(Set::read(&with), Err(SetError::Unlisted { line: 1 })));
     // It may be a value that has lost its name.
     let with = [&b"io.systemd.credential.binary:aHVudGVyMgI=\n"[..], &packed].concat();
     let error = Set::read(&with).unwrap_err();
