@@ -6,6 +6,7 @@ mod host_leaks;
 mod leaks;
 mod library_memory;
 mod memory;
+mod old_agent;
 mod proof;
 mod protection;
 mod refused;
