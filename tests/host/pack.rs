@@ -279,6 +279,52 @@ fn set_goes_with_no_option_that_selects_credentials() {
 }
 
 #[test]
+fn run_gives_cloud_hypervisor_the_set_in_an_argument_that_nobody_sees() {
+    let packed = Packed::new(&[]);
+    packed.sign("owner");
+    let (_directory, shell) = shell_with("oem_strings");
+    let (set, key) = (packed.text("set"), packed.text("owner.pub"));
+    let script = r#"tr '\0' '\n' </proc/$$/cmdline; env; echo "GOT $4""#;
+    let run_set =
+        ["run", "--set", &set, "--trust", &key, "--hypervisor=cloud-hypervisor", "--log-level=trace"];
+    let program = ["--", shell.to_str().unwrap(), "-c", script, "x", "--kernel", "k"];
+    let output = run(&mut host(&[&run_set[..], &program].concat()));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let (seen, got) = text.rsplit_once("GOT ").unwrap();
+    for needle in testkit::needles(CANARY.as_bytes()) {
+        assert!(!testkit::holds(seen.as_bytes(), &needle) && !testkit::holds(&output.stderr, &needle));
+    }
+    assert!(seen.contains("4-OEM-strings-that-only-the-hypervisor-sees"), "{seen}");
+    assert!(got.contains(&fs::read_to_string(packed.path("set.manifest")).unwrap()));
+    assert!(got.contains(",io.smbios-creds.signature:"));
+}
+
+#[test]
+fn damaged_set_is_refused_without_a_value_in_any_message() {
+    let packed = Packed::new(&[]);
+    let intact = fs::read(packed.path("set")).unwrap();
+    let damages: [&dyn Fn(&mut Vec<u8>); 5] = [
+        &|set| set.truncate(set.len() / 3),
+        &|set| set.insert(0, b' '),
+        &|set| set[40] ^= 1,
+        &|set| set.extend(b"io.systemd.credential.binary:CanaryCanary\n"),
+        &|set| set.retain(|&byte| byte != b'='),
+    ];
+    for (case, damage) in damages.iter().enumerate() {
+        let mut set = intact.clone();
+        damage(&mut set);
+        fs::write(packed.path("set"), set).unwrap();
+        for output in [packed.plan(&["--log-level=trace"], &[]), packed.emitted(&["--log-level=trace"])] {
+            let message = refused(&output);
+            for needle in testkit::needles(CANARY.as_bytes()) {
+                assert!(!testkit::holds(message.as_bytes(), &needle), "damage {case}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
 fn run_starts_qemu_with_the_set_and_shows_no_value() {
     let packed = Packed::new(&[]);
     packed.sign("owner");

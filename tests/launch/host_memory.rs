@@ -55,7 +55,14 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     std::fs::write(&request, format!("{{\"platform\":{{\"oem_strings\":[\"{value}\"],\"tdx\":true}}}}"))
         .unwrap();
     let request = request.to_str().unwrap();
-    let verbs: [Vec<&str>; 15] = [
+    // A set that is packed, and then sent and refused.
+    let set = out.path().join("set").to_str().unwrap().to_owned();
+    let verbs: [Vec<&str>; 20] = [
+        [&["pack", "--force", "--output", &set][..], &select].concat(),
+        [&["pack", "--output", "/nonexistent/x"][..], &select].concat(),
+        ["emit", "--format", "strings", "--set", &set].to_vec(),
+        [&["run", "--set", &set][..], &qemu].concat(),
+        [&["plan", "--set", &set, "--expect", "x"][..], &cloud_hypervisor].concat(),
         [&["emit", "--format", "json", "--request", request][..], &select].concat(),
         [&to_directory[..], &select].concat(),
         [&to_directory[..], &select].concat(),
