@@ -11,6 +11,7 @@ use super::strings::{Content, OemStrings, Origin};
 use crate::format::credential::Name;
 use crate::format::manifest::{Manifest, Terms};
 use crate::format::smbios::write;
+use crate::text::day::Day;
 use crate::text::escape::ShownPath;
 use crate::text::listing::{self, Cell, Text, Tone, count};
 use crate::trust::signature::KeyId;
@@ -162,7 +163,7 @@ impl SetRow {
             rows.push(("audience", self.audience.join(", ")));
         }
         rows.extend(self.serial.map(|serial| ("serial", serial.to_string())));
-        rows.extend(self.not_after.map(|seconds| ("not after", format!("@{seconds}"))));
+        rows.extend(self.not_after.map(|seconds| ("not after", Day(seconds).to_string())));
         rows.into_iter().map(|(name, value)| [Cell::new(name, None), Cell::new(value, None)]).collect()
     }
 }

@@ -111,6 +111,48 @@ fn packed_set_is_sent_with_the_bytes_that_minisign_signed() {
     assert_eq!(repeated.stdout, sent.stdout);
 }
 
+/// What the guest says of the strings that were emitted.
+fn checked(strings: &[u8], options: &[&str]) -> Output {
+    let strings: Vec<&[u8]> = strings.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let from = testkit::recording(&testkit::table(&strings));
+    let from = from.path().to_str().unwrap();
+    run(&mut testkit::agent(&[&["check", "--from", from], options].concat()))
+}
+
+#[test]
+fn set_that_was_packed_and_signed_is_proven_in_the_guest() {
+    let packed = Packed::new(&["--audience", "web01", "--serial=7", "--not-after=+1d"]);
+    let unsigned = packed.emitted(&[]).stdout;
+    packed.sign("owner");
+    packed.sign_to("other", &packed.text("of-other"));
+    let signed = packed.emitted(&[]).stdout;
+    let (owner, other) = (packed.text("owner.pub"), packed.text("other.pub"));
+    let key = |path: &str| fs::read_to_string(path).unwrap().lines().last().unwrap().to_owned();
+    let (owner, other) = (key(&owner), key(&other));
+    let check =
+        |strings: &[u8], options: &[&str]| code(&checked(strings, &[&["--trust", &owner], options].concat()));
+    assert_eq!(check(&signed, &["--audience", "web01"]), 0);
+    assert_eq!(check(&signed, &["--audience", "web01", "--min-serial=7", "--manifest=signed"]), 0);
+    // Two owners, while they change keys.
+    let both = packed
+        .emitted(&["--signature", &packed.text("set.manifest.minisig"), &packed.text("of-other")])
+        .stdout;
+    assert_eq!(check(&both, &["--audience", "web01"]), 0);
+    assert_eq!(code(&checked(&both, &["--trust", &other, "--audience", "web01"])), 0);
+    for (strings, options, what) in [
+        (&unsigned, ["--audience", "web01"], "without a signature"),
+        (&signed, ["--audience", "web02"], "for another machine"),
+        (&signed, ["--min-serial", "8"], "of a lower number"),
+    ] {
+        assert_eq!(check(strings, &options), 3, "{what}");
+    }
+    assert_eq!(code(&checked(&signed, &["--trust", &other, "--audience", "web01"])), 3, "by another key");
+    // Without a trusted key it is a set like any other.
+    for strings in [&unsigned, &signed] {
+        assert_eq!(code(&checked(strings, &["--manifest=require"])), 0);
+    }
+}
+
 #[test]
 fn audience_serial_and_end_are_in_the_manifest() {
     let packed =
@@ -185,6 +227,9 @@ fn signature_of_another_set_starts_nothing() {
     let planned = packed.plan(&["--trust", &key], &[]);
     assert_eq!(code(&planned), 0);
     let id = TrustedKey::read(&fs::read(&key).unwrap()).unwrap().id().to_string();
+    let set = packed.text("set");
+    let people = run(&mut host(&["plan", "--set", &set, "--hypervisor=qemu", "--", "/bin/true"]));
+    assert!(stdout(&people).contains(&format!("signed by key {id}\nserial    7\n")), "{}", stdout(&people));
     assert!(stdout(&planned).contains(r#""signatures": ["#) && stdout(&planned).contains(&id));
     // The same credentials, packed again: another salt.
     fs::remove_file(packed.path("set")).unwrap();
