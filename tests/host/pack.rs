@@ -345,16 +345,19 @@ fn run_gives_cloud_hypervisor_the_set_in_an_argument_that_nobody_sees() {
     assert!(got.contains(",io.smbios-creds.signature:"));
 }
 
+/// What happens to the file of a set.
+type Damage = fn(&mut Vec<u8>);
+
 #[test]
 fn damaged_set_is_refused_without_a_value_in_any_message() {
     let packed = Packed::new(&[]);
     let intact = fs::read(packed.path("set")).unwrap();
-    let damages: [&dyn Fn(&mut Vec<u8>); 5] = [
-        &|set| set.truncate(set.len() / 3),
-        &|set| set.insert(0, b' '),
-        &|set| set[40] ^= 1,
-        &|set| set.extend(b"io.systemd.credential.binary:CanaryCanary\n"),
-        &|set| set.retain(|&byte| byte != b'='),
+    let damages: [Damage; 5] = [
+        |set| set.truncate(set.len() / 3),
+        |set| set.insert(0, b' '),
+        |set| set[40] ^= 1,
+        |set| set.extend(b"io.systemd.credential.binary:CanaryCanary\n"),
+        |set| set.retain(|&byte| byte != b'='),
     ];
     for (case, damage) in damages.iter().enumerate() {
         let mut set = intact.clone();
