@@ -25,6 +25,7 @@
 //! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor; the start on one page |
 //! | [`format::systemd`] | systemd's limits and names, each with its source |
 //! | [`trust::signature`] | a minisign signature over a manifest <-> OEM string, and trusted keys |
+//! | [`trust::sealed`] | credentials that only the guest's own key opens |
 //! | [`text::escape`] | text from outside, made safe to print |
 //! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
 //!

@@ -1,0 +1,339 @@
+//! A credential that only the guest's own key opens: a blob of `systemd-creds encrypt`, and its OEM string.
+//!
+//! `io.smbios-creds.encrypted:NAME=BLOB` carries the blob in base64, on one line. The guest puts this text into
+//! `/run/credstore.encrypted/NAME`, where systemd decrypts it for a unit (`LoadCredentialEncrypted=` and
+//! `ImportCredential=`, systemd.exec(5)). No key and no cipher is in this program: it reads the header, which is not
+//! encrypted, and says which kind of key opens the blob.
+//!
+//! The prefix is one of our own, since systemd passes a blob with its own prefix on to services as it is: the service
+//! gets the ciphertext as its secret (`LoadCredential=` and `ImportCredential=`, measured with 254 and 262).
+
+use std::fmt::{self, Display, Formatter};
+
+use zeroize::Zeroizing;
+
+use crate::format::base64::{self, Base64Error};
+use crate::format::credential::{Name, NameError};
+
+/// Prefix of the OEM string that carries a blob.
+pub const PREFIX: &str = "io.smbios-creds.encrypted:";
+
+/// Largest blob in bytes of its base64 (`CREDENTIAL_ENCRYPTED_SIZE_MAX`, systemd `src/shared/creds-util.h`, v262).
+pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
+
+/// A kind of key, by which a blob was encrypted.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Key {
+    /// Its name, in the words of `systemd-creds encrypt --with-key=`.
+    name: &'static str,
+    /// The number at the beginning of a blob.
+    id: [u8; ID_SIZE],
+}
+
+/// Bytes of the number that names a kind of key (`sd_id128_t`).
+const ID_SIZE: usize = 16;
+
+/// Every kind of key that is stored in a blob (systemd `src/shared/creds-util.h`, v262). Pinned are those that name the
+/// storage root key of the TPM that they were made with, which 261 and older does not know.
+const KEYS: [Key; 15] = [
+    key("host", 0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a),
+    key("host, for one user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
+    key("tpm2", 0x0c7c_c07b_1176_4591_9c4b_0bea_08bc_20fe),
+    key("tpm2-with-public-key", 0xfaf7_eb93_41e3_412c_a1a4_36f9_5a29_362f),
+    key("host+tpm2", 0x93a8_9409_4874_4490_90ca_f2fc_93ca_b553),
+    key("host+tpm2, for one user", 0xef4a_c136_79a9_480e_a7db_6889_7f9f_165d),
+    key("host+tpm2-with-public-key", 0xaf49_50a8_4913_4eb1_a738_4630_4ff3_0c05),
+    key("host+tpm2-with-public-key, for one user", 0xadbc_4ca3_efb6_4201_ba88_1b6f_2e40_95ea),
+    key("tpm2, pinned", 0xd406_2dfb_71ad_4c86_804b_40ef_1180_f1fc),
+    key("tpm2-with-public-key, pinned", 0x5e2d_5c76_0372_4eaf_843c_6fb5_f640_98f5),
+    key("host+tpm2, pinned", 0x1414_2588_18a2_40cd_900b_ce86_2db5_c7b9),
+    key("host+tpm2, pinned, for one user", 0x2a1f_877a_4275_431a_b3f9_ed1f_5d8f_6601),
+    key("host+tpm2-with-public-key, pinned", 0xafbf_eaac_eb6a_4a37_9541_9d13_5c47_f37b),
+    key("host+tpm2-with-public-key, pinned, for one user", 0x16e4_9294_9f94_4002_8675_8f94_b7c5_2bc7),
+    key(NULL, 0x0584_69da_f6f5_4324_8005_49da_0f8e_a2fb),
+];
+
+/// The key that everybody has. `systemd-creds` of 254 and older calls it `tpm2-absent`.
+const NULL: &str = "null";
+
+const fn key(name: &'static str, id: u128) -> Key {
+    Key { name, id: id.to_be_bytes() }
+}
+
+impl Key {
+    /// Whether it is a key of no bytes, with which everybody makes and opens blobs.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.name == NULL
+    }
+
+    /// Whether only a unit of one user's service manager can open the blob. No unit of the system can.
+    #[must_use]
+    pub fn is_of_one_user(&self) -> bool {
+        self.name.ends_with("for one user")
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl Display for Key {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+/// Sizes in bytes of key, cipher block, initialization vector and tag, which follow the number as 32 bits each, lowest
+/// byte first (`struct encrypted_credential_header`, systemd `src/shared/creds-util.c`, v262). They are those of
+/// AES-256-GCM, the only cipher that any of these kinds of key is used with.
+const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
+
+/// Bytes of a blob that are looked at: the number, and those sizes.
+const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
+
+/// Fewest bytes of a blob: the header, the vector filled up to a multiple of 8, 20 bytes with times and the size of the
+/// name filled up likewise, and the tag. systemd refuses a shorter one.
+const BLOB_MIN: usize = HEADER_SIZE + 16 + 24 + 16;
+
+/// Characters of base64 that the header takes, and the bytes that they stand for.
+const HEADER_TEXT: usize = HEADER_SIZE.div_ceil(3) * 4;
+
+/// The kind of key of a blob, as it is or in base64; `None` if it is no blob of systemd.
+///
+/// Values that are no blob are looked at too, to find one that was sent as a plain credential. So nothing of the value is
+/// kept.
+#[must_use]
+pub fn key_of(value: &[u8]) -> Option<&'static Key> {
+    if value.len() < BLOB_MIN {
+        return None;
+    }
+    key_in(value).or_else(|| {
+        let mut characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte));
+        let mut text = Zeroizing::new([0; HEADER_TEXT]);
+        for place in text.iter_mut() {
+            let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+            *place = characters.next().filter(is_base64)?;
+        }
+        key_in(&base64::decode(text.as_slice()).ok()?)
+    })
+}
+
+/// The kind of key that a header names.
+fn key_in(header: &[u8]) -> Option<&'static Key> {
+    let id = header.get(..ID_SIZE)?;
+    header.get(ID_SIZE..HEADER_SIZE).filter(|sizes| *sizes == SIZES)?;
+    KEYS.iter().find(|key| key.id == id)
+}
+
+/// A blob of `systemd-creds encrypt`. It is no secret, unless its key is the one that everybody has, and that is refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Blob {
+    /// Its base64, on one line.
+    text: String,
+    key: &'static Key,
+}
+
+/// A blob and the name of its credential.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sealed {
+    /// What services ask for. `systemd-creds encrypt --name=` put the same name into the blob.
+    pub name: Name,
+    /// The blob.
+    pub blob: Blob,
+}
+
+/// Why text is not a sealed credential. No part of the text is in it: it may be a secret in the wrong place.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealedError {
+    /// No `=`.
+    #[error("has no '=' between name and blob")]
+    NoEquals,
+    /// The name breaks systemd's rules.
+    #[error("has a bad name: {0}")]
+    Name(#[from] NameError),
+    /// What follows the name is no blob that may be sent.
+    #[error("has a value that {0}")]
+    Blob(#[from] BlobError),
+    /// Everybody can make and open it.
+    #[error("is encrypted by the null key, which everybody has")]
+    NullKey(Name),
+}
+
+/// Why a file is not a blob that may be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// It is not base64.
+    #[error("is not base64: {0}")]
+    Base64(#[from] Base64Error),
+    /// It is larger than [`BLOB_MAX`].
+    #[error("has {size} bytes, at most {BLOB_MAX} are allowed")]
+    TooLarge {
+        /// Bytes of its base64.
+        size: usize,
+    },
+    /// It does not begin as a blob of a kind that this version knows, or is shorter than any.
+    #[error("does not begin as a blob of systemd-creds of a kind that this version knows")]
+    NotABlob,
+    /// Everybody can make and open it.
+    #[error("is encrypted by the null key, which everybody has")]
+    NullKey,
+}
+
+impl Blob {
+    /// Takes in the base64 of a blob, with blanks and newlines as `systemd-creds` writes it.
+    ///
+    /// ```
+    /// use smbios_creds::trust::sealed::{Blob, BlobError};
+    /// let text = include_bytes!("../../testdata/sealed/host.cred");
+    /// assert_eq!(Blob::new(text)?.key().as_str(), "host");
+    /// let text = include_bytes!("../../testdata/sealed/null.cred");
+    /// assert_eq!(Blob::new(text), Err(BlobError::NullKey));
+    /// # Ok::<(), BlobError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BlobError`] says why no guest should get it.
+    pub fn new(text: &[u8]) -> Result<Self, BlobError> {
+        let bytes = base64::decode(text)?;
+        let key = key_in(&bytes).filter(|_| bytes.len() >= BLOB_MIN).ok_or(BlobError::NotABlob)?;
+        if key.is_null() {
+            return Err(BlobError::NullKey);
+        }
+        // Encoded again, so that it is of the one alphabet that every systemd reads, and on one line.
+        let text = base64::encode(&bytes).as_str().to_owned();
+        if text.len() > BLOB_MAX {
+            return Err(BlobError::TooLarge { size: text.len() });
+        }
+        Ok(Self { text, key })
+    }
+
+    /// Its base64: what the guest's file holds, and what the manifest has size and SHA-256 of.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The kind of key that opens it.
+    #[must_use]
+    pub fn key(&self) -> &'static Key {
+        self.key
+    }
+}
+
+impl Sealed {
+    /// Reads what follows [`PREFIX`] in an OEM string.
+    ///
+    /// # Errors
+    /// [`SealedError`] says what is wrong with it. It names the credential only if a blob follows: what else looks like a
+    /// name may be a secret.
+    pub fn decode(rest: &[u8]) -> Result<Self, SealedError> {
+        let at = rest.iter().position(|&byte| byte == b'=').ok_or(SealedError::NoEquals)?;
+        let (name, blob) = rest.split_at(at);
+        Name::check(name)?;
+        match Blob::new(blob.get(1..).unwrap_or_default()) {
+            Err(BlobError::NullKey) => Err(SealedError::NullKey(Name::new(name)?)),
+            blob => Ok(Self { blob: blob?, name: Name::new(name)? }),
+        }
+    }
+
+    /// Writes the OEM string, without the NUL that ends it in the table. `None` if the name holds `=`, at which every
+    /// reader would split it.
+    #[must_use]
+    pub fn encode(&self) -> Option<String> {
+        let (name, text) = (self.name.as_str(), self.blob.text());
+        (!name.contains('=')).then(|| format!("{PREFIX}{name}={text}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `systemd-creds` wrote, and the kind of key that it was told.
+    const RECORDED: [(&[u8], &str); 4] = [
+        (include_bytes!("../../testdata/sealed/host.cred"), "host"),
+        (include_bytes!("../../testdata/sealed/tpm2-254.cred"), "tpm2"),
+        (include_bytes!("../../testdata/sealed/tpm2-262.cred"), "tpm2, pinned"),
+        (include_bytes!("../../testdata/sealed/null.cred"), NULL),
+    ];
+
+    fn made(key: &Key) -> Vec<u8> {
+        let mut bytes = [&key.id[..], &SIZES].concat();
+        bytes.resize(BLOB_MIN, 0xa5);
+        bytes
+    }
+
+    #[test]
+    fn recorded_blob_is_recognised_raw_and_in_base64() {
+        for (text, kind) in RECORDED {
+            assert_eq!(key_of(text).unwrap().as_str(), kind);
+            assert_eq!(key_of(&base64::decode(text).unwrap()).unwrap().as_str(), kind);
+            let unwrapped = base64::encode(&base64::decode(text).unwrap());
+            match Blob::new(text) {
+                Ok(blob) => assert_eq!((blob.text(), blob.key().as_str()), (unwrapped.as_str(), kind)),
+                Err(error) => assert_eq!((error, kind), (BlobError::NullKey, NULL)),
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_key_but_the_null_key_is_accepted() {
+        for key in &KEYS {
+            let bytes = made(key);
+            assert_eq!(key_of(&bytes), Some(key));
+            let blob = Blob::new(base64::encode(&bytes).as_bytes()).map(|blob| blob.key);
+            assert_eq!(blob, if key.as_str() == NULL { Err(BlobError::NullKey) } else { Ok(key) });
+        }
+        let is_of_one_user = KEYS.iter().filter(|key| key.is_of_one_user()).count();
+        assert_eq!((is_of_one_user, KEYS.iter().filter(|key| key.is_null()).count()), (5, 1));
+    }
+
+    #[test]
+    fn blob_with_any_other_bit_in_its_header_is_none() {
+        let whole = made(&KEYS[2]);
+        for bit in 0..HEADER_SIZE * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key_of(&bytes), None, "{bit}");
+            assert_eq!(Blob::new(base64::encode(&bytes).as_bytes()), Err(BlobError::NotABlob), "{bit}");
+        }
+        for size in 0..BLOB_MIN {
+            let text = base64::encode(&whole[..size]);
+            assert_eq!(key_of(&whole[..size]), None, "{size}");
+            assert_eq!(Blob::new(text.as_bytes()), Err(BlobError::NotABlob), "{size}");
+        }
+    }
+
+    #[test]
+    fn string_that_holds_no_blob_never_shows_a_name() {
+        for rest in ["hunter2", "aHVudGVyMg==", "db=hunter2", "db=aHVudGVyMg==", "=", "hun/ter2=x", ""] {
+            let error = Sealed::decode(rest.as_bytes()).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("db") && !shown.contains("hun") && !shown.contains("aHV"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn sealed_credential_survives_its_string() {
+        for (text, kind) in RECORDED.into_iter().filter(|(_, kind)| *kind != NULL) {
+            let sealed = Sealed { name: Name::new("tls key").unwrap(), blob: Blob::new(text).unwrap() };
+            let string = sealed.encode().unwrap();
+            assert!(string.len() < text.len() + PREFIX.len() + 9 && !string.contains('\n'));
+            let again = Sealed::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
+            assert_eq!((again.blob.key().as_str(), again), (kind, sealed));
+        }
+        let blob = Blob::new(RECORDED[0].0).unwrap();
+        assert_eq!(Sealed { name: Name::new("a=b").unwrap(), blob }.encode(), None);
+    }
+
+    #[test]
+    fn blob_by_the_null_key_is_refused_by_name() {
+        let rest = [b"db=", RECORDED[3].0].concat();
+        assert_eq!(Sealed::decode(&rest), Err(SealedError::NullKey(Name::new("db").unwrap())));
+    }
+}
