@@ -6,6 +6,7 @@ mod damage;
 mod encoding;
 mod machine;
 mod manifest;
+mod sealed;
 mod second_reader;
 mod signature;
 mod vendor;
