@@ -74,6 +74,12 @@ impl System {
         self.path("run/credstore")
     }
 
+    /// `/run/credstore.encrypted`, which `LoadCredentialEncrypted=` and `ImportCredential=` search. A switch-root keeps it.
+    #[must_use]
+    pub fn encrypted_credstore(&self) -> PathBuf {
+        self.path("run/credstore.encrypted")
+    }
+
     /// `/run/smbios-creds`, a directory of our own: the lock, the staging mount and the report.
     #[must_use]
     pub fn state(&self) -> PathBuf {

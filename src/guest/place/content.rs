@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use zeroize::Zeroizing;
 
 use super::error::{Context, PlaceError};
-use crate::format::credential::{Credential, Name, Secret};
+use crate::format::credential::{Credential, Name};
 use crate::sys::directory::{self, Directory};
 use crate::sys::{Errno, io_errno};
 
@@ -27,6 +27,26 @@ pub(super) enum Found {
     Other,
 }
 
+/// A file that is to be in a directory: the value of a credential, or a ciphertext, which is none.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) name: &'a Name,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Wanted<'a> {
+    /// The files of plain credentials.
+    pub(super) fn all(set: &[&'a Credential]) -> Vec<Self> {
+        set.iter().map(|&credential| credential.into()).collect()
+    }
+}
+
+impl<'a> From<&'a Credential> for Wanted<'a> {
+    fn from(credential: &'a Credential) -> Self {
+        Self { name: &credential.name, bytes: credential.value.expose() }
+    }
+}
+
 /// Whether a new file must survive a crash of the machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Durability {
@@ -36,16 +56,16 @@ pub(super) enum Durability {
     Volatile,
 }
 
-/// Compares what is under the name of a credential with it, byte for byte.
-pub(super) fn compare(directory: &Directory, credential: &Credential) -> Result<Found, Errno> {
-    let mut file = match directory.read(credential.name.as_str()) {
+/// Compares what is under a name with what should be there, byte for byte.
+pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) -> Result<Found, Errno> {
+    let Wanted { name, bytes: expected } = wanted.into();
+    let mut file = match directory.read(name.as_str()) {
         Ok(file) => file,
         Err(Errno::ENOENT) => return Ok(Found::Absent),
         Err(Errno::ELOOP) => return Ok(Found::Other),
         Err(error) => return Err(error),
     };
     let stat = directory::stat(&file)?;
-    let expected = credential.value.expose();
     if !stat.is_file() || stat.mode() & INSECURE != 0 || stat.size() != Some(expected.len()) {
         return Ok(Found::Other);
     }
@@ -67,26 +87,25 @@ pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Res
     }
 }
 
-/// Whether every credential is in place, byte for byte.
-pub(super) fn holds_all(directory: &Directory, set: &[&Credential]) -> Result<bool, Errno> {
-    for credential in set {
-        if compare(directory, credential)? != Found::Equal {
+/// Whether every file is in place, byte for byte.
+pub(super) fn holds_all(directory: &Directory, set: &[Wanted<'_>]) -> Result<bool, Errno> {
+    for &wanted in set {
+        if compare(directory, wanted)? != Found::Equal {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Writes credentials into a directory that only the writer can enter.
+/// Writes files into a directory that only the writer can enter.
 pub(super) fn write_all(
     directory: &Directory,
-    set: &[&Credential],
+    set: &[Wanted<'_>],
     durability: Durability,
     context: &Context,
 ) -> Result<(), PlaceError> {
-    for credential in set {
-        write(directory, credential.name.as_str(), &credential.value, durability)
-            .map_err(context.cannot_write(&credential.name))?;
+    for &Wanted { name, bytes } in set {
+        write(directory, name.as_str(), bytes, durability).map_err(context.cannot_write(name))?;
     }
     Ok(())
 }
@@ -95,11 +114,11 @@ pub(super) fn write_all(
 pub(super) fn write(
     directory: &Directory,
     name: &str,
-    value: &Secret,
+    bytes: &[u8],
     durability: Durability,
 ) -> Result<(), Errno> {
     let mut file = directory.create(name, MODE)?;
-    file.write_all(value.expose()).map_err(io_errno)?;
+    file.write_all(bytes).map_err(io_errno)?;
     match durability {
         Durability::Synced => file.sync_all().map_err(io_errno),
         Durability::Volatile => Ok(()),

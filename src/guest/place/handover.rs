@@ -69,7 +69,7 @@ fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usi
         result => result.map_err(context.cannot("open"))?,
     };
     let mut removed = 0;
-    for credential in set {
+    for &credential in set {
         if content::compare(&directory, credential).map_err(context.cannot("read"))? == Found::Equal {
             directory
                 .remove_file(credential.name.as_str())

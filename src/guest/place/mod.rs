@@ -27,7 +27,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use self::content::Found;
+use self::content::{Found, Wanted};
 use self::error::Context;
 pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
@@ -92,7 +92,7 @@ impl Place {
         match method {
             Method::Rename => {
                 let (parent, name) = self.parent(system)?;
-                publish::publish(&parent, &name, set, &context)
+                publish::publish(&parent, &name, &Wanted::all(set), &context)
             }
             Method::Mount => mount::publish(system, set, &context),
             Method::Repair(Ok(directory)) => repair::repair(system, directory, set, &context),

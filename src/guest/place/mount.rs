@@ -13,7 +13,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::content::{Durability, holds_all, write_all};
+use super::content::{Durability, Wanted, holds_all, write_all};
 use super::error::{Context, PlaceError};
 use super::outcome::{Outcome, Storage};
 use super::own::{self, StateDirectory};
@@ -61,16 +61,17 @@ fn mount_once(
     set: &[&Credential],
     context: &Context,
 ) -> Result<Outcome, PlaceError> {
+    let wanted = Wanted::all(set);
     let is_mounted = || Ok(!target.stat()?.shares_device(&credentials.stat()?));
     let mounted = is_mounted().map_err(context.cannot("look at"))?;
-    if mounted && holds_all(target, set).map_err(context.cannot("read"))? {
+    if mounted && holds_all(target, &wanted).map_err(context.cannot("read"))? {
         return Ok(Outcome::Unchanged);
     }
     if mounted || !target.names().map_err(context.cannot("read"))?.is_empty() {
         return Err(PlaceError::InUse(context.shown()));
     }
     let storage = staging.mount(set)?;
-    write_all(&staging.open()?, set, Durability::Volatile, context)?;
+    write_all(&staging.open()?, &wanted, Durability::Volatile, context)?;
     staging.remount(MsFlags::MS_BIND | MsFlags::MS_RDONLY, None)?;
     bind(&staging.path, context.path())?;
     Ok(Outcome::Materialized(storage))

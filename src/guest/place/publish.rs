@@ -5,12 +5,11 @@
 
 use std::ffi::{CStr, CString};
 
-use super::content::{Durability, holds_all, remove, write_all};
+use super::content::{Durability, Wanted, holds_all, remove, write_all};
 use super::error::{Context, PlaceError};
 use super::leftover;
 use super::outcome::{Outcome, Storage};
 use super::own;
-use crate::format::credential::Credential;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, is_memory_only};
 use crate::sys::process_id;
@@ -27,7 +26,7 @@ const ATTEMPTS: u32 = 1000;
 pub(super) fn publish(
     parent: &Directory,
     target: &CStr,
-    set: &[&Credential],
+    set: &[Wanted<'_>],
     context: &Context,
 ) -> Result<Outcome, PlaceError> {
     let (storage, durability) = if is_memory_only(parent).map_err(context.cannot("look at"))? {

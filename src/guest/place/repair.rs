@@ -108,7 +108,7 @@ fn replace_all(
 /// Puts a credential in the place of what is there: at every instant the old one, or the new one whole.
 fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> {
     let beside = leftover::staged_file(process_id());
-    content::write(directory, &beside, &credential.value, Durability::Volatile)
+    content::write(directory, &beside, credential.value.expose(), Durability::Volatile)
         .and_then(|()| directory.rename(&*beside, credential.name.as_str()))
         .inspect_err(|_| _ = directory.remove_file(&*beside))
 }
