@@ -13,6 +13,7 @@ mod platform_option;
 mod private_argv;
 mod qemu_smbios_option;
 mod roundtrip;
+mod sealed;
 mod set;
 mod table;
 
@@ -22,6 +23,7 @@ pub use platform_option::platform_option;
 pub use private_argv::private_argv;
 pub use qemu_smbios_option::qemu_smbios_option;
 pub use roundtrip::roundtrip;
+pub use sealed::sealed;
 pub use set::set;
 pub use table::table;
 
@@ -29,7 +31,7 @@ pub use table::table;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and its program.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("table", table),
     ("oem_string", oem_string),
     ("roundtrip", roundtrip),
@@ -38,4 +40,5 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("qemu_smbios_option", qemu_smbios_option),
     ("private_argv", private_argv),
     ("set", set),
+    ("sealed", sealed),
 ];

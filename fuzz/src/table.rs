@@ -6,7 +6,9 @@ use smbios_creds::guest::record::redact::redact;
 use smbios_creds::guest::report::listing::{Judged, verdict};
 use smbios_creds::guest::verify::finding::FindingKind;
 use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
+use smbios_creds::guest::verify::sealed_finding::SealedFinding;
 use smbios_creds::guest::verify::set::verify_table;
+use smbios_creds::trust::sealed::{Sealed, SealedError};
 
 use crate::input::Input;
 use testkit::second_reader::assert_same_structures;
@@ -48,6 +50,12 @@ pub fn table(data: &[u8]) {
     // Names are shown, so only a table that does not have it in one can hold it anywhere else.
     let in_a_name = strings.iter().any(|string| match decode(string) {
         OemString::Credential(credential, _) => holds_canary(credential.name.as_str().as_bytes()),
+        OemString::Encrypted(text) => match Sealed::decode(text) {
+            Ok(Sealed { name, .. }) | Err(SealedError::NullKey(name)) => {
+                holds_canary(name.as_str().as_bytes())
+            }
+            Err(_) => false,
+        },
         _ => false,
     });
     // So is the machine, unless strings are lost before it: what follows those may be their text.
@@ -117,12 +125,24 @@ fn seen(table: &Table) -> String {
             // So is what does not decode to a credential.
             let invalid = matches!(
                 finding.kind,
-                FindingKind::ManifestInvalid { .. } | FindingKind::NotACredential { .. }
+                FindingKind::ManifestInvalid { .. }
+                    | FindingKind::NotACredential { .. }
+                    | FindingKind::Sealed(SealedFinding::NotABlob { .. })
             );
             let kind = if invalid { String::new() } else { format!("{:?}", finding.kind) };
             (finding.severity, kind, &finding.credential, &finding.origin)
         })
         .collect();
+    let sealed: Vec<_> = delivery
+        .sealed
+        .iter()
+        .map(|e| {
+            (&e.name, e.sealed().map(|s| (s.blob.text().len(), s.blob.key())), &e.origin, e.intact().err())
+        })
+        .collect();
     let faults = table.faults();
-    format!("{entries:?} {findings:?} {structures:?} {strings:?} {faults:?} {}", delivery.proof.is_proven())
+    format!(
+        "{sealed:?} {entries:?} {findings:?} {structures:?} {strings:?} {faults:?} {}",
+        delivery.proof.is_proven()
+    )
 }

@@ -37,7 +37,8 @@ const RAW: &CStr = c"raw";
 pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> {
     let is_placed = |placed: &Placed| {
         let is_there = |sent: &Credential| placed.place.placed(system, sent) != State::Missing;
-        imported.delivery.intact().all(is_there)
+        let is_any_sealed = imported.delivery.intact_sealed().next().is_some();
+        imported.delivery.intact().all(is_there) && (placed.sealed.is_some() || !is_any_sealed)
     };
     match (&imported.placed, imported.delivery.verdict()) {
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),

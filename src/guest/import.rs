@@ -2,7 +2,8 @@
 //!
 //! 1. The sources receive what the host sent. A system whose table must not be believed is refused first.
 //! 2. What was received is verified against the manifest and the policy.
-//! 3. A place is chosen, by looking at the running system once, and filled with what is intact.
+//! 3. A place is chosen, by looking at the running system once, and filled with what is intact. Ciphertexts go to systemd's
+//!    own place for them.
 //! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
 //!    What has no effect in its place is added to the findings.
 //! 5. A report says what was done. If closing is asked for and everything is in its place, the sources are closed next.
@@ -17,6 +18,7 @@ use super::place::Place;
 use super::place::choose::Into;
 use super::place::handover::hand_over;
 use super::place::outcome::Outcome;
+use super::place::sealed;
 use super::platform::{self, Distrusted};
 use super::report::remembered::Remembered;
 use super::report::{last, log};
@@ -166,6 +168,9 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     if delivery.requires_signature && delivery.proof.signed().is_none() {
         return Err(NotPlaced::Unproven);
     }
+    let unwritten = sealed::findings(system, &request.into, delivery);
+    log::these(&unwritten, &delivery.machine);
+    delivery.findings.append(unwritten);
     if request.policy.strict && !delivery.passed() {
         return Err(NotPlaced::Strict);
     }
@@ -177,6 +182,8 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     }
     let outcome = choice.fill(system, &set)?;
     log::outcome(&directory, &outcome, delivery);
+    let sealed = sealed::fill(system, &request.into, delivery)?;
+    log::encrypted(&system.encrypted_credstore(), sealed.as_ref(), delivery);
     if let Outcome::Repaired(repair) = &outcome
         && !repair.foreign.is_empty()
     {
@@ -188,5 +195,5 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     log::these(&findings, &delivery.machine);
     delivery.findings.append(findings);
     let place = choice.place;
-    Ok(Placed { place, directory, reason: choice.reason, outcome, handed_over: choice.handover })
+    Ok(Placed { place, directory, reason: choice.reason, outcome, sealed, handed_over: choice.handover })
 }

@@ -96,6 +96,8 @@ pub struct Placed {
     pub reason: &'static str,
     /// What had to be done.
     pub outcome: Outcome,
+    /// What had to be done for the encrypted credentials; `None` if none was to be written.
+    pub sealed: Option<Outcome>,
     /// What went to the host stage besides.
     pub handed_over: Handover,
 }
@@ -201,7 +203,12 @@ impl Imported {
     /// every required credential is in place, and the set is proven if a manifest is required.
     #[must_use]
     pub fn meets(&self, policy: &Policy) -> bool {
-        let is_intact = |name: &Name| self.delivery.intact().any(|credential| credential.name == *name);
+        let is_sealed_placed = self.placed.as_ref().is_ok_and(|placed| placed.sealed.is_some());
+        let is_intact = |name: &Name| {
+            let is_sealed = || self.delivery.intact_sealed().any(|sealed| sealed.name == *name);
+            self.delivery.intact().any(|credential| credential.name == *name)
+                || (is_sealed_placed && is_sealed())
+        };
         self.placed.is_ok()
             && policy.require.iter().all(is_intact)
             && (policy.manifest != ManifestPolicy::Require || self.delivery.proof.is_proven())

@@ -5,6 +5,7 @@ use crate::format::manifest::ManifestError;
 use crate::format::oem_string::{DecodeError, EncodeError};
 use crate::format::smbios::write::WriteError;
 use crate::sys::Errno;
+use crate::trust::sealed::SealedError;
 
 /// Why credentials cannot be sent as OEM strings.
 #[derive(Debug, thiserror::Error)]
@@ -87,4 +88,21 @@ pub enum EmitError {
     /// The kernel has no random bytes for the salt.
     #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
     Random(Errno),
+    /// Text that stands for an encrypted credential is none, or one that everybody can open.
+    #[error("OEM string {string} of the command line {error}; correct it or remove it")]
+    Sealed {
+        /// Which of those that were there, from 1.
+        string: usize,
+        /// What is wrong.
+        error: SealedError,
+    },
+    /// A plain credential is a ciphertext.
+    #[error(
+        "credential {0}: it is a systemd-creds blob, and a service would get the ciphertext as its secret; send it with \
+         --encrypted {0}"
+    )]
+    SentAsPlain(Name),
+    /// The name of an encrypted credential holds `=`, at which every reader would split it.
+    #[error("credential {0}: its name holds '=', which ends the name in an OEM string")]
+    SealedName(Name),
 }

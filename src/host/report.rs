@@ -14,6 +14,7 @@ use crate::format::smbios::write;
 use crate::text::day::Day;
 use crate::text::escape::ShownPath;
 use crate::text::listing::{self, Cell, Text, Tone, count};
+use crate::trust::sealed::Key;
 use crate::trust::signature::KeyId;
 
 /// A plan, to be written as JSON or as text.
@@ -44,11 +45,14 @@ pub struct Planned {
     pub carrier: Carrier,
     /// The program that is given the strings.
     pub receiver: ReceiverRow,
-    /// Every credential of the manifest.
+    /// Every plain credential of the manifest.
     pub credentials: Vec<Row>,
     /// What the manifest says of a packed set, and who has signed it. None if it was not packed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<SetRow>,
+    /// Every encrypted one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encrypted: Vec<EncryptedRow>,
     /// OEM strings that are sent, the manifest among them. None where the machine has no SMBIOS.
     pub strings: usize,
     /// Items of `fw_cfg` that are sent.
@@ -99,6 +103,22 @@ pub struct SetRow {
     pub not_after: Option<u64>,
     /// The keys of its signatures, as these say.
     pub signatures: Vec<KeyId>,
+}
+
+/// An encrypted credential.
+#[derive(Debug, Serialize)]
+pub struct EncryptedRow {
+    /// Its name in the guest.
+    pub name: Name,
+    /// Bytes of its base64.
+    pub size: usize,
+    /// The kind of key that opens it.
+    pub key: &'static str,
+    /// Whether it was there already: on the command line, or in a file that it names.
+    pub existing: bool,
+    /// Where it is from.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// A structure.
@@ -168,6 +188,23 @@ impl SetRow {
     }
 }
 
+impl EncryptedRow {
+    fn new((name, size, key, origin): (&Name, usize, &'static Key, Origin)) -> Self {
+        let existing = matches!(origin, Origin::CommandLine | Origin::File);
+        Self { name: name.clone(), size, key: key.as_str(), existing, origin }
+    }
+}
+
+/// Where a credential is from, in words.
+fn from(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Directory => "directory",
+        Origin::CommandLine => "command line",
+        Origin::File => "file of the command line",
+        Origin::Set => "set",
+    }
+}
+
 impl PlanReport {
     /// The report of a plan.
     #[must_use]
@@ -193,6 +230,7 @@ impl PlanReport {
             },
             credentials: rows,
             set: SetRow::new(&plan.strings),
+            encrypted: plan.strings.encrypted().map(EncryptedRow::new).collect(),
             strings: if has_smbios { sizes.len() } else { 0 },
             items: if has_smbios { items } else { items + 1 + plan.strings.signatures().count() },
             structures: structures.collect(),
@@ -283,22 +321,25 @@ impl Planned {
         if self.items > 0 {
             parts.push(count(self.items, "fw_cfg item"));
         }
-        let credentials = count(self.credentials.len(), "credential");
+        let mut credentials = count(self.credentials.len(), "credential");
+        if !self.encrypted.is_empty() {
+            credentials = format!("{credentials} and {} encrypted", self.encrypted.len());
+        }
         format!("{} with {credentials} ({}) {how}", self.hypervisor, parts.join(", "))
     }
 
     fn tables(&self, text: &mut Text) {
         let rows = self.credentials.iter().map(|Row { name, size, origin, channels, .. }| {
-            let from = match origin {
-                Origin::Directory => "directory",
-                Origin::CommandLine => "command line",
-                Origin::File => "file of the command line",
-                Origin::Set => "set",
-            };
             let by: Vec<&str> = channels.iter().map(|channel| channel.word()).collect();
-            [name.to_string(), listing::size(*size as u64), by.join(", "), from.to_owned()]
+            [name.to_string(), listing::size(*size as u64), by.join(", "), from(*origin).to_owned()]
                 .map(|cell| Cell::new(cell, None))
         });
+        let encrypted = self.encrypted.iter().map(|EncryptedRow { name, size, key, origin, .. }| {
+            let by = format!("{}, encrypted ({key})", Channel::Smbios.word());
+            [name.to_string(), listing::size(*size as u64), by, from(*origin).to_owned()]
+                .map(|cell| Cell::new(cell, None))
+        });
+        let rows = rows.chain(encrypted);
         let headings = Cell::headings(["NAME", "SIZE", "CHANNEL", "FROM"]);
         let lines: Vec<_> = std::iter::once(headings).chain(rows).collect();
         text.push("\n", None);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::source::TOTAL_MAX;
-use super::strings::{Content, EmitError, Existing, OemStrings, Origin, look_at};
+use super::strings::{Content, EmitError, Existing, Listed, OemStrings, Origin, look_at};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};
@@ -268,8 +268,7 @@ impl Set {
     /// Its strings behind those that are there. Its manifest does not list the credentials among those, and cannot be
     /// made to, so there must be none.
     pub(super) fn beside(self, existing: Existing) -> Result<OemStrings, EmitError> {
-        let refuse = |Credential { name, .. }| EmitError::BesideSet(name);
-        let mut set = Vec::new();
+        let mut set = Listed::default();
         let mut strings = Vec::with_capacity(existing.kept.len() + self.strings.len() + 1);
         let count = existing.kept.len();
         for (index, (text, origin)) in existing.kept.into_iter().enumerate() {
@@ -279,9 +278,10 @@ impl Set {
         for (index, text) in existing.elsewhere.iter().enumerate() {
             look_at(text, Origin::File, count + index + 1, &mut set)?;
         }
-        set.extend(existing.items.into_iter().map(|(item, _)| item));
-        if let Some(unlisted) = set.into_iter().next() {
-            return Err(refuse(unlisted));
+        let plain = set.plain.into_iter().chain(existing.items.into_iter().map(|(item, _)| item));
+        let encrypted = set.encrypted.into_iter().map(|(sealed, _)| sealed.name);
+        if let Some(unlisted) = plain.map(|credential| credential.name).chain(encrypted).next() {
+            return Err(EmitError::BesideSet(unlisted));
         }
         strings.extend(self.strings);
         strings.push((self.manifest, Content::Manifest));

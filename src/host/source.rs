@@ -15,6 +15,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::file::{self, Content};
 use crate::text::escape::{Escaped, ShownPath};
+use crate::trust::sealed::{Blob, BlobError, Sealed};
 
 /// Most bytes that all values have together: what systemd in a guest takes at most, and some room. No table that a guest
 /// reads holds more, and each value takes a third more in it.
@@ -25,6 +26,8 @@ pub const TOTAL_MAX: usize = SYSTEMD_TOTAL_MAX + 65_536;
 pub struct Selection {
     /// Which files.
     pub which: Which,
+    /// Files with blobs of `systemd-creds encrypt`, which are sent as such, and not as plain credentials.
+    pub encrypted: Vec<Mapping>,
     /// Names in the guest that must be among them.
     pub expect: Vec<Name>,
     /// Names in the guest whose value may be empty.
@@ -35,7 +38,16 @@ impl Selection {
     /// Every file of the directory.
     #[must_use]
     pub fn all() -> Self {
-        Self { which: Which::All, expect: Vec::new(), allow_empty: Vec::new() }
+        Self { which: Which::All, encrypted: Vec::new(), expect: Vec::new(), allow_empty: Vec::new() }
+    }
+}
+
+impl Selection {
+    /// Those that are sent as plain credentials.
+    fn plain(&self, mut mappings: Vec<Mapping>) -> Vec<Mapping> {
+        let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
+        mappings.retain(|mapping| !encrypted.contains(&mapping.host));
+        mappings
     }
 }
 
@@ -118,6 +130,19 @@ pub enum DirectoryError {
         /// Which rule it breaks.
         error: NameError,
     },
+    /// It was to be sent encrypted, and no guest should get it so.
+    #[error(
+        "credential {guest}: {file} {error}; --encrypted takes what 'systemd-creds encrypt --with-key=tpm2' or \
+         '--with-key=host' writes"
+    )]
+    Blob {
+        /// Its name in the guest.
+        guest: Name,
+        /// The file.
+        file: ShownPath,
+        /// Why.
+        error: BlobError,
+    },
     /// A folder, a link, a FIFO, a device.
     #[error("credential {guest}: {file} is {kind}, not a regular file; it was not read")]
     NotAFile {
@@ -186,14 +211,15 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
         .map_err(|errno| DirectoryError::Directory(directory.into(), errno))?;
     let mappings = match &selection.which {
         Which::Named(mappings) => mappings.clone(),
-        Which::All => listed(&folder, directory, None)?,
-        Which::Prefix(prefix) => listed(&folder, directory, Some(prefix))?,
+        Which::All => selection.plain(listed(&folder, directory, None)?),
+        Which::Prefix(prefix) => selection.plain(listed(&folder, directory, Some(prefix))?),
     };
-    let selected: BTreeSet<&Name> = mappings.iter().map(|mapping| &mapping.guest).collect();
+    let all = mappings.iter().chain(&selection.encrypted);
+    let selected: BTreeSet<&Name> = all.map(|mapping| &mapping.guest).collect();
     if let Some(name) = selection.expect.iter().find(|name| !selected.contains(name)) {
         return Err(DirectoryError::Expected(name.clone()));
     }
-    if mappings.is_empty() {
+    if selected.is_empty() {
         let prefix = if let Which::Prefix(prefix) = &selection.which { Some(prefix.clone()) } else { None };
         return Err(DirectoryError::Nothing { directory: directory.into(), prefix });
     }
@@ -213,6 +239,29 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
         credentials.push(Credential::new(guest, value));
     }
     Ok(credentials)
+}
+
+/// Reads what is selected to be sent encrypted, in the order it was named in.
+///
+/// # Errors
+/// [`DirectoryError`] names the file, and what to do.
+pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sealed>, DirectoryError> {
+    if selection.encrypted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let folder = Directory::open(directory, Links::Follow)
+        .map_err(|errno| DirectoryError::Directory(directory.into(), errno))?;
+    let read = |Mapping { guest, host }: &Mapping| {
+        let file = directory.join(host.as_str());
+        let text = read_file(&folder, guest, host, &file)?;
+        let blob = Blob::new(&text).map_err(|error| DirectoryError::Blob {
+            guest: guest.clone(),
+            file: file.into(),
+            error,
+        })?;
+        Ok(Sealed { name: guest.clone(), blob })
+    };
+    selection.encrypted.iter().map(read).collect()
 }
 
 /// Every name in the directory that has the prefix. Whatever else is there, a link or a folder, is found when it is

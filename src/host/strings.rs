@@ -6,9 +6,10 @@
 pub use super::emit_error::EmitError;
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError, PREFIX, Terms};
-use crate::format::oem_string::{self, Encoding, OemString, SIGNATURE_PREFIX, decode};
+use crate::format::oem_string::{self, ENCRYPTED_PREFIX, Encoding, OemString, SIGNATURE_PREFIX, decode};
 use crate::format::smbios::write::{self, WriteError};
 use crate::sys::fill_random;
+use crate::trust::sealed::{Key, Sealed, key_of};
 use crate::trust::signature::KeyId;
 
 /// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
@@ -52,7 +53,7 @@ pub enum Content {
     Encrypted {
         /// Its name.
         name: Name,
-        /// Bytes of its text.
+        /// Bytes of its base64.
         size: usize,
     },
     /// The manifest of all credentials.
@@ -63,12 +64,24 @@ pub enum Content {
     Foreign,
 }
 
+impl Content {
+    /// The name of a credential that is from the credentials directory, or is encrypted.
+    pub(super) fn selected(&self) -> Option<&Name> {
+        match self {
+            Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }
+            | Self::Encrypted { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// OEM strings, ready to be sent.
 #[derive(Debug)]
 pub struct OemStrings {
     strings: Vec<(Secret, Content)>,
     elsewhere: Vec<Content>,
     items: Vec<(Credential, Origin)>,
+    encrypted: Vec<(Sealed, Origin)>,
 }
 
 impl OemStrings {
@@ -85,7 +98,19 @@ impl OemStrings {
     /// # Errors
     /// [`EmitError`] names the credential or the string.
     pub fn beside(existing: Existing, credentials: &[Credential]) -> Result<Self, EmitError> {
-        Self::with_salt(existing, credentials, random_salt()?)
+        Self::beside_encrypted(existing, credentials, &[])
+    }
+
+    /// The same with encrypted credentials besides.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential or the string.
+    pub fn beside_encrypted(
+        existing: Existing,
+        credentials: &[Credential],
+        encrypted: &[Sealed],
+    ) -> Result<Self, EmitError> {
+        Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
     /// Writes credentials as a set of its own, whose manifest says this of it.
@@ -93,7 +118,15 @@ impl OemStrings {
     /// # Errors
     /// [`EmitError`] names the credential.
     pub fn with_terms(credentials: &[Credential], terms: Terms) -> Result<Self, EmitError> {
-        Self::of(Existing::default(), credentials, random_salt()?, terms)
+        Self::set(credentials, &[], terms)
+    }
+
+    /// The same with encrypted credentials besides.
+    ///
+    /// # Errors
+    /// [`EmitError`] names the credential.
+    pub fn set(credentials: &[Credential], encrypted: &[Sealed], terms: Terms) -> Result<Self, EmitError> {
+        Self::of(Existing::default(), (credentials, encrypted), random_salt()?, terms)
     }
 
     /// As [`Self::beside`], with a salt that must be random and new for each set.
@@ -105,17 +138,17 @@ impl OemStrings {
         credentials: &[Credential],
         salt: [u8; 16],
     ) -> Result<Self, EmitError> {
-        Self::of(existing, credentials, salt, Terms::default())
+        Self::of(existing, (credentials, &[]), salt, Terms::default())
     }
 
     fn of(
         existing: Existing,
-        credentials: &[Credential],
+        (credentials, encrypted): (&[Credential], &[Sealed]),
         salt: [u8; 16],
         terms: Terms,
     ) -> Result<Self, EmitError> {
-        let mut set = Vec::new();
-        let mut strings = Vec::with_capacity(existing.kept.len() + credentials.len() + 1);
+        let mut set = Listed::default();
+        let mut strings = Vec::with_capacity(existing.kept.len() + credentials.len() + encrypted.len() + 1);
         let count = existing.kept.len();
         for (index, (text, origin)) in existing.kept.into_iter().enumerate() {
             let content = look_at(&text, origin, index + 1, &mut set)?;
@@ -132,9 +165,17 @@ impl OemStrings {
             let size = credential.value.len();
             strings.push((text, Content::Credential { name, size, origin: Origin::Directory }));
         }
+        for sealed in encrypted {
+            let text = sealed.encode().ok_or_else(|| EmitError::SealedName(sealed.name.clone()))?;
+            strings.push((text.into_bytes().into(), encrypted_content(sealed)));
+            set.encrypted.push((sealed.clone(), Origin::Directory));
+        }
         let items = existing.items;
-        let all = set.iter().chain(items.iter().map(|(credential, _)| credential)).chain(credentials);
-        let manifest = match Manifest::new(all, salt).and_then(|manifest| manifest.with_terms(terms)) {
+        let all = || set.plain.iter().chain(items.iter().map(|(item, _)| item)).chain(credentials);
+        if let Some(blob) = all().find(|credential| key_of(credential.value.expose()).is_some()) {
+            return Err(EmitError::SentAsPlain(blob.name.clone()));
+        }
+        let manifest = match Manifest::new(all(), salt) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
                 let before = strings.iter().map(|(_, content)| content).chain(&elsewhere);
@@ -144,13 +185,19 @@ impl OemStrings {
             }
             Err(error) => return Err(EmitError::Set(error)),
         };
+        let manifest = with_encrypted(manifest, &set.encrypted, terms)?;
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
-        Ok(Self { strings, elsewhere, items })
+        Ok(Self { strings, elsewhere, items, encrypted: set.encrypted })
     }
 
     /// Strings whose manifest is among them.
     pub(super) fn of_set(strings: Vec<(Secret, Content)>) -> Self {
-        Self { strings, elsewhere: Vec::new(), items: Vec::new() }
+        let encrypted = strings.iter().filter_map(|(text, _)| {
+            let sealed = Sealed::decode(text.expose().strip_prefix(ENCRYPTED_PREFIX.as_bytes())?);
+            Some((sealed.ok()?, Origin::Set))
+        });
+        let encrypted = encrypted.collect();
+        Self { strings, elsewhere: Vec::new(), items: Vec::new(), encrypted }
     }
 
     /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
@@ -172,6 +219,13 @@ impl OemStrings {
             _ => None,
         });
         in_strings.chain(self.items().map(|(Credential { name, value }, origin)| (name, value.len(), origin)))
+    }
+
+    /// Name and size of every encrypted credential in the manifest, which kind of key opens it, and where it is from.
+    pub fn encrypted(&self) -> impl Iterator<Item = (&Name, usize, &'static Key, Origin)> {
+        self.encrypted
+            .iter()
+            .map(|(Sealed { name, blob }, origin)| (name, blob.text().len(), blob.key(), *origin))
     }
 
     /// Credentials that are in items of `fw_cfg` and in no string, and where each is from.
@@ -271,12 +325,44 @@ pub(super) fn copy(credential: &Credential) -> Credential {
     Credential::new(credential.name.clone(), credential.value.copy())
 }
 
+/// Credentials that a manifest is of.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) plain: Vec<Credential>,
+    pub(super) encrypted: Vec<(Sealed, Origin)>,
+}
+
+fn encrypted_content(Sealed { name, blob }: &Sealed) -> Content {
+    Content::Encrypted { name: name.clone(), size: blob.text().len() }
+}
+
+/// The manifest with size and digest of every ciphertext.
+fn with_encrypted(
+    manifest: Manifest,
+    encrypted: &[(Sealed, Origin)],
+    mut terms: Terms,
+) -> Result<Manifest, EmitError> {
+    for (Sealed { name, blob }, _) in encrypted {
+        if terms.encrypted.insert(name.clone(), blob.ciphertext()).is_some() {
+            let sources = "it is encrypted twice; remove one of both";
+            return Err(EmitError::Duplicate { name: name.clone(), sources });
+        }
+    }
+    manifest.with_terms(terms).map_err(|error| match error {
+        ManifestError::Duplicate(name) => {
+            let sources = "one is encrypted and the other is not; remove one";
+            EmitError::Duplicate { name, sources }
+        }
+        error => EmitError::Set(error),
+    })
+}
+
 /// What a string that is there already is. Its credential, if it is one, goes into `set`.
 pub(super) fn look_at(
     text: &Secret,
     origin: Origin,
     string: usize,
-    set: &mut Vec<Credential>,
+    set: &mut Listed,
 ) -> Result<Content, EmitError> {
     let bytes = text.expose();
     if bytes.is_empty() {
@@ -288,15 +374,21 @@ pub(super) fn look_at(
     match decode(bytes) {
         OemString::Credential(credential, _) => {
             let (name, size) = (credential.name.clone(), credential.value.len());
-            set.push(credential);
+            set.plain.push(credential);
             Ok(Content::Credential { name, size, origin })
         }
         OemString::MaybeNameless(_) => Err(EmitError::MaybeNameless { string }),
         OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
         OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
         OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
+        OemString::Encrypted(text) => {
+            let sealed = Sealed::decode(text).map_err(|error| EmitError::Sealed { string, error })?;
+            let content = encrypted_content(&sealed);
+            set.encrypted.push((sealed, origin));
+            Ok(content)
+        }
         OemString::Signature(_) => Err(EmitError::OtherSignature { string }),
-        OemString::Encrypted(_) | OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
+        OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
     }
 }
 

@@ -8,6 +8,7 @@ use super::strings::{EmitError, Existing, OemStrings};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::sys::file;
 use crate::text::escape::ShownPath;
+use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, SignatureError, TrustedKey};
 
 /// What the name of the file ends with that has the manifest of a set: what is signed.
@@ -104,8 +105,8 @@ pub enum SupplyError {
 /// What is sent: credentials whose manifest is still to be written, or a set that has one.
 #[derive(Debug)]
 pub enum Sent {
-    /// Credentials, which share a manifest with those that others send.
-    Credentials(Vec<Credential>),
+    /// Credentials and those that are encrypted already, which share a manifest with those that others send.
+    Credentials(Vec<Credential>, Vec<Sealed>),
     /// A set, which is sent unchanged.
     Set(Set),
 }
@@ -119,7 +120,8 @@ impl Supply {
         match self {
             Self::Directory { directory, selection } => {
                 let directory = directory.clone().map_or_else(source::directory, Ok)?;
-                Ok(Sent::Credentials(source::read(&directory, selection)?))
+                let credentials = source::read(&directory, selection)?;
+                Ok(Sent::Credentials(credentials, source::read_encrypted(&directory, selection)?))
             }
             Self::Set(files) => Ok(Sent::Set(files.read()?)),
         }
@@ -165,7 +167,9 @@ impl Sent {
     /// [`EmitError`] names the credential or the string.
     pub fn beside(self, existing: Existing) -> Result<OemStrings, EmitError> {
         match self {
-            Self::Credentials(credentials) => OemStrings::beside(existing, &credentials),
+            Self::Credentials(credentials, encrypted) => {
+                OemStrings::beside_encrypted(existing, &credentials, &encrypted)
+            }
             Self::Set(set) => set.beside(existing),
         }
     }

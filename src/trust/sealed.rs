@@ -18,7 +18,7 @@ use crate::format::credential::{Name, NameError};
 use crate::format::manifest::Ciphertext;
 
 /// Prefix of the OEM string that carries a blob.
-pub const PREFIX: &str = "io.smbios-creds.encrypted:";
+pub use crate::format::oem_string::ENCRYPTED_PREFIX as PREFIX;
 
 /// Largest blob in bytes of its base64 (`CREDENTIAL_ENCRYPTED_SIZE_MAX`, systemd `src/shared/creds-util.h`, v262).
 pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
@@ -39,19 +39,19 @@ const ID_SIZE: usize = 16;
 /// storage root key of the TPM that they were made with, which 261 and older does not know.
 const KEYS: [Key; 15] = [
     key("host", 0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a),
-    key("host, for one user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
+    key("host-of-one-user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
     key("tpm2", 0x0c7c_c07b_1176_4591_9c4b_0bea_08bc_20fe),
     key("tpm2-with-public-key", 0xfaf7_eb93_41e3_412c_a1a4_36f9_5a29_362f),
     key("host+tpm2", 0x93a8_9409_4874_4490_90ca_f2fc_93ca_b553),
-    key("host+tpm2, for one user", 0xef4a_c136_79a9_480e_a7db_6889_7f9f_165d),
+    key("host+tpm2-of-one-user", 0xef4a_c136_79a9_480e_a7db_6889_7f9f_165d),
     key("host+tpm2-with-public-key", 0xaf49_50a8_4913_4eb1_a738_4630_4ff3_0c05),
-    key("host+tpm2-with-public-key, for one user", 0xadbc_4ca3_efb6_4201_ba88_1b6f_2e40_95ea),
-    key("tpm2, pinned", 0xd406_2dfb_71ad_4c86_804b_40ef_1180_f1fc),
-    key("tpm2-with-public-key, pinned", 0x5e2d_5c76_0372_4eaf_843c_6fb5_f640_98f5),
-    key("host+tpm2, pinned", 0x1414_2588_18a2_40cd_900b_ce86_2db5_c7b9),
-    key("host+tpm2, pinned, for one user", 0x2a1f_877a_4275_431a_b3f9_ed1f_5d8f_6601),
-    key("host+tpm2-with-public-key, pinned", 0xafbf_eaac_eb6a_4a37_9541_9d13_5c47_f37b),
-    key("host+tpm2-with-public-key, pinned, for one user", 0x16e4_9294_9f94_4002_8675_8f94_b7c5_2bc7),
+    key("host+tpm2-with-public-key-of-one-user", 0xadbc_4ca3_efb6_4201_ba88_1b6f_2e40_95ea),
+    key("tpm2-pinned", 0xd406_2dfb_71ad_4c86_804b_40ef_1180_f1fc),
+    key("tpm2-with-public-key-pinned", 0x5e2d_5c76_0372_4eaf_843c_6fb5_f640_98f5),
+    key("host+tpm2-pinned", 0x1414_2588_18a2_40cd_900b_ce86_2db5_c7b9),
+    key("host+tpm2-pinned-of-one-user", 0x2a1f_877a_4275_431a_b3f9_ed1f_5d8f_6601),
+    key("host+tpm2-with-public-key-pinned", 0xafbf_eaac_eb6a_4a37_9541_9d13_5c47_f37b),
+    key("host+tpm2-with-public-key-pinned-of-one-user", 0x16e4_9294_9f94_4002_8675_8f94_b7c5_2bc7),
     key(NULL, 0x0584_69da_f6f5_4324_8005_49da_0f8e_a2fb),
 ];
 
@@ -72,7 +72,7 @@ impl Key {
     /// Whether only a unit of one user's service manager can open the blob. No unit of the system can.
     #[must_use]
     pub fn is_of_one_user(&self) -> bool {
-        self.name.ends_with("for one user")
+        self.name.ends_with("-of-one-user")
     }
 
     /// Its name.
@@ -94,7 +94,7 @@ impl Display for Key {
 const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 
 /// Bytes of a blob that are looked at: the number, and those sizes.
-const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
+pub(crate) const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
 
 /// Fewest bytes of a blob: the header, the vector filled up to a multiple of 8, 20 bytes with times and the size of the
 /// name filled up likewise, and the tag. systemd refuses a shorter one.
@@ -121,6 +121,18 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
         }
         key_in(&base64::decode(text.as_slice()).ok()?)
     })
+}
+
+/// How many bytes at the beginning of a value say that it is a blob, raw or in base64; 0 if it is none.
+pub(crate) fn header_length(value: &[u8]) -> usize {
+    if key_of(value).is_none() {
+        0
+    } else if key_in(value).is_some() {
+        HEADER_SIZE
+    } else {
+        let mut characters = value.iter().enumerate().filter(|(_, byte)| !base64::is_blank(**byte));
+        characters.nth(HEADER_TEXT - 1).map_or(value.len(), |(position, _)| position + 1)
+    }
 }
 
 /// The kind of key that a header names.

@@ -7,7 +7,7 @@ use testkit::testdata;
 
 /// What `systemd-creds` wrote, and the kind of key that it was told.
 fn recorded() -> Vec<(Vec<u8>, &'static str)> {
-    let kinds = [("host", "host"), ("tpm2-254", "tpm2"), ("tpm2-262", "tpm2, pinned"), ("null", "null")];
+    let kinds = [("host", "host"), ("tpm2-254", "tpm2"), ("tpm2-262", "tpm2-pinned"), ("null", "null")];
     let read = |(file, kind)| (std::fs::read(testdata("sealed").join(format!("{file}.cred"))).unwrap(), kind);
     kinds.map(read).to_vec()
 }

@@ -283,6 +283,30 @@ fn second_import_ends_well_if_everything_is_still_in_place() {
 type Spoilt = (&'static str, fn(&Machine), &'static [&'static str], &'static str);
 
 #[test]
+fn second_import_finds_ciphertexts_in_their_own_place() {
+    let encrypted = [b"io.smbios-creds.encrypted:sealed=".as_slice(), &testkit::sealed("tpm2-254")].concat();
+    let machine = Machine::new(&[b"io.systemd.credential:db=hunter2", &encrypted]);
+    let import = ["import", "--close", "--require", "sealed"];
+    assert_eq!(machine.said(&import).0, 0, "{:?}", machine.said(&import));
+    assert_eq!(machine.closed(), CLOSED);
+    let (code, log) = machine.said(&import);
+    assert_eq!(code, 0, "{log}");
+    fs::remove_file(machine.path("run/credstore.encrypted/sealed")).unwrap();
+    let (code, log) = machine.said(&import);
+    assert!(code == 1 && log.contains("credential sealed: it was imported, and it is missing in"), "{log}");
+    assert!(log.contains("/run/credstore.encrypted"), "{log}");
+}
+
+#[test]
+fn ciphertext_that_a_directory_does_not_take_keeps_the_table_open() {
+    let encrypted = [b"io.smbios-creds.encrypted:sealed=".as_slice(), &testkit::sealed("tpm2-254")].concat();
+    let machine = Machine::new(&[b"io.systemd.credential:db=hunter2", &encrypted]);
+    let into = format!("--into={}", machine.path("own").display());
+    _ = machine.said(&["import", "--close", &into]);
+    assert_eq!(machine.closed(), [""; 0]);
+}
+
+#[test]
 fn second_import_fails_if_a_credential_is_lost_changed_or_was_never_there() {
     let spoilt: [Spoilt; 7] = [
         (

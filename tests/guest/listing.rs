@@ -299,8 +299,12 @@ fn recordings() -> Vec<tempfile::TempDir> {
     long.splice(1..5, [6, 0, 0, 1, 0]);
     let by_fw_cfg = tempfile::tempdir().unwrap();
     testkit::fw_cfg::write_credential(by_fw_cfg.path(), 40, "a", b"1");
+    let blob = testkit::sealed("tpm2-262");
+    let encrypted = [b"io.smbios-creds.encrypted:tls=".as_slice(), &blob].concat();
+    let sent_as_plain = [b"io.systemd.credential:tls2=".as_slice(), &blob].concat();
     vec![
         by_fw_cfg,
+        strings(&[&encrypted, &sent_as_plain]),
         strings(REFUSED),
         strings(&many),
         strings(&[b"io.systemd.credentials:a=1"]),
@@ -344,10 +348,14 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         reader.read("check", "", &json(check));
     }
 
-    let secrets = directory(&[("db", b"secret"), ("large", &[b'x'; 5000])]);
+    let secrets =
+        directory(&[("db", b"secret"), ("large", &[b'x'; 5000]), ("tls", &testkit::sealed("tpm2-262"))]);
     let existing = "type=11,value=io.systemd.credential:x=1";
     let plan_of = |program: &[&str], arguments: &[&str]| {
-        json(&mut host_with(secrets.path(), &[&["plan", "--json", "--all"], program, arguments].concat()))
+        json(&mut host_with(
+            secrets.path(),
+            &[&["plan", "--json", "--all", "--encrypted", "tls"], program, arguments].concat(),
+        ))
     };
     let plan = |arguments: &[&str]| plan_of(&["--hypervisor=qemu", "--", "sh"], arguments);
     // A wrapper, whose program is not known before it runs.
@@ -385,6 +393,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         directory: "/run/credentials/@system".into(),
         reason: "",
         outcome: Outcome::Repaired(Repair { repaired, foreign: vec![] }),
+        sealed: None,
         handed_over: Handover::Nothing,
     };
     let imported = Ok(Imported {
@@ -441,10 +450,16 @@ fn every_word_of_a_code_and_a_state_is_documented() {
             .collect()
     };
     let codes = variants(include_str!("../../src/guest/verify/finding.rs"), "FindingKind");
-    let trust = include_str!("../../src/guest/verify/trust_finding.rs");
-    let codes: Vec<_> = codes.into_iter().filter(|code| code != "trust").collect();
-    let codes = [codes, variants(trust, "TrustFinding")].concat();
-    let refusals = variants(include_str!("../../src/guest/verify/delivery.rs"), "Refusal");
+    let nested = [
+        ("trust", include_str!("../../src/guest/verify/trust_finding.rs"), "TrustFinding"),
+        ("sealed", include_str!("../../src/guest/verify/sealed_finding.rs"), "SealedFinding"),
+    ];
+    let mut codes: Vec<_> = codes;
+    for (group, source, name) in nested {
+        codes.retain(|code| code != group);
+        codes.extend(variants(source, name));
+    }
+    let refusals = variants(include_str!("../../src/guest/verify/refusal.rs"), "Refusal");
     assert!(codes.len() >= 30 && refusals.len() >= 9, "{codes:?} {refusals:?}");
     for (path, words) in [("findings[].code", codes), ("[].state", refusals)] {
         let documented = words_of(path);

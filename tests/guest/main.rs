@@ -11,6 +11,7 @@ mod many;
 mod personal_data;
 mod place;
 mod record;
+mod sealed;
 mod signed;
 mod source;
 mod verification;

@@ -18,6 +18,7 @@ mod qemu_machine;
 mod qemu_wrappers;
 mod request;
 mod round_trip;
+mod sealed;
 mod set;
 mod slots;
 mod source;

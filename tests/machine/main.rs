@@ -11,6 +11,7 @@ mod libvirt;
 mod microvm;
 mod pid_1;
 mod real;
+mod sealed;
 mod slots;
 mod stages;
 mod systemd;

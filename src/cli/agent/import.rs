@@ -7,6 +7,7 @@ use crate::cli::output;
 use crate::guest::import::{Request, import, receive};
 use crate::guest::imported::{Closing, Ended, Imported, NotPlaced};
 use crate::guest::place::outcome::State;
+use crate::guest::place::sealed;
 use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
 use crate::guest::trust;
@@ -45,6 +46,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
                 Ok(credential) => placed.place.placed(system, credential),
                 Err(refusal) => State::Refused(refusal),
             });
+            let states = states.chain(sealed::states(system, &request.into, &delivery));
             let table = table(&rows(&delivery, states), Legend::Shown);
             if let Err(error) = output::people(&table) {
                 tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
@@ -70,7 +72,8 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
 
 /// Lists a delivery with the states in its place, where nothing was written.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
-    let states = request.into.choose(system).place.states(system, delivery);
+    let mut states = request.into.choose(system).place.states(system, delivery);
+    states.extend(sealed::states(system, &request.into, delivery));
     output::people(&table(&rows(delivery, states), Legend::Shown))?;
     Ok(Ended::from(delivery.verdict()).into())
 }

@@ -15,6 +15,7 @@ use crate::guest::imported::Ended;
 use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::place::outcome::State;
+use crate::guest::place::{opened, sealed};
 use crate::guest::record::recording::Recording;
 use crate::guest::record::write::{self, Secrets};
 use crate::guest::report::{last, listing, log};
@@ -56,6 +57,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // A recording may be another machine's.
     if list.from.from.is_none() || *into != Into::Auto {
         delivery.findings.append(choice.findings(system, &delivery));
+        delivery.findings.append(sealed::findings(system, into, &delivery));
     }
     log::findings(&delivery);
     if list.from.from.is_none()
@@ -72,9 +74,11 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
         tracing::info!("{}", listing::summary(&delivery));
     }
     // Nobody has asked for a recording to be in a place of this system, unless one is named.
-    let states = match (&list.from.from, into) {
-        (Some(_), Into::Auto) => listing::states(&delivery, State::Intact).collect(),
-        _ => choice.place.states(system, &delivery),
+    let states: Vec<State> = if let (Some(_), Into::Auto) = (&list.from.from, into) {
+        listing::states(&delivery, State::Intact).collect()
+    } else {
+        let plain = choice.place.states(system, &delivery).into_iter();
+        plain.chain(sealed::states(system, into, &delivery)).collect()
     };
     let rows = listing::rows(&delivery, states);
     match list.json.json {
@@ -95,6 +99,8 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     // A recording may be another machine's.
     if check.from.from.is_none() {
         delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));
+        delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));
+        delivery.findings.append(opened::findings(system, &delivery));
     }
     match check.json.json {
         Json::Off => output::people(&listing::verdict(&delivery))?,
@@ -118,6 +124,12 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     for name in &cat.names {
         let Some(credential) = delivery.intact().find(|credential| credential.name == *name) else {
+            if delivery.intact_sealed().any(|sealed| sealed.name == *name) {
+                tracing::error!(
+                    "credential {name}: it is encrypted, and only systemd has the key: print it with 'systemd-creds \
+                     decrypt --name={name} /run/credstore.encrypted/{name} -'"
+                );
+            }
             tracing::error!("credential {name}: not printed");
             exit = Exit::Verification;
             continue;

@@ -15,6 +15,7 @@ use crate::host::hypervisor::{ALL, Hypervisor, named};
 use crate::host::source::{self, DirectoryError, Mapping, Selection, Which};
 use crate::host::start::Request;
 use crate::host::supply::{SetFiles, Supply};
+use crate::trust::sealed::Sealed;
 
 /// Send credentials to a virtual machine over SMBIOS Type 11, with no secret on a command line.
 #[derive(Debug, Parser)]
@@ -60,16 +61,20 @@ pub struct Select {
     pub credentials: Option<PathBuf>,
 
     /// Send every file of the directory
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["prefix", "credential"])]
     pub all: bool,
 
     /// Send the files whose names begin with this
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", conflicts_with = "credential")]
     pub prefix: Option<String>,
 
     /// Send these; GUEST=HOST sends the file HOST under the name GUEST
     #[arg(long, value_name = "GUEST[=HOST]", num_args = 1..)]
     pub credential: Vec<Mapping>,
+
+    /// Send these, which 'systemd-creds encrypt' wrote, for systemd in the guest to decrypt
+    #[arg(long, value_name = "GUEST[=HOST]", num_args = 1..)]
+    pub encrypted: Vec<Mapping>,
 
     /// Names that must be among those that are sent
     #[arg(long, value_name = "NAME", num_args = 1..)]
@@ -89,7 +94,12 @@ impl Select {
             Some(prefix) => Which::Prefix(prefix.clone()),
             None => Which::Named(self.credential.clone()),
         };
-        Selection { which, expect: self.expect.clone(), allow_empty: self.allow_empty.clone() }
+        Selection {
+            which,
+            encrypted: self.encrypted.clone(),
+            expect: self.expect.clone(),
+            allow_empty: self.allow_empty.clone(),
+        }
     }
 }
 
@@ -98,29 +108,33 @@ impl Select {
     ///
     /// # Errors
     /// [`DirectoryError`] says why they cannot be had.
-    pub(super) fn read(&self) -> Result<Vec<Credential>, DirectoryError> {
+    pub(super) fn read(&self) -> Result<(Vec<Credential>, Vec<Sealed>), DirectoryError> {
         let directory = self.credentials.clone().map_or_else(source::directory, Ok)?;
-        source::read(&directory, &self.selection())
+        let selection = self.selection();
+        Ok((source::read(&directory, &selection)?, source::read_encrypted(&directory, &selection)?))
     }
 }
 
 /// What is sent: credentials that are selected, or a packed set.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("which").required(true).args(["all", "prefix", "credential", "set"]))]
+#[command(
+    group = ArgGroup::new("which").required(true).multiple(true)
+        .args(["all", "prefix", "credential", "encrypted", "set"])
+)]
 pub struct Sends {
     #[command(flatten)]
     select: Select,
 
     /// Send the set that 'pack' wrote to FILE, unchanged, and its signature FILE.manifest.minisig if that exists
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["credentials", "allow_empty"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["credentials", "allow_empty", "all", "prefix", "credential", "encrypted"])]
     set: Option<PathBuf>,
 
     /// Signatures of the set's manifest, instead of FILE.manifest.minisig; at most 8 are sent
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential", "encrypted"])]
     signature: Vec<PathBuf>,
 
     /// minisign's public keys, as text or files: refuse a set that none of them has signed
-    #[arg(long, value_name = "KEY", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential"])]
+    #[arg(long, value_name = "KEY", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential", "encrypted"])]
     trust: Vec<PathBuf>,
 }
 
@@ -160,7 +174,7 @@ fn audience(text: &str) -> Result<String, &'static str> {
 /// `pack`
 #[derive(Args, Debug)]
 #[command(
-    group = ArgGroup::new("which").required(true).args(["all", "prefix", "credential"]),
+    group = ArgGroup::new("which").required(true).multiple(true).args(["all", "prefix", "credential", "encrypted"]),
     after_help = "FILE has the values in plain text, for its owner only: keep it in a memory-only mount. FILE.manifest has \
                   names, sizes and a digest, and no value: sign it with 'minisign -S -m FILE.manifest'. Then start the machine with \
                   'run --set FILE'. Exit status 3: refused, and nothing is written."

@@ -33,7 +33,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
         ..Terms::default()
     };
     let strings = match pack.select.read() {
-        Ok(credentials) => OemStrings::with_terms(&credentials, terms),
+        Ok((credentials, encrypted)) => OemStrings::set(&credentials, &encrypted, terms),
         Err(error) => return Ok(refuse(&error)),
     };
     let strings = match strings {

@@ -85,7 +85,10 @@ fn execute(decision: Result<Decision, NotPlanned>, before: &Before) -> anyhow::R
         return Ok(Exit::Verification);
     }
     let names: Vec<&Name> = plan.strings.credentials().map(|(name, _, _)| name).collect();
-    tracing::info!("starts {name} with {}: {}", count(names.len(), "credential"), listed(&names));
+    let encrypted: Vec<&Name> = plan.strings.encrypted().map(|(name, ..)| name).collect();
+    let also =
+        if encrypted.is_empty() { String::new() } else { format!("; encrypted: {}", listed(&encrypted)) };
+    tracing::info!("starts {name} with {}: {}{also}", count(names.len(), "credential"), listed(&names));
     before.restore();
     let carrier = plan.carrier;
     let Err(error) = start(*plan);

@@ -7,6 +7,8 @@
 //! | [`Place::Credstore`] | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
 //! | [`Place::Directory`] | any directory | one rename |
 //!
+//! Ciphertexts are no credentials, and go to none of these: [`sealed`].
+//!
 //! Under systemd, `@system` belongs to PID 1. A mount of ours there could make it import nothing, and hide every
 //! credential from its units. If it passes on what it has imported, its directory is repaired; otherwise the place is
 //! refused. [`choose`] decides that, once.
@@ -18,10 +20,12 @@ pub(super) mod error;
 pub mod handover;
 mod leftover;
 mod mount;
+pub mod opened;
 pub mod outcome;
 pub(super) mod own;
 mod publish;
 mod repair;
+pub mod sealed;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,6 +1,7 @@
 //! Items of `fw_cfg` without their secrets.
 
 use super::repeats::FILLER;
+use super::sealed::plain_filler;
 use super::values::Values;
 use crate::format::credential::{NameError, Secret};
 use crate::format::fw_cfg::{self, Content, Item, Kind};
@@ -31,7 +32,7 @@ pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Va
 
 /// Filler of the same length.
 pub(super) fn filler(value: &Secret) -> Secret {
-    vec![FILLER; value.len()].into()
+    plain_filler(value.expose(), FILLER)
 }
 
 /// Copies that are received alike. `redact_manifest` replaces the text of a manifest in its place.

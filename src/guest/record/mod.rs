@@ -5,5 +5,6 @@ mod items;
 pub mod recording;
 pub mod redact;
 mod repeats;
+mod sealed;
 mod values;
 pub mod write;

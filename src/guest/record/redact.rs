@@ -12,19 +12,17 @@ use zeroize::Zeroizing;
 
 use super::fields::Fields;
 use super::items;
-use super::repeats::{self, FILLER};
+use super::repeats::{self, FILLER, OTHER_FILLER};
+use super::sealed::{Ciphertexts, plain_filler};
 use super::values::Values;
 use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::fw_cfg::Item;
 use crate::format::manifest::{self, Manifest};
-use crate::format::oem_string::{self, DecodeError, Encoding, OemString};
+use crate::format::oem_string::{self, DecodeError, ENCRYPTED_PREFIX, Encoding, OemString};
 use crate::format::smbios::{
     self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Structure, Table,
 };
-
-/// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
-const OTHER_FILLER: u8 = b'y';
 
 /// Highest structure type that DSP0134 3.9.0 assigns; [`INACTIVE`] and [`END_OF_TABLE`] stand apart.
 const LAST_ASSIGNED: u8 = 46;
@@ -52,14 +50,20 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut strings_lost = false;
     let mut values = items::values(items, Secret::copy);
     let mut fields = Fields::default();
+    let mut ciphertexts = Ciphertexts::default();
     let manifest = items::manifest(items).or_else(|| manifest_that_counts(table));
     let mut oem_structures = table.oem_structures();
     for structure in table.structures() {
         match structure.kind {
             OEM_STRINGS => {
                 for range in &structure.strings {
-                    let public =
-                        redact_string(bytes(&mut data, range.clone()), &mut values, manifest.as_ref());
+                    let string = bytes(&mut data, range.clone());
+                    let public = if string.starts_with(ENCRYPTED_PREFIX.as_bytes()) {
+                        let prefix = ENCRYPTED_PREFIX.len();
+                        prefix + ciphertexts.redact(string.get_mut(prefix..).unwrap_or_default())
+                    } else {
+                        redact_string(string, &mut values, manifest.as_ref())
+                    };
                     // A foreign string is the vendor's more often than a secret: its words are not searched for.
                     if public > 0 {
                         fields.personal.push(range.start + public..range.end);
@@ -80,7 +84,7 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
             _ => redact_unknown(bytes(&mut data, structure.offset..structure.end)),
         }
     }
-    let items = redact_manifests(&mut data, table, items, &values, manifest.as_ref());
+    let items = redact_manifests(&mut data, table, items, (&values, &ciphertexts), manifest.as_ref());
     redact_rest(&mut data, table);
     let hidden = fields.personal.iter().filter_map(|range| table.data().get(range.clone()));
     let hidden = hidden.chain(fields.repeatable.iter().map(Vec::as_slice));
@@ -116,9 +120,10 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 Some(first) if first.len() == value.len() && first.expose() != value.expose() => OTHER_FILLER,
                 _ => FILLER,
             };
-            let (size, prefix) = (value.len(), encoding.prefix().len() + name.as_str().len() + 1);
+            let prefix = encoding.prefix().len() + name.as_str().len() + 1;
+            let filler = plain_filler(value.expose(), filler);
             values.add(name, value);
-            redact_value(string.get_mut(prefix..).unwrap_or_default(), encoding, filler, size);
+            redact_value(string.get_mut(prefix..).unwrap_or_default(), encoding, &filler);
             prefix
         }
         OemString::Undecodable(error, encoding) => {
@@ -158,13 +163,13 @@ fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
     }
 }
 
-/// Replaces a value of `size` bytes by filler of the same form.
-fn redact_value(text: &mut [u8], encoding: Encoding, filler: u8, size: usize) {
+/// Replaces a value by this filler, which is as long, in the same form.
+fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     match encoding {
-        Encoding::Text => text.fill(filler),
+        Encoding::Text => text.iter_mut().zip(filler.expose()).for_each(|(byte, filler)| *byte = *filler),
         Encoding::Binary => {
             // As many characters as there are; blanks stay where they are.
-            let encoded = base64::encode(&vec![filler; size]);
+            let encoded = base64::encode(filler.expose());
             let characters = text.iter_mut().filter(|byte| !base64::is_blank(**byte));
             characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
         }
@@ -302,7 +307,7 @@ fn redact_manifests(
     data: &mut [u8],
     table: &Table,
     items: &[Item],
-    values: &Values,
+    (values, ciphertexts): (&Values, &Ciphertexts),
     counts: Option<&Manifest>,
 ) -> Vec<Item> {
     let ranges = table.oem_structures().flat_map(|oem| oem.structure.strings.clone());
@@ -324,7 +329,10 @@ fn redact_manifests(
     let is_right = counts.is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
-        manifest.with_digest_of((is_right || is_other).then_some(value_of))
+        let terms = ciphertexts.terms(&manifest);
+        let manifest = manifest.with_digest_of((is_right || is_other).then_some(value_of));
+        // They name the same credentials as before, so nothing refuses them.
+        manifest.clone().with_terms(terms).unwrap_or(manifest)
     };
     // Once: the values may be large, and the manifest of them may be there a thousand times.
     let first = counts.cloned().map(|manifest| redacted(manifest, false));

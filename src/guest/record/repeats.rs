@@ -5,6 +5,9 @@ use std::ops::Range;
 /// What replaces a byte of text, in the first search and in this one.
 pub(super) const FILLER: u8 = b'x';
 
+/// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
+pub(super) const OTHER_FILLER: u8 = b'y';
+
 /// Shortest text that is searched for. A shorter one, such as `0` or `1.0`, says nothing, and would be found in every
 /// version.
 const SEARCHED_MIN: usize = 4;

@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) name: Option<Name>,
     pub(super) size: Option<u64>,
     pub(super) encoding: String,
+    /// The kind of key that opens it, if it is encrypted.
+    pub(super) key: Option<String>,
     pub(super) state: String,
     pub(super) source: Origin,
 }

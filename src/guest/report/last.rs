@@ -198,7 +198,10 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
 /// Whether an import that went well found everything in place, the report included.
 fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     let Ok(imported) = imported else { return false };
-    let unchanged = imported.placed.as_ref().is_ok_and(|placed| placed.outcome == Outcome::Unchanged);
+    let unchanged = imported.placed.as_ref().is_ok_and(|placed| {
+        let is_unchanged = |outcome: &Outcome| *outcome == Outcome::Unchanged;
+        is_unchanged(&placed.outcome) && placed.sealed.as_ref().is_none_or(is_unchanged)
+    });
     imported.ended() == Ended::Well
         && !matches!(imported.closing, Closing::Closes)
         && unchanged

@@ -1,6 +1,7 @@
 //! What people and programs read: the listing and the verdict.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::ser::SerializeMap as _;
@@ -14,6 +15,7 @@ use crate::guest::place::outcome::State;
 use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Signed, Verdict};
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
 use crate::guest::verify::origin::Origin;
+use crate::guest::verify::sealed_entry::SealedEntry;
 use crate::text::listing::{self, Cell, Text, Tone};
 
 /// One line of the listing.
@@ -28,17 +30,25 @@ pub struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     source: &'a Origin,
+    /// The kind of key that opens it, if it is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
     /// A line of which a report knows everything but the state.
     pub(super) fn known(known: &'a Known, state: State) -> Self {
-        let Known { name, size, encoding, source, .. } = known;
-        Self { name: name.as_ref(), size: *size, encoding: encoding.clone(), state, reason: None, source }
+        let Known { name, size, encoding, source, key, .. } = known;
+        let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.clone());
+        Self { name, size: *size, encoding, state, reason: None, source, key }
     }
 }
 
 impl Row<'_> {
+    fn encoding_and_key(&self) -> String {
+        self.key.map_or_else(|| self.encoding.clone(), |key| format!("{}:{key}", self.encoding))
+    }
+
     fn tone(&self) -> Option<Tone> {
         match self.state {
             State::Imported => Some(Tone::Good),
@@ -49,7 +59,7 @@ impl Row<'_> {
     }
 }
 
-/// The listing of a delivery, in the order it was sent, with a state for each entry.
+/// The listing of a delivery in the order it was sent, the encrypted credentials last, with a state for each of them.
 pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
@@ -58,13 +68,29 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
         state,
         reason: entry.refusal().map(Refusal::reason),
         source: &entry.origin,
+        key: None,
     };
-    delivery.entries.iter().zip(states).map(row).collect()
+    let sealed_row = |(entry, state): (&'a SealedEntry, _)| Row {
+        name: entry.name.as_ref(),
+        size: entry.sealed().map(|sealed| sealed.blob.text().len() as u64),
+        encoding: "encrypted".to_owned(),
+        state,
+        reason: entry.intact().err().map(Refusal::reason),
+        source: &entry.origin,
+        key: entry.sealed().map(|sealed| sealed.blob.key().as_str()),
+    };
+    let mut states = states.into_iter();
+    // Of each list as many states as it has entries.
+    let mut rows: Vec<_> = delivery.entries.iter().zip(states.by_ref()).map(row).collect();
+    rows.extend(delivery.sealed.iter().zip(states).map(sealed_row));
+    rows
 }
 
 /// The states of a delivery whose intact credentials are all in this state.
 pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State> {
-    delivery.entries.iter().map(move |entry| entry.refusal().map_or(intact, State::Refused))
+    let plain = delivery.entries.iter().map(Entry::refusal);
+    let sealed = delivery.sealed.iter().map(|entry| entry.intact().err());
+    plain.chain(sealed).map(move |refusal| refusal.map_or(intact, State::Refused))
 }
 
 /// Whether a listing has a line with the names of its columns.
@@ -90,7 +116,7 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
             [
                 Cell::new(row.name.map_or("-".to_owned(), Name::to_string), None),
                 Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
-                Cell::new(row.encoding.as_str(), None),
+                Cell::new(row.encoding_and_key(), None),
                 Cell::new(row.state.as_str(), row.tone()),
                 Cell::new(row.source.short(), None),
                 cell(row.reason.unwrap_or_default()),
@@ -270,13 +296,26 @@ pub fn summary(delivery: &Delivery) -> String {
     let is_sent_once = |entry: &&Entry| entry.refusal() != Some(Refusal::Copy);
     let (intact, all) = (delivery.intact().count(), delivery.entries.iter().filter(is_sent_once).count());
     let mut text = listing::count(intact, "credential");
-    if intact < all {
-        _ = write!(text, ", {} refused", all - intact);
+    let is_refused = |entry: &&SealedEntry| entry.intact().is_err();
+    let refused = all - intact + delivery.sealed.iter().filter(is_refused).count();
+    if refused > 0 {
+        _ = write!(text, ", {refused} refused");
+    }
+    let is_any_sealed = delivery.intact_sealed().next().is_some();
+    if is_any_sealed {
+        _ = write!(text, ", {}", sealed(delivery));
     }
     if delivery.proof.is_proven() {
         _ = write!(text, ", {}", delivery.proof);
-    } else if intact > 0 {
+    } else if intact > 0 || is_any_sealed {
         _ = write!(text, ", and {}", delivery.proof);
     }
     text
+}
+
+/// How many encrypted credentials there are, and which kinds of keys open them.
+pub(super) fn sealed(delivery: &Delivery) -> String {
+    let keys: BTreeSet<&str> = delivery.intact_sealed().map(|sealed| sealed.blob.key().as_str()).collect();
+    let keys: Vec<&str> = keys.into_iter().collect();
+    format!("{} encrypted ({})", delivery.intact_sealed().count(), keys.join(", "))
 }

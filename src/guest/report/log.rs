@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::listing::summary;
+use super::listing::{sealed, summary};
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::{Outcome, Repair, Storage};
 use crate::guest::verify::delivery::Delivery;
@@ -64,6 +64,16 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
     tracing::info!("{}", placed(directory, outcome, delivery));
 }
 
+/// What was done with the encrypted credentials.
+pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, delivery: &Delivery) {
+    let (shown, sealed) = (Escaped::from(directory), sealed(delivery));
+    match outcome {
+        None => {}
+        Some(Outcome::Unchanged) => tracing::info!("nothing to do: {shown} holds {sealed} already"),
+        Some(_) => tracing::info!("written to {shown}, for systemd to decrypt: {sealed}"),
+    }
+}
+
 /// What was removed from the directory that the initrd hands over.
 pub(in crate::guest) fn cleared(credentials: usize) {
     if credentials > 0 {
@@ -84,6 +94,9 @@ pub(in crate::guest) fn placed(directory: &Path, outcome: &Outcome, delivery: &D
     let shown = Escaped::from(directory);
     let sent = delivery.intact().count();
     match outcome {
+        Outcome::Unchanged if sent == 0 && delivery.intact_sealed().next().is_some() => {
+            format!("no plain credential was sent, {}", sealed(delivery))
+        }
         Outcome::Unchanged if sent == 0 => "there is no credential to materialize".to_owned(),
         Outcome::Unchanged => format!("nothing to do: {shown} holds every credential already"),
         Outcome::Materialized(_) => format!("materialized in {shown}: {}", summary(delivery)),

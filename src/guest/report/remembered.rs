@@ -12,6 +12,7 @@ use super::known::Known;
 use super::last::{self, Summary};
 use super::listing::Row;
 use crate::format::credential::Name;
+use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::place::outcome::State;
 use crate::guest::system::System;
@@ -73,9 +74,12 @@ impl Remembered {
         let place = into.choose(system).place;
         let directory: ShownPath = place.directory(system).into();
         let last = last::read(system);
-        let known = last.iter().flat_map(imported);
-        let states =
-            place.states_by_size(system, known.filter_map(|(known, name)| Some((name, known.size?))));
+        let encrypted = Place::Directory(system.encrypted_credstore());
+        let is_there = |(known, name): (&Known, &Name)| {
+            let place = if known.key.is_some() { &encrypted } else { &place };
+            place.states_by_size(system, [(name, known.size.unwrap_or_default())])
+        };
+        let states = last.iter().flat_map(imported).flat_map(is_there).collect();
         let mut remembered = Self { last, directory, states, problems: Vec::new() };
         remembered.problems = remembered.find(system, policy);
         remembered
@@ -164,7 +168,11 @@ impl Remembered {
         if let Some(omitted) = last.omitted.as_ref().filter(|omitted| omitted.credentials > 0) {
             problems.push(Problem::Omitted(omitted.credentials));
         }
-        for ((_, name), state) in imported(last).zip(&self.states) {
+        for ((known, name), state) in imported(last).zip(&self.states) {
+            let directory = || match known.key {
+                Some(_) => system.encrypted_credstore().into(),
+                None => directory(),
+            };
             problems.extend(match state {
                 State::Missing => Some(Problem::Missing(name.clone(), directory())),
                 State::Differs => Some(Problem::Differs(name.clone(), directory())),

@@ -265,6 +265,7 @@ impl FindingKind {
                 "it was lost or cut on its way: see the other findings, and the hypervisor's size limits"
             }
             Self::Trust(trust) => trust.advice(),
+            Self::Sealed(sealed) => sealed.advice(),
             Self::Missing { expected: None, .. } => "check its name, and that the host passes it",
             Self::DigestDiffers => {
                 "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"

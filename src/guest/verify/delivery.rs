@@ -5,72 +5,14 @@ use serde::Serialize;
 use super::finding::{Finding, FindingKind, Severity};
 use super::findings::Findings;
 use super::origin::Origin;
+pub use super::refusal::Refusal;
+use super::sealed_entry::SealedEntry;
 use crate::format::credential::{Credential, Name};
 use crate::format::manifest::Manifest;
 use crate::format::oem_string::{DecodeError, Encoding, MaybeNameless};
 use crate::format::smbios::machine::Machine;
+use crate::trust::sealed::Sealed;
 use crate::trust::signature::KeyId;
-
-/// Why a credential is not imported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
-    /// The string has no `=`.
-    NoEquals,
-    /// The name breaks systemd's rules.
-    BadName,
-    /// The value is not base64.
-    BadBase64,
-    /// The value is too large.
-    TooLarge,
-    /// The name was sent before.
-    Duplicate,
-    /// Another channel has delivered the same value.
-    Copy,
-    /// It has no bytes.
-    Empty,
-    /// The table breaks next to it.
-    MaybeCut,
-    /// Its size differs from the size that was sent.
-    SizeDiffers,
-    /// The set is not the one that was sent.
-    DigestDiffers,
-    /// The manifest, which is required, does not list it.
-    NotListed,
-    /// A trusted signature is required, and does not prove the whole set.
-    Unproven,
-}
-
-impl Refusal {
-    /// The word of the STATE column.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoEquals => "no-equals",
-            Self::BadName => "bad-name",
-            Self::BadBase64 => "bad-base64",
-            Self::TooLarge => "too-large",
-            Self::Duplicate => "duplicate",
-            Self::Copy => "copy",
-            Self::Empty => "empty",
-            Self::MaybeCut => "maybe-cut",
-            Self::SizeDiffers => "size-differs",
-            Self::DigestDiffers => "digest-differs",
-            Self::NotListed => "not-listed",
-            Self::Unproven => "unproven",
-        }
-    }
-}
-
-impl From<DecodeError> for Refusal {
-    fn from(error: DecodeError) -> Self {
-        match error {
-            DecodeError::NoEquals => Self::NoEquals,
-            DecodeError::Name(_) => Self::BadName,
-            DecodeError::Base64(_) => Self::BadBase64,
-            DecodeError::TooLarge { .. } => Self::TooLarge,
-        }
-    }
-}
 
 /// One string that is, or was meant to be, a credential.
 #[derive(Debug)]
@@ -249,6 +191,8 @@ impl Verdict {
 pub struct Delivery {
     /// Every string that is, or was meant to be, a credential, in the order it was sent.
     pub entries: Vec<Entry>,
+    /// Every string that is, or was meant to be, an encrypted credential, in the order it was sent.
+    pub sealed: Vec<SealedEntry>,
     /// What verification found: in the channel first, in the set as a whole last.
     pub findings: Findings,
     /// What proves that the set is the one that was sent.
@@ -267,6 +211,11 @@ impl Delivery {
     /// The credentials that are imported, in the order they were sent.
     pub fn intact(&self) -> impl Iterator<Item = &Credential> {
         self.entries.iter().filter_map(|entry| entry.intact().ok())
+    }
+
+    /// The encrypted credentials that are imported, in the order they were sent.
+    pub fn intact_sealed(&self) -> impl Iterator<Item = &Sealed> {
+        self.sealed.iter().filter_map(|entry| entry.intact().ok())
     }
 
     /// Whether what the host meant to send is here, and the policy is met.

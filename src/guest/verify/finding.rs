@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::origin::Origin;
+use super::sealed_finding::SealedFinding;
 use super::trust_finding::TrustFinding;
 use crate::format::credential::Name;
 use crate::format::manifest::ManifestError;
@@ -219,6 +220,9 @@ pub enum FindingKind {
     /// A signature, or what a signed manifest says.
     #[serde(untagged)]
     Trust(TrustFinding),
+    /// An encrypted credential.
+    #[serde(untagged)]
+    Sealed(SealedFinding),
 }
 
 fn as_text<S: serde::Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

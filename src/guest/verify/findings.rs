@@ -4,6 +4,7 @@ use std::mem::{Discriminant, discriminant};
 use std::ops::Deref;
 
 use super::finding::{Finding, FindingKind, Severity};
+use super::sealed_finding::SealedFinding;
 use super::trust_finding::TrustFinding;
 use crate::format::oem_string::DecodeError;
 
@@ -35,6 +36,7 @@ type Key = (
     Severity,
     Option<Discriminant<DecodeError>>,
     Option<Discriminant<TrustFinding>>,
+    Option<Discriminant<SealedFinding>>,
 );
 
 fn key(finding: &Finding) -> Key {
@@ -48,7 +50,11 @@ fn key(finding: &Finding) -> Key {
         FindingKind::Trust(trust) => Some(discriminant(trust)),
         _ => None,
     };
-    (discriminant(&finding.kind), finding.severity, reason, trust)
+    let sealed = match &finding.kind {
+        FindingKind::Sealed(sealed) => Some(discriminant(sealed)),
+        _ => None,
+    };
+    (discriminant(&finding.kind), finding.severity, reason, trust, sealed)
 }
 
 impl Findings {

@@ -33,11 +33,11 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 /// Verifies what was received.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
-    let Received { entries, manifests, signatures, findings, suspects, .. } = received;
+    let Received { entries, manifests, signatures, encrypted, findings, suspects, .. } = received;
     let Received { is_anything_sent, foreign, machine, .. } = received;
-    let (proof, requires_signature) = (Proof::None, policy.requires_signature());
+    let (sealed, proof, requires_signature) = (Vec::new(), Proof::None, policy.requires_signature());
     let delivery =
-        Delivery { entries, findings, proof, requires_signature, is_anything_sent, foreign, machine };
+        Delivery { entries, sealed, findings, proof, requires_signature, is_anything_sent, foreign, machine };
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
@@ -52,6 +52,9 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     set.name_what_is_named();
     set.find_blanks();
     set.refuse_duplicates();
+    set.receive_sealed(&encrypted);
+    set.refuse_sent_as_plain();
+    set.refuse_sealed_again();
     set.hold_against_manifest();
     set.refuse_cut(&suspects);
     set.refuse_empty();
@@ -62,7 +65,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
 }
 
 /// How much it weighs that the same name, or a manifest, was sent again.
-fn severity_again(identical: bool, is_same_channel: bool) -> Severity {
+pub(super) fn severity_again(identical: bool, is_same_channel: bool) -> Severity {
     match (identical, is_same_channel) {
         (false, _) => Severity::Error,
         (true, true) => Severity::Warning,
@@ -70,9 +73,9 @@ fn severity_again(identical: bool, is_same_channel: bool) -> Severity {
     }
 }
 
-struct Set<'a> {
-    policy: &'a Policy,
-    delivery: Delivery,
+pub(super) struct Set<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) delivery: Delivery,
     /// The manifest that counts, and where it is.
     manifest: Option<(Manifest, Origin)>,
     /// Whether another manifest cannot be read, or says something else.
@@ -80,11 +83,11 @@ struct Set<'a> {
     /// Whether every credential that the manifest lists is to the byte what was sent.
     is_digest_right: bool,
     /// The entry that counts for each name.
-    first: BTreeMap<Name, usize>,
+    pub(super) first: BTreeMap<Name, usize>,
 }
 
 impl Set<'_> {
-    fn find(
+    pub(super) fn find(
         &mut self,
         kind: FindingKind,
         severity: Severity,
@@ -101,14 +104,14 @@ impl Set<'_> {
     }
 
     /// A finding about an entry that is refused for it.
-    fn refuse(&mut self, index: usize, kind: FindingKind, severity: Severity, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, index: usize, kind: FindingKind, severity: Severity, refusal: Refusal) {
         let Some(entry) = self.delivery.entries.get_mut(index) else { return };
         entry.refuse(refusal);
         let (name, origin) = (entry.name.clone(), entry.origin.clone());
         self.find(kind, severity, name, Some(origin));
     }
 
-    fn credential(&self, index: usize) -> Option<&Credential> {
+    pub(super) fn credential(&self, index: usize) -> Option<&Credential> {
         self.delivery.entries.get(index).and_then(Entry::credential)
     }
 
@@ -202,6 +205,7 @@ impl Set<'_> {
         };
         let is_complete = self.compare_sizes(&manifest);
         let is_all_listed = self.find_unlisted(&manifest);
+        let is_all_listed = self.compare_sealed(&manifest) && is_all_listed;
         self.is_digest_right = is_complete && manifest.matches(|name| self.value(name));
         if self.is_digest_right && is_all_listed && !self.is_contradicted {
             self.delivery.proof = Proof::Digest;
@@ -301,9 +305,11 @@ impl Set<'_> {
     fn require(&mut self) {
         for name in &self.policy.require {
             // What the manifest lists and the table lacks was found missing already.
-            let is_listed =
-                self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name).is_some());
-            if !is_listed && !self.first.contains_key(name) {
+            let is_listed = self.manifest.as_ref().is_some_and(|(manifest, _)| {
+                manifest.size_of(name).is_some() || manifest.terms().encrypted.contains_key(name)
+            });
+            let is_sealed = self.delivery.sealed.iter().any(|entry| entry.name.as_ref() == Some(name));
+            if !is_listed && !is_sealed && !self.first.contains_key(name) {
                 let kind = FindingKind::Missing { expected: None, required: true };
                 self.find(kind, Severity::Error, Some(name.clone()), None);
             }
@@ -320,6 +326,7 @@ impl Set<'_> {
             _ if self.delivery.requires_signature => {
                 self.delivery.proof = Proof::None;
                 self.delivery.entries.iter_mut().for_each(|entry| entry.refuse(Refusal::Unproven));
+                self.delivery.sealed.iter_mut().for_each(|entry| entry.refuse(Refusal::Unproven));
             }
             _ => {}
         }

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::delivery::Refusal;
 use super::finding::{Finding, FindingKind};
+use super::refusal::Refusal;
 use crate::format::smbios::Extent;
 
 impl Display for Finding {
@@ -151,6 +151,7 @@ impl FindingKind {
                 "at least one value is not the one that was sent, though every size is right; all listed are refused",
             ),
             Self::Trust(trust) => trust.fmt(f),
+            Self::Sealed(sealed) => sealed.fmt(f),
             Self::NotListed => f.write_str("the manifest does not list it"),
             Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
@@ -198,6 +199,11 @@ impl Refusal {
             Self::SizeDiffers => "it has not the size it was sent with",
             Self::DigestDiffers => "a value of the set is not the one that was sent",
             Self::NotListed => "the manifest is required, and does not list it",
+            Self::NotABlob => "it is no blob of systemd-creds",
+            Self::NullKey => "everybody has its key",
+            Self::SentAsPlain => "it is a ciphertext, sent as a plain credential",
+            Self::AlsoPlain => "it was sent both plain and encrypted",
+            Self::CiphertextDiffers => "the ciphertext differs from the one that was sent",
             Self::Unproven => "a trusted signature is required, and does not prove the whole set",
         }
     }

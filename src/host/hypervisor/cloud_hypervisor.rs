@@ -15,7 +15,7 @@ use super::line::{CommandLine, Features, Hypervisor, Line, Written, read_file};
 use crate::format::credential::{Secret, VALUE_MAX};
 use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
-use crate::host::strings::{Content, OemStrings, Origin};
+use crate::host::strings::{OemStrings, Origin};
 
 /// Strings of cloud-hypervisor's one Type 11 structure, each with its NUL. With no other SMBIOS field its table has
 /// 114 bytes beside them.
@@ -260,7 +260,7 @@ impl Platform {
     /// Refuses names that the option parser cannot carry.
     fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
         for (content, _) in strings.contents().filter(|_| !self.by_paths) {
-            if let Content::Credential { name, origin: Origin::Directory | Origin::Set, .. } = content
+            if let Some(name) = content.selected()
                 && let Some(character) = name.as_str().chars().find(|c| matches!(c, ',' | '"' | '[' | ']'))
             {
                 return Err(MergeError::Name { name: name.clone(), character, hypervisor: NAME });

@@ -104,6 +104,12 @@ pub enum MergeError {
         /// Which of those that were there, from 1.
         string: usize,
     },
+    /// An encrypted credential has no way into the guest.
+    #[error(
+        "credential {0}: it is encrypted, and this machine has no SMBIOS, which is the only channel that carries encrypted \
+         ones; use another machine type, or do not select it"
+    )]
+    EncryptedNotCarried(Name),
     /// A string cannot be in a structure.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -64,7 +64,9 @@ pub fn yaml(strings: &OemStrings) -> Result<Secret, IncusError> {
         let value = value.get(1..).unwrap_or_default();
         if key.is_empty() || value.is_empty() {
             return Err(match content {
-                Content::Credential { name, .. } => IncusError::Empty(name.clone()),
+                Content::Credential { name, .. } | Content::Encrypted { name, .. } => {
+                    IncusError::Empty(name.clone())
+                }
                 _ => IncusError::NoPair { string: index + 1 },
             });
         }

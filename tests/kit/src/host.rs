@@ -73,7 +73,7 @@ pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credential
         argv0: "argv0".into(),
         arguments: arguments.iter().map(OsString::from).collect(),
         features: Features::default(),
-        sends: Sent::Credentials(credentials),
+        sends: Sent::Credentials(credentials, Vec::new()),
         allow_empty: Vec::new(),
         allow_argv: false,
     }

@@ -76,6 +76,12 @@ pub fn testdata(case: &str) -> PathBuf {
     project("testdata").join(case)
 }
 
+/// The base64 of a recorded blob of `systemd-creds encrypt`, on one line.
+pub fn sealed(kind: &str) -> Vec<u8> {
+    let text = std::fs::read(testdata("sealed").join(format!("{kind}.cred"))).unwrap();
+    text.into_iter().filter(|byte| *byte != b'\n').collect()
+}
+
 /// The recorded tables of `testdata`, in the order of their names.
 pub fn recorded() -> Vec<PathBuf> {
     let all = std::fs::read_dir(testdata("")).unwrap().map(|entry| entry.unwrap().path());

@@ -8,6 +8,7 @@ mod firmware;
 mod hardware;
 mod nested;
 mod systemd;
+mod tpm;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use firmware::table_of;
 use hardware::Hardware;
 pub use nested::Guest;
+pub use tpm::Tpm;
 
 /// Longest time a machine may take. A boot needs 3 to 20 seconds, one of a whole Debian 60.
 const TIME_LIMIT: Duration = Duration::from_mins(10);

@@ -125,6 +125,9 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
     if let Some(at) = strings.contents().position(|(content, _)| *content == Content::Foreign) {
         return Err(MergeError::NotCarried { string: at + 1 });
     }
+    if let Some((name, ..)) = strings.encrypted().next() {
+        return Err(MergeError::EncryptedNotCarried(name.clone()));
+    }
     let mut arguments = Vec::new();
     for (name, credential) in strings.with_values() {
         if name.as_str().len() > NAME_MAX {

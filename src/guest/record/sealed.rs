@@ -1,0 +1,78 @@
+//! Encrypted credentials without their ciphertexts.
+
+use std::collections::BTreeMap;
+
+use super::repeats::{FILLER, OTHER_FILLER};
+use crate::format::base64;
+use crate::format::credential::{Name, Secret};
+use crate::format::manifest::{Ciphertext, Manifest, Terms};
+use crate::trust::sealed::{HEADER_SIZE, Sealed, SealedError, header_length};
+
+/// What was sent under a name, and what stands for it in the recording.
+#[derive(Default)]
+pub(super) struct Ciphertexts(BTreeMap<Name, (Ciphertext, Ciphertext)>);
+
+impl Ciphertexts {
+    /// Replaces the text behind the prefix by filler that is read alike: of the same size, under the same name and for the
+    /// same kind of key. Returns how many bytes at its beginning are kept.
+    pub(super) fn redact(&mut self, text: &mut [u8]) -> usize {
+        let sealed = Sealed::decode(text);
+        let name = match &sealed {
+            Ok(Sealed { name, .. }) | Err(SealedError::NullKey(name)) => name.clone(),
+            Err(error) => {
+                redact_undecodable(text, error);
+                return 0;
+            }
+        };
+        let public = name.as_str().len() + 1;
+        let is_another = match (&sealed, self.0.get(&name)) {
+            (Ok(sealed), Some((sent, _))) => sealed.blob.ciphertext() != *sent,
+            _ => false,
+        };
+        let filler = if is_another { OTHER_FILLER } else { FILLER };
+        redact_blob(text.get_mut(public..).unwrap_or_default(), filler);
+        if let (Ok(sent), Ok(filler)) = (sealed, Sealed::decode(text)) {
+            self.0.entry(name).or_insert((sent.blob.ciphertext(), filler.blob.ciphertext()));
+        }
+        public
+    }
+
+    /// What the manifest says of the filler: what matched still matches, and what did not still does not.
+    pub(super) fn terms(&self, manifest: &Manifest) -> Terms {
+        let mut terms = manifest.terms().clone();
+        for (name, listed) in &mut terms.encrypted {
+            match self.0.get(name) {
+                Some((sent, filler)) if sent == listed => *listed = *filler,
+                _ => listed.sha256 = [0; 32],
+            }
+        }
+        terms
+    }
+}
+
+/// Filler in place of the value of a plain credential. A ciphertext that was sent as one keeps what tells that it is one.
+pub(super) fn plain_filler(value: &[u8], filler: u8) -> Secret {
+    let mut bytes = value.to_vec();
+    bytes.iter_mut().skip(header_length(value)).for_each(|byte| *byte = filler);
+    bytes.into()
+}
+
+/// Keeps the header, which says which kind of key it is. Blanks stay where they are.
+fn redact_blob(text: &mut [u8], filler: u8) {
+    let Ok(mut bytes) = base64::decode(text) else { return };
+    bytes.iter_mut().skip(HEADER_SIZE).for_each(|byte| *byte = filler);
+    let encoded = base64::encode(&bytes);
+    let characters = text.iter_mut().filter(|byte| !base64::is_blank(**byte));
+    characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
+}
+
+/// Leaves nothing that could be a name or a value, and what makes it be refused.
+fn redact_undecodable(text: &mut [u8], error: &SealedError) {
+    text.fill(FILLER);
+    let kept: &[u8] = match error {
+        SealedError::Name(_) => b"/=",
+        SealedError::Blob(_) => b"x=!",
+        SealedError::NoEquals | SealedError::NullKey(_) => b"",
+    };
+    text.iter_mut().zip(kept).for_each(|(byte, kept)| *byte = *kept);
+}

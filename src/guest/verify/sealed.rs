@@ -1,0 +1,152 @@
+//! Encrypted credentials, held against the manifest and against the plain ones.
+//!
+//! Nothing is decrypted here: whether this machine has the key is found by systemd, when a service asks for it.
+
+use std::collections::BTreeMap;
+
+use super::finding::{FindingKind, Severity};
+use super::origin::Origin;
+use super::policy::ManifestPolicy;
+use super::refusal::Refusal;
+use super::sealed_entry::SealedEntry;
+use super::sealed_finding::SealedFinding;
+use super::set::{Set, severity_again};
+use crate::format::credential::{Name, Secret};
+use crate::format::manifest::Manifest;
+use crate::trust::sealed::{Sealed, SealedError, key_of};
+
+impl Set<'_> {
+    /// Decodes what was sent encrypted, and refuses what no guest should take.
+    pub(super) fn receive_sealed(&mut self, strings: &[(Secret, Origin)]) {
+        for (text, origin) in strings {
+            let sealed = Sealed::decode(text.expose());
+            match &sealed {
+                Ok(Sealed { name, blob }) if blob.key().is_of_one_user() => {
+                    let kind = FindingKind::Sealed(SealedFinding::OfOneUser { key: blob.key().as_str() });
+                    self.find(kind, Severity::Warning, Some(name.clone()), Some(origin.clone()));
+                }
+                Ok(_) => {}
+                Err(SealedError::NullKey(name)) => {
+                    self.find(
+                        FindingKind::Sealed(SealedFinding::NullKey),
+                        Severity::Error,
+                        Some(name.clone()),
+                        Some(origin.clone()),
+                    );
+                }
+                Err(reason) => {
+                    let kind = FindingKind::Sealed(SealedFinding::NotABlob {
+                        size: text.len(),
+                        reason: reason.clone(),
+                    });
+                    self.find(kind, Severity::Error, None, Some(origin.clone()));
+                }
+            }
+            self.delivery.sealed.push(SealedEntry::new(sealed, origin.clone()));
+        }
+    }
+
+    /// A plain credential whose value is a blob would give a service the ciphertext as its secret.
+    pub(super) fn refuse_sent_as_plain(&mut self) {
+        for index in 0..self.delivery.entries.len() {
+            let key = self.credential(index).and_then(|credential| key_of(credential.value.expose()));
+            if let Some(key) = key {
+                let kind = FindingKind::Sealed(SealedFinding::SentAsPlain { key: key.as_str() });
+                self.refuse(index, kind, Severity::Error, Refusal::SentAsPlain);
+            }
+        }
+    }
+
+    /// The first of several with the same name counts. One that was sent plain as well is refused in both forms: which of
+    /// them the host meant cannot be known.
+    pub(super) fn refuse_sealed_again(&mut self) {
+        let mut first: BTreeMap<Name, usize> = BTreeMap::new();
+        for index in 0..self.delivery.sealed.len() {
+            let Some(entry) = self.delivery.sealed.get(index) else { continue };
+            let Some(Sealed { name, blob }) = entry.sealed() else { continue };
+            let name = name.clone();
+            let before = first.get(&name).and_then(|&first| self.delivery.sealed.get(first));
+            if let Some((before, sealed)) = before.and_then(|before| Some((before, before.sealed()?))) {
+                let identical = sealed.blob == *blob;
+                let severity = severity_again(identical, before.origin.is_same_channel(&entry.origin));
+                self.refuse_sealed(index, FindingKind::Duplicate { identical }, severity, Refusal::Duplicate);
+                continue;
+            }
+            first.insert(name.clone(), index);
+            if let Some(&plain) = self.first.get(&name) {
+                self.refuse_sealed(
+                    index,
+                    FindingKind::Sealed(SealedFinding::AlsoPlain),
+                    Severity::Error,
+                    Refusal::AlsoPlain,
+                );
+                if let Some(entry) = self.delivery.entries.get_mut(plain) {
+                    entry.refuse(Refusal::AlsoPlain);
+                }
+            }
+        }
+    }
+
+    /// Whether what was sent encrypted is exactly what the manifest lists.
+    pub(super) fn compare_sealed(&mut self, manifest: &Manifest) -> bool {
+        let listed = &manifest.terms().encrypted;
+        let mut is_right = true;
+        for (name, expected) in listed {
+            let is_it = |entry: &SealedEntry| entry.sealed().is_some_and(|sealed| sealed.name == *name);
+            let index = self.delivery.sealed.iter().position(is_it);
+            let entry = index.and_then(|index| self.delivery.sealed.get(index));
+            let (Some(index), Some(sealed)) = (index, entry.and_then(SealedEntry::sealed)) else {
+                is_right = false;
+                if !self.delivery.sealed.iter().any(|entry| entry.name.as_ref() == Some(name)) {
+                    let required = self.policy.require.contains(name);
+                    let kind = FindingKind::Missing { expected: Some(expected.size), required };
+                    self.find(kind, Severity::Error, Some(name.clone()), None);
+                }
+                continue;
+            };
+            let found = sealed.blob.ciphertext();
+            if found.size != expected.size {
+                is_right = false;
+                let kind = FindingKind::SizeDiffers { expected: expected.size, found: found.size };
+                self.refuse_sealed(index, kind, Severity::Error, Refusal::SizeDiffers);
+            } else if found != *expected {
+                is_right = false;
+                let (kind, refusal) =
+                    (FindingKind::Sealed(SealedFinding::CiphertextDiffers), Refusal::CiphertextDiffers);
+                self.refuse_sealed(index, kind, Severity::Error, refusal);
+            }
+        }
+        self.find_unlisted_sealed(manifest) && is_right
+    }
+
+    /// Whether the manifest lists every encrypted credential. What it does not list is refused if it is required.
+    fn find_unlisted_sealed(&mut self, manifest: &Manifest) -> bool {
+        let mut is_all_listed = true;
+        for index in 0..self.delivery.sealed.len() {
+            let Some(entry) = self.delivery.sealed.get(index) else { continue };
+            let listed = &manifest.terms().encrypted;
+            let is_again = entry.intact().err() == Some(Refusal::Duplicate);
+            if is_again || entry.name.as_ref().is_some_and(|name| listed.contains_key(name)) {
+                continue;
+            }
+            is_all_listed = false;
+            if entry.sealed().is_none() {
+                // It was found to be no blob already.
+            } else if self.policy.manifest == ManifestPolicy::Require {
+                self.refuse_sealed(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);
+            } else {
+                let (name, origin) = (entry.name.clone(), entry.origin.clone());
+                self.find(FindingKind::NotListed, Severity::Warning, name, Some(origin));
+            }
+        }
+        is_all_listed
+    }
+
+    /// A finding about an encrypted credential that is refused for it.
+    fn refuse_sealed(&mut self, index: usize, kind: FindingKind, severity: Severity, refusal: Refusal) {
+        let Some(entry) = self.delivery.sealed.get_mut(index) else { return };
+        entry.refuse(refusal);
+        let (name, origin) = (entry.name.clone(), entry.origin.clone());
+        self.find(kind, severity, name, Some(origin));
+    }
+}
