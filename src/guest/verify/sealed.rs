@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use super::finding::{FindingKind, Severity};
 use super::origin::Origin;
-use super::policy::ManifestPolicy;
 use super::refusal::Refusal;
 use super::sealed_entry::SealedEntry;
 use super::sealed_finding::SealedFinding;
@@ -132,7 +131,7 @@ impl Set<'_> {
             is_all_listed = false;
             if entry.sealed().is_none() {
                 // It was found to be no blob already.
-            } else if self.policy.manifest == ManifestPolicy::Require {
+            } else if self.policy.requires_listing() {
                 self.refuse_sealed(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);
             } else {
                 let (name, origin) = (entry.name.clone(), entry.origin.clone());
