@@ -21,6 +21,7 @@
 //! ```
 
 pub mod capacity;
+mod content;
 #[cfg(feature = "launch")]
 pub mod domain;
 pub mod emit_error;
@@ -30,6 +31,7 @@ pub mod kubevirt;
 // A stack pointer has another name on each architecture.
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
+mod listed;
 pub mod plan;
 pub mod publish;
 pub mod report;

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::listed::{Listed, look_at};
 use super::source::TOTAL_MAX;
-use super::strings::{Content, EmitError, Existing, Listed, OemStrings, Origin, look_at};
+use super::strings::{Content, EmitError, Existing, OemStrings, Origin};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};

@@ -3,77 +3,15 @@
 //! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
 //! last, so that a guest which loses the end loses nothing that it needs.
 
+pub use super::content::{Content, Existing, Origin};
 pub use super::emit_error::EmitError;
+use super::listed::{Listed, both_sources, encrypted_content, look_at, with_encrypted};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError, PREFIX, Terms};
 use crate::format::oem_string::{self, ENCRYPTED_PREFIX, Encoding, OemString, SIGNATURE_PREFIX, decode};
 use crate::format::smbios::write::{self, WriteError};
 use crate::sys::fill_random;
 use crate::trust::sealed::{Key, Sealed, key_of};
-use crate::trust::signature::KeyId;
-
-/// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
-/// requires one accepts nothing beside it.
-#[derive(Debug, Default)]
-pub struct Existing {
-    /// Those that are written again, in front of ours, and where each is from.
-    pub kept: Vec<(Secret, Origin)>,
-    /// Those that the hypervisor reads from files itself, and that are not written.
-    pub elsewhere: Vec<Secret>,
-    /// Credentials in items of `fw_cfg`, which are written as such again.
-    pub items: Vec<(Credential, Origin)>,
-}
-
-/// Where a credential is from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
-    /// The credentials directory.
-    Directory,
-    /// The command line, where others can read it.
-    CommandLine,
-    /// A file that the command line names.
-    File,
-    /// A packed set.
-    Set,
-}
-
-/// What an emitted OEM string is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Content {
-    /// A credential of this name, with a value of so many bytes.
-    Credential {
-        /// Its name.
-        name: Name,
-        /// Bytes of its value.
-        size: usize,
-        /// Where it is from.
-        origin: Origin,
-    },
-    /// An encrypted credential of this name.
-    Encrypted {
-        /// Its name.
-        name: Name,
-        /// Bytes of its base64.
-        size: usize,
-    },
-    /// The manifest of all credentials.
-    Manifest,
-    /// A signature of the manifest by this key, or one that says so.
-    Signature(KeyId),
-    /// Somebody else's string.
-    Foreign,
-}
-
-impl Content {
-    /// The name of a credential that is from the credentials directory, or is encrypted.
-    pub(super) fn selected(&self) -> Option<&Name> {
-        match self {
-            Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }
-            | Self::Encrypted { name, .. } => Some(name),
-            _ => None,
-        }
-    }
-}
 
 /// OEM strings, ready to be sent.
 #[derive(Debug)]
@@ -323,108 +261,6 @@ fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
 /// The same credential in memory of its own.
 pub(super) fn copy(credential: &Credential) -> Credential {
     Credential::new(credential.name.clone(), credential.value.copy())
-}
-
-/// Credentials that a manifest is of.
-#[derive(Default)]
-pub(super) struct Listed {
-    pub(super) plain: Vec<Credential>,
-    pub(super) encrypted: Vec<(Sealed, Origin)>,
-}
-
-fn encrypted_content(Sealed { name, blob }: &Sealed) -> Content {
-    Content::Encrypted { name: name.clone(), size: blob.text().len() }
-}
-
-/// The manifest with size and digest of every ciphertext.
-fn with_encrypted(
-    manifest: Manifest,
-    encrypted: &[(Sealed, Origin)],
-    mut terms: Terms,
-) -> Result<Manifest, EmitError> {
-    for (Sealed { name, blob }, _) in encrypted {
-        if terms.encrypted.insert(name.clone(), blob.ciphertext()).is_some() {
-            let sources = "it is encrypted twice; remove one of both";
-            return Err(EmitError::Duplicate { name: name.clone(), sources });
-        }
-    }
-    manifest.with_terms(terms).map_err(|error| match error {
-        ManifestError::Duplicate(name) => {
-            let sources = "one is encrypted and the other is not; remove one";
-            EmitError::Duplicate { name, sources }
-        }
-        error => EmitError::Set(error),
-    })
-}
-
-/// What a string that is there already is. Its credential, if it is one, goes into `set`.
-pub(super) fn look_at(
-    text: &Secret,
-    origin: Origin,
-    string: usize,
-    set: &mut Listed,
-) -> Result<Content, EmitError> {
-    let bytes = text.expose();
-    if bytes.is_empty() {
-        return Err(EmitError::Unwritable(WriteError::Empty { string }));
-    }
-    if let Some(position) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(EmitError::Unwritable(WriteError::Nul { string, position }));
-    }
-    match decode(bytes) {
-        OemString::Credential(credential, _) => {
-            let (name, size) = (credential.name.clone(), credential.value.len());
-            set.plain.push(credential);
-            Ok(Content::Credential { name, size, origin })
-        }
-        OemString::MaybeNameless(_) => Err(EmitError::MaybeNameless { string }),
-        OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
-        OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
-        OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
-        OemString::Encrypted(text) => {
-            let sealed = Sealed::decode(text).map_err(|error| EmitError::Sealed { string, error })?;
-            let content = encrypted_content(&sealed);
-            set.encrypted.push((sealed, origin));
-            Ok(content)
-        }
-        OemString::Signature(_) => Err(EmitError::OtherSignature { string }),
-        OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
-    }
-}
-
-/// Where two credentials of a name are from, and what to do. `in_items` of them are in items of `fw_cfg`.
-fn both_sources<'a>(
-    wanted: &Name,
-    in_items: usize,
-    contents: impl Iterator<Item = &'a Content>,
-) -> &'static str {
-    let existing = contents.filter_map(|content| match content {
-        Content::Credential { name, origin, .. } if name == wanted => Some(*origin),
-        _ => None,
-    });
-    match existing.filter(|origin| *origin != Origin::Directory).collect::<Vec<_>>().as_slice() {
-        _ if in_items > 1 => "both are given with -fw_cfg; remove one",
-        [] if in_items > 0 => {
-            "one is given with -fw_cfg, the other a file of the credentials directory; remove one, or do not select the \
-             latter"
-        }
-        _ if in_items > 0 => {
-            "one is given with -fw_cfg, the other in an OEM string that is sent already; remove one"
-        }
-        [] => "two files are selected for it; remove one --credential",
-        [Origin::File] => {
-            "one is in a file of OEM strings that the command line names, the other a file of the credentials \
-             directory; remove one, or do not select the latter"
-        }
-        [_] => {
-            "one is in an OEM string of the command line, the other a file of the credentials directory; remove the \
-             string, or do not select the file"
-        }
-        several if several.contains(&Origin::File) => {
-            "both are OEM strings that are sent already, in a file that the command line names or on it; remove one"
-        }
-        _ => "both are OEM strings of the command line; remove one",
-    }
 }
 
 fn random_salt() -> Result<[u8; 16], EmitError> {

@@ -1,0 +1,111 @@
+//! What a manifest is of: credentials among strings that are there already, and ciphertexts.
+
+use super::content::{Content, Origin};
+use super::emit_error::EmitError;
+use crate::format::credential::{Credential, Name, Secret};
+use crate::format::manifest::{Manifest, ManifestError, Terms};
+use crate::format::oem_string::{OemString, decode};
+use crate::format::smbios::write::WriteError;
+use crate::trust::sealed::Sealed;
+
+/// Credentials that a manifest is of.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) plain: Vec<Credential>,
+    pub(super) encrypted: Vec<(Sealed, Origin)>,
+}
+
+pub(super) fn encrypted_content(Sealed { name, blob }: &Sealed) -> Content {
+    Content::Encrypted { name: name.clone(), size: blob.text().len() }
+}
+
+/// The manifest with size and digest of every ciphertext.
+pub(super) fn with_encrypted(
+    manifest: Manifest,
+    encrypted: &[(Sealed, Origin)],
+    mut terms: Terms,
+) -> Result<Manifest, EmitError> {
+    for (Sealed { name, blob }, _) in encrypted {
+        if terms.encrypted.insert(name.clone(), blob.ciphertext()).is_some() {
+            let sources = "it is encrypted twice; remove one of both";
+            return Err(EmitError::Duplicate { name: name.clone(), sources });
+        }
+    }
+    manifest.with_terms(terms).map_err(|error| match error {
+        ManifestError::Duplicate(name) => {
+            let sources = "one is encrypted and the other is not; remove one";
+            EmitError::Duplicate { name, sources }
+        }
+        error => EmitError::Set(error),
+    })
+}
+
+/// What a string that is there already is. Its credential, if it is one, goes into `set`.
+pub(super) fn look_at(
+    text: &Secret,
+    origin: Origin,
+    string: usize,
+    set: &mut Listed,
+) -> Result<Content, EmitError> {
+    let bytes = text.expose();
+    if bytes.is_empty() {
+        return Err(EmitError::Unwritable(WriteError::Empty { string }));
+    }
+    if let Some(position) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(EmitError::Unwritable(WriteError::Nul { string, position }));
+    }
+    match decode(bytes) {
+        OemString::Credential(credential, _) => {
+            let (name, size) = (credential.name.clone(), credential.value.len());
+            set.plain.push(credential);
+            Ok(Content::Credential { name, size, origin })
+        }
+        OemString::MaybeNameless(_) => Err(EmitError::MaybeNameless { string }),
+        OemString::Undecodable(error, _) => Err(EmitError::Refused { string, error }),
+        OemString::NearMiss { meant } => Err(EmitError::NearMiss { string, meant }),
+        OemString::Manifest(_) => Err(EmitError::SecondManifest { string }),
+        OemString::Encrypted(text) => {
+            let sealed = Sealed::decode(text).map_err(|error| EmitError::Sealed { string, error })?;
+            let content = encrypted_content(&sealed);
+            set.encrypted.push((sealed, origin));
+            Ok(content)
+        }
+        OemString::Signature(_) => Err(EmitError::OtherSignature { string }),
+        OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
+    }
+}
+
+/// Where two credentials of a name are from, and what to do. `in_items` of them are in items of `fw_cfg`.
+pub(super) fn both_sources<'a>(
+    wanted: &Name,
+    in_items: usize,
+    contents: impl Iterator<Item = &'a Content>,
+) -> &'static str {
+    let existing = contents.filter_map(|content| match content {
+        Content::Credential { name, origin, .. } if name == wanted => Some(*origin),
+        _ => None,
+    });
+    match existing.filter(|origin| *origin != Origin::Directory).collect::<Vec<_>>().as_slice() {
+        _ if in_items > 1 => "both are given with -fw_cfg; remove one",
+        [] if in_items > 0 => {
+            "one is given with -fw_cfg, the other a file of the credentials directory; remove one, or do not select the \
+             latter"
+        }
+        _ if in_items > 0 => {
+            "one is given with -fw_cfg, the other in an OEM string that is sent already; remove one"
+        }
+        [] => "two files are selected for it; remove one --credential",
+        [Origin::File] => {
+            "one is in a file of OEM strings that the command line names, the other a file of the credentials \
+             directory; remove one, or do not select the latter"
+        }
+        [_] => {
+            "one is in an OEM string of the command line, the other a file of the credentials directory; remove the \
+             string, or do not select the file"
+        }
+        several if several.contains(&Origin::File) => {
+            "both are OEM strings that are sent already, in a file that the command line names or on it; remove one"
+        }
+        _ => "both are OEM strings of the command line; remove one",
+    }
+}
