@@ -46,6 +46,32 @@ fn nothing_but_ciphertexts_can_be_sent() {
 }
 
 #[test]
+fn packed_set_carries_ciphertexts() {
+    let folder = directory(&[("db", b"hunter2"), ("tls", &file("tpm2-254"))]);
+    let set = folder.path().join("set");
+    let pack = ["pack", "--force", "--credential", "db", "--encrypted", "tls", "--serial=7", "--output"];
+    let packed = run(host_with(folder.path(), &pack).arg(&set));
+    assert_eq!(code(&packed), 0, "{}", stderr(&packed));
+    let emitted = run(host_with(folder.path(), &["emit", "--format=structures", "--set"]).arg(&set));
+    assert_eq!(code(&emitted), 0, "{}", stderr(&emitted));
+    let delivery = delivered(&[emitted.stdout]);
+    assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", testkit::codes(&delivery));
+    assert_eq!(delivery.intact_sealed().count(), 1);
+    let plan = ["plan", "--json=short", "--hypervisor=qemu", "--set", set.to_str().unwrap(), "--", "true"];
+    let planned = run(&mut host_with(folder.path(), &plan));
+    let json: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!(
+        (&json["encrypted"][0]["name"], &json["encrypted"][0]["key"]),
+        (&"tls".into(), &"tpm2".into())
+    );
+    // Nothing is added to a set.
+    let both =
+        run(host_with(folder.path(), &["emit", "--format=structures", "--encrypted", "tls", "--set"])
+            .arg(&set));
+    assert_eq!(code(&both), 2, "{}", stderr(&both));
+}
+
+#[test]
 fn plan_shows_ciphertexts_and_the_kind_of_their_key() {
     let folder = directory(&[("db", b"hunter2"), ("tls", &file("tpm2-262"))]);
     let planned = plan(folder.path(), &["--credential", "db", "--encrypted", "tls"]);
