@@ -178,12 +178,20 @@ pub struct Signature {
 
 impl Signature {
     /// Reads a signature file, as `minisign -S` writes it. Lines may end in CR and LF, and the last one may lack its end.
+    /// Blanks follow the untrusted comment until the base64 of the file ends in `==`.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with it.
     pub fn read(file: &[u8]) -> Result<Self, SignatureError> {
         let text = text_of(file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?;
-        let whole: String = text.trim_ascii_end().lines().flat_map(|line| [line, "\n"]).collect();
+        let mut whole: String = text.trim_ascii_end().lines().flat_map(|line| [line, "\n"]).collect();
+        // As a manifest is written: Incus needs a `=` at the end. This comment is not signed.
+        let blanks = (4 - whole.len() % 3) % 3;
+        if let Some(end) = whole.find('\n')
+            && whole.len() + blanks <= SIGNATURE_MAX
+        {
+            whole.insert_str(end, &" ".repeat(blanks));
+        }
         Self::whole(whole)
     }
 

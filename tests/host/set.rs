@@ -132,6 +132,26 @@ fn signature_follows_the_manifest_and_is_the_file_that_minisign_wrote() {
     assert_eq!(strings.signatures().count(), 1, "the same signature is sent once");
 }
 
+/// Incus drops a key without a value: each string needs a `=` in it, which base64 has at its end or not at all.
+#[test]
+fn signature_of_any_length_passes_incus() {
+    use smbios_creds::host::hypervisor::incus;
+
+    let file = fs::read_to_string(vector("manifest.minisig")).unwrap();
+    for more in ["", "x", "xx"] {
+        let (comment, rest) = file.split_once('\n').unwrap();
+        let text = format!("{comment}{more}\n{rest}");
+        let signature = Signature::read(text.as_bytes()).unwrap();
+        let manifest = fs::read(vector("manifest")).unwrap();
+        assert!(key("owner.pub").has_signed(&manifest, &signature), "this comment is not signed");
+        let mut set = Set::read(&packed()).unwrap();
+        set.sign(signature).unwrap();
+        let yaml = incus::yaml(&strings(set)).unwrap();
+        let yaml = std::str::from_utf8(yaml.expose()).unwrap();
+        assert!(yaml.contains("smbios11.io.smbios-creds.signature:"), "{yaml}");
+    }
+}
+
 #[test]
 fn credential_beside_a_set_is_refused_and_a_foreign_string_is_kept() {
     let existing = |text: &str| Existing {
