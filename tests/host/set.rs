@@ -9,8 +9,9 @@ use smbios_creds::host::set::{Set, SetError, write};
 use smbios_creds::host::strings::{EmitError, Existing, OemStrings, Origin};
 use smbios_creds::host::supply::Sent;
 use smbios_creds::trust::signature::{KeyId, Signature, TrustedKey};
-use testkit::host::{QEMU, name, order};
-use testkit::{credential, testdata};
+use testkit::fw_cfg::write_item;
+use testkit::host::{QEMU, name, order, render};
+use testkit::{code, credential, run, stderr, testdata};
 
 fn vector(file: &str) -> PathBuf {
     testdata("signed").join(file)
@@ -255,6 +256,21 @@ fn fw_cfg_carries_one_signature_and_refuses_two() {
     let items =
         planned.visible().iter().filter(|argument| argument.contains("io.smbios-creds/signature")).count();
     assert_eq!(items, 1);
+    // The guest puts the prefix before what each item holds, and finds the signature right.
+    let (arguments, files) = render(&planned.arguments);
+    let from = tempfile::tempdir().unwrap();
+    let paths = arguments.iter().filter_map(|argument| argument.strip_prefix("name=")?.split_once(",file="));
+    for (index, ((path, _), content)) in paths.zip(&files).enumerate() {
+        write_item(from.path(), u16::try_from(index).unwrap() + 32, path.as_bytes(), content);
+    }
+    let owner = fs::read_to_string(vector("owner.pub")).unwrap();
+    let trust = ["check", "--trust", owner.lines().last().unwrap(), "--audience", "web01", "--from"];
+    let check = || run(testkit::agent(&trust).arg(from.path()));
+    assert_eq!(code(&check()), 0, "{}", stderr(&check()));
+    let signature = testkit::fw_cfg::item(from.path(), 32 + 3);
+    assert!(fs::read_to_string(signature.join("name")).unwrap().ends_with("signature\n"));
+    fs::remove_dir_all(signature).unwrap();
+    assert_eq!(code(&check()), 3, "without the item it is not signed");
     let error = plan("two-signatures").unwrap_err().to_string();
     assert!(error.contains("opt/io.smbios-creds/signature") && error.contains("carries one"), "{error}");
     assert!(Path::new(&vector("two-signatures.strings")).is_file());
