@@ -367,6 +367,9 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     reader.read("plan", "", &plan(&["-smbios", existing]));
     reader.read("plan", "", &plan(&["-smbios", ""]));
     reader.read("plan", "", &plan(&["-M", "none"]));
+    let set = testkit::project("testdata/signed/good.strings");
+    let packed = ["plan", "--json", "--set", set.to_str().unwrap(), "--hypervisor=qemu", "--", "sh"];
+    reader.read("plan", "", &json(&mut host_with(secrets.path(), &packed)));
 
     let root = tempfile::tempdir().unwrap();
     for folder in ["run", "sys/firmware/dmi/tables"] {
