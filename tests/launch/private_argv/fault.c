@@ -1,7 +1,8 @@
 /* Preloaded into the tracer, and quiet in every other process: does something at the Nth of the calls that the tracer
  * works with. With FAULT_IN=launcher it is the launcher, and the Nth of its calls from where it starts the tracer.
  * FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
- * creates FAULT_MARK and waits there for somebody to remove it. */
+ * creates FAULT_MARK and waits there for somebody to remove it. COUNT_INTO=FILE: at its end the tracer writes how often
+ * it has let a thread go on to its next system call, and how often it has read registers. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,14 +10,16 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int at = -1, calls, launcher;
+static int at = -1, calls, launcher, counts, resumed, looked;
 
 __attribute__((constructor)) static void start(void)
 {
@@ -24,12 +27,22 @@ __attribute__((constructor)) static void start(void)
     int in = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t size = read(in, bytes, sizeof bytes);
     close(in);
+    counts = getenv("COUNT_INTO") && size > 0 && memmem(bytes, size, "\0detached", 10);
     if (!getenv("FAULT_AT") || size <= 0)
         return;
     if (getenv("FAULT_IN"))
         launcher = !memmem(bytes, size, "\0private-argv-tracer", 20);
     else if (memmem(bytes, size, "\0detached", 10))
         at = atoi(getenv("FAULT_AT"));
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    FILE *out = counts ? fopen(getenv("COUNT_INTO"), "w") : NULL;
+    if (out) {
+        fprintf(out, "%d %d", resumed, looked);
+        fclose(out);
+    }
 }
 
 /* Whether the call is to fail. */
@@ -112,7 +125,7 @@ int prctl(int option, ...)
     return launcher_fault() ? -1 : real(option, words[0], words[1], words[2], words[3]);
 }
 
-long ptrace(int request, ...)
+long ptrace(enum __ptrace_request request, ...)
 {
     va_list list;
     va_start(list, request);
@@ -120,5 +133,7 @@ long ptrace(int request, ...)
     void *address = va_arg(list, void *), *data = va_arg(list, void *);
     va_end(list);
     long (*real)(int, ...) = (long (*)(int, ...))dlsym(RTLD_NEXT, "ptrace");
+    resumed += request == PTRACE_SYSCALL;
+    looked += request == PTRACE_GETREGS || request == PTRACE_GETREGSET;
     return fault() ? -1 : real(request, pid, address, data);
 }

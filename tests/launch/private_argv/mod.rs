@@ -1,5 +1,6 @@
 //! Private arguments: a program finds them, and nobody else does; or it is not started.
 
+mod cost;
 mod faults;
 mod inheritance;
 mod launch;

@@ -8,6 +8,8 @@
 //! machine: its arguments are parsed then. It is killed at the entry to execve(2), so nothing is shown. One that was given
 //! files only has nothing to show: it is killed at the execution itself, and let go as soon as it has a second thread.
 
+mod calls;
+
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,15 +21,15 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::channel::{Request, gave_up};
-use super::deliver::{deliver, has_values, passes_on};
+use super::channel::Request;
+use super::deliver::{deliver, has_values};
 use super::failure::{Failure, failed};
 use super::files::Maker;
-use super::registers::{self, Call};
+use super::registers;
 use super::stack::Replacement;
 use super::stage::{Guard, Stage};
 use super::tracee::{self, Ready, is_fault};
-use super::tracees::{Tracee, Tracees};
+use super::tracees::{Place, Tracee, Tracees};
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
@@ -138,8 +140,11 @@ impl Chain {
         }
         self.tracees.adopt(pid, None);
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
+        if event == 0 && signal == libc::SIGTRAP | 0x80 {
+            return self.at_call(pid);
+        }
+        self.tracees.stopped(pid, Place::of_event(event));
         match event {
-            0 if signal == libc::SIGTRAP | 0x80 => self.at_call(pid),
             0 => self.resume(pid, Signal::try_from(signal).map_err(|_| Failure::Signal)?),
             libc::PTRACE_EVENT_EXEC => self.at_execution(pid),
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
@@ -188,38 +193,6 @@ impl Chain {
     fn ended(&self, how: String) -> Failure {
         let executed = if self.executed.is_empty() { "none".to_owned() } else { self.executed.join(", ") };
         Failure::Ended { how, word: self.request.word.clone(), executed }
-    }
-
-    /// It is before or after a system call.
-    fn at_call(&mut self, pid: Pid) -> Result<(), Failure> {
-        let process = self.tracees.process(pid);
-        match self.stage {
-            Stage::Launching { told: true } if gave_up(&mut self.launcher) => self.leave(),
-            Stage::Making { process } if process == pid => self.make_files(pid)?,
-            Stage::Launching { .. } | Stage::Making { .. } | Stage::Leaving => {}
-            Stage::Seeking => {
-                if let Call::Exit { code, group } = call(pid)?
-                    && process == self.main
-                    && (group || self.tracees.threads(process) == 1)
-                {
-                    self.exiting = Some((pid, code));
-                    return Err(self.ended(format!("ended with exit code {code}")));
-                }
-            }
-            Stage::Guarding { process: hypervisor, .. } => match call(pid)? {
-                Call::Execute { .. } if process == hypervisor => return Err(self.again()),
-                Call::Execute { lists } => {
-                    let passed_on = passes_on(pid, lists, &self.request.replacements);
-                    if passed_on.map_err(failed("read a program's memory"))? {
-                        return Err(self.again());
-                    }
-                }
-                Call::MadeMachine => self.leave(),
-                _ if self.stage.is_over() => self.leave(),
-                _ => {}
-            },
-        }
-        self.resume(pid, None)
     }
 
     fn again(&self) -> Failure {
@@ -279,17 +252,6 @@ impl Chain {
             }
         }
         self.resume(pid, None)
-    }
-
-    /// The hypervisor goes on with its files, and gets what it is given once it has made all of them.
-    fn make_files(&mut self, pid: Pid) -> Result<(), Failure> {
-        let Some(maker) = &mut self.maker else { return Ok(()) };
-        if !maker.at_call().map_err(failed("make files in memory for it"))? {
-            return Ok(());
-        }
-        let files = maker.fill(&self.request.files).map_err(failed("write files in memory for it"))?;
-        self.maker = None;
-        self.deliver(pid, &files)
     }
 
     /// Gives the hypervisor its arguments, and lets the others go.
@@ -388,8 +350,4 @@ impl Chain {
         }
         Ok(())
     }
-}
-
-fn call(pid: Pid) -> Result<Call, Failure> {
-    registers::call(pid).map_err(failed("read the program's registers"))
 }

@@ -21,29 +21,39 @@ pub(super) enum Call {
         /// Whether it ends all threads.
         group: bool,
     },
-    /// It is about to execute another program, or could not.
+    /// It executes another program.
     Execute {
         /// Where the lists of its arguments and of its variables are.
         lists: [u64; 2],
     },
-    /// It has made a virtual machine.
-    MadeMachine,
+    /// It makes a virtual machine.
+    MakesMachine,
     /// Any other.
     Other,
 }
 
-/// The system call at which a thread stopped, before or after it.
+/// The system call that a thread is about to make, which is stopped before it. Fails with `EPROTO` if it is not: a call
+/// would be missed then.
 pub(super) fn call(pid: Pid) -> nix::Result<Call> {
-    let Words { number, arguments: [first, second, third, fourth], made } = words(&ptrace::getregs(pid)?);
+    let registers = ptrace::getregs(pid)?;
+    if !is_before_call(&registers) {
+        return Err(Errno::EPROTO);
+    }
+    let Words { number, arguments: [first, second, third, fourth], .. } = words(&registers);
     let [code, ..] = first.to_le_bytes();
     Ok(match number {
         Some(libc::SYS_exit) => Call::Exit { code, group: false },
         Some(libc::SYS_exit_group) => Call::Exit { code, group: true },
-        Some(libc::SYS_execve) if !made => Call::Execute { lists: [second, third] },
-        Some(libc::SYS_execveat) if !made => Call::Execute { lists: [third, fourth] },
-        Some(libc::SYS_ioctl) if made && second == KVM_CREATE_VM => Call::MadeMachine,
+        Some(libc::SYS_execve) => Call::Execute { lists: [second, third] },
+        Some(libc::SYS_execveat) => Call::Execute { lists: [third, fourth] },
+        Some(libc::SYS_ioctl) if second == KVM_CREATE_VM => Call::MakesMachine,
         _ => Call::Other,
     })
+}
+
+/// Whether a thread that is stopped after a system call has made it without an error.
+pub(super) fn has_succeeded(pid: Pid) -> nix::Result<bool> {
+    Ok(words(&ptrace::getregs(pid)?).made)
 }
 
 /// Gives a thread that is about to exit another exit code.
@@ -96,10 +106,16 @@ fn words(registers: &user_regs_struct) -> Words {
     /// The code segment of 64-bit programs (`__USER_CS`, arch/x86/include/asm/segment.h).
     const USER_CS: u64 = 0x33;
     let number = (registers.cs == USER_CS).then_some(registers.orig_rax.cast_signed());
-    // Before the call it is -ENOSYS.
     let made = registers.rax.cast_signed() >= 0;
     let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
     Words { number, arguments, made }
+}
+
+/// Whether a thread that is stopped at a system call has not made it: its result is that of a call which there is not
+/// (`entry_SYSCALL_64`, `arch/x86/entry/entry_64.S`; so it is for 32-bit programs).
+#[cfg(target_arch = "x86_64")]
+fn is_before_call(registers: &user_regs_struct) -> bool {
+    registers.rax.cast_signed() == -i64::from(libc::ENOSYS)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -131,15 +147,28 @@ fn returned(registers: &user_regs_struct) -> i64 {
     registers.rax.cast_signed()
 }
 
+/// Set while 32-bit code runs (`PSR_MODE32_BIT`, arch/arm64/include/uapi/asm/ptrace.h).
+#[cfg(target_arch = "aarch64")]
+const MODE_32: u64 = 0x10;
+
+/// What x7 is after a system call. Before it, it is 0 (`report_syscall()`, arch/arm64/kernel/ptrace.c), or in r12 of a
+/// 32-bit program.
+#[cfg(target_arch = "aarch64")]
+const AFTER: u64 = 1;
+
 #[cfg(target_arch = "aarch64")]
 fn words(registers: &user_regs_struct) -> Words {
-    /// Set while 32-bit code runs (`PSR_MODE32_BIT`, arch/arm64/include/uapi/asm/ptrace.h).
-    const MODE_32: u64 = 0x10;
     let [first, second, third, fourth, _, _, _, after, number, ..] = registers.regs;
     let number = (registers.pstate & MODE_32 == 0).then_some(number.cast_signed());
-    // The kernel puts 0 into x7 before a call, and 1 after it (`report_syscall()`, arch/arm64/kernel/ptrace.c).
-    let made = after == 1 && first.cast_signed() >= 0;
+    let made = after == AFTER && first.cast_signed() >= 0;
     Words { number, arguments: [first, second, third, fourth], made }
+}
+
+/// Whether a thread that is stopped at a system call has not made it.
+#[cfg(target_arch = "aarch64")]
+fn is_before_call(registers: &user_regs_struct) -> bool {
+    let [_, _, _, _, _, _, _, after, _, _, _, _, compat_after, ..] = registers.regs;
+    (if registers.pstate & MODE_32 == 0 { after } else { compat_after }) != AFTER
 }
 
 #[cfg(target_arch = "aarch64")]

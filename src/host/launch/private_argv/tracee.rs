@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nix::libc;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::sched_yield;
@@ -23,12 +23,15 @@ const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
 /// How often it is looked for one that can be waited for, before this process sleeps.
 const LOOKS: u32 = 100;
 
+/// The status of a thread that is stopped at a system call, as waitpid(2) has it (`PTRACE_O_TRACESYSGOOD`).
+const AT_CALL: i32 = (libc::SIGTRAP | 0x80) << 8 | 0x7f;
+
 /// What is known of those that wait to be waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ready {
     /// This one.
     One(Pid),
-    /// This one, and what has happened to it: it has been waited for.
+    /// This one, and what has happened to it: it need not be waited for.
     Waited((Pid, i32)),
     /// One that is about to get a signal without a name, which is a real-time signal.
     Unnamed,
@@ -41,6 +44,8 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     flags.set(WaitPidFlag::WNOHANG, !wait);
     match waitid(pid.map_or(Id::All, Id::Pid), flags) {
+        // By far the most frequent one. It is resumed soon, and so it does not matter whether it was waited for.
+        Ok(WaitStatus::PtraceSyscall(pid)) => Ok(Ready::Waited((pid, AT_CALL))),
         Ok(status) => Ok(status.pid().map_or(Ready::None, Ready::One)),
         Err(Errno::EINVAL) => Ok(Ready::Unnamed),
         Err(Errno::EINTR) => Ok(Ready::None),

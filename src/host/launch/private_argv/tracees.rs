@@ -2,10 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::tracee;
+
+/// Where a thread has stopped.
+///
+/// The kernel reports a system call by the same stop before and after it, and every other stop is either in a call or
+/// not in one. So it is known which of the two the next stop is, and no registers have to be read to find out.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Place {
+    /// Before a system call, or after it has been resumed there. `makes_machine`: the call makes a virtual machine.
+    InCall { makes_machine: bool },
+    /// Anywhere else.
+    OutsideCalls,
+}
+
+impl Place {
+    /// Where a thread is that stops for this event (`PTRACE_EVENT_*`, ptrace(2)). Signals have none.
+    pub(super) fn of_event(event: i32) -> Self {
+        match event {
+            0 | libc::PTRACE_EVENT_STOP => Self::OutsideCalls,
+            // Those of execve(2), clone(2) and their like.
+            _ => Self::InCall { makes_machine: false },
+        }
+    }
+}
 
 /// A thread that is traced.
 #[derive(Clone, Copy)]
@@ -16,6 +40,8 @@ pub(super) struct Tracee {
     pub(super) holds: bool,
     /// Whether it is stopped until SIGCONT comes.
     pub(super) parked: bool,
+    /// Where it has stopped last.
+    pub(super) place: Place,
 }
 
 /// All threads that are traced.
@@ -23,7 +49,7 @@ pub(super) struct Tracees(BTreeMap<Pid, Tracee>);
 
 impl Tracees {
     pub(super) fn new(first: Pid) -> Self {
-        let tracee = Tracee { process: first, holds: false, parked: false };
+        let tracee = Tracee { process: first, holds: false, parked: false, place: Place::OutsideCalls };
         Self(BTreeMap::from([(first, tracee)]))
     }
 
@@ -38,6 +64,24 @@ impl Tracees {
 
     pub(super) fn of(&mut self, pid: Pid) -> Option<&mut Tracee> {
         self.0.get_mut(&pid)
+    }
+
+    /// Notes where a thread has stopped.
+    pub(super) fn stopped(&mut self, pid: Pid, place: Place) {
+        if let Some(tracee) = self.0.get_mut(&pid) {
+            tracee.place = place;
+        }
+    }
+
+    /// A thread has stopped before a system call, or after one. Returns where it was until then.
+    pub(super) fn at_call(&mut self, pid: Pid) -> Place {
+        let Some(tracee) = self.0.get_mut(&pid) else { return Place::OutsideCalls };
+        let before = tracee.place;
+        tracee.place = match before {
+            Place::OutsideCalls => Place::InCall { makes_machine: false },
+            Place::InCall { .. } => Place::OutsideCalls,
+        };
+        before
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,7 +118,7 @@ impl Tracees {
         let parent = tracee::parent(pid);
         let holds =
             made_with_values || self.holds(process) || parent.is_some_and(|parent| self.holds(parent));
-        self.0.insert(pid, Tracee { process, holds, parked: false });
+        self.0.insert(pid, Tracee { process, holds, parked: false, place: Place::OutsideCalls });
     }
 
     pub(super) fn remove(&mut self, pid: Pid) {
