@@ -206,7 +206,12 @@ pub fn static_agent() -> PathBuf {
     path
 }
 
-/// Whether that is built with musl, as it is wherever its standard library can be had.
+/// The host's static program, as `./tests/run` has built it.
+pub fn static_host() -> PathBuf {
+    static_agent().with_file_name("smbios-creds-host")
+}
+
+/// Whether these are built with musl, as it is wherever its standard library can be had.
 pub fn static_agent_is_small() -> bool {
     std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl")
 }

@@ -1,8 +1,13 @@
 //! What a start costs, counted and not timed.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use super::launch::{PLACEHOLDER, Running, Start, TOOLS};
+use testkit::host::directory;
+use testkit::{is_root, static_agent_is_small, static_host};
+
+use super::launch::{PLACEHOLDER, Running, Start, TOOLS, as_nobody, proc, processes};
 
 /// How often the tracer of a start lets a thread go on to its next system call, and how often it reads registers.
 fn counted(program: &Path, arguments: &[&str]) -> (usize, usize) {
@@ -31,4 +36,63 @@ fn tracer_reads_registers_before_system_calls_only() {
         // Those that are not for a call are for the delivery.
         assert!(looked <= resumed / 2 + 4, "{looked} times at {resumed} stops");
     }
+}
+
+#[test]
+fn hundred_starts_at_once_each_deliver_their_own_value() {
+    let program = TOOLS.path("dynamic");
+    let name = program.to_str().unwrap();
+    // The limit of an ordinary user on locked memory is 8 MiB for each process.
+    let limited = ["sh", "-c", "ulimit -l 8192 2>/dev/null; exec \"$@\"", "sh"];
+    let start = |number: usize| {
+        let value = format!("value {number} ").repeat(500);
+        let values = [value.as_bytes()];
+        let direct = ["x", "--one", PLACEHOLDER];
+        let through = ["env", name, "--one", PLACEHOLDER];
+        let (first, arguments) = match number % 2 {
+            0 => (program.as_path(), &direct[..]),
+            _ => (Path::new("/usr/bin/env"), &through[..]),
+        };
+        let start = Start { arguments, through: &limited, ..Start::new(first, &values) };
+        let mut command = start.command();
+        if number.is_multiple_of(3) {
+            as_nobody(&mut command);
+        }
+        let running = Running::start(&mut command).unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert!(running.report.all("argument").contains(&value.into_bytes()), "{number}");
+        running
+    };
+    std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..100).map(|number| scope.spawn(move || start(number))).collect();
+        // All of them run at the same time.
+        let running: Vec<_> = starting.into_iter().map(|thread| thread.join().unwrap()).collect();
+        running.into_iter().for_each(Running::end);
+    });
+}
+
+#[test]
+fn start_locks_at_most_two_mebibytes_in_each_process() {
+    if !is_root() || !static_agent_is_small() {
+        return;
+    }
+    let value = [b'x'; 256];
+    let names: Vec<String> = (0..16).map(|number| format!("credential-{number}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), value.as_slice())).collect();
+    let credentials = directory(&files);
+    // Kilobytes of all memory that each process of the start can have, the launcher too: it locks no more.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 2048; exec \"$@\"", "sh"]).arg(static_host());
+    command.args(["run", "--log-level=error", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]);
+    command.arg(credentials.path()).arg("--").arg(TOOLS.path("static")).arg("--kernel=k").process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running::start(&mut command).unwrap();
+    let group = u64::from(running.child.id());
+    let tracer = processes()
+        .into_iter()
+        .find(|process| process.group == group && proc(process.pid, "cmdline").ends_with(b"detached\0"));
+    let status = String::from_utf8(proc(tracer.unwrap().pid, "status")).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked: usize = locked.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!((1..=2048).contains(&locked), "{status}");
+    running.end();
 }
