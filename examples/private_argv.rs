@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     before.restore();
     let program = program::find(&given).unwrap_or(given);
     let private = Private { placeholder: "@private", word: "oem_strings", files: Files::OfHypervisor };
-    let Err(error) = execute(&program, argv0, arguments, private);
+    let Err(error) = execute(&program, argv0, arguments, private, None);
     tracing::error!("{error}");
     ExitCode::FAILURE
 }

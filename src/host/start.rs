@@ -6,6 +6,8 @@
 //! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
 //! 5. A program that would show them to others is refused: one that cannot be traced.
 //! 6. [`start`] executes it, and nothing if a limit is exceeded.
+//!
+//! What a start most likely needs gets ready at the same time ([`ahead`]).
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 
 use super::capacity::Usage;
 use super::hypervisor::{self, Argument, Hypervisor};
-use super::launch::private_argv::{self, PrivateArgvError};
+use super::launch::private_argv::{self, Ahead, PrivateArgvError};
 use super::launch::{Files, LaunchError, Private, execute, image, program};
 use super::plan::{Carrier, Order, Plan, PlanError, Receiver};
 use super::supply::{Supply, SupplyError};
@@ -112,7 +114,7 @@ impl Probe {
     pub fn start(self) -> Result<Infallible, LaunchError> {
         let arguments = self.arguments.into_iter().map(Argument::Public).collect();
         let private = Private { placeholder: "", word: "", files: Files::Inherited };
-        execute(&self.program, self.argv0, arguments, private)
+        execute(&self.program, self.argv0, arguments, private, None)
     }
 }
 
@@ -165,11 +167,19 @@ fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     }
 }
 
+/// Starts what a start will most likely need, so that it gets ready while the start is planned.
+#[must_use]
+pub fn ahead(request: &Request) -> Option<Ahead> {
+    let hypervisor = recognise(request).ok()?;
+    let needs_tracer = !hypervisor.always_reads_files() && !request.allow_argv;
+    (needs_tracer && !hypervisor.starts_no_guest(&request.arguments)).then(Ahead::start)
+}
+
 /// Executes what is planned in the place of this process. Returns only on failure.
 ///
 /// # Errors
 /// [`NotStarted`], if nothing was executed.
-pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
+pub fn start(plan: Plan, ahead: Option<Ahead>) -> Result<Infallible, NotStarted> {
     if let Some(usage) = plan.exceeded().next() {
         return Err(NotStarted::Exceeded(*usage));
     }
@@ -189,5 +199,5 @@ pub fn start(plan: Plan) -> Result<Infallible, NotStarted> {
         argument => argument,
     };
     let arguments = arguments.into_iter().map(as_planned).collect();
-    Ok(execute(&program, argv0, arguments, Private { placeholder: &placeholder, word, files })?)
+    Ok(execute(&program, argv0, arguments, Private { placeholder: &placeholder, word, files }, ahead)?)
 }

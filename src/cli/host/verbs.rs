@@ -12,10 +12,11 @@ use crate::format::credential::Name;
 use crate::host::domain;
 use crate::host::kubevirt;
 use crate::host::launch::LaunchError;
+use crate::host::launch::private_argv::Ahead;
 use crate::host::plan::{Carrier, Plan};
 use crate::host::report::PlanReport;
 use crate::host::source::Selection;
-use crate::host::start::{NotPlanned, NotStarted, Probe, Request, plan, probe, start};
+use crate::host::start::{NotPlanned, NotStarted, Probe, Request, ahead, plan, probe, start};
 use crate::host::supply::Supply;
 use crate::text::listing::{count, listed};
 
@@ -44,7 +45,9 @@ fn on_define_domain(hook: &OnDefineDomain) -> anyhow::Result<Exit> {
 }
 
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
-    execute(decide(run.target.request()), before)
+    let request = run.target.request();
+    let ahead = ahead(&request);
+    execute(decide(request), ahead, before)
 }
 
 /// Starts QEMU for a libvirt domain, with what the domain's directory holds.
@@ -64,13 +67,20 @@ pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Res
         },
         Err(error) => Err(error),
     };
-    execute(decision, before)
+    execute(decision, None, before)
 }
 
-fn execute(decision: Result<Decision, NotPlanned>, before: &Before) -> anyhow::Result<Exit> {
+fn execute(
+    decision: Result<Decision, NotPlanned>,
+    ahead: Option<Ahead>,
+    before: &Before,
+) -> anyhow::Result<Exit> {
     let plan = match decision {
         Ok(Decision::Plan(plan)) => plan,
-        Ok(Decision::Probe(probe)) => return run_probe(probe, before),
+        Ok(Decision::Probe(probe)) => {
+            drop(ahead);
+            return run_probe(probe, before);
+        }
         Err(error) => {
             tracing::error!("{error}; nothing is started");
             return Ok(Exit::Verification);
@@ -91,7 +101,7 @@ fn execute(decision: Result<Decision, NotPlanned>, before: &Before) -> anyhow::R
     tracing::info!("starts {name} with {}: {}{also}", count(names.len(), "credential"), listed(&names));
     before.restore();
     let carrier = plan.carrier;
-    let Err(error) = start(*plan);
+    let Err(error) = start(*plan, ahead);
     let hint = match (&error, carrier) {
         (NotStarted::Launch(LaunchError::PrivateArgv(_)), Carrier::SealedMemfds) => {
             "; start its own program, for which nothing is traced"

@@ -31,6 +31,11 @@ pub trait Hypervisor: Debug + Sync {
         None
     }
 
+    /// Whether every version reads strings from files. Nothing is traced then, unless a wrapper executes it.
+    fn always_reads_files(&self) -> bool {
+        false
+    }
+
     /// Words that its image may have, and that decide how it is started. The image is not read if there are none.
     fn questions(&self) -> &'static [&'static str] {
         &[]

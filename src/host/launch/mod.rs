@@ -18,7 +18,9 @@ use std::path::Path;
 
 use nix::unistd::execve;
 
-use self::private_argv::{FIRST_DESCRIPTOR, Hidden, InFiles, PrivateArgv, PrivateArgvError, Replacement};
+use self::private_argv::{
+    Ahead, FIRST_DESCRIPTOR, Hidden, InFiles, PrivateArgv, PrivateArgvError, Replacement,
+};
 use super::hypervisor::{Argument, Part, hidden};
 use crate::format::credential::Secret;
 use crate::sys::program::{inherit, sealed_memfd};
@@ -71,7 +73,7 @@ pub enum Files {
 /// Executes a program in the place of this process: its PID, descriptors, working directory, signals and environment
 /// are those of the program then. `argv0` is the name that it is given. Each private argument, and each with files that
 /// only the hypervisor has, is replaced by a placeholder, until the program that parses it is executed: this program, or
-/// one that it executes. Without such arguments, this is execve(2).
+/// one that it executes. Without such arguments, this is execve(2). `ahead` is a tracer for them that was started before.
 ///
 /// By the time of the call, this process should hold no other copy of the values: for a moment, see the comment at
 /// `attach`, other processes of the same user may look into it, as they may into the program afterwards.
@@ -83,6 +85,7 @@ pub fn execute(
     argv0: OsString,
     arguments: Vec<Argument>,
     private: Private<'_>,
+    ahead: Option<Ahead>,
 ) -> Result<Infallible, LaunchError> {
     let placeholder = CString::new(private.placeholder)?;
     let mut visible = vec![CString::new(argv0.into_vec())?];
@@ -108,7 +111,7 @@ pub fn execute(
         inherit(file).map_err(LaunchError::Memfd)?;
     }
     let path = CString::new(program.as_os_str().as_bytes())?;
-    let guard = PrivateArgv::attach(program, private.word, only)?;
+    let guard = PrivateArgv::attach(program, private.word, only, ahead)?;
     let Err(errno) = execve(&path, &visible, &environment);
     guard.release();
     Err(LaunchError::Execute { program: program.into(), errno })

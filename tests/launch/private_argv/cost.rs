@@ -96,3 +96,20 @@ fn start_locks_at_most_two_mebibytes_in_each_process() {
     assert!((1..=2048).contains(&locked), "{status}");
     running.end();
 }
+
+#[test]
+fn tracer_starts_before_credentials_are_read() {
+    let credentials = directory(&[("secret", b"CanaryCanary")]);
+    let log = TOOLS.new_path("log");
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o"]).arg(&log).arg(testkit::program("smbios-creds-host"));
+    command.args(["run", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]).arg(credentials.path());
+    // It is refused, since it is traced, but not before.
+    let output = command.arg("--").arg(TOOLS.path("static")).arg("--kernel=k").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("traces it already"), "{output:?}");
+    let log = std::fs::read_to_string(log).unwrap();
+    let at = |what: &dyn Fn(&str) -> bool| log.lines().position(what).unwrap();
+    let starts = at(&|line| ["clone", "vfork"].iter().any(|call| line.starts_with(call)));
+    let reads = at(&|line| line.starts_with("openat") && line.contains("\"secret\""));
+    assert!(starts < reads, "{log}");
+}

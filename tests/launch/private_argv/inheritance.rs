@@ -1,6 +1,11 @@
 //! What a program has from whoever starts it, it has behind private arguments as well.
 
-use super::launch::{Running, Start, TOOLS, as_nobody};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use testkit::host::{directory, program_with};
+
+use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 
 /// Everything of /proc/self/status that is inherited.
 const STATUS: &[&str] = &[
@@ -93,4 +98,35 @@ fn capabilities_are_kept() {
         assert_same(&ambient, false);
         assert_same(&["setpriv", "--bounding-set=-sys_ptrace"], false);
     }
+}
+
+/// `run`, from a caller that blocks SIGCHLD: what is pending when the hypervisor starts stays so.
+fn run_with(arguments: &[&str]) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--block-signal=CHLD").arg(testkit::program("smbios-creds-host"));
+    command.args(["run", "--log-level=error", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]);
+    command.args(arguments).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn tracer_started_ahead_and_not_needed_is_no_child_of_anybody() {
+    let credentials = directory(&[("secret", b"CanaryCanary")]);
+    let credentials = credentials.path().to_str().unwrap();
+    // It reads files, and is executed directly: nothing is traced.
+    let (_programs, program) = program_with(TOOLS.path("static").to_str().unwrap(), "oem_string_paths");
+    let program = program.to_str().unwrap();
+    let running = Running::start(&mut run_with(&[credentials, "--", program, "--kernel=k"])).unwrap();
+    assert!(running.report.all("argument").iter().any(|text| text.starts_with(b"oem_string_paths=")));
+    assert_eq!(running.report.text("children"), "");
+    for line in running.report.status(&["SigPnd", "ShdPnd"]) {
+        assert!(line.ends_with("\t0000000000000000"), "{line}");
+    }
+    running.end();
+    // So it is with a start that is refused, when the tracer is there already.
+    let mut refused = run_with(&["/nonexistent", "--", program, "--kernel=k"]).spawn().unwrap();
+    let group = refused.id().into();
+    assert_eq!(refused.wait().unwrap().code(), Some(3));
+    assert_nobody_is_left(group);
 }

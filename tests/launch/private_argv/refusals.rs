@@ -160,6 +160,7 @@ fn another_thread_than_the_first_starts_nothing() {
         "static".into(),
         arguments,
         Private { placeholder: "@private", word: "oem_strings", files: Files::Inherited },
+        None,
     );
     assert!(matches!(error, LaunchError::PrivateArgv(PrivateArgvError::NotMainThread)), "{error}");
 }

@@ -111,6 +111,10 @@ impl Hypervisor for Qemu {
         Some(WORD)
     }
 
+    fn always_reads_files(&self) -> bool {
+        true
+    }
+
     /// A wrapper must not inherit the files.
     fn questions(&self) -> &'static [&'static str] {
         &[WORD]

@@ -16,6 +16,9 @@
 //!  the hypervisor: KVM_CREATE_VM -->  PTRACE_DETACH, exit
 //! ```
 //!
+//! The tracer may be started before the values are read ([`Ahead`]), so that it is ready when they are. It is given nothing
+//! then, and ends if it is not needed.
+//!
 //! The kernel remembers where the arguments were at execve(2), and shows what is there: the placeholders. PID, parent,
 //! descriptors, signals, working directory and environment are those of any execve(2); the program gets no child.
 //!
@@ -61,6 +64,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{getpid, gettid};
 
+pub use self::attach::Ahead;
 use self::attach::Tracer;
 pub use self::error::PrivateArgvError;
 pub(super) use self::files::FIRST_DESCRIPTOR;
@@ -83,11 +87,16 @@ pub struct PrivateArgv(Option<Tracer>);
 impl PrivateArgv {
     /// Prepares the execution of a program, some of whose arguments are replaced for the first program that has `word` in
     /// its image and is given the placeholders: this one, or one that it executes. If none is replaced, nothing has to be
-    /// prepared.
+    /// prepared, and a tracer that was started ahead ends.
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.
-    pub fn attach(program: &Path, word: &str, hidden: Hidden) -> Result<Self, PrivateArgvError> {
+    pub fn attach(
+        program: &Path,
+        word: &str,
+        hidden: Hidden,
+        ahead: Option<Ahead>,
+    ) -> Result<Self, PrivateArgvError> {
         if hidden.is_empty() {
             return Ok(Self(None));
         }
@@ -100,7 +109,7 @@ impl PrivateArgv {
         if gettid() != getpid() {
             return Err(PrivateArgvError::NotMainThread);
         }
-        Ok(Self(Some(Tracer::attach(word, hidden)?)))
+        Ok(Self(Some(Tracer::attach(word, hidden, ahead)?)))
     }
 
     /// Takes everything back, since the program was not executed.
