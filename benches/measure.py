@@ -254,20 +254,41 @@ def fit(points, key):
     return {"start": start, "slope": slope, "r2": 1 - rest / sum((y - mean_y) ** 2 for y in ys)}
 
 
+def program(path, content, mode=0o755):
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
 def measure_run(scratch, runs):
-    """(c): the host's program in front of a program that does nothing."""
+    """(c): the host's program in front of a program that does nothing, with wrappers between, and a hundred at once."""
     values = Table(scratch / "run", *CLOSE).values
     ours = [HOST, "run", "--log-level", "error", "--credentials", values, "--all"]
-    # What the image of cloud-hypervisor has, and ours looks for.
-    parser = scratch / "parser"
-    parser.write_bytes(pathlib.Path("/bin/true").read_bytes() + b"oem_strings")
-    parser.chmod(0o755)
+    # What the images of QEMU and of cloud-hypervisor have, and ours looks for.
+    nothing = pathlib.Path("/bin/true").read_bytes()
+    qemu = program(scratch / "qemu", nothing + b"-smbios file=binary")
+    parser = program(scratch / "parser", nothing + b"oem_strings")
+    script = program(scratch / "script", b'#!/bin/sh\nexport WRAPPED=yes; exec "$@"\n')
+    private = [*ours, "--hypervisor=cloud-hypervisor", "--"]
+    hypervisor = [parser, "--kernel", "k"]
+    wrappers = {"env": ["/usr/bin/env", "WRAPPED=yes"], "a script": [script],
+                "env and a script": ["/usr/bin/env", "WRAPPED=yes", script]}
+
+    def hundred(name, command):
+        words = " ".join(str(word) for word in command)
+        text = f"#!/bin/sh\ni=0\nwhile [ $i -lt 100 ]; do i=$((i + 1)); {words} & done\nwait\n"
+        return [program(scratch / name, text.encode())]
+
     commands = {
-        "plain exec": ["/bin/true"],
-        "run, sealed files (QEMU)": [*ours, "--hypervisor=qemu", "--", "/bin/true"],
-        "run, private argument (cloud-hypervisor)": [*ours, "--hypervisor=cloud-hypervisor", "--", parser,
-                                                     "--kernel", "k"],
+        "plain exec": hypervisor,
+        "run, sealed files (QEMU)": [*ours, "--hypervisor=qemu", "--", qemu],
+        "run, private argument (cloud-hypervisor)": [*private, *hypervisor],
     }
+    for name, wrapper in wrappers.items():
+        commands[f"plain exec, through {name}"] = [*wrapper, *hypervisor]
+        commands[f"run, private argument, through {name}"] = [*private, *wrapper, *hypervisor]
+    commands["a hundred at once: plain exec"] = hundred("plain", hypervisor)
+    commands["a hundred at once: run, private argument"] = hundred("hundred", [*private, *hypervisor])
     for command in commands.values():
         run(*command)
     return dict(zip(commands, hyperfine(commands.values(), None, runs, scratch)))
