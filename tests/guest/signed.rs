@@ -290,3 +290,159 @@ fn signed_set_with_a_cut_string_is_never_imported() {
         assert!(verify(&without).intact().next().is_none(), "string {index} is missing");
     }
 }
+
+/// A root whose firmware has this vector, and which trusts the owner.
+fn machine(name: &str) -> TempDir {
+    let root = root(&["owner"]);
+    fs::create_dir_all(root.path().join("run")).unwrap();
+    send(root.path(), name);
+    root
+}
+
+/// The host sends this vector.
+fn send(root: &Path, name: &str) {
+    let tables = root.join("sys/firmware/dmi/tables");
+    fs::create_dir_all(&tables).unwrap();
+    let vector = vector(name);
+    for file in ["smbios_entry_point", "DMI"] {
+        fs::copy(vector.path().join(file), tables.join(file)).unwrap();
+    }
+}
+
+fn on(root: &Path, arguments: &[&str]) -> Output {
+    run(agent(arguments).arg("--root").arg(root))
+}
+
+/// A container is the one platform that a file can make up. The answer is the same for every other.
+#[test]
+fn where_the_table_is_not_believed_only_a_signed_set_for_a_name_of_the_image_is() {
+    let import = |root: &Path, options: &[&str]| {
+        let output = on(root, &[&["import", "--into=credstore"], options].concat());
+        assert_eq!(root.join("run/credstore").exists(), code(&output) == 0, "{}", stderr(&output));
+        output
+    };
+    for (name, options, says) in [
+        ("no-signature", &FULL[..], "is not signed"),
+        ("other-key", &FULL, "which is not trusted here"),
+        ("other-audience", &FULL, "the set is meant for web02"),
+        ("no-audience", &FULL, "does not say which machine"),
+        ("lower-serial", &FULL, "serial 6 is older than 7"),
+        ("past-not-after", &FULL, "is not valid after 2001-09-09"),
+        ("good", &[], "--confidential=allow"),
+        // The host sets the UUID that it needs.
+        ("good", &["--audience", "@uuid"], "--confidential=allow"),
+        ("good", &["--audience", "web01", "--confidential=refuse"], "--confidential=allow"),
+        ("good", &["--audience", "elsewhere", "@uuid"], "the set is meant for web01"),
+    ] {
+        let root = machine(name);
+        fs::create_dir_all(root.path().join("run/host")).unwrap();
+        fs::write(root.path().join("run/host/container-manager"), "made up").unwrap();
+        fs::create_dir_all(root.path().join("sys/class/dmi/id")).unwrap();
+        fs::write(root.path().join("sys/class/dmi/id/product_uuid"), "web01\n").unwrap();
+        for verb in [&["check"][..], &["cat", "db-password"]] {
+            let output = on(root.path(), &[verb, options].concat());
+            assert_eq!((code(&output), stdout(&output).as_str()), (5, ""), "{name} {options:?}");
+        }
+        let output = import(root.path(), options);
+        assert_eq!(code(&output), 5, "{name} {options:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(says), "{name} {options:?}: {}", stderr(&output));
+        // Without a key nothing is believed, signed or not.
+        fs::remove_dir_all(root.path().join("etc")).unwrap();
+        assert_eq!(code(&import(root.path(), options)), 5, "{name} {options:?}");
+    }
+    let root = machine("good");
+    fs::create_dir_all(root.path().join("run/host")).unwrap();
+    fs::write(root.path().join("run/host/container-manager"), "made up").unwrap();
+    for options in [&FULL[..], &["--audience", "web01", "--confidential=signed"]] {
+        let output = import(root.path(), options);
+        assert_eq!(code(&output), 0, "{options:?}: {}", stderr(&output));
+    }
+    assert_eq!(fs::read(root.path().join("run/credstore/db-password")).unwrap(), b"correct horse");
+}
+
+#[test]
+fn older_set_than_the_last_is_refused_and_the_serial_is_kept_on_disk() {
+    const IMPORT: [&str; 3] = ["import", "--into=credstore", "--confidential=allow"];
+    let root = machine("good");
+    fs::create_dir_all(root.path().join("var/lib")).unwrap();
+    let serial = root.path().join("var/lib/smbios-creds/serial");
+    let seen = || fs::read_to_string(&serial).unwrap();
+    assert_eq!(code(&on(root.path(), &["check", "--confidential=allow"])), 0);
+    assert!(!serial.exists(), "only an import remembers");
+    assert_eq!(code(&on(root.path(), &IMPORT)), 0);
+    assert_eq!(seen(), "7\n");
+    send(root.path(), "lower-serial");
+    let output = on(root.path(), &IMPORT);
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains("an old set was sent again"), "{}", stderr(&output));
+    send(root.path(), "no-serial");
+    assert_eq!(code(&on(root.path(), &IMPORT)), 3);
+    send(root.path(), "higher-serial");
+    assert_eq!(code(&on(root.path(), &IMPORT)), 0);
+    assert_eq!(seen(), "8\n");
+    send(root.path(), "good");
+    assert_eq!(code(&on(root.path(), &IMPORT)), 3);
+    assert_eq!(seen(), "8\n");
+    // In the initrd the disk is not there: what has its path is of the image.
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    assert_eq!(code(&on(root.path(), &IMPORT)), 0);
+    assert_eq!(seen(), "8\n");
+    fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
+    fs::write(&serial, "eight\n").unwrap();
+    let output = on(root.path(), &IMPORT);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("holds no serial"), "{}", stderr(&output));
+}
+
+/// The set is verified all the same, and the log says what the machine cannot do.
+#[test]
+fn serial_that_cannot_be_kept_is_said() {
+    let root = machine("good");
+    let output = on(root.path(), &["import", "--into=credstore", "--confidential=allow"]);
+    assert_eq!(code(&output), 0);
+    assert!(stderr(&output).contains("serial 7 is not remembered"), "{}", stderr(&output));
+}
+
+#[test]
+fn systemd_that_imports_by_itself_is_an_error_that_names_the_kernel_parameter() {
+    const PARAMETER: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
+    let check = |root: &Path| on(root, &["check", "--confidential=allow"]);
+    let root = machine("good");
+    fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+    fs::create_dir_all(root.path().join("proc/1")).unwrap();
+    let system = root.path().join("run/credentials/@system");
+    assert_eq!(code(&check(root.path())), 0, "it has imported nothing");
+    fs::create_dir_all(&system).unwrap();
+    // The same bytes, which nobody had verified when systemd took them.
+    fs::write(system.join("db-password"), "correct horse").unwrap();
+    let (environ, line) = (root.path().join("proc/1/environ"), root.path().join("proc/cmdline"));
+    for (environment, command_line) in [
+        ("", "quiet\n".to_owned()),
+        ("", format!("quiet {PARAMETER}\n")),
+        // An initrd whose systemd did import leaves this.
+        (PARAMETER, "quiet\n".to_owned()),
+        (PARAMETER, format!("quiet -- {PARAMETER}\n")),
+        (PARAMETER, format!("x{PARAMETER}\n")),
+        ("CREDENTIALS_DIRECTORY=/other", format!("{PARAMETER}\n")),
+    ] {
+        fs::write(&environ, format!("HOME=/\0{environment}\0")).unwrap();
+        fs::write(&line, &command_line).unwrap();
+        let output = check(root.path());
+        assert_eq!(code(&output), 3, "{environment:?} {command_line:?}");
+        assert!(
+            stdout(&output).contains("systemd imported 1 credential itself before anything was verified")
+        );
+        assert!(stdout(&output).contains(PARAMETER), "{}", stdout(&output));
+        let output = on(root.path(), &["import", "--into=credstore", "--confidential=allow"]);
+        assert!(code(&output) == 3 && !root.path().join("run/credstore").exists(), "{}", stderr(&output));
+    }
+    fs::write(&environ, format!("HOME=/\0{PARAMETER}\0")).unwrap();
+    fs::write(&line, format!("quiet {PARAMETER} splash\n")).unwrap();
+    assert_eq!(code(&check(root.path())), 0);
+    // In the initrd it has yet to start in the host stage.
+    fs::write(&environ, "").unwrap();
+    fs::remove_dir_all(&system).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    let output = check(root.path());
+    assert!(code(&output) == 3 && stdout(&output).contains("systemd imports credentials itself"));
+}

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::delivery::{Proof, Signed};
 use super::trust_finding::TrustFinding;
 use crate::text::day::Day;
+use crate::text::listing::count;
 
 /// Names and keys that are written out in a message.
 const SHOWN_MAX: usize = 4;
@@ -44,7 +45,8 @@ impl Display for TrustFinding {
                 f.write_str("systemd imports credentials itself before anything is verified")
             }
             Self::ImportedBySystemd { credentials } => {
-                write!(f, "systemd imported {credentials} credentials itself before anything was verified")
+                let credentials = count(*credentials, "credential");
+                write!(f, "systemd imported {credentials} itself before anything was verified")
             }
         }
     }

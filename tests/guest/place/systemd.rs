@@ -397,3 +397,30 @@ fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
         assert!(testkit::stdout(output).contains(".hidden "), "{}", stderr(output));
     }
 }
+
+/// `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line: systemd imports nothing, and passes on
+/// what it finds there.
+#[test]
+fn systemd_that_is_told_to_import_nothing_finds_the_set_in_its_directory() {
+    for (stage, is_made) in [("initrd", false), ("initrd", true), ("host", false), ("host", true)] {
+        let root = testkit::systemd_root(&[]);
+        fs::create_dir_all(root.path().join("proc/1")).unwrap();
+        fs::write(root.path().join("proc/1/environ"), "CREDENTIALS_DIRECTORY=/run/credentials/@system\0")
+            .unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        if stage == "initrd" {
+            fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+        }
+        if is_made {
+            fs::create_dir_all(root.path().join("run/credentials/@system")).unwrap();
+        }
+        let output = import_beside(root.path(), "auto", ":");
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let says = "/run/credentials/@system: PID 1 is systemd, is told to import nothing";
+        assert!(stderr(&output).contains(says), "{stage}: {}", stderr(&output));
+        assert!(stderr(&output).contains("materialized in"), "{}", stderr(&output));
+        for other in ["run/credstore", "run/credentials/@initrd"] {
+            assert!(!root.path().join(other).exists(), "{stage}: {other}");
+        }
+    }
+}
