@@ -12,6 +12,7 @@ mod microvm;
 mod pid_1;
 mod real;
 mod sealed;
+mod signed;
 mod slots;
 mod stages;
 mod systemd;

@@ -1,0 +1,89 @@
+//! Signed sets alongside systemd: with the kernel parameter under which PID 1 imports nothing itself, and without it.
+
+use std::fs;
+
+use testkit::machine::{Machine, Release};
+
+const PARAMETER: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
+
+/// What PID 1 takes without asking anyone, where it imports.
+const EVIL: &str = "systemd.set_credential=evil:x";
+
+fn file(name: &str) -> String {
+    fs::read_to_string(testkit::testdata("signed").join(name)).unwrap()
+}
+
+/// A machine that trusts the owner, and was sent a set that the owner signed for it.
+fn machine(name: &str, release: Release, service: &str) -> Machine {
+    let strings = file("good.strings");
+    let machine = Machine::new(name).release(release).two_stages(None, service);
+    let machine = strings.lines().fold(machine, |machine, string| machine.oem_string(string));
+    machine
+        .file("etc/smbios-creds/trusted/owner.pub", file("owner.pub"))
+        .file("etc/smbios-creds/options", "OPTIONS=\"--audience web01\"\n")
+        .kernel_arguments(EVIL)
+}
+
+/// In both stages units have the set, by name and by a pattern, and nothing has what nobody signed.
+fn told_to_import_nothing(name: &str, release: Release) {
+    let service = "LoadCredential=db-password\nImportCredential=*\nConditionCredential=!evil";
+    let look = "result password cat $CREDENTIALS_DIRECTORY/db-password
+        result all ls -A $CREDENTIALS_DIRECTORY
+        result system ls -A /run/credentials/@system
+        result report cat /run/smbios-creds/report.json";
+    let results = machine(name, release, service)
+        .import_in_initrd("")
+        .import("")
+        .initrd_service(&look.replace("result ", "result initrd_"), service)
+        .kernel_arguments(PARAMETER)
+        .boot(&format!(
+            "{look}
+             mkdir -p /var/lib
+             result again smbios-creds import --audience web01
+             result serial cat /var/lib/smbios-creds/serial
+             result check smbios-creds check --audience web01"
+        ));
+    for stage in ["initrd_", ""] {
+        let result = |name: &str| &results[&format!("{stage}{name}")];
+        assert_eq!(result("password").text(), "correct horse", "{results:?}");
+        assert_eq!(result("all").text(), "db-password\ntls-key\n", "{results:?}");
+        assert_eq!(result("system").text(), "db-password\ntls-key\n", "{results:?}");
+    }
+    let report = results["initrd_report"].text();
+    assert!(report.contains("is told to import nothing") && report.contains(r#""exit":0"#), "{report}");
+    assert!(results["again"].code == 0 && results["again"].stderr.contains("nothing to do"), "{results:?}");
+    assert_eq!(results["serial"].text(), "7\n", "{results:?}");
+    let check = &results["check"];
+    assert!(check.code == 0 && check.text().contains(" for web01, serial 7"), "{check:?}");
+}
+
+#[test]
+fn systemd_254_that_is_told_to_import_nothing_passes_on_a_signed_set() {
+    told_to_import_nothing("signed-254", Release::Backports);
+}
+
+#[test]
+fn newest_systemd_that_is_told_to_import_nothing_passes_on_a_signed_set() {
+    told_to_import_nothing("signed-newest", Release::Sid);
+}
+
+/// The unit fails and names the parameter, and no service that needs the unit starts. What systemd took is in `@system`.
+#[test]
+fn systemd_that_imports_by_itself_fails_a_signed_set_and_names_the_parameter() {
+    let results = machine("signed-refused", Release::Sid, "")
+        .unit("smbios-creds-initrd.service", "")
+        .unit("smbios-creds.service", "")
+        .link("etc/systemd/system/probe.target.wants/smbios-creds.service", "../smbios-creds.service")
+        .boot(
+            "result system ls -A /run/credentials/@system
+             result start systemctl start smbios-creds.service
+             result report cat /run/smbios-creds/report.json
+             result store ls -A /run/credstore",
+        );
+    assert!(results["system"].text().contains("evil"), "{results:?}");
+    assert_ne!(results["start"].code, 0, "{results:?}");
+    let report = results["report"].text();
+    assert!(report.contains(r#""exit":3"#) && report.contains("imported-by-systemd"), "{report}");
+    assert!(report.contains(PARAMETER), "{report}");
+    assert_ne!(results["store"].code, 0, "nothing is placed elsewhere: {results:?}");
+}
