@@ -15,6 +15,7 @@ mod qemu_smbios_option;
 mod roundtrip;
 mod sealed;
 mod set;
+mod signature;
 mod table;
 
 pub use manifest::manifest;
@@ -25,17 +26,19 @@ pub use qemu_smbios_option::qemu_smbios_option;
 pub use roundtrip::roundtrip;
 pub use sealed::sealed;
 pub use set::set;
+pub use signature::signature;
 pub use table::table;
 
 /// A target: it panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and its program.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("table", table),
     ("oem_string", oem_string),
     ("roundtrip", roundtrip),
     ("manifest", manifest),
+    ("signature", signature),
     ("platform_option", platform_option),
     ("qemu_smbios_option", qemu_smbios_option),
     ("private_argv", private_argv),

@@ -18,7 +18,8 @@ installkernel() {
 
 install() {
     inst_binary /usr/bin/smbios-creds
-    inst_multiple -o /etc/smbios-creds/options
+    # Without the keys, an image would take sets that nobody has signed.
+    inst_multiple -o /etc/smbios-creds/options "/etc/smbios-creds/trusted/*"
     # shellcheck disable=SC2154 # variables and functions are dracut's
     if dracut_module_included systemd; then
         inst_multiple -o "$systemdsystemunitdir/smbios-creds-initrd.service" \
