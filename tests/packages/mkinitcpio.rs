@@ -15,7 +15,7 @@ fn build(hook: &str, with_options: bool) -> Vec<String> {
         for function in add_module add_binary add_file add_runscript add_systemd_unit add_symlink; do
             eval \"$function() { printf '%s' $function; printf ' <%s>' \\\"\\$@\\\"; echo; }\"
         done
-        sed \"s:/etc/smbios-creds/options:$2:g\" \"$1\" >\"$3\"
+        sed -e \"s:/etc/smbios-creds/options:$2:g\" -e \"s:/etc/smbios-creds/trusted:${2%/*}/trusted:g\" \"$1\" >\"$3\"
         . \"$3\"
         build
         [[ $(help) == *SMBIOS* ]]";
@@ -23,6 +23,8 @@ fn build(hook: &str, with_options: bool) -> Vec<String> {
     let (options, hooked) = (folder.path().join("options"), folder.path().join("hook"));
     if with_options {
         std::fs::write(&options, "OPTIONS=\n").unwrap();
+        std::fs::create_dir(folder.path().join("trusted")).unwrap();
+        std::fs::write(folder.path().join("trusted/owner.pub"), "").unwrap();
     }
     let output = Command::new("bash")
         .args(["-c", script, "bash", &format!("{FOLDER}/install/{hook}")])
@@ -31,7 +33,11 @@ fn build(hook: &str, with_options: bool) -> Vec<String> {
         .unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{hook}: {output:?}");
     let calls = String::from_utf8(output.stdout).unwrap();
-    calls.lines().map(|line| line.replace(options.to_str().unwrap(), "OPTIONS")).collect()
+    let keys = folder.path().join("trusted");
+    let shown = |line: &str| {
+        line.replace(options.to_str().unwrap(), "OPTIONS").replace(keys.to_str().unwrap(), "TRUSTED")
+    };
+    calls.lines().map(shown).collect()
 }
 
 #[test]
@@ -45,6 +51,7 @@ fn the_hook_for_busybox_adds_the_agent_and_the_scripts() {
     ];
     assert_eq!(build("smbios-creds", false), calls);
     calls.insert(4, "add_file <OPTIONS>");
+    calls.insert(5, "add_file <TRUSTED/owner.pub>");
     assert_eq!(build("smbios-creds", true), calls);
 }
 
@@ -58,7 +65,7 @@ fn the_hook_for_systemd_adds_the_unit_and_enables_it() {
          <../smbios-creds-initrd.service>",
     ];
     assert_eq!(build("sd-smbios-creds", false), calls);
-    calls.push("add_file <OPTIONS>");
+    calls.extend(["add_file <OPTIONS>", "add_file <TRUSTED/owner.pub>"]);
     assert_eq!(build("sd-smbios-creds", true), calls);
     // add_systemd_unit adds what it executes, by this line.
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/systemd/smbios-creds-initrd.service");
