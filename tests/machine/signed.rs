@@ -17,7 +17,7 @@ fn file(name: &str) -> String {
 fn machine(name: &str, release: Release, service: &str) -> Machine {
     let strings = file("good.strings");
     let machine = Machine::new(name).release(release).two_stages(None, service);
-    let machine = strings.lines().fold(machine, |machine, string| machine.oem_string(string));
+    let machine = strings.lines().fold(machine, Machine::oem_string);
     machine
         .file("etc/smbios-creds/trusted/owner.pub", file("owner.pub"))
         .file("etc/smbios-creds/options", "OPTIONS=\"--audience web01\"\n")
