@@ -19,8 +19,10 @@ let
     ++ lib.optional (cfg.confidential != "refuse") "--confidential=${cfg.confidential}"
     ++ lib.optional cfg.closeTable "--close";
 
-  # systemd loads the module itself where it finds out that it runs in QEMU. This does not depend on that.
-  loadsModules = lib.optional cfg.fwCfg "systemd-modules-load.service";
+  # systemd loads some of them itself. This does not depend on that.
+  modules =
+    lib.optional cfg.fwCfg "qemu_fw_cfg" ++ lib.optional cfg.receipt.enable "vmw_vsock_virtio_transport";
+  loadsModules = lib.optional (modules != [ ]) "systemd-modules-load.service";
 
   # What the package's own unit does not have. The unit itself stays the package's.
   addition = {
@@ -100,6 +102,15 @@ in
       '';
     };
 
+    receipt.enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the host asks for a receipt: what was imported, told over vsock. The kernel's module
+        `vmw_vsock_virtio_transport` is loaded before the import. With `nixosModules.microvm`, the runner asks for it.
+      '';
+    };
+
     confidential = mkOption {
       type = types.enum [
         "refuse"
@@ -149,9 +160,9 @@ in
         boot.initrd.availableKernelModules = [ "dmi_sysfs" ];
       })
 
-      (mkIf cfg.fwCfg {
-        boot.initrd.kernelModules = mkIf initrd.enable [ "qemu_fw_cfg" ];
-        boot.kernelModules = [ "qemu_fw_cfg" ];
+      (mkIf (modules != [ ]) {
+        boot.initrd.kernelModules = mkIf initrd.enable modules;
+        boot.kernelModules = modules;
       })
 
       (mkIf (hasInitrd && initrd.systemd.enable) {

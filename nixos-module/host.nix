@@ -81,6 +81,17 @@ let
           description = "Credentials of the virtual machine, by the names that they have in the guest.";
         };
 
+        receipt = mkOption {
+          type = types.bool;
+          default = ((guestOf name).services.smbios-creds.receipt or { }).enable or false;
+          defaultText = lib.literalExpression "services.smbios-creds.receipt.enable of the guest, if this host declares it";
+          description = ''
+            Whether the start of `microvm@NAME.service` waits for the guest's receipt and fails without a good one. Set it
+            for a machine that this host does not declare if its guest has `services.smbios-creds.receipt.enable`. The unit
+            has started when the guest has its credentials, and no longer when the guest has booted (`Type=exec`).
+          '';
+        };
+
         restartTriggers = mkOption {
           type = types.listOf types.raw;
           default = [ ];
@@ -118,10 +129,16 @@ let
     path = lib.mkForce [ ];
     # Names alone: the runner refuses to start without each of them.
     environment.SMBIOS_CREDS = lib.concatStringsSep ":" (map (checked name) (builtins.attrNames vm.credentials));
-    serviceConfig = lib.filterAttrs (_: list: list != [ ]) {
-      LoadCredential = load name false vm.credentials;
-      LoadCredentialEncrypted = load name true vm.credentials;
-    };
+    serviceConfig =
+      lib.filterAttrs (_: list: list != [ ]) {
+        LoadCredential = load name false vm.credentials;
+        LoadCredentialEncrypted = load name true vm.credentials;
+      }
+      // lib.optionalAttrs vm.receipt {
+        ExecStartPost = [ "${config.microvm.stateDir or "/var/lib/microvms"}/${name}/current/bin/smbios-creds-await" ];
+        # With Type=notify, it would run after the guest has booted: too late to listen to it.
+        Type = lib.mkForce "exec";
+      };
     inherit (vm) restartTriggers;
   };
 

@@ -72,8 +72,19 @@ let
         exit 3
       fi
       exec ${cfg.hostPackage}/bin/smbios-creds-host run --hypervisor ${hypervisor} \
-        --credential "''${credentials[@]}" ${toString (map (name: "--argv0 ${name}") procname)} -- "$program" "$@"
+        --credential "''${credentials[@]}" ${asksForReceipt} ${toString (map (name: "--argv0 ${name}") procname)} -- "$program" "$@"
     '';
+
+  hasVsock = microvm.vsock.cid or null != null;
+  # In the machine's directory. It is no secret.
+  verifier = "smbios-creds.verifier";
+  asksForReceipt = lib.optionalString cfg.receipt.enable "--receipt ${toString cfg.receipt.port} --verifier ${verifier}";
+  # cloud-hypervisor connects its guest to a Unix socket beside its own, others connect theirs to a port of the host.
+  receiptSocket =
+    if microvm.hypervisor == "cloud-hypervisor" then
+      "--listen unix:notify.vsock_${toString cfg.receipt.port}"
+    else
+      "--listen vsock:${toString cfg.receipt.port} --guest-cid ${toString microvm.vsock.cid}";
 
   # Puts the launcher before the hypervisor. Whatever else is in the package stays: ch-remote, firmware, passthru.
   wrap =
@@ -209,6 +220,28 @@ in
       '';
     };
 
+    services.smbios-creds.receipt = {
+      port = mkOption {
+        type = types.ints.between 1 4294967294;
+        default = if microvm.hypervisor == "cloud-hypervisor" || !hasVsock then 8889 else 8889 + microvm.vsock.cid;
+        defaultText = lib.literalExpression ''
+          if microvm.hypervisor == "cloud-hypervisor" then 8889 else 8889 + microvm.vsock.cid
+        '';
+        description = ''
+          Port that the guest sends its receipt to. With QEMU and crosvm it is a port of the host, so each machine needs
+          another one. With cloud-hypervisor it is part of the name of a socket in the machine's directory.
+        '';
+      };
+
+      timeout = mkOption {
+        type = types.ints.between 1 86400;
+        default = 90;
+        description = ''
+          Seconds that the host waits for the receipt. Keep it below `microvm.host.startupTimeout`, which is 150.
+        '';
+      };
+    };
+
     # For ./host.nix: the option that replaces the runner, or null.
     services.smbios-creds.runnerProblem = mkOption {
       type = types.nullOr types.str;
@@ -277,6 +310,13 @@ in
         '';
       }
       {
+        assertion = cfg.receipt.enable -> hasVsock;
+        message = ''
+          services.smbios-creds.receipt: the guest of host name "${hostName}" has no vsock, over which it could send a
+          receipt. Set microvm.vsock.cid to a number from 3 on that no other machine of the host has.
+        '';
+      }
+      {
         assertion = cfg.runnerProblem == null;
         message = ''
           ${toString cfg.runnerProblem} is set in this guest's configuration (host name "${hostName}"), so the machine would
@@ -298,6 +338,13 @@ in
     ];
 
     services.smbios-creds.fwCfg = mkIf isMicrovmMachine true;
+
+    # For the unit on the host (./host.nix), which starts it in the machine's directory.
+    microvm.binScripts = mkIf (cfg.receipt.enable && hasVsock) {
+      smbios-creds-await = ''
+        exec ${cfg.hostPackage}/bin/smbios-creds-host await ${receiptSocket} --verifier ${verifier} --timeout ${toString cfg.receipt.timeout}
+      '';
+    };
 
     microvm.declaredRunner = mkIf (canWrap && !hasPackageOption) (lib.mkOverride 900 olderRunner);
   };

@@ -12,6 +12,7 @@ mod oem_string;
 mod platform_option;
 mod private_argv;
 mod qemu_smbios_option;
+mod receipt;
 mod roundtrip;
 mod sealed;
 mod set;
@@ -23,6 +24,7 @@ pub use oem_string::oem_string;
 pub use platform_option::platform_option;
 pub use private_argv::private_argv;
 pub use qemu_smbios_option::qemu_smbios_option;
+pub use receipt::receipt;
 pub use roundtrip::roundtrip;
 pub use sealed::sealed;
 pub use set::set;
@@ -33,7 +35,7 @@ pub use table::table;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and its program.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("table", table),
     ("oem_string", oem_string),
     ("roundtrip", roundtrip),
@@ -44,4 +46,5 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("private_argv", private_argv),
     ("set", set),
     ("sealed", sealed),
+    ("receipt", receipt),
 ];

@@ -5,5 +5,6 @@ pub mod credential;
 pub mod fw_cfg;
 pub mod manifest;
 pub mod oem_string;
+pub mod receipt;
 pub mod smbios;
 pub mod systemd;

@@ -10,6 +10,7 @@ use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Credential, Name, NameError, Secret, VALUE_MAX};
 use crate::format::manifest::{self, Manifest};
 
+pub use super::receipt::PREFIX as RECEIPT_PREFIX;
 pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
 /// Prefix of the OEM string that carries a signature of the manifest.
@@ -17,9 +18,6 @@ pub const SIGNATURE_PREFIX: &str = "io.smbios-creds.signature:";
 
 /// Prefix of an OEM string that carries an encrypted credential.
 pub const ENCRYPTED_PREFIX: &str = "io.smbios-creds.encrypted:";
-
-/// Prefix of the OEM string that says where the host wants to hear how the import went.
-pub const RECEIPT_PREFIX: &str = "io.smbios-creds.receipt:";
 
 /// How an OEM string carries a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]

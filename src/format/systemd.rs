@@ -39,6 +39,10 @@ pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 /// Variable that names a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
+/// The credential that says where PID 1 of a guest sends notifications, a socket of the host (systemd(1), 254). It is no
+/// secret.
+pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
+
 /// Credentials that only PID 1 and generators read. They look into the directory that PID 1 has in
 /// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. No unit of systemd imports them (`ImportCredential=`,
 /// `LoadCredential=`). A `*` at the end stands for any text.
@@ -61,7 +65,7 @@ const EARLY: [&str; 12] = [
     // PID 1: src/shared/hostname-setup.c, 254; src/shared/machine-id-setup.c, 254; src/core/import-creds.c, 253
     "system.hostname",
     "system.machine_id",
-    "vmm.notify_socket",
+    NOTIFY_SOCKET,
     // src/debug-generator/debug-generator.c, 256
     "systemd.extra-unit.*",
     "systemd.unit-dropin.*",

@@ -7,6 +7,7 @@
 //! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
 //!    What has no effect in its place is added to the findings.
 //! 5. A report says what was done. If closing is asked for and everything is in its place, the sources are closed next.
+//! 6. A receipt tells the host what was done, if the host asks for one.
 //!
 //! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
 
@@ -21,7 +22,7 @@ use super::place::outcome::Outcome;
 use super::place::sealed;
 use super::platform::{self, Distrusted};
 use super::report::remembered::Remembered;
-use super::report::{last, log};
+use super::report::{last, log, receipt};
 use super::source::{self, Input};
 use super::system::{Stage, System};
 use super::trust;
@@ -105,6 +106,9 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
     }
     if matches!(imported, Ok(Imported { closing: Closing::Failed(_), .. })) {
         last::leave(system, &imported);
+    }
+    if let (None, Ok(imported)) = (&request.from, &imported) {
+        receipt::send(system, imported);
     }
     imported
 }

@@ -77,7 +77,8 @@ pub enum Counted {
     Credentials,
     /// Bytes of the largest structure, without its formatted area.
     LargestArea,
-    /// Items of `fw_cfg`: one a credential, one for the manifest, and one for each signature.
+    /// Items of `fw_cfg`: one a credential, one for the manifest, one for each signature, and one for the address of a
+    /// receipt.
     Items,
     /// Bytes of all items.
     ItemBytes,
@@ -240,6 +241,7 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
     let packed = route.pack(&sizes);
     let structures = || packed.iter().map(|range| sizes.get(range.clone()).unwrap_or_default());
     let values = || strings.credentials().map(|(_, size, _)| size);
+    let accompanying = || strings.signatures().chain(strings.receipt());
     let used = |counted| match counted {
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
@@ -254,10 +256,11 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Values => values().sum(),
         Counted::Credentials => values().filter(|&size| size > 0).count(),
         Counted::LargestArea => structures().map(string_area).max().unwrap_or_default(),
-        Counted::Items => values().count() + 1 + strings.signatures().count(),
+        Counted::Items => values().count() + 1 + accompanying().count(),
         Counted::ItemBytes => {
-            let signatures: usize = strings.signatures().map(<[u8]>::len).sum();
-            values().sum::<usize>() + strings.manifest().len() + signatures
+            values().sum::<usize>()
+                + strings.manifest().len()
+                + accompanying().map(<[u8]>::len).sum::<usize>()
         }
     };
     let own = route.limits.iter().copied();

@@ -1,6 +1,7 @@
 //! What an OEM string is, and where it is from.
 
 use crate::format::credential::{Credential, Name, Secret};
+use crate::format::receipt::Address;
 use crate::trust::signature::KeyId;
 
 /// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
@@ -13,6 +14,8 @@ pub struct Existing {
     pub elsewhere: Vec<Secret>,
     /// Credentials in items of `fw_cfg`, which are written as such again.
     pub items: Vec<(Credential, Origin)>,
+    /// Where the guest is asked to send a receipt.
+    pub receipt: Option<Address>,
 }
 
 /// Where a credential is from.
@@ -51,6 +54,8 @@ pub enum Content {
     Manifest,
     /// A signature of the manifest by this key, or one that says so.
     Signature(KeyId),
+    /// The address for a receipt.
+    Receipt,
     /// Somebody else's string.
     Foreign,
 }

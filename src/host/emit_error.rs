@@ -65,6 +65,12 @@ pub enum EmitError {
         /// Which of those that were there, from 1.
         string: usize,
     },
+    /// There is an address for a receipt already.
+    #[error("OEM string {string} asks for a receipt, as --receipt does; remove one")]
+    SecondReceipt {
+        /// Which string, from 1.
+        string: usize,
+    },
     /// A signature that is there already is of another manifest.
     #[error(
         "OEM string {string} of the command line is a signature of another manifest; remove it, and send a signed set with \

@@ -71,7 +71,8 @@ pub(super) fn look_at(
             Ok(content)
         }
         OemString::Signature(_) => Err(EmitError::OtherSignature { string }),
-        OemString::Receipt(_) | OemString::Foreign => Ok(Content::Foreign),
+        OemString::Receipt(_) => Ok(Content::Receipt),
+        OemString::Foreign => Ok(Content::Foreign),
     }
 }
 

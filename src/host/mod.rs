@@ -4,6 +4,8 @@
 //! `source -> strings -> hypervisor -> capacity -> plan -> launch`; `start` has these steps on one page. For an engine
 //! that starts the hypervisor itself, `strings -> slots -> publish` writes files which its configuration names.
 //!
+//! `await_receipt` waits until a guest says what arrived.
+//!
 //! A VMM in Rust, or a test harness, makes three calls:
 //!
 //! ```
@@ -20,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod await_receipt;
 pub mod capacity;
 mod content;
 #[cfg(feature = "launch")]
@@ -32,6 +35,7 @@ pub mod kubevirt;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 mod listed;
+pub mod listen;
 pub mod plan;
 pub mod publish;
 pub mod report;
@@ -42,3 +46,4 @@ pub mod source;
 pub mod start;
 pub mod strings;
 pub mod supply;
+pub mod verifier;

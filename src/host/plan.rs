@@ -8,14 +8,13 @@ use std::path::PathBuf;
 
 use super::capacity::{self, Excess, Route, Structures, Usage};
 use super::hypervisor::{Argument, Channel, Features, Hypervisor, MergeError, Part, Written, hidden};
-use super::strings::{EmitError, OemStrings, Origin};
+use super::strings::{EmitError, Existing, OemStrings, Origin};
 use super::supply::Sent;
 use crate::format::credential::Name;
+use crate::format::receipt::Address;
+use crate::format::systemd::NOTIFY_SOCKET;
 use crate::text::escape::Escaped;
 use crate::text::listing::listed;
-
-/// A credential that is no secret: where the guest of microvm.nix says that it is up.
-const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 
 /// What is to be started, and what it is to be given.
 #[derive(Debug)]
@@ -36,6 +35,8 @@ pub struct Order {
     pub allow_empty: Vec<Name>,
     /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
     pub allow_argv: bool,
+    /// Where the guest is asked to send a receipt.
+    pub receipt: Option<Address>,
 }
 
 /// Why there is no plan.
@@ -116,10 +117,21 @@ impl Plan {
     /// [`PlanError`], if the guest would not get what is meant. A limit that is exceeded is none: see
     /// [`Plan::exceeded`].
     pub fn new(order: Order) -> Result<Self, PlanError> {
-        let Order { hypervisor, program, argv0, arguments, features, sends, allow_empty, allow_argv } = order;
+        let Order {
+            hypervisor,
+            program,
+            argv0,
+            arguments,
+            features,
+            sends,
+            allow_empty,
+            allow_argv,
+            receipt,
+        } = order;
         let mut read = hypervisor.read(&program, &arguments, &features)?;
         let line = read.line();
         let (route, existing) = (line.route.clone(), std::mem::take(&mut line.existing));
+        let existing = Existing { receipt, ..existing };
         let mut warnings: Vec<String> = line.warnings.iter().map(|&warning| warning.to_owned()).collect();
         let strings = sends.beside(existing)?;
         let empty = strings.credentials().find(|(name, size, origin)| {

@@ -232,7 +232,11 @@ impl PlanReport {
             set: SetRow::new(&plan.strings),
             encrypted: plan.strings.encrypted().map(EncryptedRow::new).collect(),
             strings: if has_smbios { sizes.len() } else { 0 },
-            items: if has_smbios { items } else { items + 1 + plan.strings.signatures().count() },
+            items: if has_smbios {
+                items
+            } else {
+                items + 1 + plan.strings.signatures().chain(plan.strings.receipt()).count()
+            },
             structures: structures.collect(),
             limits: plan.usages.iter().map(LimitRow::from).collect(),
             arguments: plan.visible(),

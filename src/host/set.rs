@@ -13,10 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::listed::{Listed, look_at};
 use super::source::TOTAL_MAX;
-use super::strings::{Content, EmitError, Existing, OemStrings, Origin};
+use super::strings::{Content, EmitError, Existing, OemStrings, Origin, value_of};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};
+use crate::format::receipt::Verifier;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
 /// Most bytes of a set's file: all values as base64, their names, a manifest and signatures.
@@ -260,7 +261,7 @@ impl Set {
         let has = |wanted: &Name| {
             self.strings.iter().any(|(_, content)| match content {
                 Content::Credential { name, .. } | Content::Encrypted { name, .. } => name == wanted,
-                Content::Manifest | Content::Signature(_) | Content::Foreign => false,
+                Content::Manifest | Content::Signature(_) | Content::Receipt | Content::Foreign => false,
             })
         };
         names.iter().find(|name| !has(name)).map_or(Ok(()), |name| Err(SetError::Expected(name.clone())))
@@ -284,13 +285,26 @@ impl Set {
         if let Some(unlisted) = plain.map(|credential| credential.name).chain(encrypted).next() {
             return Err(EmitError::BesideSet(unlisted));
         }
+        let asked = existing.receipt.and_then(|address| Some((address, self.verifier()?)));
         strings.extend(self.strings);
         strings.push((self.manifest, Content::Manifest));
         strings.extend(self.signatures.into_iter().map(|signature| {
             let key = signature.key_id();
             (signature.encode().into_bytes().into(), Content::Signature(key))
         }));
-        Ok(OemStrings::of_set(strings))
+        OemStrings::of_set(strings).asking(asked)
+    }
+
+    /// What recognises the proof that a guest has every value.
+    fn verifier(&self) -> Option<Verifier> {
+        let OemString::Manifest(text) = decode(self.manifest.expose()) else { return None };
+        let manifest = Manifest::decode(text).ok()?;
+        let values = self.strings.iter().filter_map(|(text, content)| match content {
+            Content::Credential { name, .. } => Some((name, value_of(name, text)?.value)),
+            _ => None,
+        });
+        let values: BTreeMap<&Name, Secret> = values.collect();
+        Some(manifest.value_proof(|name| values.get(name)).verifier())
     }
 }
 

@@ -20,6 +20,7 @@ use super::launch::private_argv::{self, Ahead, PrivateArgvError};
 use super::launch::{Files, LaunchError, Private, execute, image, program};
 use super::plan::{Carrier, Order, Plan, PlanError, Receiver};
 use super::supply::{Supply, SupplyError};
+use crate::format::receipt::Address;
 use crate::text::escape::ShownPath;
 
 /// What is to be started, and with which credentials.
@@ -37,6 +38,8 @@ pub struct Request {
     pub supply: Supply,
     /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
     pub allow_argv: bool,
+    /// Where the guest is asked to send a receipt.
+    pub receipt: Option<Address>,
 }
 
 /// Why there is no plan.
@@ -151,6 +154,7 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
         sends,
         allow_empty: request.supply.allow_empty(),
         allow_argv: request.allow_argv,
+        receipt: request.receipt,
     })?;
     check_receiver(&plan)?;
     Ok(plan)

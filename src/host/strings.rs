@@ -8,7 +8,10 @@ pub use super::emit_error::EmitError;
 use super::listed::{Listed, both_sources, encrypted_content, look_at, with_encrypted};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError, PREFIX, Terms};
-use crate::format::oem_string::{self, ENCRYPTED_PREFIX, Encoding, OemString, SIGNATURE_PREFIX, decode};
+use crate::format::oem_string::{
+    self, ENCRYPTED_PREFIX, Encoding, OemString, RECEIPT_PREFIX, SIGNATURE_PREFIX, decode,
+};
+use crate::format::receipt::{Address, Verifier};
 use crate::format::smbios::write::{self, WriteError};
 use crate::sys::fill_random;
 use crate::trust::sealed::{Key, Sealed, key_of};
@@ -20,6 +23,7 @@ pub struct OemStrings {
     elsewhere: Vec<Content>,
     items: Vec<(Credential, Origin)>,
     encrypted: Vec<(Sealed, Origin)>,
+    verifier: Option<Verifier>,
 }
 
 impl OemStrings {
@@ -113,6 +117,7 @@ impl OemStrings {
         if let Some(blob) = all().find(|credential| key_of(credential.value.expose()).is_some()) {
             return Err(EmitError::SentAsPlain(blob.name.clone()));
         }
+        let value = |name: &Name| all().find(|sent| sent.name == *name).map(|sent| &sent.value);
         let manifest = match Manifest::new(all(), salt) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
@@ -125,7 +130,8 @@ impl OemStrings {
         };
         let manifest = with_encrypted(manifest, &set.encrypted, terms)?;
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
-        Ok(Self { strings, elsewhere, items, encrypted: set.encrypted })
+        let asked = existing.receipt.map(|address| (address, manifest.value_proof(value).verifier()));
+        Self { strings, elsewhere, items, encrypted: set.encrypted, verifier: None }.asking(asked)
     }
 
     /// Strings whose manifest is among them.
@@ -135,7 +141,21 @@ impl OemStrings {
             Some((sealed.ok()?, Origin::Set))
         });
         let encrypted = encrypted.collect();
-        Self { strings, elsewhere: Vec::new(), items: Vec::new(), encrypted }
+        Self { strings, elsewhere: Vec::new(), items: Vec::new(), encrypted, verifier: None }
+    }
+
+    /// The same, with the address for a receipt before the manifest, if one is asked for.
+    pub(super) fn asking(mut self, asked: Option<(Address, Verifier)>) -> Result<Self, EmitError> {
+        let Some((address, verifier)) = asked else { return Ok(self) };
+        let mut contents = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
+        if let Some(index) = contents.position(|content| *content == Content::Receipt) {
+            return Err(EmitError::SecondReceipt { string: index + 1 });
+        }
+        let manifest = self.strings.iter().position(|(_, content)| *content == Content::Manifest);
+        let receipt = (address.encode().into_bytes().into(), Content::Receipt);
+        self.strings.insert(manifest.unwrap_or_default(), receipt);
+        self.verifier = Some(verifier);
+        Ok(self)
     }
 
     /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
@@ -189,6 +209,19 @@ impl OemStrings {
     pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
         let signatures = self.strings.iter().filter(|(_, content)| matches!(content, Content::Signature(_)));
         signatures.filter_map(|(text, _)| text.expose().strip_prefix(SIGNATURE_PREFIX.as_bytes()))
+    }
+
+    /// The address for a receipt, without the prefix that an OEM string has.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&[u8]> {
+        let (text, _) = self.strings.iter().find(|(_, content)| *content == Content::Receipt)?;
+        text.expose().strip_prefix(RECEIPT_PREFIX.as_bytes())
+    }
+
+    /// What recognises the proof in a receipt, if [`Existing::receipt`] asks for one.
+    #[must_use]
+    pub fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
     }
 
     /// Size of each string without its NUL.
@@ -249,7 +282,7 @@ impl OemStrings {
 }
 
 /// The credential in a string that has it.
-fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
+pub(super) fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
     match decode(text.expose()) {
         OemString::Credential(credential, _) => Some(credential),
         // An empty value that we have written: its name was given.

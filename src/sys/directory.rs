@@ -52,6 +52,11 @@ impl Stat {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == file_type
     }
 
+    /// Whether it is a socket.
+    pub(crate) fn is_socket(&self) -> bool {
+        self.is_a(SFlag::S_IFSOCK)
+    }
+
     /// What it is, if it is not a regular file.
     pub(crate) fn kind(&self) -> Option<&'static str> {
         kind(self.0.st_mode)

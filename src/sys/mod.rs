@@ -1,4 +1,4 @@
-//! Files and directories by descriptor.
+//! Files, directories and sockets by descriptor.
 //!
 //! This is the only room that names rustix or nix for files. It knows nothing of credentials. Everything speaks one
 //! error type, [`Errno`], whichever library made the call.
@@ -11,6 +11,7 @@ pub(crate) mod program;
 pub(crate) mod signals;
 #[cfg(feature = "cli")]
 pub(crate) mod sigpipe;
+pub(crate) mod socket;
 pub(crate) mod staging;
 #[cfg(feature = "cli")]
 pub(crate) mod standard;

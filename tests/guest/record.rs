@@ -150,6 +150,21 @@ fn name_that_may_be_a_value_is_kept_only_if_manifest_lists_it() {
 }
 
 #[test]
+fn address_for_a_receipt_is_kept_in_a_recording_and_other_text_is_not() {
+    let recorded = |text: &str| {
+        let data = table(&[format!("io.smbios-creds.receipt:{text}").as_bytes()]);
+        let recorded = redacted(&entry_point_3(data.len()), &data);
+        (recorded == data, recorded)
+    };
+    assert!(recorded("vsock-stream:2:8889").0);
+    for text in ["hunter2", "vsock-stream:hunter2", "vsock-stream:2:hunter2", "vsock-stream:2:8889hunter2"] {
+        let (is_kept, data) = recorded(text);
+        assert!(!is_kept, "{text}");
+        assert_gone(&data, &[b"hunter2"]);
+    }
+}
+
+#[test]
 fn manifest_after_an_empty_one_counts_in_a_recording_too() {
     let set = [testkit::credential("a", b"hunter2")];
     let (empty, right) = (Manifest::new([], [1; 16]).unwrap(), Manifest::new(&set, [2; 16]).unwrap());

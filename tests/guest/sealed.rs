@@ -65,6 +65,7 @@ fn manifest_proves_ciphertexts_whole() {
     let delivery = verified(&set, &policy);
     assert_eq!((names(&delivery), codes(&delivery)), (vec!["tls"], vec![]));
     assert!(delivery.passed() && delivery.proof.is_proven());
+    assert_eq!((delivery.tally.expected, delivery.tally.verified), (2, 2));
     // A set of nothing but ciphertexts.
     let delivery = verified(&[string("tls", TPM2), manifest(&[], &[("tls", tls)])], &policy);
     assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", codes(&delivery));
@@ -89,6 +90,7 @@ fn ciphertext_that_differs_from_the_manifest_is_refused() {
         verified(&[PLAIN.to_vec(), manifest(&[("db", b"hunter2")], &[("tls", right)])], &Policy::default());
     assert_eq!(codes(&delivery), ["missing"]);
     assert!(!delivery.passed() && !delivery.proof.is_proven());
+    assert_eq!((delivery.tally.expected, delivery.tally.verified), (2, 1));
 }
 
 #[test]

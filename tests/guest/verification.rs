@@ -5,7 +5,7 @@ use sha2::Digest as _;
 use smbios_creds::format::credential::{Credential, Name, Secret};
 use smbios_creds::format::manifest::{Manifest, ManifestError, PREFIX};
 use smbios_creds::format::oem_string::{Encoding, encode};
-use smbios_creds::guest::verify::delivery::{Delivery, Refusal};
+use smbios_creds::guest::verify::delivery::{Delivery, Refusal, Tally};
 use smbios_creds::guest::verify::finding::{FindingKind, Severity};
 use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
 use smbios_creds::guest::verify::set::verify_table;
@@ -34,6 +34,50 @@ fn a_required_credential_that_is_missing_is_named() {
     assert!(!delivery.passed());
     assert_eq!(texts(&delivery), ["credential db-password: missing: required, and did not arrive"]);
     assert_eq!(intact(&delivery), [("other", &b"1"[..])], "the others are handed out");
+}
+
+#[test]
+fn first_address_for_a_receipt_counts_and_another_one_is_found() {
+    let set = [credential("a", b"1")];
+    let manifest = manifest_of(&set);
+    let received = |addresses: &[&str]| {
+        let mut strings = vec![b"io.systemd.credential:a=1".to_vec(), manifest.clone().into_bytes()];
+        strings.extend(addresses.iter().map(|text| format!("io.smbios-creds.receipt:{text}").into_bytes()));
+        verified(&strings.iter().map(Vec::as_slice).collect::<Vec<_>>(), &Policy::default())
+    };
+    let asked = |delivery: &Delivery| {
+        let asked = delivery.asked.as_ref()?;
+        Some((asked.address.port(), asked.proof.is_some()))
+    };
+    let delivery = received(&["vsock-stream:2:1"]);
+    assert_eq!((asked(&delivery), codes(&delivery).len()), (Some((1, true)), 0));
+    assert_eq!((delivery.tally.expected, delivery.tally.verified), (1, 1));
+    let delivery = received(&["vsock-stream:2:1", "vsock-stream:2:1"]);
+    assert_eq!((asked(&delivery), codes(&delivery).len()), (Some((1, true)), 0));
+    let delivery = received(&["vsock-stream:3:1", "vsock-stream:2:2", "vsock-stream:2:1"]);
+    assert_eq!(asked(&delivery), Some((2, true)));
+    assert_eq!(codes(&delivery), ["receipt-invalid", "receipt-again"]);
+    assert!(delivery.passed(), "every credential is here");
+    assert_eq!(asked(&received(&["/run/notify"])), None);
+}
+
+#[test]
+fn proof_is_sent_only_if_every_value_is_the_one_that_was_sent() {
+    let set = [credential("a", b"1"), credential("b", b"2")];
+    let manifest = manifest_of(&set);
+    let received = |others: &[&str]| {
+        let receipt = ["io.smbios-creds.receipt:vsock-stream:2:1", &manifest];
+        let strings: Vec<&[u8]> = others.iter().chain(&receipt).map(|text| text.as_bytes()).collect();
+        let delivery = verified(&strings, &Policy::default());
+        let Tally { expected, verified } = delivery.tally;
+        (expected, verified, delivery.asked.unwrap().proof.is_some())
+    };
+    let [a, b] = ["io.systemd.credential:a=1", "io.systemd.credential:b=2"];
+    assert_eq!(received(&[a, b]), (2, 2, true));
+    assert_eq!(received(&[a, b, "io.systemd.credential:c=3"]), (2, 2, true), "c is not listed");
+    assert_eq!(received(&[a]), (2, 1, false));
+    assert_eq!(received(&[a, "io.systemd.credential:b=3"]), (2, 0, false));
+    assert_eq!(received(&[a, "io.systemd.credential:b=33"]), (2, 1, false));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod probe;
 mod qemu;
 mod qemu_machine;
 mod qemu_wrappers;
+mod receipt;
 mod request;
 mod round_trip;
 mod sealed;

@@ -11,6 +11,7 @@ mod libvirt;
 mod microvm;
 mod pid_1;
 mod real;
+mod receipt;
 mod sealed;
 mod signed;
 mod slots;

@@ -140,6 +140,11 @@ let
     microvm.qemu.machine = "q35";
   };
 
+  asksForReceipt = {
+    services.smbios-creds.receipt.enable = true;
+    microvm.vsock.cid = 3;
+  };
+
   # What modules made of a guest, as far as ours may have had a hand in it.
   seen =
     machine:
@@ -342,6 +347,34 @@ in
       };
     });
     imperative = dropIn (secret "/run/secrets/100%");
+    receipt =
+      let
+        asking = base: guest { imports = [ base asksForReceipt ]; };
+        awaits = machine: checked machine machine.config.microvm.binScripts.smbios-creds-await;
+      in
+      {
+        guest = seen (asking onCloudHypervisor);
+        drop-in = dropIn {
+          imports = [ (secret "/run/secrets/api-key") ];
+          microvm.vms.web.evaluatedConfig = asking onCloudHypervisor;
+        };
+        imperative = dropIn {
+          imports = [ (secret "/run/secrets/api-key") ];
+          services.smbios-creds.vms.web.receipt = true;
+        };
+        cloud-hypervisor = awaits (asking onCloudHypervisor);
+        qemu = awaits (asking onQ35);
+        chosen = awaits (guest {
+          imports = [
+            onQ35
+            asksForReceipt
+          ];
+          services.smbios-creds.receipt = {
+            port = 5000;
+            timeout = 30;
+          };
+        });
+      };
     rotation =
       map
         (
@@ -405,6 +438,12 @@ in
     required = runner {
       imports = [ onCloudHypervisor ];
       services.smbios-creds.required = [ "db-password" ];
+    };
+    receipt = runner {
+      imports = [
+        onCloudHypervisor
+        asksForReceipt
+      ];
     };
     crosvm = runner { microvm.hypervisor = "crosvm"; };
     qemu = runner onQ35;

@@ -246,6 +246,43 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
 }
 
 #[test]
+fn unit_of_a_machine_awaits_its_receipt_and_fails_without_it() {
+    for route in routes() {
+        let receipt = route.value("values.receipt");
+        let package = route.value("values.package");
+        let host = format!("exec {}/bin/smbios-creds-host await", package.as_str().unwrap());
+        for drop_in in ["drop-in", "imperative"] {
+            let drop_in = receipt[drop_in].as_str().unwrap();
+            let start = "ExecStartPost=/var/lib/microvms/web/current/bin/smbios-creds-await\n";
+            // As Type=notify, it would begin to listen after the guest has spoken.
+            assert!(drop_in.contains(start) && drop_in.contains("Type=exec\n"), "{}: {drop_in}", route.name);
+            assert!(!drop_in.contains("Type=notify"), "{drop_in}");
+        }
+        let declarative = route.value("values.declarative");
+        assert!(!declarative.as_str().unwrap().contains("smbios-creds-await"), "it is off by default");
+        for (machine, options) in [
+            (
+                "cloud-hypervisor",
+                "--listen unix:notify.vsock_8889 --verifier smbios-creds.verifier --timeout 90",
+            ),
+            ("qemu", "--listen vsock:8892 --guest-cid 3 --verifier smbios-creds.verifier --timeout 90"),
+            ("chosen", "--listen vsock:5000 --guest-cid 3 --verifier smbios-creds.verifier --timeout 30"),
+        ] {
+            assert_eq!(receipt[machine].as_str().unwrap().trim_end(), format!("{host} {options}"));
+        }
+        let guest = &receipt["guest"];
+        let transport = &"vmw_vsock_virtio_transport";
+        assert!(strings(&guest["kernelModules"]).contains(transport), "{}", route.name);
+        assert!(strings(&guest["initrd"]["kernelModules"]).contains(transport));
+        let after = "After=systemd-modules-load.service";
+        assert!(drop_in(&guest["units"], HOST_STAGE).contains(&after));
+        assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&after));
+        let other = route.value("values.guest");
+        assert!(!strings(&other["kernelModules"]).contains(transport));
+    }
+}
+
+#[test]
 fn another_credential_or_file_changes_the_hosts_unit_and_rebuilds_no_guest() {
     for route in routes() {
         let rotation = route.value("values.rotation");

@@ -3,7 +3,8 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 40] = [
+const REFUSALS: [(&str, &[&str]); 41] = [
+    ("receipt-without-vsock", &["services.smbios-creds.receipt", "has no vsock", "Set microvm.vsock.cid"]),
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),

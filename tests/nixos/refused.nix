@@ -21,6 +21,10 @@ let
       imports = [ onCloudHypervisor ];
       microvm.cloud-hypervisor.platformOEMStrings = strings;
     };
+  receiptWithoutVsock = runner {
+    imports = [ onQ35 ];
+    services.smbios-creds.receipt.enable = true;
+  };
   requiring =
     name:
     guest {
@@ -41,6 +45,7 @@ let
   };
 in
 {
+  receipt-without-vsock = receiptWithoutVsock;
   literal = dropIn (secret "hunter2");
   empty-path = dropIn (secret "");
   lines = dropIn (secret "/begin\nhunter2");

@@ -116,6 +116,22 @@ fn cloud_hypervisor_gets_every_secret_byte_for_byte_and_nobody_sees_one() {
 }
 
 #[test]
+fn runner_asks_for_a_receipt_and_leaves_its_verifier() {
+    let directory = credentials();
+    for route in routes() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
+        let running = start_in(folder.path(), &route, "runners.receipt", &variables).unwrap();
+        let strings = ch_list(&running.option("--platform"), "oem_strings", true).unwrap();
+        let asks = |string: &String| string == "io.smbios-creds.receipt:vsock-stream:2:8889";
+        assert!(strings.iter().any(asks), "{}: {strings:?}", route.name);
+        running.end();
+        let verifier = std::fs::read_to_string(folder.path().join("smbios-creds.verifier")).unwrap();
+        assert!(verifier.starts_with("sha256:"), "{verifier}");
+    }
+}
+
+#[test]
 fn the_runner_is_microvm_nixs_own_but_for_the_secrets() {
     for route in routes() {
         let plain = start(&route, "runners.plain", &[]).unwrap();

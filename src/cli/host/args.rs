@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::receipt::{Ask, Await};
 use crate::cli::json::JsonArg;
 use crate::format::credential::{Credential, Name};
 use crate::format::manifest::is_audience;
@@ -49,6 +50,8 @@ pub enum Verb {
     Emit(Emit),
     /// Write credentials as a set in a file, whose manifest another program can sign
     Pack(Pack),
+    /// Wait until a guest says whether it has every credential
+    Await(Await),
     /// Add arguments for the structures of a Secret to a domain: KubeVirt's hook onDefineDomain
     OnDefineDomain(OnDefineDomain),
 }
@@ -210,6 +213,9 @@ pub struct Target {
     #[command(flatten)]
     pub(super) sends: Sends,
 
+    #[command(flatten)]
+    pub(super) ask: Ask,
+
     /// Hypervisor type [default: inferred from the program's file name]
     #[arg(long, value_parser = hypervisors(), value_name = "KIND")]
     pub(super) hypervisor: Option<&'static dyn Hypervisor>,
@@ -239,6 +245,7 @@ impl Target {
             arguments: arguments.collect(),
             supply: self.sends.supply(),
             allow_argv: self.allow_argv,
+            receipt: self.ask.receipt,
         }
     }
 }
@@ -288,6 +295,9 @@ pub struct Plan {
 pub struct Emit {
     #[command(flatten)]
     pub(super) sends: Sends,
+
+    #[command(flatten)]
+    pub(super) ask: Ask,
 
     /// What to write
     #[arg(long, value_enum)]

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::args::{Emit, Format};
 use super::new_file::{NewFile, warn_of_disk};
+use super::receipt::write_verifier;
 use crate::cli::exit::Exit;
 use crate::cli::log::is_log_file;
 use crate::cli::{output, usage};
@@ -19,7 +20,7 @@ use crate::host::plan::limit_warnings;
 use crate::host::publish::{Storage, publish};
 use crate::host::set;
 use crate::host::slots::Slots;
-use crate::host::strings::OemStrings;
+use crate::host::strings::{Existing, OemStrings};
 
 /// Says why nothing is written.
 fn refuse(reason: &impl std::fmt::Display) -> Exit {
@@ -45,6 +46,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
         Err(error) => return Ok(refuse(&error)),
     };
     let existing = request.as_mut().map(Request::existing).unwrap_or_default();
+    let existing = Existing { receipt: emit.ask.receipt, ..existing };
     let strings = match emit.sends.supply().read() {
         Ok(sent) => sent.beside(existing),
         Err(error) => return Ok(refuse(&error)),
@@ -69,6 +71,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
             Ok(text) => text,
             Err(error) => return Ok(refuse(&error)),
         };
+    write_verifier(emit.ask.verifier.as_deref(), &strings)?;
     match &emit.output {
         Some(path) => {
             let file = NewFile::create(path)?;
@@ -118,6 +121,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
         Ok(names) => names,
         Err(error) => return Ok(refuse(&error)),
     };
+    write_verifier(emit.ask.verifier.as_deref(), strings)?;
     if publish(&path, &slots)? == Storage::Disk {
         warn_of_disk(&path);
     }

@@ -38,5 +38,6 @@ fn request(program: PathBuf, arguments: Vec<OsString>) -> Request {
         arguments,
         supply: Supply::Directory { directory: None, selection: Selection::all() },
         allow_argv: false,
+        receipt: None,
     }
 }

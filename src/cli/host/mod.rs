@@ -1,10 +1,12 @@
 //! `smbios-creds-host`, the launcher.
 
 pub mod args;
+mod await_receipt;
 mod date;
 mod emit;
 pub mod emulator;
 pub mod helper;
 mod new_file;
 mod pack;
+pub mod receipt;
 pub mod verbs;

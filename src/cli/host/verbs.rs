@@ -1,9 +1,11 @@
 //! What the verbs of the host's program do.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use super::args::{Host, OnDefineDomain, Plan as PlanArgs, Run, Verb};
-use super::{emit, pack};
+use super::{await_receipt, emit, pack, receipt};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
@@ -30,6 +32,7 @@ pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
         Verb::Plan(plan) => run_plan(plan),
         Verb::Emit(emit) => emit::run(&emit),
         Verb::Pack(pack) => pack::run(&pack),
+        Verb::Await(options) => await_receipt::run(options),
         Verb::OnDefineDomain(hook) => on_define_domain(&hook),
     }
 }
@@ -45,9 +48,10 @@ fn on_define_domain(hook: &OnDefineDomain) -> anyhow::Result<Exit> {
 }
 
 fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
+    let verifier = run.target.ask.verifier.clone();
     let request = run.target.request();
     let ahead = ahead(&request);
-    execute(decide(request), ahead, before)
+    execute(decide(request), ahead, verifier.as_deref(), before)
 }
 
 /// Starts QEMU for a libvirt domain, with what the domain's directory holds.
@@ -67,12 +71,13 @@ pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Res
         },
         Err(error) => Err(error),
     };
-    execute(decision, None, before)
+    execute(decision, None, None, before)
 }
 
 fn execute(
     decision: Result<Decision, NotPlanned>,
     ahead: Option<Ahead>,
+    verifier: Option<&Path>,
     before: &Before,
 ) -> anyhow::Result<Exit> {
     let plan = match decision {
@@ -99,6 +104,7 @@ fn execute(
     let also =
         if encrypted.is_empty() { String::new() } else { format!("; encrypted: {}", listed(&encrypted)) };
     tracing::info!("starts {name} with {}: {}{also}", count(names.len(), "credential"), listed(&names));
+    receipt::write_verifier(verifier, &plan.strings).with_context(|| format!("{name} is not started"))?;
     before.restore();
     let carrier = plan.carrier;
     let Err(error) = start(*plan, ahead);

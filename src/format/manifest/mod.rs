@@ -33,13 +33,14 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use zeroize::optimization_barrier;
+use zeroize::{Zeroizing, optimization_barrier};
 
 pub use self::error::ManifestError;
 pub use self::terms::{Ciphertext, Terms, is_audience};
 use self::wire::{DIGEST_SIZE, Fields, SALT_SIZE};
 use crate::format::base64;
 use crate::format::credential::{Credential, Name, Secret};
+use crate::format::receipt::{PROOF_DOMAIN, ValueProof};
 
 /// Prefix of the OEM string that carries a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
@@ -162,15 +163,24 @@ impl Manifest {
     }
 
     fn digest_of<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
-        let digest = self.hash(value_of);
+        let digest = self.hash("", value_of);
         wipe_stack();
         digest
     }
 
-    /// On its own part of the stack, where it leaves words of the values behind.
+    /// The proof of a receipt: that its sender has the values that `value_of` gives for the listed names.
+    pub fn value_proof<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> ValueProof {
+        let digest = Zeroizing::new(self.hash(PROOF_DOMAIN, value_of));
+        wipe_stack();
+        ValueProof::new(digest)
+    }
+
+    /// On its own part of the stack, where it leaves words of the values behind. `domain` tells digests for different
+    /// purposes apart.
     #[inline(never)]
-    fn hash<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
-        let mut hash = Sha256::new_with_prefix(self.0.salt);
+    fn hash<'a>(&self, domain: &str, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
+        let mut hash = Sha256::new_with_prefix(domain);
+        hash.update(self.0.salt);
         for (name, value) in self.0.credentials.keys().filter_map(|name| Some((name, value_of(name)?))) {
             for part in [name.as_str().as_bytes(), value.expose()] {
                 hash.update((part.len() as u64).to_le_bytes());

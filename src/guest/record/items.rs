@@ -6,6 +6,7 @@ use super::values::Values;
 use crate::format::credential::{NameError, Secret};
 use crate::format::fw_cfg::{self, Content, Item, Kind};
 use crate::format::manifest::Manifest;
+use crate::format::receipt::Address;
 use crate::format::systemd::FW_CFG_DIRECTORY;
 
 /// The first manifest among them that can be read.
@@ -46,6 +47,13 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
                 Some(Kind::Manifest) => {
                     let mut text = bytes.expose().to_vec();
                     redact_manifest(&mut text);
+                    text.into()
+                }
+                Some(Kind::Receipt) => {
+                    let mut text = bytes.expose().to_vec();
+                    text.iter_mut()
+                        .skip(Address::public_length(bytes.expose()))
+                        .for_each(|byte| *byte = FILLER);
                     text.into()
                 }
                 _ => filler(bytes),

@@ -20,6 +20,7 @@ use crate::format::credential::{Credential, Name, Secret};
 use crate::format::fw_cfg::Item;
 use crate::format::manifest::{self, Manifest};
 use crate::format::oem_string::{self, DecodeError, ENCRYPTED_PREFIX, Encoding, OemString};
+use crate::format::receipt::Address;
 use crate::format::smbios::{
     self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Structure, Table,
 };
@@ -132,7 +133,12 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
             prefix
         }
         OemString::Manifest(_) => string.len(),
-        OemString::Signature(text) | OemString::Encrypted(text) | OemString::Receipt(text) => {
+        OemString::Receipt(text) => {
+            let public = string.len() - text.len() + Address::public_length(text);
+            string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
+            public
+        }
+        OemString::Signature(text) | OemString::Encrypted(text) => {
             let public = string.len() - text.len();
             string.iter_mut().skip(public).for_each(|byte| *byte = FILLER);
             public

@@ -5,4 +5,5 @@ mod known;
 pub mod last;
 pub mod listing;
 pub mod log;
+pub mod receipt;
 pub mod remembered;

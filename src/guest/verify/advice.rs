@@ -26,6 +26,7 @@ impl Finding {
         let kind = &self.kind;
         kind.table_advice()
             .or_else(|| kind.structure_advice())
+            .or_else(|| kind.receipt_advice())
             .or_else(|| kind.set_advice())
             .unwrap_or_default()
     }
@@ -244,6 +245,16 @@ impl FindingKind {
         })
     }
 
+    /// What to do, if it is about the receipt that the host asks for.
+    fn receipt_advice(&self) -> Option<&'static str> {
+        match self {
+            Self::ReceiptInvalid { .. } => {
+                Some("no receipt is sent: let smbios-creds-host write the address, with --receipt PORT")
+            }
+            _ => None,
+        }
+    }
+
     /// What to do, if it is about a credential, the manifest or the set as a whole.
     fn set_advice(&self) -> Option<&'static str> {
         Some(match self {
@@ -253,14 +264,12 @@ impl FindingKind {
                 "fix the table: see the other findings; a manifest can prove the value whole"
             }
             Self::NameBlank => "remove the blank on the host if services ask for the name without it",
-            Self::Duplicate { .. } | Self::ManifestAgain { .. } => "send it once",
+            Self::Duplicate { .. } | Self::ManifestAgain { .. } | Self::ReceiptAgain => "send it once",
             Self::AboveSystemd { .. } => {
                 "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or let only this program import"
             }
             Self::ManifestMissing => "send one from the host, or do not require it",
-            Self::ManifestInvalid { .. } => {
-                "send it again with the same version of this program on both ends"
-            }
+            Self::ManifestInvalid { .. } => "use the same version of this program on both ends",
             Self::Missing { expected: Some(_), .. } | Self::SizeDiffers { .. } => {
                 "it was lost or cut on its way: see the other findings, and the hypervisor's size limits"
             }
@@ -282,7 +291,8 @@ impl FindingKind {
             Self::Empty { .. } => {
                 "check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty"
             }
-            Self::EntryPoint { .. }
+            Self::ReceiptInvalid { .. }
+            | Self::EntryPoint { .. }
             | Self::TableCut(_)
             | Self::TableShort(_)
             | Self::TableLong(_)

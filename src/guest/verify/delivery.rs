@@ -10,6 +10,7 @@ use super::sealed_entry::SealedEntry;
 use crate::format::credential::{Credential, Name};
 use crate::format::manifest::Manifest;
 use crate::format::oem_string::{DecodeError, Encoding, MaybeNameless};
+use crate::format::receipt::{Address, ValueProof};
 use crate::format::smbios::machine::Machine;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::KeyId;
@@ -205,6 +206,28 @@ pub struct Delivery {
     pub foreign: usize,
     /// The machine, as its firmware and hypervisor describe it. Nothing of that is proven.
     pub machine: Machine,
+    /// How many credentials arrived intact.
+    pub tally: Tally,
+    /// What the host asked to be told, if it asked.
+    pub asked: Option<Asked>,
+}
+
+/// How many credentials arrived intact, of how many.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// How many the manifest lists, or how many arrived if there is none.
+    pub expected: usize,
+    /// How many of these are imported.
+    pub verified: usize,
+}
+
+/// What a host that asks for a receipt gets.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where it goes.
+    pub address: Address,
+    /// Proof of the values, if each is the one that was sent.
+    pub proof: Option<ValueProof>,
 }
 
 impl Delivery {

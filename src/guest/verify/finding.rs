@@ -12,6 +12,7 @@ use super::trust_finding::TrustFinding;
 use crate::format::credential::Name;
 use crate::format::manifest::ManifestError;
 use crate::format::oem_string::DecodeError;
+use crate::format::receipt::AddressError;
 use crate::format::smbios::entry_point::EntryPointError;
 use crate::format::smbios::{Damage, Extent};
 
@@ -189,6 +190,14 @@ pub enum FindingKind {
         /// Whether it says the same.
         identical: bool,
     },
+    /// The address for a receipt cannot be read.
+    ReceiptInvalid {
+        /// Why.
+        #[serde(serialize_with = "as_text")]
+        reason: AddressError,
+    },
+    /// There is a second address for a receipt, and it is another one.
+    ReceiptAgain,
     /// A credential that was sent or is required is not here.
     Missing {
         /// Size it was sent with, if that is known.

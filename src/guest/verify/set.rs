@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::delivery::{Delivery, Entry, Proof, Refusal, Signed};
+use super::delivery::{Asked, Delivery, Entry, Proof, Refusal, Signed, Tally};
 use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use super::policy::{ManifestPolicy, Policy};
@@ -11,6 +11,7 @@ use super::smbios;
 use super::trust::{self, Chosen};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::Manifest;
+use crate::format::receipt::Address;
 use crate::format::smbios::Table;
 use crate::format::systemd::{FILES_MAX, TOTAL_MAX};
 
@@ -33,11 +34,22 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 /// Verifies what was received.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
-    let Received { entries, manifests, signatures, encrypted, findings, suspects, .. } = received;
+    let Received { entries, manifests, signatures, encrypted, receipts, findings, suspects, .. } = received;
     let Received { is_anything_sent, foreign, machine, .. } = received;
-    let (sealed, proof, requires_signature) = (Vec::new(), Proof::None, policy.requires_signature());
-    let delivery =
-        Delivery { entries, sealed, findings, proof, requires_signature, is_anything_sent, foreign, machine };
+    let (sealed, proof, tally, asked) = (Vec::new(), Proof::None, Tally::default(), None);
+    let requires_signature = policy.requires_signature();
+    let delivery = Delivery {
+        entries,
+        sealed,
+        findings,
+        proof,
+        requires_signature,
+        is_anything_sent,
+        foreign,
+        machine,
+        tally,
+        asked,
+    };
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
@@ -61,6 +73,8 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     set.require();
     set.hold_against_systemd();
     set.prove(signed);
+    set.count();
+    set.prepare_receipt(receipts);
     set.delivery
 }
 
@@ -343,5 +357,42 @@ impl Set<'_> {
             let kind = FindingKind::AboveSystemd { credentials: self.first.len(), bytes };
             self.find(kind, Severity::Warning, None, None);
         }
+    }
+
+    /// Counts what was sent and what is imported of it.
+    fn count(&mut self) {
+        let Delivery { entries, sealed, .. } = &self.delivery;
+        let manifest = self.manifest.as_ref().map(|(manifest, _)| manifest);
+        let is_listed = |name: &Name| manifest.is_none_or(|manifest| manifest.size_of(name).is_some());
+        let is_listed_sealed =
+            |name: &Name| manifest.is_none_or(|manifest| manifest.terms().encrypted.contains_key(name));
+        let verified = self.delivery.intact().filter(|credential| is_listed(&credential.name)).count();
+        let encrypted = self.delivery.intact_sealed().filter(|sealed| is_listed_sealed(&sealed.name));
+        let verified = verified + encrypted.count();
+        let is_again = |entry: &&Entry| matches!(entry.refusal(), Some(Refusal::Duplicate | Refusal::Copy));
+        let arrived = || entries.iter().filter(|entry| !is_again(entry)).count() + sealed.len();
+        let listed =
+            manifest.map(|manifest| manifest.credentials().count() + manifest.terms().encrypted.len());
+        self.delivery.tally = Tally { expected: listed.unwrap_or_else(arrived), verified };
+    }
+
+    /// The first address that can be read counts.
+    fn prepare_receipt(&mut self, receipts: Vec<(Secret, Origin)>) {
+        let mut first = None;
+        for (text, origin) in receipts {
+            match (Address::decode(text.expose()), first) {
+                (Err(reason), _) => {
+                    self.find(FindingKind::ReceiptInvalid { reason }, Severity::Warning, None, Some(origin));
+                }
+                (Ok(address), None) => first = Some(address),
+                (Ok(address), Some(first)) if address == first => {}
+                (Ok(_), Some(_)) => {
+                    self.find(FindingKind::ReceiptAgain, Severity::Warning, None, Some(origin));
+                }
+            }
+        }
+        let proof_of = |(manifest, _): &(Manifest, Origin)| manifest.value_proof(|name| self.value(name));
+        let proof = || self.manifest.as_ref().filter(|_| self.is_digest_right).map(proof_of);
+        self.delivery.asked = first.map(|address| Asked { address, proof: proof() });
     }
 }

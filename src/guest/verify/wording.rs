@@ -25,6 +25,7 @@ impl Display for FindingKind {
         self.fmt_table(f)
             .or_else(|| self.fmt_structure(f))
             .or_else(|| self.fmt_place(f))
+            .or_else(|| self.fmt_again(f))
             .or_else(|| self.fmt_set(f))
             .unwrap_or(Ok(()))
     }
@@ -120,6 +121,20 @@ impl FindingKind {
         })
     }
 
+    /// In words, if it is about something that was sent again.
+    fn fmt_again(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
+        Some(f.write_str(match self {
+            Self::Duplicate { identical: true } => "was sent again, with the same value",
+            Self::Duplicate { identical: false } => "was sent again with another value; the first one counts",
+            Self::ManifestAgain { identical: true } => "the manifest was sent again",
+            Self::ManifestAgain { identical: false } => {
+                "a second manifest says something else; the first one counts"
+            }
+            Self::ReceiptAgain => "a second address for a receipt says something else; the first one counts",
+            _ => return None,
+        }))
+    }
+
     /// In words, if it is about a string, a credential, the manifest or the set as a whole.
     fn fmt_set(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
@@ -128,19 +143,12 @@ impl FindingKind {
                 write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
             }
             Self::NameBlank => f.write_str("its name begins or ends with a blank, which is a part of it"),
-            Self::Duplicate { identical: true } => f.write_str("was sent again, with the same value"),
-            Self::Duplicate { identical: false } => {
-                f.write_str("was sent again with another value; the first one counts")
-            }
             Self::AboveSystemd { credentials, bytes } => {
                 write!(f, "{credentials} credentials of {bytes} bytes are more than systemd's importer takes")
             }
             Self::ManifestMissing => f.write_str("a manifest is required and none was sent"),
             Self::ManifestInvalid { reason } => write!(f, "the manifest cannot be read: {reason}"),
-            Self::ManifestAgain { identical: true } => f.write_str("the manifest was sent again"),
-            Self::ManifestAgain { identical: false } => {
-                f.write_str("a second manifest says something else; the first one counts")
-            }
+            Self::ReceiptInvalid { reason } => write!(f, "the address for a receipt cannot be read: {reason}"),
             Self::Missing { expected: Some(expected), required } => {
                 let required = if *required { "required, " } else { "" };
                 write!(f, "missing: {required}sent with {expected} bytes, and did not arrive")
@@ -177,6 +185,9 @@ impl FindingKind {
             | Self::EmptyString
             | Self::NearMiss { .. }
             | Self::ItemNotACredential { .. }
+            | Self::Duplicate { .. }
+            | Self::ManifestAgain { .. }
+            | Self::ReceiptAgain
             | Self::Ineffective
             | Self::NotHandedOver => return None,
         })

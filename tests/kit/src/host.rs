@@ -76,6 +76,7 @@ pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credential
         sends: Sent::Credentials(credentials, Vec::new()),
         allow_empty: Vec::new(),
         allow_argv: false,
+        receipt: None,
     }
 }
 

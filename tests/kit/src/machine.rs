@@ -270,7 +270,7 @@ impl Machine {
         self
     }
 
-    /// Brings the kernel's `qemu_fw_cfg` along, a module, as any real guest does.
+    /// Brings along the kernel's modules `qemu_fw_cfg` and those of `AF_VSOCK`, as any real guest does.
     pub fn modules(mut self) -> Self {
         self.parts.push(prepared(self.release.kernel()).join("modules"));
         self

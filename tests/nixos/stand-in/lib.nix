@@ -255,6 +255,8 @@ let
       };
       bool = simple "boolean" isBool;
       int = simple "integer" isInt;
+      ints.between =
+        low: high: simple "integer between ${toString low} and ${toString high}" (value: isInt value && low <= value && value <= high);
       str = simple "string" isString;
       path = simple "path" (value: isPath value || isString value && substring 0 1 value == "/");
       package = simple "package" (value: value.type or null == "derivation") // {

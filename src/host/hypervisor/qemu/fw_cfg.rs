@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::syntax::Settings;
 use crate::format::credential::{Credential, Name, Secret, VALUE_MAX};
-use crate::format::fw_cfg::{self, Kind, MANIFEST, NAME_MAX, SIGNATURE, SIZE_MAX};
+use crate::format::fw_cfg::{self, Kind, MANIFEST, NAME_MAX, RECEIPT, SIGNATURE, SIZE_MAX};
 use crate::format::systemd::FW_CFG_DIRECTORY;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit, lost_in_systemd_256};
 use crate::host::hypervisor::argument::{Argument, Part};
@@ -138,6 +138,9 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
             reason: "its value is in a file of structures, which this machine ignores; remove that file",
         })?;
         arguments.extend(option(credential));
+    }
+    if let Some(address) = strings.receipt() {
+        arguments.extend(item(RECEIPT, address.to_vec().into()));
     }
     arguments.extend(item(MANIFEST, strings.manifest().to_vec().into()));
     let mut signatures = strings.signatures();

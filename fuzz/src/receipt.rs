@@ -1,0 +1,50 @@
+use smbios_creds::format::receipt::{Address, MESSAGE_MAX, PREFIX, Receipt, Status, Verifier};
+
+/// Any bytes are read as a message, an address and a verifier without a panic, and are shown as printable ASCII. What is
+/// written of what was read is read as the same.
+pub fn receipt(data: &[u8]) {
+    if let Ok(receipt) = Receipt::decode(data) {
+        assert!(data.len() <= MESSAGE_MAX);
+        assert_eq!(field(data, "X_SMBIOS_CREDS_EXIT"), [receipt.exit.to_string().as_bytes()]);
+        assert_eq!(field(data, "X_SMBIOS_CREDS_EXPECTED"), [receipt.expected.to_string().as_bytes()]);
+        assert_eq!(field(data, "X_SMBIOS_CREDS_VERIFIED"), [receipt.verified.to_string().as_bytes()]);
+        let shown = receipt.status.to_string();
+        assert!(shown.bytes().all(|byte| matches!(byte, 0x20..=0x7e)), "{shown}");
+        // Text from a guest is escaped again before it could be sent.
+        let again = Receipt { status: Status::new(&shown), ..receipt.clone() };
+        let message = again.encode();
+        assert!(message.len() <= MESSAGE_MAX && Receipt::is_whole(&message));
+        let read = Receipt::decode(&message).expect("what is written is read");
+        assert_eq!(
+            (read.exit, read.expected, read.verified),
+            (receipt.exit, receipt.expected, receipt.verified)
+        );
+        assert_eq!((read.boot, read.status), (receipt.boot, again.status));
+        assert_eq!(read.proof.is_some(), receipt.proof.is_some());
+        if let (Some(sent), Some(proof)) = (&receipt.proof, &read.proof) {
+            assert!(sent.verifier().accepts(proof));
+        }
+    }
+    if let Ok(address) = Address::decode(data) {
+        assert_eq!(address.encode().as_bytes(), [PREFIX.as_bytes(), data].concat());
+    }
+    if let Ok(verifier) = Verifier::decode(data) {
+        assert_eq!(verifier.encode().as_bytes(), data);
+    }
+    // Any text of ours makes one line.
+    let status = Status::new(&String::from_utf8_lossy(data)).encode();
+    assert!(
+        status.starts_with(b"STATUS=")
+            && status.iter().position(|&byte| byte == b'\n') == Some(status.len() - 1)
+    );
+}
+
+/// The values of a field, found another way.
+fn field<'a>(data: &'a [u8], key: &str) -> Vec<&'a [u8]> {
+    let lines = data.split(|&byte| byte == b'\n');
+    let parts = lines.filter_map(|line| {
+        let at = line.iter().position(|&byte| byte == b'=')?;
+        (&line[..at] == key.as_bytes()).then(|| &line[at + 1..])
+    });
+    parts.collect()
+}

@@ -1,0 +1,45 @@
+//! `await`: waits for a receipt.
+
+use clap::CommandFactory as _;
+
+use super::args::Host;
+use super::receipt::Await;
+use crate::cli::exit::Exit;
+use crate::cli::usage;
+use crate::format::receipt::Receipt;
+use crate::host::await_receipt::{Answer, Wait, await_receipt};
+use crate::host::listen::Socket;
+
+/// Waits for a receipt.
+pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
+    if let Some(error) = misfit(&options) {
+        return Ok(usage::print(&error));
+    }
+    let Await { listen: socket, guest_cid, timeout, verifier, no_proof: _ } = options;
+    let proven = if verifier.is_some() { "proven" } else { "unproven" };
+    let Answer { receipt: Receipt { status, boot, .. }, objection } =
+        await_receipt(&Wait { socket, guest_cid, timeout, verifier })?;
+    let boot = boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
+    Ok(match objection {
+        None => {
+            tracing::info!("the guest has what was sent ({proven}{boot}), and says: {status}");
+            Exit::Ok
+        }
+        Some(objection) => {
+            tracing::error!("the guest has not what was sent: {objection}{boot}; it says: {status}");
+            Exit::Verification
+        }
+    })
+}
+
+/// Why these options make no sense together, if they do not.
+fn misfit(options: &Await) -> Option<clap::Error> {
+    let message = match (&options.listen, options.guest_cid) {
+        (Socket::Vsock(_), None) => {
+            "--listen vsock:PORT takes --guest-cid CID: every machine of the host can connect to the port"
+        }
+        (Socket::Unix(_), Some(_)) => "--guest-cid takes --listen vsock:PORT: a Unix socket tells no CID",
+        _ => return None,
+    };
+    Some(Host::command().error(clap::error::ErrorKind::ArgumentConflict, message))
+}

@@ -1,0 +1,133 @@
+//! The address of a receipt, and the OEM string that has it.
+
+use std::fmt::{self, Display, Formatter};
+
+/// Prefix of the OEM string that asks for a receipt. An address follows.
+pub const PREFIX: &str = "io.smbios-creds.receipt:";
+
+/// What precedes CID and port in an address, in the words of systemd (`socket_address_parse_vsock()`,
+/// `src/basic/socket-util.c`, v262).
+const STREAM: &str = "vsock-stream:";
+
+/// The CID of a guest's own host (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
+pub const HOST_CID: u32 = 2;
+
+/// Where a receipt goes: a port of the guest's own host.
+///
+/// The text is always `vsock-stream:2:PORT`. Another CID is refused: 2 is the host, which knows everything that a receipt
+/// says. Any other one is this machine itself or another virtual machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Address {
+    port: u32,
+}
+
+/// Why a text is not the address of a receipt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// It does not begin with `vsock-stream:`.
+    #[error("it does not begin with 'vsock-stream:'")]
+    Kind,
+    /// The CID is not the host's.
+    #[error("its CID is not 2, which is the host's")]
+    Cid,
+    /// The port is not a decimal number from 1 to 4294967294 without a leading zero.
+    #[error("its port is not a number from 1 to 4294967294")]
+    Port,
+}
+
+impl Address {
+    /// The address of a port on the host.
+    ///
+    /// # Errors
+    /// [`AddressError::Port`] for 0 and 4294967295, which mean any port.
+    pub fn new(port: u32) -> Result<Self, AddressError> {
+        if matches!(port, 0 | u32::MAX) { Err(AddressError::Port) } else { Ok(Self { port }) }
+    }
+
+    /// Reads what follows [`PREFIX`].
+    ///
+    /// ```
+    /// use smbios_creds::format::receipt::{Address, AddressError};
+    /// assert_eq!(Address::decode(b"vsock-stream:2:8889")?.port(), 8889);
+    /// assert_eq!(Address::decode(b"vsock-stream:3:8889"), Err(AddressError::Cid));
+    /// # Ok::<(), AddressError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AddressError`] says what is wrong with it.
+    pub fn decode(text: &[u8]) -> Result<Self, AddressError> {
+        let rest = text.strip_prefix(STREAM.as_bytes()).ok_or(AddressError::Kind)?;
+        let port = rest.strip_prefix(b"2:").ok_or(AddressError::Cid)?;
+        Self::new(number(port).ok_or(AddressError::Port)?)
+    }
+
+    /// How many bytes of a text can be shown: all of an address, and of anything else what an address has too. The rest may
+    /// be any text, even a secret.
+    #[must_use]
+    pub fn public_length(text: &[u8]) -> usize {
+        match Self::decode(text) {
+            Ok(_) => text.len(),
+            Err(AddressError::Kind) => 0,
+            Err(AddressError::Cid) => STREAM.len(),
+            Err(AddressError::Port) => STREAM.len() + "2:".len(),
+        }
+    }
+
+    /// The port on the host.
+    #[must_use]
+    pub fn port(self) -> u32 {
+        self.port
+    }
+
+    /// The OEM string that asks for a receipt at this address.
+    #[must_use]
+    pub fn encode(self) -> String {
+        format!("{PREFIX}{self}")
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{STREAM}{HOST_CID}:{}", self.port)
+    }
+}
+
+/// A decimal number in the one form that has neither a sign nor a leading zero.
+pub(super) fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    let is_canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.iter().all(u8::is_ascii_digit);
+    str::from_utf8(text).ok().filter(|_| is_canonical)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::escape::Escaped;
+
+    #[test]
+    fn address_other_than_a_port_of_the_host_is_refused() {
+        assert_eq!(Address::decode(b"vsock-stream:2:8889").map(Address::port), Ok(8889));
+        assert_eq!(Address::decode(b"vsock-stream:2:4294967294").map(Address::port), Ok(4_294_967_294));
+        for (text, error) in [
+            (&b""[..], AddressError::Kind),
+            (b"/run/notify", AddressError::Kind),
+            (b"vsock:2:8889", AddressError::Kind),
+            (b"VSOCK-STREAM:2:8889", AddressError::Kind),
+            (b"vsock-stream:1:8889", AddressError::Cid),
+            (b"vsock-stream:22:8889", AddressError::Cid),
+            (b"vsock-stream::8889", AddressError::Cid),
+            (b"vsock-stream:2:", AddressError::Port),
+            (b"vsock-stream:2:0", AddressError::Port),
+            (b"vsock-stream:2:08", AddressError::Port),
+            (b"vsock-stream:2:+8", AddressError::Port),
+            (b"vsock-stream:2:4294967295", AddressError::Port),
+            (b"vsock-stream:2:4294967296", AddressError::Port),
+            (b"vsock-stream:2:8889\n", AddressError::Port),
+            (b"vsock-stream:2:8889:1", AddressError::Port),
+        ] {
+            assert_eq!(Address::decode(text), Err(error), "{}", Escaped(text));
+        }
+        let string = Address::new(8889).unwrap().encode();
+        assert_eq!(string, "io.smbios-creds.receipt:vsock-stream:2:8889");
+    }
+}

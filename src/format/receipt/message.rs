@@ -1,0 +1,267 @@
+//! The message, written and read.
+
+use std::fmt::{self, Display, Formatter, Write as _};
+
+use zeroize::Zeroizing;
+
+use super::address::number;
+use super::proof::ValueProof;
+use crate::text::escape::Escaped;
+
+/// Most bytes of a message: PID 1 of systemd reads as many of a notification (`NOTIFY_BUFFER_MAX`, `src/basic/constants.h`,
+/// v262).
+pub const MESSAGE_MAX: usize = 4096;
+
+/// Most bytes of the status, after it was escaped. A longer one is cut, and ends in `...`.
+pub const STATUS_MAX: usize = 2048;
+
+/// What a guest says about its import.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// One line of text for people. It is escaped when it is written, and again when it is shown.
+    pub status: Status,
+    /// The exit code of the import (smbios-creds(1)).
+    pub exit: u8,
+    /// How many credentials the manifest lists, or how many arrived if there is none.
+    pub expected: u64,
+    /// How many credentials are intact.
+    pub verified: u64,
+    /// The boot that it is about, as `/proc/sys/kernel/random/boot_id` has it.
+    pub boot: Option<BootId>,
+    /// Proof that the guest has every value; `None` if it does not, or the set had no manifest.
+    pub proof: Option<ValueProof>,
+}
+
+/// One line of text from a guest. It displays with everything but printable ASCII escaped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status(Vec<u8>);
+
+impl Status {
+    /// Text of our own, as a receipt carries it: escaped, and not longer than [`STATUS_MAX`].
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut escaped = Escaped(text.as_bytes()).to_string();
+        if escaped.len() > STATUS_MAX {
+            // It is ASCII by now.
+            escaped.truncate(STATUS_MAX - "...".len());
+            escaped.push_str("...");
+        }
+        Self(escaped.into_bytes())
+    }
+
+    /// The message that carries nothing else: for a socket that expects `sd_notify(3)` and knows no receipts.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        [b"STATUS=", self.0.as_slice(), b"\n"].concat()
+    }
+}
+
+impl Display for Status {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&Escaped(&self.0), f)
+    }
+}
+
+/// The ID of a boot: 36 characters of hexadecimal digits and `-`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BootId([u8; 36]);
+
+impl BootId {
+    /// The ID with this text, if it is one.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let id: [u8; 36] = text.try_into().ok()?;
+        let fits = |(index, byte): (usize, &u8)| match index {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        };
+        id.iter().enumerate().all(fits).then_some(Self(id))
+    }
+}
+
+impl Display for BootId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|&byte| f.write_char(byte.into()))
+    }
+}
+
+/// Why bytes are no receipt. Nothing of them is ever shown: they may be from any program of the guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// It has more than [`MESSAGE_MAX`] bytes.
+    #[error("it is longer than {MESSAGE_MAX} bytes")]
+    TooLong,
+    /// A field that every receipt has is not there.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// A field is there twice.
+    #[error("it has {0} twice")]
+    Twice(&'static str),
+    /// A field's value has another form.
+    #[error("its {0} is malformed")]
+    Malformed(&'static str),
+}
+
+const STATUS: &str = "STATUS";
+const EXIT: &str = "X_SMBIOS_CREDS_EXIT";
+const EXPECTED: &str = "X_SMBIOS_CREDS_EXPECTED";
+const VERIFIED: &str = "X_SMBIOS_CREDS_VERIFIED";
+const BOOT_ID: &str = "X_SMBIOS_CREDS_BOOT_ID";
+const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
+
+impl Receipt {
+    /// Writes the message, at most [`MESSAGE_MAX`] bytes. A blank line ends it: cloud-hypervisor 52 and older do not tell the
+    /// host that a guest has sent its last byte.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Never grown: grown means copied, and the copy is not wiped.
+        let mut message = Zeroizing::new(Vec::with_capacity(MESSAGE_MAX));
+        message.extend(self.status.encode());
+        let mut line = |key: &str, value: &[u8]| {
+            for part in [key.as_bytes(), b"=", value, b"\n"] {
+                message.extend_from_slice(part);
+            }
+        };
+        line(EXIT, self.exit.to_string().as_bytes());
+        line(EXPECTED, self.expected.to_string().as_bytes());
+        line(VERIFIED, self.verified.to_string().as_bytes());
+        if let Some(BootId(id)) = &self.boot {
+            line(BOOT_ID, id);
+        }
+        if let Some(proof) = &self.proof {
+            line(PROOF, proof.encode().as_bytes());
+        }
+        message.push(b'\n');
+        message
+    }
+
+    /// Whether a message that begins with these bytes has ended.
+    #[must_use]
+    pub fn is_whole(message: &[u8]) -> bool {
+        message.ends_with(b"\n\n")
+    }
+
+    /// Reads a message. Fields of others, and of later versions, are ignored.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] says why it is no receipt.
+    pub fn decode(message: &[u8]) -> Result<Self, ReceiptError> {
+        if message.len() > MESSAGE_MAX {
+            return Err(ReceiptError::TooLong);
+        }
+        let required = |key| field(message, key)?.ok_or(ReceiptError::Missing(key));
+        let malformed = ReceiptError::Malformed;
+        let counted = |key| number::<u64>(required(key)?).ok_or(malformed(key));
+        let read = |key| field(message, key);
+        Ok(Self {
+            exit: number(required(EXIT)?).ok_or(malformed(EXIT))?,
+            expected: counted(EXPECTED)?,
+            verified: counted(VERIFIED)?,
+            boot: read(BOOT_ID)?.map(|id| BootId::new(id).ok_or(malformed(BOOT_ID))).transpose()?,
+            proof: read(PROOF)?.map(|text| ValueProof::decode(text).ok_or(malformed(PROOF))).transpose()?,
+            status: Status(required(STATUS)?.to_vec()),
+        })
+    }
+}
+
+/// The value of a field, if the message has it.
+fn field<'a>(message: &'a [u8], key: &'static str) -> Result<Option<&'a [u8]>, ReceiptError> {
+    let value = |line: &'a [u8]| line.strip_prefix(key.as_bytes())?.strip_prefix(b"=");
+    let mut values = message.split(|&byte| byte == b'\n').filter_map(value);
+    let first = values.next();
+    if values.next().is_some() { Err(ReceiptError::Twice(key)) } else { Ok(first) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof() -> ValueProof {
+        ValueProof::new(Zeroizing::new([0xa9; 32]))
+    }
+
+    fn receipt(status: &str) -> Receipt {
+        Receipt {
+            status: Status::new(status),
+            exit: 0,
+            expected: 3,
+            verified: 3,
+            boot: BootId::new(b"5bd7e8c5-9c5d-4c6e-8c3f-0d8f4f0f2f5a"),
+            proof: Some(proof()),
+        }
+    }
+
+    #[test]
+    fn receipt_read_again_says_what_was_written() {
+        let sent = receipt("smbios-creds: 3 of 3 credentials verified");
+        let read = Receipt::decode(&sent.encode()).unwrap();
+        assert_eq!(read.status, sent.status);
+        assert_eq!((read.exit, read.expected, read.verified, read.boot), (0, 3, 3, sent.boot));
+        assert!(proof().verifier().accepts(&read.proof.unwrap()));
+    }
+
+    #[test]
+    fn newline_in_a_status_adds_no_field_to_the_message() {
+        let message = receipt("a\nREADY=1\n\x1b[31mX_SMBIOS_CREDS_EXIT=0\r").encode();
+        let text = str::from_utf8(&message).unwrap();
+        assert_eq!(text.lines().count(), 7, "{text}");
+        assert!(text.ends_with("\n\n") && text.matches("\n\n").count() == 1, "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("READY")), "{text}");
+        assert!(text.bytes().all(|byte| matches!(byte, b'\n' | 0x20..=0x7e)));
+        assert_eq!(
+            Receipt::decode(&message).unwrap().status.to_string(),
+            r"a\nREADY=1\n\x1b[31mX_SMBIOS_CREDS_EXIT=0\r"
+        );
+    }
+
+    #[test]
+    fn longest_status_fits_into_a_message() {
+        let mut largest = receipt(&"\x1b".repeat(10_000));
+        (largest.exit, largest.expected, largest.verified) = (u8::MAX, u64::MAX, u64::MAX);
+        let message = largest.encode();
+        assert!(message.len() <= MESSAGE_MAX && message.capacity() == MESSAGE_MAX);
+        assert_eq!(largest.status.to_string().len(), STATUS_MAX);
+        assert!(largest.status.to_string().ends_with("..."));
+    }
+
+    #[test]
+    fn hostile_message_is_no_receipt_and_is_shown_escaped() {
+        let good = receipt("well").encode();
+        let text = str::from_utf8(&good).unwrap();
+        let decode = |text: String| Receipt::decode(text.as_bytes()).map(|_| ()).unwrap_err();
+        for (line, key) in text.lines().take(4).map(|line| (line, line.split_once('=').unwrap().0)) {
+            assert_eq!(
+                decode(text.replace(&format!("{line}\n"), "")).to_string(),
+                format!("it has no {key}")
+            );
+            assert_eq!(decode(format!("{text}{line}\n")).to_string(), format!("it has {key} twice"));
+        }
+        for (from, to, key) in [
+            ("EXIT=0", "EXIT=256", EXIT),
+            ("EXIT=0", "EXIT=-1", EXIT),
+            ("EXIT=0", "EXIT=00", EXIT),
+            ("EXIT=0", "EXIT=", EXIT),
+            ("EXPECTED=3", "EXPECTED=18446744073709551616", EXPECTED),
+            ("VERIFIED=3", "VERIFIED=3 ", VERIFIED),
+            ("5bd7e8c5-", "5bd7e8c5_", BOOT_ID),
+            ("5bd7e8c5-", "5BD7E8C5-", BOOT_ID),
+            ("PROOF=a9", "PROOF=A9", PROOF),
+            ("PROOF=a9", "PROOF=", PROOF),
+            ("PROOF=a9", "PROOF=a9a9", PROOF),
+        ] {
+            assert_eq!(decode(text.replace(from, to)), ReceiptError::Malformed(key), "{to}");
+        }
+        assert_eq!(decode(format!("{text}{}", "A=\n".repeat(1366))), ReceiptError::TooLong);
+        assert!(matches!(decode("READY=1\n".into()), ReceiptError::Missing(_)));
+        let hostile =
+            Receipt::decode(&text.replace("=well", "=\x1b]0;x\x07\0\u{202e}").into_bytes()).unwrap();
+        assert_eq!(hostile.status.to_string(), r"\x1b]0;x\x07\x00\xe2\x80\xae");
+    }
+
+    #[test]
+    fn debug_output_of_a_receipt_does_not_show_its_proof() {
+        let shown = format!("{:?}", receipt("well"));
+        assert!(!shown.contains("a9") && !shown.contains("169"), "{shown}");
+    }
+}

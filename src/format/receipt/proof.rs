@@ -1,0 +1,152 @@
+//! The proof in a receipt, and what a host keeps to recognise it.
+
+use std::fmt::{self, Debug, Formatter};
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// What the hash of a proof begins with, so that no other digest of the same values is one.
+pub const PROOF_DOMAIN: &str = "io.smbios-creds.receipt";
+
+/// Bytes of a proof: of a SHA-256.
+const PROOF_SIZE: usize = 32;
+
+/// Proof that its sender has every value of a set, byte for byte.
+///
+/// It is wiped when dropped and never printed, since a listener that knows it could send a receipt itself.
+#[derive(Clone)]
+pub struct ValueProof(Zeroizing<[u8; PROOF_SIZE]>);
+
+impl ValueProof {
+    /// The proof with these bytes.
+    #[must_use]
+    pub fn new(bytes: Zeroizing<[u8; PROOF_SIZE]>) -> Self {
+        Self(bytes)
+    }
+
+    /// The proof as 64 lower-case hexadecimal digits.
+    pub(super) fn encode(&self) -> Zeroizing<String> {
+        hex(&self.0)
+    }
+
+    /// The proof with these digits.
+    pub(super) fn decode(digits: &[u8]) -> Option<Self> {
+        bytes_of(digits).map(Self)
+    }
+
+    /// What recognises this proof.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        Verifier(Sha256::digest(*self.0).into())
+    }
+}
+
+impl Debug for ValueProof {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("ValueProof")
+    }
+}
+
+/// The SHA-256 of a proof: what a host keeps to recognise the proof in a receipt.
+///
+/// It is no secret. To compute the proof from it, or to try values against it, takes the manifest's salt as well, which is
+/// random and is where the values are.
+#[derive(Clone, Copy, Debug)]
+pub struct Verifier([u8; PROOF_SIZE]);
+
+/// Why a text is not a verifier.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it is not 'sha256:' and 64 hexadecimal digits")]
+pub struct VerifierError;
+
+impl Verifier {
+    /// Most bytes of a file with a verifier.
+    pub const SIZE_MAX: usize = 128;
+
+    /// Whether this proof is the one that was expected. Takes the same time for every proof.
+    #[must_use]
+    pub fn accepts(&self, proof: &ValueProof) -> bool {
+        proof.verifier().0.ct_eq(&self.0).into()
+    }
+
+    /// The content of a file with the verifier: one line.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        format!("sha256:{}\n", *hex(&self.0))
+    }
+
+    /// Reads the content of such a file.
+    ///
+    /// # Errors
+    /// [`VerifierError`], if it is anything else.
+    pub fn decode(text: &[u8]) -> Result<Self, VerifierError> {
+        let digits = text.strip_prefix(b"sha256:").and_then(|rest| rest.strip_suffix(b"\n"));
+        digits.and_then(bytes_of).map(|bytes| Self(*bytes)).ok_or(VerifierError)
+    }
+}
+
+/// Lower-case hexadecimal digits. Which bytes they stand for changes neither time nor place of an access.
+fn hex(bytes: &[u8; PROOF_SIZE]) -> Zeroizing<String> {
+    let digit = |nibble: u8| {
+        // 39 from '9' + 1 to 'a', where the nibble is above 9.
+        let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
+        char::from(b'0' + nibble + is_letter * 39)
+    };
+    let mut digits = Zeroizing::new(String::with_capacity(2 * PROOF_SIZE));
+    for byte in bytes {
+        digits.push(digit(byte >> 4));
+        digits.push(digit(byte & 15));
+    }
+    digits
+}
+
+/// The bytes that 64 lower-case hexadecimal digits stand for.
+fn bytes_of(digits: &[u8]) -> Option<Zeroizing<[u8; PROOF_SIZE]>> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != PROOF_SIZE || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = Zeroizing::new([0; PROOF_SIZE]);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof(byte: u8) -> ValueProof {
+        ValueProof::new(Zeroizing::new([byte; PROOF_SIZE]))
+    }
+
+    #[test]
+    fn verifier_accepts_one_proof_and_is_not_that_proof() {
+        let verifier = proof(1).verifier();
+        let read = Verifier::decode(verifier.encode().as_bytes()).unwrap();
+        assert!(read.accepts(&proof(1)) && !read.accepts(&proof(2)));
+        let as_proof = ValueProof::new(Zeroizing::new(verifier.0));
+        assert!(!read.accepts(&as_proof), "its reader could send a receipt");
+        for text in ["", "sha256:", "sha256:00\n", "md5:00\n"] {
+            assert_eq!(Verifier::decode(text.as_bytes()).unwrap_err(), VerifierError);
+        }
+        let longer = format!("{}\n", verifier.encode());
+        assert_eq!(Verifier::decode(longer.as_bytes()).unwrap_err(), VerifierError);
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_those_of_the_standard_library() {
+        for byte in 0..=u8::MAX {
+            let digits = hex(&[byte; PROOF_SIZE]);
+            assert_eq!(*digits, format!("{byte:02x}").repeat(PROOF_SIZE));
+            assert_eq!(*bytes_of(digits.as_bytes()).unwrap(), [byte; PROOF_SIZE]);
+        }
+    }
+}

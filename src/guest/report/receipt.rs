@@ -1,0 +1,108 @@
+//! The receipt: tells the host how an import ended, if it asks for that. Nothing here can fail an import.
+//!
+//! A host asks with an OEM string ([`crate::format::receipt`]). If it does not, and the credential `vmm.notify_socket` names
+//! a port of the host, it gets one line of text for people there. PID 1 sends its own notifications to the same port
+//! (systemd(1)).
+
+use std::time::{Duration, Instant};
+
+use crate::format::receipt::{Address, BootId, HOST_CID, Receipt, Status};
+use crate::format::systemd::NOTIFY_SOCKET;
+use crate::guest::imported::{Closing, Imported};
+use crate::guest::system::System;
+use crate::guest::verify::delivery::{Asked, Delivery, Tally};
+use crate::guest::verify::finding::Severity;
+use crate::sys::Errno;
+use crate::sys::socket::connect_vsock;
+use crate::text::listing::count;
+
+/// How long the host may take, from the connection to its end.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Tells the host how an import ended, if it asks for that.
+pub(in crate::guest) fn send(system: &System, imported: &Imported) {
+    let status = Status::new(&format!("smbios-creds: {}", in_words(imported)));
+    if let Some(Asked { address, .. }) = &imported.delivery.asked {
+        told(*address, deliver(*address, &receipt(system, imported, status).encode(), true));
+    } else if let Some(address) = notify_socket(&imported.delivery) {
+        told(address, deliver(address, &status.encode(), false));
+    }
+}
+
+/// The receipt of an import.
+#[must_use]
+pub fn receipt(system: &System, imported: &Imported, status: Status) -> Receipt {
+    let delivery = &imported.delivery;
+    let Tally { expected, verified } = delivery.tally;
+    let boot = std::fs::read(system.path("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    Receipt {
+        status,
+        exit: imported.ended() as u8,
+        expected: expected as u64,
+        verified: verified as u64,
+        boot: BootId::new(boot.trim_ascii_end()),
+        proof: delivery.asked.as_ref().and_then(|asked| asked.proof.clone()),
+    }
+}
+
+/// How an import ended, on one line. It holds no value.
+#[must_use]
+pub fn in_words(imported: &Imported) -> String {
+    let Imported { delivery, placed, closing } = imported;
+    let error = delivery.findings.iter().find(|finding| finding.severity == Severity::Error);
+    let Tally { expected, verified } = delivery.tally;
+    match (error, placed, closing) {
+        (Some(finding), ..) => finding.to_string(),
+        (None, Err(error), _) => error.to_string(),
+        (None, Ok(_), Closing::Failed(error)) => error.to_string(),
+        (None, Ok(_), _) if delivery.proof.is_proven() => {
+            format!("{verified} of {expected} credentials verified")
+        }
+        (None, Ok(_), _) => {
+            format!("{} imported, and no manifest proves that these are all", count(verified, "credential"))
+        }
+    }
+}
+
+/// Where the host listens for notifications, if that is a port of the host.
+fn notify_socket(delivery: &Delivery) -> Option<Address> {
+    let credential = delivery.intact().find(|credential| credential.name.as_str() == NOTIFY_SOCKET)?;
+    Address::decode(credential.value.expose()).ok()
+}
+
+/// What did not work, and why.
+type Failure = (&'static str, Errno);
+
+/// Sends a message, and waits until the host has read it if that is asked for.
+fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Failure> {
+    let deadline = Instant::now() + TIMEOUT;
+    let stream = connect_vsock(HOST_CID, address.port(), deadline).map_err(|error| ("connect", error))?;
+    let failed = |error| ("send it", error);
+    stream.send(message, deadline).map_err(failed)?;
+    match stream.finish() {
+        Err(error) if !is_closed(error) => return Err(failed(error)),
+        _ if !is_awaited => return Ok(()),
+        _ => {}
+    }
+    // Whatever the host says is not read: it closes the stream when it has the message.
+    match stream.receive(&mut [0; 1], deadline) {
+        Err(error) if !is_closed(error) => Err(("see it read", error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a stream has this error since the other end was closed. It may be closed before it is told that nothing follows.
+fn is_closed(error: Errno) -> bool {
+    matches!(error, Errno::ENOTCONN | Errno::ECONNRESET | Errno::EPIPE)
+}
+
+fn told(address: Address, result: Result<(), Failure>) {
+    match result {
+        Ok(()) => tracing::info!("the host was told how the import ended ({address})"),
+        Err((action, error)) => tracing::warn!(
+            "the host may not know how the import ended: cannot {action} ({address}): {}. This needs a listener on the host \
+             (smbios-creds-host await), and in the guest the kernel's module vmw_vsock_virtio_transport before the import",
+            error.desc()
+        ),
+    }
+}

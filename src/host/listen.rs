@@ -1,0 +1,209 @@
+//! Where the receipts of a guest arrive on its host.
+
+use std::ffi::{CString, OsStr};
+use std::fmt::{self, Display, Formatter};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
+
+use crate::format::receipt::Address;
+use crate::sys::Errno;
+use crate::sys::directory::{Directory, Links, Stat};
+use crate::sys::socket::{Listener, Stream, connect_unix, listen_unix, listen_vsock};
+use crate::text::escape::{Escaped, ShownPath};
+
+/// Most bytes of a path of a Unix socket (`sun_path` with its NUL, `unix(7)`).
+const PATH_MAX: usize = 107;
+
+/// Permission bits of a socket that this program has made.
+const SOCKET_MODE: u32 = 0o600;
+
+/// A socket of this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Socket {
+    /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the one of its `--vsock`.
+    Unix(PathBuf),
+    /// A port of `AF_VSOCK`, by which QEMU and crosvm connect their guests to the host.
+    Vsock(u32),
+}
+
+/// Why a text names no socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// It is neither of the two.
+    #[error("it is neither unix:PATH nor vsock:PORT")]
+    Kind,
+    /// The path is empty, or too long for a Unix socket.
+    #[error("the path of a Unix socket has 1 to {PATH_MAX} bytes; a relative one may be shorter")]
+    Path,
+    /// The port is none.
+    #[error("the port is not a number from 1 to 4294967294")]
+    Port,
+}
+
+impl FromStr for Socket {
+    type Err = SocketError;
+
+    fn from_str(text: &str) -> Result<Self, SocketError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let fits = (1..=PATH_MAX).contains(&path.len()) && !path.contains('\0');
+            return if fits { Ok(Self::Unix(path.into())) } else { Err(SocketError::Path) };
+        }
+        let port = text.strip_prefix("vsock:").ok_or(SocketError::Kind)?;
+        let port = port.parse().map_err(|_| SocketError::Port)?;
+        Address::new(port).map(|address| Self::Vsock(address.port())).map_err(|_| SocketError::Port)
+    }
+}
+
+impl Display for Socket {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", Escaped::from(path.as_path())),
+            Self::Vsock(port) => write!(f, "vsock:{port}"),
+        }
+    }
+}
+
+/// Why nothing can be received.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The kernel refuses.
+    #[error("cannot listen to {socket}: {}", .error.desc())]
+    System {
+        /// Where.
+        socket: Socket,
+        /// What the kernel says.
+        error: Errno,
+    },
+    /// The path ends in no name.
+    #[error("{0} names no socket; use a path that ends in a name")]
+    NoName(ShownPath),
+    /// Something else has the path.
+    #[error("{0} exists and is not a socket that this program has made; remove it, or use another path")]
+    Foreign(ShownPath),
+    /// Another process listens there.
+    #[error("{0} is in use: another process listens to it; end that, or use another path")]
+    InUse(ShownPath),
+}
+
+/// A socket that receipts arrive at. A Unix socket is removed when this is dropped.
+pub(super) struct Listening {
+    listener: Listener,
+    file: Option<SocketFile>,
+}
+
+impl Listening {
+    /// Listens to a socket. A Unix socket that a killed process of this program has left is replaced.
+    pub(super) fn to(socket: &Socket) -> Result<Self, ListenError> {
+        let failed = |error| ListenError::System { socket: socket.clone(), error };
+        match socket {
+            Socket::Vsock(port) => {
+                let listener = listen_vsock(*port).map_err(failed)?;
+                Ok(Self { listener, file: None })
+            }
+            Socket::Unix(path) => {
+                let mut file = SocketFile::new(path, failed)?;
+                let listener = match listen_unix(&file.path) {
+                    Err(Errno::EADDRINUSE) => {
+                        file.remove_stale(failed)?;
+                        listen_unix(&file.path)
+                    }
+                    result => result,
+                };
+                let listener = listener.map_err(failed)?;
+                file.made = Some(file.directory.stat_of(&*file.name).map_err(failed)?);
+                Ok(Self { listener, file: Some(file) })
+            }
+        }
+    }
+
+    /// Waits for a stream.
+    pub(super) fn accept(&self, deadline: Instant) -> Result<Stream, Errno> {
+        self.listener.accept(deadline)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            file.remove_own();
+        }
+    }
+}
+
+/// The file of a Unix socket.
+struct SocketFile {
+    /// Its path for the kernel's calls on sockets, which know no directory.
+    path: CString,
+    shown: ShownPath,
+    directory: Directory,
+    name: CString,
+    /// What this process has made.
+    made: Option<Stat>,
+}
+
+impl SocketFile {
+    fn new(path: &Path, failed: impl Fn(Errno) -> ListenError) -> Result<Self, ListenError> {
+        let shown = ShownPath::from(path);
+        let text = |text: &OsStr| CString::new(text.as_bytes());
+        let no_name = || ListenError::NoName(shown.clone());
+        let name = path.file_name().and_then(|name| text(name).ok()).ok_or_else(no_name)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = Directory::open(parent.unwrap_or(Path::new(".")), Links::Follow).map_err(&failed)?;
+        let path = text(path.as_os_str()).map_err(|_| no_name())?;
+        Ok(Self { path, shown, directory, name, made: None })
+    }
+
+    /// Removes the socket if a process of this program has left it: it is this user's, has our mode, and nothing listens.
+    fn remove_stale(&self, failed: impl Fn(Errno) -> ListenError) -> Result<(), ListenError> {
+        let found = self.directory.stat_of(&*self.name).map_err(&failed)?;
+        if !found.is_socket() || !found.is_own() || found.mode() & 0o777 != SOCKET_MODE {
+            return Err(ListenError::Foreign(self.shown.clone()));
+        }
+        match connect_unix(&self.path, Instant::now()) {
+            Err(Errno::ECONNREFUSED) => self.directory.remove_file(&*self.name).map_err(failed),
+            Err(error) if error != Errno::EAGAIN => Err(failed(error)),
+            _ => Err(ListenError::InUse(self.shown.clone())),
+        }
+    }
+
+    /// Removes the socket, unless something else has its name by now.
+    fn remove_own(&self) {
+        let found = self.directory.stat_of(&*self.name);
+        if let (Some(made), Ok(found)) = (&self.made, found)
+            && made.is_same(&found)
+        {
+            // What is left is refused by the kernel, and replaced by the next process.
+            _ = self.directory.remove_file(&*self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_to_listen_to_is_a_path_or_a_port() {
+        let socket = |text: &str| text.parse::<Socket>();
+        assert_eq!(socket("unix:notify.vsock_8889"), Ok(Socket::Unix("notify.vsock_8889".into())));
+        assert_eq!(socket("vsock:8889"), Ok(Socket::Vsock(8889)));
+        for (text, error) in [
+            ("", SocketError::Kind),
+            ("/run/receipt", SocketError::Kind),
+            ("vsock-stream:2:8889", SocketError::Kind),
+            ("unix:", SocketError::Path),
+            (&format!("unix:{}", "a".repeat(108)), SocketError::Path),
+            ("vsock:", SocketError::Port),
+            ("vsock:0", SocketError::Port),
+            ("vsock:4294967295", SocketError::Port),
+            ("vsock:3:8889", SocketError::Port),
+        ] {
+            assert_eq!(socket(text), Err(error), "{text}");
+        }
+        assert!(socket(&format!("unix:{}", "a".repeat(107))).is_ok());
+    }
+}
