@@ -137,6 +137,7 @@ fn what_is_no_signature_is_refused_by_what_is_wrong() {
     for (other, error) in [
         (String::new(), SignatureError::Lines),
         (text.clone() + "a fifth line\n", SignatureError::Lines),
+        (text.clone() + "half a line", SignatureError::Lines),
         (text.clone() + "\n", SignatureError::Lines),
         (text.replace("untrusted comment:", "comment:"), SignatureError::Lines),
         (text.replace("\ntrusted comment: ", "\ntrusted comment:"), SignatureError::Lines),

@@ -180,6 +180,7 @@ fn manifest_signed_without_a_key_believes_nothing() {
 fn no_option_turns_a_trusted_key_off() {
     let root = root(&["owner"]);
     for options in [&["--manifest=ignore"][..], &["--manifest=use"], &["--confidential=allow"]] {
+        assert_eq!(code(&import(root.path(), vector("good").path(), options)), 0, "{options:?}");
         assert_eq!(code(&import(root.path(), vector("no-signature").path(), options)), 3, "{options:?}");
         assert_eq!(code(&import(root.path(), vector("added-credential").path(), options)), 3, "{options:?}");
     }
