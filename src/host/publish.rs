@@ -102,7 +102,7 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let in_memory = is_memory_only(&parent).map_err(context.cannot("look at"))?;
     let storage = if in_memory { Storage::Memory } else { Storage::Disk };
     let existing = existing(&parent, &name, &context)?;
-    remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left beside"))?;
+    remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left next to"))?;
     // Dropped after the staging directory is removed.
     let held = Held::new();
     let staged = Staging::new(&parent, &context)?;
@@ -173,7 +173,7 @@ struct Staging<'a> {
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PublishError> {
-        let failed = |error| context.cannot("make a staging directory beside")(error);
+        let failed = |error| context.cannot("make a staging directory next to")(error);
         let process = std::process::id();
         for attempt in 0..ATTEMPTS {
             let name = CString::new(staging::name(STAGING, process, attempt));

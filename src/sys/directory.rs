@@ -148,7 +148,7 @@ impl Stat {
 pub(super) fn kind(mode: u32) -> Option<&'static str> {
     match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => None,
-        SFlag::S_IFDIR => Some("a folder"),
+        SFlag::S_IFDIR => Some("a directory"),
         SFlag::S_IFLNK => Some("a symbolic link"),
         SFlag::S_IFIFO => Some("a FIFO"),
         SFlag::S_IFSOCK => Some("a socket"),

@@ -417,7 +417,7 @@ fn files_that_an_option_names_are_looked_at_with_care() {
         ("sparse", "it has more than "),
         ("fifo", "it is a FIFO, not a regular file"),
         ("missing", "No such file or directory"),
-        (".", "it is a folder, not a regular file"),
+        (".", "it is a directory, not a regular file"),
     ] {
         for option in ["type=11,path=", "file="] {
             let (starts, text) = planned("qemu", &words(&["-smbios", &format!("{option}{}", path(file))]));

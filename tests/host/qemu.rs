@@ -151,8 +151,8 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("type=11,value=io.systemd.credential.binary:CanaryCanaryCA0=", "its name may be a secret in base64"),
         ("type=11,value=io.systemd.credential:x=", "its value on the command line is empty"),
         ("type=11,value=io.smbios-creds.manifest:Canary", "is a manifest, and a machine can have one only"),
-        ("type=11,Canary=x", "takes 'value=' and 'path=' alone"),
-        ("type=11,value=a,Canary", "takes 'value=' and 'path=' alone"),
+        ("type=11,Canary=x", "takes only 'value=' and 'path='"),
+        ("type=11,value=a,Canary", "takes only 'value=' and 'path='"),
         ("value=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("type=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("", "neither 'type=NUMBER' nor 'file='"),
@@ -172,7 +172,7 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
     assert!(refusal(QEMU, &["-smbios", &option]).contains("NUL byte at position 1"));
     let folder = directory(&[]);
     let option = format!("type=11,path={}", folder.path().display());
-    assert!(refusal(QEMU, &["-smbios", &option]).contains("it is a folder, not a regular file"));
+    assert!(refusal(QEMU, &["-smbios", &option]).contains("it is a directory, not a regular file"));
     assert!(refusal(QEMU, &["-smbios"]).contains("-smbios is the last argument"));
 }
 
@@ -202,8 +202,8 @@ fn other_architectures_need_virt_and_firmware() {
         let refused = plan(&format!("qemu-system-{other}"), &["-M", "virt", "-kernel", "k"]).unwrap_err();
         assert!(refused.contains("on this architecture"), "{refused}");
     }
-    assert!(plan(arm, &["-M", "raspi3b", "-bios", "x"]).unwrap_err().contains("'virt' alone"));
-    assert!(plan(arm, &["-bios", "x"]).unwrap_err().contains("'virt' alone"));
+    assert!(plan(arm, &["-M", "raspi3b", "-bios", "x"]).unwrap_err().contains("only in its machine 'virt'"));
+    assert!(plan(arm, &["-bios", "x"]).unwrap_err().contains("only in its machine 'virt'"));
     assert!(plan("qemu-system-s390x", &[]).unwrap_err().contains("no SMBIOS on this architecture"));
 }
 

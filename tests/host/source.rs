@@ -137,7 +137,7 @@ fn fifos_folders_sockets_and_devices_are_refused_and_hang_nothing() {
     nix::unistd::mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
     std::fs::create_dir(path("folder")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-    let mut kinds = vec![("fifo", "a FIFO"), ("folder", "a folder"), ("socket", "a socket")];
+    let mut kinds = vec![("fifo", "a FIFO"), ("folder", "a directory"), ("socket", "a socket")];
     let device = nix::sys::stat::makedev(1, 5);
     // Only root may make one.
     if nix::sys::stat::mknod(&path("zero"), nix::sys::stat::SFlag::S_IFCHR, Mode::S_IRWXU, device).is_ok() {

@@ -177,7 +177,7 @@ fn where_systemd_imported_everything_nothing_is_written() {
         );
     assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
     let reason =
-        "credentials go to /run/credentials/@system: PID 1 is systemd, and hands out what it has imported";
+        "credentials go to /run/credentials/@system: PID 1 is systemd, and passes on what it imported";
     assert!(results["import"].stderr.contains(reason), "{:?}", results["import"]);
     assert_eq!(results["before"].text(), results["after"].text());
     assert!(results["after"].text().contains(" ro,nosuid,"), "{:?}", results["after"]);
@@ -266,7 +266,7 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
     assert_ne!(alone["text"].code, 0, "its service does not see it");
     assert!(alone["mount"].text().contains(" rw,"), "PID 1 has left it writable: {:?}", alone["mount"]);
     assert_eq!(alone["system"].code, 1);
-    assert!(alone["system"].stderr.contains("hands out nothing of /run/credentials/@system"));
+    assert!(alone["system"].stderr.contains("passes on nothing of /run/credentials/@system"));
 
     // Our unit sees that, and brings the credential where services look.
     let mended = trapped.import("").boot(look);

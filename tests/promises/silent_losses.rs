@@ -473,7 +473,7 @@ fn everything_in_the_mount_trap() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let folder = root.path().join("run/credstore");
     let said = format!(
-        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and hands out nothing: somebody else has filled \
+        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and passes on nothing: another program populated \
          its @system\n",
         folder.display()
     );

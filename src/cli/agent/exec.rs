@@ -76,7 +76,7 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
     if imported.delivery.intact().next().is_none() {
         return Ok(None);
     }
-    let directory = std::path::absolute(placed.directory).context("cannot tell the current folder");
+    let directory = std::path::absolute(placed.directory).context("cannot find the working directory");
     directory.map(Some).map_err(NotStarted::Failed)
 }
 

@@ -39,7 +39,7 @@ pub enum Into {
 /// A text that names no place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./folder"
+    "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./directory"
 )]
 pub struct UnknownPlace;
 
@@ -117,13 +117,13 @@ fn automatic(system: &System) -> Choice {
         (Seen::PassedOn(directory), Stage::Initrd) => (
             Place::System,
             Handover::Report,
-            "PID 1 is systemd in the initrd, and hands out what it has imported",
+            "PID 1 is systemd in the initrd, and passes on what it imported",
             Method::Repair(directory),
         ),
         (Seen::PassedOn(directory), Stage::Host) => (
             Place::System,
             Handover::Clear,
-            "PID 1 is systemd, and hands out what it has imported",
+            "PID 1 is systemd, and passes on what it imported",
             Method::Repair(directory),
         ),
         (Seen::Nothing, Stage::Initrd) => (
@@ -138,7 +138,7 @@ fn automatic(system: &System) -> Choice {
         (Seen::NotPassedOn, stage) => (
             Place::Credstore,
             if stage == Stage::Initrd { Handover::Everything } else { Handover::ClearExceptReport },
-            "PID 1 is systemd, and hands out nothing: somebody else has filled its @system",
+            "PID 1 is systemd, and passes on nothing: another program populated its @system",
             Method::Rename,
         ),
     };

@@ -66,14 +66,14 @@ pub enum PlaceError {
     #[error("{0} does not exist, so nothing can be imported below it: give --root a directory")]
     NoRoot(ShownPath),
     /// The path cannot be that of a directory.
-    #[error("{0} names no folder: give --into a path that ends in a name")]
+    #[error("{0} names no directory: give --into a path that ends in a name")]
     NoName(ShownPath),
     /// Something else is in the way.
-    #[error("{0} is not a folder (a link to one is not followed): give --into another path")]
+    #[error("{0} is not a directory (a link to one is not followed): give --into another path")]
     NotADirectory(ShownPath),
     /// The directory holds something that cannot be kept.
     #[error(
-        "{directory} holds '{}', which is not a regular file: give --into a folder for credentials alone",
+        "{directory} holds '{}', which is not a regular file: give --into a directory for credentials only",
         Escaped(.other)
     )]
     HoldsOther {
@@ -84,12 +84,12 @@ pub enum PlaceError {
     },
     /// A mount point cannot be replaced as a whole.
     #[error(
-        "{0} is a mount point, which cannot be replaced as a whole: give --into a folder below it, as {0}/credentials"
+        "{0} is a mount point, which cannot be replaced as a whole: give --into a directory below it, as {0}/credentials"
     )]
     MountPoint(ShownPath),
     /// The file system cannot exchange two directories.
     #[error(
-        "the file system of {0} cannot exchange two folders at once: give --into a path where nothing is yet"
+        "the file system of {0} cannot exchange two directories at once: give --into a path where nothing is yet"
     )]
     NoExchange(ShownPath),
     /// Another process was faster.
@@ -110,13 +110,13 @@ pub enum PlaceError {
     /// `@system` already holds something else.
     #[error(
         "{0} holds other credentials or lacks some; it was not touched. See what differs with 'smbios-creds list'; to \
-         import anew, unmount it first"
+         import again, unmount it first"
     )]
     InUse(ShownPath),
     /// systemd owns `@system`, and passes nothing of it on to units.
     #[error(
-        "PID 1 is systemd and hands out nothing of {0}, so its services would not look there, and it would lose what it \
-         imports later; nothing was written. To hand the credentials to services started from now on, use --into \
+        "PID 1 is systemd and passes on nothing of {0}, so its services would not look there, and it would lose what it \
+         imports later; nothing was written. To pass the credentials to services that start from now on, use --into \
          credstore"
     )]
     BesideSystemd(ShownPath),

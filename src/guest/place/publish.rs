@@ -60,7 +60,7 @@ pub(super) fn publish(
 
 /// The directory that is there already, if any. What a killed import left beside it is removed.
 fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Option<Directory>, PlaceError> {
-    const LEFTOVERS: &str = "remove what an interrupted import left beside";
+    const LEFTOVERS: &str = "remove what an interrupted import left next to";
     let beside = parent.names().map_err(context.cannot(LEFTOVERS))?;
     let existing = if beside.iter().any(|name| **name == *target) {
         match parent.open_in(target) {
@@ -89,7 +89,7 @@ struct Staging<'a> {
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
-        let failed = |error| context.cannot("make a staging folder beside")(error);
+        let failed = |error| context.cannot("make a staging directory next to")(error);
         // Of its own, or it could be another import's that is in place by the time it is locked.
         let process = process_id();
         for attempt in 0..ATTEMPTS {

@@ -14,7 +14,7 @@ use crate::text::escape::Escaped;
 #[non_exhaustive]
 pub enum RecordError {
     /// There is a file already.
-    #[error("{} exists and is never overwritten: give another folder", Escaped::from(.0.as_path()))]
+    #[error("{} exists and is never overwritten: give another directory", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
     /// The kernel refuses something.
     #[error("cannot write {}: {error}", Escaped::from(.path.as_path()))]

@@ -60,7 +60,7 @@ pub enum SourceError {
     NotASize(ShownPath),
     /// A file is larger or smaller than is said beside it.
     #[error(
-        "{file} does not have the {size} bytes that the file 'size' beside it announces: record it again"
+        "{file} does not have the {size} bytes that the file 'size' next to it announces: record it again"
     )]
     OtherSize {
         /// The file.
@@ -80,7 +80,7 @@ pub enum SourceError {
     },
     /// A file may not be read.
     #[error(
-        "cannot read {0}: permission denied. The running system's table is for root alone: run this as root, or \
+        "cannot read {0}: permission denied. Only root can read the running system's table: run this as root, or \
          give a recording with --from"
     )]
     PermissionDenied(ShownPath),

@@ -109,7 +109,7 @@ impl Smbios {
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         if architecture != "x86_64" {
             return Err(MergeError::NoSmbios(format!(
-                "crosvm has no SMBIOS on {architecture}: it works on x86-64 alone"
+                "crosvm has no SMBIOS on {architecture}: it works only on x86-64"
             )));
         }
         let Some(run) = arguments.iter().position(|argument| argument == "run") else {

@@ -71,7 +71,7 @@ fn a_file_that_others_can_read_is_written_anew() {
 fn what_is_in_the_way_is_named_and_left_alone() {
     let place = Destination::new(TWO);
     fs::write(place.target(), "a file").unwrap();
-    assert!(stderr(&place.import(&[])).contains("is not a folder"));
+    assert!(stderr(&place.import(&[])).contains("is not a directory"));
     assert_eq!(fs::read(place.target()).unwrap(), b"a file");
     fs::remove_file(place.target()).unwrap();
     fs::create_dir_all(place.target().join("sub/folder")).unwrap();

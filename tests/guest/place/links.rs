@@ -33,7 +33,7 @@ fn no_link_is_followed_out_of_the_folder() {
     symlink(elsewhere.path(), place.target()).unwrap();
     let output = place.import(&[]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("is not a folder (a link to one is not followed)"));
+    assert!(stderr(&output).contains("is not a directory (a link to one is not followed)"));
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 

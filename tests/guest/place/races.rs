@@ -85,7 +85,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     }
     let not_ours = "belongs to another user or can be written by others";
     for (script, message) in [
-        ("ln -s ../outside $f", "make a staging folder beside"),
+        ("ln -s ../outside $f", "make a staging directory next to"),
         ("mkdir -m 777 $f", not_ours),
         ("mkdir -m 755 $f && ln -s ../../outside/file $f/a", not_ours),
         // Then another name is taken.

@@ -62,10 +62,10 @@ fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used()
         let root = testkit::systemd_root(&[("a", b"on"), ("other", b"kept")]);
         let output = import_beside(root.path(), "system", mounts);
         assert_eq!(code(&output), 1);
-        assert!(stderr(&output).contains("hands out nothing of"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("passes on nothing of"), "{}", stderr(&output));
         let output = import_beside(root.path(), "auto", mounts);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("somebody else has filled its @system"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("another program populated its @system"), "{}", stderr(&output));
         assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
         assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"on");
     }

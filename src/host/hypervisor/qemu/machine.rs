@@ -189,7 +189,7 @@ impl Machine {
                     kind == b"virt" || kind.starts_with(b"virt-")
                 });
                 if !is_virt {
-                    refuse("on this architecture, QEMU has SMBIOS in its machine 'virt' alone: use -M virt")
+                    refuse("on this architecture, QEMU has SMBIOS only in its machine 'virt': use -M virt")
                 } else if self.has_firmware {
                     Ok(Channel::Smbios)
                 } else if architecture == "loongarch64" {

@@ -219,7 +219,7 @@ impl Options {
                 b"path" => (read_file("-smbios type=11,path=", &value, VALUE_MAX)?, Origin::File),
                 _ => {
                     return Err(refuse(
-                        "type=11 takes 'value=' and 'path=' alone; a ',' in a string is written ',,'",
+                        "type=11 takes only 'value=' and 'path='; a ',' in a string is written ',,'",
                     ));
                 }
             };

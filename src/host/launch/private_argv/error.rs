@@ -52,7 +52,7 @@ pub enum PrivateArgvError {
     /// The tracer was started, and ended.
     #[error(
         "the tracer that puts private arguments in place ended early: its own message is above this one, or \
-         somebody killed it (a seccomp filter that does not allow ptrace would: SystemCallFilter= in a systemd unit)"
+         another process killed it (a seccomp filter that does not allow ptrace would: SystemCallFilter= in a systemd unit)"
     )]
     Ended,
     /// The kernel does not let the tracer attach.
