@@ -91,10 +91,37 @@ fn the_page_on_the_format_has_the_words_and_numbers_of_the_code() {
         assert!(page.contains(&number.to_string()), "{number}");
     }
     let help = help(env!("CARGO_BIN_EXE_smbios-creds"), &[]);
-    let exits = help.split("Exit status: ").nth(1).unwrap();
-    for exit in exits.split("; ") {
-        let (number, meaning) = exit.trim().split_once(' ').unwrap();
+    let exits: Vec<&str> = section_of(&help, "Exit status:").filter(|line| line.starts_with("  ")).collect();
+    assert!(exits.len() >= 6, "{help}");
+    for exit in exits {
+        let (number, meaning) = exit.trim().split_once("  ").unwrap();
         assert!(page.contains(&format!(".B {number}\n")), "{number}: {meaning}");
+    }
+}
+
+/// Lines of `--help` after a title, up to an empty line.
+fn section_of<'a>(help: &'a str, title: &str) -> impl Iterator<Item = &'a str> {
+    let text = help.split(&format!("\n{title}\n")).nth(1).unwrap_or_else(|| panic!("{title}: {help}"));
+    text.lines().take_while(|line| !line.is_empty())
+}
+
+#[test]
+fn help_of_each_program_has_three_examples_that_it_takes() {
+    for (name, program) in [
+        ("smbios-creds", env!("CARGO_BIN_EXE_smbios-creds")),
+        ("smbios-creds-host", env!("CARGO_BIN_EXE_smbios-creds-host")),
+    ] {
+        let help = help(program, &[]);
+        let mut examples = 0;
+        for line in section_of(&help, "Examples:") {
+            // What an example is for stands after three blanks.
+            let command = line.trim().split("   ").next().unwrap();
+            assert!(command.starts_with(&format!("{name} ")), "{command}");
+            crate::engines::takes(command).unwrap_or_else(|error| panic!("{command}: {error}"));
+            examples += 1;
+        }
+        assert_eq!(examples, 3, "{help}");
+        assert_eq!(verbs(&help)[0], if name == "smbios-creds" { "check" } else { "run" });
     }
 }
 

@@ -62,6 +62,11 @@ fn is_ours(word: &str) -> bool {
     ["smbios-creds", "smbios-creds-host"].contains(&word.trim_start_matches("/usr/bin/"))
 }
 
+/// Whether our programs take every run in a command.
+pub(crate) fn takes(command: &str) -> Result<(), clap::Error> {
+    runs(command).iter().try_for_each(|run| parses(run))
+}
+
 /// Whether the program takes these arguments.
 fn parses(run: &[String]) -> Result<(), clap::Error> {
     if run[0].ends_with("-host") {

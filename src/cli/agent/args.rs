@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::deferred::Deferred;
+use super::help;
 use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
@@ -24,8 +25,7 @@ use crate::trust::signature::TrustedKey;
 #[command(
     name = "smbios-creds",
     version,
-    after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 verification failed; \
-                  4 nothing was sent by SMBIOS or fw_cfg; 5 refused in a confidential VM or a container."
+    after_help = help::AFTER
 )]
 pub struct Agent {
     /// What to do.
@@ -36,7 +36,7 @@ pub struct Agent {
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     pub log_level: LevelFilter,
 
-    /// (for testing) Root folder of the running system
+    /// (for testing) Root directory of the running system
     #[arg(long, global = true, value_name = "DIR", default_value = "/", hide = true)]
     pub root: PathBuf,
 }
@@ -44,10 +44,10 @@ pub struct Agent {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Say what is wrong with what was sent, and what to do; writes nothing
+    Check(Deferred<Check>),
     /// Show what was sent: names, sizes and states, never values
     List(Deferred<List>),
-    /// Verify what was sent; writes nothing
-    Check(Deferred<Check>),
     /// Verify what was sent and materialize it, all at once
     Import(Deferred<Import>),
     /// Import, then execute a program with $CREDENTIALS_DIRECTORY

@@ -5,6 +5,7 @@ mod closed;
 pub mod console;
 mod deferred;
 mod exec;
+mod help;
 mod import;
 pub mod init;
 pub mod start;

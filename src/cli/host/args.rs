@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::help;
 use super::receipt::{Ask, Await};
 use crate::cli::json::JsonArg;
 use crate::format::credential::{Credential, Name};
@@ -23,11 +24,7 @@ use crate::trust::sealed::Sealed;
 #[command(
     name = "smbios-creds-host",
     version,
-    after_help = "Exit status: 0 all is well; 1 something could not be done; 2 usage; 3 refused: what is to be sent is \
-                  not there, cannot be carried, or would be seen. Nothing is started then. After 'run' has started \
-                  the hypervisor, it is the hypervisor's.\n\n\
-                  Under the name qemu-with-credentials, this program is the <emulator> of a libvirt domain: see \
-                  qemu-with-credentials(1)."
+    after_help = help::AFTER
 )]
 pub struct Host {
     /// What to do.
