@@ -342,7 +342,7 @@ def mean_and_error(values):
 
 def report(results, plots):
     """The Markdown, with the plots at this path."""
-    text = "Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` measures anew, and wrote this.\n\n"
+    text = "Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` measures again, and wrote this.\n\n"
     text += ("**Import** into a tmpfs, from the same table, median of one process from start to end; in brackets how many "
              "credentials arrived byte for byte. The C floor makes only the calls that it cannot do without: it "
              "verifies, protects and reports nothing.\n\n")

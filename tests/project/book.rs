@@ -77,7 +77,7 @@ fn page_on_the_format_is_the_man_page() {
     let man = read_to_string(project("man/smbios-creds-format.7")).unwrap();
     let page = docs::page::markdown(&man).unwrap();
     let written = read_to_string(project("docs/format.md")).unwrap();
-    assert!(page == written, "run: cargo run --package smbios-creds-docs -- --pages");
+    assert!(page == written, "run: ./do pages");
     // Every word of the man page is there.
     for line in man.lines().filter(|line| !line.starts_with('.') && !line.contains('\\')) {
         for word in line.split_whitespace() {
@@ -99,6 +99,6 @@ fn picture_of_check_shows_what_check_says() {
     let agent = Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
     let picture = docs::picture::svg(agent, scratch.path()).unwrap();
     let shown = read_to_string(project("docs/check.svg")).unwrap();
-    assert!(picture == shown, "run: cargo run --package smbios-creds-docs -- --pages");
+    assert!(picture == shown, "run: ./do pages");
     assert!(shown.contains("tls-key: 1704 bytes were sent, 1278 arrived"), "{shown}");
 }

@@ -7,6 +7,7 @@
 pub mod bash;
 pub mod page;
 pub mod picture;
+pub mod schema;
 
 use std::fs::{create_dir_all, read_to_string, write};
 use std::path::Path;
@@ -47,9 +48,11 @@ pub fn write_to(directory: &Path) -> anyhow::Result<()> {
 pub fn write_pages(root: &Path, agent: &Path, scratch: &Path) -> anyhow::Result<()> {
     let man = root.join("man/smbios-creds-format.7");
     let text = read_to_string(&man).with_context(|| format!("cannot read {}", man.display()))?;
-    for (file, content) in
-        [("docs/format.md", page::markdown(&text)?), ("docs/check.svg", picture::svg(agent, scratch)?)]
-    {
+    for (file, content) in [
+        ("docs/format.md", page::markdown(&text)?),
+        ("docs/schema.json", schema::json(&text)?),
+        ("docs/check.svg", picture::svg(agent, scratch)?),
+    ] {
         let path = root.join(file);
         write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }

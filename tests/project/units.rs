@@ -1,0 +1,44 @@
+//! The units, as systemd reads them.
+
+use std::fs::{read_dir, read_to_string, write};
+use std::path::Path;
+use std::process::Command;
+
+use testkit::{code, project, run, stderr};
+
+/// What `systemd-analyze verify` says of units. Their program need not be installed.
+fn said_of(units: &[(String, String)]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["verify", "--man=no"]);
+    for (name, text) in units {
+        let path = directory.path().join(name);
+        write(&path, text.replace("/usr/bin/smbios-creds", "/bin/true")).unwrap();
+        analyze.arg(path);
+    }
+    let output = run(&mut analyze);
+    format!("{}{}", if code(&output) == 0 { "" } else { "failed\n" }, stderr(&output))
+}
+
+/// The units of a directory.
+fn units(directory: &Path) -> Vec<(String, String)> {
+    let files = read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let units = files.filter(|path| path.extension().is_some_and(|extension| extension == "service"));
+    units
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), read_to_string(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let units = units(&project("integration/systemd"));
+    assert_eq!(units.len(), 2);
+    assert_eq!(said_of(&units), "");
+}
+
+#[test]
+fn option_that_systemd_ignores_is_found_in_a_unit() {
+    let (name, text) = units(&project("integration/systemd")).remove(0);
+    let said = said_of(&[(name, text.replace("NoNewPrivileges=", "NoNewPrivilege="))]);
+    assert!(said.contains("Unknown key"), "{said}");
+}
