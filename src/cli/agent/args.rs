@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::deferred::Deferred;
-use super::help;
 use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
@@ -25,7 +24,7 @@ use crate::trust::signature::TrustedKey;
 #[command(
     name = "smbios-creds",
     version,
-    after_help = help::AFTER
+    after_help = super::help::AFTER
 )]
 pub struct Agent {
     /// What to do.

@@ -8,7 +8,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use super::help;
 use super::receipt::{Ask, Await};
 use crate::cli::json::JsonArg;
 use crate::format::credential::{Credential, Name};
@@ -24,7 +23,7 @@ use crate::trust::sealed::Sealed;
 #[command(
     name = "smbios-creds-host",
     version,
-    after_help = help::AFTER
+    after_help = super::help::AFTER
 )]
 pub struct Host {
     /// What to do.
