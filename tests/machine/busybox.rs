@@ -133,7 +133,7 @@ fn every_byte_and_sixty_thousand_of_them_arrive() {
 
 #[test]
 fn three_hundred_credentials_arrive_in_a_tmpfs_that_is_never_swapped() {
-    let machine = Machine::new("three-hundred").release(Release::Sid).three_hundred();
+    let machine = Machine::new("three-hundred").release(Release::Newest).three_hundred();
     let results = machine.boot(&format!(
         "result import smbios-creds import
              {CAT_THREE_HUNDRED}

@@ -150,7 +150,7 @@ fn systemd_252_alone_and_without_fw_cfg_has_every_value_that_fits_a_page() {
 
 #[test]
 fn the_newest_systemd_alone_has_every_byte() {
-    without_our_agent("sent-newest", Release::Sid, true);
+    without_our_agent("sent-newest", Release::Newest, true);
 }
 
 /// Searches what was written since the machine was started.

@@ -122,5 +122,5 @@ fn a_unit_of_systemd_252_delivers_byte_for_byte_and_nobody_sees_a_secret() {
 
 #[test]
 fn a_unit_of_the_newest_systemd_delivers_byte_for_byte_and_nobody_sees_a_secret() {
-    starts("launcher-newest", Release::Sid);
+    starts("launcher-newest", Release::Newest);
 }

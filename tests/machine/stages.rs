@@ -43,17 +43,17 @@ fn across_a_switch_root_services_of_systemd_254_see_everything() {
 
 #[test]
 fn across_a_switch_root_services_of_the_newest_systemd_see_everything_without_a_unit_in_the_host_stage() {
-    across(machine("switch-newest", Release::Sid, None).import_in_initrd(""), "");
+    across(machine("switch-newest", Release::Newest, None).import_in_initrd(""), "");
 }
 
 #[test]
 fn a_switch_root_with_an_explicit_init_loses_no_credential() {
     // systemd alone: it imports again, finds every name taken, and hands out nothing.
-    let alone = machine("explicit-alone", Release::Sid, Some("/stage2")).boot(LOOK);
+    let alone = machine("explicit-alone", Release::Newest, Some("/stage2")).boot(LOOK);
     assert_ne!(alone["text"].code, 0, "{alone:?}");
     assert!(alone["system"].text().contains(" rw,"), "{:?}", alone["system"]);
     // One name that it has not seen is enough.
-    across(machine("explicit-newest", Release::Sid, Some("/stage2")).import_in_initrd(""), "");
+    across(machine("explicit-newest", Release::Newest, Some("/stage2")).import_in_initrd(""), "");
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn where_systemd_252_can_import_nothing_the_services_of_both_stages_find_everyth
 
 #[test]
 fn where_the_newest_systemd_can_import_nothing_the_services_of_both_stages_find_everything() {
-    imports_nothing("switch-nothing-newest", Release::Sid);
+    imports_nothing("switch-nothing-newest", Release::Newest);
 }
 
 #[test]
 fn three_hundred_credentials_are_handed_over_and_no_duplicate_is_left_in_the_initrds_folder() {
     // PID 1 merges 256 and leaves the rest where they are.
-    let machine = Machine::new("switch-300").release(Release::Sid).three_hundred();
+    let machine = Machine::new("switch-300").release(Release::Newest).three_hundred();
     let results = machine
         .two_stages(None, "LoadCredential=c0\nLoadCredential=c299")
         .import_in_initrd("")
@@ -145,7 +145,7 @@ fn hand_over(name: &str, options: &str, before: &str, after: &str) -> Machine {
         exec \"$@\""
     );
     Machine::new(name)
-        .release(Release::Sid)
+        .release(Release::Newest)
         .oem_string("io.systemd.credential:text=value")
         .file("usr/lib/smbios-creds/initramfs", std::fs::read_to_string(hook).unwrap())
         .file("etc/smbios-creds/options", format!("OPTIONS=\"{options}\"\n"))

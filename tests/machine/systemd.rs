@@ -67,7 +67,7 @@ fn what_systemd_254_cut_and_lost_is_whole_in_the_services_that_come_after() {
 
 #[test]
 fn beside_the_newest_systemd_nothing_is_done_where_nothing_was_lost() {
-    cut_and_lost("cut-newest", Release::Sid);
+    cut_and_lost("cut-newest", Release::Newest);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn three_hundred_credentials_are_all_there_beside_systemd_254() {
 
 #[test]
 fn three_hundred_credentials_are_all_there_beside_the_newest_systemd() {
-    three_hundred("300-newest", Release::Sid);
+    three_hundred("300-newest", Release::Newest);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_whole_copy_in_credstore_does_not_mend_what_systemd_cut() {
 #[test]
 fn where_systemd_imported_everything_nothing_is_written() {
     let results = Machine::new("systemd-everything")
-        .release(Release::Sid)
+        .release(Release::Newest)
         .oem_string("io.systemd.credential:text=value")
         .oem_string("io.systemd.credential:next=value")
         .systemd("ImportCredential=*")
@@ -235,7 +235,7 @@ fn where_systemd_252_can_import_nothing_its_services_find_everything() {
 
 #[test]
 fn where_the_newest_systemd_can_import_nothing_its_services_find_everything() {
-    imports_nothing("nothing-newest", Release::Sid);
+    imports_nothing("nothing-newest", Release::Newest);
 }
 
 /// Fills `@system` before systemd starts, as one would think is right.
@@ -255,7 +255,7 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
                 result list smbios-creds list --no-legend";
     let machine = |name| {
         Machine::new(name)
-            .release(Release::Sid)
+            .release(Release::Newest)
             .oem_string("io.systemd.credential:text=value")
             .file("trap", TRAP)
     };

@@ -114,3 +114,26 @@ fn tests_of_machines_run_side_by_side_and_not_more_than_allowed() {
     }
     assert_eq!(most, 3);
 }
+
+/// A process that is stopped, and one that other work keeps from running, are told apart.
+#[test]
+fn deadline_counts_no_time_in_which_a_process_waits_for_a_processor() {
+    use testkit::deadline::Deadline;
+    let limit = std::time::Duration::from_millis(400);
+    // Three that compute on the one processor that the fourth is bound to.
+    let spin = |nice: &str| {
+        let mut command = std::process::Command::new("taskset");
+        command.args(["-c", "0", "nice", "-n", nice, "sh", "-c", "while :; do :; done"]).spawn().unwrap()
+    };
+    let mut others: Vec<_> = (0..3).map(|_| spin("0")).collect();
+    let mut starved = spin("19");
+    let mut idle = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let deadlines = [&starved, &idle].map(|process| Deadline::new(process.id(), limit));
+    std::thread::sleep(limit * 2);
+    let passed = deadlines.map(|deadline| deadline.has_passed());
+    for process in others.iter_mut().chain([&mut starved, &mut idle]) {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(passed, [false, true]);
+}

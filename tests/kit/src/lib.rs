@@ -1,6 +1,7 @@
 //! What tests, examples and fuzz targets share: independent readers of tables and options, tables made to order, the
 //! programs as processes, and virtual machines.
 
+pub mod deadline;
 pub mod fw_cfg;
 pub mod host;
 pub mod machine;

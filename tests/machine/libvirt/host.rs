@@ -7,13 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use testkit::machine::{Machine, Results, results_of};
-use testkit::{code, holds, program, run, stderr, stdout};
+use testkit::{code, deadline, holds, program, run, stderr, stdout};
 
 /// Where `smbios-creds-host` is, under the name that makes it an emulator.
 pub(super) const EMULATOR: &str = "/usr/local/bin/qemu-with-credentials";
-
-/// Longest time that a guest may take for its next answer.
-const TIME_LIMIT: Duration = Duration::from_mins(2);
 
 /// Sends a check, an import and digests, over and over. A guest that starts again says so.
 const GUEST: &str = "result boot true
@@ -174,7 +171,11 @@ impl Host {
     pub(super) fn results_after(&self, user: User, label: &str, before: (usize, usize)) -> Results {
         let start = Instant::now();
         while self.progress(user, label) <= before {
-            assert!(start.elapsed() < TIME_LIMIT, "{label} sends nothing: {}", self.console(user, label));
+            assert!(
+                start.elapsed() < deadline::ANSWER,
+                "{label} sends nothing: {}",
+                self.console(user, label)
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         results_of(&self.sent(user, label))

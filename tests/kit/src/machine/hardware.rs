@@ -1,9 +1,10 @@
-//! What QEMU emulates, and which QEMU: the one that is installed, or the newest of Debian.
+//! What QEMU emulates, and which QEMU: the one that is installed, or that of the newest release.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Machine, TIME_LIMIT, prepared};
+use super::{Machine, Release, prepared};
+use crate::deadline;
 
 #[derive(Clone)]
 pub(super) struct Hardware {
@@ -31,7 +32,7 @@ impl Hardware {
             processor: "Nehalem",
             processors: "1",
             memory: "1024",
-            time_limit: TIME_LIMIT,
+            time_limit: deadline::MACHINE,
             lines: ["ttyS0", "ttyS1"],
             kernel: None,
             image: None,
@@ -59,24 +60,29 @@ impl Hardware {
     }
 
     /// The newest QEMU, with its own libraries and firmware.
-    fn newest(&mut self, program: &str) {
-        let path = |file: &str| prepared(&format!("qemu/{file}")).to_str().unwrap().to_owned();
+    fn newer(&mut self, program: &str) {
+        let path = |file: &str| prepared(&qemu(file)).to_str().unwrap().to_owned();
         self.emulator = path(&format!("bin/{program}"));
         self.arguments = vec!["-L".to_owned(), path("share")];
     }
 }
 
+/// A file of the newest QEMU.
+fn qemu(file: &str) -> String {
+    format!("qemu-{}/{file}", Release::Newest.folder())
+}
+
 impl Machine {
-    /// Has the newest QEMU of Debian.
+    /// Has the QEMU of [`Release::Newest`](super::Release::Newest).
     pub fn newest_qemu(mut self) -> Self {
-        self.hardware.newest("qemu-system-x86_64");
+        self.hardware.newer("qemu-system-x86_64");
         self
     }
 
     /// Makes it an aarch64 machine with UEFI, under the newest QEMU. It has busybox, and one serial line.
     pub fn aarch64(mut self) -> Self {
-        self.hardware.newest("qemu-system-aarch64");
-        let firmware = prepared("qemu/share/QEMU_EFI.fd").to_str().unwrap().to_owned();
+        self.hardware.newer("qemu-system-aarch64");
+        let firmware = prepared(&qemu("share/QEMU_EFI.fd")).to_str().unwrap().to_owned();
         self.hardware.arguments.extend(["-bios".to_owned(), firmware]);
         self.hardware.processor = "cortex-a57";
         self.hardware.lines = ["ttyAMA0", "ttyAMA0"];

@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::{Machine, Release, prepared};
 
@@ -29,7 +28,7 @@ impl Machine {
         self.hardware.processor = "max";
         self.hardware.processors = "2";
         self.hardware.memory = "3072";
-        self.hardware.time_limit = Duration::from_mins(30);
+        self.hardware.time_limit = crate::deadline::NESTED;
         self.hardware.kernel = Some(kernel);
         self.parts.push(modules);
         self
