@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import tempfile
 
+import compare
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCHES = ROOT / "benches"
 TARGET = ROOT / "target"
@@ -89,6 +91,19 @@ def contenders(table, into):
     }
 
 
+# How far the medians of a command's turns lie apart (half their interquartile range), as a share of its median: an entry
+# for each command of each measurement.
+SPREADS = []
+
+
+def spread(turns):
+    """The share of one command."""
+    if len(turns) < 2:
+        return compare.NOISE
+    low, middle, high = statistics.quantiles(turns, n=4)
+    return (high - low) / 2 / middle
+
+
 def hyperfine(commands, into, runs, scratch):
     """Median seconds of each command; `into` is removed before every run. They take turns, so that whatever else the
     machine does meets them alike."""
@@ -99,10 +114,13 @@ def hyperfine(commands, into, runs, scratch):
     if into:
         words.append(f"--prepare=rm -rf {into} {into}.new")
     times = [[] for _ in commands]
+    medians = [[] for _ in commands]
     for _ in range(turns):
         run(*words, *(" ".join(str(word) for word in command) for command in commands))
-        for all_times, result in zip(times, json.loads(report.read_text())["results"], strict=True):
+        for all_times, of_turns, result in zip(times, medians, json.loads(report.read_text())["results"], strict=True):
             all_times += result["times"]
+            of_turns.append(statistics.median(result["times"]))
+    SPREADS.extend(map(spread, medians))
     return [statistics.median(all_times) for all_times in times]
 
 
@@ -537,14 +555,18 @@ def main():
             print(f"== measuring: {name}", flush=True)
             results[name] = measure()
 
+    results["noise"] = statistics.median(SPREADS)
+    kept = BENCHES / "results/results.json"
+    compared = compare.section(json.loads(kept.read_text()), results) if kept.exists() else ""
+    print(compared)
     folder = BUILT / "results" if options.quick else BENCHES / "results"
     folder.mkdir(parents=True, exist_ok=True)
     draw(results, folder)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "results.md").write_text("# What it costs\n\n" + report(results, "."))
+    (folder / "results.md").write_text("# What it costs\n\n" + report(results, ".") + compared)
     if not options.quick:
         before, _, after = re.split(f"{BEGIN}|{END}", PAGE.read_text())
-        PAGE.write_text(f"{before}{BEGIN}\n{report(results, '../benches/results')}{END}{after}")
+        PAGE.write_text(f"{before}{BEGIN}\n{report(results, '../benches/results')}{compared}{END}{after}")
     print(f"== written to {folder}")
 
 

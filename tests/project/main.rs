@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod benchmarks;
 mod book;
 mod build;
 mod completion;

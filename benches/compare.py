@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Names the figures of one results file that are worse than in an earlier one by more than their noise:
+`benches/compare.py OLD NEW`. It exits with 1 if there are any."""
+
+import json
+import pathlib
+import sys
+
+# Of a file that does not say how noisy its times were.
+NOISE = 0.1
+# Valgrind counts the same import within this share: addresses and process IDs differ.
+INSTRUCTIONS = 0.01
+
+
+def figures(results):
+    """Each figure by name: its value, of which less is better, and its noise as a share of it."""
+    noise = results.get("noise", NOISE)
+    found = {}
+    for row in results["import"]:
+        name = f"import of {row['count']} × {row['size']} B, milliseconds"
+        found[name] = (row["times"][row["names"].index("smbios-creds")] * 1000, noise)
+    ours = results["close"]["smbios-creds"]
+    found["import, system calls"] = (ours["calls"], 0)
+    found["import, instructions"] = (ours["instructions"], INSTRUCTIONS)
+    found["import, instructions for each byte of the table"] = (results["scaling"]["instructions"]["slope"], INSTRUCTIONS)
+    for name, time in results["run"].items():
+        # What starts without us shows the machine.
+        if name != "plain exec":
+            found[f"{name}, milliseconds"] = (time * 1000, noise)
+    for name, size in results["sizes"].items():
+        if isinstance(size, int) and name != "busybox_initrd_gzip":
+            found[f"size: {name}, bytes"] = (size, 0)
+    return found
+
+
+def worse(old, new):
+    """A line for each figure that got worse. What only one of them has is not compared."""
+    before = figures(old)
+    lines = []
+    for name, (value, noise) in figures(new).items():
+        if name not in before:
+            continue
+        earlier, earlier_noise = before[name]
+        both = noise + earlier_noise
+        if value > earlier * (1 + both):
+            lines.append(f"{name}: {earlier:.4g} before, {value:.4g} now, {100 * (value / earlier - 1):+.1f} % "
+                         f"with a noise of {100 * both:.1f} %")
+    return lines
+
+
+def section(old, new):
+    """Markdown that says what got worse."""
+    text = f"\n**Compared with {old['date']}**, on {old['machine']}: "
+    lines = worse(old, new)
+    if not lines:
+        return text + "no figure is worse by more than its noise.\n"
+    return text + "these figures are worse by more than their noise.\n\n" + "".join(f"* {line}\n" for line in lines)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    old, new = (json.loads(pathlib.Path(path).read_text()) for path in sys.argv[1:])
+    lines = worse(old, new)
+    print("\n".join(f"worse: {line}" for line in lines) or "no figure is worse by more than its noise")
+    sys.exit(1 if lines else 0)
+
+
+if __name__ == "__main__":
+    main()
