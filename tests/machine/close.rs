@@ -82,5 +82,5 @@ fn closed_table_is_refused_to_root_under_linux_6_1() {
 
 #[test]
 fn closed_table_is_refused_to_root_under_the_newest_linux() {
-    closes("close-newest", Release::Sid);
+    closes("close-newest", Release::Newest);
 }

@@ -91,5 +91,5 @@ fn systemd_254_opens_what_was_sealed_to_this_tpm_only() {
 
 #[test]
 fn newest_systemd_opens_what_was_sealed_to_this_tpm_only() {
-    boot("sealed-newest", Release::Sid, &["--tpm2-pcrs="], "tpm2-pinned");
+    boot("sealed-newest", Release::Newest, &["--tpm2-pcrs="], "tpm2-pinned");
 }

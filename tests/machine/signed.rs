@@ -64,13 +64,13 @@ fn systemd_254_that_is_told_to_import_nothing_passes_on_a_signed_set() {
 
 #[test]
 fn newest_systemd_that_is_told_to_import_nothing_passes_on_a_signed_set() {
-    told_to_import_nothing("signed-newest", Release::Sid);
+    told_to_import_nothing("signed-newest", Release::Newest);
 }
 
 /// The unit fails and names the parameter, and no service that needs the unit starts. What systemd took is in `@system`.
 #[test]
 fn systemd_that_imports_by_itself_fails_a_signed_set_and_names_the_parameter() {
-    let results = machine("signed-refused", Release::Sid, "")
+    let results = machine("signed-refused", Release::Newest, "")
         .unit("smbios-creds-initrd.service", "")
         .unit("smbios-creds.service", "")
         .link("etc/systemd/system/probe.target.wants/smbios-creds.service", "../smbios-creds.service")
