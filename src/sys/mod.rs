@@ -3,6 +3,7 @@
 //! This is the only room that names rustix or nix for files. It knows nothing of credentials. Everything speaks one
 //! error type, [`Errno`], whichever library made the call.
 
+pub(crate) mod child;
 pub(crate) mod directory;
 pub(crate) mod file;
 pub(crate) mod guarded;

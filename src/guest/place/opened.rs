@@ -1,13 +1,13 @@
 //! Whether systemd can open what was sent encrypted: asked of `systemd-creds`, which has the key or reaches the TPM.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::ffi::CString;
 
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
 use crate::guest::verify::findings::Findings;
 use crate::guest::verify::sealed_finding::SealedFinding;
+use crate::sys::child;
 use crate::sys::directory::user;
 use crate::trust::sealed::Sealed;
 
@@ -34,16 +34,6 @@ pub fn findings(system: &System, delivery: &Delivery) -> Findings {
 
 /// Whether `systemd-creds` opens a blob; `None` if it cannot be asked.
 fn opens(Sealed { name, blob }: &Sealed) -> Option<bool> {
-    let mut creds = Command::new("systemd-creds")
-        .arg("decrypt")
-        .arg(format!("--name={}", name.as_str()))
-        .args(["-", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    // If it ends without reading, its exit status tells.
-    _ = creds.stdin.take().map(|mut stdin| stdin.write_all(blob.text().as_bytes()));
-    creds.wait().ok().map(|status| status.success())
+    let name = CString::new(format!("--name={}", name.as_str())).ok()?;
+    child::succeeds(&[c"systemd-creds", c"decrypt", &name, c"-", c"-"], blob.text().as_bytes())
 }
