@@ -35,8 +35,8 @@ pub fn sealed(data: &[u8]) {
 /// What a blob begins with, written a second time: 16 bytes of which there are 15, then 32, 1, 12 and 16 as 32 bits each.
 fn looks_like_one(data: &[u8]) -> bool {
     let sizes: Vec<u8> = [32_u32, 1, 12, 16].iter().flat_map(|size| size.to_le_bytes()).collect();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    data.len() >= 88 && data[16..32] == sizes && IDS.contains(&hex(&data[..16]).as_str())
+    let is_id = |id: &str| u128::from_str_radix(id, 16).unwrap().to_be_bytes() == data[..16];
+    data.len() >= 88 && data[16..32] == sizes && IDS.iter().any(|id| is_id(id))
 }
 
 /// Whether the base64 of one is what the data begins with.
