@@ -195,6 +195,15 @@ impl Host {
         fs::read_dir(self.path(&directory)).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     }
 
+    /// Waits until [`Self::in_memory`] has nothing. libvirtd answers while its hook still runs for a domain that it finds.
+    pub(super) fn wait_for_nothing_in_memory(&self, user: User) {
+        let start = Instant::now();
+        while !self.in_memory(user).is_empty() {
+            assert!(start.elapsed() < deadline::ANSWER, "{:?}", self.in_memory(user));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Files of the host, arguments and environments that hold this.
     pub(super) fn search(&self, canary: &[u8]) -> Vec<PathBuf> {
         let mut found = Vec::new();

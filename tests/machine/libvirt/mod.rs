@@ -91,7 +91,7 @@ fn libvirt_domain_has_every_byte_and_shows_none() {
     fs::create_dir(host.path("/run/smbios-creds/domains/web")).unwrap();
     host.restart_libvirtd();
     assert_eq!(host.asked(User::System, &["domstate", "web"]).trim(), "running");
-    assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
+    host.wait_for_nothing_in_memory(User::System);
 
     host.asked(User::System, &["destroy", "web"]);
     assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
