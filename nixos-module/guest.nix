@@ -12,11 +12,20 @@ let
   cfg = config.services.smbios-creds;
   initrd = config.boot.initrd;
 
+  trusted = import ./trusted.nix { inherit lib; } cfg.trustedKeys;
+  hasKeys = cfg.trustedKeys != [ ];
+  # systemd imports credentials before anything looks at a signature. With this in its environment, which it has from the
+  # kernel, it imports nothing, and passes on what the agent puts there.
+  importsNothing = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
+  kernelParams = map toString config.boot.kernelParams;
+
   optionsOf =
     lib.optionals (cfg.required != [ ]) ([ "--require" ] ++ cfg.required)
     ++ lib.optional (cfg.manifest != "use") "--manifest=${cfg.manifest}"
     ++ lib.optional cfg.strict "--strict"
-    ++ lib.optional (cfg.confidential != "refuse") "--confidential=${cfg.confidential}"
+    ++ lib.optional (cfg.confidential != "signed") "--confidential=${cfg.confidential}"
+    ++ lib.optionals (cfg.audience != [ ]) ([ "--audience" ] ++ cfg.audience)
+    ++ lib.optional (cfg.minSerial != null) "--min-serial=${toString cfg.minSerial}"
     ++ lib.optional cfg.closeTable "--close";
 
   # systemd loads some of them itself. This does not depend on that.
@@ -68,12 +77,42 @@ in
       type = types.enum [
         "use"
         "require"
+        "signed"
       ];
       default = "use";
       description = ''
         `use` verifies what arrived against the host's manifest if there is one, `require` fails without one. Hosts that
-        send with `smbios-creds-host` always send one. It is not signed: it finds faults, not attackers.
+        send with `smbios-creds-host` always send one. If it is not signed, it finds faults, not attackers. `signed`
+        fails unless a key of `trustedKeys` has signed it, which every value means as soon as there is such a key.
       '';
+    };
+
+    trustedKeys = mkOption {
+      type = types.listOf (types.either types.path types.str);
+      default = [ ];
+      example = lib.literalExpression "[ ./owner.pub ]";
+      description = ''
+        Public keys of minisign, as files (`NAME.pub`) or as text (`RW...`). The guest takes only a set that one of them has
+        signed, and all of it or nothing. They are put into `/etc/smbios-creds/trusted`, in the initrd too, and systemd is
+        told on the kernel's command line to import nothing by itself. A runner of microvm.nix signs nothing.
+      '';
+    };
+
+    audience = mkOption {
+      type = types.listOf (types.strMatching "@machine-id|@uuid|[A-Za-z0-9._:-]+");
+      default = [ ];
+      example = [ "web01" ];
+      description = ''
+        Names of this machine. A signed set counts if it was packed for one of them (`pack --audience`). `@machine-id` and
+        `@uuid` stand for the machine ID and for the UUID of SMBIOS, which the host chooses.
+      '';
+    };
+
+    minSerial = mkOption {
+      type = types.nullOr (types.ints.between 0 9223372036854775807);
+      default = null;
+      example = 7;
+      description = "Lowest serial of a signed set that is accepted (`pack --serial`). `null` accepts every serial.";
     };
 
     strict = mkOption {
@@ -114,10 +153,14 @@ in
     confidential = mkOption {
       type = types.enum [
         "refuse"
+        "signed"
         "allow"
       ];
-      default = "refuse";
-      description = "Whether to believe the table in a confidential VM, which does not trust its host, or in a container.";
+      default = "signed";
+      description = ''
+        What to believe in a confidential VM, which does not trust its host, or in a container: nothing, a set that is signed
+        for `audience` by a key of `trustedKeys`, or everything. Without a key and an audience, `signed` refuses.
+      '';
     };
   };
 
@@ -139,6 +182,60 @@ in
               ${toString names.maximum} characters.
             '';
           }
+          {
+            assertion = cfg.manifest == "signed" -> hasKeys;
+            message = ''
+              services.smbios-creds.manifest: "signed" needs a key. Without one, nothing would be imported. Set
+              services.smbios-creds.trustedKeys.
+            '';
+          }
+          {
+            assertion = cfg.audience != [ ] -> hasKeys;
+            message = ''
+              services.smbios-creds.audience: it is a part of a signed set. Without a key the guest would take sets for every
+              machine. Set services.smbios-creds.trustedKeys.
+            '';
+          }
+          {
+            assertion = cfg.minSerial != null -> hasKeys;
+            message = ''
+              services.smbios-creds.minSerial: it is a part of a signed set. Without a key the guest would take old sets. Set
+              services.smbios-creds.trustedKeys.
+            '';
+          }
+          {
+            assertion = hasKeys -> trusted.twice == [ ];
+            message = ''
+              services.smbios-creds.trustedKeys: more than one key has the file name ${lib.concatStringsSep ", " trusted.twice},
+              so only one of them would be trusted. Rename the others.
+            '';
+          }
+          {
+            assertion = hasKeys && initrd.enable -> initrd.systemd.enable;
+            message = ''
+              services.smbios-creds.trustedKeys: a scripted initrd starts systemd without the kernel's environment, so systemd
+              would import credentials that nobody has verified, and the guest refuses to go on from there. Set
+              boot.initrd.systemd.enable = true.
+            '';
+          }
+          {
+            assertion =
+              hasKeys
+              -> lib.all (
+                parameter: parameter == importsNothing || !lib.hasPrefix "CREDENTIALS_DIRECTORY=" parameter
+              ) kernelParams;
+            message = ''
+              services.smbios-creds.trustedKeys: boot.kernelParams sets CREDENTIALS_DIRECTORY to another directory, so that
+              systemd would not find what is imported. Remove it from boot.kernelParams.
+            '';
+          }
+          {
+            assertion = hasKeys -> !lib.any (lib.hasPrefix "systemd.set_credential") kernelParams;
+            message = ''
+              services.smbios-creds.trustedKeys: with a key, systemd imports nothing by itself, so the credentials in
+              boot.kernelParams (systemd.set_credential) would be lost. Remove them, and pack them into the signed set.
+            '';
+          }
         ];
 
         warnings = lib.optional (initrd.enable && !initrdKeepsRun) ''
@@ -155,6 +252,13 @@ in
         };
       }
 
+      (mkIf hasKeys {
+        boot.kernelParams = [ importsNothing ];
+        environment.etc = lib.mapAttrs' (
+          name: text: lib.nameValuePair "smbios-creds/trusted/${name}" { inherit text; }
+        ) trusted.files;
+      })
+
       (mkIf hasInitrd {
         # Without it PID 1 of the initrd imports nothing, and services of the initrd have no credentials of their own.
         boot.initrd.availableKernelModules = [ "dmi_sysfs" ];
@@ -170,6 +274,9 @@ in
           packages = [ cfg.package ];
           # A unit's ExecStart= alone does not put the program into the initrd.
           storePaths = [ "${cfg.package}/bin/smbios-creds" ];
+          contents = lib.mapAttrs' (
+            name: text: lib.nameValuePair "/etc/smbios-creds/trusted/${name}" { inherit text; }
+          ) trusted.files;
           services.smbios-creds-initrd = addition // {
             # Users' password files, sops-nix and agenix read secrets there.
             before = [ "initrd-nixos-activation.service" ];

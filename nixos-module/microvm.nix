@@ -317,6 +317,15 @@ in
         '';
       }
       {
+        assertion = cfg.trustedKeys != [ ] -> cfg.startsThroughOwnRunner;
+        message = ''
+          services.smbios-creds.trustedKeys: this runner sends credentials that nobody has signed, so the guest (host name
+          "${hostName}") would refuse them all. microvm.nix also adds vmm.notify_socket, which no signed set has. Remove
+          the keys. If a runner of your own starts smbios-creds-host run --set, set
+          services.smbios-creds.startsThroughOwnRunner = true.
+        '';
+      }
+      {
         assertion = cfg.runnerProblem == null;
         message = ''
           ${toString cfg.runnerProblem} is set in this guest's configuration (host name "${hostName}"), so the machine would

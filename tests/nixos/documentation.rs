@@ -26,6 +26,7 @@ fn every_documented_example_is_evaluated_as_it_is_written() {
     let names: Vec<&str> = examples.keys().map(String::as_str).collect();
     let expected = [
         "flake.nix",
+        "guest-signed.nix",
         "guest.nix",
         "host-agenix.nix",
         "host-clan.nix",
@@ -38,6 +39,7 @@ fn every_documented_example_is_evaluated_as_it_is_written() {
     for (name, text) in &examples {
         std::fs::write(folder.join(name), text).unwrap();
     }
+    std::fs::copy(project("tests/nixos/keys/owner.pub"), folder.join("owner.pub")).unwrap();
     // What the examples refer to beside each other.
     std::fs::write(folder.join("host.nix"), &examples["host-clan.nix"]).unwrap();
     for encrypted in ["web-db-password.age", "web-db-password.cred"] {
@@ -61,6 +63,8 @@ fn every_documented_example_is_evaluated_as_it_is_written() {
             assert!(unit.contains("Environment=\"SMBIOS_CREDS=db-password\"\n"), "{unit}");
         }
         assert!(value("agenix").contains("X-Restart-Triggers=/"));
+        let signed = value("signed");
+        assert!(signed.contains("OPTIONS=--audience web01 --min-serial=7\""), "{signed}");
         let service = value("service");
         assert!(service.contains("Requires=smbios-creds.service\n"), "{service}");
         assert!(service.contains("ImportCredential=db-password\n"), "{service}");

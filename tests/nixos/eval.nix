@@ -140,6 +140,21 @@ let
     microvm.qemu.machine = "q35";
   };
 
+  # A guest of another host than microvm.nix.
+  trusting =
+    module:
+    let
+      guest = machine [
+        nixosModules.guest
+        {
+          services.smbios-creds.enable = true;
+          services.smbios-creds.trustedKeys = [ ./keys/owner.pub ];
+        }
+        module
+      ];
+    in
+    checked guest (seen guest);
+
   asksForReceipt = {
     services.smbios-creds.receipt.enable = true;
     microvm.vsock.cid = 3;
@@ -154,15 +169,22 @@ let
     in
     {
       inherit (config) warnings;
+      inherit (config.boot) kernelParams;
       assertions = map (assertion: assertion.assertion) config.assertions;
       packages = map toString config.systemd.packages;
       kernelModules = config.boot.kernelModules;
+      etc = lib.filterAttrs (name: _: lib.hasPrefix "smbios-creds/" name) (
+        lib.mapAttrs (_: file: file.text or null) config.environment.etc
+      );
       installed = lib.filter (lib.hasInfix "smbios-creds") (map toString config.environment.systemPackages);
       units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) config.systemd.units;
       initrd = {
         inherit (initrd) availableKernelModules kernelModules extraUtilsCommands preDeviceCommands;
         packages = map toString initrd.systemd.packages;
         storePaths = map (path: toString path.source or path) initrd.systemd.storePaths;
+        contents = lib.filterAttrs (name: _: lib.hasPrefix "/etc/smbios-creds/" name) (
+          lib.mapAttrs (_: file: file.text or null) initrd.systemd.contents
+        );
         units = lib.mapAttrs (_: unit: { inherit (unit) text wantedBy overrideStrategy; }) initrd.systemd.units;
       };
     };
@@ -199,6 +221,34 @@ in
         closeTable = true;
       };
     });
+    trust = {
+      file = trusting { };
+      text = trusting {
+        services.smbios-creds.trustedKeys = lib.mkForce [
+          "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
+          ./keys/next.pub
+        ];
+      };
+      options = trusting {
+        services.smbios-creds = {
+          audience = [
+            "web01"
+            "@machine-id"
+          ];
+          minSerial = 7;
+          manifest = "signed";
+          confidential = "refuse";
+        };
+      };
+      no-initrd = trusting { boot.initrd.enable = lib.mkForce false; };
+      own-runner =
+        (runner {
+          imports = [ onCloudHypervisor ];
+          microvm.declaredRunner = pkgs.coreutils;
+          services.smbios-creds.startsThroughOwnRunner = true;
+          services.smbios-creds.trustedKeys = [ ./keys/owner.pub ];
+        }).name;
+    };
     scripted = seen (guest {
       imports = [ onCloudHypervisor ];
       services.smbios-creds.required = [ "db-password" ];
@@ -476,6 +526,7 @@ in
       pkgs
       runner
       secret
+      trusting
       ;
     older =
       module:
@@ -519,6 +570,12 @@ in
       agenix = onHost "host-agenix.nix" age;
       encrypted = onHost "host-encrypted.nix" { };
       service = inGuest;
+      signed =
+        (seen (machine [
+          nixosModules.guest
+          { services.smbios-creds.enable = true; }
+          "${documented}/guest-signed.nix"
+        ])).units."smbios-creds.service".text;
       flake =
         if upstream != null then
           null

@@ -106,7 +106,56 @@ fn options_reach_both_units() {
         assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&line), "{}", route.name);
         assert!(drop_in(&guest["units"], HOST_STAGE).contains(&line), "{}", route.name);
     }
-    // The agent takes them so.
+    agent_takes(line);
+}
+
+const IMPORTS_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
+
+#[test]
+fn trusted_keys_are_in_the_system_and_in_its_initrd_and_systemd_imports_nothing() {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+    let file = std::fs::read_to_string(project("tests/nixos/keys/owner.pub")).unwrap();
+    for route in routes() {
+        let trust = route.value("values.trust");
+        let guest = &trust["file"];
+        assert_eq!(guest["etc"], json!({"smbios-creds/trusted/owner.pub": file}), "{}", route.name);
+        assert_eq!(guest["initrd"]["contents"], json!({"/etc/smbios-creds/trusted/owner.pub": file}));
+        assert!(strings(&guest["kernelParams"]).contains(&IMPORTS_NOTHING));
+        assert!(strings(&trust["no-initrd"]["kernelParams"]).contains(&IMPORTS_NOTHING));
+        assert_eq!(trust["no-initrd"]["etc"], guest["etc"]);
+        assert_eq!(trust["own-runner"], "coreutils");
+
+        let text = &trust["text"];
+        for files in [text["etc"].as_object().unwrap(), text["initrd"]["contents"].as_object().unwrap()] {
+            assert_eq!(files.len(), 2, "{files:?}");
+            assert!(
+                files.keys().all(|name| name.contains("smbios-creds/trusted/") && name.strip_suffix(".pub").is_some())
+            );
+            assert!(files.values().any(|text| text == key) && files.values().any(|text| *text == file));
+        }
+
+        // Without a key, nothing of this is there.
+        let other = route.value("values.guest");
+        assert!(!strings(&other["kernelParams"]).contains(&IMPORTS_NOTHING), "{}", route.name);
+        assert_eq!((&other["etc"], &other["initrd"]["contents"]), (&json!({}), &json!({})));
+    }
+}
+
+#[test]
+fn options_of_a_signed_set_reach_both_units_and_the_agent_takes_them() {
+    let line = "Environment=\"OPTIONS=--manifest=signed --confidential=refuse --audience web01 @machine-id \
+                --min-serial=7\"";
+    for route in routes() {
+        let trust = route.value("values.trust");
+        let guest = &trust["options"];
+        assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&line), "{}: {guest}", route.name);
+        assert!(drop_in(&guest["units"], HOST_STAGE).contains(&line), "{}", route.name);
+    }
+    agent_takes(line);
+}
+
+/// Whether the agent understands the options of a unit.
+fn agent_takes(line: &str) {
     let text = line.strip_prefix("Environment=\"OPTIONS=").unwrap().strip_suffix('"').unwrap();
     let options =
         [["import", "--root", "/nonexistent"].as_slice(), &text.split(' ').collect::<Vec<_>>()].concat();

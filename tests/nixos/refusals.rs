@@ -3,8 +3,24 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 41] = [
+const REFUSALS: [(&str, &[&str]); 57] = [
     ("receipt-without-vsock", &["services.smbios-creds.receipt", "has no vsock", "Set microvm.vsock.cid"]),
+    ("secret-key", &[KEYS, "keys/secret.key is a minisign SECRET key", "Give the public key"]),
+    ("secret-key-as-public", &[KEYS, "keys/secret.pub is a minisign SECRET key"]),
+    ("secret-key-text", &[KEYS, "a text is a minisign SECRET key"]),
+    ("damaged-key", &[KEYS, "keys/damaged.pub is no public key", "56 characters"]),
+    ("key-text", &[KEYS, "a text is no public key"]),
+    ("key-name", &[KEYS, "keys/owner.txt needs another name", "\".pub\" at its end"]),
+    ("key-of-running-system", &[KEYS, "/etc/keys/owner.pub is a path of the running system", "path literal"]),
+    ("key-twice", &[KEYS, "more than one key has the file name owner.pub,"]),
+    ("key-scripted", &[KEYS, "scripted initrd", "boot.initrd.systemd.enable = true"]),
+    ("key-other-directory", &[KEYS, "boot.kernelParams sets CREDENTIALS_DIRECTORY"]),
+    ("key-kernel-credential", &[KEYS, "boot.kernelParams (systemd.set_credential)", "lost"]),
+    ("key-microvm", &[KEYS, "nobody has signed", "services.smbios-creds.startsThroughOwnRunner = true"]),
+    ("signed-without-key", &["services.smbios-creds.manifest: ", "services.smbios-creds.trustedKeys"]),
+    ("audience-without-key", &["services.smbios-creds.audience: ", "services.smbios-creds.trustedKeys"]),
+    ("serial-without-key", &["services.smbios-creds.minSerial: ", "services.smbios-creds.trustedKeys"]),
+    ("audience-with-blank", &["services.smbios-creds.audience", "is not of type"]),
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),
@@ -78,6 +94,7 @@ const REFUSALS: [(&str, &[&str]); 41] = [
     ("aarch64-qemu", &["through UEFI firmware alone"]),
 ];
 
+const KEYS: &str = "services.smbios-creds.trustedKeys: ";
 const SOURCE: &str = "services.smbios-creds.vms.web.credentials.api-key.source: ";
 const ON_HOST: &str = "services.smbios-creds.vms.VM.credentials.NAME.source on the host";
 const NO_ENTRY: &str = "services.smbios-creds.vms has no entry \"web\"";
@@ -129,8 +146,19 @@ fn own_runner_empty_entry_and_imperative_machine_are_accepted_if_declared() {
 
 #[test]
 fn no_refusal_shows_what_may_be_the_secret() {
-    let cases =
-        ["literal", "lines", "oem-string", "oem-string-without-name", "extra-args", "kernel-parameter"];
+    let cases = [
+        "literal",
+        "lines",
+        "oem-string",
+        "oem-string-without-name",
+        "extra-args",
+        "kernel-parameter",
+        "secret-key",
+        "secret-key-as-public",
+        "secret-key-text",
+        "key-text",
+        "key-kernel-credential",
+    ];
     for route in routes() {
         for case in cases {
             let message = route.refusal(&format!("refused.{case}"));

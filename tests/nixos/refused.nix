@@ -13,6 +13,7 @@
   pkgs,
   runner,
   secret,
+  trusting,
 }:
 let
   stringsOf =
@@ -20,6 +21,14 @@ let
     runner {
       imports = [ onCloudHypervisor ];
       microvm.cloud-hypervisor.platformOEMStrings = strings;
+    };
+  trustedKeys = keys: trusting { services.smbios-creds.trustedKeys = lib.mkForce keys; };
+  withoutKey = options: trustedKeysAnd options [ ];
+  trustedKeysAnd =
+    options: keys:
+    trusting {
+      imports = [ { services.smbios-creds = options; } ];
+      services.smbios-creds.trustedKeys = lib.mkForce keys;
     };
   receiptWithoutVsock = runner {
     imports = [ onQ35 ];
@@ -46,6 +55,28 @@ let
 in
 {
   receipt-without-vsock = receiptWithoutVsock;
+  secret-key = trustedKeys [ ./keys/secret.key ];
+  secret-key-as-public = trustedKeys [ ./keys/secret.pub ];
+  secret-key-text = trustedKeys [ (builtins.readFile ./keys/secret.key) ];
+  damaged-key = trustedKeys [ ./keys/damaged.pub ];
+  key-text = trustedKeys [ "hunter2" ];
+  key-name = trustedKeys [ ./keys/owner.txt ];
+  key-of-running-system = trustedKeys [ "/etc/keys/owner.pub" ];
+  key-twice = trustedKeys [
+    ./keys/owner.pub
+    ./keys/owner.pub
+  ];
+  key-scripted = trusting { boot.initrd.systemd.enable = lib.mkForce false; };
+  key-other-directory = trusting { boot.kernelParams = [ "CREDENTIALS_DIRECTORY=/run/other" ]; };
+  key-kernel-credential = trusting { boot.kernelParams = [ "systemd.set_credential=api-key:hunter2" ]; };
+  key-microvm = runner {
+    imports = [ onCloudHypervisor ];
+    services.smbios-creds.trustedKeys = [ ./keys/owner.pub ];
+  };
+  signed-without-key = withoutKey { manifest = "signed"; };
+  audience-without-key = withoutKey { audience = [ "web01" ]; };
+  serial-without-key = withoutKey { minSerial = 7; };
+  audience-with-blank = trusting { services.smbios-creds.audience = [ "web 01" ]; };
   literal = dropIn (secret "hunter2");
   empty-path = dropIn (secret "");
   lines = dropIn (secret "/begin\nhunter2");

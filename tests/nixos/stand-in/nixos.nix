@@ -72,6 +72,7 @@ in
     warnings = list;
     virtualisation.qemu.options = list;
     environment.systemPackages = list;
+    environment.etc = option (types.attrsOf types.raw) { };
     networking.hostName = option types.str "nixos";
     inherit systemd;
     boot = {
@@ -87,6 +88,7 @@ in
         systemd = systemd // {
           enable = option types.bool true;
           storePaths = list;
+          contents = option (types.attrsOf types.raw) { };
         };
       };
     };
