@@ -11,6 +11,11 @@ let
   names = import ./name.nix;
   cfg = config.services.smbios-creds;
 
+  # How a file of systemd-creds begins, in base64: 16 bytes that name the kind of key, and the sizes of AES-256-GCM.
+  blob = "[A-Za-z0-9+/]{24}AAABAAAADAAAABAA";
+  beginningOf = file: builtins.substring 0 40 (builtins.readFile file);
+  nullKey = "BYRp2vb1QySABUnaD46i";
+
   # Why a file must not be the source of a credential, or null. Nothing here shows the value: it may be the secret.
   problemOf =
     encrypted: source:
@@ -26,7 +31,15 @@ let
         (files.NAME.deploy = true).''
     else if lib.hasInfix "\n" (toString source) then
       "it has a line break, so it is no path. If it is the secret itself: that would be in the Nix store."
-    else if encrypted then
+    else if encrypted == "guest" && builtins.isPath source && builtins.match blob (beginningOf source) == null then
+      ''
+        it is a path literal, which Nix copies into its store, and its content was not written by "systemd-creds encrypt".
+        Encrypt the file with a key of the guest's.''
+    else if encrypted == "guest" && builtins.isPath source && lib.hasPrefix nullKey (beginningOf source) then
+      ''
+        it was encrypted by the null key, which everybody has. Encrypt it with a key of the guest's:
+        systemd-creds encrypt --with-key=tpm2.''
+    else if encrypted != false then
       null
     else if builtins.isPath source then
       ''
@@ -61,12 +74,18 @@ let
         };
 
         encrypted = mkOption {
-          type = types.bool;
+          type = types.either types.bool (types.enum [
+            "guest"
+            "host"
+          ]);
           default = false;
           description = ''
-            Whether the file was encrypted for this host by `systemd-creds encrypt --name=smbios-creds.NAME`. Such a file
-            may be in the Nix store.
+            Who can decrypt the file. `"host"`, or `true`: this host, by `systemd-creds encrypt --name=smbios-creds.NAME`.
+            `"guest"`: systemd in the guest, by a key of the guest's (`systemd-creds encrypt --with-key=tpm2 --name=NAME`). It
+            is sent as it is (`--encrypted`). Such a file may be in the Nix store.
           '';
+          # One word for one thing.
+          apply = kind: if kind == true then "host" else kind;
         };
       };
     };
@@ -117,22 +136,34 @@ let
 
   # "%" begins a specifier in a unit.
   load =
-    vm: encrypted: credentials:
+    vm: isLoaded: credentials:
     lib.mapAttrsToList (
       name: credential:
       "${names.prefix}${checked vm name}:${builtins.replaceStrings [ "%" ] [ "%%" ] credential.source}"
-    ) (lib.filterAttrs (_: credential: credential.encrypted == encrypted) credentials);
+    ) (lib.filterAttrs (_: credential: isLoaded credential.encrypted) credentials);
+
+  isSealed = kind: kind == "guest";
+  namesOf =
+    vm: isMeant: credentials:
+    map (checked vm) (
+      builtins.attrNames (lib.filterAttrs (_: credential: isMeant credential.encrypted) credentials)
+    );
 
   unit = name: vm: {
     # NixOS does not know the instances of imperative machines, and would write a whole unit without ExecStart=.
     overrideStrategy = "asDropin";
     path = lib.mkForce [ ];
     # Names alone: the runner refuses to start without each of them.
-    environment.SMBIOS_CREDS = lib.concatStringsSep ":" (map (checked name) (builtins.attrNames vm.credentials));
+    environment = lib.mapAttrs (_: lib.concatStringsSep ":") (
+      {
+        SMBIOS_CREDS = namesOf name (kind: !isSealed kind) vm.credentials;
+      }
+      // lib.filterAttrs (_: list: list != [ ]) { SMBIOS_CREDS_SEALED = namesOf name isSealed vm.credentials; }
+    );
     serviceConfig =
       lib.filterAttrs (_: list: list != [ ]) {
-        LoadCredential = load name false vm.credentials;
-        LoadCredentialEncrypted = load name true vm.credentials;
+        LoadCredential = load name (kind: kind != "host") vm.credentials;
+        LoadCredentialEncrypted = load name (kind: kind == "host") vm.credentials;
       }
       // lib.optionalAttrs vm.receipt {
         ExecStartPost = [ "${config.microvm.stateDir or "/var/lib/microvms"}/${name}/current/bin/smbios-creds-await" ];
@@ -201,6 +232,7 @@ let
       missing = lib.subtractLists (builtins.attrNames vm.credentials) (creds.required or [ ]);
       getsNone = vm.credentials == { };
       maximum = creds.nameMaximum or names.maximum;
+      sealed = namesOf name isSealed vm.credentials;
       tooLong = lib.filter (name: builtins.stringLength name > maximum) (builtins.attrNames vm.credentials);
     in
     lib.optionals (guest != null) [
@@ -225,6 +257,14 @@ let
           services.smbios-creds.vms.${name}.credentials: the guest is QEMU's machine "microvm", which gets credentials by
           fw_cfg. That carries names of at most ${toString maximum} characters. Shorten
           ${lib.concatStringsSep ", " tooLong}, or set microvm.qemu.machine = "q35" in the guest.
+        '';
+      }
+      {
+        assertion = sealed != [ ] -> creds.takesSealed or false;
+        message = ''
+          services.smbios-creds.vms.${name}.credentials: the guest cannot take ${lib.concatStringsSep ", " sealed}
+          (encrypted = "guest"). QEMU's machine "microvm" carries none by fw_cfg: set microvm.qemu.machine = "q35" in the
+          guest. If it is another machine, update nixosModules.microvm in the guest's configuration.
         '';
       }
       {

@@ -50,8 +50,11 @@ let
         [ "$1" = run ] || "''${start[@]}" "$program" "$@"
       ''}
       # Names from the host's unit (services.smbios-creds.vms), and those that the guest requires.
-      credentials=() wanted=
+      credentials=() sealed=() wanted= options=()
       IFS=:
+      for credential in ''${SMBIOS_CREDS_SEALED-}; do
+        sealed+=("$credential=${names.prefix}$credential") wanted=''${wanted:+$wanted:}$credential
+      done
       for credential in ''${SMBIOS_CREDS-} ${lib.escapeShellArgs cfg.required}; do
         case ":$wanted:" in
           *":$credential:"*) ;;
@@ -71,8 +74,10 @@ let
           "'systemctl start microvm@$vm.service', not with 'microvm -r' or microvm-run$where"
         exit 3
       fi
+      [ ''${#credentials[@]} = 0 ] || options+=(--credential "''${credentials[@]}")
+      [ ''${#sealed[@]} = 0 ] || options+=(--encrypted "''${sealed[@]}")
       exec ${cfg.hostPackage}/bin/smbios-creds-host run --hypervisor ${hypervisor} \
-        --credential "''${credentials[@]}" ${asksForReceipt} ${toString (map (name: "--argv0 ${name}") procname)} -- "$program" "$@"
+        "''${options[@]}" ${asksForReceipt} ${toString (map (name: "--argv0 ${name}") procname)} -- "$program" "$@"
     '';
 
   hasVsock = microvm.vsock.cid or null != null;
@@ -258,6 +263,15 @@ in
       readOnly = true;
       internal = true;
       description = "Most characters that the name of a credential has in this guest.";
+    };
+
+    # For ./host.nix: whether its runner sends what the host cannot decrypt.
+    services.smbios-creds.takesSealed = mkOption {
+      type = types.bool;
+      default = !isMicrovmMachine;
+      readOnly = true;
+      internal = true;
+      description = "Whether credentials that only the guest can decrypt reach this guest.";
     };
 
     # These add to microvm.nix's own declarations, so that its default and a package that a user chose are wrapped alike.

@@ -396,6 +396,27 @@ in
         restartTriggers = [ "trigger" ];
       };
     });
+    sealed = dropIn {
+      services.smbios-creds.vms.web.credentials = {
+        api-key.source = "/run/secrets/api-key";
+        db-password = {
+          source = ./keys/sealed.cred;
+          encrypted = "guest";
+        };
+        tls-key = {
+          source = "/run/tls-key.cred";
+          encrypted = "host";
+        };
+        token = {
+          source = "/srv/token.cred";
+          encrypted = "guest";
+        };
+      };
+      microvm.vms.web.evaluatedConfig = guest {
+        imports = [ onCloudHypervisor ];
+        services.smbios-creds.required = [ "db-password" ];
+      };
+    };
     imperative = dropIn (secret "/run/secrets/100%");
     receipt =
       let

@@ -295,6 +295,28 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
 }
 
 #[test]
+fn what_only_the_guest_can_decrypt_is_loaded_as_it_is_and_named_apart() {
+    for route in routes() {
+        let unit = route.value("values.sealed");
+        let unit = unit.as_str().unwrap();
+        for line in [
+            "Environment=\"SMBIOS_CREDS=api-key:tls-key\"\n",
+            "Environment=\"SMBIOS_CREDS_SEALED=db-password:token\"\n",
+            "LoadCredential=smbios-creds.api-key:/run/secrets/api-key\n",
+            "LoadCredential=smbios-creds.db-password:/",
+            "LoadCredential=smbios-creds.token:/srv/token.cred\n",
+            "LoadCredentialEncrypted=smbios-creds.tls-key:/run/tls-key.cred\n",
+        ] {
+            assert!(unit.contains(line), "{}: {line} in {unit}", route.name);
+        }
+        // This host could not decrypt it.
+        assert_eq!(unit.matches("LoadCredentialEncrypted=").count(), 1, "{unit}");
+        let drop_in = route.value("values.drop-in").to_string();
+        assert!(!drop_in.contains("SMBIOS_CREDS_SEALED"), "{drop_in}");
+    }
+}
+
+#[test]
 fn unit_of_a_machine_awaits_its_receipt_and_fails_without_it() {
     for route in routes() {
         let receipt = route.value("values.receipt");

@@ -3,7 +3,7 @@
 use crate::nix::routes;
 
 /// An attribute of `refused` in eval.nix, and parts of the message.
-const REFUSALS: [(&str, &[&str]); 57] = [
+const REFUSALS: [(&str, &[&str]); 62] = [
     ("receipt-without-vsock", &["services.smbios-creds.receipt", "has no vsock", "Set microvm.vsock.cid"]),
     ("secret-key", &[KEYS, "keys/secret.key is a minisign SECRET key", "Give the public key"]),
     ("secret-key-as-public", &[KEYS, "keys/secret.pub is a minisign SECRET key"]),
@@ -21,6 +21,11 @@ const REFUSALS: [(&str, &[&str]); 57] = [
     ("audience-without-key", &["services.smbios-creds.audience: ", "services.smbios-creds.trustedKeys"]),
     ("serial-without-key", &["services.smbios-creds.minSerial: ", "services.smbios-creds.trustedKeys"]),
     ("audience-with-blank", &["services.smbios-creds.audience", "is not of type"]),
+    ("sealed-plain", &[SOURCE, "path literal", "not written by \"systemd-creds encrypt\""]),
+    ("sealed-null-key", &[SOURCE, "by the null key, which everybody has"]),
+    ("sealed-literal", &[SOURCE, "it is not an absolute path"]),
+    ("sealed-microvm", &["vms.web.credentials: the guest cannot take api-key", OTHER_MACHINE]),
+    ("sealed-kind", &["services.smbios-creds.vms.web.credentials.api-key.encrypted", "is not of type"]),
     ("literal", &[SOURCE, "it is not an absolute path", "in the Nix store", "config.sops.secrets.NAME.path"]),
     ("empty-path", &[SOURCE, "it is empty"]),
     ("lines", &[SOURCE, "it has a line break"]),
@@ -153,6 +158,8 @@ fn no_refusal_shows_what_may_be_the_secret() {
         "oem-string-without-name",
         "extra-args",
         "kernel-parameter",
+        "sealed-plain",
+        "sealed-literal",
         "secret-key",
         "secret-key-as-public",
         "secret-key-text",

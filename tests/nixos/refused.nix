@@ -30,6 +30,12 @@ let
       imports = [ { services.smbios-creds = options; } ];
       services.smbios-creds.trustedKeys = lib.mkForce keys;
     };
+  sealed = source: {
+    services.smbios-creds.vms.web.credentials.api-key = {
+      inherit source;
+      encrypted = "guest";
+    };
+  };
   receiptWithoutVsock = runner {
     imports = [ onQ35 ];
     services.smbios-creds.receipt.enable = true;
@@ -77,6 +83,19 @@ in
   audience-without-key = withoutKey { audience = [ "web01" ]; };
   serial-without-key = withoutKey { minSerial = 7; };
   audience-with-blank = trusting { services.smbios-creds.audience = [ "web 01" ]; };
+  sealed-plain = dropIn (sealed ./keys/plain.cred);
+  sealed-null-key = dropIn (sealed ./keys/null.cred);
+  sealed-literal = dropIn (sealed "hunter2");
+  sealed-microvm = dropIn {
+    imports = [ (sealed "/srv/x.cred") ];
+    microvm.vms.web.evaluatedConfig = guest onMicrovm;
+  };
+  sealed-kind = dropIn {
+    services.smbios-creds.vms.web.credentials.api-key = {
+      source = "/srv/x.cred";
+      encrypted = "tpm2";
+    };
+  };
   literal = dropIn (secret "hunter2");
   empty-path = dropIn (secret "");
   lines = dropIn (secret "/begin\nhunter2");

@@ -89,6 +89,30 @@ fn assert_unseen(running: Running) -> String {
 }
 
 #[test]
+fn sealed_credential_is_sent_sealed_also_if_the_guest_requires_it_or_it_is_the_only_one() {
+    let blob = std::fs::read(crate::nix::project("tests/nixos/keys/sealed.cred")).unwrap();
+    let text = String::from_utf8(blob.trim_ascii().to_vec()).unwrap();
+    for route in routes() {
+        for (plain, count) in [("api-key", 1), ("", 0)] {
+            let directory =
+                directory(&[("smbios-creds.db-password", &blob), ("smbios-creds.api-key", b"Canary")]);
+            let variables = [
+                ("SMBIOS_CREDS", Path::new(plain)),
+                ("SMBIOS_CREDS_SEALED", Path::new("db-password")),
+                ("CREDENTIALS_DIRECTORY", directory.path()),
+            ];
+            let running = start(&route, "runners.required", &variables).unwrap();
+            let strings = ch_list(&running.option("--platform"), "oem_strings", true).unwrap();
+            let sealed = format!("io.smbios-creds.encrypted:db-password={text}");
+            assert!(strings.contains(&sealed), "{}: {strings:?}", route.name);
+            let plain = strings.iter().filter(|string| string.starts_with("io.systemd.credential.binary:"));
+            assert_eq!(plain.count(), count, "{strings:?}");
+            assert_unseen(running);
+        }
+    }
+}
+
+#[test]
 fn cloud_hypervisor_gets_every_secret_byte_for_byte_and_nobody_sees_one() {
     let directory = credentials();
     for route in routes() {
