@@ -53,6 +53,11 @@ pub enum TrustError {
         "{0} can be changed by another user, so the keys are not trusted: make it root's, and writable for root only"
     )]
     NotOurs(ShownPath),
+    /// A link on the way to the directory leads to nothing. Who made it meant to trust somebody.
+    #[error(
+        "{0} is a link to nothing, so no trusted key is there: correct or remove it; until then nothing is imported"
+    )]
+    Dangling(ShownPath),
     /// The file with the highest serial seen does not hold one.
     #[error(
         "{0} holds no serial: remove it if an old set may be accepted once; until then nothing is imported"
@@ -71,7 +76,31 @@ pub enum TrustError {
 /// Whether this machine has a directory of trusted keys, so that it takes only signed sets.
 #[must_use]
 pub fn has_keys(system: &System) -> bool {
-    system.trusted().try_exists().unwrap_or(true)
+    !matches!(directory(&system.trusted()), Ok(None))
+}
+
+/// The directory with trusted keys; `None` only if nothing has its name. In most machines one call is all.
+fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
+    // Without links, this tells whether there is anything.
+    if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
+        return Ok(None);
+    }
+    let opened = guarded::open(path);
+    if matches!(opened, Err(Unguarded::Failed(Errno::ENOENT))) {
+        let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+        return match path.ancestors().take(2).find(is_link).filter(|link| link.metadata().is_err()) {
+            Some(link) => Err(TrustError::Dangling(link.into())),
+            None => Ok(None),
+        };
+    }
+    opened.map(Some).map_err(|error| unguarded(error, path))
+}
+
+fn unguarded(error: Unguarded, path: &Path) -> TrustError {
+    match error {
+        Unguarded::By(part) => TrustError::NotOurs(part.into()),
+        Unguarded::Failed(error) => TrustError::Read { file: path.into(), error },
+    }
 }
 
 /// Completes what a person said about trust with what the system says. The set is that of the running system, or of a
@@ -97,24 +126,16 @@ pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Re
     Ok(policy)
 }
 
-/// The keys in `/etc/smbios-creds/trusted`. In most machines one call is all, which finds that there is no such directory.
+/// The keys in `/etc/smbios-creds/trusted`.
 fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     let path = system.trusted();
-    let failed = |error| TrustError::Read { file: path.as_path().into(), error };
-    match Directory::open(&path, Links::Follow) {
-        Ok(_) => {}
-        Err(Errno::ENOENT) => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    }
-    let directory = guarded::open(&path).map_err(|error| match error {
-        Unguarded::By(part) => TrustError::NotOurs(part.into()),
-        Unguarded::Failed(error) => failed(error),
-    })?;
-    let mut names = directory.names().map_err(failed)?;
+    let Some(directory) = directory(&path)? else { return Ok(Vec::new()) };
+    let mut names =
+        directory.names().map_err(|error| TrustError::Read { file: path.as_path().into(), error })?;
     names.sort_unstable();
     let mut keys = Vec::new();
     for name in names {
-        // The system's own configuration may be a link, as in NixOS: who made it may have made the file.
+        // The system's own configuration may be a link, as in NixOS.
         let file = path.join(name.to_string_lossy().as_ref());
         if !name.to_bytes().ends_with(KEY_ENDING) {
             return Err(TrustError::Name(file.into()));
@@ -124,9 +145,11 @@ fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     if keys.is_empty() { Err(TrustError::Empty(path.into())) } else { Ok(keys) }
 }
 
+/// The key in a file that no other user can change, whatever links lead to it.
 fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     let refused = |error| TrustError::Key { file: file.into(), error };
-    match file::open(file).and_then(|opened| file::read(&opened, KEY_MAX)) {
+    let opened = guarded::open_file(file).map_err(|error| unguarded(error, file))?;
+    match file::read(&opened, KEY_MAX) {
         Ok(Content::Bytes(text)) => TrustedKey::read(&text).map_err(refused),
         Ok(Content::TooLarge | Content::Changed | Content::Other(_)) => Err(refused(KeyError::NotText)),
         Err(error) => Err(TrustError::Read { file: file.into(), error }),

@@ -95,7 +95,12 @@ impl Stat {
 
     /// Whether users other than its owner can replace what is in it. In a sticky directory they cannot.
     pub(super) fn is_replaceable(&self) -> bool {
-        self.0.st_mode & 0o022 != 0 && self.0.st_mode & libc::S_ISVTX == 0
+        self.is_writable_for_others() && self.0.st_mode & libc::S_ISVTX == 0
+    }
+
+    /// Whether its mode lets other users than its owner write to it.
+    pub(super) fn is_writable_for_others(&self) -> bool {
+        self.0.st_mode & 0o022 != 0
     }
 
     /// Its owner's user ID.

@@ -1,4 +1,4 @@
-//! Paths of which no other user can change any part.
+//! Paths of which no other user can change any part, to directories and to files.
 //!
 //! A program that writes to `/a/b/c` trusts everybody who can replace `/a`, `/a/b` or a link among them. So each
 //! directory and each link on the way must belong to the effective user, to root, or to the owner of `/`, who can
@@ -15,13 +15,14 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags, readlinkat};
 use nix::sys::stat::{SFlag, fstatat};
 
-use super::directory::{Directory, Links, Stat, user};
-use super::{Errno, io_errno};
+use super::directory::{self, Directory, Links, Stat, user};
+use super::{Errno, file, io_errno};
 
 /// Links that are followed in one path, as by the kernel (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;
@@ -46,14 +47,30 @@ pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
     // Also if that failed: who can change the path is the better answer.
-    let (at, stat) = walk(&path)?;
+    let (at, stat) = walk(&path, End::Directory)?;
     let opened = opened?;
     // Whoever changed it in between may still change it.
     if opened.stat()?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
+/// Opens a file that no other user can write to. Links are followed. What is no regular file is opened as well.
+pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
+    let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
+    let opened = file::open(&path);
+    let (at, stat) = walk(&path, End::File)?;
+    let opened = opened?;
+    if directory::stat(&opened)?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
+}
+
+/// What is at the end of a path.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum End {
+    Directory,
+    File,
+}
+
 /// Follows a path from `/`, and looks at each part. Returns where it leads to.
-fn walk(path: &Path) -> Result<(PathBuf, Stat), Unguarded> {
+fn walk(path: &Path, end: End) -> Result<(PathBuf, Stat), Unguarded> {
     let mut at = PathBuf::from("/");
     let mut stat = look(&at)?;
     let owner_of_all = stat.owner();
@@ -88,7 +105,11 @@ fn walk(path: &Path) -> Result<(PathBuf, Stat), Unguarded> {
                 rest.push_front(name);
             }
         } else if !stat.is_a(SFlag::S_IFDIR) {
-            return Err(Errno::ENOTDIR.into());
+            return match (end, rest.is_empty()) {
+                (End::File, true) if stat.is_writable_for_others() => Err(Unguarded::By(at)),
+                (End::File, true) => Ok((at, stat)),
+                _ => Err(Errno::ENOTDIR.into()),
+            };
         } else if stat.is_replaceable() {
             return Err(Unguarded::By(at));
         }

@@ -230,6 +230,45 @@ fn directory_that_another_user_can_change_believes_nothing() {
     assert!(stderr(&output).contains("can be changed by another user"), "{}", stderr(&output));
 }
 
+/// Who made the link meant to trust somebody. It breaks where what it leads to is not in the initrd's image.
+#[test]
+fn link_to_no_trusted_keys_does_not_turn_signatures_off() {
+    for link in ["etc/smbios-creds/trusted", "etc/smbios-creds"] {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/nowhere/trusted", &link).unwrap();
+        let output = import(root.path(), vector("no-signature").path(), &["--allow-none"]);
+        assert_eq!(code(&output), 1, "{}", stderr(&output));
+        assert!(stderr(&output).contains("is a link to nothing"), "{}", stderr(&output));
+    }
+    // Links above are of no concern.
+    let (elsewhere, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink(elsewhere.path(), root.path().join("etc")).unwrap();
+    assert_eq!(code(&import(root.path(), vector("no-signature").path(), &[])), 0);
+}
+
+#[test]
+fn key_that_another_user_can_change_believes_nothing() {
+    let says = |root: &TempDir| {
+        let output = import(root.path(), vector("good").path(), &[]);
+        assert_eq!(code(&output), 1, "{}", stderr(&output));
+        assert!(stderr(&output).contains("can be changed by another user"), "{}", stderr(&output));
+    };
+    let (writable, linked) = (root(&["owner"]), root(&[]));
+    let key = writable.path().join("etc/smbios-creds/trusted/owner.pub");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
+    says(&writable);
+    let store = linked.path().join("store");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("owner.pub"), file("owner.pub")).unwrap();
+    let link = linked.path().join("etc/smbios-creds/trusted/owner.pub");
+    std::os::unix::fs::symlink(store.join("owner.pub"), link).unwrap();
+    assert_eq!(code(&import(linked.path(), vector("good").path(), &[])), 0);
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o777)).unwrap();
+    says(&linked);
+}
+
 /// The configuration of NixOS is links.
 #[test]
 fn key_behind_a_link_is_trusted() {
