@@ -372,6 +372,49 @@ fn manifest_that_must_be_signed_must_have_been_when_the_table_was_closed() {
     assert!(exit == 1 && log.contains("a signed manifest is required"), "{log}");
 }
 
+/// A key that came into the system later, or another name or serial that is asked for.
+#[test]
+fn closed_set_that_a_trusted_key_has_not_signed_is_not_said_to_be_well() {
+    let machine = Machine::proven();
+    assert_eq!(machine.said(&["import", "--close"]).0, 0);
+    let key = crate::signed::key("owner");
+    let verbs: [&[&str]; 4] = [&["import"], &["import", "--dry-run"], &["check"], &["list"]];
+    let fails = |machine: &Machine, options: &[&str], message: &str| {
+        for verb in verbs {
+            let output = machine.run(&[verb, options].concat());
+            let said = stderr(&output) + &stdout(&output);
+            assert!(code(&output) == 1 && said.contains(message), "{verb:?} {options:?}: {said}");
+        }
+    };
+    fails(&machine, &["--trust", &key], "a signed manifest is required, and the last import had none");
+    let pub_file = fs::read(testdata("signed/owner.pub")).unwrap();
+    machine.write("etc/smbios-creds/trusted/owner.pub", &pub_file);
+    fails(&machine, &[], "a signed manifest is required, and the last import had none");
+    // Of what a signed import leaves in its report.
+    let report = machine.path("run/smbios-creds/report.json");
+    let text = fs::read_to_string(&report).unwrap();
+    let id =
+        String::from_utf8(pub_file).unwrap().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let sign = |key: &str| {
+        let signature =
+            format!(r#""proven":true,"signature":{{"key":"{key}","audience":"web01","serial":7}}"#);
+        fs::write(&report, text.replacen(r#""proven":true"#, &signature, 1)).unwrap();
+    };
+    sign(&id);
+    for verb in verbs {
+        assert_eq!(
+            machine.said(&[verb, &["--audience", "web01", "--min-serial", "7"]].concat()).0,
+            0,
+            "{verb:?}"
+        );
+    }
+    let not_believed = format!("signed by {id} for web01, serial 7, which is not what is believed now");
+    fails(&machine, &["--audience", "db01"], &not_believed);
+    fails(&machine, &["--min-serial", "8"], &not_believed);
+    sign("1234");
+    fails(&machine, &[], "signed by 1234 for web01");
+}
+
 #[test]
 fn second_import_closes_what_the_first_was_killed_before() {
     let machine = Machine::proven();

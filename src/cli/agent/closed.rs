@@ -46,7 +46,8 @@ pub(super) fn dry_run(system: &System, request: &Request) -> anyhow::Result<Exit
 }
 
 pub(super) fn list(system: &System, list: &List) -> anyhow::Result<Exit> {
-    let remembered = Remembered::look(system, &list.into, &Policy::default());
+    let policy = Policy { trust: list.trust.trust(), ..Policy::default() };
+    let remembered = Remembered::look(system, &list.into, &policy);
     tell(&remembered);
     let rows = remembered.rows();
     match list.json.json {

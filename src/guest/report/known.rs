@@ -1,10 +1,12 @@
 //! What a later run reads of a report: the counterpart of [`last::Report`](super::last::Report).
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::format::credential::Name;
 use crate::guest::verify::origin::Origin;
+use crate::text::escape::Escaped;
 
 /// What is read of a delivery.
 #[derive(Deserialize)]
@@ -12,7 +14,7 @@ pub(super) struct Delivered {
     /// Whether a manifest proved the set.
     pub(super) proven: bool,
     /// Who signed it, if a trusted signature proved it.
-    pub(super) signature: Option<IgnoredAny>,
+    pub(super) signature: Option<KnownSignature>,
     pub(super) credentials: Vec<Known>,
 }
 
@@ -32,4 +34,22 @@ pub(super) struct Known {
 #[derive(Deserialize)]
 pub(super) struct Left {
     pub(super) credentials: usize,
+}
+
+/// Who signed a set, and for what: the counterpart of [`Signed`](crate::guest::verify::delivery::Signed).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct KnownSignature {
+    pub(super) key: String,
+    pub(super) audience: Option<String>,
+    pub(super) serial: Option<u64>,
+}
+
+impl Display for KnownSignature {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Escaped(self.key.as_bytes()))?;
+        if let Some(audience) = &self.audience {
+            write!(f, " for {}", Escaped(audience.as_bytes()))?;
+        }
+        self.serial.map_or(Ok(()), |serial| write!(f, ", serial {serial}"))
+    }
 }

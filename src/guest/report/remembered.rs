@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::known::Known;
+use super::known::{Known, KnownSignature};
 use super::last::{self, Summary};
 use super::listing::Row;
 use crate::format::credential::Name;
@@ -16,7 +16,9 @@ use crate::guest::place::Place;
 use crate::guest::place::choose::Into;
 use crate::guest::place::outcome::State;
 use crate::guest::system::System;
+use crate::guest::trust::{self, TrustError};
 use crate::guest::verify::policy::{ManifestPolicy, Policy};
+use crate::guest::verify::trust::Trust;
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::listing::{Text, Tone, count};
 
@@ -54,6 +56,10 @@ enum Problem {
     NotProven,
     #[error("a signed manifest is required, and the last import had none")]
     NotSigned,
+    #[error("the last import had a set signed by {0}, which is not what is believed now")]
+    NotBelieved(KnownSignature),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 /// This as `check` shows it to programs.
@@ -188,14 +194,30 @@ impl Remembered {
                 problems.push(Problem::Required(required.clone()));
             }
         }
-        let is_signed = || last.delivery.as_ref().is_some_and(|delivery| delivery.signature.is_some());
-        match policy.manifest {
-            ManifestPolicy::Require if !self.is_proven() => problems.push(Problem::NotProven),
-            ManifestPolicy::Signed if !is_signed() => problems.push(Problem::NotSigned),
-            _ => {}
+        if policy.manifest == ManifestPolicy::Require && !self.is_proven() {
+            problems.push(Problem::NotProven);
+        }
+        // The trusted keys, and what has been seen, are those of now.
+        match trust::complete(system, true, policy) {
+            Ok(policy) if policy.requires_signature() => {
+                problems.extend(unbelieved(last, &policy.trust));
+            }
+            Ok(_) => {}
+            Err(error) => problems.push(error.into()),
         }
         problems
     }
+}
+
+/// Why the signature of the last import does not count, if it does not.
+fn unbelieved(last: &Summary, trust: &Trust) -> Option<Problem> {
+    let Some(signature) = last.delivery.as_ref().and_then(|delivery| delivery.signature.as_ref()) else {
+        return Some(Problem::NotSigned);
+    };
+    let KnownSignature { key, audience, serial } = signature;
+    let is_trusted = trust.keys.iter().any(|trusted| trusted.id().to_string() == *key);
+    (!is_trusted || !trust.takes(audience.as_deref(), *serial))
+        .then(|| Problem::NotBelieved(signature.clone()))
 }
 
 /// The credentials that were imported, by a report.

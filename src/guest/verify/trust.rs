@@ -98,6 +98,12 @@ impl Trust {
         })
     }
 
+    /// Whether a set for this name and with this serial is one for this machine and not too old.
+    pub(in crate::guest) fn takes(&self, audience: Option<&str>, serial: Option<u64>) -> bool {
+        (self.audience.is_empty() || audience.is_some_and(|name| self.is_own(name)))
+            && self.minimum().is_none_or(|(minimum, _)| serial.is_some_and(|serial| serial >= minimum))
+    }
+
     /// The lowest serial that counts, and whether it was seen rather than told.
     fn minimum(&self) -> Option<(u64, bool)> {
         let seen = self.circumstances.seen_serial.map(|serial| (serial, true));
