@@ -119,7 +119,8 @@ fn tests_of_machines_run_side_by_side_and_not_more_than_allowed() {
 #[test]
 fn deadline_counts_no_time_in_which_a_process_waits_for_a_processor() {
     use testkit::deadline::Deadline;
-    let limit = std::time::Duration::from_millis(400);
+    // The kernel counts a wait when it ends, and one may take some tenths of a second.
+    let limit = std::time::Duration::from_secs(2);
     // Three that compute on the one processor that the fourth is bound to.
     let spin = |nice: &str| {
         let mut command = std::process::Command::new("taskset");
