@@ -175,8 +175,11 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     let unwritten = sealed::findings(system, &request.into, delivery);
     log::these(&unwritten, &delivery.machine);
     delivery.findings.append(unwritten);
-    if request.policy.strict && !delivery.passed() {
+    if !delivery.passed() && request.policy.strict {
         return Err(NotPlaced::Strict);
+    }
+    if !delivery.passed() && delivery.requires_signature {
+        return Err(NotPlaced::NotWhole);
     }
     let set: Vec<&Credential> = delivery.intact().collect();
     let choice = request.into.choose(system);

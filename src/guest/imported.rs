@@ -112,6 +112,11 @@ pub enum NotPlaced {
     /// A trusted signature is required, and does not prove the set.
     #[error("a trusted signature is required and does not prove the whole set: nothing is materialized")]
     Unproven,
+    /// A trusted signature proves the set, and this machine cannot take all of it.
+    #[error(
+        "a signed set is imported whole or not at all, and this machine cannot take all of it: nothing is materialized"
+    )]
+    NotWhole,
     /// Under systemd, other values have the names of some credentials. The rest of the set is in place.
     #[error("{} of {total} credentials are not the ones that were sent", .repair.foreign.len())]
     Foreign {
@@ -193,7 +198,7 @@ impl Imported {
     pub fn ended(&self) -> Ended {
         match &self.placed {
             Ok(_) if matches!(self.closing, Closing::Failed(_)) => Ended::NotDone,
-            Ok(_) | Err(NotPlaced::Strict) => self.delivery.verdict().into(),
+            Ok(_) | Err(NotPlaced::Strict | NotPlaced::NotWhole) => self.delivery.verdict().into(),
             Err(NotPlaced::Unproven) => Ended::Unverified,
             Err(NotPlaced::Foreign { .. } | NotPlaced::Failed(_)) => Ended::NotDone,
         }
@@ -212,6 +217,14 @@ impl Imported {
         self.placed.is_ok()
             && policy.require.iter().all(is_intact)
             && (policy.manifest != ManifestPolicy::Require || self.delivery.proof.is_proven())
+    }
+}
+
+impl NotPlaced {
+    /// Whether it is the policy that lets nothing be placed. The findings say why.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Strict | Self::Unproven | Self::NotWhole)
     }
 }
 

@@ -91,7 +91,7 @@ pub enum AwaitError {
     },
     /// What was sent is not known.
     #[error("{0}; 'run --receipt' and 'emit --receipt' write it")]
-    Verifier(#[from] VerifierFileError),
+    Verifier(VerifierFileError),
     /// The kernel refuses.
     #[error("cannot receive from {socket}: {}", .error.desc())]
     System {
@@ -127,7 +127,8 @@ pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
         })?;
         match receipt(&stream, wait.guest_cid, deadline.min(Instant::now() + STREAM_TIMEOUT)) {
             Ok(receipt) => {
-                let verifier = wait.verifier.as_deref().map(verifier::read).transpose()?;
+                let verifier = wait.verifier.as_deref().map(verifier::read).transpose();
+                let verifier = verifier.map_err(AwaitError::Verifier)?;
                 let objection = objection(&receipt, verifier.as_ref());
                 return Ok(Answer { receipt, objection });
             }

@@ -111,6 +111,38 @@ fn packed_set_is_sent_with_the_bytes_that_minisign_signed() {
     assert_eq!(repeated.stdout, sent.stdout);
 }
 
+/// Only systemd opens a ciphertext. Without it the machine has a part of what was signed, which is nothing.
+#[test]
+fn signed_set_with_a_ciphertext_is_whole_or_nothing_without_systemd() {
+    let packed = Packed::new(&[]);
+    fs::remove_file(packed.path("set")).unwrap();
+    fs::remove_file(packed.path("set.manifest")).unwrap();
+    fs::write(packed.credentials.path().join("sealed"), testkit::sealed("tpm2-254")).unwrap();
+    let output = packed.pack("set", &["--encrypted", "sealed"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    packed.sign("owner");
+    let sent = packed.emitted(&[]).stdout;
+    let strings: Vec<&[u8]> = sent.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let from = testkit::recording(&testkit::table(&strings));
+    let key = fs::read_to_string(packed.path("owner.pub")).unwrap().lines().last().unwrap().to_owned();
+    let import = |systemd: bool, options: &[&str]| {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        fs::create_dir_all(root.path().join(if systemd { "run/systemd/system" } else { "run" })).unwrap();
+        let mut agent = testkit::agent(&["import", "--into=credstore", "--root"]);
+        let output = run(agent.arg(root.path()).arg("--from").arg(from.path()).args(options));
+        let is_there = |name: &str| root.path().join("run").join(name).exists();
+        (output, is_there("credstore/db"), is_there("credstore.encrypted/sealed"))
+    };
+    let (output, plain, encrypted) = import(false, &["--trust", &key]);
+    assert_eq!((code(&output), plain, encrypted), (3, false, false), "{}", stderr(&output));
+    assert!(stderr(&output).contains("this machine cannot take all of it"), "{}", stderr(&output));
+    // What nobody has to sign is placed as far as it can be.
+    let (output, plain, encrypted) = import(false, &[]);
+    assert_eq!((code(&output), plain, encrypted), (3, true, false), "{}", stderr(&output));
+    let (output, plain, encrypted) = import(true, &["--trust", &key]);
+    assert_eq!((code(&output), plain, encrypted), (0, true, true), "{}", stderr(&output));
+}
+
 /// What the guest says of the strings that were emitted.
 fn checked(strings: &[u8], options: &[&str]) -> Output {
     let strings: Vec<&[u8]> = strings.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();

@@ -239,7 +239,9 @@ fn verifier_is_read_when_the_receipt_arrives() {
         }
         let awaiting = machine.awaiting_proof();
         machine.send(&said(&machine.strings).encode());
-        assert_ended(awaiting, 1, "'run --receipt' and 'emit --receipt' write it");
+        let log = assert_ended(awaiting, 1, "'run --receipt' and 'emit --receipt' write it");
+        let file = machine.verifier().display().to_string();
+        assert_eq!(log.matches(&file).count(), 1, "it is said once: {log}");
         std::fs::write(machine.verifier(), "").unwrap();
     }
 }

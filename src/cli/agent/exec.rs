@@ -14,7 +14,6 @@ use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::format::systemd::CREDENTIALS_DIRECTORY;
 use crate::guest::import::{Request, import};
-use crate::guest::imported::NotPlaced;
 use crate::guest::system::System;
 use crate::guest::trust;
 use crate::sys::variable;
@@ -67,7 +66,7 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
     let placed = match imported.placed {
         Ok(placed) if meets => placed,
         Ok(_) => return Err(NotStarted::Unmet),
-        Err(refused @ (NotPlaced::Strict | NotPlaced::Unproven)) => {
+        Err(refused) if refused.is_refusal() => {
             tracing::error!("{refused}");
             return Err(NotStarted::Unmet);
         }

@@ -5,7 +5,7 @@ use super::closed;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::guest::import::{Request, import, receive};
-use crate::guest::imported::{Closing, Ended, Imported, NotPlaced};
+use crate::guest::imported::{Closing, Ended, Imported};
 use crate::guest::place::outcome::State;
 use crate::guest::place::sealed;
 use crate::guest::report::listing::{Legend, rows, summary, table};
@@ -62,7 +62,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
                 ended => ended.into(),
             })
         }
-        Err(refused @ (NotPlaced::Strict | NotPlaced::Unproven)) => {
+        Err(refused) if refused.is_refusal() => {
             tracing::error!("{refused}");
             show(system, &request, &delivery)
         }

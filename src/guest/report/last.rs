@@ -183,10 +183,9 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let is_left = left.is_ok();
     if let Err(error) = left {
         // Who may not import may not report either, and has been told.
-        if matches!(
-            imported,
-            Ok(Imported { placed: Ok(_) | Err(NotPlaced::Strict | NotPlaced::Unproven), .. })
-        ) {
+        let is_told =
+            |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
+        if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
             tracing::warn!("no report is left: {error}");
         } else {
             tracing::debug!("no report is left: {error}");
