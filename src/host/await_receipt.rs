@@ -2,8 +2,9 @@
 //!
 //! Whatever runs in the guest may connect, and may send anything. So each stream has a limit of bytes and of time, nothing
 //! of a message that is no receipt is shown, and the text of a receipt is shown escaped. What is no receipt does not end
-//! the wait.
+//! the wait, and keeps no receipt from being read: all streams are read at the same time.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::format::receipt::{MESSAGE_MAX, Receipt, Verifier};
 use crate::sys::Errno;
 use crate::sys::socket::Stream;
 use crate::text::listing::count;
+
+/// Most streams that are read at a time. Another one takes the place of the first.
+const STREAMS_MAX: usize = 64;
 
 /// How long one stream may take. The guest of this program sends everything at once.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -117,29 +121,51 @@ pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
     let deadline = Instant::now() + wait.timeout;
     let listening = Listening::to(&wait.socket)?;
     tracing::debug!("listens to {}", wait.socket);
+    let mut streams = VecDeque::new();
     let mut others = 0;
+    let tell = |others: &mut usize, reason: &str| {
+        *others += 1;
+        if *others <= TOLD_MAX {
+            tracing::warn!("a connection to {} brought no receipt: {reason}", wait.socket);
+        }
+    };
     loop {
-        let stream = listening.accept(deadline).map_err(|error| match error {
-            Errno::ETIMEDOUT => {
-                AwaitError::Timeout { socket: wait.socket.clone(), timeout: wait.timeout, others }
+        let until = streams.iter().map(|reading: &Reading| reading.deadline).min();
+        let until = until.map_or(deadline, |until| until.min(deadline));
+        match listening.accept(streams.iter().map(|reading| &reading.stream), until) {
+            Ok(Some(stream)) => streams.push_back(Reading::new(stream)),
+            Err(Errno::ETIMEDOUT) if Instant::now() >= deadline => {
+                let (socket, timeout) = (wait.socket.clone(), wait.timeout);
+                return Err(AwaitError::Timeout { socket, timeout, others: others + streams.len() });
             }
-            error => AwaitError::System { socket: wait.socket.clone(), error },
-        })?;
-        match receipt(&stream, wait.guest_cid, deadline.min(Instant::now() + STREAM_TIMEOUT)) {
-            Ok(receipt) => {
-                let verifier = wait.verifier.as_deref().map(verifier::read).transpose();
-                let verifier = verifier.map_err(AwaitError::Verifier)?;
-                let objection = objection(&receipt, verifier.as_ref());
-                return Ok(Answer { receipt, objection });
-            }
-            Err(reason) => {
-                others += 1;
-                if others <= TOLD_MAX {
-                    tracing::warn!("a connection to {} brought no receipt: {reason}", wait.socket);
-                }
+            Ok(None) | Err(Errno::ETIMEDOUT) => {}
+            Err(error) => return Err(AwaitError::System { socket: wait.socket.clone(), error }),
+        }
+        let mut index = 0;
+        while let Some(reading) = streams.get_mut(index) {
+            let Some(read) = reading.read(wait.guest_cid) else {
+                index += 1;
+                continue;
+            };
+            streams.remove(index);
+            match read {
+                Ok(receipt) => return answer(wait, receipt),
+                Err(reason) => tell(&mut others, &reason),
             }
         }
+        if streams.len() > STREAMS_MAX {
+            streams.pop_front();
+            tell(&mut others, "too many others are open");
+        }
     }
+}
+
+/// Holds a receipt against what was sent.
+fn answer(wait: &Wait, receipt: Receipt) -> Result<Answer, AwaitError> {
+    let verifier = wait.verifier.as_deref().map(verifier::read).transpose();
+    let verifier = verifier.map_err(AwaitError::Verifier)?;
+    let objection = objection(&receipt, verifier.as_ref());
+    Ok(Answer { receipt, objection })
 }
 
 /// What is wrong with a receipt. The verifier is that of what was sent.
@@ -157,26 +183,42 @@ fn objection(receipt: &Receipt, verifier: Option<&Verifier>) -> Option<Objection
     }
 }
 
-/// Reads a receipt from a stream, or says why there is none in it.
-fn receipt(stream: &Stream, guest_cid: Option<u32>, deadline: Instant) -> Result<Receipt, String> {
-    if let Some(cid) = guest_cid
-        && stream.peer_cid() != Some(cid)
-    {
-        return Err("it is from another machine".to_owned());
+/// A stream, and what was received from it.
+struct Reading {
+    stream: Stream,
+    deadline: Instant,
+    /// Never grown: grown means copied, and the copy is not wiped.
+    buffer: Zeroizing<Vec<u8>>,
+    length: usize,
+}
+
+impl Reading {
+    fn new(stream: Stream) -> Self {
+        // One byte more than a message has tells that there is more.
+        let buffer = Zeroizing::new(vec![0; MESSAGE_MAX + 1]);
+        Self { stream, deadline: Instant::now() + STREAM_TIMEOUT, buffer, length: 0 }
     }
-    // One byte more than a message has tells that there is more.
-    let mut buffer = Zeroizing::new([0; MESSAGE_MAX + 1]);
-    let mut length = 0;
-    loop {
-        let room = buffer.get_mut(length..).unwrap_or_default();
-        let received = match stream.receive(room, deadline) {
-            Err(Errno::ETIMEDOUT) => return Err("it did not end in time".to_owned()),
-            result => result.map_err(|error| error.desc().to_owned())?,
-        };
-        length += received;
-        let message = buffer.get(..length).unwrap_or_default();
-        if received == 0 || length > MESSAGE_MAX || Receipt::is_whole(message) {
-            return Receipt::decode(message).map_err(|error| error.to_string());
+
+    /// Reads what is there: a receipt, or why there is none in it. `None` if the rest may follow.
+    fn read(&mut self, guest_cid: Option<u32>) -> Option<Result<Receipt, String>> {
+        if let Some(cid) = guest_cid
+            && self.stream.peer_cid() != Some(cid)
+        {
+            return Some(Err("it is from another machine".to_owned()));
+        }
+        loop {
+            let room = self.buffer.get_mut(self.length..).unwrap_or_default();
+            let received = match self.stream.receive(room, Instant::now()) {
+                Ok(received) => received,
+                Err(Errno::ETIMEDOUT) if Instant::now() < self.deadline => return None,
+                Err(Errno::ETIMEDOUT) => return Some(Err("it did not end in time".to_owned())),
+                Err(error) => return Some(Err(error.desc().to_owned())),
+            };
+            self.length += received;
+            let message = self.buffer.get(..self.length).unwrap_or_default();
+            if received == 0 || self.length > MESSAGE_MAX || Receipt::is_whole(message) {
+                return Some(Receipt::decode(message).map_err(|error| error.to_string()));
+            }
         }
     }
 }

@@ -120,9 +120,17 @@ impl Listening {
         }
     }
 
-    /// Waits for a stream.
-    pub(super) fn accept(&self, deadline: Instant) -> Result<Stream, Errno> {
-        self.listener.accept(deadline)
+    /// Waits until there is a stream, or any of these can be received from. Returns the stream, if there is one.
+    pub(super) fn accept<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a Stream>,
+        deadline: Instant,
+    ) -> Result<Option<Stream>, Errno> {
+        self.listener.wait(streams, deadline)?;
+        match self.listener.accept(Instant::now()) {
+            Err(Errno::ETIMEDOUT) => Ok(None),
+            result => result.map(Some),
+        }
     }
 }
 

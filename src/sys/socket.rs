@@ -85,6 +85,17 @@ impl Listener {
             }
         }
     }
+
+    /// Waits until there is a stream, or any of these can be received from.
+    pub(crate) fn wait<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a Stream>,
+        deadline: Instant,
+    ) -> Result<(), Errno> {
+        let all = std::iter::once(&self.0).chain(streams.map(|stream| &stream.0));
+        let mut all: Vec<_> = all.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        wait_all(&mut all, deadline)
+    }
 }
 
 impl Stream {
@@ -125,11 +136,15 @@ impl Stream {
 
 /// Waits until a socket is ready for something, or broken.
 fn wait(socket: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<(), Errno> {
+    wait_all(&mut [PollFd::new(socket.as_fd(), events)], deadline)
+}
+
+fn wait_all(sockets: &mut [PollFd<'_>], deadline: Instant) -> Result<(), Errno> {
     loop {
         // Rounded up to the next millisecond, so that the last round waits until the deadline.
         let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(socket.as_fd(), events)], timeout) {
+        match poll(sockets, timeout) {
             Ok(0) if left == 0 => return Err(Errno::ETIMEDOUT),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(()),

@@ -188,6 +188,8 @@ fn hostile_messages_neither_end_the_wait_nor_reach_a_terminal() {
     // Never ends: the host gives up on it after two seconds.
     let mut endless = UnixStream::connect(machine.socket()).unwrap();
     endless.write_all(&good[..100]).unwrap();
+    endless.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert!(endless.read(&mut [0]).is_ok_and(|read| read == 0), "the host gives it up");
     machine.send(&good);
     let log = assert_ended(awaiting, 0, "the guest has what was sent (proven");
     assert!(log.contains("it did not end in time") && log.contains("it has STATUS twice"), "{log}");
@@ -221,6 +223,21 @@ fn flood_of_connections_does_not_fill_the_log() {
     let log = assert_ended(awaiting, 1, "no receipt arrived at unix:");
     assert!(log.contains("within 3 seconds (101 connections brought none)"), "{log}");
     assert_eq!(log.lines().count(), 9, "{log}");
+}
+
+/// Any program of the guest can open streams and send nothing.
+#[test]
+fn streams_without_an_end_do_not_keep_a_receipt_from_being_read() {
+    let machine = Machine::new();
+    let awaiting = machine.awaiting(&["--verifier", machine.verifier().to_str().unwrap(), "--timeout=20s"]);
+    let open = || UnixStream::connect(machine.socket()).unwrap();
+    let _idle: Vec<UnixStream> = (0..200).map(|_| open()).collect();
+    let mut slow = open();
+    slow.write_all(b"STATUS=").unwrap();
+    let sent = Instant::now();
+    machine.send(&said(&machine.strings).encode());
+    assert_ended(awaiting, 0, "proven");
+    assert!(sent.elapsed() < Duration::from_secs(10), "the guest waits a second only: {:?}", sent.elapsed());
 }
 
 #[test]
