@@ -186,6 +186,34 @@ fn set_that_was_packed_and_signed_is_proven_in_the_guest() {
 }
 
 #[test]
+fn ciphertext_that_was_changed_after_signing_is_refused_in_the_guest() {
+    let (sealed, other) = (testkit::sealed("tpm2-254"), testkit::sealed("host"));
+    let credentials = directory(&[("db", CANARY.as_bytes()), ("tls", &sealed)]);
+    let packed = Packed { place: tempfile::tempdir_in("/dev/shm").unwrap(), credentials };
+    let output = packed.pack("set", &["--encrypted", "tls"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    packed.sign("owner");
+    let signed = stdout(&packed.emitted(&[]));
+    let line = signed.lines().find(|line| line.starts_with("io.smbios-creds.encrypted:tls=")).unwrap();
+    let key = fs::read_to_string(packed.path("owner.pub")).unwrap().lines().last().unwrap().to_owned();
+    let check = |strings: &str| checked(strings.as_bytes(), &["--trust", &key, "--manifest=signed"]);
+    assert_eq!(code(&check(&signed)), 0, "{}", stdout(&check(&signed)));
+    let other = format!("io.smbios-creds.encrypted:tls={}", String::from_utf8(other).unwrap().trim());
+    let flipped = line.replacen(&line[200..201], if &line[200..201] == "A" { "B" } else { "A" }, 1);
+    assert_ne!(flipped, line);
+    for (changed, what) in [
+        (signed.replace(line, &flipped), "one character"),
+        (signed.replace(line, &other), "another ciphertext"),
+        (signed.replace(&format!("{line}\n"), ""), "none"),
+        (format!("{}\n{signed}", other.replace(":tls=", ":more=")), "one more"),
+        (signed.replace(line, &line.replace(":tls=", ":lts=")), "another name"),
+    ] {
+        let refused = check(&changed);
+        assert_eq!(code(&refused), 3, "{what}: {}", stdout(&refused));
+    }
+}
+
+#[test]
 fn audience_serial_and_end_are_in_the_manifest() {
     let packed =
         Packed::new(&["--audience", "web01", "db01", "--serial=7", "--not-after=2030-01-01T00:00:00Z"]);

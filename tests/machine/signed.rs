@@ -67,23 +67,51 @@ fn newest_systemd_that_is_told_to_import_nothing_passes_on_a_signed_set() {
     told_to_import_nothing("signed-newest", Release::Newest);
 }
 
-/// The unit fails and names the parameter, and no service that needs the unit starts. What systemd took is in `@system`.
-#[test]
-fn systemd_that_imports_by_itself_fails_a_signed_set_and_names_the_parameter() {
-    let results = machine("signed-refused", Release::Newest, "")
+/// A machine on which only the import of the host stage runs, when it is asked to.
+fn host_stage_only(name: &str, release: Release) -> Machine {
+    machine(name, release, "")
         .unit("smbios-creds-initrd.service", "")
         .unit("smbios-creds.service", "")
         .link("etc/systemd/system/probe.target.wants/smbios-creds.service", "../smbios-creds.service")
-        .boot(
-            "result system ls -A /run/credentials/@system
-             result start systemctl start smbios-creds.service
-             result report cat /run/smbios-creds/report.json
-             result store ls -A /run/credstore",
-        );
+}
+
+const START: &str = "result system ls -A /run/credentials/@system
+    result start systemctl start smbios-creds.service
+    result after ls -A /run/credentials/@system
+    result report cat /run/smbios-creds/report.json
+    result store ls -A /run/credstore";
+
+/// The unit fails and names the parameter, and no service that needs the unit starts. What systemd took is in `@system`.
+fn imports_by_itself(name: &str, release: Release) {
+    let results = host_stage_only(name, release).boot(START);
     assert!(results["system"].text().contains("evil"), "{results:?}");
     assert_ne!(results["start"].code, 0, "{results:?}");
     let report = results["report"].text();
     assert!(report.contains(r#""exit":3"#) && report.contains("imported-by-systemd"), "{report}");
     assert!(report.contains(PARAMETER), "{report}");
     assert_ne!(results["store"].code, 0, "nothing is placed elsewhere: {results:?}");
+}
+
+#[test]
+fn systemd_254_that_imports_by_itself_fails_a_signed_set_and_names_the_parameter() {
+    imports_by_itself("signed-refused-254", Release::Backports);
+}
+
+#[test]
+fn newest_systemd_that_imports_by_itself_fails_a_signed_set_and_names_the_parameter() {
+    imports_by_itself("signed-refused-newest", Release::Newest);
+}
+
+/// What nobody signed came by SMBIOS beside a signed set: neither systemd nor the agent takes it, nor anything else.
+#[test]
+fn unsigned_string_beside_a_signed_set_is_nowhere() {
+    let machine = host_stage_only("signed-evil", Release::Backports);
+    let machine = machine.oem_string("io.systemd.credential:evil=x").kernel_arguments(PARAMETER);
+    let results = machine.boot(START);
+    assert_ne!(results["start"].code, 0, "{results:?}");
+    for place in ["system", "after", "store"] {
+        assert_eq!(results[place].text(), "", "{place}: {results:?}");
+    }
+    let report = results["report"].text();
+    assert!(report.contains(r#""exit":3"#) && report.contains("not-listed"), "{report}");
 }
