@@ -36,8 +36,10 @@ exec </dev/null >/dev/ttyS0 2>&1 3>/dev/ttyS1
 stty -opost -F /dev/ttyS1
 result() {
     name=$1; shift
-    "$@" >/tmp/out.$$ 2>/tmp/err.$$; code=$?
-    echo "@result $name $code :$(base64 -w0 /tmp/out.$$) :$(base64 -w0 /tmp/err.$$)" >&3
+    # systemd-tmpfiles empties /tmp in an early boot, beside a service that does not wait for it.
+    results=/tmp; [ ! -w / ] || results=
+    "$@" >$results/out.$$ 2>$results/err.$$; code=$?
+    echo "@result $name $code :$(base64 -w0 $results/out.$$) :$(base64 -w0 $results/err.$$)" >&3
 }
 . /scripts/${SCRIPT:-last}
 [ -z "$SCRIPT" ] || exit 0
