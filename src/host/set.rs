@@ -135,7 +135,7 @@ pub fn write(strings: &OemStrings) -> Secret {
 }
 
 impl Set {
-    /// Reads what [`write`] wrote, and holds the values against the manifest.
+    /// Reads what [`write()`] wrote, and holds the values against the manifest.
     ///
     /// # Errors
     /// [`SetError`] says why a guest would refuse it.
