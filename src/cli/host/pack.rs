@@ -62,8 +62,9 @@ fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<E
     }
     set_file.write(set::write(strings).expose())?;
     manifest_file.write(strings.manifest_string())?;
-    set_file.keep();
+    // The last one that was made is the first to be kept: each gives back the signals that it found held.
     manifest_file.keep();
+    set_file.keep();
     tracing::info!(
         "{shown} is packed; sign it with: minisign -S -m {}, and send it with: smbios-creds-host run --set {shown}",
         Escaped::from(manifest)
