@@ -9,15 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest as _, Sha256};
-
-use super::listed::{Listed, look_at};
+use super::listed::{Listed, encrypted_content, look_at};
 use super::source::TOTAL_MAX;
 use super::strings::{Content, EmitError, Existing, OemStrings, Origin, value_of};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};
 use crate::format::receipt::Verifier;
+use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
 /// Most bytes of a set's file: all values as base64, their names, a manifest and signatures.
@@ -187,11 +186,12 @@ impl Set {
                 text.named(Some(manifest), |_| false).ok_or(SetError::Unlisted { line })?
             }
             OemString::Encrypted(wire) => {
-                let (name, size) = listed_ciphertext(wire, manifest).ok_or(SetError::Ciphertext { line })?;
-                if !values.encrypted.insert(name.clone()) {
-                    return Err(SetError::Twice(name));
+                let sealed = listed_ciphertext(wire, manifest).ok_or(SetError::Ciphertext { line })?;
+                let content = encrypted_content(&sealed);
+                if !values.encrypted.insert(sealed.name.clone()) {
+                    return Err(SetError::Twice(sealed.name));
                 }
-                self.strings.push((text.to_vec().into(), Content::Encrypted { name, size }));
+                self.strings.push((text.to_vec().into(), content));
                 return Ok(());
             }
             OemString::Undecodable(error, _) => return Err(SetError::Undecodable { line, error }),
@@ -267,7 +267,7 @@ impl Set {
         names.iter().find(|name| !has(name)).map_or(Ok(()), |name| Err(SetError::Expected(name.clone())))
     }
 
-    /// Its strings behind those that are there. Its manifest does not list the credentials among those, and cannot be
+    /// Its strings after those that are there. Its manifest does not list the credentials among those, and cannot be
     /// made to, so there must be none.
     pub(super) fn beside(self, existing: Existing) -> Result<OemStrings, EmitError> {
         let mut set = Listed::default();
@@ -321,17 +321,13 @@ impl Values {
     }
 }
 
-/// The encrypted credential in what follows the prefix, if it is one that the manifest lists: its name, and the bytes of
-/// its text.
-fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<(Name, usize)> {
-    let at = wire.iter().position(|&byte| byte == b'=')?;
-    let (name, text) = (wire.get(..at)?, wire.get(at + 1..)?);
-    // No name is made of what may be a secret.
-    let (name, listed) = manifest.terms().encrypted.get_key_value(Name::check(name).ok()?)?;
-    let is_listed = is_base64(text)
-        && listed.size == text.len() as u64
-        && Sha256::digest(text).as_slice() == listed.sha256;
-    is_listed.then(|| (name.clone(), text.len()))
+/// The encrypted credential in what follows the prefix, if it is to the byte one that the manifest lists.
+fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<Sealed> {
+    let sealed = Sealed::decode(wire).ok()?;
+    let is_listed = manifest.terms().encrypted.get(&sealed.name) == Some(&sealed.blob.ciphertext());
+    // It is sent as it is, so it must be as it would be written.
+    let is_own = wire.strip_suffix(sealed.blob.text().as_bytes())?.ends_with(b"=");
+    (is_listed && is_own).then_some(sealed)
 }
 
 /// Whether a text has base64's characters only. Readers of base64 skip blanks, which not every command line carries.

@@ -3,6 +3,8 @@
 //! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
 //! last, so that a guest which loses the end loses nothing that it needs.
 
+use std::collections::BTreeMap;
+
 pub use super::content::{Content, Existing, Origin};
 pub use super::emit_error::EmitError;
 use super::listed::{Listed, both_sources, encrypted_content, look_at, with_encrypted};
@@ -55,15 +57,7 @@ impl OemStrings {
         Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
-    /// Writes credentials as a set of its own, whose manifest says this of it.
-    ///
-    /// # Errors
-    /// [`EmitError`] names the credential.
-    pub fn with_terms(credentials: &[Credential], terms: Terms) -> Result<Self, EmitError> {
-        Self::set(credentials, &[], terms)
-    }
-
-    /// The same with encrypted credentials besides.
+    /// Writes plain and encrypted credentials as a set of its own, whose manifest says this of it.
     ///
     /// # Errors
     /// [`EmitError`] names the credential.
@@ -117,7 +111,6 @@ impl OemStrings {
         if let Some(blob) = all().find(|credential| key_of(credential.value.expose()).is_some()) {
             return Err(EmitError::SentAsPlain(blob.name.clone()));
         }
-        let value = |name: &Name| all().find(|sent| sent.name == *name).map(|sent| &sent.value);
         let manifest = match Manifest::new(all(), salt) {
             Ok(manifest) => manifest,
             Err(ManifestError::Duplicate(name)) => {
@@ -130,7 +123,11 @@ impl OemStrings {
         };
         let manifest = with_encrypted(manifest, &set.encrypted, terms)?;
         strings.push((manifest.encode().into_bytes().into(), Content::Manifest));
-        let asked = existing.receipt.map(|address| (address, manifest.value_proof(value).verifier()));
+        let verifier = || {
+            let values: BTreeMap<&Name, &Secret> = all().map(|sent| (&sent.name, &sent.value)).collect();
+            manifest.value_proof(|name| values.get(name).copied()).verifier()
+        };
+        let asked = existing.receipt.map(|address| (address, verifier()));
         Self { strings, elsewhere, items, encrypted: set.encrypted, verifier: None }.asking(asked)
     }
 

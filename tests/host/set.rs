@@ -33,7 +33,7 @@ fn strings(set: Set) -> OemStrings {
 fn packed() -> Vec<u8> {
     let credentials = [credential("db", b"secret"), credential("tls", &[0, 10, 255])];
     let terms = Terms { audience: vec!["web01".into()], serial: Some(7), ..Terms::default() };
-    write(&OemStrings::with_terms(&credentials, terms).unwrap()).expose().to_vec()
+    write(&OemStrings::set(&credentials, &[], terms).unwrap()).expose().to_vec()
 }
 
 #[test]
@@ -225,19 +225,40 @@ fn line_that_is_no_string_of_a_set_is_refused_and_not_shown() {
 
 #[test]
 fn encrypted_credential_is_sent_if_it_is_the_one_that_the_manifest_lists() {
-    use sha2::{Digest as _, Sha256};
+    use sha2::Digest as _;
     use smbios_creds::format::manifest::{Ciphertext, Manifest};
+    use smbios_creds::trust::sealed::Blob;
 
-    let text = "c29tZSBjaXBoZXJ0ZXh0";
-    let listed = Ciphertext { size: text.len() as u64, sha256: Sha256::digest(text).into() };
-    let terms = Terms { encrypted: [(name("tls"), listed)].into(), ..Terms::default() };
-    let manifest =
-        Manifest::new([&credential("db", b"x")], [7; 16]).unwrap().with_terms(terms).unwrap().encode();
+    let [sealed, other, null] =
+        ["host", "tpm2-254", "null"].map(|kind| String::from_utf8(testkit::sealed(kind)).unwrap());
+    let text = &sealed;
     let plain = "io.systemd.credential.binary:db=eA==";
-    let set = |line: &str| Set::read(format!("{plain}\n{ENCRYPTED_PREFIX}{line}\n{manifest}\n").as_bytes());
+    let manifest = |listed: Ciphertext| {
+        let terms = Terms { encrypted: [(name("tls"), listed)].into(), ..Terms::default() };
+        Manifest::new([&credential("db", b"x")], [7; 16]).unwrap().with_terms(terms).unwrap().encode()
+    };
+    let listed = Blob::new(text.as_bytes()).unwrap().ciphertext();
+    let of = |line: &str, manifest: &str| {
+        Set::read(format!("{plain}\n{ENCRYPTED_PREFIX}{line}\n{manifest}\n").as_bytes())
+    };
+    let sha256 = sha2::Sha256::digest(&null).into();
+    let manifest_of_null = manifest(Ciphertext { size: null.len() as u64, sha256 });
+    let null = of(&format!("tls={null}"), &manifest_of_null);
+    assert!(matches!(null, Err(SetError::Ciphertext { line: 2 })), "everybody can open it");
+    let manifest = manifest(listed);
+    let set = |line: &str| of(line, &manifest);
     assert!(set(&format!("tls={text}")).unwrap().expect(&[name("tls"), name("db")]).is_ok());
-    for line in ["tls=c29tZSBjaXBoZXJ0ZXh1", "tls=c29t", "db=c29tZSBjaXBoZXJ0ZXh0", "tls", "x=", ""] {
-        assert!(matches!(set(line), Err(SetError::Ciphertext { line: 2 })), "{line}");
+    for line in [
+        format!("tls={other}"),
+        format!("tls={} {}", &text[..4], &text[4..]),
+        format!("tls={}", &text[..text.len() - 4]),
+        format!("db={text}"),
+        "tls=c29t".to_owned(),
+        "tls".to_owned(),
+        "x=".to_owned(),
+        String::new(),
+    ] {
+        assert!(matches!(set(&line), Err(SetError::Ciphertext { line: 2 })), "{line}");
     }
     let twice = format!("tls={text}\n{ENCRYPTED_PREFIX}tls={text}");
     assert!(matches!(set(&twice), Err(SetError::Twice(_))));
