@@ -59,7 +59,7 @@ pub fn in_words(imported: &Imported) -> String {
             format!("{verified} of {expected} credentials verified")
         }
         (None, Ok(_), _) => {
-            format!("{} imported, and no manifest proves that these are all", count(verified, "credential"))
+            format!("{} imported, and {}", count(verified, "credential"), delivery.proof)
         }
     }
 }
