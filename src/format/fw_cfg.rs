@@ -10,7 +10,7 @@ use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 /// Path of the item that holds a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
 
-/// Path of the item that holds a signature of the manifest: what an OEM string has behind its prefix.
+/// Path of the item that holds a signature of the manifest: what an OEM string has after its prefix.
 pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
 
 /// Path of the item that says where the host wants to hear how the import went.

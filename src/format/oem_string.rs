@@ -141,14 +141,14 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
             return credential(rest, encoding);
         }
     }
-    let behind = |prefix: &str| string.strip_prefix(prefix.as_bytes());
-    if let Some(rest) = behind(manifest::PREFIX) {
+    let after = |prefix: &str| string.strip_prefix(prefix.as_bytes());
+    if let Some(rest) = after(manifest::PREFIX) {
         OemString::Manifest(rest)
-    } else if let Some(rest) = behind(SIGNATURE_PREFIX) {
+    } else if let Some(rest) = after(SIGNATURE_PREFIX) {
         OemString::Signature(rest)
-    } else if let Some(rest) = behind(ENCRYPTED_PREFIX) {
+    } else if let Some(rest) = after(ENCRYPTED_PREFIX) {
         OemString::Encrypted(rest)
-    } else if let Some(rest) = behind(RECEIPT_PREFIX) {
+    } else if let Some(rest) = after(RECEIPT_PREFIX) {
         OemString::Receipt(rest)
     } else {
         near_miss(string).map_or(OemString::Foreign, |(meant, _)| OemString::NearMiss { meant })

@@ -161,7 +161,7 @@ impl SetFiles {
 }
 
 impl Sent {
-    /// The OEM strings of it, behind those that are there.
+    /// The OEM strings of it, after those that are there.
     ///
     /// # Errors
     /// [`EmitError`] names the credential or the string.

@@ -13,7 +13,7 @@ pub enum ManifestError {
     /// The same name is given twice.
     #[error("it lists credential {0} twice")]
     Duplicate(Name),
-    /// The text behind the prefix is not base64.
+    /// The text after the prefix is not base64.
     #[error("it is not base64: {0}")]
     Base64(#[from] Base64Error),
     /// The base64 does not hold the expected JSON object. The object itself is not shown: the digest of a set of

@@ -20,7 +20,7 @@ pub struct Terms {
 /// What a manifest says of an encrypted credential. A digest of a ciphertext helps nobody to guess the value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ciphertext {
-    /// Bytes of the text that stands for it in an OEM string, behind the `=`.
+    /// Bytes of the text that stands for it in an OEM string, after the `=`.
     pub size: u64,
     /// SHA-256 of that text.
     pub sha256: [u8; 32],

@@ -109,7 +109,7 @@ fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-/// A string of JSON. What it would have to escape but for two bytes is left out of names and audiences.
+/// A JSON string. Names and audiences are printable ASCII, of which JSON escapes two characters.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
 }

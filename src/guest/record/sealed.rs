@@ -13,7 +13,7 @@ use crate::trust::sealed::{HEADER_SIZE, Sealed, SealedError, header_length};
 pub(super) struct Ciphertexts(BTreeMap<Name, (Ciphertext, Ciphertext)>);
 
 impl Ciphertexts {
-    /// Replaces the text behind the prefix by filler that is read alike: of the same size, under the same name and for the
+    /// Replaces the text after the prefix by filler that is read alike: of the same size, under the same name and for the
     /// same kind of key. Returns how many bytes at its beginning are kept.
     pub(super) fn redact(&mut self, text: &mut [u8]) -> usize {
         let sealed = Sealed::decode(text);

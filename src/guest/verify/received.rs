@@ -35,7 +35,7 @@ pub struct Received {
     pub entries: Vec<Entry>,
     /// Every manifest.
     pub manifests: Vec<SentManifest>,
-    /// What stands for a signature of the manifest: text behind the prefix, and where it is.
+    /// What stands for a signature of the manifest: text after the prefix, and where it is.
     pub signatures: Vec<(Secret, Origin)>,
     /// What stands for an encrypted credential.
     pub encrypted: Vec<(Secret, Origin)>,
