@@ -36,10 +36,9 @@ exec </dev/null >/dev/ttyS0 2>&1 3>/dev/ttyS1
 stty -opost -F /dev/ttyS1
 result() {
     name=$1; shift
-    # systemd-tmpfiles empties /tmp in an early boot, beside a service that does not wait for it.
-    results=/tmp; [ ! -w / ] || results=
-    "$@" >$results/out.$$ 2>$results/err.$$; code=$?
-    echo "@result $name $code :$(base64 -w0 $results/out.$$) :$(base64 -w0 $results/err.$$)" >&3
+    # Not in /tmp, which systemd-tmpfiles empties in an early boot, nor in the root, which may be read-only.
+    "$@" >/dev/out.$$ 2>/dev/err.$$; code=$?
+    echo "@result $name $code :$(base64 -w0 /dev/out.$$) :$(base64 -w0 /dev/err.$$)" >&3
 }
 . /scripts/${SCRIPT:-last}
 [ -z "$SCRIPT" ] || exit 0
