@@ -3,7 +3,7 @@
 //! QEMU emulates AMD's virtualization in full. A real hypervisor needs nothing else, so no test needs `/dev/kvm`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Machine, Release, prepared};
@@ -52,15 +52,40 @@ impl Machine {
 
     /// Adds a program of this machine's, and the libraries that it needs.
     pub fn program_with_libraries(self, path: &str, program: &Path) -> Self {
-        let output = Command::new("ldd").arg(program).output().unwrap();
-        let libraries = String::from_utf8(output.stdout).unwrap();
-        let machine = self.program(path, program);
-        libraries.split_whitespace().filter(|word| word.starts_with('/')).fold(machine, |machine, library| {
+        libraries(program).into_iter().fold(self.program(path, program), |machine, library| {
             // `/lib` is a symbolic link in the image, which a directory of that name would replace.
-            let library = Path::new(library);
             let folder = fs::canonicalize(library.parent().unwrap()).unwrap();
             let path = folder.join(library.file_name().unwrap());
             machine.program(path.to_str().unwrap().trim_start_matches('/'), library)
         })
     }
+
+    /// Adds a program of this machine's, whose libraries are not those of the guest's programs.
+    pub fn program_apart(self, path: &str, program: &Path) -> Self {
+        let (apart, name) =
+            (format!("opt{}", program.display()), program.file_name().unwrap().to_str().unwrap());
+        let mut loader = None;
+        let machine = libraries(program).into_iter().fold(
+            self.program(&format!("{apart}/{name}"), program),
+            |machine, library| {
+                let name = library.file_name().unwrap().to_str().unwrap();
+                if name.starts_with("ld-") {
+                    loader = Some(name.to_owned());
+                }
+                machine.program(&format!("{apart}/{name}"), &library)
+            },
+        );
+        let loader = loader.unwrap();
+        machine.file(
+            path,
+            format!("#!/bin/sh\nexec /{apart}/{loader} --library-path /{apart} /{apart}/{name} \"$@\"\n"),
+        )
+    }
+}
+
+/// The libraries that a program of this machine's needs, with the one that loads them.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    let libraries = String::from_utf8(output.stdout).unwrap();
+    libraries.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
