@@ -275,3 +275,36 @@ fn every_rule_is_in_the_architecture_document() {
         assert!(text.contains(&format!("`{name}`")), "{name}");
     }
 }
+
+#[test]
+fn every_path_in_the_architecture_document_is_there_and_every_directory_is_on_its_map() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let quoted: Vec<_> = text.split('`').skip(1).step_by(2).collect();
+    let named: Vec<_> = quoted.iter().filter(|word| word.ends_with(".rs") || word.ends_with('/')).collect();
+    let mut directory = "";
+    for path in &named {
+        if path.ends_with('/') {
+            directory = path;
+        } else if let Some((parent, _)) = path.rsplit_once('/') {
+            directory = parent;
+        }
+        // A file without a directory is in the one that was named last.
+        let found =
+            [root.join(path), root.join("src").join(path), root.join("src").join(directory).join(path)];
+        assert!(
+            found.iter().any(|path| path.exists()),
+            "docs/architecture.md names {path}, which is not there"
+        );
+    }
+    let house = House::read(&root.join("src"));
+    for file in house.files.keys() {
+        let Some((parent, _)) = file.rsplit_once('/') else { continue };
+        // A room is on the map by what is in it.
+        let is_named = named.iter().any(|path| {
+            let inner = path.trim_end_matches('/').contains('/') && path.ends_with('/');
+            path.starts_with(&format!("{parent}/")) || inner && format!("{parent}/").starts_with(**path)
+        });
+        assert!(is_named, "docs/architecture.md names nothing in {parent}/");
+    }
+}
