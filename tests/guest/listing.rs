@@ -132,7 +132,7 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
     let strings: &[&[u8]] = &[b"io.systemd.credential:a=1"];
     assert_eq!(
         stdout(&run_on(recording(&table(strings)).path(), &["check"])),
-        "passed: 1 credential, and no manifest proves that these are all\n"
+        "passed: 1 credential, and nothing proves that these are all\n"
     );
 }
 

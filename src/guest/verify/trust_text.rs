@@ -135,7 +135,7 @@ impl Display for Proof {
     /// What proves that a set is the one that was sent, for a sentence about the set.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => f.write_str("no manifest proves that these are all"),
+            Self::None => f.write_str("nothing proves that these are all"),
             Self::Digest => f.write_str("the manifest proves the set whole"),
             Self::Signature(Signed { key, audience, serial }) => {
                 write!(f, "the set is whole and signed by {key}")?;
