@@ -1,13 +1,15 @@
 //! The log: lines on stderr, with the priorities that the journal and the kernel's log read.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::{Extensions, ExtensionsMut, LookupSpan, SpanData};
@@ -17,16 +19,11 @@ use crate::text::escape::Safely;
 
 /// Sends everything of `level` and above to stderr, in the name of this program.
 pub fn start(program: &'static str, level: LevelFilter) {
-    let fields = debug_fn(|line, field, value| match field.name() {
-        "message" => write!(line, "{value:?}"),
-        name => write!(line, " {name}={value:?}"),
-    });
     let lines = tracing_subscriber::fmt::layer()
         // If a line cannot be written, nothing can report it: standard error would be the place, and a failure there
         // a panic.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .fmt_fields(fields)
+        .with_writer(|| LineByLine(io::stderr().lock()))
         .event_format(Lines { program, prefixed: OnceLock::new() });
     let subscriber = NoSpans { level }.with(lines);
     // It fails only if a log has been started before, and that one serves as well.
@@ -41,9 +38,7 @@ pub(super) fn is_log_file(file: impl AsFd) -> bool {
 }
 
 /// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`. Fields follow
-/// as ` name=value`.
-///
-/// The line is written in one piece, since the kernel's log takes each write for a line.
+/// as ` name=value`. The field `help` has a line of its own: `<3>help: what to do`, else `program: help: what to do`.
 struct Lines {
     program: &'static str,
     /// Whether stderr is such a log. It is looked at when the first line is logged.
@@ -55,26 +50,69 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut line: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let (priority, word) = match *event.metadata().level() {
-            Level::ERROR => (3, "error"),
-            Level::WARN => (4, "warning"),
-            Level::INFO => (6, "info"),
-            Level::DEBUG | Level::TRACE => (7, "debug"),
+            Level::ERROR => (3, "error: "),
+            Level::WARN => (4, "warning: "),
+            Level::INFO => (6, "info: "),
+            Level::DEBUG | Level::TRACE => (7, "debug: "),
         };
-        if *self.prefixed.get_or_init(|| is_log_file(std::io::stderr())) {
-            write!(line, "<{priority}>")?;
-        } else {
-            write!(line, "{}: {word}: ", self.program)?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let is_prefixed = *self.prefixed.get_or_init(|| is_log_file(io::stderr()));
+        let word = if is_prefixed { "" } else { word };
+        for (word, text) in [(word, fields.line), ("help: ", fields.help)] {
+            if text.is_empty() {
+                continue;
+            }
+            if is_prefixed {
+                write!(line, "<{priority}>{word}")?;
+            } else {
+                write!(line, "{}: {word}", self.program)?;
+            }
+            // Text of the table has been escaped before; this is for the paths and system messages between.
+            Safely(&mut line).write_str(&text)?;
+            line.write_char('\n')?;
         }
-        // Text of the table has been escaped before; this is for the paths and system messages between.
-        context.format_fields(Writer::new(&mut Safely(&mut line)), event)?;
-        line.write_char('\n')
+        Ok(())
+    }
+}
+
+/// What an event says, and what to do about it.
+#[derive(Default)]
+struct Fields {
+    /// The message, and every field except `help`.
+    line: String,
+    help: String,
+}
+
+impl Visit for Fields {
+    /// Without the quotation marks of `Debug`.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string cannot fail.
+        _ = match field.name() {
+            "message" => write!(self.line, "{value:?}"),
+            "help" => write!(self.help, "{value:?}"),
+            name => write!(self.line, " {name}={value:?}"),
+        };
+    }
+}
+
+/// Writes each line in one piece: the kernel's log takes each write for a record.
+struct LineByLine<W>(W);
+
+impl<W: io::Write> io::Write for LineByLine<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let line = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -139,5 +177,58 @@ impl SpanData<'_> for NoSpan {
 
     fn extensions_mut(&self) -> ExtensionsMut<'_> {
         match *self {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps each write apart, as the kernel's log does.
+    #[derive(Clone, Default)]
+    struct Records(Arc<Mutex<Vec<String>>>);
+
+    impl io::Write for Records {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(String::from_utf8(text.to_vec()).unwrap());
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a log gets that knows priorities, or that does not.
+    fn records(is_prefixed: bool, events: impl FnOnce()) -> Vec<String> {
+        let records = Records::default();
+        let writer = records.clone();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(move || LineByLine(writer.clone()))
+            .event_format(Lines { program: "smbios-creds", prefixed: OnceLock::from(is_prefixed) });
+        tracing::subscriber::with_default(NoSpans { level: LevelFilter::TRACE }.with(lines), events);
+        records.0.lock().unwrap().clone()
+    }
+
+    fn cut() {
+        tracing::error!(help = "send less", size = 44, "credential db: it is cut");
+    }
+
+    #[test]
+    fn help_is_a_line_of_its_own_in_a_record_of_its_own() {
+        let lines =
+            ["smbios-creds: error: credential db: it is cut size=44\n", "smbios-creds: help: send less\n"];
+        assert_eq!(records(false, cut), lines);
+        assert_eq!(records(true, cut), ["<3>credential db: it is cut size=44\n", "<3>help: send less\n"]);
+        let warn = || tracing::warn!(help = %String::new(), "it is on a disk");
+        assert_eq!(records(true, warn), ["<4>it is on a disk\n"], "help without a word is none");
+    }
+
+    #[test]
+    fn no_field_can_forge_a_line_or_drive_a_terminal() {
+        let event = || tracing::error!(help = "a\n<0>b\x1b[2J", "c\r\n<0>d");
+        assert_eq!(records(true, event), ["<3>c\\u{d}\\u{a}<0>d\n", "<3>help: a\\u{a}<0>b\\u{1b}[2J\n"]);
     }
 }

@@ -414,6 +414,28 @@ fn exec_does_not_start_a_program_without_what_it_needs() {
 }
 
 #[test]
+fn finding_is_followed_by_a_line_that_says_what_to_do() {
+    let strings = [&b"io.systemd.credential:a=1"[..], b"io.systemd.credential:b="];
+    let source = recording(&table(&strings));
+    let into = tempfile::tempdir().unwrap();
+    let help = "smbios-creds: help: check where the host takes it from (an unset variable, an empty file), or allow it \
+                with --allow-empty\n";
+    for (verb, what) in [
+        (&["list"][..], "empty"),
+        (&["import", "--into", "./creds"], "empty"),
+        (&["exec", "--into", "./creds", "--", "true"], "empty"),
+        (&["cat", "b"], "required and empty"),
+    ] {
+        let mut command = agent(&verb[..1]);
+        command.arg("--from").arg(source.path()).args(&verb[1..]).current_dir(into.path());
+        let output = run(&mut command);
+        let place = "(structure 11-0, string 2, offset 31)";
+        let lines = format!("smbios-creds: error: credential b: {what} (0 bytes) {place}\n{help}");
+        assert!(stderr(&output).contains(&lines), "{verb:?}\n{}", stderr(&output));
+    }
+}
+
+#[test]
 fn log_lines_carry_priorities_where_the_log_reads_them() {
     let lines = |command: &mut std::process::Command| stderr(&run(command));
     let mut command = agent(&["list", "--from"]);
@@ -430,6 +452,10 @@ fn log_lines_carry_priorities_where_the_log_reads_them() {
     })
     .unwrap();
     assert!(text.starts_with("<3>2 OEM strings"), "{text}");
+    assert!(
+        text.lines().nth(1).unwrap().starts_with("<3>help: QEMU 9.0 and newer does this when "),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
     assert_eq!(lines(agent(&["list", "--log-level=off", "--from"]).arg(testdata("qemu-10-silent-loss"))), "");
 }

@@ -32,6 +32,8 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
              result replay smbios-creds list --from /tmp/recorded
              smbios-creds list --from /nowhere 2>/dev/kmsg
              result kmsg sh -c 'dmesg -r | grep nowhere'
+             smbios-creds cat other 2>/dev/kmsg
+             result kmsg-help sh -c 'dmesg -r | grep -A1 \"credential other: missing\"'
              result raw grep -c 'line 2' /tmp/recorded/DMI",
         );
     let text = b"a,b=c \"d\" [e]\nline 2";
@@ -71,6 +73,13 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
     // 11 is an error (3) of a user process (8).
     assert!(results["kmsg"].text().starts_with("<11>"), "{:?}", results["kmsg"]);
     assert!(results["kmsg"].text().contains("] no recording in /nowhere"), "{:?}", results["kmsg"]);
+    let help = results["kmsg-help"].text();
+    let [finding, help] = help.lines().collect::<Vec<_>>()[..] else { panic!("{help}") };
+    assert!(
+        finding.starts_with("<11>") && finding.contains("] credential other: missing: required"),
+        "{finding}"
+    );
+    assert!(help.starts_with("<11>") && help.contains("] help: check its name"), "{help}");
 }
 
 fn digest(value: &[u8]) -> String {

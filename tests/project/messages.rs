@@ -27,6 +27,9 @@ const WITHOUT_MESSAGES: [&str; 5] = [
 /// Fields of a limit that its message has after its name, and where it is from.
 const FIELDS_OF_A_LIMIT: [&str; 3] = ["above", "advice", "source"];
 
+/// Functions that return what to do.
+const REMEDIES: [&str; 2] = ["advice", "help"];
+
 /// Functions that take what a program did when it failed: "look at", for "cannot look at PATH".
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
@@ -89,9 +92,14 @@ impl Messages {
         self.allowed.insert(text);
     }
 
+    /// What is said to do is no message: it is the field `help` of an event.
     fn tokens(&mut self, tokens: TokenStream, words: usize) {
+        let mut is_help = false;
         for token in tokens {
             match token {
+                TokenTree::Ident(name) if name == "help" => is_help = true,
+                TokenTree::Punct(mark) if mark.as_char() == ',' => is_help = false,
+                _ if is_help => {}
                 TokenTree::Group(group) => self.tokens(group.stream(), words),
                 TokenTree::Literal(literal) => {
                     if let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string()) {
@@ -119,9 +127,9 @@ impl<'ast> Visit<'ast> for Messages {
         }
     }
 
-    /// A function of remedies has no messages: `check` prints what it returns after "What to do".
+    /// A function of remedies has no messages: they are printed after `help:` or "What to do".
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        if item.sig.ident != "advice" {
+        if !REMEDIES.iter().any(|name| item.sig.ident == name) {
             visit::visit_impl_item_fn(self, item);
         }
     }
@@ -265,6 +273,7 @@ fn message_without_a_row_is_found_wherever_the_code_has_it() {
     for (text, message) in [
         ("enum E { #[error(\"cannot read {0}: {}\", .0.desc())] A }", "cannot read …: …"),
         ("fn f() { warn!(\"{shown} is on a disk\") }", "… is on a disk"),
+        ("fn f() { warn!(help = %g(\"use another directory\"), \"it is on a disk\") }", "it is on a disk"),
         ("fn f() -> R { bail!(\"it is not {{whole}}\") }", "it is not {whole}"),
         ("fn f() { x.context(\"an argument is missing\") }", "an argument is missing"),
         ("fn f() -> &'static str { \"its value is empty\" }", "its value is empty"),

@@ -101,8 +101,9 @@ fn assert_reported(source: &Path, policy: &[&str], exit: i32, expected: &[&str])
     assert_eq!(code(&import), exit, "{}", stderr(&import));
     for (severity, message, advice) in findings {
         let level = if severity == "note" { "info" } else { &severity };
-        let line = format!("smbios-creds: {level}: {message}: {advice}");
-        assert!(stderr(&import).lines().any(|logged| logged == line), "{line}\n{}", stderr(&import));
+        let lines = format!("\nsmbios-creds: {level}: {message}\nsmbios-creds: help: {advice}\n");
+        let logged = format!("\n{}", stderr(&import));
+        assert!(logged.contains(&lines), "{lines}\n{logged}");
     }
 }
 

@@ -118,7 +118,7 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
         if finding.severity == Severity::Error
             && finding.credential.as_ref().is_none_or(|name| cat.names.contains(name))
         {
-            tracing::error!("{finding}: {}", finding.advice(&delivery.machine));
+            tracing::error!(help = %finding.advice(&delivery.machine), "{finding}");
         }
     }
     let mut exit = Exit::Ok;
@@ -126,8 +126,10 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
         let Some(credential) = delivery.intact().find(|credential| credential.name == *name) else {
             if delivery.intact_sealed().any(|sealed| sealed.name == *name) {
                 tracing::error!(
-                    "credential {name}: it is encrypted, and only systemd has the key: print it with 'systemd-creds \
-                     decrypt --name={name} /run/credstore.encrypted/{name} -'"
+                    help = %format_args!(
+                        "print it with 'systemd-creds decrypt --name={name} /run/credstore.encrypted/{name} -'"
+                    ),
+                    "credential {name}: it is encrypted, and only systemd has the key"
                 );
             }
             tracing::error!("credential {name}: not printed");

@@ -21,9 +21,9 @@ pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
     for finding in findings {
         let advice = finding.advice(machine);
         match finding.severity {
-            Severity::Error => tracing::error!("{finding}: {advice}"),
-            Severity::Warning => tracing::warn!("{finding}: {advice}"),
-            Severity::Note => tracing::info!("{finding}: {advice}"),
+            Severity::Error => tracing::error!(help = %advice, "{finding}"),
+            Severity::Warning => tracing::warn!(help = %advice, "{finding}"),
+            Severity::Note => tracing::info!(help = %advice, "{finding}"),
         }
     }
 }
@@ -52,8 +52,9 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
             }
             for name in foreign {
                 tracing::error!(
+                    help = "send it once",
                     "credential {name}: {shown} has another value, which SMBIOS did not bring (fw_cfg, most likely), \
-                     and it was left alone: send it once"
+                     and it was left alone"
                 );
             }
             if !foreign.is_empty() {
