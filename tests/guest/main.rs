@@ -8,6 +8,7 @@ mod fw_cfg;
 mod hostile;
 mod listing;
 mod many;
+mod map;
 mod personal_data;
 mod place;
 mod record;

@@ -5,6 +5,7 @@ mod faults;
 mod host_leaks;
 mod leaks;
 mod library_memory;
+mod map;
 mod memory;
 mod old_agent;
 mod proof;

@@ -171,6 +171,11 @@ impl List {
 
 /// `check`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "--map shows offsets and lengths in bytes, and the first words of each finding after '^' at its place. The \
+                  first 8 structures of Type 11 have lines of their own, and the first 32 strings of each. After these, \
+                  only those with a finding have a line; the others are counted."
+)]
 pub struct Check {
     #[command(flatten)]
     pub(super) from: From,
@@ -178,6 +183,9 @@ pub struct Check {
     pub(super) policy: PolicyArgs,
     #[command(flatten)]
     pub(super) json: JsonArg,
+    /// Draw the table first: where each structure and string is, and where it breaks
+    #[arg(long, conflicts_with = "json")]
+    pub(super) map: bool,
 }
 
 /// `import`

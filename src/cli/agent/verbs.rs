@@ -18,7 +18,10 @@ use crate::guest::place::outcome::State;
 use crate::guest::place::{opened, sealed};
 use crate::guest::record::recording::Recording;
 use crate::guest::record::write::{self, Secrets};
+use crate::guest::report::map::map;
 use crate::guest::report::{last, listing, log};
+use crate::guest::source::Input;
+use crate::guest::source::dmi::Raw;
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::guest::verify::finding::Severity;
@@ -102,11 +105,22 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));
         delivery.findings.append(opened::findings(system, &delivery));
     }
+    if check.map {
+        draw(check.from.input(system), &delivery)?;
+    }
     match check.json.json {
         Json::Off => output::people(&listing::verdict(&delivery))?,
         form => output::json(&listing::Judged::new(&delivery), form)?,
     }
     Ok(exit(&delivery))
+}
+
+/// Draws what a delivery was made of. It is read again, since an import has no need of it.
+fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
+    let Recording { table, items } = Recording::read(input)?;
+    let table = table.map(Raw::parse);
+    output::people(&map(table.as_ref(), &items, delivery))?;
+    output::text("\n")
 }
 
 fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {

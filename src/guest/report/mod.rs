@@ -5,5 +5,6 @@ mod known;
 pub mod last;
 pub mod listing;
 pub mod log;
+pub mod map;
 pub mod receipt;
 pub mod remembered;
