@@ -39,6 +39,21 @@ fn tracer_reads_registers_before_system_calls_only() {
 }
 
 #[test]
+fn wrapper_stops_at_no_call_that_links_it() {
+    let program = TOOLS.path("dynamic");
+    let name = program.to_str().unwrap();
+    let stops = |wrappers: &[&str]| {
+        let arguments = [wrappers, &[name, "--one", PLACEHOLDER]].concat();
+        counted(Path::new("/usr/bin/env"), &arguments).0
+    };
+    // With LD_PRELOAD, which the count needs, all calls are stops.
+    let preloaded = stops(&["env", "LC_ALL=C", "env"]);
+    let without = stops(&["env", "-u", "LD_PRELOAD", "LC_ALL=C", "env"]);
+    let linking = preloaded - without;
+    assert!(linking > 40, "two stops at each of more than twenty calls: {preloaded} {without}");
+}
+
+#[test]
 fn hundred_starts_at_once_each_deliver_their_own_value() {
     let program = TOOLS.path("dynamic");
     let name = program.to_str().unwrap();

@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::channel::Request;
 use super::deliver::{deliver, has_values};
+use super::entry::EntryPoint;
 use super::failure::{Failure, failed};
 use super::files::Maker;
 use super::registers;
@@ -47,6 +48,8 @@ pub(super) struct Chain {
     request: Request,
     stage: Stage,
     tracees: Tracees,
+    /// Where a program that was started stops next, while it is linked.
+    entry: Option<EntryPoint>,
     /// The hypervisor, while it makes files.
     maker: Option<Maker>,
     /// The program that has the values, for a message.
@@ -66,6 +69,7 @@ impl Chain {
             request,
             stage: Stage::Launching { told: false },
             tracees: Tracees::new(main),
+            entry: None,
             maker: None,
             hypervisor: Path::new("the hypervisor").into(),
             executed: Vec::new(),
@@ -145,6 +149,10 @@ impl Chain {
         }
         self.tracees.stopped(pid, Place::of_event(event));
         match event {
+            0 if signal == libc::SIGTRAP && self.is_at_entry(pid) => {
+                self.clear_entry(pid)?;
+                self.resume(pid, None)
+            }
             0 => self.resume(pid, Signal::try_from(signal).map_err(|_| Failure::Signal)?),
             libc::PTRACE_EVENT_EXEC => self.at_execution(pid),
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
@@ -212,6 +220,7 @@ impl Chain {
                 Ok(None) | Err(_) => self.tracees.remove(other),
             }
         }
+        self.clear_entry(stopped)?;
         // The end of this process must not kill it.
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
@@ -221,6 +230,9 @@ impl Chain {
     /// It executes a program, and is stopped before the first instruction.
     fn at_execution(&mut self, pid: Pid) -> Result<(), Failure> {
         self.tracees.executed(pid);
+        if pid == self.main {
+            self.entry = None;
+        }
         match self.stage {
             Stage::Launching { .. } => self.stage = Stage::Seeking,
             Stage::Seeking => {}
@@ -250,6 +262,9 @@ impl Chain {
                 self.maker = Some(maker.map_err(failed("read the program's registers"))?);
                 self.stage = Stage::Making { process: pid };
             }
+        } else if pid == self.main {
+            // Where no breakpoint can be set, it stops at its calls from the beginning.
+            self.entry = EntryPoint::set(pid).ok().flatten();
         }
         self.resume(pid, None)
     }
@@ -280,6 +295,20 @@ impl Chain {
             return Err(Failure::Privileges);
         }
         tracee::has_word(pid, &self.request.word).map_err(failed("read the program's file"))
+    }
+
+    /// Whether a program has reached its entry point: `SIGTRAP` for the breakpoint comes, or has come.
+    fn is_at_entry(&self, pid: Pid) -> bool {
+        pid == self.main && self.entry.as_ref().is_some_and(|entry| entry.is_reached() == Ok(true))
+    }
+
+    /// Removes the breakpoint from a program that is stopped. It is killed if that fails: it could not go on.
+    fn clear_entry(&mut self, pid: Pid) -> Result<(), Failure> {
+        let Some(entry) = self.entry.take_if(|_| pid == self.main) else { return Ok(()) };
+        entry.clear().map_err(|errno| {
+            _ = kill(pid, Signal::SIGKILL);
+            failed("remove a breakpoint from the program")(errno)
+        })
     }
 
     /// It is stopped by a signal that stops programs, and stays so until SIGCONT.
@@ -330,10 +359,12 @@ impl Chain {
 
     /// Lets one that is stopped run, traced or not.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
-        let resumed = if self.leaves(pid) {
+        let resumed = if self.leaves(pid) && !self.is_at_entry(pid) {
+            self.clear_entry(pid)?;
             self.tracees.remove(pid);
             ptrace::detach(pid, signal)
-        } else if self.stage.stops_at_calls(pid, self.tracees.process(pid) == self.main) {
+        } else if self.stage.stops_at_calls(pid, self.tracees.process(pid) == self.main, self.entry.is_none())
+        {
             ptrace::syscall(pid, signal)
         } else {
             ptrace::cont(pid, signal)

@@ -46,6 +46,7 @@ mod attach;
 mod chain;
 mod channel;
 mod deliver;
+mod entry;
 mod error;
 mod failure;
 mod files;

@@ -129,6 +129,20 @@ pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rsp
 }
 
+/// Where the next instruction is.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 {
+    &mut registers.rip
+}
+
+/// The instruction at which a traced program stops with `SIGTRAP`, `int3`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const BREAKPOINT: &[u8] = &[0xcc];
+
+/// How far the instruction pointer is beyond the breakpoint at which a program has stopped.
+#[cfg(target_arch = "x86_64")]
+pub(super) const AFTER_BREAKPOINT: u64 = 1;
+
 /// The instruction that makes a system call, `syscall`.
 #[cfg(target_arch = "x86_64")]
 pub(super) const CALL: &[u8] = &[0x0f, 0x05];
@@ -182,6 +196,21 @@ fn first_argument(registers: &mut user_regs_struct) -> &mut u64 {
 pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.sp
 }
+
+/// Where the next instruction is.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 {
+    &mut registers.pc
+}
+
+/// The instruction at which a traced program stops with `SIGTRAP`, `brk #0` (`brk_handler()`,
+/// arch/arm64/kernel/debug-monitors.c).
+#[cfg(target_arch = "aarch64")]
+pub(super) const BREAKPOINT: &[u8] = &[0x00, 0x00, 0x20, 0xd4];
+
+/// How far the instruction pointer is beyond the breakpoint at which a program has stopped.
+#[cfg(target_arch = "aarch64")]
+pub(super) const AFTER_BREAKPOINT: u64 = 0;
 
 /// The instruction that makes a system call, `svc #0`.
 #[cfg(target_arch = "aarch64")]

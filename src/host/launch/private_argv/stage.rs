@@ -82,11 +82,11 @@ impl Stage {
         }
     }
 
-    /// Whether a thread stops at system calls: those of the program that was started decide how the start ends, and those
-    /// of the hypervisor and its children how long it is traced.
-    pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool) -> bool {
+    /// Whether a thread stops at system calls. The calls of the program that was started show how the start ends, once the
+    /// program is linked. The calls of the hypervisor and its children show how long it must be traced.
+    pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, is_linked: bool) -> bool {
         match self {
-            Self::Seeking => is_started_program,
+            Self::Seeking => is_started_program && is_linked,
             Self::Making { process } => process == pid,
             Self::Guarding { by, .. } => by == Guard::Calls,
             Self::Launching { .. } | Self::Leaving => true,
