@@ -203,11 +203,24 @@ fn start_that_never_executes_the_hypervisor_fails_and_names_what_ran() {
 }
 
 #[test]
+fn program_that_its_dynamic_linker_ends_with_success_fails_the_start() {
+    // As ldd(1) does: the linker lists the libraries, and exits with 0 before the program begins.
+    let arguments = ["env", "LD_TRACE_LOADED_OBJECTS=1", "env", PLACEHOLDER];
+    let output = fails(Path::new("/usr/bin/env"), &arguments, b"CanaryCanary", ("X", "x"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("libc.so"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("ended with exit code 0"), "{}", text(&output));
+}
+
+#[test]
 fn fault_of_a_wrapper_fails_the_start_with_a_message() {
-    let script = script("kill -SEGV $$");
-    let output = fails(Path::new(&script), &[&script, PLACEHOLDER], b"CanaryCanary", ("X", "x"));
-    assert_eq!(output.status.signal(), Some(11));
-    assert!(text(&output).contains("was ended by signal 11"), "{}", text(&output));
+    // TRAP is the signal of a breakpoint too.
+    for (name, number) in [("SEGV", 11), ("TRAP", 5)] {
+        let script = script(&format!("kill -{name} $$"));
+        let output = fails(Path::new(&script), &[&script, PLACEHOLDER], b"CanaryCanary", ("X", "x"));
+        assert_eq!(output.status.signal(), Some(number));
+        assert!(text(&output).contains(&format!("was ended by signal {number}")), "{}", text(&output));
+    }
 }
 
 /// The processes that there are.

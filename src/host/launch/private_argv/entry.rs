@@ -3,6 +3,9 @@
 //! The dynamic linker makes dozens of system calls, of which none executes a program or ends this one with success. So
 //! a wrapper need not stop at those calls, which are most of the calls of a small one. Variables such as `LD_PRELOAD` make
 //! the linker do other things, even end the program with success. A program with such a variable stops at every call.
+//!
+//! If a library of the program's own ends it with success there, the start fails with its message, but the exit code of
+//! the process stays 0.
 
 use std::io;
 
