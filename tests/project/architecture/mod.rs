@@ -281,7 +281,9 @@ fn every_path_in_the_architecture_document_is_there_and_every_directory_is_on_it
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("docs/architecture.md")).unwrap();
     let quoted: Vec<_> = text.split('`').skip(1).step_by(2).collect();
-    let named: Vec<_> = quoted.iter().filter(|word| word.ends_with(".rs") || word.ends_with('/')).collect();
+    let is_path =
+        |word: &&&str| word.ends_with('/') || Path::new(word).extension().is_some_and(|kind| kind == "rs");
+    let named: Vec<_> = quoted.iter().filter(is_path).collect();
     let mut directory = "";
     for path in &named {
         if path.ends_with('/') {
