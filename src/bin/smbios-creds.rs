@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use dlmalloc::GlobalDlmalloc;
-use smbios_creds::cli::agent::args::{Agent, Verb};
+use smbios_creds::cli::agent::args::Verb;
 use smbios_creds::cli::agent::console::Console;
-use smbios_creds::cli::agent::{start, verbs};
+use smbios_creds::cli::agent::{short, start, verbs};
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
@@ -28,11 +27,12 @@ ctor::declarative::ctor! {
 
 fn main() -> ExitCode {
     let console = Console::find();
-    let agent = match Agent::try_parse() {
+    let args: Vec<_> = std::env::args_os().collect();
+    let agent = match short::parse(&args) {
         Ok(agent) => agent,
         Err(error) => return usage::print(&error).into(),
     };
-    log::start("smbios-creds", agent.log_level);
+    log::start("smbios-creds", agent.log_level());
     let before =
         hygiene::protect(if matches!(agent.verb, Verb::Exec(_)) { Then::Executes } else { Then::Ends });
     match verbs::run(&agent, &before, &console) {

@@ -7,17 +7,18 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::asked::Asked;
 use super::deferred::Deferred;
+use super::options::{
+    AllowEmpty, AllowNone, Close, ConfidentialArg, DryRun, From, IntoArg, LogLevel, PolicyArgs, Root, Strict,
+    TrustArgs,
+};
 use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
 use crate::guest::place::choose::Into;
 use crate::guest::report::listing::Legend;
-use crate::guest::source::Input;
-use crate::guest::system::System;
-use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
-use crate::guest::verify::trust::{Audience, Trust};
-use crate::trust::signature::TrustedKey;
+use crate::guest::verify::policy::Policy;
 
 /// Credentials that the host sent to this virtual machine over SMBIOS Type 11: list, verify, materialize.
 #[derive(Debug, Parser)]
@@ -31,13 +32,19 @@ pub struct Agent {
     #[command(subcommand)]
     pub verb: Verb,
 
-    /// Lowest level that is logged: error, warn, info, debug, trace or off
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    pub log_level: LevelFilter,
+    #[command(flatten)]
+    pub(super) log_level: Asked<LogLevel>,
 
-    /// (for testing) Root directory of the running system
-    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide = true)]
-    pub root: PathBuf,
+    #[command(flatten)]
+    pub(super) root: Asked<Root>,
+}
+
+impl Agent {
+    /// The lowest level that is logged.
+    #[must_use]
+    pub fn log_level(&self) -> LevelFilter {
+        self.log_level.log_level
+    }
 }
 
 /// The verbs.
@@ -55,94 +62,6 @@ pub enum Verb {
     Cat(Deferred<Cat>),
     /// Write a recording of what was sent, without secrets unless told otherwise
     Record(Deferred<Record>),
-}
-
-/// Where the table comes from.
-#[derive(Args, Debug)]
-pub struct From {
-    /// Directory with smbios_entry_point and DMI, or qemu_fw_cfg, or both, instead of the running system's
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
-}
-
-impl From {
-    /// What sources read.
-    #[must_use]
-    pub fn input<'a>(&'a self, system: &'a System) -> Input<'a> {
-        self.from.as_deref().map_or(Input::Running(system), Input::Recording)
-    }
-}
-
-/// What is expected of the delivery.
-#[derive(Args, Debug)]
-pub struct PolicyArgs {
-    /// Credentials that must be there and not be empty
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    pub require: Vec<Name>,
-
-    /// Credentials that may be empty
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    pub allow_empty: Vec<Name>,
-
-    /// What to do with the manifest; if it is not signed, it finds faults, not attackers
-    #[arg(long, value_enum, default_value_t)]
-    pub manifest: ManifestPolicy,
-
-    /// What to do in a confidential VM or a container, where the running system's table proves nothing
-    #[arg(long, value_enum, default_value_t)]
-    pub confidential: Confidential,
-
-    #[command(flatten)]
-    pub trust: TrustArgs,
-}
-
-/// Whose sets are believed.
-#[derive(Args, Debug)]
-pub struct TrustArgs {
-    /// Public keys of minisign (RW...), of which one must have signed the set; besides those in /etc/smbios-creds/trusted
-    #[arg(long, value_name = "KEY", num_args = 1..)]
-    pub trust: Vec<TrustedKey>,
-
-    /// Names of this machine, of which a set must be meant for one: a name, @machine-id or @uuid
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    pub audience: Vec<Audience>,
-
-    /// Lowest serial of a set that is accepted
-    #[arg(long, value_name = "N")]
-    pub min_serial: Option<u64>,
-}
-
-impl TrustArgs {
-    /// The trust that is meant.
-    #[must_use]
-    pub fn trust(&self) -> Trust {
-        let Self { trust, audience, min_serial } = self;
-        Trust { keys: trust.clone(), audience: audience.clone(), min_serial: *min_serial, ..Trust::default() }
-    }
-}
-
-impl PolicyArgs {
-    /// The policy that is meant, for what writes nothing.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        let Self { require, allow_empty, manifest, confidential, trust } = self;
-        Policy {
-            require: require.clone(),
-            allow_empty: allow_empty.clone(),
-            manifest: *manifest,
-            strict: false,
-            confidential: *confidential,
-            trust: trust.trust(),
-        }
-    }
-}
-
-/// Where credentials go.
-#[derive(Args, Debug)]
-pub struct IntoArg {
-    /// Where credentials go: auto, system, initrd, credstore, or a path with a '/'
-    #[arg(long, value_name = "SINK", default_value = "auto")]
-    pub into: Into,
 }
 
 /// `list`
@@ -190,6 +109,7 @@ pub struct Check {
 
 /// `import`
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(
     after_help = "With --close, the import of the host stage gives mode 0000 to /sys/firmware/dmi/tables/DMI, to raw in \
                   /sys/firmware/dmi/entries/11-* and to raw of the fw_cfg items that may hold credentials. That stops \
@@ -200,38 +120,33 @@ pub struct Check {
 pub struct Import {
     #[command(flatten)]
     pub(super) options: ImportOptions,
-    /// Verify and show what would be materialized; writes nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
-    /// or a trusted key is there
-    #[arg(long, overrides_with = "allow_none")]
-    pub(super) allow_none: bool,
-    /// Once everything is verified and in place, refuse every later reader the table, root too (mode 0000 in /sys; not in
-    /// an initrd)
-    #[arg(long, overrides_with = "close", conflicts_with = "from")]
-    pub(super) close: bool,
+    #[command(flatten)]
+    pub(super) dry_run: Asked<DryRun>,
+    #[command(flatten)]
+    pub(super) allow_none: Asked<AllowNone>,
+    #[command(flatten)]
+    pub(super) close: Asked<Close>,
 }
 
 impl Import {
     /// The import that is meant.
     pub(super) fn request(&self) -> Request {
-        Request { close: self.close, ..self.options.request() }
+        Request { close: self.close.close, ..self.options.request() }
     }
 }
 
 /// What `import` and `exec` share.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct ImportOptions {
     #[command(flatten)]
-    pub(super) from: From,
+    pub(super) from: Asked<From>,
     #[command(flatten)]
-    pub(super) into: IntoArg,
+    pub(super) into: Asked<IntoArg>,
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
-    /// Materialize nothing unless the verdict passes
-    #[arg(long)]
-    pub(super) strict: bool,
+    #[command(flatten)]
+    pub(super) strict: Asked<Strict>,
 }
 
 impl ImportOptions {
@@ -239,13 +154,14 @@ impl ImportOptions {
     #[must_use]
     pub fn request(&self) -> Request {
         let (from, into) = (self.from.from.clone(), self.into.into.clone());
-        let policy = Policy { strict: self.strict, ..self.policy.policy() };
+        let policy = Policy { strict: self.strict.strict, ..self.policy.policy() };
         Request { from, into, policy, close: false }
     }
 }
 
 /// `exec`
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(
     after_help = "The program is not started if a credential given with --require is not handed out, if \
                   --manifest=require is not met, if a trusted signature is required and missing, if --strict is given and the verdict fails, or if there is nothing \
@@ -262,6 +178,14 @@ impl ImportOptions {
 pub struct Exec {
     #[command(flatten)]
     pub(super) options: ImportOptions,
+    #[command(flatten)]
+    pub(super) program: Program,
+}
+
+// What is executed.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(super) struct Program {
     /// Program to execute, and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(super) program: Vec<OsString>,
@@ -275,12 +199,10 @@ pub struct Cat {
     pub(super) names: Vec<Name>,
     #[command(flatten)]
     pub(super) from: From,
-    /// Credentials that may be empty
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    pub(super) allow_empty: Vec<Name>,
-    /// What to do in a confidential VM or a container, where the running system's table proves nothing
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) confidential: Confidential,
+    #[command(flatten)]
+    pub(super) allow_empty: AllowEmpty,
+    #[command(flatten)]
+    pub(super) confidential: ConfidentialArg,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
     /// Whether to end each value with a newline: on a terminal, always, never

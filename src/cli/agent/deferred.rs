@@ -6,8 +6,7 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 /// The arguments of a verb.
 ///
-/// To define those of all verbs takes 430,000 instructions more (x86-64, counted by valgrind). With them an import of
-/// 16 credentials takes 1,610,000, and without them 1,310,000.
+/// To define those of all verbs takes 430,000 instructions more (x86-64, counted by valgrind).
 #[derive(Debug)]
 pub struct Deferred<T>(T);
 
@@ -16,6 +15,12 @@ impl<T> Deref for Deferred<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T> From<T> for Deferred<T> {
+    fn from(arguments: T) -> Self {
+        Self(arguments)
     }
 }
 
@@ -38,6 +43,10 @@ fn define<T: Args>(command: Command) -> Command {
 impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         T::from_arg_matches(matches).map(Self)
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
+        T::from_arg_matches_mut(matches).map(Self)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -39,7 +39,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
         }
         Err(NotStarted::Failed(error)) => return Err(error.context("the program is not started")),
     };
-    let arguments = exec.program.iter().map(|argument| CString::new(argument.as_bytes()));
+    let arguments = exec.program.program.iter().map(|argument| CString::new(argument.as_bytes()));
     let arguments: Vec<CString> =
         arguments.collect::<Result<_, _>>().context("an argument holds a NUL byte")?;
     let environment = environment(directory)?;

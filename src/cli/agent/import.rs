@@ -19,7 +19,7 @@ const NOTHING_REQUIRED: &str =
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let request = options.request();
-    if options.dry_run {
+    if options.dry_run.dry_run {
         let delivery = match receive(system, &request) {
             Err(error) if error.is_closed() => return closed::dry_run(system, &request),
             received => received?,
@@ -27,7 +27,8 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
         tracing::info!("dry run: {}; nothing is materialized", summary(&delivery));
         return show(system, &request, &delivery);
     }
-    let allows_none = || options.allow_none && !request.policy.has_conditions() && !trust::has_keys(system);
+    let allows_none =
+        || options.allow_none.allow_none && !request.policy.has_conditions() && !trust::has_keys(system);
     let Imported { delivery, placed, closing } = match import(system, &request) {
         Err(error) if error.is_closed() => return closed::import(system, &request),
         Err(absence) if absence.is_without_source() && allows_none() => {

@@ -1,6 +1,7 @@
 //! `smbios-creds`, the guest agent.
 
 pub mod args;
+mod asked;
 mod closed;
 pub mod console;
 mod deferred;
@@ -8,5 +9,7 @@ mod exec;
 mod help;
 mod import;
 pub mod init;
+mod options;
+pub mod short;
 pub mod start;
 pub mod verbs;

@@ -33,7 +33,7 @@ use crate::text::escape::Escaped;
 /// # Errors
 /// Why something could not be done, as a message.
 pub fn run(agent: &Agent, before: &Before, console: &Console) -> anyhow::Result<Exit> {
-    let system = &System::at(&agent.root);
+    let system = &System::at(&agent.root.root);
     match &agent.verb {
         Verb::List(list) => run_list(system, list),
         Verb::Check(check) => run_check(system, check),
@@ -124,8 +124,8 @@ fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
 }
 
 fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
-    let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.clone());
-    let (confidential, trust) = (cat.confidential, cat.trust.trust());
+    let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.allow_empty.clone());
+    let (confidential, trust) = (cat.confidential.confidential, cat.trust.trust());
     let policy = Policy { require, allow_empty, confidential, trust, ..Policy::default() };
     let delivery = load(system, cat.from.from.as_deref(), &policy)?;
     for finding in &delivery.findings {

@@ -28,9 +28,10 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
 /// Where a person wants credentials to go.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Into {
     /// The right place for the running system.
+    #[default]
     Auto,
     /// This place.
     At(Place),

@@ -1,0 +1,258 @@
+//! Options of the agent. Those of `import` and `exec` are structs that are defined if they are given ([`super::short`]).
+//!
+//! clap would take a documentation comment of a struct for a description of the command, which costs it 2,000
+//! instructions each.
+#![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+
+use super::asked::{Asked, Named};
+use crate::format::credential::Name;
+use crate::guest::place::choose::Into;
+use crate::guest::source::Input;
+use crate::guest::system::System;
+use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
+use crate::guest::verify::trust::{Audience, Trust};
+use crate::trust::signature::TrustedKey;
+
+// How much is logged.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(super) struct LogLevel {
+    /// Lowest level that is logged: error, warn, info, debug, trace or off
+    #[arg(long, id = "log-level", global = true, value_name = "LEVEL", default_value = "info")]
+    pub(super) log_level: LevelFilter,
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self { log_level: LevelFilter::INFO }
+    }
+}
+
+impl Named for LogLevel {
+    const NAMES: &'static [&'static str] = &["log-level"];
+}
+
+// Which system is looked at.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(super) struct Root {
+    /// (for testing) Root directory of the running system
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide = true)]
+    pub(super) root: PathBuf,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self { root: PathBuf::from("/") }
+    }
+}
+
+impl Named for Root {
+    const NAMES: &'static [&'static str] = &["root"];
+}
+
+// Where the table comes from.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct From {
+    /// Directory with smbios_entry_point and DMI, or qemu_fw_cfg, or both, instead of the running system's
+    #[arg(long, value_name = "DIR")]
+    pub(super) from: Option<PathBuf>,
+}
+
+impl From {
+    /// What sources read.
+    #[must_use]
+    pub(super) fn input<'a>(&'a self, system: &'a System) -> Input<'a> {
+        self.from.as_deref().map_or(Input::Running(system), Input::Recording)
+    }
+}
+
+impl Named for From {
+    const NAMES: &'static [&'static str] = &["from"];
+}
+
+// Where credentials go.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct IntoArg {
+    /// Where credentials go: auto, system, initrd, credstore, or a path with a '/'
+    #[arg(long, value_name = "SINK", default_value = "auto")]
+    pub(super) into: Into,
+}
+
+impl Named for IntoArg {
+    const NAMES: &'static [&'static str] = &["into"];
+}
+
+// What is expected of the delivery.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(super) struct PolicyArgs {
+    #[command(flatten)]
+    pub(super) require: Asked<Require>,
+    #[command(flatten)]
+    pub(super) allow_empty: Asked<AllowEmpty>,
+    #[command(flatten)]
+    pub(super) manifest: Asked<Manifest>,
+    #[command(flatten)]
+    pub(super) confidential: Asked<ConfidentialArg>,
+    #[command(flatten)]
+    pub(super) trust: Asked<TrustArgs>,
+}
+
+impl PolicyArgs {
+    /// The policy that is meant, for what writes nothing.
+    #[must_use]
+    pub(super) fn policy(&self) -> Policy {
+        Policy {
+            require: self.require.require.clone(),
+            allow_empty: self.allow_empty.allow_empty.clone(),
+            manifest: self.manifest.manifest,
+            strict: false,
+            confidential: self.confidential.confidential,
+            trust: self.trust.trust(),
+        }
+    }
+}
+
+// What must have been sent.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct Require {
+    /// Credentials that must be there and not be empty
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(super) require: Vec<Name>,
+}
+
+impl Named for Require {
+    const NAMES: &'static [&'static str] = &["require"];
+}
+
+// Which values may have no bytes.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct AllowEmpty {
+    /// Credentials that may be empty
+    #[arg(long, id = "allow-empty", value_name = "NAME", num_args = 1..)]
+    pub(super) allow_empty: Vec<Name>,
+}
+
+impl Named for AllowEmpty {
+    const NAMES: &'static [&'static str] = &["allow-empty"];
+}
+
+// What a manifest is worth.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct Manifest {
+    /// What to do with the manifest; if it is not signed, it finds faults, not attackers
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) manifest: ManifestPolicy,
+}
+
+impl Named for Manifest {
+    const NAMES: &'static [&'static str] = &["manifest"];
+}
+
+// Whether the table is believed where another than the host's owner can write it.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct ConfidentialArg {
+    /// What to do in a confidential VM or a container, where the running system's table proves nothing
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) confidential: Confidential,
+}
+
+impl Named for ConfidentialArg {
+    const NAMES: &'static [&'static str] = &["confidential"];
+}
+
+// Whose sets are believed.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct TrustArgs {
+    /// Public keys of minisign (RW...), of which one must have signed the set; besides those in /etc/smbios-creds/trusted
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pub(super) trust: Vec<TrustedKey>,
+
+    /// Names of this machine, of which a set must be meant for one: a name, @machine-id or @uuid
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(super) audience: Vec<Audience>,
+
+    /// Lowest serial of a set that is accepted
+    #[arg(long, id = "min-serial", value_name = "N")]
+    pub(super) min_serial: Option<u64>,
+}
+
+impl TrustArgs {
+    /// The trust that is meant.
+    #[must_use]
+    pub(super) fn trust(&self) -> Trust {
+        let Self { trust, audience, min_serial } = self;
+        Trust { keys: trust.clone(), audience: audience.clone(), min_serial: *min_serial, ..Trust::default() }
+    }
+}
+
+impl Named for TrustArgs {
+    const NAMES: &'static [&'static str] = &["trust", "audience", "min-serial"];
+}
+
+// What a failed verdict stops.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct Strict {
+    /// Materialize nothing unless the verdict passes
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+impl Named for Strict {
+    const NAMES: &'static [&'static str] = &["strict"];
+}
+
+// Whether anything is written.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct DryRun {
+    /// Verify and show what would be materialized; writes nothing
+    #[arg(long, id = "dry-run")]
+    pub(super) dry_run: bool,
+}
+
+impl Named for DryRun {
+    const NAMES: &'static [&'static str] = &["dry-run"];
+}
+
+// What an import of nothing is.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct AllowNone {
+    /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
+    /// or a trusted key is there
+    #[arg(long, id = "allow-none", overrides_with = "allow-none")]
+    pub(super) allow_none: bool,
+}
+
+impl Named for AllowNone {
+    const NAMES: &'static [&'static str] = &["allow-none"];
+}
+
+// What later readers of the table find.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub(super) struct Close {
+    /// Once everything is verified and in place, refuse every later reader the table, root too (mode 0000 in /sys; not in
+    /// an initrd)
+    #[arg(long, overrides_with = "close", conflicts_with = "from")]
+    pub(super) close: bool,
+}
+
+impl Named for Close {
+    const NAMES: &'static [&'static str] = &["close"];
+}

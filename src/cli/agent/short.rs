@@ -1,0 +1,111 @@
+//! The arguments of `import` and `exec`, of which clap is told only the options that are given.
+//!
+//! A boot waits for these two verbs. Each option takes clap 25,000 instructions (x86-64, counted by valgrind): 10,000 to
+//! define it, and the others to parse and to forget it. The whole tree of verbs takes 430,000 to 500,000.
+//!
+//! There is one definition of each option, and a success is the same both ways. clap finds an option by its exact name, so
+//! an option that no argument names takes no part, except by its default. Only a success of the short way counts. Every
+//! error, `--help` and each argument that starts with `-` and is not the name of an option goes the whole way.
+
+use std::ffi::OsString;
+
+use clap::{Args as _, Command, Error, FromArgMatches, Parser as _};
+
+use super::args::{Agent, Exec, Import, Program, Verb};
+use super::asked::{Asked, Named};
+use super::deferred::Deferred;
+use super::options::{
+    AllowEmpty, AllowNone, Close, ConfidentialArg, DryRun, From, IntoArg, LogLevel, Manifest, Require, Root,
+    Strict, TrustArgs,
+};
+
+/// Options that can be defined.
+struct Definition {
+    names: &'static [&'static str],
+    define: fn(Command) -> Command,
+}
+
+impl Definition {
+    const fn of<T: Named>() -> Self {
+        Self { names: T::NAMES, define: T::augment_args }
+    }
+}
+
+/// What both verbs take.
+const SHARED: [Definition; 10] = [
+    Definition::of::<LogLevel>(),
+    Definition::of::<Root>(),
+    Definition::of::<From>(),
+    Definition::of::<IntoArg>(),
+    Definition::of::<Require>(),
+    Definition::of::<AllowEmpty>(),
+    Definition::of::<Manifest>(),
+    Definition::of::<ConfidentialArg>(),
+    Definition::of::<TrustArgs>(),
+    Definition::of::<Strict>(),
+];
+
+/// What only `import` takes.
+const IMPORT: [Definition; 3] =
+    [Definition::of::<DryRun>(), Definition::of::<AllowNone>(), Definition::of::<Close>()];
+
+/// Parses a command line, whose first word is the program's name.
+///
+/// # Errors
+/// Help that was asked for, or why nothing can be done.
+pub fn parse(words: &[OsString]) -> Result<Agent, Error> {
+    short(words).map_or_else(|| Agent::try_parse_from(words), Ok)
+}
+
+/// What is asked for, if the short way can tell.
+#[must_use]
+pub fn short(words: &[OsString]) -> Option<Agent> {
+    let [_, verb, rest @ ..] = words else { return None };
+    match verb.to_str()? {
+        "import" => {
+            let command = define(Command::new("import"), rest, &[&SHARED, &IMPORT])?;
+            agent::<Import>(command, rest, Verb::Import)
+        }
+        "exec" => {
+            let command = define(Program::augment_args(Command::new("exec")), rest, &[&SHARED])?;
+            agent::<Exec>(command, rest, Verb::Exec)
+        }
+        _ => None,
+    }
+}
+
+/// A command with the options that are given. None if something starts with `-` and is not the name of an option.
+fn define(mut command: Command, words: &[OsString], definitions: &[&[Definition]]) -> Option<Command> {
+    let words = words.iter().map(|word| word.as_encoded_bytes()).take_while(|word| *word != b"--");
+    let mut given: Vec<&str> =
+        words.filter(|word| word.starts_with(b"-")).map(name).collect::<Option<_>>()?;
+    // Its definition names the option with which it conflicts.
+    let names_from = given.iter().any(|name| Close::NAMES.contains(name));
+    for definition in definitions.iter().copied().flatten() {
+        let before = given.len();
+        given.retain(|name| !definition.names.contains(name));
+        if given.len() < before || names_from && definition.names == From::NAMES {
+            command = (definition.define)(command);
+        }
+    }
+    given.is_empty().then_some(command)
+}
+
+/// The name of an option that is written as `--NAME` or `--NAME=VALUE`.
+fn name(option: &[u8]) -> Option<&str> {
+    let long = option.strip_prefix(b"--")?;
+    std::str::from_utf8(long.split(|&byte| byte == b'=').next()?).ok()
+}
+
+/// What the command finds. Its errors are those of the whole way to tell.
+fn agent<T: FromArgMatches>(
+    command: Command,
+    words: &[OsString],
+    verb: fn(Deferred<T>) -> Verb,
+) -> Option<Agent> {
+    let command = command.no_binary_name(true).disable_help_flag(true);
+    let mut matches = command.try_get_matches_from(words).ok()?;
+    let verb = verb(Deferred::from(T::from_arg_matches_mut(&mut matches).ok()?));
+    let log_level = Asked::from_arg_matches_mut(&mut matches).ok()?;
+    Some(Agent { verb, log_level, root: Asked::from_arg_matches_mut(&mut matches).ok()? })
+}
