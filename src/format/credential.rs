@@ -1,8 +1,9 @@
 //! The three words everything else is said in: [`Name`], [`Secret`], [`Credential`].
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt::{self, Debug, Display, Formatter};
+use std::hash::{Hash, Hasher};
 use std::mem::{self, MaybeUninit};
 
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,16 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 /// assert!(Name::new("../shadow").is_err());
 /// # Ok::<(), smbios_creds::format::credential::NameError>(())
 /// ```
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name {
+    /// What decides between two names nearly always, in one comparison: the first bytes, the first foremost.
+    head: u128,
+    text: String,
+}
+
+/// Bytes in the head of a name. A shorter one has zeros after its end, and no name has a zero byte.
+const HEAD: usize = 16;
 
 /// Why bytes are not the name of a credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -60,7 +68,14 @@ impl Name {
     /// # Errors
     /// [`NameError`] says which rule is broken.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
-        Self::check(bytes.as_ref()).map(|text| Self(text.to_owned()))
+        Self::check(bytes.as_ref()).map(|text| Self::checked(text.to_owned()))
+    }
+
+    fn checked(text: String) -> Self {
+        let head = text.as_bytes().get(..HEAD).unwrap_or(text.as_bytes());
+        let blank = 8 * (HEAD - head.len());
+        let head = head.iter().fold(0_u128, |head, &byte| (head << 8) | u128::from(byte));
+        Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
     }
 
     /// The same, without a copy of the bytes: what is refused may be a secret, and names are not wiped.
@@ -83,30 +98,37 @@ impl Name {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The name for people, without a copy if it has no blank at either end.
+    pub(crate) fn shown(&self) -> Cow<'_, str> {
+        if self.has_outer_blank() { self.to_string().into() } else { self.as_str().into() }
     }
 
     /// Whether it begins or ends with a blank, which is a part of it and hard to see.
     #[must_use]
     pub fn has_outer_blank(&self) -> bool {
-        self.0.starts_with(' ') || self.0.ends_with(' ')
+        self.text.starts_with(' ') || self.text.ends_with(' ')
     }
 }
 
-/// The order of `str`, by eight bytes at a time: names often begin alike, and musl compares one byte at a time.
+/// The order of `str`.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        let (mut this, mut that) = (self.0.as_bytes(), other.0.as_bytes());
-        while let (Some((word, rest)), Some((other_word, other_rest))) =
-            (this.split_first_chunk(), that.split_first_chunk())
-        {
-            let ordering = u64::from_be_bytes(*word).cmp(&u64::from_be_bytes(*other_word));
-            if ordering.is_ne() {
-                return ordering;
-            }
-            (this, that) = (rest, other_rest);
-        }
-        this.iter().cmp(that)
+        self.head.cmp(&other.head).then_with(|| self.text.cmp(&other.text))
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Debug for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Name").field(&self.text).finish()
     }
 }
 
@@ -118,7 +140,7 @@ impl PartialOrd for Name {
 
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -132,9 +154,9 @@ impl Borrow<str> for Name {
 /// ```
 impl Display for Name {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let inner = self.0.trim_matches(' ');
-        let before = self.0.find(|character| character != ' ').unwrap_or_default();
-        let after = self.0.len() - before - inner.len();
+        let inner = self.text.trim_matches(' ');
+        let before = self.text.find(|character| character != ' ').unwrap_or_default();
+        let after = self.text.len() - before - inner.len();
         let blanks = |f: &mut Formatter<'_>, count| (0..count).try_for_each(|_| f.write_str(r"\x20"));
         blanks(f, before)?;
         f.write_str(inner)?;
@@ -154,13 +176,14 @@ impl TryFrom<String> for Name {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        Self::new(text)
+        Self::check(text.as_bytes())?;
+        Ok(Self::checked(text))
     }
 }
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.text
     }
 }
 

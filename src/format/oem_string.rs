@@ -38,14 +38,20 @@ impl Encoding {
             Self::Binary => BINARY_PREFIX,
         }
     }
+
+    /// Its name in listings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
 }
 
 impl std::fmt::Display for Encoding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Text => "text",
-            Self::Binary => "binary",
-        })
+        f.pad(self.as_str())
     }
 }
 

@@ -174,7 +174,7 @@ impl SetRow {
     }
 
     /// Two columns.
-    fn lines(&self) -> Vec<[Cell; 2]> {
+    fn lines(&self) -> Vec<[Cell<'_>; 2]> {
         let keys: Vec<String> = self.signatures.iter().map(ToString::to_string).collect();
         let signed =
             if keys.is_empty() { "nobody".to_owned() } else { format!("key {}", keys.join(", key ")) };

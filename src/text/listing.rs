@@ -1,5 +1,6 @@
 //! Text for people: aligned columns, sizes, and which parts of it say good or bad.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
 
@@ -46,7 +47,7 @@ impl Text {
     }
 
     /// Appends lines in aligned columns, one blank between two; those in `right` are aligned at their right end.
-    pub fn push_columns<const N: usize>(&mut self, lines: &[[Cell; N]], right: &[usize]) {
+    pub fn push_columns<const N: usize>(&mut self, lines: &[[Cell<'_>; N]], right: &[usize]) {
         let mut widths = [0; N];
         for line in lines {
             for (width, cell) in widths.iter_mut().zip(line) {
@@ -61,7 +62,7 @@ impl Text {
                 let is_right = right.contains(&column);
                 blanks += if is_right { padding } else { 0 };
                 if !cell.text.is_empty() {
-                    self.text.extend(std::iter::repeat_n(' ', blanks));
+                    self.push_blanks(blanks);
                     self.push(&cell.text, cell.tone);
                     blanks = 0;
                 }
@@ -70,7 +71,18 @@ impl Text {
             self.text.push('\n');
         }
     }
+
+    fn push_blanks(&mut self, mut count: usize) {
+        while count > 0 {
+            let some = BLANKS.get(..count).unwrap_or(BLANKS);
+            self.text.push_str(some);
+            count -= some.len();
+        }
+    }
 }
+
+/// Blanks are appended many at a time.
+const BLANKS: &str = "                                ";
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -86,20 +98,20 @@ impl Display for Text {
 
 /// One cell of a line in columns: printable ASCII, and its tone.
 #[derive(Clone, Debug)]
-pub struct Cell {
-    text: String,
+pub struct Cell<'a> {
+    text: Cow<'a, str>,
     tone: Option<Tone>,
 }
 
-impl Cell {
+impl<'a> Cell<'a> {
     /// A cell.
-    pub fn new(text: impl Into<String>, tone: Option<Tone>) -> Self {
+    pub fn new(text: impl Into<Cow<'a, str>>, tone: Option<Tone>) -> Self {
         Self { text: text.into(), tone }
     }
 
     /// The names of columns.
     #[must_use]
-    pub fn headings<const N: usize>(names: [&str; N]) -> [Self; N] {
+    pub fn headings<const N: usize>(names: [&'a str; N]) -> [Self; N] {
         names.map(|name| Self::new(name, Some(Tone::Heading)))
     }
 }
@@ -109,7 +121,7 @@ impl Cell {
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let (unit, suffix) = match bytes {
-        0..1024 => return format!("{bytes}B"),
+        0..1024 => return bytes.to_string() + "B",
         1024..1_048_576 => (1024, 'K'),
         _ => (1_048_576, 'M'),
     };

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::bounded;
 use super::known::Known;
 use crate::format::credential::Name;
+use crate::format::oem_string::Encoding;
 use crate::format::smbios::machine::Machine;
 use crate::guest::place::outcome::State;
 use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Signed, Verdict};
@@ -27,7 +28,7 @@ pub struct Row<'a> {
     name: Option<&'a Name>,
     /// Bytes of the value; `None` if it could not be decoded.
     size: Option<u64>,
-    encoding: String,
+    encoding: Cow<'a, str>,
     state: State,
     /// Why it is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,14 +43,17 @@ impl<'a> Row<'a> {
     /// A line of which a report knows everything but the state.
     pub(super) fn known(known: &'a Known, state: State) -> Self {
         let Known { name, size, encoding, source, key, .. } = known;
-        let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.clone());
+        let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.into());
         Self { name, size: *size, encoding, state, reason: None, source, key }
     }
 }
 
 impl Row<'_> {
-    fn encoding_and_key(&self) -> String {
-        self.key.map_or_else(|| self.encoding.clone(), |key| format!("{}:{key}", self.encoding))
+    fn encoding_and_key(&self) -> Cow<'_, str> {
+        match self.key {
+            Some(key) => format!("{}:{key}", self.encoding).into(),
+            None => (*self.encoding).into(),
+        }
     }
 
     fn tone(&self) -> Option<Tone> {
@@ -67,7 +71,7 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
         size: entry.size().map(|size| size as u64),
-        encoding: entry.encoding.map_or_else(|| "raw".to_owned(), |encoding| encoding.to_string()),
+        encoding: entry.encoding.map_or("raw", Encoding::as_str).into(),
         state,
         reason: entry.refusal().map(Refusal::reason),
         source: &entry.origin,
@@ -76,7 +80,7 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
     let sealed_row = |(entry, state): (&'a SealedEntry, _)| Row {
         name: entry.name.as_ref(),
         size: entry.sealed().map(|sealed| sealed.blob.text().len() as u64),
-        encoding: "encrypted".to_owned(),
+        encoding: "encrypted".into(),
         state,
         reason: entry.intact().err().map(Refusal::reason),
         source: &entry.origin,
@@ -109,7 +113,6 @@ pub enum Legend {
 /// something is refused is in a column that is there if anything is.
 #[must_use]
 pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
-    let cell = |text: &str| Cell::new(text, None);
     let any_reason = rows.iter().any(|row| row.reason.is_some());
     let headings = ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE", if any_reason { "REASON" } else { "" }];
     let lines: Vec<_> = (legend == Legend::Shown && !rows.is_empty())
@@ -117,12 +120,12 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
         .into_iter()
         .chain(rows.iter().map(|row| {
             [
-                Cell::new(row.name.map_or("-".to_owned(), Name::to_string), None),
-                Cell::new(row.size.map_or("-".to_owned(), listing::size), None),
+                Cell::new(row.name.map_or(Cow::Borrowed("-"), Name::shown), None),
+                Cell::new(row.size.map_or(Cow::Borrowed("-"), |size| listing::size(size).into()), None),
                 Cell::new(row.encoding_and_key(), None),
                 Cell::new(row.state.as_str(), row.tone()),
                 Cell::new(row.source.short(), None),
-                cell(row.reason.unwrap_or_default()),
+                Cell::new(row.reason.unwrap_or_default(), None),
             ]
         }))
         .collect();

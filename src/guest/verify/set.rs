@@ -190,13 +190,12 @@ impl Set<'_> {
         let mut again = Vec::new();
         for (index, entry) in self.delivery.entries.iter().enumerate() {
             let Some(Credential { name, value }) = entry.credential() else { continue };
-            let first = self.first.get(name).and_then(|&first| self.delivery.entries.get(first));
-            match first.and_then(|first| Some((first.credential()?, &first.origin))) {
-                Some((first, origin)) => {
-                    let identical = first.value.expose() == value.expose();
-                    again.push((index, identical, origin.is_same_channel(&entry.origin)));
-                }
-                None => _ = self.first.insert(name.clone(), index),
+            let first = *self.first.entry(name.clone()).or_insert(index);
+            let first = self.delivery.entries.get(first).filter(|_| first != index);
+            if let Some((first, origin)) = first.and_then(|first| Some((first.credential()?, &first.origin)))
+            {
+                let identical = first.value.expose() == value.expose();
+                again.push((index, identical, origin.is_same_channel(&entry.origin)));
             }
         }
         for (index, identical, is_same_channel) in again {
@@ -239,10 +238,10 @@ impl Set<'_> {
     fn compare_sizes(&mut self, manifest: &Manifest) -> bool {
         let mut is_complete = true;
         for (name, expected) in manifest.credentials() {
-            let found = self.value(name).map(|value| value.len() as u64);
-            match (found, self.first.get(name).copied()) {
-                (Some(found), _) if found == expected => continue,
-                (Some(found), Some(index)) => {
+            let first = self.first.get(name);
+            match first.and_then(|&index| Some((self.credential(index)?.value.len() as u64, index))) {
+                Some((found, _)) if found == expected => continue,
+                Some((found, index)) => {
                     let kind = FindingKind::SizeDiffers { expected, found };
                     self.refuse(index, kind, Severity::Error, Refusal::SizeDiffers);
                 }
@@ -306,9 +305,12 @@ impl Set<'_> {
                 continue;
             }
             let Ok(Credential { name, value }) = entry.intact() else { continue };
+            if !value.is_empty() {
+                continue;
+            }
             let required = self.policy.require.contains(name);
             let meant = self.manifest.as_ref().is_some_and(|(manifest, _)| manifest.size_of(name) == Some(0));
-            if !value.is_empty() || self.policy.allow_empty.contains(name) || (meant && !required) {
+            if self.policy.allow_empty.contains(name) || (meant && !required) {
                 continue;
             }
             self.refuse(index, FindingKind::Empty { required }, Severity::Error, Refusal::Empty);
@@ -349,7 +351,7 @@ impl Set<'_> {
     /// What PID 1 of a systemd guest would lose without a word.
     fn hold_against_systemd(&mut self) {
         let (mut bytes, mut files) = (0, 0);
-        for value in self.first.keys().filter_map(|name| self.value(name)) {
+        for Credential { value, .. } in self.first.values().filter_map(|&index| self.credential(index)) {
             bytes += value.len();
             files += usize::from(!value.is_empty());
         }
