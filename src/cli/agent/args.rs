@@ -1,4 +1,4 @@
-//! What `smbios-creds`, the guest agent, can be asked. The comments on arguments are their help text.
+//! Arguments of `smbios-creds`, the guest's program. The comments on arguments are their help text.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use crate::guest::place::choose::Into;
 use crate::guest::report::listing::Legend;
 use crate::guest::verify::policy::Policy;
 
-/// Credentials that the host sent to this virtual machine over SMBIOS Type 11: list, verify, materialize.
+/// List, verify and import the credentials that the host sent to this virtual machine over SMBIOS Type 11.
 #[derive(Debug, Parser)]
 #[command(
     name = "smbios-creds",
@@ -50,17 +50,17 @@ impl Agent {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Say what is wrong with what was sent, and what to do; writes nothing
+    /// Check the credentials that arrived, and say what is wrong and what to do; writes nothing
     Check(Deferred<Check>),
-    /// Show what was sent: names, sizes and states, never values
+    /// List the credentials that arrived: names, sizes and states, never values
     List(Deferred<List>),
-    /// Verify what was sent and materialize it, all at once
+    /// Verify the credentials that arrived, and write them to a directory in one step
     Import(Deferred<Import>),
-    /// Import, then execute a program with $CREDENTIALS_DIRECTORY
+    /// Import the credentials, then execute a program with $CREDENTIALS_DIRECTORY set
     Exec(Deferred<Exec>),
-    /// Print values
+    /// Print the values of credentials
     Cat(Deferred<Cat>),
-    /// Write a recording of what was sent, without secrets unless told otherwise
+    /// Write a recording of the table for a bug report; without secrets unless --with-secrets is given
     Record(Deferred<Record>),
 }
 
@@ -82,7 +82,7 @@ pub struct List {
 }
 
 impl List {
-    /// Whether the listing has a line with the names of its columns.
+    /// Returns whether the listing has a line with the names of its columns.
     pub(super) fn legend(&self) -> Legend {
         if self.no_legend { Legend::Hidden } else { Legend::Shown }
     }
@@ -129,13 +129,13 @@ pub struct Import {
 }
 
 impl Import {
-    /// The import that is meant.
+    /// Returns the import that these options ask for.
     pub(super) fn request(&self) -> Request {
         Request { close: self.close.close, ..self.options.request() }
     }
 }
 
-/// What `import` and `exec` share.
+/// The options that `import` and `exec` share.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct ImportOptions {
@@ -150,7 +150,7 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// The import that is meant.
+    /// Returns the import that these options ask for.
     #[must_use]
     pub fn request(&self) -> Request {
         let (from, into) = (self.from.from.clone(), self.into.into.clone());
@@ -205,7 +205,7 @@ pub struct Cat {
     pub(super) confidential: ConfidentialArg,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
-    /// Whether to end each value with a newline: on a terminal, always, never
+    /// Whether to end each value with a newline
     #[arg(long, value_enum, default_value_t)]
     pub(super) newline: Newline,
 }
@@ -213,7 +213,7 @@ pub struct Cat {
 /// Whether to end a value with a newline.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Newline {
-    /// On a terminal, unless there is one
+    /// Only on a terminal, and only if the value does not end with a newline
     #[default]
     Auto,
     /// Always
@@ -232,12 +232,12 @@ pub enum Newline {
                   repeat it, from 4 bytes on, but not in names of credentials: they are shown anyway."
 )]
 pub struct Record {
-    /// Directory to write smbios_entry_point, DMI and qemu_fw_cfg to; files there are never overwritten
+    /// Directory to write smbios_entry_point, DMI and qemu_fw_cfg to; existing files are never overwritten
     #[arg(value_name = "DIR")]
     pub(super) folder: PathBuf,
     #[command(flatten)]
     pub(super) from: From,
-    /// Keep every value; the files are for their owner alone
+    /// Keep every value in the recording; only the owner can read its files
     #[arg(long)]
     pub(super) with_secrets: bool,
 }

@@ -1,4 +1,4 @@
-//! What follows the options in `smbios-creds --help`.
+//! The text after the options in `smbios-creds --help`.
 
 /// Examples and exit codes.
 pub(super) const AFTER: &str = "\
@@ -9,8 +9,8 @@ Examples:
 
 Exit status:
   0  success
-  1  a system call or a file failed
-  2  usage
-  3  what arrived is not what was sent, or not what is required
+  1  a system call failed, or a file could not be read or written
+  2  the command line is wrong
+  3  the credentials differ from those that were sent, or a required one is missing
   4  nothing was sent by SMBIOS or fw_cfg
-  5  refused: in a confidential VM or a container";
+  5  refused, because this is a confidential VM or a container";

@@ -60,13 +60,13 @@ impl Named for Root {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct From {
-    /// Directory with smbios_entry_point and DMI, or qemu_fw_cfg, or both, instead of the running system's
+    /// Read the recording in this directory (smbios_entry_point and DMI, qemu_fw_cfg, or both), not the running system
     #[arg(long, value_name = "DIR")]
     pub(super) from: Option<PathBuf>,
 }
 
 impl From {
-    /// What sources read.
+    /// Returns where to read credentials: the running system or a recording.
     #[must_use]
     pub(super) fn input<'a>(&'a self, system: &'a System) -> Input<'a> {
         self.from.as_deref().map_or(Input::Running(system), Input::Recording)
@@ -81,7 +81,7 @@ impl Named for From {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct IntoArg {
-    /// Where credentials go: auto, system, initrd, credstore, or a path with a '/'
+    /// Where to write the credentials: auto, system, initrd, credstore, or a path with a '/'
     #[arg(long, value_name = "SINK", default_value = "auto")]
     pub(super) into: Into,
 }
@@ -107,7 +107,7 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// The policy that is meant, for what writes nothing.
+    /// Returns the policy from these options, without `--strict`.
     #[must_use]
     pub(super) fn policy(&self) -> Policy {
         Policy {
@@ -125,7 +125,7 @@ impl PolicyArgs {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Require {
-    /// Credentials that must be there and not be empty
+    /// Credentials that must be present and not empty
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(super) require: Vec<Name>,
 }
@@ -177,21 +177,21 @@ impl Named for ConfidentialArg {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct TrustArgs {
-    /// Public keys of minisign (RW...), of which one must have signed the set; besides those in /etc/smbios-creds/trusted
+    /// minisign public keys (RW...), added to those in /etc/smbios-creds/trusted; one of them must have signed the set
     #[arg(long, value_name = "KEY", num_args = 1..)]
     pub(super) trust: Vec<TrustedKey>,
 
-    /// Names of this machine, of which a set must be meant for one: a name, @machine-id or @uuid
+    /// Names of this machine (a name, @machine-id or @uuid); a set must have been packed for one of them
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(super) audience: Vec<Audience>,
 
-    /// Lowest serial of a set that is accepted
+    /// Lowest serial that is accepted; a set with a lower serial is refused
     #[arg(long, id = "min-serial", value_name = "N")]
     pub(super) min_serial: Option<u64>,
 }
 
 impl TrustArgs {
-    /// The trust that is meant.
+    /// Returns the trusted keys and conditions from these options.
     #[must_use]
     pub(super) fn trust(&self) -> Trust {
         let Self { trust, audience, min_serial } = self;
@@ -220,7 +220,7 @@ impl Named for Strict {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct DryRun {
-    /// Verify and show what would be materialized; writes nothing
+    /// Verify, and show which credentials would be written; writes nothing
     #[arg(long, id = "dry-run")]
     pub(super) dry_run: bool,
 }
@@ -234,7 +234,7 @@ impl Named for DryRun {
 #[group(skip)]
 pub(super) struct AllowNone {
     /// End with exit status 0 instead of 4 if nothing was sent, unless --require, --manifest=require or --strict is given
-    /// or a trusted key is there
+    /// or the guest has a trusted key
     #[arg(long, id = "allow-none", overrides_with = "allow-none")]
     pub(super) allow_none: bool,
 }
@@ -247,7 +247,7 @@ impl Named for AllowNone {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Close {
-    /// Once everything is verified and in place, refuse every later reader the table, root too (mode 0000 in /sys; not in
+    /// After everything is verified and imported, make the table unreadable, even for root (mode 0000 in /sys; not in
     /// an initrd)
     #[arg(long, overrides_with = "close", conflicts_with = "from")]
     pub(super) close: bool,

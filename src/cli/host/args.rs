@@ -1,4 +1,4 @@
-//! What `smbios-creds-host` can be asked. The comments on arguments are their help text.
+//! Arguments of `smbios-creds-host`. The comments on arguments are their help text.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::host::start::Request;
 use crate::host::supply::{SetFiles, Supply};
 use crate::trust::sealed::Sealed;
 
-/// Send credentials to a virtual machine over SMBIOS Type 11, with no secret on a command line.
+/// Send credentials to a virtual machine over SMBIOS Type 11, without a secret on any command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "smbios-creds-host",
@@ -38,24 +38,24 @@ pub struct Host {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Execute a hypervisor with credentials, in the place of this program
+    /// Execute a hypervisor with credentials; it replaces this program
     Run(Run),
-    /// Show what run would do: sizes against limits, who receives the secrets, and what others will see
+    /// Show what 'run' would do: sizes and limits, the program that gets the secrets, arguments that others will see
     Plan(Plan),
-    /// Write credentials as OEM strings or structures, for those who start a hypervisor themselves
+    /// Write credentials as OEM strings or structures, for a hypervisor that another program starts
     Emit(Emit),
-    /// Write credentials as a set in a file, whose manifest another program can sign
+    /// Write credentials to a file, as a set with a manifest that minisign can sign
     Pack(Pack),
-    /// Wait until a guest says whether it has every credential
+    /// Wait until a guest reports whether it has every credential
     Await(Await),
-    /// Add arguments for the structures of a Secret to a domain: KubeVirt's hook onDefineDomain
+    /// Add arguments for the structures in a Secret to a libvirt domain, as KubeVirt's hook onDefineDomain
     OnDefineDomain(OnDefineDomain),
 }
 
 /// Which credentials are sent.
 #[derive(Args, Debug)]
 pub struct Select {
-    /// Directory with one file a credential, instead of $CREDENTIALS_DIRECTORY
+    /// Directory with one file for each credential, instead of $CREDENTIALS_DIRECTORY
     #[arg(long, value_name = "DIR")]
     pub credentials: Option<PathBuf>,
 
@@ -63,19 +63,19 @@ pub struct Select {
     #[arg(long, conflicts_with_all = ["prefix", "credential"])]
     pub all: bool,
 
-    /// Send the files whose names begin with this
+    /// Send the files whose names begin with PREFIX
     #[arg(long, value_name = "PREFIX", conflicts_with = "credential")]
     pub prefix: Option<String>,
 
-    /// Send these; GUEST=HOST sends the file HOST under the name GUEST
+    /// Send the files with these names; GUEST=HOST sends the file HOST under the name GUEST
     #[arg(long, value_name = "GUEST[=HOST]", num_args = 1..)]
     pub credential: Vec<Mapping>,
 
-    /// Send these, which 'systemd-creds encrypt' wrote, for systemd in the guest to decrypt
+    /// Send these files that 'systemd-creds encrypt' wrote; systemd in the guest decrypts them
     #[arg(long, value_name = "GUEST[=HOST]", num_args = 1..)]
     pub encrypted: Vec<Mapping>,
 
-    /// Names that must be among those that are sent
+    /// Credentials that must be among those that are sent
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub expect: Vec<Name>,
 
@@ -85,7 +85,7 @@ pub struct Select {
 }
 
 impl Select {
-    /// The selection that is meant.
+    /// Returns the selection from these options.
     #[must_use]
     pub fn selection(&self) -> Selection {
         let which = match &self.prefix {
@@ -106,7 +106,7 @@ impl Select {
     /// Reads the credentials that are selected.
     ///
     /// # Errors
-    /// [`DirectoryError`] says why they cannot be had.
+    /// Returns a [`DirectoryError`] if they cannot be read.
     pub(super) fn read(&self) -> Result<(Vec<Credential>, Vec<Sealed>), DirectoryError> {
         let directory = self.credentials.clone().map_or_else(source::directory, Ok)?;
         let selection = self.selection();
@@ -132,13 +132,13 @@ pub struct Sends {
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential", "encrypted"])]
     signature: Vec<PathBuf>,
 
-    /// minisign's public keys, as text or files: refuse a set that none of them has signed
+    /// minisign public keys, as text or files; refuse a set that was not signed with one of them
     #[arg(long, value_name = "KEY", num_args = 1.., conflicts_with_all = ["all", "prefix", "credential", "encrypted"])]
     trust: Vec<PathBuf>,
 }
 
 impl Sends {
-    /// Where what is sent comes from.
+    /// Returns the source of the credentials: a packed set, or the files of a directory.
     #[must_use]
     pub fn supply(&self) -> Supply {
         match &self.set {
@@ -156,7 +156,7 @@ impl Sends {
     }
 }
 
-/// A name that a manifest can have for a machine.
+/// Parses the name of a machine for a manifest.
 fn audience(text: &str) -> Result<String, &'static str> {
     if text.starts_with('@') {
         return Err(
@@ -182,28 +182,28 @@ pub struct Pack {
     #[command(flatten)]
     pub(super) select: Select,
 
-    /// Machines that the set is meant for, by the names that their guests know themselves by (--audience there)
+    /// Machines for which to pack the set; a guest compares these names with its own --audience
     #[arg(long, value_name = "AUDIENCE", num_args = 1.., value_parser = audience)]
     pub(super) audience: Vec<String>,
 
-    /// Number of the set: a guest that has seen a higher one refuses it
+    /// Serial of the set; a guest that has imported a higher serial refuses the set
     #[arg(long, value_name = "N")]
     pub(super) serial: Option<u64>,
 
-    /// End of its validity in UTC, 2030-01-31 (that day included), 2030-01-31T12:00:00Z, or +30d from now
+    /// End of the set's validity in UTC: 2030-01-31 (including this day), 2030-01-31T12:00:00Z, or +30d from now
     #[arg(long, value_name = "DATE", value_parser = super::date::seconds)]
     pub(super) not_after: Option<u64>,
 
-    /// File to write the set to, for its owner only; one that exists is never overwritten
+    /// File to write the set to, which only its owner can read; an existing file is never overwritten
     #[arg(long, value_name = "FILE")]
     pub(super) output: PathBuf,
 
-    /// Write the set to a disk as well
+    /// Write the set even if FILE is on a disk
     #[arg(long)]
     pub(super) force: bool,
 }
 
-/// Which hypervisor, and how.
+/// The options for the hypervisor and its start.
 #[derive(Args, Debug)]
 pub struct Target {
     #[command(flatten)]
@@ -216,21 +216,21 @@ pub struct Target {
     #[arg(long, value_parser = hypervisors(), value_name = "KIND")]
     pub(super) hypervisor: Option<&'static dyn Hypervisor>,
 
-    /// Name that the program is given as its first argument, as 'exec -a' does
+    /// First argument (the name) that the program sees, as with 'exec -a'
     #[arg(long, value_name = "NAME")]
     pub(super) argv0: Option<OsString>,
 
-    /// Put the secrets on the command line, for all to see, where they cannot be passed otherwise
+    /// If the secrets cannot be hidden, put them on the command line, where every user can read them
     #[arg(long)]
     pub(super) allow_argv: bool,
 
-    /// Hypervisor to execute, or a program that executes it, and the arguments
+    /// Hypervisor to execute, or a program that executes the hypervisor, and its arguments
     #[arg(required = true, last = true, value_name = "PROGRAM")]
     pub(super) program: Vec<OsString>,
 }
 
 impl Target {
-    /// The start that is meant.
+    /// Returns the start that these options ask for.
     #[must_use]
     pub fn request(self) -> Request {
         let mut arguments = self.program.into_iter();
@@ -246,7 +246,7 @@ impl Target {
     }
 }
 
-/// The names in the registry, and which hypervisor each stands for.
+/// Returns a parser for the name of a hypervisor in the registry.
 fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
     PossibleValuesParser::new(
         ALL.iter().map(|hypervisor| PossibleValue::new(hypervisor.name()).help(hypervisor.about())),
@@ -299,29 +299,29 @@ pub struct Emit {
     #[arg(long, value_enum)]
     pub(super) format: Format,
 
-    /// File to write to, for its owner alone; one that exists is never overwritten
+    /// File to write to, which only its owner can read; an existing file is never overwritten
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 
-    /// Directory to write structures to, one a file for QEMU's -smbios file=, mode 0400: 0, 1 and so on
+    /// Directory for the structures, one in each file for QEMU's -smbios file= (files 0, 1 and so on, mode 0400)
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     pub(super) output_dir: Option<PathBuf>,
 
-    /// Number of files: those left over get an inactive structure [default: as many as it takes]
+    /// Number of files; files that are not needed get an inactive structure [default: as many as needed]
     #[arg(long, value_name = "N", requires = "output_dir", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) files: Option<u16>,
 
-    /// vm.create request of cloud-hypervisor to put the strings into; the whole request is written then
+    /// File with a vm.create request of cloud-hypervisor; add the strings to it, and write the whole request
     #[arg(long, value_name = "FILE")]
     pub(super) request: Option<PathBuf>,
 
-    /// Write the secrets to a terminal or a log as well
+    /// Write the secrets even if standard output is a terminal or a log
     #[arg(long)]
     pub(super) force: bool,
 }
 
 impl Emit {
-    /// Why these options make no sense together, if they do not.
+    /// Returns an error if these options cannot be combined.
     pub(super) fn misfit(&self) -> Option<clap::Error> {
         let is_structures = matches!(self.format, Format::Structures | Format::Libvirt);
         let message = if self.output_dir.is_some() && !is_structures {
@@ -338,11 +338,11 @@ impl Emit {
 /// What `emit` writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Format {
-    /// OEM strings, one a line
+    /// OEM strings, one on each line
     Strings,
-    /// OEM strings as a JSON array: platform.oem_strings of cloud-hypervisor's vm.create, or all of that (--request)
+    /// OEM strings as a JSON array for platform.oem_strings of cloud-hypervisor; with --request, the whole request
     Json,
-    /// Type 11 structures, one after the other (QEMU's -smbios file= takes one a file: --output-dir)
+    /// Type 11 structures, one after the other; with --output-dir, one in each file, as QEMU's -smbios file= needs
     Structures,
     /// The value of QEMU's -smbios
     Qemu,
@@ -350,7 +350,7 @@ pub enum Format {
     CloudHypervisor,
     /// The value of crosvm's --smbios
     Crosvm,
-    /// Two elements of a libvirt domain; with --output-dir, QEMU's arguments for the files as one
+    /// Two elements of a libvirt domain; with --output-dir, one element with QEMU's arguments for the files
     Libvirt,
     /// Keys and values as YAML, for 'incus profile edit' and 'incus launch'
     Incus,
@@ -370,7 +370,7 @@ pub struct OnDefineDomain {
     #[arg(long, value_name = "JSON")]
     pub(super) vmi: String,
 
-    /// Domain of libvirt
+    /// libvirt domain as XML
     #[arg(long, value_name = "XML")]
     pub(super) domain: String,
 }

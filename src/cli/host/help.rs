@@ -1,4 +1,4 @@
-//! What follows the options in `smbios-creds-host --help`.
+//! The text after the options in `smbios-creds-host --help`.
 
 /// Examples and exit codes.
 pub(super) const AFTER: &str = "\
@@ -9,9 +9,9 @@ Examples:
 
 Exit status:
   0  success
-  1  a system call or a file failed
-  2  usage
-  3  refused: a credential is missing, cannot be carried, or would be seen. Nothing starts
+  1  a system call failed, or a file could not be read or written
+  2  the command line is wrong
+  3  refused, because a credential is missing, cannot be sent, or could be seen by other users; nothing starts
 After 'run' has started the hypervisor, the exit status is the hypervisor's.
 
 Under the name qemu-with-credentials, this program is the <emulator> of a libvirt domain: see qemu-with-credentials(1).";

@@ -14,19 +14,19 @@ use crate::host::verifier::{self, VerifierFileError};
 /// Longest time to wait, in seconds: a day.
 const TIMEOUT_MAX: u64 = 86_400;
 
-/// What asks a guest for a receipt.
+/// The options that ask a guest for a receipt.
 #[derive(Args, Debug)]
 pub struct Ask {
-    /// Ask the guest to tell, on this port of its host, how its import ended; 'await' listens there
+    /// Ask the guest to report to this vsock port of its host how its import ended; 'await' listens on the port
     #[arg(long, value_name = "PORT", value_parser = port)]
     pub(super) receipt: Option<Address>,
 
-    /// File to write for 'await', which recognises by it the proof that the guest has every value
+    /// File to write the verifier to; with it, 'await' checks the proof that the guest has every value
     #[arg(long, value_name = "FILE", requires = "receipt")]
     pub(super) verifier: Option<PathBuf>,
 }
 
-/// Writes the verifier of what is sent to a file, if one is asked for.
+/// Writes the verifier of `strings` to `path`, if a path is given and the strings have a verifier.
 pub(super) fn write_verifier(path: Option<&Path>, strings: &OemStrings) -> Result<(), VerifierFileError> {
     match (path, strings.verifier()) {
         (Some(path), Some(verifier)) => verifier::write(path, verifier),
@@ -53,12 +53,12 @@ fn port(text: &str) -> Result<Address, String> {
                   smbios-creds-host await --listen vsock:8889 --guest-cid 3 --verifier /run/vm/verifier --timeout 5min"
 )]
 pub struct Await {
-    /// Where the receipt arrives: vsock:PORT (QEMU, crosvm), or unix:SOCKET_PORT, where SOCKET is the one of
+    /// Address to listen on: vsock:PORT (QEMU, crosvm), or unix:SOCKET_PORT, where SOCKET is the socket of
     /// cloud-hypervisor's --vsock
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Socket,
 
-    /// CID of the guest, with vsock:PORT: every machine of the host can connect to the port
+    /// CID of the guest, required with vsock:PORT because every machine of the host can connect to the port
     #[arg(long, value_name = "CID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) guest_cid: Option<u32>,
 
@@ -66,11 +66,11 @@ pub struct Await {
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = timeout)]
     pub(super) timeout: Duration,
 
-    /// File that 'run' or 'emit' wrote for the machine
+    /// Verifier file that 'run' or 'emit' wrote for this machine
     #[arg(long, value_name = "FILE")]
     pub(super) verifier: Option<PathBuf>,
 
-    /// Believe a guest that says that it has everything
+    /// Accept a receipt without a proof
     #[arg(long)]
     pub(super) no_proof: bool,
 }
