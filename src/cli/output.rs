@@ -9,11 +9,16 @@ use serde::Serialize;
 
 use super::json::Json;
 use crate::sys::Errno;
+use crate::text::json::{self, Layout};
 use crate::text::listing::{Text, Tone};
 
 /// Writes text that holds no secret.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    bytes(text.as_bytes())
+}
+
+fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(bytes) {
         // Whoever read has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
@@ -57,11 +62,11 @@ fn style(tone: Tone) -> Style {
 
 /// Writes JSON, indented or on one line, with a newline at its end.
 pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
-    let json = match form {
-        Json::Pretty => serde_json::to_string_pretty(value),
-        Json::Short | Json::Off => serde_json::to_string(value),
-    };
-    text(&(json? + "\n"))
+    let layout = if form == Json::Pretty { Layout::Pretty } else { Layout::Short };
+    let mut json = Vec::new();
+    json::write(&mut json, value, layout)?;
+    json.push(b'\n');
+    bytes(&json)
 }
 
 /// Writes a secret, past the buffers of the standard library, which are never wiped.

@@ -1,5 +1,6 @@
-//! Text for people: made safe to print, aligned, and marked good or bad.
+//! Text for people: made safe to print, aligned, and marked good or bad. And JSON for programs.
 
 pub mod day;
 pub mod escape;
+pub mod json;
 pub mod listing;

@@ -1,0 +1,89 @@
+//! JSON, for people and for programs, by one serializer.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+/// Whether JSON is indented.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layout {
+    /// By two blanks, with a line for each value.
+    Pretty,
+    /// All of it on one line.
+    Short,
+}
+
+/// Writes a value as JSON.
+///
+/// Form and destination are chosen while it runs: with a type for each of them, the code that writes findings would be in
+/// the agent three times.
+///
+/// ```
+/// use smbios_creds::text::json::{Layout, write};
+/// let mut json = Vec::new();
+/// write(&mut json, &["a"], Layout::Short)?;
+/// assert_eq!(json, b"[\"a\"]");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `out`, and those of the value.
+pub fn write(out: &mut dyn Write, value: &impl Serialize, layout: Layout) -> serde_json::Result<()> {
+    let form = Form((layout == Layout::Pretty).then(PrettyFormatter::new));
+    value.serialize(&mut Serializer::with_formatter(out, form))
+}
+
+/// Indented, or on one line.
+struct Form(Option<PrettyFormatter<'static>>);
+
+/// Methods that differ between the two forms.
+macro_rules! either {
+    ($($method:ident($($argument:ident)?)),+ $(,)?) => {
+        $(
+            fn $method<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: bool)?) -> io::Result<()> {
+                match &mut self.0 {
+                    Some(pretty) => pretty.$method(out $(, $argument)?),
+                    None => CompactFormatter.$method(out $(, $argument)?),
+                }
+            }
+        )+
+    };
+}
+
+impl Formatter for Form {
+    either!(
+        begin_array(),
+        end_array(),
+        begin_array_value(first),
+        end_array_value(),
+        begin_object(),
+        end_object(),
+        begin_object_key(first),
+        begin_object_value(),
+        end_object_value(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn both_forms_are_those_of_serde_json() -> serde_json::Result<()> {
+        for value in
+            [json!(null), json!([]), json!({}), json!({"a": [1, "b\n", {"c": null}], "d": {"e": []}})]
+        {
+            let written = |layout| -> serde_json::Result<String> {
+                let mut out = Vec::new();
+                write(&mut out, &value, layout)?;
+                Ok(String::from_utf8_lossy(&out).into_owned())
+            };
+            assert_eq!(written(Layout::Pretty)?, serde_json::to_string_pretty::<Value>(&value)?);
+            assert_eq!(written(Layout::Short)?, serde_json::to_string::<Value>(&value)?);
+        }
+        Ok(())
+    }
+}
