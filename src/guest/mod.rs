@@ -14,4 +14,5 @@ pub mod report;
 pub mod source;
 pub mod system;
 pub mod trust;
+pub mod units;
 pub mod verify;

@@ -384,6 +384,9 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     assert_eq!(code(&import), 0, "{}", stderr(&import));
     let written = std::fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
     reader.read("report.json", "", &serde_json::from_slice(&written).unwrap());
+    for way in super::way::outputs() {
+        reader.read("check NAME", "", &way);
+    }
     // What is said where the table is closed.
     let policy = Policy { require: vec![name("absent")], ..Policy::default() };
     let remembered = Remembered::look(&System::at(root.path()), &Into::At(Place::Credstore), &policy);

@@ -17,3 +17,4 @@ mod sealed;
 mod signed;
 mod source;
 mod verification;
+mod way;

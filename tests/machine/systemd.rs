@@ -20,6 +20,7 @@ const LOOK: &str = "result large wc -c $CREDENTIALS_DIRECTORY/large
     result mount grep ' /run/credentials/@system ' /proc/mounts
     result files ls -A /run/credentials/@system
     result list smbios-creds list --no-legend
+    result way smbios-creds check next
     result again smbios-creds import";
 
 fn states(results: &Results) -> Vec<String> {
@@ -45,6 +46,18 @@ fn cut_and_lost(name: &str, release: Release) {
     assert!(mount.contains(" ro,nosuid,nodev,noexec,") && mount.lines().count() == 1, "{mount}");
     assert_eq!(repaired["files"].text(), "large\nnext\n");
     assert_eq!(states(&repaired), ["imported", "imported"]);
+    // The way of one credential ends in this service, which asked for it.
+    let directive = if release.imports() { "ImportCredential" } else { "LoadCredential" };
+    let way = repaired["way"].text();
+    for line in [
+        "whole: credential next arrived".to_owned(),
+        "in place   /run/credentials/@system/next: 5 bytes, mode 0400, the bytes that were sent".to_owned(),
+        "in place   /run/credentials/probe.service/next: 5 bytes, mode 0400, the bytes that were sent"
+            .to_owned(),
+        format!("asked by   probe.service ({directive}=)"),
+    ] {
+        assert!(way.lines().any(|found| found == line), "{line}: {way}");
+    }
     assert!(repaired["again"].code == 0 && repaired["again"].stderr.contains("nothing to do"));
     // What was done at boot is told later.
     let last = if release.cuts() {

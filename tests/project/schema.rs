@@ -72,6 +72,12 @@ fn output_of_every_recorded_table_is_as_the_schema_says() {
             );
             seen += 1;
         }
+        for name in ["foo", "c0", "a"] {
+            let output = run(agent(&["check", name, "--json", "--from"]).arg(&recording));
+            let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let faults = faults(&all, &all["$defs"]["check name"], &value, name);
+            assert_eq!(faults, Vec::<String>::new(), "{recording:?}");
+        }
     }
     assert!(seen >= 20, "{seen}");
     let credentials = tempfile::tempdir().unwrap();

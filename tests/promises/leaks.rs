@@ -83,12 +83,14 @@ fn no_verb_but_cat_prints_a_value_at_any_log_level() {
             let folder = tempfile::tempdir().unwrap();
             let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
             let (new, blocked) = (path("new"), path("new/below/a/file/that/is/none"));
-            let verbs: [&[&str]; 15] = [
+            let verbs: [&[&str]; 17] = [
                 &["list"],
                 &["list", "--json"],
                 &["check", "--require", "text", "missing"],
                 &["check", "--json=short", "--manifest=require"],
                 &["check", "--map"],
+                &["check", "text"],
+                &["check", "bad", "--json"],
                 &["import", "--into", &new],
                 &["import", "--into", &new, "--strict"],
                 &["import", "--into", &blocked],

@@ -91,11 +91,15 @@ impl List {
 /// `check`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "--map shows offsets and lengths in bytes, and the first words of each finding after '^' at its place. The \
+    after_help = "With NAME, the exit status is 3 if this credential did not arrive or is refused, and else that of the \
+                  whole set. --map shows offsets and lengths in bytes, and the first words of each finding after '^' at its place. The \
                   first 8 structures of Type 11 have lines of their own, and the first 32 strings of each. After these, \
                   only those with a finding have a line; the others are counted."
 )]
 pub struct Check {
+    /// Show the whole way of this credential instead: sent, arrived, verified, in place, asked for by which units
+    #[arg(value_name = "NAME", conflicts_with = "map")]
+    pub(super) name: Option<Name>,
     #[command(flatten)]
     pub(super) from: From,
     #[command(flatten)]

@@ -58,7 +58,8 @@ pub(super) fn list(system: &System, list: &List) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn check(system: &System, check: &Check, policy: &Policy) -> anyhow::Result<Exit> {
-    let remembered = Remembered::look(system, &Into::Auto, policy);
+    let require = policy.require.iter().chain(&policy.about).cloned().collect();
+    let remembered = Remembered::look(system, &Into::Auto, &Policy { require, ..policy.clone() });
     match check.json.json {
         Json::Off => {
             let mut text = remembered.verdict();

@@ -115,6 +115,7 @@ impl PolicyArgs {
             allow_empty: self.allow_empty.allow_empty.clone(),
             manifest: self.manifest.manifest,
             strict: false,
+            about: None,
             confidential: self.confidential.confidential,
             trust: self.trust.trust(),
         }

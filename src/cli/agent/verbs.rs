@@ -9,6 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
 use crate::cli::output;
+use crate::format::credential::Name;
 use crate::format::smbios::machine::Machine;
 use crate::guest::import::load;
 use crate::guest::imported::Ended;
@@ -19,6 +20,7 @@ use crate::guest::place::{opened, sealed};
 use crate::guest::record::recording::Recording;
 use crate::guest::record::write::{self, Secrets};
 use crate::guest::report::map::map;
+use crate::guest::report::way::Way;
 use crate::guest::report::{last, listing, log};
 use crate::guest::source::Input;
 use crate::guest::source::dmi::Raw;
@@ -80,8 +82,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     let states: Vec<State> = if let (Some(_), Into::Auto) = (&list.from.from, into) {
         listing::states(&delivery, State::Intact).collect()
     } else {
-        let plain = choice.place.states(system, &delivery).into_iter();
-        plain.chain(sealed::states(system, into, &delivery)).collect()
+        states(system, into, &choice.place, &delivery)
     };
     let rows = listing::rows(&delivery, states);
     match list.json.json {
@@ -92,7 +93,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
 }
 
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
-    let policy = check.policy.policy();
+    let policy = Policy { about: check.name.clone(), ..check.policy.policy() };
     let mut delivery = match load(system, check.from.from.as_deref(), &policy) {
         Err(error) if error.is_closed() && check.from.from.is_none() => {
             return closed::check(system, check, &policy);
@@ -105,6 +106,9 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));
         delivery.findings.append(opened::findings(system, &delivery));
     }
+    if let Some(name) = &check.name {
+        return show_way(system, check, name, &delivery);
+    }
     if check.map {
         draw(check.from.input(system), &delivery)?;
     }
@@ -113,6 +117,28 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         form => output::json(&listing::Judged::new(&delivery), form)?,
     }
     Ok(exit(&delivery))
+}
+
+/// Shows the way of one credential. Its exit code is that of the whole set, unless this one did not arrive whole.
+fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) -> anyhow::Result<Exit> {
+    let running = check.from.from.is_none().then_some(system);
+    let states = match running {
+        Some(system) => states(system, &Into::Auto, &Into::Auto.choose(system).place, delivery),
+        None => listing::states(delivery, State::Intact).collect(),
+    };
+    let way = Way::look(running, name, delivery, states);
+    match check.json.json {
+        Json::Off => output::people(&way.text())?,
+        form => output::json(&way, form)?,
+    }
+    Ok(if way.is_whole() { exit(delivery) } else { Exit::Verification })
+}
+
+/// What is in its place of each credential of a delivery.
+fn states(system: &System, into: &Into, place: &Place, delivery: &Delivery) -> Vec<State> {
+    let mut states = place.states(system, delivery);
+    states.extend(sealed::states(system, into, delivery));
+    states
 }
 
 /// Draws what a delivery was made of. It is read again, since an import has no need of it.

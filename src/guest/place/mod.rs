@@ -17,6 +17,7 @@ pub mod choose;
 mod content;
 mod effect;
 pub(super) mod error;
+pub mod found;
 pub mod handover;
 mod leftover;
 mod mount;

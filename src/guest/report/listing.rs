@@ -25,15 +25,15 @@ const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Sever
 /// One line of the listing.
 #[derive(Serialize)]
 pub struct Row<'a> {
-    name: Option<&'a Name>,
+    pub(super) name: Option<&'a Name>,
     /// Bytes of the value; `None` if it could not be decoded.
-    size: Option<u64>,
-    encoding: Cow<'a, str>,
+    pub(super) size: Option<u64>,
+    pub(super) encoding: Cow<'a, str>,
     state: State,
     /// Why it is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    source: &'a Origin,
+    pub(super) reason: Option<&'static str>,
+    pub(super) source: &'a Origin,
     /// The kind of key that opens it, if it is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -151,7 +151,7 @@ pub struct Judged<'a> {
 
 /// A finding as programs see it.
 #[derive(Serialize)]
-struct FindingRow<'a> {
+pub(super) struct FindingRow<'a> {
     severity: Severity,
     #[serde(flatten)]
     kind: &'a FindingKind,
@@ -163,6 +163,20 @@ struct FindingRow<'a> {
     more: Option<usize>,
     message: String,
     advice: Cow<'static, str>,
+}
+
+impl<'a> FindingRow<'a> {
+    pub(super) fn new(finding: &'a Finding, delivery: &Delivery) -> Self {
+        Self {
+            severity: finding.severity,
+            kind: &finding.kind,
+            credential: finding.credential.as_ref(),
+            place: Place(finding.origin.as_ref()),
+            more: (finding.more > 0).then_some(finding.more),
+            message: finding.to_string(),
+            advice: finding.advice(&delivery.machine),
+        }
+    }
 }
 
 /// An origin, or an object without fields.
@@ -181,22 +195,13 @@ impl<'a> Judged<'a> {
     /// The verdict on a delivery, with what it is about.
     #[must_use]
     pub fn new(delivery: &'a Delivery) -> Self {
-        let row = |finding: &'a Finding| FindingRow {
-            severity: finding.severity,
-            kind: &finding.kind,
-            credential: finding.credential.as_ref(),
-            place: Place(finding.origin.as_ref()),
-            more: (finding.more > 0).then_some(finding.more),
-            message: finding.to_string(),
-            advice: finding.advice(&delivery.machine),
-        };
         Self {
             verdict: delivery.verdict(),
             machine: (delivery.machine != Machine::default()).then_some(&delivery.machine),
             proven: delivery.proof.is_proven(),
             signature: delivery.proof.signed(),
             credentials: rows(delivery, states(delivery, State::Intact)),
-            findings: delivery.findings.iter().map(row).collect(),
+            findings: delivery.findings.iter().map(|finding| FindingRow::new(finding, delivery)).collect(),
         }
     }
 

@@ -8,3 +8,4 @@ pub mod log;
 pub mod map;
 pub mod receipt;
 pub mod remembered;
+pub mod way;

@@ -210,6 +210,27 @@ pub struct Delivery {
     pub tally: Tally,
     /// What the host asked to be told, if it asked.
     pub asked: Option<Asked>,
+    /// What the manifest says of the credential that the policy asks about.
+    pub listed: Listed,
+}
+
+/// What the manifest that counts says of one credential.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listed {
+    /// There is no manifest.
+    NoManifest,
+    /// It does not list the credential.
+    Not,
+    /// It lists a value, or a ciphertext, of so many bytes.
+    Size(u64),
+}
+
+impl Listed {
+    pub(super) fn by(manifest: Option<&Manifest>, name: Option<&Name>) -> Self {
+        let (Some(manifest), Some(name)) = (manifest, name) else { return Self::NoManifest };
+        let sealed = || manifest.terms().encrypted.get(name).map(|ciphertext| ciphertext.size);
+        manifest.size_of(name).or_else(sealed).map_or(Self::Not, Self::Size)
+    }
 }
 
 /// How many credentials arrived intact, of how many.

@@ -18,6 +18,8 @@ pub struct Policy {
     pub confidential: Confidential,
     /// Whose sets are believed, and which of them.
     pub trust: Trust,
+    /// A credential whose findings are all kept, and of which the delivery says what the manifest says. It need not be there.
+    pub about: Option<Name>,
 }
 
 /// What to do with the manifest. If it is not signed, it finds faults, not attackers.
@@ -63,6 +65,11 @@ impl Policy {
     #[must_use]
     pub fn requires_signature(&self) -> bool {
         self.manifest == ManifestPolicy::Signed || !self.trust.keys.is_empty()
+    }
+
+    /// Whether somebody asks for the credential of this name.
+    pub(super) fn asks_for(&self, name: &Name) -> bool {
+        self.require.contains(name) || self.about.as_ref() == Some(name)
     }
 
     /// Whether the manifest must list every credential.

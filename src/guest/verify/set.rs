@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::delivery::{Asked, Delivery, Entry, Proof, Refusal, Signed, Tally};
+use super::delivery::{Asked, Delivery, Entry, Listed, Proof, Refusal, Signed, Tally};
 use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use super::policy::{ManifestPolicy, Policy};
@@ -49,6 +49,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
         machine,
         tally,
         asked,
+        listed: Listed::NoManifest,
     };
     let first = BTreeMap::new();
     let mut set =
@@ -108,7 +109,7 @@ impl Set<'_> {
         credential: Option<Name>,
         origin: Option<Origin>,
     ) {
-        let is_asked_for = credential.as_ref().is_some_and(|name| self.policy.require.contains(name));
+        let is_asked_for = credential.as_ref().is_some_and(|name| self.policy.asks_for(name));
         let finding = Finding { kind, severity, credential, origin, more: 0 };
         if is_asked_for {
             self.delivery.findings.push_asked_for(finding);
@@ -166,8 +167,8 @@ impl Set<'_> {
     fn name_what_is_named(&mut self) {
         let Self { policy, delivery, manifest, .. } = self;
         let manifest = manifest.as_ref().map(|(manifest, _)| manifest);
-        let is_name =
-            |text: &str| policy.require.iter().chain(&policy.allow_empty).any(|name| name.as_str() == text);
+        let names = || policy.require.iter().chain(&policy.allow_empty).chain(&policy.about);
+        let is_name = |text: &str| names().any(|name| name.as_str() == text);
         for entry in &mut delivery.entries {
             entry.name_if_named(manifest, is_name);
         }
@@ -376,6 +377,7 @@ impl Set<'_> {
         let listed =
             manifest.map(|manifest| manifest.credentials().count() + manifest.terms().encrypted.len());
         self.delivery.tally = Tally { expected: listed.unwrap_or_else(arrived), verified };
+        self.delivery.listed = Listed::by(manifest, self.policy.about.as_ref());
     }
 
     /// The first address that can be read counts.
