@@ -59,9 +59,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
     let (signed, found) = trust::judge(&policy.trust, requires_signature, chosen, &signatures);
-    for finding in found {
-        set.delivery.findings.push(finding);
-    }
+    found.into_iter().for_each(|finding| set.delivery.findings.push(finding));
     set.name_what_is_named();
     set.find_blanks();
     set.refuse_duplicates();
