@@ -1,4 +1,4 @@
-//! What arrived: every string that is, or was meant to be, a credential, and what verification says of it.
+//! The received strings that are, or were meant to be, credentials, with the findings of verification.
 
 use serde::Serialize;
 
@@ -18,50 +18,52 @@ use crate::trust::signature::KeyId;
 /// One string that is, or was meant to be, a credential.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its name as it may be shown; `None` if the string did not decode to a credential, or the name may be a value.
+    /// The credential's name, if it may be shown. `None` if the string did not decode to a credential, or if the text
+    /// that looks like a name may be a value.
     pub name: Option<Name>,
-    /// Its form in an OEM string; `None` if it is a file that holds the value itself.
+    /// The form of the OEM string; `None` for a file that contains the value itself.
     pub encoding: Option<Encoding>,
-    /// Where it is.
+    /// Where the string or file is.
     pub origin: Origin,
     content: Content,
 }
 
-/// What an entry holds.
+/// The content of an entry.
 #[derive(Debug)]
 enum Content {
-    /// A credential, and why it is not imported, if it is not.
+    /// A credential, and the reason why it is not imported, if there is one.
     Credential(Credential, Option<Refusal>),
-    /// What may be a value without a name, and the first reason why it is not imported. It is always empty, as far as it
-    /// is a credential.
+    /// Text that may be a value without a name, and the first reason why it is not imported. If the text is a
+    /// credential, that credential is empty.
     MaybeNameless(MaybeNameless, Option<Refusal>),
-    /// Nothing that could be decoded.
+    /// A string that could not be decoded.
     Undecodable(Refusal),
 }
 
 impl Entry {
-    /// A credential that was decoded.
+    /// Makes the entry of a decoded credential.
     #[must_use]
     pub fn decoded(credential: Credential, encoding: impl Into<Option<Encoding>>, origin: Origin) -> Self {
         let (name, encoding) = (Some(credential.name.clone()), encoding.into());
         Self { name, encoding, origin, content: Content::Credential(credential, None) }
     }
 
-    /// A string that may be a value without a name. It has no name unless the manifest or the policy names it.
+    /// Makes the entry of a string that may be a value without a name. The entry has no name until the manifest or the
+    /// policy lists the text as a name.
     #[must_use]
     pub fn maybe_nameless(text: MaybeNameless, origin: Origin) -> Self {
         let encoding = Some(Encoding::Binary);
         Self { name: None, encoding, origin, content: Content::MaybeNameless(text, None) }
     }
 
-    /// A string with the prefix of a credential that could not be decoded. It has no name: what looks like one may be a
-    /// value.
+    /// Makes the entry of a string that has the prefix of a credential but could not be decoded. The entry has no name:
+    /// text that looks like a name may be a value.
     #[must_use]
     pub fn undecodable(error: DecodeError, encoding: impl Into<Option<Encoding>>, origin: Origin) -> Self {
         Self { name: None, encoding: encoding.into(), origin, content: Content::Undecodable(error.into()) }
     }
 
-    /// The credential, refused or not, where the string holds one.
+    /// Returns the decoded credential, even if it is refused.
     #[must_use]
     pub fn credential(&self) -> Option<&Credential> {
         match &self.content {
@@ -70,7 +72,7 @@ impl Entry {
         }
     }
 
-    /// Bytes of its value, where the string holds one, if only an empty one.
+    /// Returns the size of the credential's value in bytes; `None` if the string could not be decoded.
     #[must_use]
     pub fn size(&self) -> Option<usize> {
         match &self.content {
@@ -80,16 +82,16 @@ impl Entry {
         }
     }
 
-    /// Why it is not imported; `None` means it is.
+    /// Returns why the credential is not imported; `None` if it is imported.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.intact().err()
     }
 
-    /// The credential, or why it is not imported.
+    /// Returns the credential, or the reason why it is not imported.
     ///
     /// # Errors
-    /// [`Refusal`] says why.
+    /// [`Refusal`] says why the credential is not imported.
     pub fn intact(&self) -> Result<&Credential, Refusal> {
         match &self.content {
             Content::Credential(credential, None) => Ok(credential),
@@ -98,12 +100,13 @@ impl Entry {
         }
     }
 
-    /// Whether it may be a value without a name, and no reason yet says why it is not imported.
+    /// Whether the string may be a value without a name, and is not yet refused for another reason.
     pub(super) fn is_maybe_nameless(&self) -> bool {
         matches!(self.content, Content::MaybeNameless(_, None))
     }
 
-    /// Makes it a credential if it may be a value without a name, but the manifest lists its text or `is_name` knows it.
+    /// Makes a credential from a string that may be a value without a name, if the manifest or `is_name` has the text
+    /// as a name.
     pub(super) fn name_if_named(&mut self, manifest: Option<&Manifest>, is_name: impl FnOnce(&str) -> bool) {
         if let Content::MaybeNameless(text, refusal) = &self.content
             && let Some(credential) = text.named(manifest, is_name)
@@ -113,7 +116,7 @@ impl Entry {
         }
     }
 
-    /// Refuses it. The first reason counts.
+    /// Refuses the entry. Only the first reason is kept.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         if let Content::Credential(_, reason) | Content::MaybeNameless(_, reason) = &mut self.content {
             reason.get_or_insert(refusal);
@@ -121,39 +124,39 @@ impl Entry {
     }
 }
 
-/// What proves that a set is the one that was sent.
+/// What proves that a set is the same as the one that was sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
-    /// Nothing.
+    /// Nothing proves the set.
     None,
-    /// The digest of its manifest. It finds faults, not attackers: the manifest is not signed.
+    /// The digest in the manifest. It detects transmission errors but not attacks, because the manifest is not signed.
     Digest,
-    /// A trusted signature of its manifest.
+    /// A trusted signature of the manifest.
     Signature(Signed),
 }
 
-/// Who signed a set, and for what.
+/// Who signed a set, and the machine and serial that the set was signed for.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Signed {
-    /// The key.
+    /// The key that made the signature.
     pub key: KeyId,
-    /// The name of this machine that the set is meant for; `None` if this machine was not told a name.
+    /// The name of this machine in the set's audience; `None` if no name is configured for this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// Which set it is of those for this audience.
+    /// The serial number of the set, among the sets for this audience.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
 }
 
 impl Proof {
-    /// Whether anything proves it.
+    /// Whether a digest or a signature proves the set.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         *self != Self::None
     }
 
-    /// Who signed the set, if a trusted signature proves it.
+    /// Returns who signed the set, if a trusted signature proves it.
     #[must_use]
     pub fn signed(&self) -> Option<&Signed> {
         match self {
@@ -163,20 +166,20 @@ impl Proof {
     }
 }
 
-/// The verdict on a delivery, in a word.
+/// The verdict on a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// What the host meant to send is here, as far as that can be known, and the policy is met.
+    /// As far as the guest can know, everything that the host meant to send arrived, and the policy is met.
     Passed,
-    /// It is not, or the policy is not met.
+    /// Not everything arrived as the host meant to send it, or the policy is not met.
     Failed,
-    /// The host sent nothing at all.
+    /// The host sent nothing.
     NothingSent,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the verdict as a word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -187,28 +190,28 @@ impl Verdict {
     }
 }
 
-/// What arrived, and what verification says of it.
+/// The received credentials, with the findings of verification.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Every string that is, or was meant to be, a credential, in the order it was sent.
+    /// Every string that is, or was meant to be, a credential, in the order in which the strings were sent.
     pub entries: Vec<Entry>,
-    /// Every string that is, or was meant to be, an encrypted credential, in the order it was sent.
+    /// Every string that is, or was meant to be, an encrypted credential, in the order in which the strings were sent.
     pub sealed: Vec<SealedEntry>,
-    /// What verification found: in the channel first, in the set as a whole last.
+    /// The findings of verification: findings about the channel first, findings about the whole set last.
     pub findings: Findings,
-    /// What proves that the set is the one that was sent.
+    /// What proves that the set is the same as the one that was sent.
     pub proof: Proof,
-    /// Whether a trusted signature is required, so that all of the set is imported or nothing.
+    /// Whether a trusted signature is required, so that either the whole set is imported or nothing.
     pub requires_signature: bool,
-    /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
+    /// Whether the host sent anything: in SMBIOS, whether there is a Type 11 structure.
     pub is_anything_sent: bool,
-    /// OEM strings that belong to other programs.
+    /// Number of OEM strings that belong to other programs.
     pub foreign: usize,
-    /// The machine, as its firmware and hypervisor describe it. Nothing of that is proven.
+    /// The machine, as its firmware and hypervisor describe it. Nothing proves this description.
     pub machine: Machine,
-    /// How many credentials arrived intact.
+    /// The number of credentials that arrived intact.
     pub tally: Tally,
-    /// What the host asked to be told, if it asked.
+    /// The receipt that the host requested, if it requested one.
     pub asked: Option<Asked>,
     /// What the manifest says of the credential that the policy asks about.
     pub listed: Listed,
@@ -233,42 +236,42 @@ impl Listed {
     }
 }
 
-/// How many credentials arrived intact, of how many.
+/// The number of credentials that arrived intact, and the number that should have.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
-    /// How many the manifest lists, or how many arrived if there is none.
+    /// The number of credentials in the manifest, or the number that arrived if there is no manifest.
     pub expected: usize,
-    /// How many of these are imported.
+    /// The number of expected credentials that are imported.
     pub verified: usize,
 }
 
-/// What a host that asks for a receipt gets.
+/// The data for the receipt that the host requested.
 #[derive(Debug)]
 pub struct Asked {
-    /// Where it goes.
+    /// The address to which the guest sends the receipt.
     pub address: Address,
-    /// Proof of the values, if each is the one that was sent.
+    /// Proof of the values; `None` unless each value is the one that was sent.
     pub proof: Option<ValueProof>,
 }
 
 impl Delivery {
-    /// The credentials that are imported, in the order they were sent.
+    /// Returns the credentials that are imported, in the order in which they were sent.
     pub fn intact(&self) -> impl Iterator<Item = &Credential> {
         self.entries.iter().filter_map(|entry| entry.intact().ok())
     }
 
-    /// The encrypted credentials that are imported, in the order they were sent.
+    /// Returns the encrypted credentials that are imported, in the order in which they were sent.
     pub fn intact_sealed(&self) -> impl Iterator<Item = &Sealed> {
         self.sealed.iter().filter_map(|entry| entry.intact().ok())
     }
 
-    /// Whether what the host meant to send is here, and the policy is met.
+    /// Whether everything that the host meant to send arrived, and the policy is met.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
     }
 
-    /// Why the set is not one that this machine believes, if it takes only signed sets.
+    /// If this machine accepts only signed sets: returns the finding because of which it does not accept this set.
     #[must_use]
     pub fn why_not_believed(&self) -> Option<&Finding> {
         let is_why = |finding: &&Finding| {
@@ -278,7 +281,7 @@ impl Delivery {
         self.findings.iter().find(is_why).filter(|_| self.requires_signature)
     }
 
-    /// The verdict in a word.
+    /// Returns the verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match (self.passed(), self.is_anything_sent) {

@@ -1,6 +1,6 @@
-//! What verification has to say: typed values with their place, the same for the report, the JSON and the log.
+//! The findings of verification: typed values with their place. The report, the JSON and the log use the same findings.
 //!
-//! A finding never holds a value, nor any text of a string that is not a credential.
+//! A finding never contains a value, nor any text of a string that is not a credential.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -16,15 +16,15 @@ use crate::format::receipt::AddressError;
 use crate::format::smbios::entry_point::EntryPointError;
 use crate::format::smbios::{Damage, Extent};
 
-/// How much a finding weighs.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know.
+    /// Only information: nothing needs to be done.
     Note,
-    /// Odd, and nothing was lost by it.
+    /// Unusual, but nothing was lost.
     Warning,
-    /// What the host meant to send is not what is here. The verdict fails.
+    /// The guest did not get what the host meant to send. The verdict fails.
     Error,
 }
 
@@ -38,198 +38,199 @@ impl Display for Severity {
     }
 }
 
-/// One thing that verification has to say.
+/// One result of verification.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What it is.
+    /// What was found.
     pub kind: FindingKind,
-    /// How much it weighs.
+    /// How serious the finding is.
     pub severity: Severity,
-    /// The name of the credential it is about.
+    /// The name of the credential that the finding is about.
     pub credential: Option<Name>,
-    /// Where; `None` if it is about the set as a whole.
+    /// The place of the finding; `None` if the finding is about the whole set.
     pub origin: Option<Origin>,
-    /// How many more of its group there are, which are counted only ([`super::findings::Findings`]).
+    /// The number of further findings in the same group, which are only counted ([`super::findings::Findings`]).
     pub more: usize,
 }
 
-/// What a finding can be.
+/// The kinds of findings.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FindingKind {
     /// The entry point cannot be read.
     EntryPoint {
-        /// Why.
+        /// Why the entry point cannot be read.
         #[serde(serialize_with = "as_text")]
         reason: EntryPointError,
     },
     /// The table is shorter than announced.
     TableCut(Extent),
-    /// The table is shorter than announced, and yet complete.
+    /// The table is shorter than announced, but complete.
     TableShort(Extent),
     /// The table is longer than announced.
     TableLong(Extent),
     /// The table has more structures than announced.
     MoreStructures(Extent),
-    /// The bytes stop being structures.
+    /// The bytes at this offset are not a structure.
     Damaged {
-        /// Bytes from there to the end.
+        /// Number of bytes from the damaged place to the end of the table.
         remaining: usize,
-        /// Why.
+        /// Why these bytes are not a structure.
         #[serde(serialize_with = "as_text")]
         reason: Damage,
     },
     /// There is no type 127 structure.
     NoEndOfTable,
-    /// Bytes behind the end of the table.
+    /// Bytes follow the end of the table.
     BehindEndOfTable {
-        /// How many.
+        /// Number of these bytes.
         remaining: usize,
     },
-    /// There is no Type 11 structure in a table that was read to its end.
+    /// There is no Type 11 structure, and the table was read to its end.
     NoOemStrings,
-    /// There is no Type 11 structure in what could be read of the table.
+    /// There is no Type 11 structure in the part of the table that could be read.
     OemStringsUnknown,
-    /// The table breaks in a Type 11 structure.
+    /// The table breaks off in a Type 11 structure.
     OemStringsBroken,
-    /// There are Type 11 structures without any credential.
+    /// There are Type 11 structures, but none contains a credential.
     NoCredentials,
     /// A Type 11 structure whose formatted area is not 5 bytes long.
     StructureLength {
-        /// Its length.
+        /// Length of the formatted area in bytes.
         length: u8,
     },
     /// A Type 11 structure larger than a page.
     LongStructure {
-        /// Its size in bytes.
+        /// Size of the structure in bytes.
         size: usize,
     },
-    /// The count byte announces strings that are not there.
+    /// The count byte announces more strings than the structure has.
     StringsMissing {
-        /// By the count byte.
+        /// Number of strings by the count byte.
         announced: usize,
-        /// In the table.
+        /// Number of strings in the table.
         found: usize,
     },
-    /// More than 255 strings, of which the count byte does not tell whether it wrapped or NUL bytes have split some.
+    /// The structure has more than 255 strings. The count byte does not show whether it wrapped or NUL bytes split some
+    /// strings.
     CountUnclear {
-        /// By the count byte.
+        /// Number of strings by the count byte.
         announced: usize,
-        /// In the table.
+        /// Number of strings in the table.
         found: usize,
     },
-    /// More strings than announced: a NUL byte has split one.
+    /// The structure has more strings than announced: a NUL byte has split a string.
     StringSplit {
-        /// By the count byte.
+        /// Number of strings by the count byte.
         announced: usize,
-        /// In the table.
+        /// Number of strings in the table.
         found: usize,
     },
-    /// More than 255 strings, so that the count byte wrapped.
+    /// The structure has more than 255 strings, so the count byte wrapped.
     CountWrapped {
-        /// By the count byte.
+        /// Number of strings by the count byte.
         announced: usize,
-        /// In the table.
+        /// Number of strings in the table.
         found: usize,
     },
-    /// What follows the structure is text: an empty string has ended the set before its time.
+    /// Text follows the structure: an empty string has ended the string set too early.
     SetEndedEarly,
-    /// An empty string at the beginning of a set.
+    /// An empty string at the beginning of a string set.
     EmptyString,
     /// A mistyped prefix.
     NearMiss {
-        /// The prefix that was probably meant.
+        /// The prefix that the host probably meant.
         meant: &'static str,
     },
-    /// A string with the prefix of a credential that holds none.
+    /// A string with the prefix of a credential that does not contain a credential.
     NotACredential {
-        /// Its size in bytes.
+        /// Size of the string in bytes.
         size: usize,
-        /// Why.
+        /// Why the string is not a credential.
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
-    /// An item of `fw_cfg` in systemd's directory that holds no credential.
+    /// An item of `fw_cfg` in systemd's directory that does not contain a credential.
     ItemNotACredential {
-        /// Its size in bytes.
+        /// Size of the item in bytes.
         size: usize,
-        /// Why.
+        /// Why the item is not a credential.
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
-    /// A credential next to where the table breaks, whose end may be missing.
+    /// A credential next to the place where the table breaks off. The end of the credential may be missing.
     MaybeCut {
-        /// Bytes that are here.
+        /// Number of bytes of the value that arrived.
         found: usize,
     },
     /// A name that begins or ends with a blank.
     NameBlank,
-    /// The same name again.
+    /// The same name was sent before.
     Duplicate {
-        /// Whether the value is the same, too.
+        /// Whether both values are the same, too.
         identical: bool,
     },
-    /// More than systemd takes.
+    /// The credentials exceed a limit of systemd.
     AboveSystemd {
         /// Number of credentials.
         credentials: usize,
-        /// Bytes of all values.
+        /// Number of bytes in all values.
         bytes: usize,
     },
     /// There is no manifest.
     ManifestMissing,
     /// The manifest cannot be read.
     ManifestInvalid {
-        /// Why.
+        /// Why the manifest cannot be read.
         #[serde(serialize_with = "as_text")]
         reason: ManifestError,
     },
-    /// There is a second manifest.
+    /// A second manifest was sent.
     ManifestAgain {
-        /// Whether it says the same.
+        /// Whether both manifests have the same content.
         identical: bool,
     },
     /// The address for a receipt cannot be read.
     ReceiptInvalid {
-        /// Why.
+        /// Why the address cannot be read.
         #[serde(serialize_with = "as_text")]
         reason: AddressError,
     },
-    /// There is a second address for a receipt, and it is another one.
+    /// A second address for a receipt was sent, which differs from the first one.
     ReceiptAgain,
-    /// A credential that was sent or is required is not here.
+    /// A credential that was sent or is required did not arrive.
     Missing {
-        /// Size it was sent with, if that is known.
+        /// Size of the credential that was sent, if that size is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         expected: Option<u64>,
-        /// Whether the policy requires it.
+        /// Whether the policy requires the credential.
         required: bool,
     },
-    /// A value has another size than it was sent with.
+    /// The size of a value differs from the size that was sent.
     SizeDiffers {
-        /// Bytes that were sent.
+        /// Number of bytes that were sent.
         expected: u64,
-        /// Bytes that are here.
+        /// Number of bytes that arrived.
         found: u64,
     },
-    /// All sizes are right, and still it is not the set that was sent.
+    /// All sizes are right, but the set is not the one that was sent.
     DigestDiffers,
     /// A credential that the manifest does not list.
     NotListed,
-    /// A value of no bytes.
+    /// An empty value.
     Empty {
         /// Whether the policy requires the credential.
         required: bool,
     },
-    /// Only PID 1 and generators read it, and in this boot they do not look where it goes.
+    /// Only PID 1 and generators read this credential, and in this boot they do not read the place where it is written.
     Ineffective,
-    /// The initrd cannot hand it over: its name starts with a dot.
+    /// The initrd cannot hand the credential over to the host stage, because its name starts with a dot.
     NotHandedOver,
-    /// A signature, or what a signed manifest says.
+    /// A finding about a signature, or about the terms in a signed manifest.
     #[serde(untagged)]
     Trust(TrustFinding),
-    /// An encrypted credential.
+    /// A finding about an encrypted credential.
     #[serde(untagged)]
     Sealed(SealedFinding),
 }

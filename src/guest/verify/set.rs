@@ -1,4 +1,4 @@
-//! What was received, held against the manifest and the policy.
+//! Compares the received set with the manifest and the policy.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
     verify(smbios::receive(table), policy)
 }
 
-/// Verifies what was received.
+/// Verifies the received strings and items.
 #[must_use]
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let Received { entries, manifests, signatures, encrypted, receipts, findings, suspects, .. } = received;
@@ -54,7 +54,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
-    // In this order: each pass speaks only of what none before it has spoken of.
+    // The order matters: each pass makes findings only about what earlier passes did not report.
     let string = set.choose_manifest(manifests);
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
@@ -77,7 +77,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     set.delivery
 }
 
-/// How much it weighs that the same name, or a manifest, was sent again.
+/// Returns the severity of a finding that a name or a manifest was sent again.
 pub(super) fn severity_again(identical: bool, is_same_channel: bool) -> Severity {
     match (identical, is_same_channel) {
         (false, _) => Severity::Error,
@@ -89,13 +89,13 @@ pub(super) fn severity_again(identical: bool, is_same_channel: bool) -> Severity
 pub(super) struct Set<'a> {
     pub(super) policy: &'a Policy,
     pub(super) delivery: Delivery,
-    /// The manifest that counts, and where it is.
+    /// The manifest that is used, and its place.
     manifest: Option<(Manifest, Origin)>,
-    /// Whether another manifest cannot be read, or says something else.
+    /// Whether another manifest cannot be read, or has other content.
     is_contradicted: bool,
-    /// Whether every credential that the manifest lists is to the byte what was sent.
+    /// Whether every credential in the manifest is exactly, byte for byte, the one that was sent.
     is_digest_right: bool,
-    /// The entry that counts for each name.
+    /// The index of the entry that is used for each name.
     pub(super) first: BTreeMap<Name, usize>,
 }
 
@@ -116,7 +116,7 @@ impl Set<'_> {
         }
     }
 
-    /// A finding about an entry that is refused for it.
+    /// Refuses an entry, and adds a finding that says why.
     pub(super) fn refuse(&mut self, index: usize, kind: FindingKind, severity: Severity, refusal: Refusal) {
         let Some(entry) = self.delivery.entries.get_mut(index) else { return };
         entry.refuse(refusal);
@@ -128,12 +128,12 @@ impl Set<'_> {
         self.delivery.entries.get(index).and_then(Entry::credential)
     }
 
-    /// The value that counts for a name.
+    /// Returns the value that is used for a name.
     fn value(&self, name: &Name) -> Option<&Secret> {
         self.credential(*self.first.get(name)?).map(|credential| &credential.value)
     }
 
-    /// The first manifest that can be read counts.
+    /// Uses the first manifest that can be read.
     fn choose_manifest(&mut self, manifests: Vec<SentManifest>) -> Option<Secret> {
         if self.policy.manifest == ManifestPolicy::Ignore && !self.policy.requires_signature() {
             return None;
@@ -161,7 +161,7 @@ impl Set<'_> {
         chosen
     }
 
-    /// What may be a value without a name becomes a credential where the manifest or the policy names it.
+    /// Makes a credential of a string that may lack its name, if the manifest or the policy lists the string as a name.
     fn name_what_is_named(&mut self) {
         let Self { policy, delivery, manifest, .. } = self;
         let manifest = manifest.as_ref().map(|(manifest, _)| manifest);
@@ -172,7 +172,8 @@ impl Set<'_> {
         }
     }
 
-    /// A blank at either end of a name is a part of it. Whoever asks for the name without it finds nothing.
+    /// A blank at either end of a name is part of the name. A service that asks for the name without the blank finds
+    /// nothing.
     fn find_blanks(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
@@ -183,8 +184,8 @@ impl Set<'_> {
         }
     }
 
-    /// The first of several credentials with the same name counts, as in systemd. Hosts send a value over two channels
-    /// where a guest may be unable to read one of them whole.
+    /// Uses the first of several credentials with the same name, as systemd does. Some hosts send a value over two
+    /// channels, because a guest may be unable to read one of them completely.
     fn refuse_duplicates(&mut self) {
         let mut again = Vec::new();
         for (index, entry) in self.delivery.entries.iter().enumerate() {
@@ -204,8 +205,8 @@ impl Set<'_> {
         }
     }
 
-    /// Holds the set against the manifest. It proves the set only if it lists every credential, and no other manifest
-    /// contradicts it.
+    /// Compares the set with the manifest. The manifest proves the set only if it lists every credential and no other
+    /// manifest contradicts it.
     fn hold_against_manifest(&mut self) {
         let Some((manifest, origin)) = self.manifest.take() else {
             let is_invalid = |finding: &Finding| matches!(finding.kind, FindingKind::ManifestInvalid { .. });
@@ -233,7 +234,7 @@ impl Set<'_> {
         self.manifest = Some((manifest, origin));
     }
 
-    /// Whether every listed credential is here, with its size.
+    /// Whether every listed credential arrived with its listed size.
     fn compare_sizes(&mut self, manifest: &Manifest) -> bool {
         let mut is_complete = true;
         for (name, expected) in manifest.credentials() {
@@ -255,12 +256,12 @@ impl Set<'_> {
         is_complete
     }
 
-    /// Whether the manifest lists every credential. What it does not list is refused if it is required.
+    /// Whether the manifest lists every credential. Refuses the others if a listing is required.
     fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
-            // What may have lost its name is not in it, or it would have one.
+            // The manifest does not list a string that may have lost its name; otherwise the string would have a name.
             let is_listed = match entry.credential() {
                 Some(credential) => manifest.size_of(&credential.name).is_some(),
                 None => entry.size().is_none(),
@@ -279,7 +280,7 @@ impl Set<'_> {
         is_all_listed
     }
 
-    /// A credential that may have lost its end is not imported, unless the manifest proves it whole.
+    /// Refuses a credential that may have lost its end, unless the manifest proves that the credential is complete.
     fn refuse_cut(&mut self, suspects: &[usize]) {
         for &index in suspects {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
@@ -294,8 +295,8 @@ impl Set<'_> {
         }
     }
 
-    /// An empty value is most likely a secret that was lost on the host, unless the policy or the manifest says
-    /// otherwise.
+    /// Refuses an empty value, unless the policy or the manifest allows it. Most likely, the secret was lost on the
+    /// host.
     fn refuse_empty(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
@@ -316,10 +317,10 @@ impl Set<'_> {
         }
     }
 
-    /// Required credentials that no finding has spoken of yet.
+    /// Adds findings for missing required credentials that have no finding yet.
     fn require(&mut self) {
         for name in &self.policy.require {
-            // What the manifest lists and the table lacks was found missing already.
+            // A credential that the manifest lists but that did not arrive already has a finding.
             let is_listed = self.manifest.as_ref().is_some_and(|(manifest, _)| {
                 manifest.size_of(name).is_some() || manifest.terms().encrypted.contains_key(name)
             });
@@ -331,8 +332,8 @@ impl Set<'_> {
         }
     }
 
-    /// What was signed is proven if nothing else was found wrong. Where that is required, it is all or nothing: what is not
-    /// proven is not imported.
+    /// Sets the proof to the signature if no error was found. If a signature is required, credentials that it does
+    /// not prove are not imported.
     fn prove(&mut self, signed: Option<Signed>) {
         match signed {
             Some(signed) if self.delivery.proof == Proof::Digest && self.delivery.passed() => {
@@ -347,7 +348,7 @@ impl Set<'_> {
         }
     }
 
-    /// What PID 1 of a systemd guest would lose without a word.
+    /// Reports what PID 1 of a systemd guest would lose without a message.
     fn hold_against_systemd(&mut self) {
         let (mut bytes, mut files) = (0, 0);
         for Credential { value, .. } in self.first.values().filter_map(|&index| self.credential(index)) {
@@ -360,7 +361,7 @@ impl Set<'_> {
         }
     }
 
-    /// Counts what was sent and what is imported of it.
+    /// Counts the credentials that were sent and those that are imported.
     fn count(&mut self) {
         let Delivery { entries, sealed, .. } = &self.delivery;
         let manifest = self.manifest.as_ref().map(|(manifest, _)| manifest);
@@ -378,7 +379,7 @@ impl Set<'_> {
         self.delivery.listed = Listed::by(manifest, self.policy.about.as_ref());
     }
 
-    /// The first address that can be read counts.
+    /// Uses the first address that can be read.
     fn prepare_receipt(&mut self, receipts: Vec<(Secret, Origin)>) {
         let mut first = None;
         for (text, origin) in receipts {

@@ -1,4 +1,4 @@
-//! A table -> [`Received`]: what its Type 11 strings are, and what is wrong with the table.
+//! Reads the Type 11 strings of a table into [`Received`], with findings about the table.
 
 use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
@@ -43,7 +43,7 @@ pub fn receive(table: &Table) -> Received {
     }
     suspect_last(&mut received, table);
     excuse_vendor(&mut received);
-    // Where strings are lost, what is here says nothing of what was sent.
+    // If strings were lost, the strings that arrived do not show what was sent.
     let is_lost = received.findings.iter().any(|finding| finding.severity == Severity::Error);
     let has_any =
         !received.entries.is_empty() || !received.manifests.is_empty() || !received.encrypted.is_empty();
@@ -53,8 +53,8 @@ pub fn receive(table: &Table) -> Received {
     received
 }
 
-/// However the table of a machine breaks to which no host can send OEM strings, no credential is lost by it. Any trace of
-/// one says that the machine is another.
+/// If the host cannot send OEM strings to this kind of machine, a broken table has lost no credential, and its errors
+/// become warnings. Any trace of a credential shows that the machine is of another kind.
 fn excuse_vendor(received: &mut Received) {
     let Received { entries, manifests, findings, machine, .. } = received;
     let is_trace = |kind: &_| matches!(kind, FindingKind::NearMiss { .. } | FindingKind::OemStringsBroken);
@@ -67,12 +67,12 @@ fn excuse_vendor(received: &mut Received) {
     findings.excuse(|kind| matches!(kind, FindingKind::TableCut(_) | FindingKind::Damaged { .. }));
 }
 
-/// What is wrong with the table as a whole: the finding, and its offset.
+/// Returns the finding for a fault of the whole table: its kind, severity and offset.
 fn finding(fault: Fault) -> (FindingKind, Severity, Option<usize>) {
     match fault {
         Fault::EntryPoint(reason) => (FindingKind::EntryPoint { reason }, Severity::Error, None),
         Fault::Cut(extent) => (FindingKind::TableCut(extent), Severity::Error, None),
-        // The size in an _SM3_ entry point is a maximum; in an _SM_ one it is meant to be exact.
+        // The size in an _SM3_ entry point is a maximum. In an _SM_ entry point, the size should be exact.
         Fault::Short(extent) if extent.announced_structures.is_none() => {
             (FindingKind::TableShort(extent), Severity::Note, None)
         }
@@ -94,7 +94,7 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     let mut previous = None;
     for (index, (offset, string)) in structure.strings().enumerate() {
         let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
-        // The tail of a split string has lost its prefix, so what stands before it may be a cut credential.
+        // The tail of a split string has lost its prefix, so the entry before this string may be a cut credential.
         let is_ours = oem_string::is_accompanying(string);
         if let (true, false, None, Some(cut)) = (is_split, is_ours, entry, previous) {
             received.suspects.push(cut);
@@ -103,7 +103,8 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     }
 }
 
-/// Holds the count byte and the shape of a structure against what is there. Returns whether a string was split, or may be.
+/// Compares the count byte and the shape of a structure with its strings. Returns whether a string was split or may be
+/// split.
 fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     let (start, end) = (structure.structure.offset, structure.structure.end);
     let origin = || Origin::structure(structure.index, start);
@@ -139,11 +140,11 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     found > announced
 }
 
-/// How many strings may be what a NUL byte has cut off a credential: those behind one that are neither another credential
-/// nor another string of ours.
+/// Returns the number of strings that may be the tail of a credential that a NUL byte has split. These are the strings
+/// after a credential that are neither another credential nor another string of this program.
 ///
-/// Where NUL bytes and not the count byte's wrap make the difference of 256, there are at least that many. So fewer prove
-/// that the count byte has wrapped.
+/// If NUL bytes and not a wrapped count byte cause the difference of 256, there are at least that many tails. So a
+/// smaller number proves that the count byte wrapped.
 fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let mut is_behind = false;
     let is_tail = |(_, string): &(usize, &[u8])| {
@@ -155,7 +156,7 @@ fn possible_tails(structure: &OemStructure<'_>) -> usize {
     structure.strings().filter(is_tail).count()
 }
 
-/// Takes in one string. Returns the index of its entry, if it got one.
+/// Reads one string. Returns the index of its entry, if the string got an entry.
 fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
     let entry = match oem_string::decode(string) {
         OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
@@ -198,8 +199,8 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
     Some(received.entries.len() - 1)
 }
 
-/// Where a table is cut or damaged, the string before the break may have lost its end: firmware that cuts a table leaves
-/// zeroes, which end the string as if nothing had happened.
+/// Suspects the last string before a cut or a damaged place, because it may have lost its end. Firmware that cuts a
+/// table leaves zero bytes, which end the string as usual.
 fn suspect_last(received: &mut Received, table: &Table) {
     let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
     let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);

@@ -1,4 +1,4 @@
-//! Whether a trusted key has signed a set, for this machine and for this time.
+//! Whether a trusted key has signed a set for this machine, and whether the set is still valid.
 
 use super::delivery::Signed;
 use super::finding::{Finding, FindingKind, Severity};
@@ -8,31 +8,31 @@ use crate::format::credential::Secret;
 use crate::format::manifest::{Manifest, is_audience};
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, TrustedKey, signer};
 
-/// Whose sets this machine believes, and which of them.
+/// Which keys, names and serials this machine trusts in a set.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// One of these keys must have signed the set. If there is none, sets need no signature.
+    /// One of these keys must have signed the set. Without keys, sets need no signature.
     pub keys: Vec<TrustedKey>,
-    /// The names of this machine. A set must be meant for one of them.
+    /// The names of this machine. A set must list one of them in its audience.
     pub audience: Vec<Audience>,
-    /// The lowest serial of a set that counts.
+    /// The lowest serial that this machine accepts.
     pub min_serial: Option<u64>,
-    /// What the running system says.
+    /// Facts about the running system.
     pub circumstances: Circumstances,
 }
 
 /// A name of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Audience {
-    /// This name. Nobody who cannot change the image or the command line can change it.
+    /// A fixed name. Only someone who can change the image or the command line can change it.
     Name(String),
     /// The content of `/etc/machine-id`, from this machine's disk.
     MachineId,
-    /// The UUID of SMBIOS. The host sets it, so it finds mistakes and no attacks.
+    /// The SMBIOS UUID. The host sets it, so it detects mistakes but no attacks.
     Uuid,
 }
 
-/// A text that names no machine.
+/// A text that is not a valid name of a machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "it is neither @machine-id nor @uuid, and not a name of 1 to 255 printable ASCII characters that starts without '@'"
@@ -52,31 +52,31 @@ impl std::str::FromStr for Audience {
     }
 }
 
-/// What the running system says, as far as a verdict on a signed set needs it.
+/// The facts about the running system that a verdict on a signed set needs.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
     /// The clock, in seconds since 1970-01-01 00:00 UTC.
     pub now: Option<u64>,
-    /// The highest serial that this machine has imported.
+    /// The highest serial that this machine has already imported.
     pub seen_serial: Option<u64>,
-    /// Content of `/etc/machine-id`, if it is one.
+    /// Content of `/etc/machine-id`, if that is a valid machine ID.
     pub machine_id: Option<String>,
-    /// The UUID of SMBIOS.
+    /// The SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Whether the host is not believed, so that nothing that it says names this machine.
+    /// Whether the host is not trusted. Then names that the host sets, such as the UUID, do not count.
     pub is_confidential: bool,
-    /// How many credentials systemd has imported by itself, or `None` if it imports nothing by itself.
+    /// Number of credentials that systemd has imported itself; `None` if systemd imports nothing itself.
     pub imported_by_systemd: Option<usize>,
 }
 
 impl Trust {
-    /// Whether it can tell a set for this machine from the sets of a host that is not believed.
+    /// Whether this configuration can distinguish a set for this machine from the sets of a host that is not trusted.
     #[must_use]
     pub fn names_a_signer_and_an_audience(&self) -> bool {
         !self.keys.is_empty() && self.audience.iter().any(|audience| *audience != Audience::Uuid)
     }
 
-    /// The names of this machine, as they were given.
+    /// Returns the names of this machine, as they were configured.
     fn own(&self) -> Vec<String> {
         let shown = |audience: &Audience| match audience {
             Audience::Name(name) => name.clone(),
@@ -86,7 +86,7 @@ impl Trust {
         self.audience.iter().map(shown).collect()
     }
 
-    /// Whether a name is one of this machine.
+    /// Whether a name is a name of this machine.
     fn is_own(&self, name: &str) -> bool {
         let Circumstances { machine_id, uuid, is_confidential, .. } = &self.circumstances;
         self.audience.iter().any(|audience| match audience {
@@ -98,30 +98,31 @@ impl Trust {
         })
     }
 
-    /// Whether a set for this name and with this serial is one for this machine and not too old.
+    /// Whether this machine accepts a set with this audience name and this serial.
     pub(in crate::guest) fn takes(&self, audience: Option<&str>, serial: Option<u64>) -> bool {
         (self.audience.is_empty() || audience.is_some_and(|name| self.is_own(name)))
             && self.minimum().is_none_or(|(minimum, _)| serial.is_some_and(|serial| serial >= minimum))
     }
 
-    /// The lowest serial that counts, and whether it was seen rather than told.
+    /// Returns the lowest accepted serial, and whether it comes from an earlier import (`true`) or from the
+    /// configuration.
     fn minimum(&self) -> Option<(u64, bool)> {
         let seen = self.circumstances.seen_serial.map(|serial| (serial, true));
         self.min_serial.map(|serial| (serial, false)).max(seen)
     }
 }
 
-/// The manifest that counts.
+/// The manifest that is used.
 #[derive(Clone, Copy)]
 pub(super) struct Chosen<'a> {
     pub(super) manifest: &'a Manifest,
-    /// Its whole OEM string.
+    /// The manifest's whole OEM string.
     pub(super) string: &'a Secret,
     pub(super) origin: &'a Origin,
 }
 
-/// Who has signed the manifest, and for what; and everything that speaks against it. Whether a signature is required
-/// decides how much a missing one weighs.
+/// Returns who has signed the manifest and for which machine, and findings about everything that is wrong. The severity
+/// of a missing signature depends on whether a signature is required.
 pub(super) fn judge(
     trust: &Trust,
     requires: bool,
@@ -154,7 +155,7 @@ impl Judge<'_> {
         self.findings.push(Finding { kind, severity, credential: None, origin: origin.cloned(), more: 0 });
     }
 
-    /// What systemd imports by itself, it imports before a signature is looked at.
+    /// Finds credentials that systemd imports itself, before a signature is checked.
     fn find_systemd(&mut self) {
         if self.requires
             && let Some(credentials) = self.trust.circumstances.imported_by_systemd
@@ -163,7 +164,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The trusted key that has signed the manifest.
+    /// Returns the ID of the trusted key that has signed the manifest.
     fn signer(&mut self, manifest: &Secret, sent: &[(Secret, Origin)]) -> Option<KeyId> {
         let keys = &self.trust.keys;
         if keys.is_empty() {
@@ -205,7 +206,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The name of this machine that the set is meant for.
+    /// Returns the name of this machine in the set's audience.
     fn audience(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) -> Option<String> {
         let meant = &manifest.terms().audience;
         let name = meant.iter().find(|name| self.trust.is_own(name)).cloned();
@@ -232,7 +233,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A clock that cannot be read proves nothing, so a signed set with an end is not believed then.
+    /// Checks the end of the validity. If the clock cannot be read, a signed set with an end is not accepted.
     fn validity(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) {
         let now = self.trust.circumstances.now;
         if let Some(not_after) = manifest.terms().not_after

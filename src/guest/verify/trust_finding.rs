@@ -1,80 +1,80 @@
-//! What verification has to say about signatures, and about what a signed manifest says of a set.
+//! Findings about signatures, and about the terms in a signed manifest.
 
 use serde::Serialize;
 
 use crate::trust::signature::{KeyId, SignatureError};
 
-/// What a finding about trust can be.
+/// The kinds of findings about trust.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TrustFinding {
     /// No string of the set is a signature.
     SignatureMissing,
-    /// There is no trusted key, and a signature is required.
+    /// A signature is required, but there is no trusted key.
     NoTrustedKey,
-    /// The set is signed, and this machine trusts no key.
+    /// The set is signed, but this machine has no trusted key.
     SignatureUnused,
     /// A signature cannot be read.
     SignatureInvalid {
-        /// Why.
+        /// Why the signature cannot be read.
         reason: SignatureError,
     },
-    /// No signature was made by a key that is trusted.
+    /// No signature was made by a trusted key.
     NotTrusted {
-        /// The keys that the signatures say they were made by.
+        /// The IDs of the keys in the signatures.
         by: Vec<KeyId>,
-        /// The keys that are trusted.
+        /// The trusted keys.
         trusted: Vec<KeyId>,
     },
-    /// A signature that says it was made by a trusted key is none of this manifest.
+    /// A signature has the ID of a trusted key, but it is not a valid signature of this manifest.
     SignatureWrong {
-        /// The key.
+        /// The trusted key.
         key: KeyId,
     },
-    /// There are more signatures than are looked at.
+    /// There are more signatures than this program checks.
     TooManySignatures {
-        /// How many there are.
+        /// Number of signatures.
         found: usize,
     },
     /// The set is meant for other machines.
     AudienceDiffers {
-        /// The machines that it is meant for.
+        /// The machines that the set is meant for.
         audience: Vec<String>,
         /// The names of this machine.
         own: Vec<String>,
     },
-    /// The set does not say which machine it is meant for.
+    /// The set has no audience: it does not say which machine it is meant for.
     AudienceMissing {
         /// The names of this machine.
         own: Vec<String>,
     },
-    /// The set says which machine it is meant for, and this machine was not told its name.
+    /// The set has an audience, but no name is configured for this machine.
     AudienceUnused {
         /// The machines that it is meant for.
         audience: Vec<String>,
     },
-    /// The set is older than one that this machine has seen, or than it may be.
+    /// The set's serial is lower than the serial of an earlier import, or than the configured minimum.
     SerialOld {
-        /// Its serial; `None` if it has none.
+        /// The set's serial; `None` if it has none.
         #[serde(skip_serializing_if = "Option::is_none")]
         serial: Option<u64>,
-        /// The lowest that counts.
+        /// The lowest accepted serial.
         minimum: u64,
-        /// Whether this machine has seen the minimum; else it was told.
+        /// Whether the minimum comes from an earlier import; otherwise it is configured.
         seen: bool,
     },
-    /// The set is not valid any more.
+    /// The set is no longer valid.
     Expired {
-        /// When it ended to be valid, in seconds since 1970-01-01 00:00 UTC.
+        /// The end of the validity, in seconds since 1970-01-01 00:00 UTC.
         not_after: u64,
-        /// What this machine's clock says; `None` if it cannot be read.
+        /// The time by this machine's clock; `None` if the clock cannot be read.
         #[serde(skip_serializing_if = "Option::is_none")]
         now: Option<u64>,
     },
-    /// systemd imports by itself what nobody has verified.
+    /// systemd itself imports credentials that nothing has verified.
     ImportedBySystemd {
-        /// How many credentials it has already imported.
+        /// Number of credentials that systemd has already imported.
         credentials: usize,
     },
 }
