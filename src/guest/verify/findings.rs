@@ -1,4 +1,4 @@
-//! All findings of a delivery, however many there are.
+//! All findings of a delivery, with a limit on the memory that they need.
 
 use std::mem::{Discriminant, discriminant};
 use std::ops::Deref;
@@ -8,13 +8,15 @@ use super::sealed_finding::SealedFinding;
 use super::trust_finding::TrustFinding;
 use crate::format::oem_string::DecodeError;
 
-/// Most findings of one group that are kept. The rest is counted: a table of 256 KiB can have 37,449 of one kind.
+/// Maximum number of findings that are kept of one group. The others are only counted: a table of 256 KiB can have
+/// 37,449 findings of one kind.
 pub const KEPT_MAX: usize = 8;
 
-/// Findings in the order they were made. Of each group the first [`KEPT_MAX`] are kept, and the last of these says how
-/// many more there are ([`Finding::more`]).
+/// Findings in the order in which they were made. The first [`KEPT_MAX`] of each group are kept. The last of these says
+/// how many more the group has ([`Finding::more`]).
 ///
-/// A group is what weighs the same and needs the same: so what is kept has every severity and every kind that was found.
+/// All findings of a group have the same severity and the same kind. So every severity and every kind that was found is
+/// kept.
 #[derive(Debug, Default)]
 pub struct Findings {
     kept: Vec<Finding>,
@@ -26,11 +28,11 @@ pub struct Findings {
 struct Group {
     key: Key,
     kept: usize,
-    /// The finding that counts those that are not kept.
+    /// Index of the kept finding that counts the findings which are not kept.
     counter: usize,
 }
 
-/// What findings of one group have in common.
+/// What the findings of one group have in common.
 type Key = (
     Discriminant<FindingKind>,
     Severity,
@@ -58,7 +60,7 @@ fn key(finding: &Finding) -> Key {
 }
 
 impl Findings {
-    /// How many findings were made, those that are only counted included.
+    /// Returns the number of all findings, including those that are only counted.
     #[must_use]
     pub fn total(&self) -> usize {
         self.kept.iter().map(|finding| 1 + finding.more).sum()
@@ -69,19 +71,19 @@ impl Findings {
         self.add(finding, false);
     }
 
-    /// Adds a finding about a credential that somebody has asked for: the first of its group about it is always kept.
+    /// Adds a finding about a required credential. The first finding of its group about this credential is always kept.
     pub(super) fn push_asked_for(&mut self, finding: Finding) {
         self.add(finding, true);
     }
 
-    /// Adds those that something else has made.
+    /// Adds the findings of another list.
     pub fn append(&mut self, other: Self) {
         for finding in other.kept {
             self.push(finding);
         }
     }
 
-    /// Removes those of kinds that are found once at most.
+    /// Removes the findings of these kinds. Each kind must be one that is found at most once.
     pub(super) fn forget(&mut self, is_forgotten: impl Fn(&FindingKind) -> bool) {
         let kept = std::mem::take(self).kept;
         for finding in kept.into_iter().filter(|finding| !is_forgotten(&finding.kind)) {
@@ -89,7 +91,7 @@ impl Findings {
         }
     }
 
-    /// Makes a warning of what is an error, for these kinds.
+    /// Turns errors of these kinds into warnings.
     pub(super) fn excuse(&mut self, is_excused: impl Fn(&FindingKind) -> bool) {
         for finding in &mut self.kept {
             if is_excused(&finding.kind) {

@@ -1,4 +1,4 @@
-//! Items of `fw_cfg` -> [`Received`].
+//! Reads items of `fw_cfg` into [`Received`].
 
 use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
@@ -8,8 +8,8 @@ use crate::format::credential::Credential;
 use crate::format::fw_cfg::{self, Content, Item, Kind};
 use crate::format::oem_string::DecodeError;
 
-/// Takes in every item that is, or was meant to be, a credential or a manifest. Others are not ours to count: most belong
-/// to the firmware.
+/// Decodes every item that is, or was meant to be, a credential or another item of this program. Other items are not
+/// counted: most belong to the firmware.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::{Content, Item};
@@ -29,7 +29,7 @@ pub fn receive(items: Vec<Item>) -> Received {
         let size = content.size();
         let refused = match (kind, content) {
             (kind @ (Kind::Manifest | Kind::Signature | Kind::Receipt), content) => {
-                // The text of one that is too large was not read: it decodes to nothing.
+                // An item that is too large was not read. Its empty text does not decode to anything.
                 let text = match content {
                     Content::Bytes(text) => text,
                     Content::TooLarge { .. } => Vec::new().into(),

@@ -1,8 +1,9 @@
-//! What a source received, a manifest and a policy -> [`Delivery`]: the credentials, and everything that verification
-//! says of them.
+//! Makes a [`Delivery`] from what a source received, a manifest and a policy: the credentials, and all findings about
+//! them.
 //!
-//! [`smbios`] looks at the channel: a table, its structures and strings. [`set`] looks at what came through: names,
-//! sizes, the manifest and the policy. A second channel needs a file beside [`smbios`], and nothing in [`set`].
+//! [`smbios`] checks the channel: a table with its structures and strings. [`set`] checks the credentials that arrived:
+//! names, sizes, the manifest and the policy. A second channel needs a file next to [`smbios`], but no change in
+//! [`set`].
 //!
 //! [`Delivery`]: delivery::Delivery
 

@@ -1,34 +1,34 @@
-//! Where something came from.
+//! The place that a credential came from.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a credential came from, or where a finding is.
+/// The place that a credential came from, or the place of a finding.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged, from = "Fields")]
 #[non_exhaustive]
 pub enum Origin {
-    /// The SMBIOS table.
+    /// A place in the SMBIOS table.
     Smbios {
-        /// Which Type 11 structure, from 0, as the kernel counts them (`11-0`).
+        /// Index of the Type 11 structure, from 0, as the kernel counts (`11-0`).
         #[serde(skip_serializing_if = "Option::is_none")]
         structure: Option<usize>,
-        /// Which string of it, from 1, as SMBIOS counts them.
+        /// Number of the string in the structure, from 1, as SMBIOS counts.
         #[serde(skip_serializing_if = "Option::is_none")]
         string: Option<usize>,
-        /// Bytes from the beginning of the table.
+        /// Offset in bytes from the beginning of the table.
         #[serde(skip_serializing_if = "Option::is_none")]
         offset: Option<usize>,
     },
-    /// A file of its own, for sources that have one for each credential.
+    /// A separate file, for sources that have one file for each credential.
     File {
-        /// Its path below `/sys/firmware` or in the recording, escaped for printing.
+        /// Path of the file below `/sys/firmware` or in the recorded directory, escaped for printing.
         file: String,
     },
 }
 
-/// Every field that an [`Origin`] has in JSON.
+/// All fields that an [`Origin`] can have in JSON.
 #[derive(Deserialize)]
 pub(in crate::guest) struct Fields {
     structure: Option<usize>,
@@ -47,31 +47,31 @@ impl From<Fields> for Origin {
 }
 
 impl Origin {
-    /// A byte of the table, in no Type 11 structure.
+    /// Returns the place of a byte in the table that is in no Type 11 structure.
     #[must_use]
     pub fn offset(offset: usize) -> Self {
         Self::Smbios { structure: None, string: None, offset: Some(offset) }
     }
 
-    /// A Type 11 structure as a whole.
+    /// Returns the place of a whole Type 11 structure.
     #[must_use]
     pub fn structure(structure: usize, offset: usize) -> Self {
         Self::Smbios { structure: Some(structure), string: None, offset: Some(offset) }
     }
 
-    /// A string of a Type 11 structure.
+    /// Returns the place of a string in a Type 11 structure.
     #[must_use]
     pub fn string(structure: usize, string: usize, offset: usize) -> Self {
         Self::Smbios { structure: Some(structure), string: Some(string), offset: Some(offset) }
     }
 
-    /// An item of `fw_cfg`, by the number that selects it.
+    /// Returns the place of the `fw_cfg` item that this number selects.
     #[must_use]
     pub fn fw_cfg(key: u16) -> Self {
         Self::File { file: format!("qemu_fw_cfg/by_key/{key}") }
     }
 
-    /// Whether both came through the same channel.
+    /// Whether both places belong to the same channel.
     #[must_use]
     pub fn is_same_channel(&self, other: &Self) -> bool {
         matches!(
@@ -80,7 +80,7 @@ impl Origin {
         )
     }
 
-    /// In short, as the SOURCE column has it: `11-0:2`, or a file.
+    /// Returns the short form for the SOURCE column: `11-0:2`, or a file.
     #[must_use]
     pub fn short(&self) -> String {
         match self {

@@ -1,22 +1,22 @@
-//! What the guest expects of a delivery, and where it believes one at all.
+//! What the guest requires of a delivery, and when the guest trusts the delivery at all.
 
 use super::trust::Trust;
 use crate::format::credential::Name;
 
-/// What the guest expects of a delivery.
+/// What the guest requires of a delivery.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Credentials that must be there, and not empty.
+    /// Credentials that must be present and non-empty.
     pub require: Vec<Name>,
     /// Credentials that may be empty.
     pub allow_empty: Vec<Name>,
-    /// What to do with the manifest.
+    /// How to use the manifest.
     pub manifest: ManifestPolicy,
-    /// Whether an import is all or nothing: it materializes nothing unless the verdict passes.
+    /// Whether an import is all or nothing: nothing is materialized unless the verdict passes.
     pub strict: bool,
-    /// What to do where the running system's table proves nothing.
+    /// What to do if the running system's table proves nothing.
     pub confidential: Confidential,
-    /// Whose sets are believed, and which of them.
+    /// Which keys, names and serials this machine trusts in a set.
     pub trust: Trust,
     /// A credential whose findings are all kept, and of which the delivery says what the manifest says. It need not be there.
     pub about: Option<Name>,
@@ -51,7 +51,7 @@ pub enum Confidential {
 }
 
 impl Policy {
-    /// Whether it names a condition. A program that [`Policy`] guards is not started where such a condition is unmet.
+    /// Whether this policy has a condition. A program that [`Policy`] guards does not start while a condition is unmet.
     #[must_use]
     pub fn has_conditions(&self) -> bool {
         self.strict
@@ -60,8 +60,8 @@ impl Policy {
             || self.requires_signature()
     }
 
-    /// Whether a set counts only if a trusted key has signed it: if there is such a key, or if that is asked for. Then it is
-    /// all or nothing.
+    /// Whether a trusted key must have signed the set: true if a trusted key exists, or if the policy demands a
+    /// signature. Then the import is all or nothing.
     #[must_use]
     pub fn requires_signature(&self) -> bool {
         self.manifest == ManifestPolicy::Signed || !self.trust.keys.is_empty()

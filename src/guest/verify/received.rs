@@ -1,4 +1,4 @@
-//! What a source received: decoded, and not yet held against a manifest or a policy.
+//! What a source received: decoded, but not yet compared with a manifest or a policy.
 
 use super::delivery::Entry;
 use super::finding::{Finding, FindingKind, Severity};
@@ -11,17 +11,17 @@ use crate::format::smbios::machine::Machine;
 /// A manifest as it was sent.
 #[derive(Debug)]
 pub struct SentManifest {
-    /// What it says, or why it cannot be read.
+    /// The decoded manifest, or the reason why it cannot be read.
     pub manifest: Result<Manifest, ManifestError>,
-    /// Its whole OEM string, prefix included, which is what a signature is of. An item of `fw_cfg` has no prefix, and
-    /// counts as if it had.
+    /// The whole OEM string with its prefix; a signature covers exactly these bytes. An item of `fw_cfg` has no prefix,
+    /// so the prefix is added.
     pub string: Secret,
-    /// Where it is.
+    /// The place of the manifest.
     pub origin: Origin,
 }
 
 impl SentManifest {
-    /// Reads what follows the prefix.
+    /// Reads the text after the prefix.
     pub(super) fn read(text: &[u8], origin: Origin) -> Self {
         let string = [manifest::PREFIX.as_bytes(), text].concat().into();
         Self { manifest: Manifest::decode(text), string, origin }
@@ -31,31 +31,31 @@ impl SentManifest {
 /// What a source received.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// Every string that is, or was meant to be, a credential, in the order it was sent.
+    /// Every string that is, or was meant to be, a credential, in the order in which the strings were sent.
     pub entries: Vec<Entry>,
-    /// Every manifest.
+    /// Every manifest that was sent.
     pub manifests: Vec<SentManifest>,
-    /// What stands for a signature of the manifest: text after the prefix, and where it is.
+    /// Strings that are meant to be signatures of the manifest: the text after the prefix, and its place.
     pub signatures: Vec<(Secret, Origin)>,
-    /// What stands for an encrypted credential.
+    /// Strings that are meant to be encrypted credentials: the text after the prefix, and its place.
     pub encrypted: Vec<(Secret, Origin)>,
-    /// Where the host wants to hear how the import went.
+    /// The addresses to which the host wants a receipt, and their places.
     pub receipts: Vec<(Secret, Origin)>,
-    /// What is wrong with the channel itself.
+    /// Findings about the channel itself.
     pub findings: Findings,
-    /// Indexes of [`Self::entries`] whose end may be missing, because the channel breaks next to them.
+    /// Indexes of those [`Self::entries`] whose end may be missing, because the channel breaks off next to them.
     pub suspects: Vec<usize>,
-    /// Whether anything at all was sent: in SMBIOS, whether there is a Type 11 structure.
+    /// Whether the host sent anything: in SMBIOS, whether there is a Type 11 structure.
     pub is_anything_sent: bool,
-    /// How many strings belong to other programs.
+    /// Number of strings that belong to other programs.
     pub foreign: usize,
-    /// The machine, where the source describes it.
+    /// The machine, if the source describes it.
     pub machine: Machine,
 }
 
 impl Received {
-    /// Adds what another source received after this one. That this other one received nothing is nothing to tell if this
-    /// one received something.
+    /// Adds what a later source received. If this source received something, drops the other source's findings that it
+    /// received nothing.
     pub fn append(&mut self, mut other: Self) {
         if self.is_anything_sent {
             let is_nothing =

@@ -1,4 +1,4 @@
-//! Why something that was sent is not imported, in the word of the STATE column.
+//! Why an entry is not imported, as a word for the STATE column.
 
 use crate::format::oem_string::DecodeError;
 
@@ -13,36 +13,36 @@ pub enum Refusal {
     BadBase64,
     /// The value is too large.
     TooLarge,
-    /// The name was sent before.
+    /// The name was already sent before this entry.
     Duplicate,
-    /// Another channel has delivered the same value.
+    /// Another channel has already delivered the same value.
     Copy,
-    /// It has no bytes.
+    /// The value is empty.
     Empty,
-    /// The table breaks next to it.
+    /// The table breaks off next to the credential, so its end may be missing.
     MaybeCut,
     /// Its size differs from the size that was sent.
     SizeDiffers,
     /// The set is not the one that was sent.
     DigestDiffers,
-    /// The manifest, which is required, does not list it.
+    /// The manifest does not list the credential, although a listing is required.
     NotListed,
-    /// A trusted signature is required, and does not prove the whole set.
+    /// A trusted signature is required, but none proves the whole set.
     Unproven,
-    /// It was to be encrypted, and is no blob of systemd's.
+    /// It should be encrypted, but it is not a systemd-creds blob.
     NotABlob,
-    /// It is encrypted by a key that everybody has.
+    /// It is encrypted with a null key, which everybody has.
     NullKey,
-    /// It is a ciphertext that was sent as a plain credential.
+    /// A ciphertext was sent as a plain credential.
     SentAsPlain,
-    /// The same name was sent plain and encrypted.
+    /// The same name was sent both plain and encrypted.
     AlsoPlain,
-    /// The ciphertext is not the one that was sent.
+    /// The ciphertext differs from the one that was sent.
     CiphertextDiffers,
 }
 
 impl Refusal {
-    /// The word of the STATE column.
+    /// Returns the word for the STATE column.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
-//! Encrypted credentials, held against the manifest and against the plain ones.
+//! Compares encrypted credentials with the manifest and with the plain credentials.
 //!
-//! Nothing is decrypted here: whether this machine has the key is found by systemd, when a service asks for it.
+//! Nothing is decrypted here. Whether this machine has the key, systemd finds out when a service asks for the
+//! credential.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::format::manifest::Manifest;
 use crate::trust::sealed::{Sealed, SealedError, key_of};
 
 impl Set<'_> {
-    /// Decodes what was sent encrypted, and refuses what no guest should take.
+    /// Decodes the encrypted credentials, and refuses those that no guest should accept.
     pub(super) fn receive_sealed(&mut self, strings: &[(Secret, Origin)]) {
         for (text, origin) in strings {
             let sealed = Sealed::decode(text.expose());
@@ -45,7 +46,7 @@ impl Set<'_> {
         }
     }
 
-    /// A plain credential whose value is a blob would give a service the ciphertext as its secret.
+    /// Refuses a plain credential whose value is a blob: a service would get the ciphertext as its secret.
     pub(super) fn refuse_sent_as_plain(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let key = self.credential(index).and_then(|credential| key_of(credential.value.expose()));
@@ -56,8 +57,8 @@ impl Set<'_> {
         }
     }
 
-    /// The first of several with the same name counts. One that was sent plain as well is refused in both forms: which of
-    /// them the host meant cannot be known.
+    /// Uses the first of several encrypted credentials with the same name. If a name was sent both plain and encrypted,
+    /// both are refused, because the guest cannot know which one the host meant.
     pub(super) fn refuse_sealed_again(&mut self) {
         let mut first: BTreeMap<Name, usize> = BTreeMap::new();
         for index in 0..self.delivery.sealed.len() {
@@ -86,7 +87,7 @@ impl Set<'_> {
         }
     }
 
-    /// Whether what was sent encrypted is exactly what the manifest lists.
+    /// Whether the encrypted credentials are exactly those that the manifest lists.
     pub(super) fn compare_sealed(&mut self, manifest: &Manifest) -> bool {
         let listed = &manifest.terms().encrypted;
         let mut is_right = true;
@@ -118,7 +119,8 @@ impl Set<'_> {
         self.find_unlisted_sealed(manifest) && is_right
     }
 
-    /// Whether the manifest lists every encrypted credential. What it does not list is refused if it is required.
+    /// Whether the manifest lists every encrypted credential. If a listing is required, refuses each credential that is
+    /// not listed.
     fn find_unlisted_sealed(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.sealed.len() {
@@ -130,7 +132,7 @@ impl Set<'_> {
             }
             is_all_listed = false;
             if entry.sealed().is_none() {
-                // It was found to be no blob already.
+                // Another finding already says why this entry is not imported.
             } else if self.policy.requires_listing() {
                 self.refuse_sealed(index, FindingKind::NotListed, Severity::Error, Refusal::NotListed);
             } else {
@@ -141,7 +143,7 @@ impl Set<'_> {
         is_all_listed
     }
 
-    /// A finding about an encrypted credential that is refused for it.
+    /// Refuses an encrypted credential, and adds a finding that says why.
     fn refuse_sealed(&mut self, index: usize, kind: FindingKind, severity: Severity, refusal: Refusal) {
         let Some(entry) = self.delivery.sealed.get_mut(index) else { return };
         entry.refuse(refusal);

@@ -5,20 +5,20 @@ use super::refusal::Refusal;
 use crate::format::credential::Name;
 use crate::trust::sealed::{Sealed, SealedError};
 
-/// One string that is, or was meant to be, an encrypted credential. It never is among the plain ones: no plain place takes
-/// a ciphertext.
+/// One string that is, or was meant to be, an encrypted credential. It is never listed with the plain credentials: a
+/// ciphertext is not written to any place for plain credentials.
 #[derive(Debug)]
 pub struct SealedEntry {
-    /// Its name as it may be shown; `None` if no blob follows what looks like a name.
+    /// The credential's name, if it may be shown; `None` if no blob follows the text that looks like a name.
     pub name: Option<Name>,
-    /// Where it is.
+    /// The place of the string.
     pub origin: Origin,
     content: Result<Sealed, Refusal>,
     refusal: Option<Refusal>,
 }
 
 impl SealedEntry {
-    /// Takes in what was decoded.
+    /// Makes an entry of the decoded string.
     pub(super) fn new(sealed: Result<Sealed, SealedError>, origin: Origin) -> Self {
         let (name, content) = match sealed {
             Ok(sealed) => (Some(sealed.name.clone()), Ok(sealed)),
@@ -28,16 +28,16 @@ impl SealedEntry {
         Self { name, origin, content, refusal: None }
     }
 
-    /// The blob and its name, refused or not, where the string holds one.
+    /// Returns the blob and its name, if the string contains one; also if it is refused.
     #[must_use]
     pub fn sealed(&self) -> Option<&Sealed> {
         self.content.as_ref().ok()
     }
 
-    /// The same, or why it is not imported.
+    /// Returns the blob and its name, or the reason why it is not imported.
     ///
     /// # Errors
-    /// [`Refusal`] says why.
+    /// [`Refusal`] says why the blob is not imported.
     pub fn intact(&self) -> Result<&Sealed, Refusal> {
         match (&self.content, self.refusal) {
             (Ok(sealed), None) => Ok(sealed),
@@ -46,7 +46,7 @@ impl SealedEntry {
         }
     }
 
-    /// Refuses it. The first reason counts.
+    /// Refuses the entry. Only the first reason is kept.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.refusal.get_or_insert(refusal);
     }

@@ -1,4 +1,4 @@
-//! What verification has to say about encrypted credentials: typed, in words, and what to do.
+//! Findings about encrypted credentials: their types, messages and advice.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,40 +6,40 @@ use serde::Serialize;
 
 use crate::trust::sealed::SealedError;
 
-/// What a finding about an encrypted credential can be.
+/// The kinds of findings about an encrypted credential.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SealedFinding {
-    /// A string with the prefix of an encrypted credential that holds none.
+    /// A string with the prefix of an encrypted credential that does not contain one.
     NotABlob {
-        /// Bytes after the prefix.
+        /// Number of bytes after the prefix.
         size: usize,
-        /// Why.
+        /// Why the string does not contain an encrypted credential.
         #[serde(serialize_with = "as_text")]
         reason: SealedError,
     },
-    /// Its key is one that everybody has.
+    /// The credential is encrypted with a null key, which everybody has.
     NullKey,
-    /// No unit of the system can open it, only one of a user's service manager.
+    /// Units of the system cannot decrypt the credential; only units of one user's service manager can.
     OfOneUser {
-        /// The kind of its key.
+        /// The kind of key that encrypts the credential.
         key: &'static str,
     },
     /// A ciphertext that was sent as a plain credential.
     SentAsPlain {
-        /// The kind of its key.
+        /// The kind of key that encrypts the credential.
         key: &'static str,
     },
-    /// The same name was sent plain and encrypted.
+    /// The same name was sent both plain and encrypted.
     AlsoPlain,
-    /// A ciphertext of the right size that is not the one that was sent.
+    /// A ciphertext has the right size, but it is not the one that was sent.
     CiphertextDiffers,
-    /// systemd is not PID 1, and nothing else would open it.
+    /// systemd is not PID 1, and no other program would decrypt the credential.
     NoSystemd,
-    /// No key of this machine's opens it.
+    /// No key of this machine can decrypt the credential.
     CannotOpen,
-    /// A directory of the user's own does not take it.
+    /// Encrypted credentials are not written to a directory that the user chose.
     NotForDirectory,
 }
 
@@ -78,7 +78,7 @@ impl Display for SealedFinding {
 }
 
 impl SealedFinding {
-    /// What to do about it.
+    /// Returns what to do about the finding.
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::NotABlob { .. } => {

@@ -1,4 +1,4 @@
-//! Findings about a signature: in words, and what to do.
+//! The messages and the advice for findings about a signature.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +7,7 @@ use super::trust_finding::TrustFinding;
 use crate::text::day::Day;
 use crate::text::listing::count;
 
-/// Names and keys that are written out in a message.
+/// Maximum number of names or keys that a message lists.
 const SHOWN_MAX: usize = 4;
 
 impl Display for TrustFinding {
@@ -53,7 +53,7 @@ impl Display for TrustFinding {
 }
 
 impl TrustFinding {
-    /// In words, if it is about what a manifest says of a set.
+    /// Writes the message of a finding about the terms in a manifest.
     fn fmt_terms(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AudienceDiffers { audience, own } => {
@@ -91,12 +91,12 @@ impl TrustFinding {
                     Day(*not_after)
                 )
             }
-            // What is not about the terms of a set has been written.
+            // All other kinds already have a message.
             _ => Ok(()),
         }
     }
 
-    /// What to do.
+    /// Returns what to do about the finding.
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::SignatureMissing => {
@@ -132,7 +132,7 @@ impl TrustFinding {
 }
 
 impl Display for Proof {
-    /// What proves that a set is the one that was sent, for a sentence about the set.
+    /// Writes what proves that the set is the one that was sent, as part of a sentence.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("nothing proves that these are all"),
@@ -148,7 +148,7 @@ impl Display for Proof {
     }
 }
 
-/// The first of some names or keys.
+/// Displays the first [`SHOWN_MAX`] of some names or keys.
 struct List<'a, T>(&'a [T]);
 
 impl<T: Display> Display for List<'_, T> {
