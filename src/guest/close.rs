@@ -1,8 +1,9 @@
-//! Closing: once a set is verified and in its place, the files by which it came get mode 0000.
+//! Closing: after a set is verified and in its place, the files from which it was read get mode 0000.
 //!
-//! sysfs holds its mode bits against root too, in every mount of it, so this works in every container. A mount over these
-//! files would not: another mount of sysfs would still show them, and user namespaces could no longer mount sysfs.
-//! The entry point stays readable. Without it, dmidecode looks for the table in `/dev/mem`, and prints it.
+//! sysfs enforces mode bits against root too, in every mount of sysfs, so this works in every container. A mount over
+//! these files would not work: another mount of sysfs would still show them, and user namespaces could no longer mount
+//! sysfs.
+//! The entry point stays readable. Without the entry point, dmidecode searches `/dev/mem` for the table, and prints it.
 //!
 //! Root can open the files again with `chmod 400`.
 
@@ -21,19 +22,20 @@ use crate::sys::Errno;
 use crate::sys::directory::{self, Directory, Links};
 use crate::sys::file::{self, Content};
 
-/// Where `dmi_sysfs` shows each structure, below `/sys/firmware` (Linux `drivers/firmware/dmi-sysfs.c`).
+/// The directory below `/sys/firmware` in which `dmi_sysfs` shows each structure (Linux
+/// `drivers/firmware/dmi-sysfs.c`).
 const ENTRIES: &str = "dmi/entries";
 
-/// How the directory of a Type 11 structure begins there. Its number among them follows.
+/// The beginning of the directory name of a Type 11 structure. The structure's number follows.
 const OEM_STRINGS: &[u8] = b"11-";
 
-/// The table, in `dmi/tables`.
+/// The file with the table, in `dmi/tables`.
 const TABLE: &CStr = c"DMI";
 
-/// The bytes of a structure there, and of an item of `fw_cfg`.
+/// The file with the bytes of a structure or of an item of `fw_cfg`, in the directory of that structure or item.
 const RAW: &CStr = c"raw";
 
-/// Why an import leaves the files open; `None` if it closes them.
+/// Returns why an import leaves the files open; `None` if it closes them.
 pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> {
     let is_placed = |placed: &Placed| {
         let is_there = |sent: &Credential| placed.place.placed(system, sent) != State::Missing;
@@ -44,17 +46,17 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // Whatever the stage looks like, this set is for the next one.
+        // In any stage, a set in `@initrd` is for the next stage.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),
     }
 }
 
-/// Closes every file by which a credential can have come, as far as it is open. Returns how many were.
+/// Closes every open file from which a credential may have been read. Returns the number of files that were closed.
 ///
 /// # Errors
-/// The first [`CloseError`]. Every other file is closed all the same.
+/// Returns the first [`CloseError`]. All other files are closed anyway.
 pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     let mut all = Closer { closed: 0, failed: None };
     let firmware = system.firmware();
@@ -68,7 +70,7 @@ pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     all.failed.map_or(Ok(all.closed), Err)
 }
 
-/// Whether an item of `fw_cfg` may hold a credential. If that cannot be read, it may.
+/// Whether an item of `fw_cfg` may contain a credential. If the item's name cannot be read, the answer is yes.
 fn is_ours(item: &Directory) -> bool {
     match item.read(c"name").and_then(|name| file::read(&name, PATH_MAX + 1)) {
         Ok(Content::Bytes(name)) => holds_secrets(name.strip_suffix(b"\n").unwrap_or(&name)),
@@ -83,7 +85,7 @@ struct Closer {
 }
 
 impl Closer {
-    /// Closes `raw` in each directory below this one that is meant. What does not exist needs no closing.
+    /// Closes `raw` in each selected subdirectory of this directory. A file that does not exist needs no closing.
     fn each(&mut self, path: &Path, is_meant: impl Fn(&CStr, &Directory) -> bool) {
         let opened = Directory::open(path, Links::Follow).and_then(|parent| Ok((parent.names()?, parent)));
         let (names, parent): (Vec<CString>, _) = match opened {
@@ -121,7 +123,7 @@ impl Closer {
     }
 }
 
-/// Closes a file. `false` if it was closed already, `None` if it is no file.
+/// Closes a file. Returns `false` if it was already closed, `None` if it is not a regular file.
 fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
     let stat = directory.stat_of(name)?;
     if !stat.is_file() {

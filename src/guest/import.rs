@@ -1,15 +1,16 @@
-//! The import: the main act of the guest, on one page.
+//! The import: the main task of the guest, on one page.
 //!
-//! 1. The sources receive what the host sent. A system whose table must not be believed is refused first.
-//! 2. What was received is verified against the manifest and the policy.
-//! 3. A place is chosen, by looking at the running system once, and filled with what is intact. Ciphertexts go to systemd's
-//!    own place for them.
-//! 4. In the initrd, the set is handed over to the host stage; in the host stage, what was handed over is cleared.
-//!    What has no effect in its place is added to the findings.
-//! 5. A report says what was done. If closing is asked for and everything is in its place, the sources are closed next.
-//! 6. A receipt tells the host what was done, if the host asks for one.
+//! 1. The sources receive what the host sent. If the system's table must not be trusted, the import is refused first.
+//! 2. The received credentials are verified against the manifest and the policy.
+//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. Encrypted
+//! credentials go to systemd's own directory for them.
+//! 4. In the initrd, the set is handed over to the host stage. In the host stage, the set that was handed over is
+//! removed. Credentials that have no effect in their place are added to the findings.
+//! 5. A report says what was done. If closing was requested and every credential is in its place, the sources are
+//! closed next.
+//! 6. A receipt tells the host what was done, if the host requested one.
 //!
-//! Each step tells the log what it did, through [`tracing`]. No value is ever part of it.
+//! Each step logs what it did, through [`tracing`]. The log never contains a value.
 
 use std::path::{Path, PathBuf};
 
@@ -31,16 +32,16 @@ use super::verify::policy::{Confidential, Policy};
 use super::verify::set::verify;
 use crate::format::credential::Credential;
 
-/// What is to be imported, where to, and under which conditions.
+/// What to import, where to write it, and under which conditions.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// A directory with a recording, instead of the running system's own sources.
+    /// A recorded directory to import from, instead of the running system's sources.
     pub from: Option<PathBuf>,
-    /// Where credentials go.
+    /// The place for the credentials.
     pub into: Into,
-    /// What is expected of them.
+    /// The requirements for the credentials.
     pub policy: Policy,
-    /// Whether to close the files by which they came, once all of them are in place.
+    /// Whether to close the files from which the credentials were read, after all of them are in place.
     pub close: bool,
 }
 
@@ -66,7 +67,7 @@ pub struct Request {
 /// ```
 ///
 /// # Errors
-/// [`NotReceived`] says why there is nothing to import. What was received and could not be placed is none: see
+/// [`NotReceived`] says why there is nothing to import. It is no error if a credential was received but not placed: see
 /// [`Imported::placed`].
 pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceived> {
     let mut imported = receive(system, request).map(|mut delivery| {
@@ -87,8 +88,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
         imported.closing = why_not.map_or(Closing::Closes, Closing::LeftOpen);
     }
     let is_closing = matches!(imported, Ok(Imported { closing: Closing::Closes, .. }));
-    // What goes to a directory of the user's own is nothing that happened to this machine. Where the sources are closed,
-    // the report that knows what came by them must stay.
+    // An import to a directory that the user chose changes nothing on this machine, so it leaves no report. If the
+    // sources are closed, the existing report must stay, because only it knows what was imported.
     let is_reported = match &imported {
         Err(error) if error.is_closed() => false,
         _ if matches!(request.into, Into::At(Place::Directory(_))) && !is_closing => false,
@@ -113,11 +114,11 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
     imported
 }
 
-/// What an import does where the sources are closed: it holds what the last report knows against what is in the place,
-/// and closes what is still open if that is asked for. Nothing else is written.
+/// Runs an import whose sources are closed. It compares the last report with the credentials in the place, and closes
+/// the files that are still open if closing was requested. It writes nothing else.
 ///
 /// # Errors
-/// [`CloseError`]: a file could not be closed.
+/// [`CloseError`] if a file could not be closed.
 pub fn import_again(system: &System, request: &Request) -> Result<Remembered, CloseError> {
     let remembered = Remembered::look(system, &request.into, &request.policy);
     if request.close && remembered.is_whole() && system.stage() == Stage::Host {
@@ -129,7 +130,7 @@ pub fn import_again(system: &System, request: &Request) -> Result<Remembered, Cl
     Ok(remembered)
 }
 
-/// The first two steps: receives and verifies. Nothing is written.
+/// The first two steps: receives and verifies. Writes nothing.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
@@ -139,15 +140,15 @@ pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceiv
     Ok(delivery)
 }
 
-/// Receives and verifies, for everything that prints or writes a value: the recording in a directory, or what the running
-/// system was sent. A system whose table must not be believed is refused here, so that nothing can forget it. On such a
-/// system, a set counts that is signed for this machine.
+/// Receives and verifies, for everything that prints or writes a value. Reads the recorded directory `from`, or the
+/// running system's sources. Every caller gets the check here: on a system whose table must not be trusted, only a set
+/// that is signed for this machine is accepted.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
 pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Delivery, NotReceived> {
     let mut policy = trust::complete(system, from.is_none(), policy)?;
-    // A recording speaks for itself.
+    // Whether a recording can be trusted does not depend on this machine.
     let is_asked = from.is_none() && policy.confidential != Confidential::Allow;
     let platform = if is_asked { platform::detect(system) } else { None };
     policy.trust.circumstances.is_confidential = platform.is_some();
@@ -167,7 +168,8 @@ pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Del
     Ok(delivery)
 }
 
-/// Chooses a place, fills it, and hands over. Adds to the findings what has no effect there.
+/// Chooses a place, writes the credentials there, and hands them over. Adds findings about credentials that have no
+/// effect in that place.
 fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
     if delivery.requires_signature && delivery.proof.signed().is_none() {
         return Err(NotPlaced::Unproven);

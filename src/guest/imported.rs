@@ -1,4 +1,4 @@
-//! What became of an import, for whoever asked for it.
+//! The result of an import, for the caller.
 
 use std::path::PathBuf;
 
@@ -13,31 +13,31 @@ use super::verify::policy::{ManifestPolicy, Policy};
 use crate::format::credential::Name;
 use crate::text::escape::ShownPath;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// What arrived, and what verification says of it.
+    /// What arrived, with the findings of verification.
     pub delivery: Delivery,
-    /// Where it is now, or why it is nowhere.
+    /// Where the credentials are now, or why they are nowhere.
     pub placed: Result<Placed, NotPlaced>,
-    /// Whether the files by which it came are closed.
+    /// Whether the files from which the credentials were read are closed.
     pub closing: Closing,
 }
 
-/// Whether an import closes the files by which its credentials came.
+/// Whether an import closes the files from which its credentials were read.
 #[derive(Debug)]
 pub enum Closing {
-    /// Nobody has asked for it.
+    /// Closing was not requested.
     NotAsked,
-    /// It does, since everything arrived and is in its place.
+    /// The import closes the files, because every credential arrived and is in its place.
     Closes,
-    /// It does not.
+    /// The import does not close the files, for this reason.
     LeftOpen(LeftOpen),
-    /// It could not.
+    /// The import could not close the files.
     Failed(CloseError),
 }
 
-/// Why an import that was asked to close leaves everything open. None of these is an error of its own.
+/// Why an import leaves all files open although closing was requested. None of these is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
     /// The host stage reads the files again.
@@ -49,7 +49,7 @@ pub enum LeftOpen {
     /// The host sent nothing.
     #[error("the table stays open: nothing was sent by it")]
     NothingSent,
-    /// What arrived is not what was sent.
+    /// What arrived differs from what was sent, or does not meet the policy.
     #[error("the table stays open: verification failed, and it shows what arrived")]
     NotVerified,
     /// Not every credential is in its place.
@@ -60,27 +60,27 @@ pub enum LeftOpen {
 /// Why the files could not be closed.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Nothing would know what was imported.
+    /// No report could be written, so no later import would know what was imported.
     #[error(
         "the table stays open: no report of this import can be left in {0}, and without one no later import could tell \
          what was imported"
     )]
     NoReport(ShownPath),
-    /// `/sys` cannot be changed here.
+    /// This process cannot change `/sys`.
     #[error(
         "cannot close {0}: sysfs is mounted read-only for this process. Run it in no container, and in a unit without \
          ProtectKernelTunables= and ProtectSystem=strict"
     )]
     ReadOnly(ShownPath),
-    /// A directory, a link or a device in the place of a file.
+    /// The path is not a regular file but a directory, a link or a device.
     #[error("cannot close {0}: it is not a regular file")]
     NotAFile(ShownPath),
-    /// Anything else that the kernel reports.
+    /// Any other error that the kernel reports.
     #[error("cannot close {file}: {error}")]
     Io {
-        /// The file.
+        /// The file that could not be closed.
         file: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: std::io::Error,
     },
 }
@@ -88,17 +88,17 @@ pub enum CloseError {
 /// A set that is in its place.
 #[derive(Debug)]
 pub struct Placed {
-    /// The place.
+    /// The place that was filled.
     pub place: Place,
-    /// Its directory.
+    /// The directory of that place.
     pub directory: PathBuf,
     /// Why this place was chosen.
     pub reason: &'static str,
-    /// What had to be done.
+    /// What had to be done for the plain credentials.
     pub outcome: Outcome,
-    /// What had to be done for the encrypted credentials; `None` if none was to be written.
+    /// What had to be done for the encrypted credentials; `None` if there were none to write.
     pub sealed: Option<Outcome>,
-    /// What went to the host stage besides.
+    /// What was also handed over to the host stage.
     pub handed_over: Handover,
 }
 
@@ -106,26 +106,26 @@ pub struct Placed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotPlaced {
-    /// The policy is all or nothing, and the verdict failed.
+    /// The policy is all or nothing, but the verdict failed.
     #[error("verification failed and --strict is given: nothing is materialized")]
     Strict,
-    /// A trusted signature is required, and does not prove the set.
+    /// A trusted signature is required, but none proves the set.
     #[error("a trusted signature is required and does not prove the whole set: nothing is materialized")]
     Unproven,
-    /// A trusted signature proves the set, and this machine cannot take all of it.
+    /// A trusted signature proves the set, but this machine cannot accept all of it.
     #[error(
         "a signed set is imported whole or not at all, and this machine cannot take all of it: nothing is materialized"
     )]
     NotWhole,
-    /// Under systemd, other values have the names of some credentials. The rest of the set is in place.
+    /// Under systemd, some names of the set have other values. The rest of the set is in place.
     #[error("{} of {total} credentials are not the ones that were sent", .repair.foreign.len())]
     Foreign {
         /// What was repaired, and which names have other values.
         repair: Repair,
-        /// How many credentials there are in the set.
+        /// Number of credentials in the set.
         total: usize,
     },
-    /// Something is in the way.
+    /// The place could not be filled.
     #[error(transparent)]
     Failed(#[from] PlaceError),
 }
@@ -134,18 +134,18 @@ pub enum NotPlaced {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReceived {
-    /// The running system is one whose table must not be believed.
+    /// The running system's table must not be trusted.
     #[error(transparent)]
     Distrusted(#[from] Distrusted),
-    /// The running system is one where only a signed set is believed, and this set is not signed for it.
+    /// On this system only a signed set is trusted, and this set is not signed for it.
     #[error("{platform}, where only a signed set is believed, and refused: {finding}")]
     Unsigned {
-        /// What the running system is.
+        /// The kind of system.
         platform: Platform,
-        /// Why the set is not believed.
+        /// Why the set is not trusted.
         finding: String,
     },
-    /// It cannot be told whom this machine trusts.
+    /// The trusted keys, names or serials of this machine cannot be determined.
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// The sources received nothing.
@@ -153,19 +153,19 @@ pub enum NotReceived {
     Source(#[from] SourceError),
 }
 
-/// How an import ended, by the numbers of the report (smbios-creds-format(7)).
+/// How an import ended, as the exit code in the report (smbios-creds-format(7)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Ended {
-    /// All is well.
+    /// The import succeeded.
     Well = 0,
-    /// Something could not be done.
+    /// A step failed.
     NotDone = 1,
-    /// What arrived is not what was sent, or not what is required.
+    /// What arrived differs from what was sent, or does not meet the requirements.
     Unverified = 3,
     /// There is no source, or nothing was sent.
     NothingSent = 4,
-    /// The running system is one whose table must not be believed.
+    /// The running system's table must not be trusted.
     Distrusted = 5,
 }
 
@@ -180,7 +180,7 @@ impl From<Verdict> for Ended {
 }
 
 impl Ended {
-    /// How it ended where the sources received nothing.
+    /// Returns how an import ended whose sources received nothing.
     #[must_use]
     pub fn of(error: &SourceError) -> Self {
         match error {
@@ -193,7 +193,7 @@ impl Ended {
 }
 
 impl Imported {
-    /// How it ended.
+    /// Returns how the import ended.
     #[must_use]
     pub fn ended(&self) -> Ended {
         match &self.placed {
@@ -204,8 +204,8 @@ impl Imported {
         }
     }
 
-    /// Whether the conditions that a policy names are met, so that a program that needs the credentials may start:
-    /// every required credential is in place, and the set is proven if a manifest is required.
+    /// Whether the policy's conditions are met, so that a program that needs the credentials may start. Every required
+    /// credential must be in place, and the set must be proven if a manifest is required.
     #[must_use]
     pub fn meets(&self, policy: &Policy) -> bool {
         let is_sealed_placed = self.placed.as_ref().is_ok_and(|placed| placed.sealed.is_some());
@@ -221,7 +221,7 @@ impl Imported {
 }
 
 impl NotPlaced {
-    /// Whether it is the policy that lets nothing be placed. The findings say why.
+    /// Whether the policy is the reason that nothing is placed. The findings say why.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Strict | Self::Unproven | Self::NotWhole)
@@ -229,19 +229,19 @@ impl NotPlaced {
 }
 
 impl NotReceived {
-    /// Whether a source is there and closed.
+    /// Whether a source exists but is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Source(SourceError::Closed(_)))
     }
 
-    /// Whether the machine has no source at all. A table that the kernel found and could not read is another matter.
+    /// Whether the machine has no source at all. This is false for a table that the kernel found but could not read.
     #[must_use]
     pub fn is_without_source(&self) -> bool {
         matches!(self, Self::Source(error) if error.is_without_source())
     }
 
-    /// How an import ended for this reason.
+    /// Returns how an import ended that failed for this reason.
     #[must_use]
     pub fn ended(&self) -> Ended {
         match self {

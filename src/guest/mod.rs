@@ -1,8 +1,8 @@
-//! The guest's wing.
+//! The guest's side.
 //!
-//! [`import`] is the main act: what the [`source`]s received is verified ([`verify`]), materialized ([`place`]) and
-//! reported ([`report`]). [`system`] is the running system that all of it looks at. [`record`] makes a recording that can
-//! be shown to others.
+//! [`import`] is the main task: it verifies what the [`source`]s received ([`verify`]), materializes the credentials
+//! ([`place`]) and reports the result ([`report`]). All of these use [`system`], the running system. [`record`] makes a
+//! recording that can be shared with others.
 
 pub mod close;
 pub mod import;

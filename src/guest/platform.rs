@@ -1,22 +1,22 @@
-//! Where we run: a confidential VM and a container are no place to take secrets from SMBIOS.
+//! Detects confidential VMs and containers, in which secrets must not be read from SMBIOS.
 //!
-//! A confidential VM does not trust its host, and nobody has vouched for the table. In a container the table is that
-//! of the machine around it. Detection is systemd's (`src/basic/confidential-virt.c` and `src/basic/virt.c`, v262),
-//! with two differences. Where the CPU offers SEV and does not let us see whether it is on, the answer is that it is:
-//! in doubt, secrets are refused. And a file such as `/.dockerenv`, which a VM made from a container's image still
-//! has, makes no container.
+//! A confidential VM does not trust its host, and nothing proves that the table is genuine. In a container, the table
+//! belongs to the machine around the container. Detection works as in systemd (`src/basic/confidential-virt.c` and
+//! `src/basic/virt.c`, v262), with two differences. If the CPU offers SEV but does not show whether SEV is active, this
+//! module assumes that it is: in doubt, secrets are refused. And a file such as `/.dockerenv` does not indicate a
+//! container, because a VM made from a container's image still has this file.
 
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::fs::MetadataExt as _;
 
 use super::system::System;
 
-/// A platform whose SMBIOS table is not to be believed.
+/// A platform whose SMBIOS table must not be trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Platform {
     /// AMD SEV, SEV-ES or SEV-SNP.
     Sev,
-    /// The CPU offers SEV, and whether it is on cannot be seen.
+    /// The CPU offers SEV but does not show whether SEV is active.
     MaybeSev,
     /// Intel TDX.
     Tdx,
@@ -44,7 +44,7 @@ impl Display for Platform {
     }
 }
 
-/// No credential is taken from the table of such a platform.
+/// The error that no credential is read from the table of this platform.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "{0}; refused: no credential is taken from SMBIOS or fw_cfg here. To believe them all the same, give \
@@ -52,7 +52,7 @@ impl Display for Platform {
 )]
 pub struct Distrusted(pub Platform);
 
-/// What the running system is, if its table is not to be believed.
+/// Returns the platform of the running system if its table must not be trusted.
 #[must_use]
 pub fn detect(system: &System) -> Option<Platform> {
     is_container(system).then_some(Platform::Container).or_else(|| confidential(system))
@@ -61,7 +61,7 @@ pub fn detect(system: &System) -> Option<Platform> {
 /// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
-/// Whether this is a container, so that a table that is here belongs to the machine around it.
+/// Whether this is a container. A visible table then belongs to the machine around the container.
 #[must_use]
 pub fn is_container(system: &System) -> bool {
     let manager = system.path("run/host/container-manager").exists();
@@ -99,15 +99,15 @@ mod x86 {
     use super::Platform;
     use crate::guest::system::System;
 
-    /// What a CPU says of itself.
+    /// The information that a CPU gives about itself.
     pub(super) trait Cpu {
-        /// EAX, EBX, ECX, EDX of a CPUID leaf, subleaf 0.
+        /// Returns EAX, EBX, ECX and EDX of a CPUID leaf, subleaf 0.
         fn cpuid(&self, leaf: u32) -> [u32; 4];
-        /// A model-specific register, if it can be read.
+        /// Returns the value of a model-specific register, if it can be read.
         fn msr(&self, index: u64) -> Option<u64>;
     }
 
-    /// The CPU that we run on.
+    /// The CPU of the running system.
     pub(super) struct Native<'a> {
         pub(super) system: &'a System,
     }
@@ -131,7 +131,7 @@ mod x86 {
     /// Encrypted memory capabilities (AMD APM vol. 3 appendix E.4.17); EAX bit 1 is SEV.
     const AMD_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
     const AMD_SEV: u32 = 1 << 1;
-    /// `SEV_STATUS` (AMD APM vol. 2 §15.34.10): SEV, SEV-ES and SEV-SNP are on.
+    /// `SEV_STATUS` (AMD APM vol. 2 §15.34.10): bits 0 to 2 show that SEV, SEV-ES and SEV-SNP are active.
     const SEV_STATUS: u64 = 0xc001_0131;
     const SEV_STATUS_ON: u64 = 0b111;
     /// TDX enumeration (Intel TDX module specification).
@@ -187,7 +187,7 @@ mod x86 {
         isolated.then(|| cpu.cpuid(HYPERV_ISOLATION_CONFIGURATION)[1] & 0xf)
     }
 
-    /// The twelve letters of a leaf, in the order EBX, EDX, ECX.
+    /// Returns the twelve letters of a leaf, in the order EBX, EDX, ECX.
     fn signature(cpu: &impl Cpu, leaf: u32) -> [u8; 12] {
         let [_, b, c, d] = cpu.cpuid(leaf);
         let mut letters = [0; 12];
@@ -204,7 +204,7 @@ mod x86 {
 
         use super::*;
 
-        /// A CPU made to order.
+        /// A CPU with the values that a test sets.
         #[derive(Default)]
         struct Made {
             leaves: HashMap<u32, [u32; 4]>,

@@ -1,17 +1,17 @@
-//! The running system: its paths, PID 1 and its stage. Made once, and lent to everything that looks at it.
+//! The running system: its paths, PID 1 and its stage. It is created once and passed to every function that needs it.
 
 use std::path::{Path, PathBuf};
 
-/// The system below a root directory, which is `/` on a real one.
+/// The system below a root directory. On a real system, the root directory is `/`.
 #[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,
 }
 
-/// What keeps systemd from importing anything itself, as a variable of PID 1 and on the kernel's command line.
+/// This variable keeps systemd from importing anything itself. It is set for PID 1 or on the kernel's command line.
 const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 
-/// Which stage of the boot this is.
+/// The stages of a boot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// The initramfs, before switch-root.
@@ -21,24 +21,24 @@ pub enum Stage {
 }
 
 impl System {
-    /// The system below this root directory.
+    /// Creates the system below this root directory.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// The system that this process runs on.
+    /// Creates the system on which this process runs.
     #[must_use]
     pub fn running() -> Self {
         Self::at("/")
     }
 
-    /// Its root directory.
+    /// Returns the root directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A path of this system, given without its leading `/`.
+    /// Returns a path in this system. `below` must not start with `/`.
     #[must_use]
     pub fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
@@ -80,19 +80,20 @@ impl System {
         self.path("run/credstore.encrypted")
     }
 
-    /// `/run/smbios-creds`, a directory of our own: the lock, the staging mount and the report.
+    /// `/run/smbios-creds`, a directory of this program for the lock, the staging mount and the report.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path("run/smbios-creds")
     }
 
-    /// `/etc/smbios-creds/trusted`, the public keys of whose owners sets must be signed by.
+    /// `/etc/smbios-creds/trusted`, the directory of trusted public keys. If it exists, a trusted key must sign every
+    /// set.
     #[must_use]
     pub fn trusted(&self) -> PathBuf {
         self.path("etc/smbios-creds/trusted")
     }
 
-    /// `/var/lib/smbios-creds`, where the highest serial is kept that this machine has imported.
+    /// `/var/lib/smbios-creds`, the directory of the highest serial that this machine has imported.
     #[must_use]
     pub fn serials(&self) -> PathBuf {
         self.path("var/lib/smbios-creds")
@@ -104,7 +105,7 @@ impl System {
         self.path("etc/machine-id")
     }
 
-    /// The UUID of SMBIOS, in the words of the kernel (`drivers/firmware/dmi-id.c`).
+    /// The SMBIOS UUID, as the kernel formats it (`drivers/firmware/dmi-id.c`).
     #[must_use]
     pub fn uuid(&self) -> PathBuf {
         self.path("sys/class/dmi/id/product_uuid")
@@ -116,13 +117,14 @@ impl System {
         self.path("sys/firmware")
     }
 
-    /// Whether systemd is PID 1, and this process is not about to become it (`sd_booted(3)`).
+    /// Whether systemd is PID 1 (`sd_booted(3)`), and this process is not itself PID 1.
     #[must_use]
     pub fn is_booted_with_systemd(&self) -> bool {
         self.path("run/systemd/system").exists() && std::process::id() != 1
     }
 
-    /// Whether the environment of PID 1 has this variable. Only root may read it; what cannot be read has none.
+    /// Whether the environment of PID 1 has this variable. Only root may read it; if it cannot be read, the answer is
+    /// no.
     #[must_use]
     pub fn pid_1_has(&self, variable: &str) -> bool {
         let is_it =
@@ -130,8 +132,8 @@ impl System {
         self.any_of_pid_1(is_it)
     }
 
-    /// Whether the environment of PID 1 names `/run/credentials/@system`. A systemd that finds that when it starts imports
-    /// nothing itself (`import_credentials()`, `src/core/import-creds.c`, v254 to v262).
+    /// Whether the environment of PID 1 contains `/run/credentials/@system`. systemd imports nothing itself if it finds
+    /// this variable at start (`import_credentials()`, `src/core/import-creds.c`, v254 to v262).
     #[must_use]
     pub fn pid_1_imports_nothing(&self) -> bool {
         self.any_of_pid_1(|entry| entry == IMPORT_NOTHING.as_bytes())
@@ -142,7 +144,7 @@ impl System {
         environment.split(|&byte| byte == 0).any(is_it)
     }
 
-    /// Whether the kernel's command line gives PID 1 that environment. What follows `--` there are arguments of PID 1.
+    /// Whether the kernel's command line sets this variable for PID 1. Words after `--` are arguments of PID 1.
     #[must_use]
     pub fn is_told_to_import_nothing(&self) -> bool {
         let line = std::fs::read(self.path("proc/cmdline")).unwrap_or_default();
@@ -150,7 +152,7 @@ impl System {
         words.any(|word| word == IMPORT_NOTHING.as_bytes())
     }
 
-    /// The stage, in the words of systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).
+    /// Returns the stage by the same rules as systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).
     #[must_use]
     pub fn stage(&self) -> Stage {
         let is_initrd = match std::env::var("SYSTEMD_IN_INITRD").as_deref() {

@@ -1,5 +1,5 @@
-//! What the running system says about trust: the trusted keys of its image, its names, its clock, and the serials it has
-//! seen.
+//! What the running system says about trust: the trusted keys in its image, its names, its clock, and the highest
+//! serial that it has imported.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::sys::{self, Errno, io_errno};
 use crate::text::escape::ShownPath;
 use crate::trust::signature::{KEY_MAX, KeyError, TrustedKey};
 
-/// How the name of a file with a trusted key ends.
+/// The end of the name of a file with a trusted key.
 const KEY_ENDING: &[u8] = b".pub";
 
 /// Largest file with a serial, a machine ID or a UUID, in bytes.
@@ -24,64 +24,66 @@ const LINE_MAX: usize = 64;
 const SERIAL: &str = "serial";
 const SERIAL_PART: &str = "serial.part";
 
-/// Why it cannot be told whom this machine trusts. Nothing is believed then.
+/// Why the trusted keys, names or serials of this machine cannot be determined. Then no set is accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// A file of the directory is no public key.
+    /// A file in the directory is not a public key.
     #[error(
         "cannot use the trusted key {file}: {error}. Correct or remove the file; until then nothing is imported"
     )]
     Key {
-        /// The file.
+        /// The file that is not a public key.
         file: ShownPath,
-        /// Why.
+        /// Why the file is not a public key.
         error: KeyError,
     },
-    /// A file of the directory has another name than a public key.
+    /// The name of a file in the directory does not end as the name of a public key must.
     #[error(
         "{0} is not named as a trusted key: rename it to end in .pub, or remove it; until then nothing is imported"
     )]
     Name(ShownPath),
-    /// The directory has no key.
+    /// The directory contains no key.
     #[error(
         "{0} has no trusted key: put a public key there (NAME.pub), or remove the directory; until then nothing is imported"
     )]
     Empty(ShownPath),
-    /// Another user could add a key.
+    /// Another user could add or change a key.
     #[error(
         "{0} can be changed by another user, so the keys are not trusted: make it root's, and writable for root only"
     )]
     NotOurs(ShownPath),
-    /// A link on the way to the directory leads to nothing. Who made it meant to trust somebody.
+    /// The path to the directory contains a link to nothing. Someone made the link to trust a key, so the directory
+    /// does not count as absent.
     #[error(
         "{0} is a link to nothing, so no trusted key is there: correct or remove it; until then nothing is imported"
     )]
     Dangling(ShownPath),
-    /// The file with the highest serial seen does not hold one.
+    /// The file for the highest imported serial does not contain a serial.
     #[error(
         "{0} holds no serial: remove it if an old set may be accepted once; until then nothing is imported"
     )]
     Serial(ShownPath),
-    /// The kernel refuses.
+    /// The kernel reports an error.
     #[error("cannot read {file}: {}", .error.desc())]
     Read {
-        /// The file or directory.
+        /// The file or directory that could not be read.
         file: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
 }
 
-/// Whether this machine has a directory of trusted keys, so that it takes only signed sets.
+/// Whether this machine has a directory of trusted keys, so that it accepts only signed sets.
 #[must_use]
 pub fn has_keys(system: &System) -> bool {
     !matches!(directory(&system.trusted()), Ok(None))
 }
 
-/// The directory with trusted keys; `None` only if nothing has its name. In most machines one call is all.
+/// Opens the directory with trusted keys. Returns `None` only if nothing has its name. On most machines, this needs
+/// only one call.
 fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
-    // Without links, this tells whether there is anything.
+    // This call does not follow links, so it shows whether the name exists at all.
     if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
         return Ok(None);
     }
@@ -103,11 +105,11 @@ fn unguarded(error: Unguarded, path: &Path) -> TrustError {
     }
 }
 
-/// Completes what a person said about trust with what the system says. The set is that of the running system, or of a
-/// recording.
+/// Completes the configured trust with facts about the system. `is_running` is true for the running system's set, and
+/// false for a recording.
 ///
 /// # Errors
-/// [`TrustError`]: a system on which it cannot be told whom to trust believes nothing.
+/// [`TrustError`]: if the trusted keys, names or serials cannot be determined, no set is accepted.
 pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Result<Policy, TrustError> {
     let mut policy = policy.clone();
     policy.trust.keys.append(&mut keys(system)?);
@@ -126,7 +128,7 @@ pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Re
     Ok(policy)
 }
 
-/// The keys in `/etc/smbios-creds/trusted`.
+/// Reads the keys in `/etc/smbios-creds/trusted`.
 fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     let path = system.trusted();
     let Some(directory) = directory(&path)? else { return Ok(Vec::new()) };
@@ -135,7 +137,7 @@ fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     names.sort_unstable();
     let mut keys = Vec::new();
     for name in names {
-        // The system's own configuration may be a link, as in NixOS.
+        // Links are followed, because configuration files may be links, as in NixOS.
         let file = path.join(name.to_string_lossy().as_ref());
         if !name.to_bytes().ends_with(KEY_ENDING) {
             return Err(TrustError::Name(file.into()));
@@ -145,7 +147,8 @@ fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     if keys.is_empty() { Err(TrustError::Empty(path.into())) } else { Ok(keys) }
 }
 
-/// The key in a file that no other user can change, whatever links lead to it.
+/// Reads the key in a file that no other user can change. Links to the file are allowed if no other user can change
+/// them.
 fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     let refused = |error| TrustError::Key { file: file.into(), error };
     let opened = guarded::open_file(file).map_err(|error| unguarded(error, file))?;
@@ -156,7 +159,7 @@ fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     }
 }
 
-/// The one line of a file; `None` if there is none.
+/// Reads the only line of a file; `None` if the content is not one.
 fn line(path: &Path) -> Result<Option<String>, Errno> {
     match file::open(path).and_then(|file| file::read(&file, LINE_MAX))? {
         Content::Bytes(text) => Ok(str::from_utf8(&text).ok().map(|text| text.trim_ascii().to_owned())),
@@ -169,7 +172,7 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The highest serial that this machine has imported. The disk is there in the host stage only.
+/// Returns the highest serial that this machine has imported. The disk is only mounted in the host stage.
 fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     if system.stage() == Stage::Initrd {
         return Ok(None);
@@ -185,7 +188,8 @@ fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     }
 }
 
-/// Remembers the serial of a set that was imported, so that no older one is believed. In the initrd the disk is not there.
+/// Saves the serial of an imported set, so that no older set is accepted. Does nothing in the initrd, where the disk is
+/// not mounted.
 pub(super) fn remember(system: &System, serial: u64) {
     if system.stage() == Stage::Initrd || matches!(seen_serial(system), Ok(Some(seen)) if seen >= serial) {
         return;
@@ -200,7 +204,7 @@ pub(super) fn remember(system: &System, serial: u64) {
     }
 }
 
-/// Puts a serial in the place of the last one, so that a power cut leaves one of the two.
+/// Replaces the saved serial atomically: after a power cut, the file contains the old or the new serial.
 fn write(path: &Path, serial: u64) -> Result<(), Errno> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io_errno(error)),
@@ -220,11 +224,12 @@ fn write(path: &Path, serial: u64) -> Result<(), Errno> {
     directory.sync()
 }
 
-/// How many credentials systemd has imported by itself; `None` if it imports none by itself.
+/// Returns the number of credentials that systemd itself has imported; `None` if systemd imports none.
 ///
-/// It takes what was sent before a signature is looked at. It imports nothing if its environment names the directory of its
-/// credentials, which the kernel sees to if that is on its command line (`import_credentials()`, `src/core/import-creds.c`,
-/// v254 to v262). After an initrd whose systemd did import, its environment names the directory too.
+/// systemd imports credentials before a signature is checked. It imports nothing if its environment contains the
+/// directory of its credentials. The kernel sets this variable if it is on the kernel's command line
+/// (`import_credentials()`, `src/core/import-creds.c`, v254 to v262). If systemd imported in the initrd, its
+/// environment in the host stage contains the directory too.
 fn imported_by_systemd(system: &System) -> Option<usize> {
     if !system.is_booted_with_systemd()
         || (system.is_told_to_import_nothing() && system.pid_1_imports_nothing())
@@ -233,6 +238,6 @@ fn imported_by_systemd(system: &System) -> Option<usize> {
     }
     let directory = Directory::open(&system.system_credentials(), Links::Refuse);
     let credentials = directory.and_then(|directory| directory.names()).map_or(0, |names| names.len());
-    // In the initrd it has yet to start in the host stage, where it imports again.
+    // In the initrd, systemd has not started in the host stage yet, where it will import again.
     (credentials > 0 || system.stage() == Stage::Initrd).then_some(credentials)
 }
