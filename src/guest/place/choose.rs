@@ -1,10 +1,10 @@
-//! `--into`: which place is the right one, by looking at the running system once.
+//! `--into`: chooses the right place by looking at the running system once.
 //!
-//! `/run/credentials/@system` belongs to a systemd that is PID 1. It passes the credentials there on to its units if it
-//! has imported at least one of them itself, and makes its mount read-only then (`finalize_credentials_dir()`,
-//! `src/core/import-creds.c`, v252 to v262). Its units never see anything else there: neither a directory that another
-//! program filled, nor a mount that was complete before systemd came. In that mount systemd finds every name taken and
-//! imports nothing (the mount trap). Such a mount stays writable, which is how it is recognised.
+//! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes these credentials on to its units if
+//! it has imported at least one of them itself, and then makes its mount read-only (`finalize_credentials_dir()`,
+//! `src/core/import-creds.c`, v252 to v262). Its units never see other files in `@system`: neither a directory that
+//! another program filled, nor a mount that was complete before systemd started. In such a mount, systemd finds every
+//! name taken and imports nothing (the mount trap). The mount stays writable, which is how this program recognises it.
 //!
 //! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
@@ -15,8 +15,8 @@
 //! | | host | `credstore` | |
 //! | is systemd, its environment names `@system`, and that is empty | any | `system` | |
 //!
-//! The last row is that of `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which signed sets
-//! need: systemd imports nothing, and passes on what is put there.
+//! The last row applies with `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which
+//! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes there.
 
 use super::handover::{Handover, REPORT};
 use super::outcome::Outcome;
@@ -27,7 +27,7 @@ use crate::guest::system::{Stage, System};
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
-/// Where a person wants credentials to go.
+/// The place that the caller selects for the credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Into {
     /// The right place for the running system.
@@ -37,7 +37,7 @@ pub enum Into {
     At(Place),
 }
 
-/// A text that names no place.
+/// A text that is neither the name of a place nor a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./directory"
@@ -53,28 +53,29 @@ impl std::str::FromStr for Into {
             "system" => Place::System,
             "initrd" => Place::Initrd,
             "credstore" => Place::Credstore,
-            // A mistyped word must not become a directory that nobody looks into.
+            // A mistyped word must not become a directory that no program reads.
             path if path.contains('/') => Place::Directory(path.into()),
             _ => return Err(UnknownPlace),
         }))
     }
 }
 
-/// A place, why it is the right one, and what goes to the host stage.
+/// A place, the reason for it, and what to hand over to the host stage.
 #[derive(Debug)]
 pub struct Choice {
-    /// Where the credentials go.
+    /// The place for the credentials.
     pub place: Place,
-    /// What becomes of `@initrd`.
+    /// What to do with `@initrd`.
     pub handover: Handover,
-    /// Why, for the log.
+    /// The reason for the place, for the log.
     pub reason: &'static str,
-    /// How they get there. It holds the directory that was looked at open, so that nothing is looked at twice.
+    /// How the credentials are written to the place. It keeps the directory open that was checked, so that nothing is
+    /// checked twice.
     method: Method,
 }
 
 impl Into {
-    /// Decides, by looking at the system once.
+    /// Chooses a place, by looking at the system once.
     #[must_use]
     pub fn choose(&self, system: &System) -> Choice {
         match self {
@@ -95,16 +96,16 @@ impl Into {
 }
 
 impl Choice {
-    /// Materializes a set in the chosen place, all of it at once or nothing.
+    /// Materializes a set in the chosen place: either the whole set or nothing.
     ///
     /// # Errors
-    /// [`PlaceError`] says what is in the way.
+    /// [`PlaceError`] says why the set cannot be written.
     pub fn fill(&self, system: &System, set: &[&Credential]) -> Result<Outcome, PlaceError> {
         self.place.fill(system, &self.method, set)
     }
 }
 
-/// The table above.
+/// Chooses by the table above.
 fn automatic(system: &System) -> Choice {
     let stage = system.stage();
     let (place, handover, reason, method) = match (Seen::look(system), stage) {
@@ -148,15 +149,15 @@ fn automatic(system: &System) -> Choice {
 
 /// What PID 1 has done with `@system`.
 enum Seen {
-    /// It is not systemd, or it is this process.
+    /// PID 1 is not systemd, or PID 1 is this process.
     NoSystemd,
-    /// It has imported nothing.
+    /// systemd has imported nothing.
     Nothing,
-    /// It has imported nothing, never will, and passes on what it finds.
+    /// systemd has imported nothing and never will, but passes on what it finds.
     LeftToUs,
-    /// It passes on what it has imported. The directory is open, or this is why it cannot be opened.
+    /// systemd passes on what it has imported. The directory is open, or the error says why it cannot be opened.
     PassedOn(Result<Directory, Errno>),
-    /// Something is there that it does not pass on.
+    /// The directory is not empty, but systemd does not pass its content on.
     NotPassedOn,
 }
 
@@ -168,7 +169,7 @@ impl Seen {
         let directory = match Directory::open(&system.system_credentials(), Links::Refuse) {
             Ok(directory) => directory,
             Err(Errno::ENOENT) => return Self::nothing(system),
-            // Who goes on to fill it is told.
+            // This error is reported when the place is filled.
             Err(error) => return Self::PassedOn(Err(error)),
         };
         if directory.names().is_ok_and(|names| names.is_empty()) {
@@ -182,15 +183,15 @@ impl Seen {
         }
     }
 
-    /// What an empty `@system` means.
+    /// Returns what an empty `@system` means.
     fn nothing(system: &System) -> Self {
         if system.pid_1_imports_nothing() { Self::LeftToUs } else { Self::Nothing }
     }
 }
 
-/// Whether a switch-root that named an init has made systemd forget that it has credentials. Before 254 it does not
-/// know `@initrd`, where the report is the only file left then, and does not make its mount writable either. A
-/// switch-root that named none has given it the variable.
+/// Whether systemd has forgotten its credentials, because the switch-root named an init. systemd before 254 does not
+/// know `@initrd`, so the report is the only file left there; and it does not make its mount writable. A switch-root
+/// that named no init has given systemd the variable.
 fn is_lost_at_switch_root(system: &System) -> bool {
     let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
     let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));

@@ -1,4 +1,4 @@
-//! The files of a directory of credentials: compared, and written.
+//! Compares and writes the files of a directory of credentials.
 
 use std::ffi::CStr;
 use std::io::{Read as _, Write as _};
@@ -13,21 +13,22 @@ use crate::sys::{Errno, io_errno};
 /// Mode of a credential's file.
 const MODE: u32 = 0o400;
 
-/// Bits that make a credential readable or writable to others than its owner (systemd calls it insecure then).
+/// Permission bits that give others access, or that let the owner write or execute. systemd calls such a credential
+/// insecure.
 const INSECURE: u32 = 0o377;
 
-/// What is under the name of a credential.
+/// What the file with the name of a credential contains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
-    /// Nothing.
+    /// The file does not exist.
     Absent,
-    /// The same bytes, for their owner only.
+    /// The file has the same bytes, and only its owner can read it.
     Equal,
-    /// Something else.
+    /// The file has other bytes or other permissions, or is not a regular file.
     Other,
 }
 
-/// A file that is to be in a directory: the value of a credential, or a ciphertext, which is none.
+/// A file that the directory should contain: the value of a credential, or a ciphertext.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) name: &'a Name,
@@ -35,7 +36,7 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// The files of plain credentials.
+    /// Returns the files for plain credentials.
     pub(super) fn all(set: &[&'a Credential]) -> Vec<Self> {
         set.iter().map(|&credential| credential.into()).collect()
     }
@@ -50,13 +51,13 @@ impl<'a> From<&'a Credential> for Wanted<'a> {
 /// Whether a new file must survive a crash of the machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Durability {
-    /// It is on a disk, and is synchronized.
+    /// The file is on a disk, and must be synchronized.
     Synced,
-    /// It is in memory.
+    /// The file is in memory.
     Volatile,
 }
 
-/// Compares what is under a name with what should be there, byte for byte.
+/// Compares the file of this name with the wanted bytes.
 pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) -> Result<Found, Errno> {
     let Wanted { name, bytes: expected } = wanted.into();
     let mut file = match directory.read(name.as_str()) {
@@ -74,7 +75,7 @@ pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) 
     Ok(if *found == expected { Found::Equal } else { Found::Other })
 }
 
-/// Compares what is under a name with the size that a credential of this name had. Its bytes are not read.
+/// Compares the file of this name with the known size of a credential. Does not read the file.
 pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Result<Found, Errno> {
     match directory.stat_of(name.as_str()) {
         Ok(stat) => {
@@ -87,7 +88,7 @@ pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Res
     }
 }
 
-/// Whether every file is in place, byte for byte.
+/// Whether the directory contains every file, byte for byte.
 pub(super) fn holds_all(directory: &Directory, set: &[Wanted<'_>]) -> Result<bool, Errno> {
     for &wanted in set {
         if compare(directory, wanted)? != Found::Equal {
@@ -110,7 +111,7 @@ pub(super) fn write_all(
     Ok(())
 }
 
-/// Writes a new file. What is left of it after a failure is for the caller to remove.
+/// Writes a new file. After a failure, the caller must remove an incomplete file.
 pub(super) fn write(
     directory: &Directory,
     name: &str,
@@ -125,7 +126,7 @@ pub(super) fn write(
     }
 }
 
-/// Removes a directory of files.
+/// Removes a directory that contains only files.
 pub(super) fn remove(parent: &Directory, name: &CStr, directory: &Directory) -> Result<(), Errno> {
     for file in directory.names_again()? {
         directory.remove_file(&*file)?;

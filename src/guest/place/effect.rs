@@ -1,4 +1,5 @@
-//! What has no effect where it was put, and what was not put there: one finding for each, by name.
+//! One finding for each credential that has no effect in its place, and one for each that was not written there. Each
+//! finding gives the credential's name.
 
 use super::choose::Choice;
 use super::content::{self, Found};
@@ -14,14 +15,15 @@ use crate::guest::verify::findings::Findings;
 use crate::sys::directory::{Directory, Links};
 
 impl Place {
-    /// Whether a credential of this name is put into this place. systemd ignores files in `@initrd` whose names start
+    /// Whether a credential of this name is written to this place. systemd ignores files in `@initrd` whose names start
     /// with a dot, and leaves them there in plain text (`import_credentials_initrd()`, `src/core/import-creds.c`).
     pub(super) fn takes(&self, name: &Name) -> bool {
         *self != Self::Initrd || !name.as_str().starts_with('.')
     }
 
-    /// The state of a credential that is in this place. Under systemd, PID 1 and generators do not look into
-    /// `credstore`. In the initrd, `@initrd` passes the credential on to the PID 1 of the host stage, from 254 on.
+    /// Returns the state of a credential that is in this place. Under systemd, PID 1 and generators do not read
+    /// `credstore`. In the initrd, `@initrd` passes the credential on to PID 1 of the host stage if systemd is 254 or
+    /// newer.
     #[must_use]
     pub fn placed(&self, system: &System, credential: &Credential) -> State {
         if !self.takes(&credential.name) {
@@ -36,7 +38,7 @@ impl Place {
     }
 }
 
-/// Whether PID 1 has the credential where it looks. Then a copy elsewhere takes nothing from it.
+/// Whether PID 1 already has the credential in `@system`. Then PID 1 needs no other copy.
 fn is_passed_on(system: &System, credential: &Credential) -> bool {
     Directory::open(&system.system_credentials(), Links::Refuse)
         .and_then(|directory| content::compare(&directory, credential))
@@ -44,7 +46,8 @@ fn is_passed_on(system: &System, credential: &Credential) -> bool {
 }
 
 impl Choice {
-    /// What this place does for a delivery less than it seems, by name. Whether it is filled is not looked at.
+    /// Returns findings for credentials that have no effect in this place or are not written to it, each with the
+    /// credential's name. Does not check whether the place is filled.
     #[must_use]
     pub fn findings(&self, system: &System, delivery: &Delivery) -> Findings {
         let goes_to_initrd = self.place == Place::Initrd || self.handover == Handover::Everything;

@@ -1,10 +1,11 @@
-//! What the initrd hands over to the host stage, in `/run/credentials/@initrd`.
+//! The handover of credentials from the initrd to the host stage, in `/run/credentials/@initrd`.
 //!
-//! From 254 on, systemd merges that directory into `@system` after switch-root. The report is there even if nothing
-//! else has to be. A switch-root that names an init starts systemd without `$CREDENTIALS_DIRECTORY`: it imports again,
-//! finds every name taken, and passes nothing on to units. One name that it has not seen yet makes it pass on
-//! everything. In the host stage, what systemd has left in `@initrd` is removed: it had no room for it, or a credential
-//! of that name. Versions before 254 leave the report there, and that is how we know that they pass nothing on.
+//! systemd 254 and newer merges that directory into `@system` after switch-root. The report is always handed over, even
+//! if no credential is. A switch-root that names an init starts systemd without `$CREDENTIALS_DIRECTORY`. Then systemd
+//! imports again, finds every name taken, and passes nothing on to units. One new name, such as the report, makes it
+//! pass on everything. In the host stage, the files that systemd has left in `@initrd` are removed: systemd had no room
+//! for them, or already had a credential of that name. Versions before 254 leave the report there, which shows that
+//! they pass nothing on.
 
 use super::content::{self, Found};
 use super::error::Context;
@@ -18,18 +19,18 @@ use crate::sys::directory::{Directory, Links};
 /// The credential that carries the report from the initrd to the host stage.
 pub const REPORT: &str = "smbios-creds.report";
 
-/// What becomes of `/run/credentials/@initrd`.
+/// What to do with `/run/credentials/@initrd`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Handover {
-    /// Nothing: there is no systemd.
+    /// Nothing, because systemd is not running.
     Nothing,
-    /// In the initrd: the report, which makes systemd pass on what it has.
+    /// In the initrd: hand over the report, which makes systemd pass on the credentials that it has.
     Report,
-    /// In the initrd: every credential, and the report.
+    /// In the initrd: hand over every credential and the report.
     Everything,
-    /// In the host stage: what is materialized elsewhere is removed, and the report.
+    /// In the host stage: remove the credentials that are materialized elsewhere, and the report.
     Clear,
-    /// In the host stage: the same, but the report stays. It tells that systemd passes nothing on.
+    /// In the host stage: the same, but keep the report. It shows that systemd passes nothing on.
     ClearExceptReport,
 }
 
@@ -54,13 +55,13 @@ pub(in crate::guest) fn hand_over(
     }
 }
 
-/// Puts a set into `@initrd`.
+/// Writes a set to `@initrd`.
 pub(in crate::guest) fn send(system: &System, set: &[&Credential]) -> Result<Outcome, PlaceError> {
     Place::Initrd.fill(system, &Method::Rename, set)
 }
 
-/// Removes what is materialized elsewhere. systemd leaves a credential in `@initrd` if it has one of that name already,
-/// in plain text for as long as the machine runs.
+/// Removes credentials that are materialized elsewhere. If systemd already has a credential of a name, it leaves the
+/// file of that name in `@initrd`, in plain text for as long as the machine runs.
 fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usize, PlaceError> {
     let path = Place::Initrd.directory(system);
     let context = Context::new(&path);
@@ -83,7 +84,7 @@ fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usi
             Err(error) => return Err(context.cannot("remove the report from")(error)),
         }
     }
-    // If it is not empty, other programs' credentials are left in it.
+    // If the directory is not empty, it contains credentials of other programs and stays.
     _ = std::fs::remove_dir(&path);
     Ok(removed)
 }

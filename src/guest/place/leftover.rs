@@ -1,7 +1,9 @@
-//! The names of what an import prepares, by which the next one recognises what a killed one left.
+//! The names of temporary files and directories of an import. By these names, the next import recognises what a killed
+//! import left.
 //!
-//! A prefix is no proof: a credential and a directory of the user's own may have it. So the name of a staging directory
-//! ends in a checksum of itself ([`staging`]), and that of a file has a byte that no name of a credential has.
+//! A prefix is not enough: a credential or a directory of the user may have the same prefix. So the name of a staging
+//! directory ends in its own checksum ([`staging`]), and the name of a temporary file has a byte that is not allowed in
+//! the name of a credential.
 
 use std::ffi::CString;
 
@@ -11,10 +13,10 @@ use crate::sys::staging;
 
 const STAGING_DIRECTORY: &str = ".smbios-creds-";
 
-/// No name of a credential has a colon in it (systemd's `fdname_is_valid()`), and systemd skips the file.
+/// The colon is not allowed in the name of a credential (systemd's `fdname_is_valid()`), and systemd skips the file.
 const STAGED_FILE: &str = ":smbios-creds-";
 
-/// The name of a staging directory beside a destination, of this process and this attempt.
+/// Returns the name of a staging directory next to a destination, for this process and this attempt.
 pub(super) fn staging_directory(process: u32, attempt: u32) -> String {
     staging::name(STAGING_DIRECTORY, process, attempt)
 }
@@ -24,7 +26,7 @@ pub(super) fn is_staging_directory(name: &[u8]) -> bool {
     staging::is_name(STAGING_DIRECTORY, name)
 }
 
-/// The name of a file that is written beside a credential and renamed over it, of this process.
+/// Returns the name of this process's temporary file, which is written next to a credential and renamed over it.
 pub(super) fn staged_file(process: u32) -> String {
     format!("{STAGED_FILE}{process}")
 }
@@ -35,7 +37,7 @@ pub(super) fn remove_staged_files(directory: &Directory) -> Result<(), Errno> {
     directory.names()?.iter().filter(is_staged).try_for_each(|name| directory.remove_file(&**name))
 }
 
-/// Whether a directory has only regular files in it, as every staging directory.
+/// Whether a directory contains only regular files, as every staging directory does.
 pub(super) fn has_only_files(directory: &Directory) -> Result<bool, Errno> {
     for name in directory.names()? {
         if !directory.stat_of(&*name)?.is_file() {

@@ -1,4 +1,4 @@
-//! Where credentials go, and how they get there.
+//! The places for credentials, and how a set is written to a place.
 //!
 //! | place | directory | how the set appears |
 //! |---|---|---|
@@ -7,11 +7,11 @@
 //! | [`Place::Credstore`] | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
 //! | [`Place::Directory`] | any directory | one rename |
 //!
-//! Ciphertexts are no credentials, and go to none of these: [`sealed`].
+//! Encrypted credentials do not go to any of these places: see [`sealed`].
 //!
-//! Under systemd, `@system` belongs to PID 1. A mount of ours there could make it import nothing, and hide every
-//! credential from its units. If it passes on what it has imported, its directory is repaired; otherwise the place is
-//! refused. [`choose`] decides that, once.
+//! Under systemd, `@system` belongs to PID 1. If this program mounted over it, PID 1 could import nothing, and its
+//! units would not see any of its credentials. If systemd passes on what it has imported, this program repairs its
+//! directory; otherwise it refuses the place. [`choose`] decides this once.
 
 pub mod choose;
 mod content;
@@ -55,21 +55,22 @@ pub enum Place {
     Directory(PathBuf),
 }
 
-/// How a set gets to its place. Decided when the place is chosen, by looking at the system once.
+/// How a set is written to its place. This is decided when the place is chosen, by looking at the system once.
 #[derive(Debug)]
 pub(in crate::guest) enum Method {
     /// By one rename.
     Rename,
     /// By one mount.
     Mount,
-    /// Credential by credential, in the directory that systemd filled: open, or why it cannot be opened.
+    /// Credential by credential, in the directory that systemd filled. The directory is open, or the error says why it
+    /// cannot be opened.
     Repair(Result<Directory, Errno>),
-    /// Not at all: systemd passes nothing of this place on to units.
+    /// The set is not written: systemd does not pass credentials in this place on to units.
     Refuse,
 }
 
 impl Place {
-    /// The directory of this place.
+    /// Returns the directory of this place.
     #[must_use]
     pub fn directory(&self, system: &System) -> PathBuf {
         match self {
@@ -80,7 +81,7 @@ impl Place {
         }
     }
 
-    /// Materializes a set in this place, all of it at once or nothing.
+    /// Materializes a set in this place: either the whole set or nothing.
     pub(in crate::guest) fn fill(
         &self,
         system: &System,
@@ -90,7 +91,7 @@ impl Place {
         let set: Vec<&Credential> = set.iter().copied().filter(|sent| self.takes(&sent.name)).collect();
         let set = set.as_slice();
         if set.is_empty() {
-            // An empty mount or directory would say that something has been imported.
+            // An empty mount or directory would look as if something had been imported.
             return Ok(Outcome::Unchanged);
         }
         let context = Context::new(&self.directory(system));
@@ -106,8 +107,8 @@ impl Place {
         }
     }
 
-    /// The directory that holds this place, and its name there. Those of systemd are made if need be. No other user
-    /// may be able to change them.
+    /// Returns the directory that contains this place, and the name of the place in it. Creates systemd's directories
+    /// if they do not exist. No other user may be able to change these directories.
     fn parent(&self, system: &System) -> Result<(Directory, CString), PlaceError> {
         let path = self.directory(system);
         let no_name = || PlaceError::NoName(path.as_path().into());
@@ -126,7 +127,7 @@ impl Place {
         Ok((parent, name))
     }
 
-    /// What is in this place of credentials of which only the names and the sizes in bytes are known.
+    /// Returns the state in this place of credentials for which only the names and the sizes in bytes are known.
     pub(in crate::guest) fn states_by_size<'a>(
         &self,
         system: &System,
@@ -151,7 +152,7 @@ impl Place {
         Directory::open(&self.directory(system), links)
     }
 
-    /// What is in this place of each entry of a delivery, in its order.
+    /// Returns the state in this place of each entry of a delivery, in the order of the entries.
     #[must_use]
     pub fn states(&self, system: &System, delivery: &Delivery) -> Vec<State> {
         let directory = self.open(system);

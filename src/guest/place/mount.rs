@@ -1,10 +1,10 @@
-//! The file system of `/run/credentials/@system`: mounted where no other process sees it, filled, made read-only, and bound to
-//! its place complete.
+//! The file system of `/run/credentials/@system`. It is mounted where no other process sees it, filled and made
+//! read-only. Then it is bound to its place.
 //!
-//! Options are systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs that is never
-//! swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount is read-only
-//! and the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. It is bound and
-//! not moved, since a move is refused below a shared parent, which `/run` is under systemd.
+//! The options are those of systemd (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs that is
+//! never swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount is
+//! read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. It is
+//! bound, not moved: the kernel refuses to move a mount below a shared parent, and `/run` is shared under systemd.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub(super) fn publish(
     let held = Held::new();
     let result = mount_once(&staging, &credentials, &target, set, context);
     if made && result.is_err() {
-        // An empty directory would be taken for an import that found nothing.
+        // An empty directory would look like an import that found nothing.
         _ = credentials.remove_directory(SYSTEM);
     }
     let finished = staging.finish();
@@ -88,7 +88,7 @@ impl Staging {
         let state = StateDirectory::lock(system, run)?;
         let path = state.path.join("staging");
         let staging = Self { state, path };
-        // Under the lock, whatever is there was left by an import that was killed.
+        // Under the lock, only an import that was killed can have left files here.
         staging.remove()?;
         staging.state.directory.make_in(STAGING, 0o700).map_err(staging.context().cannot("make"))?;
         Ok(staging)
@@ -98,7 +98,7 @@ impl Staging {
         Context::new(&self.path)
     }
 
-    /// What is mounted there.
+    /// Opens the file system that is mounted at the hidden place.
     fn open(&self) -> Result<Directory, PlaceError> {
         let directory = self.state.directory.open_in(STAGING);
         directory.and_then(|directory| directory.ok_or(Errno::ENOENT)).map_err(self.context().cannot("open"))
@@ -119,7 +119,8 @@ impl Staging {
             ("ramfs", "mode=0700", Storage::Memory),
             ("tmpfs", &tmpfs, Storage::Swappable),
         ];
-        // A kernel may lack the option or the file system, or forbid it in a user namespace: each for its own reason.
+        // A kernel may lack the option or the file system, or forbid it in a user namespace. The errors differ, so
+        // every error leads to the next choice.
         let mut result = Err(Errno::ENODEV);
         for (kind, options, storage) in choices {
             result = mount(Some(kind), &self.path, Some(kind), FLAGS, Some(options)).map(|()| storage);
@@ -130,7 +131,7 @@ impl Staging {
         result.map_err(self.context().cannot("mount a tmpfs on"))
     }
 
-    /// Unmounts what is mounted there. What cannot be unmounted is a second view of the credentials.
+    /// Unmounts the file system at the hidden place. If it stays mounted, it is a second view of the credentials.
     fn finish(self) -> Result<(), PlaceError> {
         self.remove()
     }
@@ -138,12 +139,12 @@ impl Staging {
     fn remove(&self) -> Result<(), PlaceError> {
         let unmount = || umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         let not_unmounted = loop {
-            // Several, if an import was killed twice.
+            // There are several mounts if an import was killed twice.
             if let Err(error) = unmount() {
                 break error;
             }
         };
-        // A mount point is busy, whatever umount2 said.
+        // A mount point is busy, whatever umount2 returned.
         match self.state.directory.remove_directory(STAGING) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::EBUSY) => Err(self.context().cannot("unmount")(not_unmounted)),
@@ -154,12 +155,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After a failure, which is told; after finish(), nothing is there.
+        // After a failure, another error is already reported. After finish(), nothing is left to remove.
         _ = self.remove();
     }
 }
 
-/// Removes what a killed import left at the hidden place.
+/// Removes the files and mounts that a killed import left at the hidden place.
 pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     if system.state().join("staging").exists() {
         Staging::new(system, &own::run(system)?)?;
@@ -167,8 +168,8 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// A second view of a mounted directory, writable where the first is read-only: that is a property of a mount, not of
-/// what is mounted. So the directory itself is never seen writable.
+/// A second view of a mounted directory, which is writable although the first view is read-only. Read-only is a
+/// property of a mount, not of the mounted file system. So the directory itself never becomes writable.
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
@@ -177,10 +178,10 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A view of what `context` names.
+    /// Makes a view of the directory of `context`.
     pub(super) fn new(system: &System, context: &Context) -> Result<Self, PlaceError> {
         let staging = Staging::new(system, &own::run(system)?)?;
-        // If one of these fails, the view ends before the signals take effect.
+        // If a step fails, the view ends before the signals take effect.
         let (held, staging) = (Held::new(), staging);
         bind(context.path(), &staging.path)?;
         staging.remount(MsFlags::MS_BIND, None)?;
@@ -188,24 +189,25 @@ impl View {
         Ok(Self { staging, directory, _held: held })
     }
 
-    /// Ends the view. If it cannot be ended, the credentials can still be changed through it.
+    /// Ends the view. If this fails, the credentials can still be changed through the view.
     pub(super) fn finish(self) -> Result<(), PlaceError> {
         self.staging.remove()
     }
 
-    /// Makes room for a set, where the file system has a limit.
+    /// Makes room for a set, if the file system has a size limit.
     pub(super) fn grow(&self, set: &[&Credential]) -> Result<(), PlaceError> {
         self.staging.remount(MsFlags::empty(), Some(&room(set)))
     }
 }
 
-/// Makes a filled file system appear in its place. A bind mount inherits the flags of what it shows.
+/// Binds a filled file system to its place. A bind mount inherits the flags of its source.
 fn bind(from: &Path, to: &Path) -> Result<(), PlaceError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(Context::new(to).cannot("bind the credentials to"))
 }
 
-/// Options that give a tmpfs room for a set, and as much as systemd's own besides: systemd may merge more into it.
+/// Returns options that give a tmpfs room for a set, plus as much as systemd's own tmpfs: systemd may merge more
+/// credentials into it.
 fn room(set: &[&Credential]) -> String {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
     let page = page.unwrap_or(4096);

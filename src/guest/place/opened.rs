@@ -1,4 +1,5 @@
-//! Whether systemd can open what was sent encrypted: asked of `systemd-creds`, which has the key or reaches the TPM.
+//! Checks whether systemd can decrypt the encrypted credentials. The check runs `systemd-creds`, which has the key or
+//! can use the TPM.
 
 use std::ffi::CString;
 
@@ -11,11 +12,11 @@ use crate::sys::child;
 use crate::sys::directory::user;
 use crate::trust::sealed::Sealed;
 
-/// A finding for each encrypted credential that cannot be opened on this machine: it is for another key or another TPM, has
-/// another name inside, or is no longer valid. None where that cannot be known: without `systemd-creds`, or without the
-/// permission to use the key.
+/// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: it was encrypted
+/// for another key or TPM, contains another name, or is no longer valid. Returns no findings if the check is not
+/// possible: without `systemd-creds`, or without permission to use the key.
 ///
-/// No value comes to this process: what `systemd-creds` opens goes to `/dev/null`.
+/// This process gets no value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
 #[must_use]
 pub fn findings(system: &System, delivery: &Delivery) -> Findings {
     let mut findings = Findings::default();
@@ -32,7 +33,7 @@ pub fn findings(system: &System, delivery: &Delivery) -> Findings {
     findings
 }
 
-/// Whether `systemd-creds` opens a blob; `None` if it cannot be asked.
+/// Whether `systemd-creds` can decrypt a blob; `None` if the program cannot be run.
 fn opens(Sealed { name, blob }: &Sealed) -> Option<bool> {
     let name = CString::new(format!("--name={}", name.as_str())).ok()?;
     child::succeeds(&[c"systemd-creds", c"decrypt", &name, c"-", c"-"], blob.text().as_bytes())

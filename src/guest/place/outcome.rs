@@ -1,4 +1,4 @@
-//! What became of a set: how it was placed, what was repaired, and the state of each entry.
+//! The result for a set: how it was placed, what was repaired, and the state of each entry.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,45 +7,45 @@ use serde::{Serialize, Serializer};
 use crate::format::credential::Name;
 use crate::guest::verify::delivery::Refusal;
 
-/// What became of a set that was placed.
+/// The result of placing a set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Every credential was in place already; nothing was written.
     Unchanged,
     /// The set is in place.
     Materialized(Storage),
-    /// systemd had imported it, and some credentials were repaired in its directory.
+    /// systemd had imported the set, and some credentials in its directory were repaired.
     Repaired(Repair),
 }
 
-/// What keeps the credentials.
+/// The kind of storage that contains the credentials.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Storage {
     /// A file system in memory.
     Memory,
-    /// A tmpfs of our own that the kernel may swap: it has neither `noswap` nor ramfs.
+    /// A tmpfs that the kernel may swap, because the kernel has neither `noswap` nor ramfs.
     Swappable,
-    /// A disk, where the values are in plain text.
+    /// A disk, on which the values are in plain text.
     Disk,
 }
 
-/// What a repair did in the directory of a systemd that had imported.
+/// The result of a repair in the directory of a systemd that had imported credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Repair {
-    /// Credentials that were cut or missing, and are whole now.
+    /// Credentials that were cut or missing, and are now complete.
     pub repaired: Vec<Repaired>,
-    /// Names under which another value was found, which SMBIOS did not bring. It was left unchanged.
+    /// Names that have another value, which did not come from SMBIOS. These values were left unchanged.
     pub foreign: Vec<Name>,
 }
 
 /// A credential that systemd had cut or lost.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Repaired {
-    /// Which one.
+    /// The credential's name.
     pub name: Name,
-    /// Bytes that were there; `None` if there was nothing.
+    /// Number of bytes before the repair; `None` if the credential was missing.
     pub found: Option<usize>,
-    /// Bytes that are there now.
+    /// Number of bytes after the repair.
     pub size: usize,
 }
 
@@ -62,26 +62,27 @@ impl Display for Repaired {
 /// What is materialized of an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// It would be imported; no place was looked at.
+    /// The entry would be imported; no place was checked.
     Intact,
-    /// The same bytes.
+    /// The place has the same bytes.
     Imported,
-    /// The same bytes, where the only readers of this name do not look in this boot: PID 1 and generators.
+    /// The place has the same bytes, but its only readers, PID 1 and generators, do not read this place in this boot.
     Ineffective,
-    /// Nothing.
+    /// The place does not have the credential.
     Missing,
-    /// Another value, or the same one where others can read it.
+    /// The place has another value, or the same value in a file that others can read.
     Differs,
-    /// A file of this name and size, for its owner only. What was sent cannot be read to compare it: it is closed.
+    /// The place has a file of this name and size, which only its owner can read. The source is closed, so the value
+    /// cannot be compared.
     Closed,
-    /// It cannot be read without more permission.
+    /// The file cannot be read without more permissions.
     Unknown,
-    /// It is not imported.
+    /// The entry is not imported.
     Refused(Refusal),
 }
 
 impl State {
-    /// The word of the STATE column.
+    /// Returns the word for the STATE column.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Directories that must be ours, before anything is mounted or put there.
+//! Directories that only this user may change. They are checked before anything is mounted or written there.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -13,14 +13,15 @@ use crate::sys::guarded::{self, Unguarded};
 const STATE: &CStr = c"smbios-creds";
 const LOCK: &CStr = c"lock";
 
-/// Opens `/run`, making it first if need be.
+/// Opens `/run`. Creates it if it does not exist.
 pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
     let absent = || PlaceError::NoRoot(system.root().into());
     let root = guarded(system.root(), absent)?;
     make(&root, c"run", 0o755, &system.run())
 }
 
-/// Opens a directory by a path of which no other user can change any part. If there is none, `absent` says what for.
+/// Opens a directory by a path of which no other user can change any part. If the directory does not exist, returns the
+/// error of `absent`.
 pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Result<Directory, PlaceError> {
     guarded::open(path).map_err(|error| match error {
         Unguarded::Failed(Errno::ENOENT) => absent(),
@@ -29,13 +30,13 @@ pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Resul
     })
 }
 
-/// Opens `/run/credentials`, making it first if need be.
+/// Opens `/run/credentials`. Creates it if it does not exist.
 pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
     make(run, c"credentials", 0o755, &system.credentials())
 }
 
-/// Opens a directory that only we may write to, making it first if need be. Whoever else could write there could lead
-/// a mount astray, or give services what they like.
+/// Opens a directory that only this user may write to. Creates it if it does not exist. Another user who could write
+/// there could redirect a mount, or give services any value.
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
@@ -43,7 +44,7 @@ fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Direc
     Ok(directory)
 }
 
-/// Refuses a directory that is not ours, or that others can write to.
+/// Refuses a directory that belongs to another user, or that other users can write to.
 pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), PlaceError> {
     let stat = directory.stat().map_err(context.cannot("look at"))?;
     let user = directory::user();
@@ -56,16 +57,16 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
     }
 }
 
-/// `/run/smbios-creds`, for root only, so that paths below it are safe to use.
+/// `/run/smbios-creds`. Only root can enter it, so that paths below it are safe to use.
 pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
     pub(in crate::guest) path: PathBuf,
-    /// Held by one process at a time; the kernel releases it when the process dies.
+    /// Only one process at a time has this lock. The kernel releases it when the process dies.
     _lock: OwnedFd,
 }
 
 impl StateDirectory {
-    /// Opens it in `/run`, making it first if need be, and waits until no other process holds it.
+    /// Opens the directory in `/run`, and creates it if it does not exist. Waits until no other process has the lock.
     pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
         let directory = make(run, STATE, 0o700, &path)?;

@@ -1,7 +1,7 @@
-//! A set appears by one rename.
+//! Writes a set that appears by one rename.
 //!
-//! It is written beside its destination, into a staging directory that only its owner can enter. Killed anywhere, a
-//! credential is absent or complete, and what is left of the staging directory is removed by the next import.
+//! The set is written next to its destination, into a staging directory that only its owner can enter. If the import is
+//! killed, each credential is absent or complete. The next import removes the remaining staging directory.
 
 use std::ffi::{CStr, CString};
 
@@ -16,11 +16,11 @@ use crate::sys::process_id;
 use crate::sys::signals::Held;
 use crate::text::escape::ShownPath;
 
-/// How many names for a staging directory are tried.
+/// Maximum number of names that are tried for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
-/// Puts a set in place in `target`, a directory in `parent`, which was opened for this. No other user may be able to
-/// change `target` if it is there already.
+/// Puts a set in place in `target`, a directory in `parent`, which is already open. If `target` exists, no other user
+/// may be able to change it.
 ///
 /// Files of other names in `target` are kept; a file of the same name is replaced.
 pub(super) fn publish(
@@ -40,7 +40,7 @@ pub(super) fn publish(
     {
         return Ok(Outcome::Unchanged);
     }
-    // Dropped after the staging directory is removed.
+    // The signals take effect after the staging directory is removed.
     let held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
@@ -58,7 +58,7 @@ pub(super) fn publish(
     Ok(Outcome::Materialized(storage))
 }
 
-/// The directory that is there already, if any. What a killed import left beside it is removed.
+/// Opens the existing directory, if there is one. Removes staging directories that a killed import left next to it.
 fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Option<Directory>, PlaceError> {
     const LEFTOVERS: &str = "remove what an interrupted import left next to";
     let beside = parent.names().map_err(context.cannot(LEFTOVERS))?;
@@ -77,20 +77,21 @@ fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Opti
     Ok(existing)
 }
 
-/// A directory beside the destination, in which a set is prepared. It is locked, so that another import can tell it
-/// from what a killed one left, and removed if it is dropped before it is in place.
+/// A directory next to the destination, in which a set is prepared. The lock distinguishes it from the leftovers of a
+/// killed import. Dropping this value removes the directory, unless it is in place.
 struct Staging<'a> {
     parent: &'a Directory,
     name: CString,
     directory: Directory,
-    /// Whether nothing is left under its name.
+    /// Whether the staging directory's name no longer exists.
     in_place: bool,
 }
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("make a staging directory next to")(error);
-        // Of its own, or it could be another import's that is in place by the time it is locked.
+        // The name must be unique: otherwise the name could be another import's directory, which is in place by the
+        // time it is locked.
         let process = process_id();
         for attempt in 0..ATTEMPTS {
             let name = leftover::staging_directory(process, attempt);
@@ -100,14 +101,14 @@ impl<'a> Staging<'a> {
                 result => result.map_err(failed)?,
             }
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
-            // Until it is locked, another import may take it for a leftover and remove it.
+            // Until the directory is locked, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // Empty; if it is not, it is not ours.
+                // The new directory is empty. If it is not, it belongs to another program and stays.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
             let stat = directory.stat().map_err(failed)?;
-            // Whoever can write to the parent can put a directory of their own in its place.
+            // A user who can write to the parent can replace the staging directory with one of their own.
             if !stat.is_protected() {
                 let parent = context.path().parent().unwrap_or(context.path());
                 return Err(PlaceError::NotOurs(ShownPath::from(parent)));
@@ -119,7 +120,7 @@ impl<'a> Staging<'a> {
         Err(failed(Errno::EEXIST))
     }
 
-    /// Brings the other files of the directory that is to be replaced, its mode and its owner.
+    /// Takes over the other files, the mode and the owner of the directory that will be replaced.
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {
@@ -128,7 +129,7 @@ impl<'a> Staging<'a> {
                 return Err(PlaceError::HoldsOther { directory: context.shown(), other });
             }
             match existing.link_into(&name, &self.directory) {
-                // A credential of the new set takes the place of the old file.
+                // A credential of the new set replaces the old file.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(context.cannot("keep the other files of")(error)),
             }
@@ -136,7 +137,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Makes the set appear, all at once.
+    /// Makes the whole set appear by one operation.
     fn put_in_place(
         mut self,
         target: &CStr,
@@ -157,7 +158,7 @@ impl<'a> Staging<'a> {
             Err(Errno::EINVAL | Errno::ENOSYS) => return Err(PlaceError::NoExchange(context.shown())),
             Err(error) => return Err(context.cannot("put the credentials in place in")(error)),
         }
-        // What was added between the look and the exchange is in the old directory now, and is moved over.
+        // Files that were added between the check and the exchange are now in the old directory. They are moved over.
         for name in existing.names_again().map_err(context.cannot("read"))? {
             match existing.move_into(&name, &self.directory) {
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -172,7 +173,7 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // A failure leaves what the next import removes.
+        // If this fails, the next import removes the leftovers.
         if !self.in_place
             && let Ok(Some(directory)) = self.parent.open_in(&self.name)
         {
@@ -181,16 +182,16 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Removes staging directories that no process holds. What is not provably one is left unchanged.
+/// Removes staging directories that no process has locked. A directory that may be something else is left unchanged.
 fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
     for name in beside.iter().filter(|name| leftover::is_staging_directory(name.to_bytes())) {
-        // Another user's, or gone by now: not ours to remove.
+        // The directory belongs to another user, or no longer exists.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
         if !stat.is_own() {
             continue;
         }
-        // By the time it is locked, the import that it belonged to may have put it in place.
+        // By the time it is locked, its import may have put it in place.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() && leftover::has_only_files(&directory)? {
             match remove(parent, name, &directory) {

@@ -1,9 +1,10 @@
-//! Under a systemd that has imported: what it cut or lost is repaired in its own directory.
+//! Repairs credentials that systemd cut or lost, in systemd's own directory.
 //!
-//! Its units search `/run/credentials/@system` before anything else, so a whole credential elsewhere would not replace
-//! a cut one there. Nothing is mounted over it, and nothing is replaced that is not ours. Each credential is written
-//! beside its name and renamed over it, through a view of our own, while the directory itself stays read-only for
-//! everybody. A value that is not the beginning of ours came from elsewhere (`fw_cfg` is read before SMBIOS) and stays.
+//! systemd's units search `/run/credentials/@system` first, so a complete credential elsewhere would not replace a cut
+//! one there. This program mounts nothing over the directory, and replaces only credentials that it received. Each
+//! credential is written to a temporary file in the same directory, and then renamed to its final name. This is done
+//! through a private mount; the directory itself stays read-only for all other processes. A value that is not the
+//! beginning of the received value has another source and stays (`fw_cfg` is read before SMBIOS).
 
 use std::io::Read as _;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::process_id;
 
-/// Repairs what is missing or cut in the directory of a systemd that has imported something.
+/// Repairs credentials that are missing or cut in the directory of a systemd that has imported something.
 pub(super) fn repair(
     system: &System,
     directory: &Directory,
@@ -33,7 +34,7 @@ pub(super) fn repair(
     let repaired =
         if wanting.is_empty() { vec![] } else { replace_all(system, directory, set, wanting, context)? };
     if !repaired.is_empty() {
-        // What is said to be imported is what can be read, where systemd reads it.
+        // Reads the files again where systemd reads them: only credentials that are found there count as imported.
         let (wanting, _) = compare(directory, set).map_err(context.cannot("read"))?;
         if let Some((credential, _)) = wanting.first() {
             let (name, directory) = (credential.name.clone(), context.shown());
@@ -47,10 +48,10 @@ pub(super) fn repair(
     })
 }
 
-/// A credential that is missing or cut, and how many bytes of it are there.
+/// A credential that is missing or cut, and the number of bytes that its file has.
 type Wanting<'a> = (&'a Credential, Option<usize>);
 
-/// What is missing or cut, and the names under which another value was found.
+/// Returns the credentials that are missing or cut, and the names that have another value.
 fn compare<'a>(
     directory: &Directory,
     set: &[&'a Credential],
@@ -76,7 +77,8 @@ fn replace_all(
     wanting: Vec<Wanting<'_>>,
     context: &Context,
 ) -> Result<Vec<Repaired>, PlaceError> {
-    // systemd's own file system, unless it could not be mounted and the directory is one of /run.
+    // This is systemd's own file system, unless systemd could not mount one and the directory is on the file system of
+    // /run.
     let parent = Directory::open(context.path().parent().unwrap_or(Path::new("/")), Links::Refuse);
     let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
     let own = own.map_err(context.cannot("look at"))?;
@@ -105,7 +107,8 @@ fn replace_all(
     Ok(repaired)
 }
 
-/// Puts a credential in the place of what is there: at every instant the old one, or the new one whole.
+/// Replaces the file of a credential atomically: at every moment, the file has the old content or the complete new
+/// value.
 fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> {
     let beside = leftover::staged_file(process_id());
     content::write(directory, &beside, credential.value.expose(), Durability::Volatile)
@@ -113,7 +116,7 @@ fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> 
         .inspect_err(|_| _ = directory.remove_file(&*beside))
 }
 
-/// The size of what is there, if our value begins with it.
+/// Returns the size of the existing file, if the credential's value begins with its content.
 fn beginning(directory: &Directory, credential: &Credential) -> Result<Option<usize>, Errno> {
     let file = match directory.read(credential.name.as_str()) {
         Err(Errno::ELOOP) => return Ok(None),

@@ -1,7 +1,7 @@
-//! Where ciphertexts go: `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
+//! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! They stay there after a switch-root, so that the host stage has them too. Nothing else opens them, so they are written
-//! only under systemd, and never to a place of plain credentials.
+//! The files stay there after a switch-root, so that the host stage has them too. Only systemd decrypts them. So they
+//! are written only under systemd, and never to a place for plain credentials.
 
 use std::ffi::CStr;
 
@@ -22,7 +22,7 @@ use crate::trust::sealed::Sealed;
 
 const NAME: &CStr = c"credstore.encrypted";
 
-/// Why this import writes no ciphertext, if it writes none.
+/// Returns why this import writes no encrypted credentials; `None` if it writes them.
 fn obstacle(system: &System, into: &Into) -> Option<(FindingKind, Severity)> {
     if matches!(into, Into::At(Place::Directory(_))) {
         Some((FindingKind::Sealed(SealedFinding::NotForDirectory), Severity::Warning))
@@ -33,7 +33,7 @@ fn obstacle(system: &System, into: &Into) -> Option<(FindingKind, Severity)> {
     }
 }
 
-/// What is not written of a delivery, by name.
+/// Returns one finding for each encrypted credential that is not written. The finding gives the credential's name.
 #[must_use]
 pub fn findings(system: &System, into: &Into, delivery: &Delivery) -> Findings {
     let mut findings = Findings::default();
@@ -45,7 +45,7 @@ pub fn findings(system: &System, into: &Into, delivery: &Delivery) -> Findings {
     findings
 }
 
-/// Writes every intact ciphertext, all of them at once or nothing. `None` if none is to be written.
+/// Writes all intact encrypted credentials, or none of them. Returns `None` if there is nothing to write.
 pub(in crate::guest) fn fill(
     system: &System,
     into: &Into,
@@ -63,7 +63,7 @@ fn wanted(sealed: &Sealed) -> Wanted<'_> {
     Wanted { name: &sealed.name, bytes: sealed.blob.text().as_bytes() }
 }
 
-/// What is in the credstore of each encrypted credential of a delivery, in its order.
+/// Returns the state in the credstore of each encrypted credential of a delivery, in the order of the delivery.
 #[must_use]
 pub fn states(system: &System, into: &Into, delivery: &Delivery) -> Vec<State> {
     if delivery.sealed.is_empty() {
