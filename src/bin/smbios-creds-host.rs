@@ -1,4 +1,4 @@
-//! `smbios-creds-host`, the host's side. What it does is in `smbios_creds::cli`.
+//! `smbios-creds-host`, the host program. Its code is in `smbios_creds::cli`.
 #![forbid(unsafe_code)]
 
 use std::alloc::System;
@@ -12,7 +12,7 @@ use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes every block of memory before it is given back.
+/// Wipes every block of memory before it is freed.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

@@ -1,4 +1,4 @@
-//! `smbios-creds`, the guest agent. What it does is in `smbios_creds::cli`.
+//! `smbios-creds`, the guest agent. Its code is in `smbios_creds::cli`.
 
 use std::process::ExitCode;
 
@@ -11,9 +11,9 @@ use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this also covers copies that
-/// other libraries make. (musl's own allocator asks the kernel for each few blocks, which is half of all system calls of an
-/// import.)
+/// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this allocator also
+/// wipes copies by other libraries. (musl's own allocator calls the kernel for every few blocks, which would be half of
+/// all system calls of an import.)
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 

@@ -1,5 +1,5 @@
-//! A program that is run to its end, for its exit status or its output. (The `Command` of std would take a twentieth of the
-//! agent.)
+//! Runs a program to its end, and returns only whether it succeeded. (The `Command` of std would take a twentieth of
+//! the agent.)
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// How often a program is asked whether it has ended.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Runs a program of `$PATH` with this input, without output and without messages. Returns whether it ended with exit status
+/// Runs a program of `$PATH` with this input, and discards its output and messages. Returns whether its exit status was
 /// 0; `None` if it was not run.
 pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     let mut file = File::from(memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC).ok()?);
@@ -26,7 +26,7 @@ pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     file.rewind().ok()?;
     let child = spawn(arguments, &file, &null()?)?;
     match waitpid(child, None).ok()? {
-        // What could not be executed (posix_spawn(3)).
+        // posix_spawn(3) reports with this exit status that the program could not be executed.
         WaitStatus::Exited(_, 127) => None,
         WaitStatus::Exited(_, code) => Some(code == 0),
         _ => Some(false),

@@ -1,7 +1,7 @@
-//! An open directory, and everything that is done relative to it.
+//! An open directory, and operations relative to it.
 //!
-//! Links are not followed, so that no name and no race can lead a call out of the directory. Modes of what is made do
-//! not depend on the umask, except for files, which the umask can only make less accessible.
+//! Links are not followed, so no name and no race can lead a call out of the directory. The modes of new directories do
+//! not depend on the umask. For files, the umask can only remove permissions.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -28,111 +28,111 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Whether links in a path are followed.
+/// Whether symbolic links in a path are followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Links {
-    /// They are, as everywhere else.
+    /// Links are followed.
     Follow,
     /// A path with a link in it is an error (`ELOOP`).
     Refuse,
 }
 
-/// What a file is, and who may do what with it.
+/// The type, owner and permissions of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Stat(pub(super) FileStat);
 
 impl Stat {
-    /// Whether it is a regular file.
+    /// Whether the file is a regular file.
     pub(crate) fn is_file(&self) -> bool {
         self.kind().is_none()
     }
 
-    /// Whether it is of this type (`S_IFMT`).
+    /// Whether the file has this type (`S_IFMT`).
     pub(super) fn is_a(&self, file_type: SFlag) -> bool {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == file_type
     }
 
-    /// Whether it is a socket.
+    /// Whether the file is a socket.
     pub(crate) fn is_socket(&self) -> bool {
         self.is_a(SFlag::S_IFSOCK)
     }
 
-    /// What it is, if it is not a regular file.
+    /// Returns the type of the file, unless it is a regular file.
     pub(crate) fn kind(&self) -> Option<&'static str> {
         kind(self.0.st_mode)
     }
 
-    /// Type and permission bits (`st_mode`).
+    /// Returns type and permission bits (`st_mode`).
     pub(crate) fn mode(&self) -> u32 {
         self.0.st_mode
     }
 
-    /// Whether nobody may do anything with it. In sysfs that refuses root too (`kernfs_fop_open()`, Linux
+    /// Whether the file has mode 0000. In sysfs, this mode denies access even to root (`kernfs_fop_open()`, Linux
     /// `fs/kernfs/file.c`).
     pub(crate) fn is_closed(&self) -> bool {
         !Mode::from_bits_truncate(self.0.st_mode).intersects(Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO)
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> Option<usize> {
         usize::try_from(self.0.st_size).ok()
     }
 
-    /// Whether it has no name any more.
+    /// Whether the file no longer has a name.
     pub(crate) fn is_removed(&self) -> bool {
         self.0.st_nlink == 0
     }
 
-    /// Whether it belongs to the effective user.
+    /// Whether the file belongs to the effective user.
     pub(crate) fn is_own(&self) -> bool {
         self.0.st_uid == user()
     }
 
-    /// Whether it is a directory of the effective user in which no other user can replace anything.
+    /// Whether this is a directory of the effective user in which no other user can replace anything.
     pub(crate) fn is_protected(&self) -> bool {
         self.is_own() && !self.is_replaceable()
     }
 
-    /// Whether users other than its owner can replace what is in it. In a sticky directory they cannot.
+    /// Whether users other than its owner can replace files in this directory. In a sticky directory they cannot.
     pub(super) fn is_replaceable(&self) -> bool {
         self.is_writable_for_others() && self.0.st_mode & libc::S_ISVTX == 0
     }
 
-    /// Whether its mode lets other users than its owner write to it.
+    /// Whether the mode lets users other than the owner write.
     pub(super) fn is_writable_for_others(&self) -> bool {
         self.0.st_mode & 0o022 != 0
     }
 
-    /// Its owner's user ID.
+    /// Returns the owner's user ID.
     pub(crate) fn owner(&self) -> u32 {
         self.0.st_uid
     }
 
-    /// Whether both are the same file.
+    /// Whether both describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
     }
 
     #[cfg(feature = "cli")]
-    /// Device and inode number, as `$JOURNAL_STREAM` names a file (systemd.exec(5)).
+    /// Returns device and inode number, in the format of `$JOURNAL_STREAM` (systemd.exec(5)).
     pub(crate) fn identity(&self) -> String {
         format!("{}:{}", self.0.st_dev, self.0.st_ino)
     }
 
     #[cfg(feature = "cli")]
-    /// Whether it is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
+    /// Whether this is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
     pub(crate) fn is_kernel_log(&self) -> bool {
         self.is_device(1, 11)
     }
 
     #[cfg(feature = "cli")]
-    /// Whether it is `/dev/null` (the same list).
+    /// Whether this is `/dev/null` (the same list).
     pub(crate) fn is_null(&self) -> bool {
         self.is_device(1, 3)
     }
 
     #[cfg(feature = "cli")]
-    /// Whether it is a directory.
+    /// Whether this is a directory.
     pub(crate) fn is_directory(&self) -> bool {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
     }
@@ -143,13 +143,13 @@ impl Stat {
         file_type == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (first, second)
     }
 
-    /// Whether both are on the same mounted file system.
+    /// Whether both files are on the same mounted file system.
     pub(crate) fn shares_device(&self, other: &Self) -> bool {
         self.0.st_dev == other.0.st_dev
     }
 }
 
-/// What a file of this mode is, if it is not a regular one.
+/// Returns the type of a file with this mode, unless it is a regular file.
 pub(super) fn kind(mode: u32) -> Option<&'static str> {
     match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => None,
@@ -161,22 +161,22 @@ pub(super) fn kind(mode: u32) -> Option<&'static str> {
     }
 }
 
-/// What an open file is.
+/// Returns the status of an open file.
 pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
     fstat(file).map(Stat)
 }
 
-/// What is under a path, for its owner, group and mode; links are followed.
+/// Returns the status of the file at a path, for its owner, group and mode. Follows links.
 pub(crate) fn stat_at(path: &Path) -> Result<Stat, Errno> {
     nix::sys::stat::stat(path).map(Stat)
 }
 
-/// The effective user's ID.
+/// Returns the effective user's ID.
 pub(crate) fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Whether what is written to an open file or directory stays in memory: it is on a tmpfs or a ramfs.
+/// Whether an open file or directory is only in memory: on a tmpfs or a ramfs.
 pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
     let kind = fstatfs(file)?.filesystem_type();
     Ok(kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
@@ -202,7 +202,7 @@ impl Directory {
         let how =
             OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
         match openat2(AT_FDCWD, path, how) {
-            // Linux before 5.6, or a seccomp filter that does not know the call.
+            // Linux before 5.6, or a seccomp filter that refuses an unknown call.
             Err(Errno::ENOSYS | Errno::EPERM) => Self::open_by_component(path, links),
             result => result.map(Self),
         }
@@ -221,7 +221,7 @@ impl Directory {
         Ok(Self(directory))
     }
 
-    /// Opens a directory in this one; `None` if there is none.
+    /// Opens a directory in this one; `None` if it does not exist.
     pub(crate) fn open_in(&self, name: &CStr) -> Result<Option<Self>, Errno> {
         match openat(self, name, DIRECTORY, Mode::empty()) {
             Ok(directory) => Ok(Some(Self(directory))),
@@ -230,7 +230,7 @@ impl Directory {
         }
     }
 
-    /// Opens a directory in this one. If there is none, it is made first, with exactly this mode.
+    /// Opens a directory in this one. If it does not exist, creates it with exactly this mode.
     pub(crate) fn make_in(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
         let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
         match self.make(name, mode) {
@@ -240,27 +240,28 @@ impl Directory {
         }
     }
 
-    /// Makes a directory in this one, with this mode less the umask.
+    /// Creates a directory in this one, with this mode minus the umask.
     pub(crate) fn make(&self, name: &CStr, mode: u32) -> Result<(), Errno> {
         mkdirat(self, name, Mode::from_bits_truncate(mode))
     }
 
-    /// What this directory is.
+    /// Returns the status of this directory.
     pub(crate) fn stat(&self) -> Result<Stat, Errno> {
         stat(self)
     }
 
-    /// What is under a name; a link is not followed.
+    /// Returns the status of the file with this name. Does not follow a link.
     pub(crate) fn stat_of(&self, name: &(impl NixPath + ?Sized)) -> Result<Stat, Errno> {
         fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat)
     }
 
-    /// Whether it is mounted read-only.
+    /// Whether the file system of this directory is mounted read-only.
     pub(crate) fn is_read_only(&self) -> Result<bool, Errno> {
         Ok(fstatvfs(self)?.flags().contains(FsFlags::ST_RDONLY))
     }
 
-    /// Names in it, without `.` and `..`. They are read from where the descriptor stands, which is left at the end.
+    /// Returns the names in the directory, without `.` and `..`. Reads from the descriptor's current position to the
+    /// end.
     pub(crate) fn names(&self) -> Result<Vec<CString>, Errno> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut entries = RawDir::new(&self.0, &mut buffer);
@@ -274,37 +275,37 @@ impl Directory {
         Ok(names)
     }
 
-    /// The same where the names may have been read before.
+    /// Returns the names again, also if they were already read.
     pub(crate) fn names_again(&self) -> Result<Vec<CString>, Errno> {
         seek(&self.0, SeekFrom::Start(0)).map_err(errno)?;
         self.names()
     }
 
-    /// Opens a file for reading. It does not wait for the writer of a FIFO.
+    /// Opens a file for reading. Does not wait for the writer of a FIFO.
     pub(crate) fn read(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(self, name, flags, Mode::empty()).map(File::from)
     }
 
-    /// Opens a file for reading that neither a link nor a mount can lead out of this directory.
+    /// Opens a file for reading. Neither a link nor a mount can lead out of this directory.
     pub(crate) fn read_beneath(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let opened = match openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)) {
-            // As above. A name is one component.
+            // For the same reasons as in `open`. The name is only one component.
             Err(Errno::ENOSYS | Errno::EPERM) => openat(self, name, flags | OFlag::O_NOFOLLOW, Mode::empty()),
             result => result,
         };
         opened.map(File::from)
     }
 
-    /// Makes a new file for writing, with this mode less the umask.
+    /// Creates a new file for writing, with this mode minus the umask.
     pub(crate) fn create(&self, name: &(impl NixPath + ?Sized), mode: u32) -> Result<File, Errno> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(self, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
     }
 
-    /// Waits until nobody else holds the lock file of this name, and holds it for as long as it is open.
+    /// Waits until no other process holds the lock file of this name, and holds it while it is open.
     pub(crate) fn lock_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let lock = openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -312,7 +313,7 @@ impl Directory {
         Ok(lock)
     }
 
-    /// Locks this directory for as long as it is open; `false` if another process holds the lock. (The lock of nix
+    /// Locks this directory while it is open. Returns `false` if another process holds the lock. (The lock of nix
     /// panics if it cannot be released.)
     pub(crate) fn try_lock(&self) -> Result<bool, Errno> {
         match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
@@ -327,7 +328,7 @@ impl Directory {
         fchmod(self, Mode::from_bits_truncate(mode))
     }
 
-    /// Gives it the mode and, where they differ, the owner and group of another directory.
+    /// Gives the directory the mode of another directory and, if they differ, its owner and group.
     pub(crate) fn take_mode_and_owner(&self, other: &Self) -> Result<(), Errno> {
         let (Stat(theirs), Stat(own)) = (other.stat()?, self.stat()?);
         if (own.st_uid, own.st_gid) != (theirs.st_uid, theirs.st_gid) {
@@ -336,12 +337,12 @@ impl Directory {
         self.set_mode(theirs.st_mode)
     }
 
-    /// Gives a file of this directory the same name in another one as well.
+    /// Also gives a file of this directory the same name in another directory.
     pub(crate) fn link_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
         linkat(self, name, other, name, LinkatFlags::empty())
     }
 
-    /// Renames what is under a name. A file that has the new name is replaced.
+    /// Renames a file. Replaces an existing file of the new name.
     pub(crate) fn rename(
         &self,
         name: &(impl NixPath + ?Sized),
@@ -350,12 +351,12 @@ impl Directory {
         renameat(self, name, self, target)
     }
 
-    /// Moves what is under a name into a directory where nothing has that name (`EEXIST`).
+    /// Moves a file into another directory, in which its name must not exist (`EEXIST`).
     pub(crate) fn move_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
         renameat_with(&self.0, name, &other.0, name, RenameFlags::NOREPLACE).map_err(errno)
     }
 
-    /// Makes two names of this directory change places, at once.
+    /// Exchanges two names of this directory, atomically.
     pub(crate) fn exchange(&self, name: &CStr, target: &CStr) -> Result<(), Errno> {
         renameat_with(&self.0, name, &self.0, target, RenameFlags::EXCHANGE).map_err(errno)
     }
@@ -370,7 +371,7 @@ impl Directory {
         unlinkat(self, name, UnlinkatFlags::RemoveDir)
     }
 
-    /// Makes what was done in it survive a crash of the machine.
+    /// Writes the changes in this directory to the disk, so that they survive a crash of the machine.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         fsync(self)
     }

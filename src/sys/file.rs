@@ -1,4 +1,4 @@
-//! Files that are read whole.
+//! Reads whole files.
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _};
@@ -11,19 +11,19 @@ use zeroize::Zeroizing;
 use super::directory::kind;
 use super::{Errno, errno, io_errno};
 
-/// What a file that was to be read turned out to be.
+/// The result of reading a file.
 pub(crate) enum Content {
     /// A regular file, with these bytes.
     Bytes(Zeroizing<Vec<u8>>),
-    /// A regular file with more bytes than were allowed.
+    /// A regular file that is larger than the limit.
     TooLarge,
-    /// A regular file that was written to while it was read.
+    /// A regular file that changed while it was read.
     Changed,
-    /// Something else: `a folder`, `a FIFO`.
+    /// Not a regular file: `a directory`, `a FIFO`.
     Other(&'static str),
 }
 
-/// Opens a file for reading. It does not wait for the writer of a FIFO. (The open of nix makes a second call under musl.)
+/// Opens a file for reading. Does not wait for the writer of a FIFO. (The open of nix makes a second call under musl.)
 pub(crate) fn open(path: &Path) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(errno)
@@ -34,17 +34,17 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
     rustix::fs::fchmod(file, Mode::from_bits_truncate(mode)).map_err(errno)
 }
 
-/// Reads a regular file of at most `limit` bytes into a buffer that is never grown: grown means copied, and the copy is
+/// Reads a regular file of at most `limit` bytes. The buffer never grows: to grow means to copy, and the old copy is
 /// not wiped.
 pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     let metadata = file.metadata().map_err(io_errno)?;
     if let Some(kind) = kind(metadata.mode()) {
         return Ok(Content::Other(kind));
     }
-    // One byte more than may be there tells whether there is more.
+    // One byte above the limit shows that the file is too large.
     let more = (limit as u64).saturating_add(1);
     let size = match metadata.len() {
-        // Files of the kernel do not always tell their size.
+        // The kernel's files do not always report their size.
         0 => more,
         size => size.min(more),
     };
@@ -54,14 +54,14 @@ pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
 }
 
-/// Reads a regular file of which another one says the size; [`Content::Changed`] if it has another size. Not a byte more is
-/// asked for.
+/// Reads a regular file whose size another file reports. Returns [`Content::Changed`] if the size differs. Never reads
+/// more than `size` bytes.
 pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
     let metadata = file.metadata().map_err(io_errno)?;
     if let Some(kind) = kind(metadata.mode()) {
         return Ok(Content::Other(kind));
     }
-    // Files of the kernel do not always tell their size.
+    // The kernel's files do not always report their size.
     if metadata.len() != 0 && metadata.len() != size as u64 {
         return Ok(Content::Changed);
     }
@@ -70,11 +70,11 @@ pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() == size { Content::Bytes(bytes) } else { Content::Changed })
 }
 
-/// The same as [`read`] for a file that others may write to. It is read twice: a file system may give two writes within one tick of
-/// its clock (ramfs: up to 10 ms) the same time. A writer that pauses in the middle is not noticed; only a new file that
-/// is renamed over the old one is safe.
+/// Does the same as [`read`] for a file to which other processes may write. The file is read twice, because a file
+/// system may give two writes within one tick of its clock (ramfs: up to 10 ms) the same time. A writer that pauses in
+/// the middle is not noticed. Only a new file that is renamed over the old one is safe.
 pub(crate) fn read_unchanged(mut file: &File, limit: usize) -> Result<Content, Errno> {
-    // Not the ctime: a rename changes that, and is safe.
+    // The ctime is not compared: a rename changes it, but is safe.
     let state = |metadata: Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     let before = file.metadata().map(state).map_err(io_errno)?;
     let content = read(file, limit)?;
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn file_that_differs_when_read_again_has_changed() {
-        // A new text each time, and no other size or time.
+        // Each read returns a new text, but size and time stay the same.
         let file = open(Path::new("/proc/sys/kernel/random/uuid")).unwrap();
         assert!(matches!(read_unchanged(&file, 64).unwrap(), Content::Changed));
         let file = open(Path::new("/proc/version")).unwrap();

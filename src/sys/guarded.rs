@@ -1,17 +1,17 @@
-//! Paths of which no other user can change any part, to directories and to files.
+//! Opens directories and files by paths of which no other user can change any part.
 //!
-//! A program that writes to `/a/b/c` trusts everybody who can replace `/a`, `/a/b` or a link among them. So each
-//! directory and each link on the way must belong to the effective user, to root, or to the owner of `/`, who can
-//! replace everything anyway. (In a user namespace without root, root's files have another owner. Files of other users
-//! that it lacks have the same one, and cannot be told from them.) A directory that others can write to must be
-//! sticky: there, they can replace only what is theirs.
+//! A program that writes to `/a/b/c` trusts every user who can replace `/a`, `/a/b` or a link among them. So each
+//! directory and each link on the path must belong to the effective user, to root, or to the owner of `/`, who can
+//! replace everything anyway. (In a user namespace without root, root's files have another owner. Files of all other
+//! users without an ID in the namespace have this owner too, so they cannot be distinguished.) A directory that others
+//! can write to must be sticky: there, they can replace only their own files.
 //!
-//! Each part is looked at by its path, once, from `/` down. That is sound by induction. Nobody can replace `/`. If only
-//! trusted users can change what a directory holds, then what was seen in it stays what it is, except if they change
-//! it. So the path of the next part leads through what was looked at. A link is replaced by its text, so that no path
-//! that is looked at has a link in it. The destination is opened first and held, which mounts everything that is
-//! mounted on demand: a look does not, and would see what is below the mount. At the end, the open directory must be
-//! the one that the path led to.
+//! Each part is checked by its path, once, from `/` down. This is sound by induction. No user can replace `/`. If only
+//! trusted users can change a directory's content, then a checked part stays unchanged, unless they change it. So the
+//! path of the next part only contains checked parts. A link is replaced by its text, so no checked path contains a
+//! link. The destination is opened first and stays open, which mounts everything that is mounted on demand: a check
+//! does not, and would see the files below the mount. At the end, the open directory must be the one to which the path
+//! led.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -24,13 +24,13 @@ use nix::sys::stat::{SFlag, fstatat};
 use super::directory::{self, Directory, Links, Stat, user};
 use super::{Errno, file, io_errno};
 
-/// Links that are followed in one path, as by the kernel (`MAXSYMLINKS`, `include/linux/namei.h`).
+/// Maximum number of links that are followed in one path, as in the kernel (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;
 
 /// Why a path is not opened.
 #[derive(Debug)]
 pub(crate) enum Unguarded {
-    /// The kernel refuses.
+    /// The kernel reports an error.
     Failed(Errno),
     /// Another user can change this part of the path.
     By(PathBuf),
@@ -42,18 +42,18 @@ impl From<Errno> for Unguarded {
     }
 }
 
-/// Opens a directory. Links are followed.
+/// Opens a directory. Follows links.
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
-    // Also if that failed: who can change the path is the better answer.
+    // The path is also checked if opening failed: a user who can change the path is the better explanation.
     let (at, stat) = walk(&path, End::Directory)?;
     let opened = opened?;
-    // Whoever changed it in between may still change it.
+    // If another user changed the path in between, they may still change it.
     if opened.stat()?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
-/// Opens a file that no other user can write to. Links are followed. What is no regular file is opened as well.
+/// Opens a file that no other user can write to. Follows links. Also opens a file that is not regular.
 pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = file::open(&path);
@@ -62,14 +62,14 @@ pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
     if directory::stat(&opened)?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
-/// What is at the end of a path.
+/// The expected type at the end of a path.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum End {
     Directory,
     File,
 }
 
-/// Follows a path from `/`, and looks at each part. Returns where it leads to.
+/// Follows a path from `/`, and checks each part. Returns the destination and its status.
 fn walk(path: &Path, end: End) -> Result<(PathBuf, Stat), Unguarded> {
     let mut at = PathBuf::from("/");
     let mut stat = look(&at)?;
@@ -117,12 +117,12 @@ fn walk(path: &Path, end: End) -> Result<(PathBuf, Stat), Unguarded> {
     Ok((at, stat))
 }
 
-/// What is at a path; a link at its end is not followed.
+/// Returns the status of the file at a path. Does not follow a link at the path's end.
 fn look(path: &Path) -> Result<Stat, Errno> {
     fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat)
 }
 
-/// The names in a path, from its beginning.
+/// Returns the names in a path, in their order.
 fn names(path: &Path) -> VecDeque<OsString> {
     let name = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),

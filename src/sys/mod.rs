@@ -1,7 +1,7 @@
-//! Files, directories and sockets by descriptor.
+//! Functions for files, directories and sockets, by descriptor.
 //!
-//! This is the only room that names rustix or nix for files. It knows nothing of credentials. Everything speaks one
-//! error type, [`Errno`], whichever library made the call.
+//! Only this module names rustix or nix for files. It does not use credentials. All functions return one error type,
+//! [`Errno`], whichever library made the call.
 
 pub(crate) mod child;
 pub(crate) mod directory;
@@ -25,22 +25,23 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use nix::errno::Errno;
 
-/// A variable of an environment, as execve(2) takes it.
+/// Returns an environment variable in the format of execve(2).
 #[cfg(feature = "launch")]
 pub(crate) fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
     CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
 }
 
-/// This process's ID, if a program that never forks has looked it up; 0 otherwise.
+/// This process's ID, if a program that never forks has stored it; 0 otherwise.
 static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 
-/// Looks up this process's ID for all later calls of [`process_id`]. For a program that never forks: it saves a system call.
+/// Stores this process's ID for all later calls of [`process_id`]. For a program that never forks: this saves a system
+/// call.
 #[cfg(feature = "cli")]
 pub(crate) fn remember_process_id() {
     PROCESS_ID.store(std::process::id(), Relaxed);
 }
 
-/// This process's ID.
+/// Returns this process's ID.
 pub(crate) fn process_id() -> u32 {
     match PROCESS_ID.load(Relaxed) {
         0 => std::process::id(),
@@ -48,7 +49,7 @@ pub(crate) fn process_id() -> u32 {
     }
 }
 
-/// Fills a buffer with random bytes of the kernel.
+/// Fills a buffer with random bytes from the kernel.
 pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), Errno> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -61,18 +62,19 @@ pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The error number of a call that rustix made.
+/// Converts an error number from rustix.
 pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }
 
-/// The error number of a call that the standard library made; `EIO` if it made up the error itself.
+/// Returns the error number of a call by the standard library; `EIO` if the library itself made the error.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn io_errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// Seconds since 1970-01-01 00:00 UTC by the machine's clock, if it can be read. (`SystemTime::now` panics if not.)
+/// Returns seconds since 1970-01-01 00:00 UTC by the machine's clock, if it can be read. (`SystemTime::now` panics
+/// otherwise.)
 pub(crate) fn clock() -> Option<u64> {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).ok()?;
     u64::try_from(now.tv_sec()).ok()

@@ -1,4 +1,4 @@
-//! Programs that are executed, and the files that they inherit.
+//! Functions for programs that are executed, and for the files that they inherit.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -10,11 +10,11 @@ use nix::unistd::{AccessFlags, access};
 use rustix::fs::{MemfdFlags, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-/// What a file in memory is called in `/proc/PID/fd`, after `memfd:`.
+/// Name of a file in memory, which `/proc/PID/fd` shows after `memfd:`.
 pub(crate) const MEMFD_NAME: &CStr = c"smbios-creds";
 
-/// A file that exists in memory only, is for its owner only, and can no longer be changed. Its descriptor is at least
-/// this high, and is closed by execve(2).
+/// Makes a file that exists only in memory, that only its owner can read, and that can no longer be changed. Its
+/// descriptor is at least `lowest_descriptor`, and execve(2) closes it.
 pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::Result<OwnedFd> {
     let memfd = memfd_create(MEMFD_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fcntl_dupfd_cloexec(&memfd, lowest_descriptor)?);
@@ -22,7 +22,7 @@ pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::R
     Ok(file.into())
 }
 
-/// Writes a file in memory, which is then for its owner only and can no longer be changed.
+/// Writes a file in memory. Then only its owner can read it, and nobody can change it.
 pub(crate) fn seal(file: &mut File, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
     fchmod(&*file, rustix::fs::Mode::RUSR)?;
@@ -30,12 +30,12 @@ pub(crate) fn seal(file: &mut File, content: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lets a descriptor stay open across execve(2).
+/// Keeps a descriptor open across execve(2).
 pub(crate) fn inherit(file: impl AsFd) -> std::io::Result<()> {
     Ok(fcntl_setfd(file, FdFlags::empty())?)
 }
 
-/// Whether a file can be executed by this process.
+/// Whether this process can execute a file.
 pub(crate) fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }

@@ -1,10 +1,10 @@
-//! Signals that end the process, held while something half-done is on its way.
+//! Blocks signals that would end the process, during work that must not stop halfway.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Signals that end a process by default, and that can come from outside. `SIGXFSZ` comes from a write above the limit
-/// for files (setrlimit(2)): held, the write fails with `EFBIG`.
+/// Signals that end a process by default, and that can come from outside. A write above the file size limit
+/// (setrlimit(2)) sends `SIGXFSZ`; if the signal is blocked, the write fails with `EFBIG`.
 const ENDING: [Signal; 11] = [
     Signal::SIGALRM,
     Signal::SIGHUP,
@@ -19,25 +19,25 @@ const ENDING: [Signal; 11] = [
     Signal::SIGXFSZ,
 ];
 
-/// Holds the signals of this thread that would end the process, for as long as it lives. Then they take effect.
+/// Blocks the signals of this thread that would end the process, until this value is dropped. Then they take effect.
 ///
-/// If it is dropped without [`Held::release`], something has failed, and a `SIGXFSZ` has no effect: the write that it
-/// came from has told already.
+/// A drop without [`Held::release`] means that a step has failed. Then a pending `SIGXFSZ` has no effect: the failed
+/// write has already reported the error.
 pub(crate) struct Held {
-    /// What was held before; `None` if nothing could be changed.
+    /// The signal mask before; `None` if the mask could not be changed.
     before: Option<SigSet>,
-    /// Whether all was done that was to be done.
+    /// Whether all steps succeeded.
     released: bool,
 }
 
 impl Held {
-    /// Holds them from now on.
+    /// Blocks the signals from now on.
     pub(crate) fn new() -> Self {
         let ending: SigSet = ENDING.into_iter().collect();
         Self { before: ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(), released: false }
     }
 
-    /// Lets them take effect after a success.
+    /// Lets the signals take effect after a success.
     pub(crate) fn release(mut self) {
         self.released = true;
     }

@@ -1,23 +1,23 @@
-//! What this process's caller had made of `SIGPIPE`.
+//! Finds out whether this process's caller ignored `SIGPIPE`.
 //!
-//! Rust's runtime ignores the signal before `main`, and a program that is executed inherits that. Asking for the effect of
-//! a signal takes unsafe code (sigaction(2)). The kernel also tells it in `/proc/self/stat`.
+//! Rust's runtime ignores the signal before `main`, and an executed program inherits this. sigaction(2) would return
+//! the caller's setting, but needs unsafe code. `/proc/self/stat` shows the setting too.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
-/// Which field of `/proc/self/stat` has the ignored signals, counted from the one after the program's name: the 33rd of
-/// all (`proc_pid_stat(5)`).
+/// Index of the field in `/proc/self/stat` with the ignored signals, counted from the field after the program's name.
+/// It is the 33rd of all fields (`proc_pid_stat(5)`).
 const IGNORED: usize = 33 - 2;
 
-/// More bytes than that field and those before it can have.
+/// Larger than this field and all fields before it together, in bytes.
 const ROOM: usize = 1024;
 
 static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Looks whether `SIGPIPE` is ignored, for [`was_ignored`]. If `/proc` is not mounted, it is taken not to be.
+/// Stores for [`was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, the answer is no.
 ///
 /// This must run before `main`. It allocates nothing, cannot panic, and uses no part of the standard library that the
 /// runtime must start first.
@@ -30,15 +30,16 @@ pub(crate) fn look() {
     WAS_IGNORED.store(ignored(stat).is_some_and(|signals| signals & BIT != 0), Relaxed);
 }
 
-/// Whether the caller had `SIGPIPE` ignored, if [`look`] was called.
+/// Whether the caller ignored `SIGPIPE`. Needs an earlier call of [`look`].
 pub(crate) fn was_ignored() -> bool {
     WAS_IGNORED.load(Relaxed)
 }
 
-/// `SIGPIPE` in a set of signals.
+/// The bit of `SIGPIPE` in a set of signals.
 const BIT: u64 = 1 << (Signal::PIPE.as_raw() - 1);
 
-/// The ignored signals up to the 31st, by `/proc/self/stat`. The program's name there may hold any byte.
+/// Returns the ignored signals up to the 31st from `/proc/self/stat`. The program's name in this file may contain any
+/// byte.
 fn ignored(stat: &[u8]) -> Option<u64> {
     let fields = stat.rsplit(|&byte| byte == b')').next()?;
     let field = fields.split(|&byte| byte == b' ').nth(IGNORED)?;

@@ -1,7 +1,7 @@
-//! Stream sockets between a guest and its host: `AF_VSOCK`, and Unix sockets, by which cloud-hypervisor passes on the
-//! connections of its guest.
+//! Stream sockets between a guest and its host: `AF_VSOCK` sockets, and Unix sockets, through which cloud-hypervisor
+//! passes on the connections of its guest.
 //!
-//! No call waits beyond its deadline. Whatever a call waits for, it then fails with `ETIMEDOUT`.
+//! No call waits beyond its deadline: it then fails with `ETIMEDOUT`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -17,7 +17,7 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::{Errno, errno};
 
-/// Any CID of this machine (`VMADDR_CID_ANY`, Linux `include/uapi/linux/vm_sockets.h`).
+/// The wildcard for every CID of this machine (`VMADDR_CID_ANY`, Linux `include/uapi/linux/vm_sockets.h`).
 const CID_ANY: u32 = u32::MAX;
 
 /// Mode of a Unix socket: only its owner may connect.
@@ -26,7 +26,7 @@ const SOCKET_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 /// A connected stream.
 pub(crate) struct Stream(OwnedFd);
 
-/// A socket that streams connect to.
+/// A socket that accepts streams.
 pub(crate) struct Listener(OwnedFd);
 
 /// Connects to a port of the machine with this CID.
@@ -52,7 +52,7 @@ fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, deadline: Insta
     }
 }
 
-/// Listens to a port of this machine. Every virtual machine can connect to it.
+/// Listens on a port of this machine. Every virtual machine can connect to it.
 pub(crate) fn listen_vsock(port: u32) -> Result<Listener, Errno> {
     let listener = open(AddressFamily::Vsock)?;
     bind(listener.as_raw_fd(), &VsockAddr::new(CID_ANY, port))?;
@@ -60,10 +60,10 @@ pub(crate) fn listen_vsock(port: u32) -> Result<Listener, Errno> {
     Ok(Listener(listener))
 }
 
-/// Listens to a new Unix socket, mode 0600. `EADDRINUSE`, if anything has its path.
+/// Listens on a new Unix socket with mode 0600. Fails with `EADDRINUSE` if the path exists.
 pub(crate) fn listen_unix(path: &CStr) -> Result<Listener, Errno> {
     let listener = open(AddressFamily::Unix)?;
-    // The file gets the mode that the socket has (`unix_bind_bsd()`, Linux `net/unix/af_unix.c`).
+    // The file gets the mode of the socket (`unix_bind_bsd()`, Linux `net/unix/af_unix.c`).
     fchmod(&listener, SOCKET_MODE)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&listener, Backlog::MAXCONN)?;
@@ -75,7 +75,7 @@ fn open(family: AddressFamily) -> Result<OwnedFd, Errno> {
 }
 
 impl Listener {
-    /// Waits for a stream. One that ended before it was accepted is skipped.
+    /// Waits for a stream, and accepts it. A stream that ended before it was accepted is skipped.
     pub(crate) fn accept(&self, deadline: Instant) -> Result<Stream, Errno> {
         loop {
             wait(&self.0, PollFlags::POLLIN, deadline)?;
@@ -86,7 +86,7 @@ impl Listener {
         }
     }
 
-    /// Waits until there is a stream, or any of these can be received from.
+    /// Waits until a new stream connects, or one of `streams` has data to receive.
     pub(crate) fn wait<'a>(
         &self,
         streams: impl Iterator<Item = &'a Stream>,
@@ -99,7 +99,7 @@ impl Listener {
 }
 
 impl Stream {
-    /// CID of the machine at the other end, if it is a stream of `AF_VSOCK`.
+    /// Returns the CID of the machine at the other end, if this is a stream of `AF_VSOCK`.
     pub(crate) fn peer_cid(&self) -> Option<u32> {
         getpeername::<VsockAddr>(self.0.as_raw_fd()).ok().map(|address| address.cid())
     }
@@ -117,12 +117,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Says that no more bytes follow.
+    /// Tells the other end that no more bytes follow.
     pub(crate) fn finish(&self) -> Result<(), Errno> {
         shutdown(self.0.as_raw_fd(), Shutdown::Write)
     }
 
-    /// Receives some bytes; 0 at the end.
+    /// Receives some bytes. Returns 0 at the end of the stream.
     pub(crate) fn receive(&self, buffer: &mut [u8], deadline: Instant) -> Result<usize, Errno> {
         loop {
             wait(&self.0, PollFlags::POLLIN, deadline)?;
@@ -134,7 +134,7 @@ impl Stream {
     }
 }
 
-/// Waits until a socket is ready for something, or broken.
+/// Waits until a socket is ready for one of `events`, or broken.
 fn wait(socket: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<(), Errno> {
     wait_all(&mut [PollFd::new(socket.as_fd(), events)], deadline)
 }

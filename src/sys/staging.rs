@@ -1,8 +1,9 @@
-//! Names of staging directories, by which a later process recognises what a killed one left.
+//! Names of staging directories. By these names, a later process recognises what a killed process left.
 //!
-//! A prefix is no proof: a directory of the user's own may have it. So such a name ends in a checksum of itself.
+//! A prefix is not enough: a directory of the user may have the same prefix. So the name ends in a checksum of the
+//! rest.
 
-/// The name of a staging directory of this process and this attempt.
+/// Returns the name of a staging directory for this process and this attempt.
 pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
     let name = format!("{prefix}{process}-{attempt}");
     let checksum = checksum(name.as_bytes());
@@ -18,7 +19,7 @@ pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
     parts().is_some_and(|(process, attempt)| name(prefix, process, attempt).as_bytes() == found)
 }
 
-/// FNV-1a of 64 bits. It need not withstand an attacker: who can make such a directory in ours is us.
+/// FNV-1a of 64 bits. It need not withstand an attacker: only this user can create a directory there.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -10,13 +10,13 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use super::directory::stat;
 use super::{Errno, errno};
 
-/// The highest of the three.
+/// The highest of the three descriptors.
 const LAST: i32 = 2;
 
 const NULL: &CStr = c"/dev/null";
 
-/// Opens `/dev/null` for each of the three that is closed. If it cannot be opened, the root directory takes its place:
-/// it always exists, cannot be read, and refuses what is written.
+/// Opens `/dev/null` for each of the three descriptors that is closed. If `/dev/null` cannot be opened, opens the root
+/// directory instead: it always exists, cannot be read as a file, and refuses writes.
 ///
 /// This may run before `main`. It allocates nothing, cannot panic, and uses no part of the standard library that the
 /// runtime must start first.
@@ -29,7 +29,7 @@ pub(crate) fn fill() {
     }
 }
 
-/// Whether nobody sees what is written to standard error: it is one of the files that [`fill`] opens.
+/// Whether messages on standard error are lost, because it is one of the files that [`fill`] opens.
 pub(crate) fn is_error_unseen() -> bool {
     stat(std::io::stderr()).is_ok_and(|stat| stat.is_null() || stat.is_directory())
 }
@@ -39,12 +39,12 @@ pub(crate) fn has_null() -> bool {
     open(NULL, OFlags::RDWR | OFlags::CLOEXEC).is_ok()
 }
 
-/// Makes `/dev/console` all three of them, as the kernel does for PID 1.
+/// Opens `/dev/console` as all three descriptors, as the kernel does for PID 1.
 pub(crate) fn open_console() -> Result<(), Errno> {
     become_all(c"/dev/console")
 }
 
-/// Makes `/dev/null` all three of them.
+/// Opens `/dev/null` as all three descriptors.
 pub(crate) fn open_null() -> Result<(), Errno> {
     become_all(NULL)
 }
@@ -58,14 +58,14 @@ fn open(path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// The kernel's log in the place of standard error.
+/// The kernel's log as standard error.
 pub(crate) struct KernelLog {
     log: OwnedFd,
     before: OwnedFd,
 }
 
 impl KernelLog {
-    /// Makes the kernel's log standard error.
+    /// Opens the kernel's log as standard error.
     pub(crate) fn open() -> Result<Self, Errno> {
         let log = open(c"/dev/kmsg", OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC).map_err(errno)?;
         let before = fcntl_dupfd_cloexec(std::io::stderr(), LAST + 1).map_err(errno)?;
@@ -74,12 +74,12 @@ impl KernelLog {
         Ok(log)
     }
 
-    /// Sends standard error to the log.
+    /// Redirects standard error to the log.
     pub(crate) fn show(&self) -> Result<(), Errno> {
         dup2_stderr(&self.log).map_err(errno)
     }
 
-    /// Puts back what was standard error before.
+    /// Restores the previous standard error.
     pub(crate) fn hide(&self) -> Result<(), Errno> {
         dup2_stderr(&self.before).map_err(errno)
     }

@@ -1,4 +1,4 @@
-//! Days, for people.
+//! Formats days for people.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,9 +13,9 @@ use std::fmt::{self, Display, Formatter};
 pub struct Day(pub u64);
 
 impl Display for Day {
-    /// By the algorithm `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    /// Uses the algorithm `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // Eras have 400 years and begin on a first of March, so that a leap day is the last day of a year.
+        // Eras have 400 years and begin on 1 March, so that a leap day is the last day of a year.
         let days = self.0 / 86_400 + 719_468;
         let (era, day) = (days / 146_097, days % 146_097);
         let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

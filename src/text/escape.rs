@@ -1,12 +1,12 @@
-//! Text from outside, made safe to print.
+//! Makes text from outside safe to print.
 //!
-//! Names, paths and strings of a table come from the host. Printed as they are they could drive a terminal or
-//! forge a line of a log, so everything but printable ASCII is written as `\xNN`.
+//! Names, paths and strings of a table come from the host. Unchanged, they could control a terminal or forge a line of
+//! a log. So everything except printable ASCII is written as `\xNN`.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Bytes from outside, displayed with everything but printable ASCII escaped.
+/// Bytes from outside, displayed with everything except printable ASCII escaped.
 ///
 /// ```
 /// use smbios_creds::text::escape::Escaped;
@@ -33,7 +33,7 @@ impl<'a> From<&'a Path> for Escaped<'a> {
     }
 }
 
-/// A path, displayed with everything but printable ASCII escaped.
+/// A path, displayed with everything except printable ASCII escaped.
 ///
 /// ```
 /// use smbios_creds::text::escape::ShownPath;
@@ -43,7 +43,7 @@ impl<'a> From<&'a Path> for Escaped<'a> {
 pub struct ShownPath(PathBuf);
 
 impl ShownPath {
-    /// The path itself.
+    /// Returns the path.
     #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
@@ -68,7 +68,7 @@ impl From<PathBuf> for ShownPath {
     }
 }
 
-/// Writes text to another writer, with every character escaped that could drive a terminal or change the direction of
+/// Writes text to another writer. Escapes every character that could control a terminal or change the direction of
 /// text: [`write_safely`].
 #[cfg(feature = "cli")]
 pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
@@ -83,7 +83,7 @@ impl<W: fmt::Write> fmt::Write for Safely<'_, W> {
 /// Writes a harmless character unchanged, and any other as `\u{…}`.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of `out`.
 #[cfg(feature = "cli")]
 pub(crate) fn write_safely(out: &mut impl fmt::Write, character: char) -> fmt::Result {
     let directs_text = matches!(

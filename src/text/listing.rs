@@ -1,23 +1,23 @@
-//! Text for people: aligned columns, sizes, and which parts of it say good or bad.
+//! Text for people: aligned columns, sizes, and parts that are marked good or bad.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
 
-/// What a part of a text says. Where that is shown, and how, is for whoever prints it.
+/// The meaning of a part of a text. The code that prints the text decides whether and how to show it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tone {
-    /// The name of a column, or what stands above a list.
+    /// The name of a column, or the title of a list.
     Heading,
-    /// As it should be.
+    /// The expected state.
     Good,
-    /// To be looked at.
+    /// A state that needs attention.
     Doubtful,
     /// Lost, refused or wrong.
     Bad,
 }
 
-/// A text, and the tone of some of its parts. `Display` gives the text alone.
+/// A text, and the tone of some of its parts. `Display` writes only the text.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Text {
     text: String,
@@ -25,19 +25,19 @@ pub struct Text {
 }
 
 impl Text {
-    /// The text alone.
+    /// Returns the text without tones.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The parts that have a tone, in order, each as a range of [`Text::as_str`].
+    /// Returns the parts that have a tone, in order, each as a range of [`Text::as_str`].
     #[must_use]
     pub fn marks(&self) -> &[(Range<usize>, Tone)] {
         &self.marks
     }
 
-    /// Appends a part, with the tone it has, if any.
+    /// Appends a part, and its tone if it has one.
     pub fn push(&mut self, part: &str, tone: Option<Tone>) {
         let start = self.text.len();
         self.text.push_str(part);
@@ -46,7 +46,7 @@ impl Text {
         }
     }
 
-    /// Appends lines in aligned columns, one blank between two; those in `right` are aligned at their right end.
+    /// Appends lines in aligned columns, separated by one blank. The columns in `right` are aligned to the right.
     pub fn push_columns<const N: usize>(&mut self, lines: &[[Cell<'_>; N]], right: &[usize]) {
         let mut widths = [0; N];
         for line in lines {
@@ -55,7 +55,7 @@ impl Text {
             }
         }
         for line in lines {
-            // Blanks that nothing follows are not written.
+            // Blanks at the end of a line are not written.
             let mut blanks = 0;
             for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
                 let padding = width - cell.text.len();
@@ -96,7 +96,7 @@ impl Display for Text {
     }
 }
 
-/// One cell of a line in columns: printable ASCII, and its tone.
+/// One cell of a line in columns: printable ASCII text, and its tone.
 #[derive(Clone, Debug)]
 pub struct Cell<'a> {
     text: Cow<'a, str>,
@@ -104,20 +104,20 @@ pub struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// A cell.
+    /// Makes a cell.
     pub fn new(text: impl Into<Cow<'a, str>>, tone: Option<Tone>) -> Self {
         Self { text: text.into(), tone }
     }
 
-    /// The names of columns.
+    /// Makes the cells for the names of columns.
     #[must_use]
     pub fn headings<const N: usize>(names: [&'a str; N]) -> [Self; N] {
         names.map(|name| Self::new(name, Some(Tone::Heading)))
     }
 }
 
-/// A size as systemd 262 writes it (`format_bytes()`, `src/basic/format-util.c`): base 1024, one decimal that is cut
-/// off, and left out if it is 0 (up to 254, `1.0K`).
+/// Formats a size like systemd 262 (`format_bytes()`, `src/basic/format-util.c`): base 1024, with one decimal, not
+/// rounded. A decimal of 0 is left out (up to systemd 254: `1.0K`).
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let (unit, suffix) = match bytes {
@@ -131,13 +131,13 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A number and its noun: `1 credential`, `2 credentials`.
+/// Formats a number and its noun: `1 credential`, `2 credentials`.
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Several things, with commas between.
+/// Formats several things, separated by commas.
 #[must_use]
 pub fn listed<T: Display>(things: &[T]) -> String {
     let mut text = String::new();
