@@ -1,4 +1,4 @@
-//! Exit codes, the same for every verb.
+//! The exit codes of all subcommands.
 
 use std::process::ExitCode;
 
@@ -8,23 +8,23 @@ use crate::guest::source::SourceError;
 /// How a program ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
-    /// All is well.
+    /// The program succeeded.
     Ok = 0,
-    /// Something could not be done.
+    /// A step failed.
     Failure = 1,
-    /// The arguments make no sense.
+    /// The arguments are not valid.
     Usage = 2,
-    /// What arrived is not what was sent, or not what is required; on the host, what is to be sent is not there,
-    /// cannot be carried, or would be seen.
+    /// In the guest: what arrived differs from what was sent, or does not meet the requirements. On the host: the
+    /// credentials are missing, cannot be sent, or would be visible to others.
     Verification = 3,
     /// There is no SMBIOS, or no Type 11 structure in it.
     NoSource = 4,
-    /// Refused, because the table is not trusted: a confidential VM, or a container.
+    /// Refused, because the table of a confidential VM or a container is not trusted.
     Refused = 5,
 }
 
 impl Exit {
-    /// The exit code for an error that ended a verb.
+    /// Returns the exit code for an error that ended a subcommand.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(error) = error.downcast_ref::<NotReceived>() {

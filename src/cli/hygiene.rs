@@ -1,4 +1,4 @@
-//! What keeps secrets inside the process: no core dump, no debugger, no swap, no value in a panic.
+//! Keeps secrets inside the process: no core dump, no debugger, no swap, no value in a panic message.
 
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -6,32 +6,32 @@ use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// Memory that must be lockable before all of it is locked: once it is, every allocation above the limit fails, and
-/// this is several times what the largest table needs.
+/// All memory is locked only if at least this many bytes may be locked. After locking, every allocation above the limit
+/// fails. This size is several times the need of the largest table.
 const LOCKABLE_MIN: rlim_t = 16 * 1_048_576;
 
-/// What the process does after its own work.
+/// What the process does after its work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Then {
-    /// It executes another program in its place, which inherits its limits.
+    /// The process executes another program, which inherits its limits.
     Executes,
-    /// It ends.
+    /// The process ends.
     Ends,
 }
 
-/// What a program that is executed in our place would inherit, as it was before.
+/// The old settings that a program inherits if this process executes it.
 pub struct Before {
     core: Option<(rlim_t, rlim_t)>,
 }
 
-/// Protects the process. Nothing here can fail it: what the system does not allow is said at debug level.
+/// Protects the process. An error here does not fail the process: it is logged at debug level.
 ///
-/// If another program follows, what it would inherit is kept for [`Before::restore`].
+/// If another program is executed next, the settings that it inherits are kept for [`Before::restore`].
 #[must_use]
 pub fn protect(then: Then) -> Before {
     hide_panics();
     log("forbid debuggers and core dumps", set_dumpable(false));
-    // What is taken off the hard limit, nobody without a capability can give back.
+    // If another program follows, the hard limit stays, because only a process with a capability could raise it again.
     let core = match then {
         Then::Executes => getrlimit(Resource::RLIMIT_CORE).map(Some),
         Then::Ends => Ok(None),
@@ -47,12 +47,12 @@ pub fn protect(then: Then) -> Before {
 }
 
 impl Before {
-    /// Puts back what a program that is executed next would inherit. The rest ends with this program.
+    /// Restores the settings that the executed program inherits. All other settings end with this program.
     pub fn restore(&self) {
         if let Some((soft, hard)) = self.core {
             log("put back the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
-        // Rust's runtime ignores it before `main`. Only the agent can know that its caller did so too.
+        // Rust's runtime ignores `SIGPIPE` before `main`. Only the agent can know that its caller ignored it too.
         if !crate::sys::sigpipe::was_ignored() {
             sigpipe::reset();
         }
@@ -60,12 +60,12 @@ impl Before {
 }
 
 fn may_lock() -> bool {
-    // The capability knows no limit.
+    // A process with this capability has no limit.
     let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     capable || getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft >= LOCKABLE_MIN)
 }
 
-/// Locks the pages that are in use now or later, each when it is first touched.
+/// Locks all pages that are or will be in use, each when it is first used.
 fn lock_memory() -> nix::Result<()> {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
@@ -77,7 +77,7 @@ fn log(action: &str, result: nix::Result<()>) {
     }
 }
 
-/// A panic would print its message, which can quote the data it stumbled over. Only the place is told.
+/// Replaces the panic message, which can quote secret data. Only the place of the panic is logged.
 fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The option `--json`, which both programs have.
+//! The option `--json` of both programs.
 
 use clap::{Args, ValueEnum};
 

@@ -1,5 +1,5 @@
-//! The programs: what they are asked and what they do ([`agent`], [`host`]), and how they keep quiet about it ([`log`],
-//! [`hygiene`]).
+//! The command lines and the subcommands of the programs ([`agent`], [`host`]), their messages ([`log`]), and the
+//! protection of secrets in the process ([`hygiene`]).
 
 pub mod agent;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! Data on stdout.
+//! Writes data to standard output.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
@@ -12,14 +12,14 @@ use crate::sys::Errno;
 use crate::text::json::{self, Layout};
 use crate::text::listing::{Text, Tone};
 
-/// Writes text that holds no secret.
+/// Writes text that contains no secret.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
     bytes(text.as_bytes())
 }
 
 fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(bytes) {
-        // Whoever read has seen enough.
+        // The reader has closed the pipe, because it needs no more.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
@@ -44,7 +44,7 @@ pub(super) fn people(people: &Text) -> anyhow::Result<()> {
     text(&coloured)
 }
 
-/// Whether standard output is a terminal that shows colours, and nobody has asked for none (<https://no-color.org>).
+/// Whether standard output is a terminal that shows colours, and `NO_COLOR` is not set (<https://no-color.org>).
 fn shows_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -60,7 +60,7 @@ fn style(tone: Tone) -> Style {
     }
 }
 
-/// Writes JSON, indented or on one line, with a newline at its end.
+/// Writes JSON, indented or on one line, and a newline at the end.
 pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
     let layout = if form == Json::Pretty { Layout::Pretty } else { Layout::Short };
     let mut json = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
     bytes(&json)
 }
 
-/// Writes a secret, past the buffers of the standard library, which are never wiped.
+/// Writes a secret without the buffers of the standard library, which are never wiped.
 pub(super) fn secret(mut bytes: &[u8]) -> anyhow::Result<()> {
     let stdout = std::io::stdout();
     while !bytes.is_empty() {

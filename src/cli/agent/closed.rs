@@ -1,4 +1,4 @@
-//! What the verbs show where the sources are closed: what the last report knows, and what is in the place.
+//! The output of the subcommands if the sources are closed: the content of the last report, and the state of the place.
 
 use super::args::{Check, List};
 use crate::cli::exit::Exit;
@@ -11,16 +11,16 @@ use crate::guest::report::remembered::Remembered;
 use crate::guest::system::System;
 use crate::guest::verify::policy::Policy;
 
-/// How to see what was sent again.
+/// How to read again what was sent.
 const OPEN: &str = "As root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
 
-/// All is well if everything that was imported is in its place. What was sent is not known, so that the other codes have
-/// no meaning here.
+/// Success means that everything that was imported is in its place. The program does not know what was sent, so the
+/// other exit codes do not apply.
 fn exit(remembered: &Remembered) -> Exit {
     if remembered.is_whole() { Exit::Ok } else { Exit::Failure }
 }
 
-/// Tells the log.
+/// Logs the result.
 fn tell(remembered: &Remembered) {
     tracing::info!("{}", remembered.summary());
     for problem in remembered.problems() {

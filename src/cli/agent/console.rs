@@ -1,16 +1,16 @@
-//! Where PID 1 writes messages when the kernel gives it no console.
+//! Finds a place for the messages of PID 1 if the kernel gives it no console.
 
 use super::init;
 use crate::sys::standard::{self, KernelLog};
 
-/// What standard error is.
+/// The target of standard error: the kernel's log, if it was opened.
 pub struct Console(Option<KernelLog>);
 
 impl Console {
-    /// Looks for a console, where PID 1 was given none: first `/dev/console`, then the kernel's log. If `/dev` has no
-    /// `null`, devtmpfs is mounted there first.
+    /// Looks for a console if PID 1 has none: first `/dev/console`, then the kernel's log. If `/dev/null` does not
+    /// exist, first mounts devtmpfs on `/dev`.
     ///
-    /// If that fails too, messages are lost: there is no place to say so.
+    /// If this also fails, messages are lost: no place remains to report it.
     #[must_use]
     pub fn find() -> Self {
         if !init::is_pid_1() || !standard::is_error_unseen() {
@@ -26,14 +26,14 @@ impl Console {
         Self(KernelLog::open().ok())
     }
 
-    /// Keeps what a program that is executed next writes out of the kernel's log, which others may read.
+    /// Keeps the output of the program that is executed next out of the kernel's log, which other users may read.
     pub(super) fn leave(&self) {
         if let Some(log) = &self.0 {
             _ = log.hide();
         }
     }
 
-    /// Takes that back, if the program was not executed.
+    /// Undoes [`Self::leave`], because the program was not executed.
     pub(super) fn take_back(&self) {
         if let Some(log) = &self.0 {
             _ = log.show();

@@ -24,7 +24,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
         init::mount_file_systems(system);
     }
     let request = exec.options.request();
-    // To give up is a kernel panic for PID 1: only a condition that was named is worth that.
+    // If PID 1 gives up, the kernel panics. So PID 1 gives up only if the policy has a condition or trusted keys exist.
     let start_anyway = init::is_pid_1() && !request.policy.has_conditions() && !trust::has_keys(system);
     let directory = match credentials(system, &request) {
         Ok(directory) => directory,
@@ -53,13 +53,14 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
 
 /// Why the program is not started.
 enum NotStarted {
-    /// A condition of the policy is not met, and the log says which.
+    /// A condition of the policy is not met. The log says which one.
     Unmet,
-    /// There was nothing to import, or it could not be placed.
+    /// There was nothing to import, or the credentials could not be placed.
     Failed(anyhow::Error),
 }
 
-/// Imports for the program. Returns the directory to name to it, if there is anything in it.
+/// Imports the credentials for the program. Returns the directory for `$CREDENTIALS_DIRECTORY`, if it contains
+/// credentials.
 fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, NotStarted> {
     let imported = import(system, request).map_err(|error| NotStarted::Failed(error.into()))?;
     let meets = imported.meets(&request.policy);
@@ -79,7 +80,7 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
     directory.map(Some).map_err(NotStarted::Failed)
 }
 
-/// Our environment, with `$CREDENTIALS_DIRECTORY` for this directory, or without it.
+/// Returns this process's environment, with `$CREDENTIALS_DIRECTORY` set to this directory, or without the variable.
 fn environment(directory: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
     let inherited = std::env::vars_os().filter(|(name, _)| name != CREDENTIALS_DIRECTORY);
     let ours = directory.map(|directory| (CREDENTIALS_DIRECTORY.into(), directory.into()));

@@ -1,4 +1,4 @@
-//! `import`.
+//! The subcommand `import`.
 
 use super::args::Import;
 use super::closed;
@@ -13,7 +13,7 @@ use crate::guest::system::System;
 use crate::guest::trust;
 use crate::guest::verify::delivery::Delivery;
 
-/// Why an import that had nothing to import is no failure, and how to make it one.
+/// Why an import that finds nothing to import is not a failure, and how to make it one.
 const NOTHING_REQUIRED: &str =
     "Nothing is required, so this is no failure. If the host sends credentials, name them with --require";
 
@@ -42,7 +42,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
     match placed {
         Ok(placed) => {
-            // As it was just written or compared, it need not be read again.
+            // The files were just written or compared, so they need not be read again.
             let states = delivery.entries.iter().map(|entry| match entry.intact() {
                 Ok(credential) => placed.place.placed(system, credential),
                 Err(refusal) => State::Refused(refusal),
@@ -71,7 +71,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
 }
 
-/// Lists a delivery with the states in its place, where nothing was written.
+/// Lists a delivery with the states in its place. Used if nothing was written.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
     let mut states = request.into.choose(system).place.states(system, delivery);
     states.extend(sealed::states(system, &request.into, delivery));

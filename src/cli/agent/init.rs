@@ -1,4 +1,4 @@
-//! What PID 1 has to do before anything else works: the file systems that everybody expects.
+//! Mounts the file systems that every program expects. As PID 1, the agent must do this first.
 
 use std::fs::{create_dir, metadata};
 use std::io::ErrorKind;
@@ -12,13 +12,13 @@ use crate::guest::system::System;
 use crate::sys::process_id;
 use crate::text::escape::Escaped;
 
-/// A file system of the kernel, and where everybody expects it.
+/// A file system of the kernel, and the directory in which programs expect it.
 struct FileSystem {
     directory: &'static str,
     kind: &'static str,
     flags: MsFlags,
     options: Option<&'static str>,
-    /// What cannot be done without it.
+    /// What is not possible without this file system.
     loss: &'static str,
 }
 
@@ -40,7 +40,7 @@ const SYS: FileSystem = FileSystem {
     loss: "nothing can be received",
 };
 
-/// It must be a file system of its own: systemd otherwise mounts one over it, and hides what is there.
+/// `/run` must be a separate file system. Otherwise systemd mounts one over it, which hides the files there.
 const RUN: FileSystem = FileSystem {
     directory: "run",
     kind: "tmpfs",
@@ -57,14 +57,14 @@ const DEV: FileSystem = FileSystem {
     loss: "messages have no place",
 };
 
-/// Whether we are PID 1: giving up is then a kernel panic.
+/// Whether this process is PID 1. If PID 1 ends, the kernel panics.
 #[must_use]
 pub fn is_pid_1() -> bool {
     process_id() == 1
 }
 
-/// Mounts `/proc`, `/sys` and `/run` where they are not mounted yet. One that cannot be mounted is logged, and the others
-/// are mounted all the same.
+/// Mounts `/proc`, `/sys` and `/run` if they are not mounted yet. If a mount fails, logs the error and mounts the
+/// others anyway.
 pub(super) fn mount_file_systems(system: &System) {
     for file_system in [PROC, SYS, RUN] {
         if let Err(error) = file_system.mount(system) {
@@ -79,7 +79,7 @@ pub(super) fn mount_devices() -> anyhow::Result<()> {
 }
 
 impl FileSystem {
-    /// Mounts it, unless its directory is a mount point already.
+    /// Mounts the file system, unless its directory is already a mount point.
     fn mount(&self, system: &System) -> anyhow::Result<()> {
         let Self { directory, kind, flags, options, .. } = *self;
         let path = system.path(directory);

@@ -1,4 +1,4 @@
-//! What the verbs of the guest agent do.
+//! Runs the subcommands of the guest agent.
 
 use std::io::IsTerminal as _;
 
@@ -30,10 +30,10 @@ use crate::guest::verify::finding::Severity;
 use crate::guest::verify::policy::{Confidential, Policy};
 use crate::text::escape::Escaped;
 
-/// Does what was asked.
+/// Runs the selected subcommand.
 ///
 /// # Errors
-/// Why something could not be done, as a message.
+/// Returns a message that says what failed.
 pub fn run(agent: &Agent, before: &Before, console: &Console) -> anyhow::Result<Exit> {
     let system = &System::at(&agent.root.root);
     match &agent.verb {
@@ -51,7 +51,7 @@ fn exit(delivery: &Delivery) -> Exit {
 }
 
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
-    // No value is shown, so there is nothing to refuse.
+    // The listing shows no value, so it is allowed on every system.
     let policy = Policy { confidential: Confidential::Allow, trust: list.trust.trust(), ..Policy::default() };
     let mut delivery = match load(system, list.from.from.as_deref(), &policy) {
         Err(error) if error.is_closed() && list.from.from.is_none() => return closed::list(system, list),
@@ -59,7 +59,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     };
     let into = &list.into;
     let choice = into.choose(system);
-    // A recording may be another machine's.
+    // A recording may come from another machine.
     if list.from.from.is_none() || *into != Into::Auto {
         delivery.findings.append(choice.findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, into, &delivery));
@@ -78,7 +78,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     if delivery.requires_signature {
         tracing::info!("{}", listing::summary(&delivery));
     }
-    // Nobody has asked for a recording to be in a place of this system, unless one is named.
+    // A recording is compared with a place of this system only if the command line names a place.
     let states: Vec<State> = if let (Some(_), Into::Auto) = (&list.from.from, into) {
         listing::states(&delivery, State::Intact).collect()
     } else {
@@ -100,7 +100,7 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         }
         loaded => loaded?,
     };
-    // A recording may be another machine's.
+    // A recording may come from another machine.
     if check.from.from.is_none() {
         delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));
@@ -141,7 +141,7 @@ fn states(system: &System, into: &Into, place: &Place, delivery: &Delivery) -> V
     states
 }
 
-/// Draws what a delivery was made of. It is read again, since an import has no need of it.
+/// Draws what a delivery was made from. The sources are read again, because an import does not keep their bytes.
 fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
     let Recording { table, items } = Recording::read(input)?;
     let table = table.map(Raw::parse);

@@ -1,8 +1,8 @@
-//! What a recording keeps of a structure other than Type 11, by the meaning of its fields.
+//! Selects what a recording keeps of a structure other than Type 11, by the meaning of its fields.
 //!
-//! Kept is what names the maker, the model and the version of the machine, its firmware and its parts. No other string is
-//! kept, and no other field of a structure type that is not named here: what nobody needs for a bug report may be a
-//! serial number, an address or a host name.
+//! A recording keeps the names of the maker, the model and the version of the machine, of its firmware and of its
+//! parts. It keeps no other string, and no field of a structure type that is not listed here. Everything else is not
+//! needed for a bug report, and may be a serial number, an address or a host name.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,20 +12,20 @@ use smbioslib::{DefinedStruct, HostProtocolType, SMBiosString, SystemUuidData, U
 
 use crate::format::smbios::Structure;
 
-/// Most bytes of a string that are kept, which was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+/// Maximum number of bytes that are kept of a string, which was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
 const KEPT_MAX: usize = 64;
 
-/// The UUID in a Type 1 structure (DSP0134 §7.2.1).
+/// Position of the UUID in a Type 1 structure (DSP0134 §7.2.1).
 const UUID: Range<usize> = 0x08..0x18;
 
-/// What a structure holds, by positions in the table.
+/// The content of a structure, by positions in the table.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// Bytes that are kept: fields, and strings that name a maker, a model or a version.
     pub(super) kept: Vec<Range<usize>>,
-    /// Strings that may tell machines or people apart, such as serial numbers.
+    /// Strings that may identify machines or people, such as serial numbers.
     pub(super) personal: Vec<Range<usize>>,
-    /// UUIDs, addresses and host names, in every form that another field or string may repeat them in.
+    /// UUIDs, addresses and host names, in every form in which another field or string may repeat them.
     pub(super) repeatable: Vec<Vec<u8>>,
 }
 
@@ -46,7 +46,7 @@ impl Fields {
             serials(&meaning).into_iter().filter_map(string).collect()
         };
         let mut kept: Vec<_> = models(&meaning).into_iter().filter_map(string).collect();
-        // Vendors let fields share a string, such as one that says that nothing is specified.
+        // In some tables, fields share a string, for example "Not Specified".
         kept.retain(|range| !personal.contains(range));
         for range in &mut kept {
             range.end = range.end.min(range.start + KEPT_MAX);
@@ -58,7 +58,7 @@ impl Fields {
         Self { kept, personal, repeatable: repeatable(&meaning, bytes) }
     }
 
-    /// Adds what another structure holds.
+    /// Adds the fields of another structure.
     pub(super) fn append(&mut self, mut other: Self) {
         self.kept.append(&mut other.kept);
         self.personal.append(&mut other.personal);
@@ -66,13 +66,13 @@ impl Fields {
     }
 }
 
-/// The structure as smbios-lib reads it, with the number of each string in place of its text.
+/// Reads the structure with smbios-lib. Each string's text is replaced by the string's number.
 ///
-/// The accessor of a field then says which string the field refers to, and our walk knows where that one is. No text of
-/// the table gets into smbios-lib's copies.
+/// The accessor of a field then returns the number of the string, and this program knows the position of each string.
+/// So smbios-lib copies no text of the table.
 fn numbered(formatted: &[u8], strings: usize) -> UndefinedStruct {
     let mut copy = formatted.to_vec();
-    // A field refers to a string by one byte.
+    // A field refers to a string by a one-byte number.
     for number in 1..=strings.min(255) {
         copy.extend_from_slice(number.to_string().as_bytes());
         copy.push(0);
@@ -81,7 +81,7 @@ fn numbered(formatted: &[u8], strings: usize) -> UndefinedStruct {
     UndefinedStruct::new(&copy)
 }
 
-/// Strings that name a maker, a model or a version (DSP0134 §7.1 to §7.5, §7.18, §7.23 and §7.40).
+/// Returns strings that name a maker, a model or a version (DSP0134 §7.1 to §7.5, §7.18, §7.23 and §7.40).
 fn models(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     match meaning {
         DefinedStruct::Information(firmware) => {
@@ -104,7 +104,7 @@ fn models(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     }
 }
 
-/// Serial numbers, asset tags and SKU numbers, in the same structure types.
+/// Returns serial numbers, asset tags and SKU numbers, in the same structure types.
 fn serials(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     match meaning {
         DefinedStruct::SystemInformation(system) => vec![system.serial_number(), system.sku_number()],
@@ -124,8 +124,9 @@ fn serials(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     }
 }
 
-/// Whether any string of the structure may be personal: free text (Type 12, DSP0134 §7.13), a management controller's
-/// interface (Type 42, §7.43), any property (Type 46, §7.47), or what was something else before (Type 126, §7.48).
+/// Whether any string in the structure may contain personal data. This is so for free text (Type 12, DSP0134 §7.13), a
+/// management controller's interface (Type 42, §7.43), any property (Type 46, §7.47) and an inactive structure, which
+/// had another type before (Type 126, §7.48).
 fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
     matches!(
         meaning,
@@ -136,9 +137,9 @@ fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
     )
 }
 
-/// The fields that are kept of a structure type: where they start and end. The numbers that refer to strings are among
-/// them. Left out are the UUID (Type 1), what the vendor defines (Type 3), and the serial number, the date and what the
-/// vendor defines of a Smart Battery (Type 22, DSP0134 §7.23).
+/// Returns the fields that are kept of a structure type: their start and end. These include the numbers that refer to
+/// strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial number, the date and
+/// vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
 fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
     match kind {
         0 => &[(0x04, 0x1a)],
@@ -153,10 +154,10 @@ fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
     }
 }
 
-/// UUIDs, addresses and host names in the fields of a structure.
+/// Returns UUIDs, addresses and host names in the fields of a structure.
 fn repeatable(meaning: &DefinedStruct<'_>, formatted: &[u8]) -> Vec<Vec<u8>> {
     match meaning {
-        // All zero or all one means that there is none (§7.2.1).
+        // All bits zero or all bits one means that there is no UUID (§7.2.1).
         DefinedStruct::SystemInformation(system)
             if matches!(system.uuid(), Some(SystemUuidData::Uuid(_))) =>
         {
@@ -176,10 +177,11 @@ fn repeatable(meaning: &DefinedStruct<'_>, formatted: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// UUID, addresses and host name in a record of the protocol "Redfish over IP" (DSP0270 1.3, §"Redfish over IP protocol").
+/// Returns UUID, addresses and host name in a record of the protocol "Redfish over IP" (DSP0270 1.3, §"Redfish over IP
+/// protocol").
 fn redfish(data: &[u8]) -> Vec<Vec<u8>> {
     let mut found = uuid(data.get(..16).unwrap_or_default());
-    // The host's address and the service's, each after its format.
+    // The addresses of the host and of the service, each after its format byte.
     for format in [17, 51] {
         let address = data.get(format + 1..format + 17).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
         let text = match (data.get(format), address) {
@@ -192,13 +194,13 @@ fn redfish(data: &[u8]) -> Vec<Vec<u8>> {
     let length = data.get(90).copied().map_or(0, usize::from);
     let host = data.get(91..).unwrap_or_default();
     let host = host.get(..length).unwrap_or(host);
-    // Vendors pad it with NUL bytes.
+    // Some vendors pad the host name with NUL bytes.
     let host = host.iter().position(|&byte| byte == 0).and_then(|end| host.get(..end)).unwrap_or(host);
     found.push(host.to_vec());
     found
 }
 
-/// The forms of a UUID: its bytes in both orders of its first three fields, and each as text.
+/// Returns the forms of a UUID: its bytes in both byte orders of its first three fields, and each of these as text.
 fn uuid(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Ok(bytes) = <[u8; 16]>::try_from(bytes) else { return vec![] };
     let mut swapped = bytes;

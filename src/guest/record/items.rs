@@ -9,7 +9,7 @@ use crate::format::manifest::Manifest;
 use crate::format::receipt::Address;
 use crate::format::systemd::FW_CFG_DIRECTORY;
 
-/// The first manifest among them that can be read.
+/// Returns the first manifest in the items that can be read.
 pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     let mut items = items.iter().filter(|item| fw_cfg::kind(item.path.expose()) == Some(Kind::Manifest));
     items.find_map(|item| match &item.content {
@@ -18,7 +18,7 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     })
 }
 
-/// Values of the credentials among them.
+/// Returns the values of the credentials in the items.
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {
@@ -31,12 +31,12 @@ pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Va
     values
 }
 
-/// Filler of the same length.
+/// Returns filler of the same length.
 pub(super) fn filler(value: &Secret) -> Secret {
     plain_filler(value.expose(), FILLER)
 }
 
-/// Copies that are received alike. `redact_manifest` replaces the text of a manifest in its place.
+/// Returns copies that a guest reads in the same way. `redact_manifest` replaces the text of a manifest in its place.
 pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec<Item> {
     let redacted = |item: &Item| {
         let kind = fw_cfg::kind(item.path.expose());
@@ -67,7 +67,7 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
     items.iter().map(redacted).collect()
 }
 
-/// What looks like a bad name may be a value: only what it is refused for is kept.
+/// Redacts a bad name, which may be a value: only the byte for which it is refused is kept.
 fn redact_name(name: &mut [u8], error: NameError) {
     let kept = match error {
         NameError::Empty | NameError::Reserved => return,

@@ -1,4 +1,4 @@
-//! What a recording holds: the files of every source that received something.
+//! The content of a recording: the files of every source that received something.
 
 use std::path::PathBuf;
 
@@ -11,19 +11,19 @@ use crate::format::smbios::Table;
 use crate::guest::source::dmi::{self, ENTRY_POINT, TABLE};
 use crate::guest::source::{Input, SourceError, fw_cfg};
 
-/// The files of a table, and items of `fw_cfg`: at least one of both.
+/// The files of a table and items of `fw_cfg`. At least one of the two is present.
 pub struct Recording {
     /// The table.
     pub table: Option<dmi::Raw>,
-    /// The items that are ours. No other one is recorded: some hold a copy of the table.
+    /// The items that this program reads. Other items are not recorded, because some contain a copy of the table.
     pub items: Vec<Item>,
 }
 
 impl Recording {
-    /// Reads what the sources read, or another recording.
+    /// Reads the sources of the running system, or another recording.
     ///
     /// # Errors
-    /// [`SourceError`] of a source that fails, or of the table if there is neither.
+    /// [`SourceError`] of a source that fails, or of the table if both the table and the items are absent.
     pub fn read(input: Input<'_>) -> Result<Self, SourceError> {
         let items = match fw_cfg::read(input) {
             Err(error) if !error.lets_others_decide() => return Err(error),
@@ -36,7 +36,7 @@ impl Recording {
         Ok(Self { table, items })
     }
 
-    /// The same with filler in place of secrets and personal data.
+    /// Returns the recording with filler instead of secrets and personal data.
     #[must_use]
     pub fn redacted(self) -> Self {
         let (entry_point, table) = match self.table {
@@ -48,7 +48,7 @@ impl Recording {
         Self { table: entry_point.map(|entry_point| dmi::Raw { entry_point, data }), items }
     }
 
-    /// Every file: its path in the recording, and what it holds. Items have the layout of `/sys/firmware`.
+    /// Returns every file: its path in the recording, and its content. Items have the layout of `/sys/firmware`.
     pub(super) fn files(&self) -> Vec<(PathBuf, Secret)> {
         let mut files = Vec::new();
         if let Some(dmi::Raw { entry_point, data }) = &self.table {
@@ -60,7 +60,7 @@ impl Recording {
             let line = |text: &[u8]| Secret::from([text, b"\n"].concat());
             files.push((directory.join("name"), line(path.expose())));
             files.push((directory.join("size"), line(content.size().to_string().as_bytes())));
-            // What is too large was not read, and is not needed to be refused.
+            // An item that is too large was not read. A guest refuses it without its content.
             if let Content::Bytes(bytes) = content {
                 files.push((directory.join("raw"), bytes.copy()));
             }

@@ -1,10 +1,10 @@
-//! A table without its secrets that still parses the same: what `record` writes unless told otherwise.
+//! Removes the secrets from a table that still parses in the same way. `record` writes this table by default.
 //!
-//! Every value is replaced by filler of the same length, base64 by base64 of the same kind. Of other structures only what
-//! names a maker, a model or a version is kept (`fields.rs`). A second search then replaces secrets and personal
-//! data that are repeated in what was kept (`repeats.rs`); names of credentials are kept as they are. Where the
-//! table is broken, what follows may be the text of a lost string, so nothing of it is kept but what makes it break in
-//! the same way.
+//! Every value is replaced by filler of the same length, and base64 by base64 of the same kind. Of other structures,
+//! only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces secrets and
+//! personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept unchanged. The bytes
+//! after a broken place may be the text of a lost string. Of these bytes, only those are kept that make the table break
+//! in the same way.
 
 use std::ops::Range;
 
@@ -25,26 +25,26 @@ use crate::format::smbios::{
     self, Damage, END_OF_TABLE, Fault, OEM_STRINGS, OEM_STRINGS_LENGTH, OemStructure, Structure, Table,
 };
 
-/// Highest structure type that DSP0134 3.9.0 assigns; [`INACTIVE`] and [`END_OF_TABLE`] stand apart.
+/// Highest structure type that DSP0134 3.9.0 assigns, except [`INACTIVE`] and [`END_OF_TABLE`].
 const LAST_ASSIGNED: u8 = 46;
 
-/// A structure that its firmware has switched off, whatever type it was (DSP0134 §7.48).
+/// Type of a structure that its firmware has deactivated, whatever type it had before (DSP0134 §7.48).
 const INACTIVE: u8 = 126;
 
-/// Highest bit set: a structure type of the vendor's own (DSP0134 §6.1.2), and no ASCII.
+/// The highest bit: it marks a vendor's own structure type (DSP0134 §6.1.2), and is never set in ASCII.
 const VENDOR_TYPE: u8 = 0x80;
 
-/// Type, length and handle (DSP0134 §6.1.2).
+/// Length of type, length byte and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;
 
-/// A copy of the table's bytes without secrets and personal data. Where the digest of a manifest matches, it matches in
-/// the copy.
+/// Returns a copy of the table's bytes without secrets and personal data. If the digest of a manifest matches, it also
+/// matches in the copy.
 #[must_use]
 pub fn redact(table: &Table) -> Vec<u8> {
     redact_both(table, &[]).0
 }
 
-/// The same for a table and the items of `fw_cfg` that were received before it, as one set.
+/// Does the same for a table and the items of `fw_cfg` that were received before the table, as one set.
 #[must_use]
 pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut data = table.data().to_vec();
@@ -65,7 +65,8 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                     } else {
                         redact_string(string, &mut values, manifest.as_ref())
                     };
-                    // A foreign string is the vendor's more often than a secret: its words are not searched for.
+                    // A foreign string usually belongs to the vendor and is not a secret, so its text is not searched
+                    // for.
                     if public > 0 {
                         fields.personal.push(range.start + public..range.end);
                     }
@@ -73,7 +74,7 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                 let unknown = structure.offset + usize::from(OEM_STRINGS_LENGTH);
                 let end = structure.offset + usize::from(structure.length);
                 bytes(&mut data, unknown..end).fill(0);
-                // They are in the same order.
+                // Both iterators have the same order.
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE if !strings_lost => {
@@ -97,13 +98,13 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
     data.get_mut(range).unwrap_or_default()
 }
 
-/// Whether strings are missing, so that what follows the structure may be their text.
+/// Whether strings are missing, so that the bytes after the structure may be their text.
 fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
 
-/// Keeps what tells how a string is read, and nothing of what it says. `values` has those before it. Returns how many
-/// bytes at its beginning are kept.
+/// Keeps the bytes that decide how a string is read, but none of its content. `values` contains the values of earlier
+/// strings. Returns the number of kept bytes at the beginning of the string.
 fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manifest>) -> usize {
     match oem_string::decode(string) {
         OemString::MaybeNameless(text) => {
@@ -155,9 +156,9 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
     }
 }
 
-/// Replaces what may be a value without a name by base64 that the manifest does not list. Blanks stay where they are.
+/// Replaces a possible value without a name by base64 that the manifest does not list. Blanks keep their positions.
 fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
-    // The last character stays `A`: it has bits that carry no data.
+    // The last character stays `A`, because some of its bits must be zero.
     for filler in b'A'..=b'Z' {
         let mut characters = text.iter_mut().rev().filter(|byte| !base64::is_blank(**byte));
         characters.next().into_iter().for_each(|last| *last = b'A');
@@ -169,12 +170,12 @@ fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
     }
 }
 
-/// Replaces a value by this filler, which is as long, in the same form.
+/// Replaces a value by filler of the same length, in the same form.
 fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     match encoding {
         Encoding::Text => text.iter_mut().zip(filler.expose()).for_each(|(byte, filler)| *byte = *filler),
         Encoding::Binary => {
-            // As many characters as there are; blanks stay where they are.
+            // The number of characters stays the same; blanks keep their positions.
             let encoded = base64::encode(filler.expose());
             let characters = text.iter_mut().filter(|byte| !base64::is_blank(**byte));
             characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
@@ -182,8 +183,8 @@ fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     }
 }
 
-/// Replaces everything after a prefix by filler that is refused for the same reason. What looks like a name may be a
-/// value, so no byte of it is kept.
+/// Replaces everything after a prefix by filler that is refused for the same reason. Text that looks like a name may be
+/// a value, so no byte of it is kept.
 fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     rest.fill(FILLER);
     let length = rest.len();
@@ -194,7 +195,7 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     };
     match (error, encoding) {
         (DecodeError::NoEquals, _) => {}
-        // An empty name where there is no room for a bad one.
+        // The text is too short for a bad name, so it gets an empty name.
         (DecodeError::Name(_), _) if length < 2 => put(0, b'='),
         (DecodeError::Name(_), _) => {
             put(0, b'/');
@@ -205,12 +206,12 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
             put(2, b'!');
         }
         (DecodeError::TooLarge { .. }, Encoding::Text) => put(1, b'='),
-        // The filler is a base64 character; the value keeps whole groups of four.
+        // The filler is a base64 character. The filler's value must have complete groups of four characters.
         (DecodeError::TooLarge { .. }, Encoding::Binary) => put(length.saturating_sub(2) % 4 + 1, b'='),
     }
 }
 
-/// Text that is refused as base64 for the same reason, or accepted.
+/// Replaces text by filler that base64 decoding accepts, or refuses for the same reason.
 fn redact_base64(text: &mut [u8]) {
     let refused = base64::decode(text).err();
     for byte in text.iter_mut() {
@@ -228,7 +229,8 @@ fn redact_base64(text: &mut [u8]) {
     }
 }
 
-/// Replaces whatever is not kept of a structure: strings by filler, and fields by zero, which says that there is none.
+/// Replaces everything in a structure that is not kept: strings by filler, and fields by zero, which means that there
+/// is no value.
 fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) {
     let fields = structure.offset + HEADER_LENGTH..structure.offset + usize::from(structure.length);
     let strings = structure.strings.iter().map(|string| (string.clone(), FILLER));
@@ -241,7 +243,8 @@ fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) 
     }
 }
 
-/// Replaces everything but type, length and the number of strings. It looks like text if it did before.
+/// Replaces everything except type, length and the number of strings. If the content looked like text before, it still
+/// does.
 fn redact_content(data: &mut [u8], structure: &Structure) {
     let text = smbios::looks_like_text(bytes(data, structure.offset..structure.end));
     bytes(data, structure.offset + 2..structure.offset + usize::from(structure.length)).fill(FILLER);
@@ -253,13 +256,14 @@ fn redact_content(data: &mut [u8], structure: &Structure) {
     }
 }
 
-/// A structure of the same size with one string, in place of one whose type nobody has assigned: it may be text.
+/// Replaces a structure of an unassigned type by one of the same size with one string, because it may be text.
 fn redact_unknown(structure: &mut [u8]) {
     let content = structure.len().saturating_sub(2);
     fill(bytes(structure, 0..content), Some(4));
 }
 
-/// Fills a structure or what is left of one, with a length byte of its own. It looks like text if it did before.
+/// Fills a structure, or what is left of one, and sets its length byte. If the content looked like text before, it
+/// still does.
 fn fill(rest: &mut [u8], length: Option<u8>) {
     let text = smbios::looks_like_text(rest);
     rest.fill(FILLER);
@@ -271,14 +275,14 @@ fn fill(rest: &mut [u8], length: Option<u8>) {
     }
 }
 
-/// Bytes that no structure holds: broken in the same way, for the same reason.
+/// Replaces bytes that belong to no structure, so that the table breaks in the same way and for the same reason.
 fn redact_rest(data: &mut [u8], table: &Table) {
     for fault in table.faults() {
         let (offset, length) = match *fault {
             Fault::Damaged { offset, damage, .. } => match damage {
                 Damage::TooShort => (offset, None),
                 Damage::Length(length) => (offset, Some(length)),
-                // More than there is left, and no NUL anywhere.
+                // The length is larger than the rest of the table, which contains no NUL.
                 Damage::FormattedArea => (offset, Some(u8::MAX)),
                 Damage::Unterminated => (offset, Some(4)),
             },
@@ -287,18 +291,18 @@ fn redact_rest(data: &mut [u8], table: &Table) {
         };
         let rest = data.get_mut(offset..).unwrap_or_default();
         if smbios::is_padding(rest) {
-            // It says nothing, and a table that it ends was read to its end.
+            // These bytes contain no text, and a table that ends with them was read to its end.
             continue;
         }
         fill(rest, length);
-        // That it breaks in OEM strings is said of it.
+        // A finding says that the table breaks off in OEM strings, so the type is kept.
         if table.broken_oem_structure() == Some(offset) {
             rest.iter_mut().zip([OEM_STRINGS, OEM_STRINGS_LENGTH]).for_each(|(byte, kept)| *byte = kept);
         }
     }
 }
 
-/// The first manifest that can be read.
+/// Returns the first manifest that can be read.
 fn manifest_that_counts(table: &Table) -> Option<Manifest> {
     let mut strings = table.oem_structures().flat_map(|oem| oem.strings());
     strings.find_map(|(_, string)| match oem_string::decode(string) {
@@ -307,8 +311,8 @@ fn manifest_that_counts(table: &Table) -> Option<Manifest> {
     })
 }
 
-/// Manifests keep their names and sizes. The digest of the real values would let a weak one be guessed: it becomes
-/// that of the filler where it matched, and zero where it did not.
+/// Redacts manifests, but keeps their names and sizes. The digest of the real values could be used to guess a weak
+/// value. So the digest becomes that of the filler if it matched, and zero if it did not.
 fn redact_manifests(
     data: &mut [u8],
     table: &Table,
@@ -331,16 +335,17 @@ fn redact_manifests(
             filler.add(name, value);
         }
     }
-    // One that says something else must still do so, and it may be the digest alone that differs.
+    // A manifest with other content must still have other content, even if only the digest differs.
     let is_right = counts.is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
         let terms = ciphertexts.terms(&manifest);
         let manifest = manifest.with_digest_of((is_right || is_other).then_some(value_of));
-        // They name the same credentials as before, so nothing refuses them.
+        // The names of the credentials are the same as before, so the new terms are valid.
         manifest.clone().with_terms(terms).unwrap_or(manifest)
     };
-    // Once: the values may be large, and the manifest of them may be there a thousand times.
+    // The filler's digest is computed only once: the values may be large, and the manifest may be repeated a thousand
+    // times.
     let first = counts.cloned().map(|manifest| redacted(manifest, false));
     let redact_text = |text: &mut [u8]| {
         let redacted = match Manifest::decode(text) {
@@ -351,7 +356,7 @@ fn redact_manifests(
         let room = manifest::PREFIX.len() + text.len();
         let redacted = redacted.and_then(|manifest| manifest.encode_within(room)).map(Zeroizing::new);
         match redacted.as_deref().and_then(|string| string.strip_prefix(manifest::PREFIX)) {
-            // Blanks are allowed in base64, and so can make up for a length that differs.
+            // Blanks are allowed in base64, so they fill the text to its old length.
             Some(redacted) => {
                 text.fill(b' ');
                 bytes(text, 0..redacted.len()).copy_from_slice(redacted.as_bytes());

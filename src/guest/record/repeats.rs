@@ -1,18 +1,18 @@
-//! The second search of a redaction: what was replaced in one place, and is repeated in what is kept.
+//! The second search of a redaction: finds text that was replaced in one place, but is repeated in the kept parts.
 
 use std::ops::Range;
 
-/// What replaces a byte of text, in the first search and in this one.
+/// Filler for a byte of text, in the first search and in this one.
 pub(super) const FILLER: u8 = b'x';
 
-/// What replaces a byte of a value that is sent again, as long as the first one and another: it must stay another.
+/// Filler for a repeated credential of equal length but different value: after redaction, the values must still differ.
 pub(super) const OTHER_FILLER: u8 = b'y';
 
-/// Shortest text that is searched for. A shorter one, such as `0` or `1.0`, says nothing, and would be found in every
-/// version.
+/// Length of the shortest text that is searched for. A shorter text, such as `0` or `1.0`, reveals nothing, and would
+/// be found in every version.
 const SEARCHED_MIN: usize = 4;
 
-/// Replaces, in the `kept` parts of `data`, each byte of whatever is in `hidden`.
+/// Replaces each byte in the `kept` parts of `data` that belongs to a text in `hidden`.
 pub(super) fn replace<'a>(
     data: &mut [u8],
     kept: &[Range<usize>],
@@ -25,7 +25,7 @@ pub(super) fn replace<'a>(
     for range in kept {
         let mut text = data.get_mut(range.clone()).unwrap_or_default();
         let mut end = 0;
-        // A byte is replaced after the search at its position: no later search sees it.
+        // A byte is replaced after the search at its position, so no later search reads this byte.
         while !text.is_empty() {
             end = longest_at_start(&hidden, text).max(end);
             let Some((first, rest)) = text.split_first_mut() else { break };
@@ -38,11 +38,12 @@ pub(super) fn replace<'a>(
     }
 }
 
-/// Length of the longest of the sorted texts that `text` starts with, or 0.
+/// Returns the length of the longest of the sorted texts with which `text` starts, or 0.
 fn longest_at_start(sorted: &[&[u8]], text: &[u8]) -> usize {
     let mut text = text;
     loop {
-        // Every one that starts `text` is before this one, or is this one; and what both have in common starts with it.
+        // Every text with which `text` starts is this candidate or before it, and it starts the part that both have in
+        // common.
         let last = sorted.partition_point(|candidate| *candidate <= text).checked_sub(1);
         let Some(candidate) = last.and_then(|last| sorted.get(last)) else { return 0 };
         let common = candidate.iter().zip(text).take_while(|(a, b)| a == b).count();

@@ -1,4 +1,4 @@
-//! Encrypted credentials without their ciphertexts.
+//! Removes the ciphertexts from encrypted credentials.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::format::credential::{Name, Secret};
 use crate::format::manifest::{Ciphertext, Manifest, Terms};
 use crate::trust::sealed::{HEADER_SIZE, Sealed, SealedError, header_length};
 
-/// What was sent under a name, and what stands for it in the recording.
+/// The ciphertext that was sent under each name, and its replacement in the recording.
 #[derive(Default)]
 pub(super) struct Ciphertexts(BTreeMap<Name, (Ciphertext, Ciphertext)>);
 
 impl Ciphertexts {
-    /// Replaces the text after the prefix by filler that is read alike: of the same size, under the same name and for the
-    /// same kind of key. Returns how many bytes at its beginning are kept.
+    /// Replaces the text after the prefix by filler that is read in the same way: of the same size, under the same name
+    /// and for the same kind of key. Returns the number of kept bytes at the beginning of the text.
     pub(super) fn redact(&mut self, text: &mut [u8]) -> usize {
         let sealed = Sealed::decode(text);
         let name = match &sealed {
@@ -37,7 +37,7 @@ impl Ciphertexts {
         public
     }
 
-    /// What the manifest says of the filler: what matched still matches, and what did not still does not.
+    /// Returns the manifest's terms for the filler: ciphertexts that matched still match, and the others still do not.
     pub(super) fn terms(&self, manifest: &Manifest) -> Terms {
         let mut terms = manifest.terms().clone();
         for (name, listed) in &mut terms.encrypted {
@@ -50,14 +50,15 @@ impl Ciphertexts {
     }
 }
 
-/// Filler in place of the value of a plain credential. A ciphertext that was sent as one keeps what tells that it is one.
+/// Returns filler for the value of a plain credential. If a ciphertext was sent as a plain credential, its header is
+/// kept.
 pub(super) fn plain_filler(value: &[u8], filler: u8) -> Secret {
     let mut bytes = value.to_vec();
     bytes.iter_mut().skip(header_length(value)).for_each(|byte| *byte = filler);
     bytes.into()
 }
 
-/// Keeps the header, which says which kind of key it is. Blanks stay where they are.
+/// Keeps the header, which contains the kind of key. Blanks keep their positions.
 fn redact_blob(text: &mut [u8], filler: u8) {
     let Ok(mut bytes) = base64::decode(text) else { return };
     bytes.iter_mut().skip(HEADER_SIZE).for_each(|byte| *byte = filler);
@@ -66,7 +67,7 @@ fn redact_blob(text: &mut [u8], filler: u8) {
     characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
 }
 
-/// Leaves nothing that could be a name or a value, and what makes it be refused.
+/// Removes everything that could be a name or a value, and keeps the reason for the refusal.
 fn redact_undecodable(text: &mut [u8], error: &SealedError) {
     text.fill(FILLER);
     let kept: &[u8] = match error {

@@ -1,10 +1,10 @@
-//! Values that a redaction knows.
+//! The values that a redaction has found.
 
 use std::collections::BTreeMap;
 
 use crate::format::credential::{Name, Secret};
 
-/// The values of what was looked at, of which the first of a name counts.
+/// The values of several credentials. Of values with the same name, the first is used.
 #[derive(Default)]
 pub(super) struct Values {
     all: Vec<Secret>,
@@ -21,7 +21,7 @@ impl Values {
         self.all.push(value);
     }
 
-    /// Every one of them.
+    /// Returns all values.
     pub(super) fn all(&self) -> impl Iterator<Item = &Secret> {
         self.all.iter()
     }

@@ -9,29 +9,29 @@ use super::recording::Recording;
 use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
-/// Why a recording could not be written. Nothing of it is left behind.
+/// Why a recording could not be written. All files that were written before the error are removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// There is a file already.
+    /// A file exists already.
     #[error("{} exists and is never overwritten: give another directory", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
-    /// The kernel refuses something.
+    /// The kernel reports an error.
     #[error("cannot write {}: {error}", Escaped::from(.path.as_path()))]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the kernel says.
+        /// The kernel's error.
         error: std::io::Error,
     },
 }
 
-/// What a recording has in place of secrets, which decides who may read it.
+/// Whether a recording contains secrets or filler. This decides who may read it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Secrets {
     /// The secrets themselves: only the owner of the files can read them.
     Kept,
-    /// Filler, as [`redact`](super::redact::redact) leaves it: everybody can read the files.
+    /// Filler from [`redact`](super::redact::redact): everybody can read the files.
     Redacted,
 }
 
@@ -51,13 +51,12 @@ impl Secrets {
     }
 }
 
-/// Writes a recording into a directory, and makes the directory if it does not exist. Existing files are never
-/// overwritten.
+/// Writes a recording to a directory, and creates the directory if it does not exist. Never overwrites existing files.
 ///
 /// # Errors
-/// [`RecordError`] says what is in the way.
+/// [`RecordError`] says why the recording cannot be written.
 pub fn write(directory: &Path, recording: &Recording, secrets: Secrets) -> Result<(), RecordError> {
-    // Ended in between, it would leave a part of a recording that nobody asked to keep.
+    // If a signal ended the process here, a part of an unwanted recording would remain.
     let held = Held::new();
     let mut writer = Writer { secrets, files: Vec::new(), directories: Vec::new() };
     let result = writer.write(directory, recording);
@@ -69,7 +68,7 @@ pub fn write(directory: &Path, recording: &Recording, secrets: Secrets) -> Resul
     result
 }
 
-/// Writes files, and knows which files and directories it has made.
+/// Writes files, and remembers which files and directories it has created.
 struct Writer {
     secrets: Secrets,
     files: Vec<PathBuf>,

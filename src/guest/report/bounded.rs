@@ -1,4 +1,4 @@
-//! JSON of at most so many bytes.
+//! JSON with a maximum size in bytes.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::text::json::{self, Layout};
 
-/// A buffer that takes at most so many bytes.
+/// A buffer with a maximum size in bytes.
 struct Bounded {
     bytes: Vec<u8>,
     maximum: usize,
@@ -26,17 +26,17 @@ impl Write for Bounded {
     }
 }
 
-/// The JSON of a value.
+/// Returns the JSON of a value.
 ///
 /// # Errors
-/// That it cannot be written as JSON, or has more than `maximum` bytes.
+/// Returns an error if the value cannot be written as JSON, or the JSON has more than `maximum` bytes.
 pub(super) fn json(value: &impl Serialize, maximum: usize) -> serde_json::Result<Vec<u8>> {
     let mut buffer = Bounded { bytes: Vec::new(), maximum };
     json::write(&mut buffer, value, Layout::Short)?;
     Ok(buffer.bytes)
 }
 
-/// How many of these, from the first on, fit into an array of so many bytes of JSON.
+/// Returns how many of the first items fit into an array of `maximum` bytes of JSON.
 pub(super) fn fitting<T: Serialize>(items: &[T], maximum: usize) -> usize {
     let mut buffer = Bounded { bytes: Vec::new(), maximum };
     let mut fits = |item| json::write(&mut buffer, item, Layout::Short).is_ok() && buffer.write(b",").is_ok();

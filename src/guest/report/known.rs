@@ -1,4 +1,4 @@
-//! What a later run reads of a report: the counterpart of [`last::Report`](super::last::Report).
+//! The data that a later run reads from a report: the counterpart of [`last::Report`](super::last::Report).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,35 +8,35 @@ use crate::format::credential::Name;
 use crate::guest::verify::origin::Origin;
 use crate::text::escape::Escaped;
 
-/// What is read of a delivery.
+/// The data of a delivery.
 #[derive(Deserialize)]
 pub(super) struct Delivered {
     /// Whether a manifest proved the set.
     pub(super) proven: bool,
-    /// Who signed it, if a trusted signature proved it.
+    /// Who signed the set, if a trusted signature proved it.
     pub(super) signature: Option<KnownSignature>,
     pub(super) credentials: Vec<Known>,
 }
 
-/// What is read of a credential.
+/// The data of a credential.
 #[derive(Deserialize)]
 pub(super) struct Known {
     pub(super) name: Option<Name>,
     pub(super) size: Option<u64>,
     pub(super) encoding: String,
-    /// The kind of key that opens it, if it is encrypted.
+    /// The kind of key that encrypts the credential, if it is encrypted.
     pub(super) key: Option<String>,
     pub(super) state: String,
     pub(super) source: Origin,
 }
 
-/// What is read of what is left out.
+/// The number of entries that were left out.
 #[derive(Deserialize)]
 pub(super) struct Left {
     pub(super) credentials: usize,
 }
 
-/// Who signed a set, and for what: the counterpart of [`Signed`](crate::guest::verify::delivery::Signed).
+/// Who signed a set, and for which machine: the counterpart of [`Signed`](crate::guest::verify::delivery::Signed).
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct KnownSignature {
     pub(super) key: String,

@@ -1,5 +1,5 @@
-//! `/run/smbios-creds/report.json`: what the last import did, for whoever asks later. It holds no value, and is for
-//! root only all the same, since it says which secrets this machine has.
+//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. It contains no value,
+//! but only root can read it, because it shows which secrets this machine has.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -28,46 +28,48 @@ use crate::text::escape::Escaped;
 const FILE: &str = "report.json";
 const PART: &str = "report.json.part";
 
-/// What an import did, as the file says it (smbios-creds-format(7)).
+/// The result of an import, in the format of the file (smbios-creds-format(7)).
 #[derive(Serialize)]
 pub struct Report<'a> {
     /// The version of this program.
     version: &'static str,
-    /// How it ended, in the words of the log.
+    /// How the import ended, in the words of the log.
     summary: String,
-    /// Its exit code.
+    /// The import's exit code.
     exit: u8,
-    /// The directory that was chosen; `None` if it did not come to that.
+    /// The chosen directory; `None` if the import ended before the choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<String>,
-    /// Why it was chosen.
+    /// The reason for the choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// Whether the import closes the files by which the set came, as the next thing it does.
+    /// Whether the import is about to close the files from which the set was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     closed: bool,
-    /// What systemd had cut or lost, and has whole now.
+    /// The credentials that systemd had cut or lost, and that are now complete.
     repaired: &'a [Repaired],
-    /// What arrived, and everything that verification says of it; `None` if nothing was received.
+    /// What arrived, with all findings of verification; `None` if nothing was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Judged<'a>>,
-    /// How much of these lists is left out, since the report would be too large; `None` if nothing is.
+    /// The number of entries that were left out of these lists because the report would be too large; `None` if all
+    /// entries are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     omitted: Option<Omitted>,
 }
 
-/// Most bytes of a report. It is handed over as a credential beside the others, and systemd takes no more than
-/// [`TOTAL_MAX`] bytes of all together.
+/// Largest report in bytes. The report is handed over as a credential like the others, and systemd accepts at most
+/// [`TOTAL_MAX`] bytes for all credentials together.
 ///
 /// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
 pub const SIZE_MAX: usize = 262_144;
 
-/// Most bytes of each list where all of them would be too large. What remains of [`SIZE_MAX`] is for the rest.
+/// Largest size of each list in bytes, if the complete lists are too large. The rest of [`SIZE_MAX`] is for the other
+/// fields.
 const CREDENTIALS_MAX: usize = 131_072;
 const FINDINGS_MAX: usize = 65_536;
 const REPAIRED_MAX: usize = 32_768;
 
-/// How many entries of a report's lists are left out.
+/// The number of entries that were left out of each of a report's lists.
 #[derive(Serialize)]
 struct Omitted {
     credentials: usize,
@@ -75,26 +77,26 @@ struct Omitted {
     repaired: usize,
 }
 
-/// What is read of a report later.
+/// The part of a report that a later run reads.
 #[derive(Deserialize)]
 pub struct Summary {
-    /// The version that wrote it.
+    /// The version of the program that wrote the report.
     pub version: String,
     /// How the import ended.
     pub summary: String,
-    /// Its exit code.
+    /// The import's exit code.
     #[serde(default)]
     pub(super) exit: u8,
-    /// The directory, escaped.
+    /// The chosen directory, escaped.
     pub(super) folder: Option<String>,
-    /// Whether the import closed the files by which the set came.
+    /// Whether the import closed the files from which the set was read.
     #[serde(default)]
     pub(super) closed: bool,
     pub(super) delivery: Option<Delivered>,
     pub(super) omitted: Option<Left>,
 }
 
-/// Why no report is left.
+/// Why no report was written.
 #[derive(Debug, thiserror::Error)]
 enum NotReported {
     #[error(transparent)]
@@ -106,7 +108,7 @@ enum NotReported {
 }
 
 impl<'a> Report<'a> {
-    /// The report of an import.
+    /// Makes the report of an import.
     #[must_use]
     pub fn new(imported: &'a Result<Imported, NotReceived>) -> Self {
         let report = |summary, ended: Ended, delivery: Option<&'a Delivery>| Self {
@@ -140,12 +142,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The file: all of the report if that is at most [`SIZE_MAX`] bytes, else the beginning of each list.
+    /// Returns the content of the file: the complete report if it is at most [`SIZE_MAX`] bytes, otherwise with
+    /// shortened lists.
     ///
     /// # Errors
-    /// That it cannot be written as JSON.
+    /// Returns an error if the report cannot be written as JSON.
     pub fn into_json(mut self) -> serde_json::Result<Vec<u8>> {
-        // The last byte ends the line.
+        // The last byte is for the newline.
         let maximum = SIZE_MAX - 1;
         let mut json = bounded::json(&self, maximum).or_else(|_| {
             self.shorten();
@@ -164,7 +167,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// How the import of a set that is in its place ended, in the words of the log.
+/// Returns how the import of a placed set ended, in the words of the log.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
@@ -173,8 +176,8 @@ fn summary(set: &Placed, imported: &Imported) -> String {
     }
 }
 
-/// Leaves a report of an import, and hands it over to the host stage. Nothing here can fail an import. Returns whether
-/// there is a report that tells of it.
+/// Writes the report of an import, and hands it over to the host stage. An error here does not fail the import. Returns
+/// whether a report of this import exists.
 pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     if tells_nothing_new(system, imported) {
         return true;
@@ -182,7 +185,7 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let left = write_and_hand_over(system, imported);
     let is_left = left.is_ok();
     if let Err(error) = left {
-        // Who may not import may not report either, and has been told.
+        // A user who may not import may not write a report either. The import has already logged this.
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
@@ -194,7 +197,7 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     is_left
 }
 
-/// Whether an import that went well found everything in place, the report included.
+/// Whether a successful import found everything unchanged, including the report.
 fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     let Ok(imported) = imported else { return false };
     let unchanged = imported.placed.as_ref().is_ok_and(|placed| {
@@ -208,7 +211,7 @@ fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) 
         && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())
 }
 
-/// Whether the host stage gets the report.
+/// Whether the report is handed over to the host stage.
 fn is_handed_over(imported: &Imported) -> bool {
     let sends = imported.placed.as_ref().is_ok_and(|placed| placed.handed_over.sends_report());
     sends && imported.delivery.intact().next().is_some()
@@ -226,14 +229,14 @@ fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>
     Ok(())
 }
 
-/// Puts a report in the place of the last one.
+/// Replaces the last report.
 fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     let state = StateDirectory::lock(system, &own::run(system)?)?;
     let context = Context::new(&state.path);
-    // A limit for files must not end an import that is complete.
+    // A limit on file sizes must not end an import that is complete.
     let _held = Held::new();
     let replace = || {
-        // Whatever else has that name.
+        // Any file with this name is removed.
         match state.directory.remove_file(PART) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
@@ -246,7 +249,7 @@ fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     replace().map_err(context.cannot("write the report to"))
 }
 
-/// Reads what the last report said, if there is one, it is ours, and it may be read.
+/// Reads the last report, if there is one that this user wrote and may read.
 #[must_use]
 pub fn read(system: &System) -> Option<Summary> {
     let mut json = Vec::new();
@@ -254,7 +257,7 @@ pub fn read(system: &System) -> Option<Summary> {
     serde_json::from_slice(&json).ok()
 }
 
-/// Opens the report. Nothing that another user has put there is followed, waited for or believed.
+/// Opens the report. Does not follow, wait for, or trust a file of another user.
 fn open(system: &System) -> Option<File> {
     let directory = Directory::open(&system.state(), Links::Refuse).ok()?;
     if !directory.stat().ok()?.is_protected() {

@@ -1,4 +1,4 @@
-//! What people and programs read: the listing and the verdict.
+//! The listing and the verdict, for people and for programs.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -26,21 +26,21 @@ const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Sever
 #[derive(Serialize)]
 pub struct Row<'a> {
     pub(super) name: Option<&'a Name>,
-    /// Bytes of the value; `None` if it could not be decoded.
+    /// Size of the value in bytes; `None` if the value could not be decoded.
     pub(super) size: Option<u64>,
     pub(super) encoding: Cow<'a, str>,
     state: State,
-    /// Why it is refused, if it is.
+    /// Why the credential is refused, if it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
     pub(super) source: &'a Origin,
-    /// The kind of key that opens it, if it is encrypted.
+    /// The kind of key that encrypts the credential, if it is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
-    /// A line of which a report knows everything but the state.
+    /// Makes a line from a report, which contains everything except the state.
     pub(super) fn known(known: &'a Known, state: State) -> Self {
         let Known { name, size, encoding, source, key, .. } = known;
         let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.into());
@@ -66,7 +66,8 @@ impl Row<'_> {
     }
 }
 
-/// The listing of a delivery in the order it was sent, the encrypted credentials last, with a state for each of them.
+/// Returns the listing of a delivery in the order in which it was sent, with the encrypted credentials last. `states`
+/// has one state for each of them.
 pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
@@ -87,30 +88,30 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
         key: entry.sealed().map(|sealed| sealed.blob.key().as_str()),
     };
     let mut states = states.into_iter();
-    // Of each list as many states as it has entries.
+    // The states of the plain credentials come first, then those of the encrypted ones.
     let mut rows: Vec<_> = delivery.entries.iter().zip(states.by_ref()).map(row).collect();
     rows.extend(delivery.sealed.iter().zip(states).map(sealed_row));
     rows
 }
 
-/// The states of a delivery whose intact credentials are all in this state.
+/// Returns the states of a delivery in which all intact credentials have the state `intact`.
 pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State> {
     let plain = delivery.entries.iter().map(Entry::refusal);
     let sealed = delivery.sealed.iter().map(|entry| entry.intact().err());
     plain.chain(sealed).map(move |refusal| refusal.map_or(intact, State::Refused))
 }
 
-/// Whether a listing has a line with the names of its columns.
+/// Whether a listing has a line with the column names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Legend {
-    /// It has, if there is anything to list.
+    /// The listing has this line, unless it is empty.
     Shown,
-    /// It has not.
+    /// The listing does not have this line.
     Hidden,
 }
 
-/// The listing as text, in aligned columns as `systemd-creds list` has them; nothing if there is nothing. Why
-/// something is refused is in a column that is there if anything is.
+/// Returns the listing as text, in aligned columns like `systemd-creds list`; empty if there is nothing to list. If an
+/// entry is refused, another column shows the reason.
 #[must_use]
 pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     let any_reason = rows.iter().any(|row| row.reason.is_some());
@@ -134,22 +135,22 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     text
 }
 
-/// A delivery as `check` shows it to programs.
+/// A delivery, as `check` prints it for programs.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a Machine>,
-    /// Whether a manifest proved that the set is the one that was sent.
+    /// Whether a manifest proves that the set is the one that was sent.
     proven: bool,
-    /// Who signed it, if a trusted signature proved it.
+    /// Who signed the set, if a trusted signature proves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a Signed>,
     credentials: Vec<Row<'a>>,
     findings: Vec<FindingRow<'a>>,
 }
 
-/// A finding as programs see it.
+/// A finding, as `check` prints it for programs.
 #[derive(Serialize)]
 pub(super) struct FindingRow<'a> {
     severity: Severity,
@@ -158,7 +159,7 @@ pub(super) struct FindingRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a Name>,
     place: Place<'a>,
-    /// How many more like it are not listed.
+    /// Number of similar findings that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<usize>,
     message: String,
@@ -179,7 +180,7 @@ impl<'a> FindingRow<'a> {
     }
 }
 
-/// An origin, or an object without fields.
+/// An origin; without one, an object without fields.
 struct Place<'a>(Option<&'a Origin>);
 
 impl Serialize for Place<'_> {
@@ -192,7 +193,7 @@ impl Serialize for Place<'_> {
 }
 
 impl<'a> Judged<'a> {
-    /// The verdict on a delivery, with what it is about.
+    /// Makes the verdict on a delivery, with its credentials and findings.
     #[must_use]
     pub fn new(delivery: &'a Delivery) -> Self {
         Self {
@@ -205,8 +206,8 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// Leaves out what is too much for lists of so many bytes of JSON: credentials from the end, and the findings that
-    /// weigh least. Returns how many of each.
+    /// Shortens the lists to these sizes in bytes of JSON. Leaves out the last credentials and the least serious
+    /// findings. Returns how many of each were left out.
     pub(super) fn shorten(&mut self, credentials: usize, findings: usize) -> (usize, usize) {
         let rest = &mut self.findings;
         let sorted = HEAVIEST_FIRST.into_iter().flat_map(|severity| {
@@ -221,7 +222,7 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// The verdict as text: one line, then the findings, what weighs most first, then what to do.
+/// Returns the verdict as text: one line, then the findings with the most serious ones first, then what to do.
 #[must_use]
 pub fn verdict(delivery: &Delivery) -> Text {
     let mut text = Text::default();
@@ -270,19 +271,19 @@ pub fn verdict(delivery: &Delivery) -> Text {
     text
 }
 
-/// Names that are written out in front of an advice.
+/// Maximum number of names before an advice.
 const NAMES_MAX: usize = 4;
 
-/// What to do, once for all findings that need the same.
+/// What to do, listed once for all findings that need the same action.
 struct Advice<'a> {
     text: Cow<'static, str>,
-    /// The credentials it is for; none of them if it is for more than credentials.
+    /// The credentials that need this action; empty if the action is not only for credentials.
     names: Vec<&'a Name>,
-    /// How many findings more it is for, which are counted only.
+    /// Number of further findings with this advice that are only counted.
     more: usize,
 }
 
-/// Each advice once.
+/// Returns each different advice once.
 fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
     let mut all: Vec<Advice<'a>> = Vec::new();
     for finding in findings {
@@ -306,7 +307,7 @@ fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
     all
 }
 
-/// How many arrived, and what is known of the rest.
+/// Returns how many credentials arrived, and what proves that they are complete.
 #[must_use]
 pub fn summary(delivery: &Delivery) -> String {
     let is_sent_once = |entry: &&Entry| entry.refusal() != Some(Refusal::Copy);
@@ -329,7 +330,7 @@ pub fn summary(delivery: &Delivery) -> String {
     text
 }
 
-/// How many encrypted credentials there are, and which kinds of keys open them.
+/// Returns the number of encrypted credentials, and the kinds of keys that encrypt them.
 pub(super) fn sealed(delivery: &Delivery) -> String {
     let keys: BTreeSet<&str> = delivery.intact_sealed().map(|sealed| sealed.blob.key().as_str()).collect();
     let keys: Vec<&str> = keys.into_iter().collect();

@@ -1,4 +1,4 @@
-//! What an import tells the log as it goes.
+//! The log messages of an import.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::guest::verify::finding::{Finding, Severity};
 use crate::text::escape::Escaped;
 use crate::text::listing;
 
-/// Every finding of a delivery, at its own level.
+/// Logs every finding of a delivery, at the level of its severity.
 pub fn findings(delivery: &Delivery) {
     these(&delivery.findings, &delivery.machine);
     tracing::debug!(strings = delivery.foreign, "OEM strings of other programs were not read");
 }
 
-/// These findings, each at its own level.
+/// Logs these findings, each at the level of its severity.
 pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
     for finding in findings {
         let advice = finding.advice(machine);
@@ -28,12 +28,12 @@ pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
     }
 }
 
-/// Which place was chosen, and why.
+/// Logs which place was chosen, and why.
 pub(in crate::guest) fn choice(directory: &Path, reason: &str) {
     tracing::info!("credentials go to {}: {reason}", Escaped::from(directory));
 }
 
-/// What was done to the directory.
+/// Logs what was done in the directory.
 pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &Delivery) {
     let shown = Escaped::from(directory);
     match outcome {
@@ -65,7 +65,7 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
     tracing::info!("{}", placed(directory, outcome, delivery));
 }
 
-/// What was done with the encrypted credentials.
+/// Logs what was done with the encrypted credentials.
 pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, delivery: &Delivery) {
     let (shown, sealed) = (Escaped::from(directory), sealed(delivery));
     match outcome {
@@ -75,7 +75,7 @@ pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, d
     }
 }
 
-/// What was removed from the directory that the initrd hands over.
+/// Logs how many credentials were removed from the directory that the initrd hands over.
 pub(in crate::guest) fn cleared(credentials: usize) {
     if credentials > 0 {
         tracing::info!(
@@ -84,13 +84,13 @@ pub(in crate::guest) fn cleared(credentials: usize) {
     }
 }
 
-/// That the sources are closed.
+/// Logs that the sources are closed.
 pub(in crate::guest) fn closed(files: usize) {
     let files = listing::count(files, "file");
     tracing::info!("closed {files} below /sys/firmware (mode 0000); as root, 'chmod 400' opens them");
 }
 
-/// What became of a set, on one line, for the log and the report.
+/// Returns the result for a set on one line, for the log and the report.
 pub(in crate::guest) fn placed(directory: &Path, outcome: &Outcome, delivery: &Delivery) -> String {
     let shown = Escaped::from(directory);
     let sent = delivery.intact().count();

@@ -1,4 +1,4 @@
-//! What people and programs read of a delivery and of an import.
+//! Reports about a delivery and an import, for people and for programs.
 
 mod bounded;
 mod known;

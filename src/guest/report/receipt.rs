@@ -1,8 +1,8 @@
-//! The receipt: tells the host how an import ended, if it asks for that. Nothing here can fail an import.
+//! The receipt: tells the host how an import ended, if the host requested it. An error here does not fail the import.
 //!
-//! A host asks with an OEM string ([`crate::format::receipt`]). If it does not, and the credential `vmm.notify_socket` names
-//! a port of the host, it gets one line of text for people there. PID 1 sends its own notifications to the same port
-//! (systemd(1)).
+//! A host requests a receipt with an OEM string ([`crate::format::receipt`]). Without this string, the host gets one
+//! line of text for people, if the credential `vmm.notify_socket` contains a port of the host. PID 1 sends its own
+//! notifications to the same port (systemd(1)).
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::sys::Errno;
 use crate::sys::socket::connect_vsock;
 use crate::text::listing::count;
 
-/// How long the host may take, from the connection to its end.
+/// Time limit for the host, from the connection to its end.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tells the host how an import ended, if it asks for that.
+/// Sends the result of an import to the host, if the host requested it.
 pub(in crate::guest) fn send(system: &System, imported: &Imported) {
     let status = Status::new(&format!("smbios-creds: {}", in_words(imported)));
     if let Some(Asked { address, .. }) = &imported.delivery.asked {
@@ -29,7 +29,7 @@ pub(in crate::guest) fn send(system: &System, imported: &Imported) {
     }
 }
 
-/// The receipt of an import.
+/// Makes the receipt of an import.
 #[must_use]
 pub fn receipt(system: &System, imported: &Imported, status: Status) -> Receipt {
     let delivery = &imported.delivery;
@@ -45,7 +45,7 @@ pub fn receipt(system: &System, imported: &Imported, status: Status) -> Receipt 
     }
 }
 
-/// How an import ended, on one line. It holds no value.
+/// Returns one line that says how an import ended. The line contains no value.
 #[must_use]
 pub fn in_words(imported: &Imported) -> String {
     let Imported { delivery, placed, closing } = imported;
@@ -64,16 +64,16 @@ pub fn in_words(imported: &Imported) -> String {
     }
 }
 
-/// Where the host listens for notifications, if that is a port of the host.
+/// Returns the address for notifications, if it is a port of the host.
 fn notify_socket(delivery: &Delivery) -> Option<Address> {
     let credential = delivery.intact().find(|credential| credential.name.as_str() == NOTIFY_SOCKET)?;
     Address::decode(credential.value.expose()).ok()
 }
 
-/// What did not work, and why.
+/// The action that failed, and the error.
 type Failure = (&'static str, Errno);
 
-/// Sends a message, and waits until the host has read it if that is asked for.
+/// Sends a message. If `is_awaited`, also waits until the host has read it.
 fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Failure> {
     let deadline = Instant::now() + TIMEOUT;
     let stream = connect_vsock(HOST_CID, address.port(), deadline).map_err(|error| ("connect", error))?;
@@ -84,14 +84,15 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
         _ if !is_awaited => return Ok(()),
         _ => {}
     }
-    // Whatever the host says is not read: it closes the stream when it has the message.
+    // The host's answer is ignored: the host closes the stream when it has the message.
     match stream.receive(&mut [0; 1], deadline) {
         Err(error) if !is_closed(error) => Err(("see it read", error)),
         _ => Ok(()),
     }
 }
 
-/// Whether a stream has this error since the other end was closed. It may be closed before it is told that nothing follows.
+/// Whether this error means that the other end closed the stream. The host may close it before this program has
+/// finished sending.
 fn is_closed(error: Errno) -> bool {
     matches!(error, Errno::ENOTCONN | Errno::ECONNRESET | Errno::EPIPE)
 }

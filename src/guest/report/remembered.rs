@@ -1,8 +1,7 @@
-//! What can be said of credentials whose sources are closed: what the last report knows, held against what is in the
-//! place.
+//! Information about credentials whose sources are closed: compares the last report with the credentials in the place.
 //!
-//! Known are names, sizes and whether a manifest proved the set. Values are in no report, so they are not compared, and
-//! what the host sends now is not seen.
+//! The report contains names, sizes and whether a manifest proved the set. It contains no values, so values are not
+//! compared. Credentials that the host sends now are not read.
 
 use std::fmt::Write as _;
 
@@ -22,18 +21,18 @@ use crate::guest::verify::trust::Trust;
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::listing::{Text, Tone, count};
 
-/// What the last import left, and what is there of it.
+/// What the last import placed, and what is still there.
 pub struct Remembered {
     /// The last report, if there is one.
     last: Option<Summary>,
-    /// The directory that was looked at.
+    /// The directory that was checked.
     directory: ShownPath,
-    /// What is there of each credential that was imported.
+    /// The state in that directory of each credential that was imported.
     states: Vec<State>,
     problems: Vec<Problem>,
 }
 
-/// Why it cannot be said that the set which was imported is in its place.
+/// Why the program cannot say that the imported set is in its place.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("no report in {0} says what was imported")]
@@ -62,19 +61,19 @@ enum Problem {
     Trust(#[from] TrustError),
 }
 
-/// This as `check` shows it to programs.
+/// The data that `check` prints for programs.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: &'static str,
     proven: bool,
     credentials: Vec<Row<'a>>,
-    /// None: what was sent is not read.
+    /// Always empty: the sources are not read.
     findings: [(); 0],
     problems: Vec<String>,
 }
 
 impl Remembered {
-    /// Reads the last report, and looks into the place.
+    /// Reads the last report, and checks the place.
     #[must_use]
     pub fn look(system: &System, into: &Into, policy: &Policy) -> Self {
         let place = into.choose(system).place;
@@ -91,26 +90,26 @@ impl Remembered {
         remembered
     }
 
-    /// Whether every credential that the last import brought is in its place, as far as names and sizes tell, and the
-    /// policy is met.
+    /// Whether every credential of the last import is in its place, as far as names and sizes show, and the policy is
+    /// met.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Why it cannot be said that everything is in place, each on one line.
+    /// Returns why the program cannot say that everything is in place, one reason per line.
     pub fn problems(&self) -> impl Iterator<Item = String> {
         self.problems.iter().map(ToString::to_string)
     }
 
-    /// The credentials that were imported, each with what is there of it.
+    /// Returns the credentials that were imported, each with its state in the place.
     #[must_use]
     pub fn rows(&self) -> Vec<Row<'_>> {
         let known = self.last.iter().flat_map(imported);
         known.zip(&self.states).map(|((known, _), &state)| Row::known(known, state)).collect()
     }
 
-    /// On one line: that the sources are closed, by whom, and what was imported.
+    /// Returns one line: that the sources are closed, what closed them, and what was imported.
     #[must_use]
     pub fn summary(&self) -> String {
         let Some(last) = &self.last else { return "the table is closed (mode 0000)".to_owned() };
@@ -119,7 +118,7 @@ impl Remembered {
         format!("the table is closed (mode 0000){by}; the last import (version {version}): {summary}")
     }
 
-    /// On one line: what was compared, and what cannot be.
+    /// Returns one line: what was compared, and what cannot be compared.
     #[must_use]
     pub fn limits(&self) -> String {
         let Self { directory, .. } = self;
@@ -130,7 +129,7 @@ impl Remembered {
         )
     }
 
-    /// For people: the verdict, what is wrong, and what cannot be known.
+    /// Returns the text for people: the verdict, what is wrong, and what cannot be known.
     #[must_use]
     pub fn verdict(&self) -> Text {
         let mut text = Text::default();
@@ -145,7 +144,7 @@ impl Remembered {
         text
     }
 
-    /// For programs.
+    /// Returns the data for programs.
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
         let (proven, problems) = (self.is_proven(), self.problems().collect());
@@ -164,7 +163,7 @@ impl Remembered {
             problems.push(Problem::NotWell(Escaped(last.summary.as_bytes()).to_string()));
         }
         match &last.folder {
-            // It was escaped when it was written.
+            // The path was escaped when the report was written.
             Some(folder) if *folder != self.directory.to_string() => {
                 let folder = Escaped(folder.as_bytes()).to_string();
                 problems.push(Problem::Elsewhere { folder, directory: directory() });
@@ -197,7 +196,7 @@ impl Remembered {
         if policy.manifest == ManifestPolicy::Require && !self.is_proven() {
             problems.push(Problem::NotProven);
         }
-        // The trusted keys, and what has been seen, are those of now.
+        // The trusted keys and the highest imported serial are read again now.
         match trust::complete(system, true, policy) {
             Ok(policy) if policy.requires_signature() => {
                 problems.extend(unbelieved(last, &policy.trust));
@@ -209,7 +208,7 @@ impl Remembered {
     }
 }
 
-/// Why the signature of the last import does not count, if it does not.
+/// Returns why the signature of the last import is not accepted; `None` if it is accepted.
 fn unbelieved(last: &Summary, trust: &Trust) -> Option<Problem> {
     let Some(signature) = last.delivery.as_ref().and_then(|delivery| delivery.signature.as_ref()) else {
         return Some(Problem::NotSigned);
@@ -220,7 +219,7 @@ fn unbelieved(last: &Summary, trust: &Trust) -> Option<Problem> {
         .then(|| Problem::NotBelieved(signature.clone()))
 }
 
-/// The credentials that were imported, by a report.
+/// Returns the credentials that were imported, as the report lists them.
 fn imported(last: &Summary) -> impl Iterator<Item = (&Known, &Name)> {
     let all = last.delivery.iter().flat_map(|delivery| &delivery.credentials);
     all.filter(|known| known.state == State::Intact.as_str() && known.size.is_some())

@@ -1,4 +1,4 @@
-//! What a source is.
+//! The interface of a source.
 
 use std::path::Path;
 
@@ -6,25 +6,25 @@ use super::error::SourceError;
 use crate::guest::system::System;
 use crate::guest::verify::received::Received;
 
-/// What sources read: the running system, or a recording of one.
+/// The input of sources: the running system, or a recording of a system.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// The files of the kernel.
+    /// The kernel's files in this running system.
     Running(&'a System),
-    /// A directory that holds copies of them, all in one place.
+    /// A directory that contains copies of these files.
     Recording(&'a Path),
 }
 
 /// A channel by which a host sends credentials.
 pub trait Source: Sync {
-    /// Reads and decodes everything that was sent this way. Nothing is judged yet.
+    /// Reads and decodes everything that was sent through this channel. Does not verify anything.
     ///
     /// # Errors
-    /// [`SourceError`]. If it says that this machine has no such source, the other sources decide.
+    /// [`SourceError`]. If the error says that this machine does not have the source, the other sources are used.
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError>;
 
-    /// What to do so that this machine has such a source, if that can be seen. It is asked only where every source is
-    /// absent, so that a machine that has one pays nothing for it.
+    /// Returns what to do so that this machine gets the source, if this can be detected. It is called only if every
+    /// source is absent, so it costs a machine with a source nothing.
     fn why_absent(&self, input: Input<'_>) -> Option<SourceError> {
         let _ = input;
         None

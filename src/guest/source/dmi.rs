@@ -22,10 +22,10 @@ pub const ENTRY_POINT: &str = "smbios_entry_point";
 /// File name of the structure table.
 pub const TABLE: &str = "DMI";
 
-/// Largest table that is read, in bytes: what systemd takes at most in credentials, and room for everything else.
+/// Largest table that is read, in bytes: systemd's limit for all credentials, plus room for everything else.
 pub const TABLE_SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
-/// The SMBIOS table.
+/// The source for the SMBIOS table.
 pub struct Dmi;
 
 impl Source for Dmi {
@@ -34,7 +34,7 @@ impl Source for Dmi {
     }
 }
 
-/// The two files of a table, each read once. Their bytes hold secrets and are wiped when dropped.
+/// The two files of a table, each read once. Their bytes contain secrets and are wiped when dropped.
 pub struct Raw {
     /// Content of `smbios_entry_point`.
     pub entry_point: Zeroizing<Vec<u8>>,
@@ -43,7 +43,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Parses what was read.
+    /// Parses the table and its entry point.
     #[must_use]
     pub fn parse(self) -> Table {
         Table::parse(&self.entry_point, self.data)
@@ -53,7 +53,7 @@ impl Raw {
 /// Reads both files.
 ///
 /// # Errors
-/// [`SourceError`] tells apart the ways a table can be absent.
+/// [`SourceError`] distinguishes the reasons why a table can be absent.
 pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     let directory = match input {
         Input::Running(system) => system.firmware().join("dmi/tables"),
@@ -78,10 +78,10 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     Ok(Raw { entry_point, data })
 }
 
-/// Why a file does not exist.
+/// Returns why a file does not exist.
 fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
     match input {
-        // A recording of fw_cfg has neither file.
+        // A recorded directory with only fw_cfg items has neither file.
         Input::Recording(directory)
             if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
         {

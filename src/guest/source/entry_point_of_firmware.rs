@@ -1,6 +1,6 @@
-//! Whether the firmware has an SMBIOS entry point, asked where the kernel exports no table.
+//! Finds out whether the firmware has an SMBIOS entry point. This is checked if the kernel exports no table.
 //!
-//! Without it, nothing was sent over SMBIOS. With it, the kernel found a table and refused it.
+//! Without an entry point, nothing was sent over SMBIOS. With an entry point, the kernel found a table but refused it.
 
 use std::fs::{File, read_to_string};
 use std::os::unix::fs::FileExt as _;
@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 use crate::format::smbios::entry_point::{EntryPoint, SIZE_MAX};
 use crate::guest::system::System;
 
-/// Where firmware other than UEFI has its entry point (DSP0134 §5.2.1): physical address, and size in bytes.
+/// The area for the entry point of firmware other than UEFI (DSP0134 §5.2.1): physical address, and size in bytes.
 const AREA: (u64, usize) = (0xf_0000, 0x1_0000);
 
-/// What the address of an entry point is a multiple of (DSP0134 §5.2.1).
+/// The address of an entry point is a multiple of this number (DSP0134 §5.2.1).
 const BOUNDARY: usize = 16;
 
-/// Whether there is one. What cannot be read has none.
+/// Whether an entry point exists. If it cannot be read, the answer is no.
 pub(super) fn exists(system: &System) -> bool {
     let efi = system.firmware().join("efi");
     if efi.exists() {
@@ -26,10 +26,11 @@ pub(super) fn exists(system: &System) -> bool {
     cfg!(target_arch = "x86_64") && is_in_area(system)
 }
 
-/// Looks where Linux looks (`dmi_scan_machine()`, `drivers/firmware/dmi_scan.c`). `/dev/mem` is for root only.
+/// Searches the same area as Linux (`dmi_scan_machine()`, `drivers/firmware/dmi_scan.c`). Only root can read
+/// `/dev/mem`.
 fn is_in_area(system: &System) -> bool {
     let (address, size) = AREA;
-    // Small tables are there too, so that this may hold secrets.
+    // Small tables are in this area too, so the buffer may contain secrets.
     let mut area = Zeroizing::new(vec![0; size]);
     let read = File::open(system.path("dev/mem")).and_then(|memory| memory.read_exact_at(&mut area, address));
     let is_at = |at: usize| {

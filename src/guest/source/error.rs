@@ -3,62 +3,62 @@
 use crate::sys::directory::stat_at;
 use crate::text::escape::ShownPath;
 
-/// Why there is no table to look at.
+/// Why a source received nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The kernel offers no SMBIOS at all.
+    /// The kernel has no SMBIOS information at all.
     #[error(
         "no SMBIOS: {0} does not exist. Either the hypervisor gives this machine none (QEMU's '-M microvm', \
          Firecracker and kvmtool have none), or its table is larger than 256 KiB and the kernel refused it; \
          look for 'DMI' in the kernel's log"
     )]
     NoSmbios(ShownPath),
-    /// `/sys` is not mounted, so nothing can be said.
+    /// `/sys` is not mounted, so the program cannot know whether SMBIOS exists.
     #[error("cannot look for SMBIOS: {0} does not exist. Mount sysfs on /sys first")]
     NoSysfs(ShownPath),
-    /// `/sys/firmware/dmi` exists without `tables`.
+    /// `/sys/firmware/dmi` exists, but `tables` does not.
     #[error(
         "no SMBIOS table: {0} exists and is empty, so the kernel found an entry point and could not map the table \
          (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). Send fewer or smaller credentials"
     )]
     NoTables(ShownPath),
-    /// The firmware has an entry point, and the kernel has no table.
+    /// The firmware has an entry point, but the kernel has no table.
     #[error(
         "no SMBIOS table: the firmware has one, and {0} does not exist, so the kernel refused the table, most likely \
          because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log"
     )]
     KernelRefused(ShownPath),
-    /// The table is not to be seen in a container. None would be its own.
+    /// A container does not show the table. A visible table would belong to the machine around the container.
     #[error(
         "no SMBIOS table: this is a container, and {0} does not exist in it. Run this in the virtual machine that the \
          container is in"
     )]
     Container(ShownPath),
-    /// A recording lacks one of its two files.
+    /// The recorded directory lacks one of its two files.
     #[error(
         "no recording in {directory}: {file} is missing. Give --from a directory that holds smbios_entry_point and DMI, \
          as /sys/firmware/dmi/tables does, or qemu_fw_cfg, as /sys/firmware does"
     )]
     NotARecording {
-        /// The directory that was given.
+        /// The directory that was selected.
         directory: ShownPath,
         /// The missing file.
         file: &'static str,
     },
-    /// Neither a recording nor a running system has credentials in `fw_cfg`.
+    /// The input has no credentials in `fw_cfg`.
     #[error("no fw_cfg item is a credential")]
     NoFwCfg,
-    /// The machine has the `fw_cfg` device, and nothing in `/sys` shows what is in it.
+    /// The machine has the `fw_cfg` device, but `/sys` does not show its content.
     #[error(
         "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device and its kernel has not loaded qemu_fw_cfg. Run \
          'modprobe qemu_fw_cfg' first; in an initramfs, include the module"
     )]
     FwCfgNotLoaded,
-    /// A `size` file holds no number.
+    /// A `size` file does not contain a number.
     #[error("{0} holds no size in bytes")]
     NotASize(ShownPath),
-    /// A file is larger or smaller than is said beside it.
+    /// The size of a file differs from the size that the `size` file next to it announces.
     #[error(
         "{file} does not have the {size} bytes that the file 'size' next to it announces: record it again"
     )]
@@ -68,29 +68,29 @@ pub enum SourceError {
         /// The announced size in bytes.
         size: usize,
     },
-    /// All items together are too large.
+    /// All items together exceed the limit.
     #[error(
         "{directory} has more than {limit} bytes of credentials, which no host sends; nothing was imported"
     )]
     TooMuch {
-        /// The directory of all items.
+        /// The directory that contains all items.
         directory: ShownPath,
         /// Largest accepted size in bytes.
         limit: usize,
     },
-    /// A file may not be read.
+    /// This user may not read a file.
     #[error(
         "cannot read {0}: permission denied. Only root can read the running system's table: run this as root, or \
          give a recording with --from"
     )]
     PermissionDenied(ShownPath),
-    /// A file has mode 0000, so that not even root may read it.
+    /// A file has mode 0000, so not even root may read it.
     #[error(
         "cannot read {0}: it is closed (mode 0000), as 'import --close' leaves it. 'smbios-creds list' shows what the last \
          import says; as root, 'chmod 400 {0}' opens it"
     )]
     Closed(ShownPath),
-    /// A file is larger than any table.
+    /// A file is larger than any table can be.
     #[error(
         "{file} is larger than {limit} bytes, which no SMBIOS table with credentials is; nothing was read from it"
     )]
@@ -100,21 +100,22 @@ pub enum SourceError {
         /// Largest accepted size in bytes.
         limit: usize,
     },
-    /// A directory, a FIFO, a device.
+    /// A path is not a regular file but, for example, a directory, a FIFO or a device.
     #[error("cannot read {0}: it is not a regular file")]
     NotAFile(ShownPath),
-    /// Anything else that the kernel reports.
+    /// Any other error that the kernel reports.
     #[error("cannot read {file}: {error}")]
     Io {
         /// The file.
         file: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: std::io::Error,
     },
 }
 
 impl SourceError {
-    /// This error, or [`Self::Closed`] if permission was denied because the file has mode 0000. For the running system only.
+    /// Returns this error, or [`Self::Closed`] if permission was denied because the file has mode 0000. Only for the
+    /// running system.
     #[must_use]
     pub(super) fn or_closed(self) -> Self {
         match self {
@@ -127,7 +128,7 @@ impl SourceError {
         }
     }
 
-    /// Whether this machine has no such source, so that another one may be asked.
+    /// Whether this machine does not have the source, so that other sources are used.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(
@@ -141,21 +142,21 @@ impl SourceError {
         )
     }
 
-    /// Whether this is no error if another source received something: this machine has no such source, or the recording
-    /// has only another one.
+    /// Whether this is no error if another source received something: this machine does not have the source, or the
+    /// recording contains only another source.
     #[must_use]
     pub fn lets_others_decide(&self) -> bool {
         self.is_absence() || matches!(self, Self::NotARecording { .. })
     }
 
-    /// Whether the machine has nothing to import from, as far as can be seen.
+    /// Whether the machine has no source to import from, as far as can be detected.
     #[must_use]
     pub fn is_without_source(&self) -> bool {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
     }
 
-    /// Which of two errors to tell, where every source is absent: this one, or that of a later source. A table that was
-    /// lost is worse news than a driver that is missing.
+    /// Returns the more important of two errors, if every source is absent: this error, or the error of a later source.
+    /// A lost table is more important than a missing driver.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {

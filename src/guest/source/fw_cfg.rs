@@ -1,10 +1,11 @@
 //! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg` (`drivers/firmware/qemu_fw_cfg.c`).
 //!
-//! Each item has a directory `by_key/N`, with its path in `name`, its size in `size` and its bytes in `raw`. Only these
-//! are read: the links below `by_name` lead to the same directories. A recording has the same layout, without links.
+//! Each item has a directory `by_key/N` with its path in `name`, its size in `size` and its bytes in `raw`. Only these
+//! files are read: the links below `by_name` lead to the same directories. A recording has the same layout, but no
+//! links.
 //!
-//! Linux reads `raw` page by page, and for each page reads the device from its first byte. So nothing is read twice, and
-//! no byte more than `size` says.
+//! Linux reads `raw` page by page, and for each page it reads the device from the first byte again. So this program
+//! reads nothing twice, and never more bytes than `size` announces.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
@@ -22,16 +23,17 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::file;
 
-/// Where the items are: below `/sys/firmware`, and in a recording.
+/// The directory of the items, below `/sys/firmware` and in a recording.
 pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
-/// Links to items that a person added, by their path (`docs/specs/fw_cfg.rst` of QEMU). Every item of ours is one.
+/// Links to items that a user added, by their path (`docs/specs/fw_cfg.rst` of QEMU). Every item of this program is
+/// among them.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
 
-/// Largest `name` or `size` file that is read, in bytes. The kernel's have 56 at most.
+/// Largest `name` or `size` file that is read, in bytes. The kernel's files have at most 56 bytes.
 const TEXT_MAX: usize = 4096;
 
-/// The `fw_cfg` device.
+/// The source for the `fw_cfg` device.
 pub struct FwCfg;
 
 impl Source for FwCfg {
@@ -45,13 +47,13 @@ impl Source for FwCfg {
     }
 }
 
-/// Reads every item that is ours, in the order of their keys. Bytes that hold secrets are wiped when dropped.
+/// Reads every item of this program, in the order of the keys. Bytes that contain secrets are wiped when dropped.
 ///
 /// # Errors
-/// [`SourceError`]. That nothing is ours is one too, of those that let another source decide.
+/// [`SourceError`]. If no item belongs to this program, the error lets the other sources be used.
 pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     let path = match input {
-        // QEMU itself has dozens of items, none of them below `opt`: in most machines one call is all that is needed.
+        // QEMU itself has dozens of items, but none below `opt`. So on most machines, this one call is enough.
         Input::Running(system) if is_absent(&system.firmware().join(OPTIONAL)) => {
             return Err(SourceError::NoFwCfg);
         }
@@ -70,12 +72,13 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     if items.is_empty() { Err(SourceError::NoFwCfg) } else { Ok(items) }
 }
 
-/// Whether nothing has this path. What cannot be seen may be there.
+/// Whether nothing has this path. If this cannot be checked, the answer is no.
 fn is_absent(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
 
-/// Whether the machine has the device and its kernel no driver for it: by its ACPI ID, or in the device tree.
+/// Whether the machine has the device, but its kernel has no driver for it. The device has an ACPI ID or a node in the
+/// device tree.
 fn is_device_unused(system: &System) -> bool {
     let tree = std::fs::read_dir(system.firmware().join("devicetree/base"));
     let mut nodes = tree.into_iter().flatten().filter_map(Result::ok).map(|node| node.file_name());
@@ -87,13 +90,13 @@ fn is_device_unused(system: &System) -> bool {
 fn failed(path: PathBuf, error: Errno) -> SourceError {
     match error {
         Errno::EACCES | Errno::EPERM => SourceError::PermissionDenied(path.into()),
-        // A link, or a file in the place of a directory.
+        // The path is a link, or a file instead of a directory.
         Errno::ELOOP => SourceError::NotAFile(path.into()),
         error => SourceError::Io { file: path.into(), error: error.into() },
     }
 }
 
-/// Reads items, and knows how much may still be read.
+/// Reads items, and remembers how many bytes it may still read.
 struct Reader {
     path: PathBuf,
     left: usize,
@@ -115,7 +118,7 @@ impl Reader {
         Ok(items)
     }
 
-    /// Reads an item if it is ours.
+    /// Reads an item, if it belongs to this program.
     fn item(&mut self, key: u16, directory: &Directory, path: &Path) -> Result<Option<Item>, SourceError> {
         let name = text(directory, c"name", path)?;
         if fw_cfg::kind(&name).is_none() {
@@ -146,18 +149,18 @@ impl Reader {
     }
 }
 
-/// The key that a directory is named after, as the kernel writes it.
+/// Returns the key in a directory's name, if the name has the kernel's format.
 fn key(name: &CStr) -> Option<u16> {
     let name = name.to_str().ok()?;
     name.parse().ok().filter(|key: &u16| key.to_string() == name)
 }
 
-/// The line in a file.
+/// Returns the only line of a file.
 fn text(directory: &Directory, name: &CStr, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let path = path.join(name.to_string_lossy().as_ref());
     match directory.read(name).and_then(|file| file::read(&file, TEXT_MAX)) {
         Ok(file::Content::Bytes(mut text)) => {
-            // A path may end in a newline of its own.
+            // Only the last newline is removed, because a path may end in a newline.
             if text.last() == Some(&b'\n') {
                 text.pop();
             }

@@ -1,8 +1,8 @@
-//! Where credentials come from.
+//! The sources of credentials.
 //!
 //! To add a source, write a file here with a type that implements [`Source`], declare it below, and add it to [`ALL`]
-//! at its place in the order. What it received is verified like everything else. If its credentials have a file each,
-//! [`Origin::File`](crate::guest::verify::origin::Origin::File) says where each came from.
+//! at its place in the order. All that it receives is verified like everything else. If the source has one file for
+//! each credential, use [`Origin::File`](crate::guest::verify::origin::Origin::File) as the origin.
 
 mod channel;
 pub mod dmi;
@@ -15,12 +15,12 @@ pub use error::SourceError;
 
 use super::verify::received::Received;
 
-/// Every source, in the order in which they are asked. Of several credentials with one name, the first counts.
+/// All sources, in the order in which they are read. Of several credentials with one name, the first is used.
 ///
 /// `fw_cfg` comes before SMBIOS, as in systemd (`import_credentials_trusted()`, `src/core/import-creds.c`).
 pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 
-/// Asks sources one after another.
+/// Reads the sources one after another.
 ///
 /// ```
 /// use smbios_creds::guest::source::{ALL, Input, receive};
@@ -30,8 +30,8 @@ pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 /// ```
 ///
 /// # Errors
-/// The first [`SourceError`]. That a machine lacks a source is one only if it lacks every source, and the source that it
-/// could have says what to do.
+/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. Then a source that
+/// this machine could have says what to do.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
     let mut absence: Option<SourceError> = None;
