@@ -17,7 +17,7 @@ pub enum Exit {
     /// In the guest: what arrived differs from what was sent, or does not meet the requirements. On the host: the
     /// credentials are missing, cannot be sent, or would be visible to others.
     Verification = 3,
-    /// There is no SMBIOS, or no Type 11 structure in it.
+    /// The machine has no SMBIOS, or its table has no Type 11 structure.
     NoSource = 4,
     /// Refused, because the table of a confidential VM or a container is not trusted.
     Refused = 5,

@@ -78,7 +78,7 @@ fn is_ours(item: &Directory) -> bool {
     }
 }
 
-/// Closes files, and keeps the first error.
+/// Closes files, and stores the first error.
 struct Closer {
     closed: usize,
     failed: Option<CloseError>,

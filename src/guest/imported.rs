@@ -43,7 +43,7 @@ pub enum LeftOpen {
     /// The host stage reads the files again.
     #[error("the table stays open in the initrd: the import of the host stage closes it")]
     Initrd,
-    /// A recording says nothing about this machine.
+    /// The set came from a recording, which says nothing about this machine.
     #[error("the table stays open: what was imported came from a recording")]
     Recording,
     /// The host sent nothing.

@@ -126,17 +126,17 @@ mod x86 {
         }
     }
 
-    /// Leaf 1, ECX: a hypervisor is present (AMD APM vol. 3 appendix E, Intel SDM vol. 2A CPUID).
+    /// Bit in ECX of leaf 1: a hypervisor is present (AMD APM vol. 3 appendix E, Intel SDM vol. 2A CPUID).
     const HYPERVISOR: u32 = 1 << 31;
-    /// Encrypted memory capabilities (AMD APM vol. 3 appendix E.4.17); EAX bit 1 is SEV.
+    /// CPUID leaf for encrypted memory (AMD APM vol. 3 appendix E.4.17). Bit 1 of EAX is SEV.
     const AMD_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
     const AMD_SEV: u32 = 1 << 1;
     /// `SEV_STATUS` (AMD APM vol. 2 §15.34.10): bits 0 to 2 show that SEV, SEV-ES and SEV-SNP are active.
     const SEV_STATUS: u64 = 0xc001_0131;
     const SEV_STATUS_ON: u64 = 0b111;
-    /// TDX enumeration (Intel TDX module specification).
+    /// CPUID leaf for TDX (Intel TDX module specification).
     const INTEL_TDX: u32 = 0x21;
-    /// Isolation (Hyper-V TLFS, feature identification): an isolated VM that does not manage CPUs.
+    /// CPUID leaves and bits of Hyper-V (TLFS, feature identification). An isolated VM does not manage CPUs.
     const HYPERV_VENDOR: u32 = 0x4000_0000;
     const HYPERV_FEATURES: u32 = 0x4000_0003;
     const HYPERV_FEATURES_MIN: u32 = 0x4000_0005;
@@ -166,7 +166,7 @@ mod x86 {
     fn sev(cpu: &impl Cpu) -> Option<Platform> {
         let [highest, ..] = cpu.cpuid(0x8000_0000);
         let offered = highest >= AMD_ENCRYPTED_MEMORY && cpu.cpuid(AMD_ENCRYPTED_MEMORY)[0] & AMD_SEV != 0;
-        // Hyper-V hides the leaf from its SNP guests.
+        // Hyper-V hides AMD's leaf from its SNP guests.
         if !offered {
             return (hyperv_isolation(cpu) == Some(HYPERV_SNP)).then_some(Platform::Sev);
         }

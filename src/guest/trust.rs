@@ -20,7 +20,7 @@ const KEY_ENDING: &[u8] = b".pub";
 /// Largest file with a serial, a machine ID or a UUID, in bytes.
 const LINE_MAX: usize = 64;
 
-/// File with the highest serial that this machine has imported.
+/// Name of the file with the highest serial that this machine has imported.
 const SERIAL: &str = "serial";
 const SERIAL_PART: &str = "serial.part";
 

@@ -323,7 +323,7 @@ impl Directory {
         }
     }
 
-    /// Sets exactly this mode.
+    /// Sets exactly this mode of the directory.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
         fchmod(self, Mode::from_bits_truncate(mode))
     }

@@ -19,8 +19,8 @@ static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Stores for [`was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, the answer is no.
 ///
-/// This must run before `main`. It allocates nothing, cannot panic, and uses no part of the standard library that the
-/// runtime must start first.
+/// This function must run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard
+/// library that the runtime must start first.
 pub(crate) fn look() {
     let mut buffer = [0; ROOM];
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -10,7 +10,7 @@ pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
     format!("{name}-{checksum:016x}")
 }
 
-/// Whether [`name`] made this name with this prefix.
+/// Whether [`name`] returns this name for this prefix.
 pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
     let parts = || {
         let (process, rest) = std::str::from_utf8(found).ok()?.strip_prefix(prefix)?.split_once('-')?;

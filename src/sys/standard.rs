@@ -18,10 +18,10 @@ const NULL: &CStr = c"/dev/null";
 /// Opens `/dev/null` for each of the three descriptors that is closed. If `/dev/null` cannot be opened, opens the root
 /// directory instead: it always exists, cannot be read as a file, and refuses writes.
 ///
-/// This may run before `main`. It allocates nothing, cannot panic, and uses no part of the standard library that the
-/// runtime must start first.
+/// This function may run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard library
+/// that the runtime must start first.
 pub(crate) fn fill() {
-    // The kernel gives the lowest free number (open(2)).
+    // The kernel returns the lowest free descriptor (open(2)).
     while let Ok(file) = open(NULL, OFlags::RDWR).or_else(|_| open(c"/", OFlags::RDONLY | OFlags::DIRECTORY))
         && file.as_raw_fd() <= LAST
     {

@@ -13,7 +13,7 @@ pub enum Tone {
     Good,
     /// A state that needs attention.
     Doubtful,
-    /// Lost, refused or wrong.
+    /// A loss, a refusal or an error.
     Bad,
 }
 

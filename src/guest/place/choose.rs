@@ -9,11 +9,11 @@
 //! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
 //! | is not systemd | | `system` | |
-//! | is systemd, and passes on what it imported | initrd | `system`, where it is repaired | the report |
-//! | | host | `system`, where it is repaired | |
+//! | is systemd, and passes on what it imported | initrd | `system`, which is repaired | the report |
+//! | | host | `system`, which is repaired | |
 //! | is systemd, and passes on nothing | initrd | `credstore` | everything, and the report |
 //! | | host | `credstore` | |
-//! | is systemd, its environment names `@system`, and that is empty | any | `system` | |
+//! | is systemd, its environment contains `@system`, and `@system` is empty | any | `system` | |
 //!
 //! The last row applies with `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which
 //! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes there.
@@ -30,10 +30,10 @@ use crate::sys::directory::{Directory, Links};
 /// The place that the caller selects for the credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Into {
-    /// The right place for the running system.
+    /// Choose the right place for the running system.
     #[default]
     Auto,
-    /// This place.
+    /// Use this place.
     At(Place),
 }
 

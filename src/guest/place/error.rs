@@ -77,7 +77,7 @@ pub enum PlaceError {
         Escaped(.other)
     )]
     HoldsOther {
-        /// The directory.
+        /// The directory that contains the file.
         directory: ShownPath,
         /// The name of that file.
         other: Vec<u8>,
@@ -132,7 +132,7 @@ fn hint(error: Errno) -> &'static str {
     }
 }
 
-/// The path that errors are about.
+/// The path in an error message.
 pub(in crate::guest) struct Context {
     path: ShownPath,
 }

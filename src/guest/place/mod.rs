@@ -58,9 +58,9 @@ pub enum Place {
 /// How a set is written to its place. This is decided when the place is chosen, by looking at the system once.
 #[derive(Debug)]
 pub(in crate::guest) enum Method {
-    /// By one rename.
+    /// The set appears by one rename.
     Rename,
-    /// By one mount.
+    /// The set appears by one mount.
     Mount,
     /// Credential by credential, in the directory that systemd filled. The directory is open, or the error says why it
     /// cannot be opened.

@@ -173,7 +173,7 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
-    /// Dropped last, after the view has ended.
+    /// The blocked signals. This field is dropped last, after the view has ended.
     _held: Held,
 }
 

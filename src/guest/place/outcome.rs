@@ -59,7 +59,7 @@ impl Display for Repaired {
     }
 }
 
-/// What is materialized of an entry.
+/// The state of an entry in its place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
     /// The entry would be imported; no place was checked.

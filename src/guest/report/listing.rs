@@ -19,7 +19,7 @@ use crate::guest::verify::origin::Origin;
 use crate::guest::verify::sealed_entry::SealedEntry;
 use crate::text::listing::{self, Cell, Text, Tone};
 
-/// The order in which findings are shown. Sorting by it would take 5 KB of the agent.
+/// The order in which findings are shown. A sort by severity would make the agent 5 KB larger.
 const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
 /// One line of the listing.

@@ -63,7 +63,7 @@ pub enum SourceError {
         "{file} does not have the {size} bytes that the file 'size' next to it announces: record it again"
     )]
     OtherSize {
-        /// The file.
+        /// The file whose size differs.
         file: ShownPath,
         /// The announced size in bytes.
         size: usize,
@@ -95,7 +95,7 @@ pub enum SourceError {
         "{file} is larger than {limit} bytes, which no SMBIOS table with credentials is; nothing was read from it"
     )]
     TooLarge {
-        /// The file.
+        /// The file that is too large.
         file: ShownPath,
         /// Largest accepted size in bytes.
         limit: usize,
@@ -106,7 +106,7 @@ pub enum SourceError {
     /// Any other error that the kernel reports.
     #[error("cannot read {file}: {error}")]
     Io {
-        /// The file.
+        /// The file that could not be read.
         file: ShownPath,
         /// The kernel's error.
         error: std::io::Error,

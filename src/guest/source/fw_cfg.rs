@@ -1,4 +1,5 @@
-//! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg` (`drivers/firmware/qemu_fw_cfg.c`).
+//! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg`
+//! (`drivers/firmware/qemu_fw_cfg.c`).
 //!
 //! Each item has a directory `by_key/N` with its path in `name`, its size in `size` and its bytes in `raw`. Only these
 //! files are read: the links below `by_name` lead to the same directories. A recording has the same layout, but no

@@ -80,7 +80,7 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: Damage,
     },
-    /// There is no type 127 structure.
+    /// The table has no Type 127 structure, which marks its end.
     NoEndOfTable,
     /// Bytes follow the end of the table.
     BehindEndOfTable {
@@ -178,7 +178,7 @@ pub enum FindingKind {
         /// Number of bytes in all values.
         bytes: usize,
     },
-    /// There is no manifest.
+    /// No manifest was sent.
     ManifestMissing,
     /// The manifest cannot be read.
     ManifestInvalid {

@@ -22,7 +22,7 @@ pub struct Policy {
     pub about: Option<Name>,
 }
 
-/// What to do with the manifest. If it is not signed, it finds faults, not attackers.
+/// How to use the manifest. An unsigned manifest detects transmission errors, but not attacks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum ManifestPolicy {

@@ -7,7 +7,7 @@ use crate::format::oem_string::DecodeError;
 pub enum Refusal {
     /// The string has no `=`.
     NoEquals,
-    /// The name breaks systemd's rules.
+    /// The name is not valid by systemd's rules.
     BadName,
     /// The value is not base64.
     BadBase64,
@@ -21,9 +21,9 @@ pub enum Refusal {
     Empty,
     /// The table breaks off next to the credential, so its end may be missing.
     MaybeCut,
-    /// Its size differs from the size that was sent.
+    /// The value's size differs from the size that was sent.
     SizeDiffers,
-    /// The set is not the one that was sent.
+    /// The digest shows that the set is not the one that was sent.
     DigestDiffers,
     /// The manifest does not list the credential, although a listing is required.
     NotListed,

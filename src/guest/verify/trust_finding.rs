@@ -51,7 +51,7 @@ pub enum TrustFinding {
     },
     /// The set has an audience, but no name is configured for this machine.
     AudienceUnused {
-        /// The machines that it is meant for.
+        /// The machines that the set is meant for.
         audience: Vec<String>,
     },
     /// The set's serial is lower than the serial of an earlier import, or than the configured minimum.
