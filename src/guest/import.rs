@@ -3,11 +3,11 @@
 //! 1. The sources receive what the host sent. If the system's table must not be trusted, the import is refused first.
 //! 2. The received credentials are verified against the manifest and the policy.
 //! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. Encrypted
-//! credentials go to systemd's own directory for them.
+//!    credentials go to systemd's own directory for them.
 //! 4. In the initrd, the set is handed over to the host stage. In the host stage, the set that was handed over is
-//! removed. Credentials that have no effect in their place are added to the findings.
+//!    removed. Credentials that have no effect in their place are added to the findings.
 //! 5. A report says what was done. If closing was requested and every credential is in its place, the sources are
-//! closed next.
+//!    closed next.
 //! 6. A receipt tells the host what was done, if the host requested one.
 //!
 //! Each step logs what it did, through [`tracing`]. The log never contains a value.

@@ -1,5 +1,5 @@
-//! Runs a program to its end, and returns only whether it succeeded. (The `Command` of std would take a twentieth of
-//! the agent.)
+//! Runs a program to its end, and returns only whether it succeeded. (The `Command` of std would make up a twentieth of
+//! the agent's size.)
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

@@ -190,8 +190,8 @@ impl Seen {
 }
 
 /// Whether systemd has forgotten its credentials, because the switch-root named an init. systemd before 254 does not
-/// know `@initrd`, so the report is the only file left there; and it does not make its mount writable. A switch-root
-/// that named no init has given systemd the variable.
+/// know `@initrd`, so the report is the only file left there; this systemd does not make its mount writable either. If
+/// the switch-root named no init, systemd has `$CREDENTIALS_DIRECTORY` in its environment.
 fn is_lost_at_switch_root(system: &System) -> bool {
     let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
     let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));

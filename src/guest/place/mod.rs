@@ -2,16 +2,16 @@
 //!
 //! | place | directory | how the set appears |
 //! |---|---|---|
-//! | [`Place::System`] | `/run/credentials/@system` | one mount, or a repair of what systemd imported |
+//! | [`Place::System`] | `/run/credentials/@system` | one mount, or a repair of the files that systemd imported |
 //! | [`Place::Initrd`] | `/run/credentials/@initrd`, which systemd merges after switch-root | one rename |
 //! | [`Place::Credstore`] | `/run/credstore`, which `LoadCredential=` and `ImportCredential=` search | one rename |
 //! | [`Place::Directory`] | any directory | one rename |
 //!
 //! Encrypted credentials do not go to any of these places: see [`sealed`].
 //!
-//! Under systemd, `@system` belongs to PID 1. If this program mounted over it, PID 1 could import nothing, and its
-//! units would not see any of its credentials. If systemd passes on what it has imported, this program repairs its
-//! directory; otherwise it refuses the place. [`choose`] decides this once.
+//! Under systemd, `@system` belongs to PID 1. If this program mounted a file system there, PID 1 might import nothing,
+//! and its units might see no credential. If systemd passes on what it has imported, this program repairs systemd's
+//! directory; otherwise this program refuses the place. [`choose`] decides this once.
 
 pub mod choose;
 mod content;
@@ -62,8 +62,8 @@ pub(in crate::guest) enum Method {
     Rename,
     /// The set appears by one mount.
     Mount,
-    /// Credential by credential, in the directory that systemd filled. The directory is open, or the error says why it
-    /// cannot be opened.
+    /// The set appears credential by credential, in the directory that systemd filled. The directory is open, or the
+    /// error says why it cannot be opened.
     Repair(Result<Directory, Errno>),
     /// The set is not written: systemd does not pass credentials in this place on to units.
     Refuse,

@@ -206,7 +206,7 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
             put(2, b'!');
         }
         (DecodeError::TooLarge { .. }, Encoding::Text) => put(1, b'='),
-        // The filler is a base64 character. The filler's value must have complete groups of four characters.
+        // The filler is a base64 character, and the value after the `=` has complete groups of four characters.
         (DecodeError::TooLarge { .. }, Encoding::Binary) => put(length.saturating_sub(2) % 4 + 1, b'='),
     }
 }

@@ -271,7 +271,7 @@ impl Delivery {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
     }
 
-    /// If this machine accepts only signed sets: returns the finding because of which it does not accept this set.
+    /// Returns the finding because of which this machine rejects the set, if it accepts only signed sets.
     #[must_use]
     pub fn why_not_believed(&self) -> Option<&Finding> {
         let is_why = |finding: &&Finding| {

@@ -72,7 +72,7 @@ pub enum FindingKind {
     TableLong(Extent),
     /// The table has more structures than announced.
     MoreStructures(Extent),
-    /// The bytes at this offset are not a structure.
+    /// The bytes from this place on are not a structure.
     Damaged {
         /// Number of bytes from the damaged place to the end of the table.
         remaining: usize,

@@ -15,7 +15,7 @@ pub const KEPT_MAX: usize = 8;
 /// Findings in the order in which they were made. The first [`KEPT_MAX`] of each group are kept. The last of these says
 /// how many more the group has ([`Finding::more`]).
 ///
-/// All findings of a group have the same severity and the same kind. So every severity and every kind that was found is
+/// All findings of a group have the same severity, kind and reason. So every severity and every kind that was found is
 /// kept.
 #[derive(Debug, Default)]
 pub struct Findings {

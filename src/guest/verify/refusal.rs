@@ -29,9 +29,9 @@ pub enum Refusal {
     NotListed,
     /// A trusted signature is required, but none proves the whole set.
     Unproven,
-    /// It should be encrypted, but it is not a systemd-creds blob.
+    /// The credential should be encrypted, but it is not a systemd-creds blob.
     NotABlob,
-    /// It is encrypted with a null key, which everybody has.
+    /// The credential is encrypted with a null key, which everybody has.
     NullKey,
     /// A ciphertext was sent as a plain credential.
     SentAsPlain,

@@ -1,6 +1,6 @@
 //! Compares encrypted credentials with the manifest and with the plain credentials.
 //!
-//! Nothing is decrypted here. Whether this machine has the key, systemd finds out when a service asks for the
+//! Nothing is decrypted here. systemd finds out whether this machine has the key, when a service asks for the
 //! credential.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Reads the Type 11 strings of a table into [`Received`], with findings about the table.
+//! Reads the Type 11 strings of a table into [`Received`], and adds findings about the table.
 
 use super::delivery::Entry;
 use super::finding::{FindingKind, Severity};
