@@ -81,7 +81,7 @@ impl Text {
     }
 }
 
-/// Blanks are appended many at a time.
+/// Blanks, which are appended in blocks of this length.
 const BLANKS: &str = "                                ";
 
 impl Write for Text {

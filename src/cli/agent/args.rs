@@ -186,7 +186,7 @@ pub struct Exec {
     pub(super) program: Program,
 }
 
-// What is executed.
+// The program that `exec` executes.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct Program {

@@ -1,16 +1,16 @@
-//! Options that clap may not have been told ([`super::short`]).
+//! Options that may not be defined in clap ([`super::short`]).
 
 use std::ops::Deref;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// Options that are defined together. Without them in a command line, their value is the default.
+/// Options that are defined together. If none of them is on the command line, they have their defaults.
 pub(super) trait Named: Args + Default {
-    /// Their long names, without `--`, which are also how clap names their values.
+    /// The long names of these options, without `--`. clap uses the same names for their values.
     const NAMES: &'static [&'static str];
 }
 
-/// Options that clap may not have been told.
+/// Options that may not be defined in clap. If they are not, they have their defaults.
 #[derive(Debug, Default)]
 pub(super) struct Asked<T>(T);
 

@@ -1,7 +1,8 @@
-//! Options of the agent. Those of `import` and `exec` are structs that are defined if they are given ([`super::short`]).
+//! Options of the agent. Those of `import` and `exec` are structs, which are only defined in clap if they are given
+//! ([`super::short`]).
 //!
-//! clap would take a documentation comment of a struct for a description of the command, which costs it 2,000
-//! instructions each.
+//! These structs have no doc comments: clap would use each as a description of the command, which costs 2,000
+//! instructions.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::guest::verify::policy::{Confidential, ManifestPolicy, Policy};
 use crate::guest::verify::trust::{Audience, Trust};
 use crate::trust::signature::TrustedKey;
 
-// How much is logged.
+// The log level.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct LogLevel {
@@ -37,7 +38,7 @@ impl Named for LogLevel {
     const NAMES: &'static [&'static str] = &["log-level"];
 }
 
-// Which system is looked at.
+// The root directory of the system.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct Root {
@@ -56,7 +57,7 @@ impl Named for Root {
     const NAMES: &'static [&'static str] = &["root"];
 }
 
-// Where the table comes from.
+// The input: a recording or the running system.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct From {
@@ -77,7 +78,7 @@ impl Named for From {
     const NAMES: &'static [&'static str] = &["from"];
 }
 
-// Where credentials go.
+// The place for the credentials.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct IntoArg {
@@ -90,7 +91,7 @@ impl Named for IntoArg {
     const NAMES: &'static [&'static str] = &["into"];
 }
 
-// What is expected of the delivery.
+// The requirements for the credentials.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct PolicyArgs {
@@ -122,7 +123,7 @@ impl PolicyArgs {
     }
 }
 
-// What must have been sent.
+// The required credentials.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Require {
@@ -135,7 +136,7 @@ impl Named for Require {
     const NAMES: &'static [&'static str] = &["require"];
 }
 
-// Which values may have no bytes.
+// The credentials that may be empty.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct AllowEmpty {
@@ -148,7 +149,7 @@ impl Named for AllowEmpty {
     const NAMES: &'static [&'static str] = &["allow-empty"];
 }
 
-// What a manifest is worth.
+// How to use the manifest.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Manifest {
@@ -161,7 +162,7 @@ impl Named for Manifest {
     const NAMES: &'static [&'static str] = &["manifest"];
 }
 
-// Whether the table is believed where another than the host's owner can write it.
+// What to do if the running system's table proves nothing.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct ConfidentialArg {
@@ -174,7 +175,7 @@ impl Named for ConfidentialArg {
     const NAMES: &'static [&'static str] = &["confidential"];
 }
 
-// Whose sets are believed.
+// The trusted keys, the names of this machine and the lowest serial.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct TrustArgs {
@@ -204,7 +205,7 @@ impl Named for TrustArgs {
     const NAMES: &'static [&'static str] = &["trust", "audience", "min-serial"];
 }
 
-// What a failed verdict stops.
+// Whether an import is all or nothing.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Strict {
@@ -217,7 +218,7 @@ impl Named for Strict {
     const NAMES: &'static [&'static str] = &["strict"];
 }
 
-// Whether anything is written.
+// Whether the import is a dry run.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct DryRun {
@@ -230,7 +231,7 @@ impl Named for DryRun {
     const NAMES: &'static [&'static str] = &["dry-run"];
 }
 
-// What an import of nothing is.
+// Whether an import without credentials is a success.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct AllowNone {
@@ -244,7 +245,7 @@ impl Named for AllowNone {
     const NAMES: &'static [&'static str] = &["allow-none"];
 }
 
-// What later readers of the table find.
+// Whether to close the table after the import.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Close {

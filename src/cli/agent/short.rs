@@ -1,11 +1,13 @@
-//! The arguments of `import` and `exec`, of which clap is told only the options that are given.
+//! Parses the arguments of `import` and `exec`. Only the given options are defined in clap.
 //!
-//! A boot waits for these two verbs. Each option takes clap 25,000 instructions (x86-64, counted by valgrind): 10,000 to
-//! define it, and the others to parse and to forget it. The whole tree of verbs takes 430,000 to 500,000.
+//! A boot waits for these two subcommands. Each option costs clap 25,000 instructions (x86-64, counted by valgrind):
+//! 10,000 to define the option, and the others to parse and to drop it. All subcommands together cost 430,000 to
+//! 500,000.
 //!
-//! There is one definition of each option, and a success is the same both ways. clap finds an option by its exact name, so
-//! an option that no argument names takes no part, except by its default. Only a success of the short way counts. Every
-//! error, `--help` and each argument that starts with `-` and is not the name of an option goes the whole way.
+//! Each option has only one definition, so a success has the same result on the short and on the long way. clap finds
+//! an option by its exact name, so an option that no argument names only contributes its default. Only a success of the
+//! short way is used. The long way handles every error, `--help`, and each argument that starts with `-` but is not the
+//! name of an option.
 
 use std::ffi::OsString;
 
@@ -19,7 +21,7 @@ use super::options::{
     Strict, TrustArgs,
 };
 
-/// Options that can be defined.
+/// Options that can be defined in clap.
 struct Definition {
     names: &'static [&'static str],
     define: fn(Command) -> Command,
@@ -31,7 +33,7 @@ impl Definition {
     }
 }
 
-/// What both verbs take.
+/// The options of both subcommands.
 const SHARED: [Definition; 10] = [
     Definition::of::<LogLevel>(),
     Definition::of::<Root>(),
@@ -45,19 +47,19 @@ const SHARED: [Definition; 10] = [
     Definition::of::<Strict>(),
 ];
 
-/// What only `import` takes.
+/// The options of `import` only.
 const IMPORT: [Definition; 3] =
     [Definition::of::<DryRun>(), Definition::of::<AllowNone>(), Definition::of::<Close>()];
 
-/// Parses a command line, whose first word is the program's name.
+/// Parses a command line. Its first word is the program's name.
 ///
 /// # Errors
-/// Help that was asked for, or why nothing can be done.
+/// Returns the requested help, or the error in the command line.
 pub fn parse(words: &[OsString]) -> Result<Agent, Error> {
     short(words).map_or_else(|| Agent::try_parse_from(words), Ok)
 }
 
-/// What is asked for, if the short way can tell.
+/// Returns the parsed command line if the short way succeeds; otherwise `None`.
 #[must_use]
 pub fn short(words: &[OsString]) -> Option<Agent> {
     let [_, verb, rest @ ..] = words else { return None };
@@ -74,12 +76,12 @@ pub fn short(words: &[OsString]) -> Option<Agent> {
     }
 }
 
-/// A command with the options that are given. None if something starts with `-` and is not the name of an option.
+/// Returns a command with the given options; `None` if a word starts with `-` but is not the name of an option.
 fn define(mut command: Command, words: &[OsString], definitions: &[&[Definition]]) -> Option<Command> {
     let words = words.iter().map(|word| word.as_encoded_bytes()).take_while(|word| *word != b"--");
     let mut given: Vec<&str> =
         words.filter(|word| word.starts_with(b"-")).map(name).collect::<Option<_>>()?;
-    // Its definition names the option with which it conflicts.
+    // The definition of `--close` names `--from`, with which it conflicts.
     let names_from = given.iter().any(|name| Close::NAMES.contains(name));
     for definition in definitions.iter().copied().flatten() {
         let before = given.len();
@@ -91,13 +93,13 @@ fn define(mut command: Command, words: &[OsString], definitions: &[&[Definition]
     given.is_empty().then_some(command)
 }
 
-/// The name of an option that is written as `--NAME` or `--NAME=VALUE`.
+/// Returns the name of an option in the form `--NAME` or `--NAME=VALUE`.
 fn name(option: &[u8]) -> Option<&str> {
     let long = option.strip_prefix(b"--")?;
     std::str::from_utf8(long.split(|&byte| byte == b'=').next()?).ok()
 }
 
-/// What the command finds. Its errors are those of the whole way to tell.
+/// Returns what the command parses; `None` on an error, which the long way then reports.
 fn agent<T: FromArgMatches>(
     command: Command,
     words: &[OsString],
