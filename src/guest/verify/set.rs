@@ -172,8 +172,7 @@ impl Set<'_> {
         }
     }
 
-    /// A blank at either end of a name is part of the name. A service that asks for the name without the blank finds
-    /// nothing.
+    /// A blank at either end is part of a name. A service that asks for the name without the blank finds nothing.
     fn find_blanks(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
@@ -295,8 +294,7 @@ impl Set<'_> {
         }
     }
 
-    /// Refuses an empty value, unless the policy or the manifest allows it. Most likely, the secret was lost on the
-    /// host.
+    /// Refuses an empty value, unless the policy or the manifest allows it. Most likely, the host lost the secret.
     fn refuse_empty(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
