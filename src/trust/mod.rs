@@ -1,4 +1,4 @@
-//! Trust: what proves who sent a set, and who can read it. For both wings, without I/O.
+//! Trust: proves who sent a set, and limits who can read it. Used by host and guest; no I/O.
 
 pub mod sealed;
 pub mod signature;

@@ -1,12 +1,13 @@
-//! A credential that only the guest's own key opens: a blob of `systemd-creds encrypt`, and its OEM string.
+//! A credential that only the guest's own key can decrypt: a blob from `systemd-creds encrypt`, and its OEM string.
 //!
-//! `io.smbios-creds.encrypted:NAME=BLOB` carries the blob in base64, on one line. The guest puts this text into
+//! `io.smbios-creds.encrypted:NAME=BLOB` contains the blob in base64, on one line. The guest puts this text into
 //! `/run/credstore.encrypted/NAME`, where systemd decrypts it for a unit (`LoadCredentialEncrypted=` and
-//! `ImportCredential=`, systemd.exec(5)). No key and no cipher is in this program: it reads the header, which is not
-//! encrypted, and says which kind of key opens the blob.
+//! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. It reads the header, which is not
+//! encrypted, and says which kind of key decrypts the blob.
 //!
-//! The prefix is one of our own, since systemd passes a blob with its own prefix on to services as it is: the service
-//! gets the ciphertext as its secret (`LoadCredential=` and `ImportCredential=`, measured with 254 and 262).
+//! This project has its own prefix because systemd does not decrypt a blob that arrives under systemd's prefix. The
+//! service would get the ciphertext as its secret (`LoadCredential=` and `ImportCredential=`, measured with 254 and
+//! 262).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -17,26 +18,27 @@ use crate::format::base64::{self, Base64Error};
 use crate::format::credential::{Name, NameError};
 use crate::format::manifest::Ciphertext;
 
-/// Prefix of the OEM string that carries a blob.
+/// Prefix of an OEM string that contains a blob.
 pub use crate::format::oem_string::ENCRYPTED_PREFIX as PREFIX;
 
-/// Largest blob in bytes of its base64 (`CREDENTIAL_ENCRYPTED_SIZE_MAX`, systemd `src/shared/creds-util.h`, v262).
+/// Largest size in bytes of a blob in base64 (`CREDENTIAL_ENCRYPTED_SIZE_MAX`, systemd `src/shared/creds-util.h`,
+/// v262).
 pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
 
-/// A kind of key, by which a blob was encrypted.
+/// A kind of key that encrypts blobs.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Key {
-    /// Its name, in the words of `systemd-creds encrypt --with-key=`.
+    /// The kind's name, as in `systemd-creds encrypt --with-key=`.
     name: &'static str,
-    /// The number at the beginning of a blob.
+    /// The ID at the beginning of a blob.
     id: [u8; ID_SIZE],
 }
 
-/// Bytes of the number that names a kind of key (`sd_id128_t`).
+/// Size in bytes of the ID of a kind of key (`sd_id128_t`).
 const ID_SIZE: usize = 16;
 
-/// Every kind of key that is stored in a blob (systemd `src/shared/creds-util.h`, v262). Pinned are those that name the
-/// storage root key of the TPM that they were made with, which 261 and older does not know.
+/// Every kind of key that a blob can name (systemd `src/shared/creds-util.h`, v262). A blob of a pinned kind names the
+/// storage root key of the TPM that encrypted it. systemd 261 and older do not support pinned kinds.
 const KEYS: [Key; 15] = [
     key("host", 0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a),
     key("host-of-one-user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
@@ -55,7 +57,7 @@ const KEYS: [Key; 15] = [
     key(NULL, 0x0584_69da_f6f5_4324_8005_49da_0f8e_a2fb),
 ];
 
-/// The key that everybody has. `systemd-creds` of 254 and older calls it `tpm2-absent`.
+/// Name of the empty key, which everybody has. `systemd-creds` 254 and older calls it `tpm2-absent`.
 const NULL: &str = "null";
 
 const fn key(name: &'static str, id: u128) -> Key {
@@ -63,19 +65,19 @@ const fn key(name: &'static str, id: u128) -> Key {
 }
 
 impl Key {
-    /// Whether it is a key of no bytes, with which everybody makes and opens blobs.
+    /// Whether this is the empty key, with which everybody can encrypt and decrypt blobs.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.name == NULL
     }
 
-    /// Whether only a unit of one user's service manager can open the blob. No unit of the system can.
+    /// Whether only a unit of one user's service manager can decrypt the blob. Units of the system manager cannot.
     #[must_use]
     pub fn is_of_one_user(&self) -> bool {
         self.name.ends_with("-of-one-user")
     }
 
-    /// Its name.
+    /// The kind's name.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.name
@@ -88,25 +90,25 @@ impl Display for Key {
     }
 }
 
-/// Sizes in bytes of key, cipher block, initialization vector and tag, which follow the number as 32 bits each, lowest
-/// byte first (`struct encrypted_credential_header`, systemd `src/shared/creds-util.c`, v262). They are those of
-/// AES-256-GCM, the only cipher that any of these kinds of key is used with.
+/// Sizes in bytes of key, cipher block, initialization vector and tag. They follow the ID, each in 32 bits, lowest byte
+/// first (`struct encrypted_credential_header`, systemd `src/shared/creds-util.c`, v262). These are the sizes of
+/// AES-256-GCM, the only cipher that systemd uses with these kinds of key.
 const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 
-/// Bytes of a blob that are looked at: the number, and those sizes.
+/// Size in bytes of the part of a blob that this program reads: the ID and the sizes.
 pub(crate) const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
 
-/// Fewest bytes of a blob: the header, the vector filled up to a multiple of 8, 20 bytes with times and the size of the
-/// name filled up likewise, and the tag. systemd refuses a shorter one.
+/// Smallest size of a blob in bytes; systemd refuses a shorter one. It is the sum of the header, the vector padded to a
+/// multiple of 8, 20 bytes for the times and the name's size (padded as well), and the tag.
 const BLOB_MIN: usize = HEADER_SIZE + 16 + 24 + 16;
 
-/// Characters of base64 that the header takes, and the bytes that they stand for.
+/// Number of base64 characters that contain the header.
 const HEADER_TEXT: usize = HEADER_SIZE.div_ceil(3) * 4;
 
-/// The kind of key of a blob, as it is or in base64; `None` if it is no blob of systemd.
+/// Returns the kind of key of a blob, which can be raw or in base64. Returns `None` if `value` is not a systemd blob.
 ///
-/// Values that are no blob are looked at too, to find one that was sent as a plain credential. So nothing of the value is
-/// kept.
+/// This function also checks plain values, to find a blob that was sent as a plain credential. So it keeps no part of
+/// the value.
 #[must_use]
 pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     if value.len() < BLOB_MIN {
@@ -123,7 +125,8 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     })
 }
 
-/// How many bytes at the beginning of a value say that it is a blob, raw or in base64; 0 if it is none.
+/// Returns how many bytes at the beginning of a value show that it is a blob, raw or in base64. Returns 0 for other
+/// values.
 pub(crate) fn header_length(value: &[u8]) -> usize {
     if key_of(value).is_none() {
         0
@@ -135,17 +138,18 @@ pub(crate) fn header_length(value: &[u8]) -> usize {
     }
 }
 
-/// The kind of key that a header names.
+/// Returns the kind of key that a header names.
 fn key_in(header: &[u8]) -> Option<&'static Key> {
     let id = header.get(..ID_SIZE)?;
     header.get(ID_SIZE..HEADER_SIZE).filter(|sizes| *sizes == SIZES)?;
     KEYS.iter().find(|key| key.id == id)
 }
 
-/// A blob of `systemd-creds encrypt`. It is no secret, unless its key is the one that everybody has, and that is refused.
+/// A blob from `systemd-creds encrypt`. It is not secret: a blob of the empty key, which everybody can decrypt, is
+/// refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Blob {
-    /// Its base64, on one line.
+    /// The blob in base64, on one line.
     text: String,
     key: &'static Key,
 }
@@ -153,26 +157,26 @@ pub struct Blob {
 /// A blob and the name of its credential.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sealed {
-    /// What services ask for. `systemd-creds encrypt --name=` put the same name into the blob.
+    /// The name that services ask for. `systemd-creds encrypt --name=` put the same name into the blob.
     pub name: Name,
     /// The blob.
     pub blob: Blob,
 }
 
-/// Why text is not a sealed credential. No part of the text is in it: it may be a secret in the wrong place.
+/// Why a text is not an encrypted credential. The error contains no part of the text, which may be a misplaced secret.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealedError {
-    /// No `=`.
+    /// The text contains no `=`.
     #[error("has no '=' between name and blob")]
     NoEquals,
     /// The name breaks systemd's rules.
     #[error("has a bad name: {0}")]
     Name(#[from] NameError),
-    /// What follows the name is no blob that may be sent.
+    /// The text after the name is not a blob that may be sent.
     #[error("has a value that {0}")]
     Blob(#[from] BlobError),
-    /// Everybody can make and open it.
+    /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
     #[error("is encrypted by the null key, which everybody has")]
     NullKey(Name),
 }
@@ -181,25 +185,25 @@ pub enum SealedError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// It is not base64.
+    /// The file is not base64.
     #[error("is not base64: {0}")]
     Base64(#[from] Base64Error),
-    /// It is larger than [`BLOB_MAX`].
+    /// The blob is larger than [`BLOB_MAX`].
     #[error("has {size} bytes, at most {BLOB_MAX} are allowed")]
     TooLarge {
-        /// Bytes of its base64.
+        /// Size in bytes of the blob in base64.
         size: usize,
     },
-    /// It does not begin as a blob of a kind that this version knows, or is shorter than any.
+    /// The file does not start with a known kind of key, or it is shorter than every blob.
     #[error("does not begin as a blob of systemd-creds of a kind that this version knows")]
     NotABlob,
-    /// Everybody can make and open it.
+    /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
     #[error("is encrypted by the null key, which everybody has")]
     NullKey,
 }
 
 impl Blob {
-    /// Takes in the base64 of a blob, with blanks and newlines as `systemd-creds` writes it.
+    /// Reads the base64 of a blob. Blanks and newlines, as `systemd-creds` writes them, are allowed.
     ///
     /// ```
     /// use smbios_creds::trust::sealed::{Blob, BlobError};
@@ -211,14 +215,14 @@ impl Blob {
     /// ```
     ///
     /// # Errors
-    /// [`BlobError`] says why no guest should get it.
+    /// [`BlobError`] says why this blob must not be sent to a guest.
     pub fn new(text: &[u8]) -> Result<Self, BlobError> {
         let bytes = base64::decode(text)?;
         let key = key_in(&bytes).filter(|_| bytes.len() >= BLOB_MIN).ok_or(BlobError::NotABlob)?;
         if key.is_null() {
             return Err(BlobError::NullKey);
         }
-        // Encoded again, so that it is of the one alphabet that every systemd reads, and on one line.
+        // Encoded again: on one line, and in the standard alphabet, which every systemd reads.
         let text = base64::encode(&bytes).as_str().to_owned();
         if text.len() > BLOB_MAX {
             return Err(BlobError::TooLarge { size: text.len() });
@@ -226,19 +230,19 @@ impl Blob {
         Ok(Self { text, key })
     }
 
-    /// Its base64: what the guest's file holds, and what the manifest has size and SHA-256 of.
+    /// The blob in base64. The guest's file contains this text, and the manifest lists its size and SHA-256.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What a manifest says of it.
+    /// Returns the manifest's entry for this blob.
     #[must_use]
     pub fn ciphertext(&self) -> Ciphertext {
         Ciphertext { size: self.text.len() as u64, sha256: Sha256::digest(&self.text).into() }
     }
 
-    /// The kind of key that opens it.
+    /// The kind of key that decrypts the blob.
     #[must_use]
     pub fn key(&self) -> &'static Key {
         self.key
@@ -246,11 +250,11 @@ impl Blob {
 }
 
 impl Sealed {
-    /// Reads what follows [`PREFIX`] in an OEM string.
+    /// Reads the text after [`PREFIX`] in an OEM string.
     ///
     /// # Errors
-    /// [`SealedError`] says what is wrong with it. It names the credential only if a blob follows: what else looks like a
-    /// name may be a secret.
+    /// [`SealedError`] says what is wrong with the text. It contains the credential's name only if a blob follows the
+    /// name. Otherwise the text before the `=` may be a secret.
     pub fn decode(rest: &[u8]) -> Result<Self, SealedError> {
         let at = rest.iter().position(|&byte| byte == b'=').ok_or(SealedError::NoEquals)?;
         let (name, blob) = rest.split_at(at);
@@ -261,8 +265,8 @@ impl Sealed {
         }
     }
 
-    /// Writes the OEM string, without the NUL that ends it in the table. `None` if the name holds `=`, at which every
-    /// reader would split it.
+    /// Writes the OEM string, without the NUL that ends it in the table. Returns `None` if the name contains `=`: every
+    /// reader would split the string there.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
         let (name, text) = (self.name.as_str(), self.blob.text());

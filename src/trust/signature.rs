@@ -1,10 +1,10 @@
-//! A minisign signature over a manifest <-> OEM string, and the public keys that are trusted.
+//! Converts a minisign signature of a manifest to an OEM string and back. Reads the trusted public keys.
 //!
-//! The OEM string is `io.smbios-creds.signature:` and base64 of a whole signature file as `minisign -S` writes it. Signed is
-//! the manifest's whole OEM string, prefix included, as the file `NAME.manifest` holds it: without a NUL or a newline after
-//! it. The prefix keeps a signature of another file from counting here.
+//! The OEM string is `io.smbios-creds.signature:` and the base64 of a whole signature file, as `minisign -S` writes it.
+//! The signed data is the manifest's whole OEM string with its prefix, as in the file `NAME.manifest`: without a NUL or
+//! a newline at the end. Because the prefix is signed too, a signature of another file is never valid for a manifest.
 //!
-//! No private key ever enters this program. The only file that names the crate `minisign_verify`.
+//! This program never uses a private key. Only this file uses the crate `minisign_verify`.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,39 +14,42 @@ use crate::format::base64;
 
 pub use crate::format::oem_string::SIGNATURE_PREFIX as PREFIX;
 
-/// Most signatures that a set may have. Two owners sign while they change keys; each costs a verification.
+/// Largest number of signatures that a set may have. During a key change, two owners sign. Each signature must be
+/// verified.
 pub const SIGNATURES_MAX: usize = 8;
 
-/// Largest signature file in bytes. minisign's comments have at most 1024 and 8192 (`src/minisign.h`, 0.11).
+/// Largest signature file in bytes. minisign allows 1024 and 8192 bytes for the two comments (`src/minisign.h`, 0.11).
 pub const SIGNATURE_MAX: usize = 10_240;
 
-/// Largest file with a public key in bytes.
+/// Largest size in bytes of a file with a public key.
 pub const KEY_MAX: usize = 4096;
 
-/// What the first line of both kinds of file begins with.
+/// Start of the first line in a key file and in a signature file.
 const UNTRUSTED: &str = "untrusted comment:";
 
-/// What the third line of a signature file begins with.
+/// Start of the third line of a signature file.
 const TRUSTED: &str = "trusted comment: ";
 
-/// Bytes of a public key: two of the algorithm, eight of the key's number, 32 of the key itself.
+/// Size in bytes of a public key: two for the algorithm, eight for the key's number, 32 for the key itself.
 const KEY_SIZE: usize = 42;
 
-/// Bytes of a secret key (`SeckeyStruct`, `src/minisign.h`, 0.11).
+/// Size in bytes of a secret key (`SeckeyStruct`, `src/minisign.h`, 0.11).
 const SECRET_KEY_SIZE: usize = 158;
 
-/// Bytes of a signature: two of the algorithm, eight of the key's number, 64 of the signature itself.
+/// Size in bytes of a signature: two for the algorithm, eight for the key's number, 64 for the signature itself.
 const SIGNATURE_SIZE: usize = 74;
 
-/// Algorithm of every public key, and of a signature over the file itself: `minisign -S -l`, the default before 0.10.
+/// Algorithm of every public key. Also the algorithm of a signature of the file itself (`minisign -S -l`, the default
+/// before 0.10).
 const PLAIN: [u8; 2] = *b"Ed";
 
-/// Algorithm of a signature over the file's `BLAKE2b` digest, the default since minisign 0.10.
+/// Algorithm of a signature of the file's `BLAKE2b` digest, the default since minisign 0.10.
 const PREHASHED: [u8; 2] = *b"ED";
 
-/// The number of a key, shown as minisign shows it: in upper-case hexadecimal, without leading zeroes.
+/// The number of a key. It is displayed like in minisign: in upper-case hexadecimal, without leading zeroes.
 ///
-/// It finds the key of a signature and proves nothing: anyone can make a key with the number of another.
+/// The number selects the key for a signature, but proves nothing: anyone can make a key with the number of another
+/// key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyId(u64);
 
@@ -62,14 +65,14 @@ impl serde::Serialize for KeyId {
     }
 }
 
-/// Why a text is no public key.
+/// Why a text is not a public key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// It is larger than [`KEY_MAX`], or not text.
+    /// The file is larger than [`KEY_MAX`], or it is not text.
     #[error("it is not a minisign public key: it is not text of at most {KEY_MAX} bytes")]
     NotText,
-    /// It has neither one line nor a comment and one line.
+    /// The file is neither one line, nor a comment and one line.
     #[error(
         "it is not a minisign public key: expected an 'untrusted comment:' line and one line that starts with RW"
     )]
@@ -77,27 +80,27 @@ pub enum KeyError {
     /// The line with the key is damaged.
     #[error("it is not a minisign public key: the line that starts with RW is damaged")]
     Damaged,
-    /// It is the secret half, which belongs on no machine that only verifies.
+    /// The file contains the secret key. It must not be on a machine that only verifies.
     #[error(
         "it is a minisign SECRET key: remove it from this machine, and give the public key (the .pub file)"
     )]
     Secret,
 }
 
-/// Why a text is no signature.
+/// Why a text is not a signature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// It is larger than [`SIGNATURE_MAX`], or not text.
+    /// The file is larger than [`SIGNATURE_MAX`], or it is not text.
     #[error("it is not a minisign signature: it is not text of at most {SIGNATURE_MAX} bytes")]
     NotText,
-    /// It does not have the four lines of a signature file.
+    /// The file does not have the four lines of a signature file.
     #[error("it is not a minisign signature: a signature file has four whole lines")]
     Lines,
     /// A line of base64 is damaged.
     #[error("it is not a minisign signature: a line of base64 in it is damaged")]
     Damaged,
-    /// It was made by `minisign -S -l`, or by a minisign older than 0.10.
+    /// The signature was made by `minisign -S -l`, or by a minisign older than 0.10.
     #[error("it has minisign's legacy format: sign without -l, or with -H if minisign is older than 0.10")]
     Legacy,
 }
@@ -116,7 +119,7 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// Reads the text of a `.pub` file, or only its line that starts with `RW`.
+    /// Reads the content of a `.pub` file, or only its line that starts with `RW`.
     ///
     /// ```
     /// use smbios_creds::trust::signature::TrustedKey;
@@ -126,7 +129,7 @@ impl TrustedKey {
     /// ```
     ///
     /// # Errors
-    /// [`KeyError`] says what is wrong with it.
+    /// [`KeyError`] says what is wrong with the text.
     pub fn read(text: &[u8]) -> Result<Self, KeyError> {
         let text = text_of(text, KEY_MAX).ok_or(KeyError::NotText)?;
         let mut lines = text.trim_ascii_end().lines();
@@ -146,13 +149,13 @@ impl TrustedKey {
         if algorithm == PLAIN { Ok(Self { id, key }) } else { Err(KeyError::Damaged) }
     }
 
-    /// Its number.
+    /// The key's number.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Whether `signature` is one over exactly these bytes, made by the owner of this key.
+    /// Whether the owner of this key made `signature` for exactly these bytes.
     #[must_use]
     pub fn has_signed(&self, bytes: &[u8], signature: &Signature) -> bool {
         self.key.verify(bytes, &signature.inner, false).is_ok()
@@ -167,7 +170,7 @@ impl std::str::FromStr for TrustedKey {
     }
 }
 
-/// A signature, over something that is not known yet.
+/// A signature that is not verified yet.
 #[derive(Clone)]
 pub struct Signature {
     /// The four lines of the file, each with its newline.
@@ -177,15 +180,15 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads a signature file, as `minisign -S` writes it. Lines may end in CR and LF, and the last one may lack its end.
-    /// Blanks follow the untrusted comment until the base64 of the file ends in `==`.
+    /// Reads a signature file, as `minisign -S` writes it. Lines may end with CR LF, and the last line may have no
+    /// newline. Adds blanks to the untrusted comment until the base64 of the file ends in `==`.
     ///
     /// # Errors
-    /// [`SignatureError`] says what is wrong with it.
+    /// [`SignatureError`] says what is wrong with the file.
     pub fn read(file: &[u8]) -> Result<Self, SignatureError> {
         let text = text_of(file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?;
         let mut whole: String = text.trim_ascii_end().lines().flat_map(|line| [line, "\n"]).collect();
-        // As a manifest is written: Incus needs a `=` at the end. This comment is not signed.
+        // Padded like a manifest: Incus needs a `=` at the end. The untrusted comment is not signed.
         let blanks = (4 - whole.len() % 3) % 3;
         if let Some(end) = whole.find('\n')
             && whole.len() + blanks <= SIGNATURE_MAX
@@ -195,13 +198,13 @@ impl Signature {
         Self::whole(whole)
     }
 
-    /// Reads what follows [`PREFIX`] in an OEM string: base64 of four whole lines. A string that lost its end has not four,
-    /// or lost the end of the last.
+    /// Reads the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. A string that was cut at
+    /// the end has fewer lines, or its last line has no newline.
     ///
     /// # Errors
-    /// [`SignatureError`] says what is wrong with it.
+    /// [`SignatureError`] says what is wrong with the text.
     pub fn decode(text: &[u8]) -> Result<Self, SignatureError> {
-        // Before anything is copied: base64 has four characters for three bytes.
+        // Checked before a copy is made: base64 has four characters for three bytes.
         if text.len() > SIGNATURE_MAX.div_ceil(3) * 4 {
             return Err(SignatureError::NotText);
         }
@@ -209,13 +212,13 @@ impl Signature {
         Self::whole(text_of(&file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?.to_owned())
     }
 
-    /// Reads four lines, each with its newline and nothing after the last.
+    /// Reads four lines. Each must have a newline, and nothing may follow the last line.
     fn whole(text: String) -> Result<Self, SignatureError> {
         let mut lines = text.split('\n');
         let mut line = || lines.next().ok_or(SignatureError::Lines);
         let (untrusted, signature, trusted, _, end) = (line()?, line()?, line()?, line()?, line()?);
         let is_whole = untrusted.starts_with(UNTRUSTED) && trusted.starts_with(TRUSTED) && end.is_empty();
-        // A carriage return would end a line for one reader, and be part of it for another.
+        // Some readers end a line at a carriage return, and others do not.
         if !is_whole || lines.next().is_some() || text.contains('\r') {
             return Err(SignatureError::Lines);
         }
@@ -231,7 +234,8 @@ impl Signature {
         Ok(Self { text, id, inner })
     }
 
-    /// The number of the key that it says it was made with. Only [`TrustedKey::has_signed`] proves it.
+    /// Number of the key that the signature names. Only [`TrustedKey::has_signed`] proves that this key made the
+    /// signature.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.id
@@ -258,8 +262,8 @@ impl PartialEq for Signature {
 
 impl Eq for Signature {}
 
-/// The trusted key that has signed `manifest`, which is a manifest's whole OEM string: the first of `keys` with one of the
-/// first [`SIGNATURES_MAX`] signatures. One is enough, and what the others are does not matter.
+/// Returns the number of the trusted key that signed `manifest`, which is the manifest's whole OEM string. Only the
+/// first [`SIGNATURES_MAX`] signatures are checked. The first valid signature decides, and the others have no effect.
 ///
 /// ```
 /// use smbios_creds::trust::signature::{Signature, TrustedKey, signer};
@@ -288,18 +292,18 @@ pub fn signer<'a>(
     })
 }
 
-/// Bytes as text, if they are not too many. No minisign file holds a NUL.
+/// Returns the bytes as text, if there are at most `max` bytes and no NUL. minisign's files contain no NUL.
 fn text_of(bytes: &[u8], max: usize) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     (bytes.len() <= max && !text.contains('\0')).then_some(text)
 }
 
-/// Exactly so many bytes.
+/// Returns the bytes as an array, if there are exactly `N` bytes.
 fn parts<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
 }
 
-/// What a key and a signature begin with: the algorithm, and the key's number with its lowest byte first.
+/// Reads the start of a key or a signature: the algorithm, and the key's number with its lowest byte first.
 fn algorithm_and_id(bytes: &[u8]) -> Option<([u8; 2], KeyId)> {
     let (algorithm, rest) = bytes.split_first_chunk()?;
     let (id, _) = rest.split_first_chunk()?;
