@@ -1,7 +1,8 @@
-//! Boots a virtual machine with credentials, and shows what `smbios-creds list` and `systemd-creds --system list` say
-//! inside it, side by side: first what systemd 254 made of them, then after `smbios-creds import`.
+//! Boots a virtual machine with credentials. Prints the output of `smbios-creds list` and of `systemd-creds --system
+//! list` in the guest next to each other: first as systemd 254 imported the credentials, then after `smbios-creds
+//! import`.
 //!
-//! `./tests/demo` prepares what it needs and runs it.
+//! `./tests/demo` prepares the virtual machine and runs this example.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

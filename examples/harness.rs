@@ -1,8 +1,8 @@
-//! What a test harness does for a guest that it has no machine for: it makes the table that a host would send, replays it
-//! as the guest would, into a folder, and compares.
+//! How a test harness can test an import without a virtual machine. It makes the table that a host would send, imports
+//! the table into a directory as a guest would, and compares the credentials.
 //!
-//! `cargo run --no-default-features --example harness -- DIR [FILE]` leaves the credentials in `DIR`, which is replaced.
-//! The password is the content of `FILE`, or an example.
+//! `cargo run --no-default-features --example harness -- DIR [FILE]` writes the credentials to `DIR`, and replaces an
+//! existing `DIR`. The password is the content of `FILE`, or an example.
 
 use std::error::Error;
 use std::path::absolute;
@@ -29,12 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => b"correct horse battery staple".to_vec(),
     };
     let password = Name::new("db-password")?;
-    // Any bytes will do: NUL, newline and what is not UTF-8 arrive as they are.
+    // A value can contain any bytes: NUL, newline and bytes that are not UTF-8 arrive unchanged.
     let key = Credential::new(Name::new("key")?, b"\0\n\xff and more".to_vec());
     let sent = [Credential::new(password.clone(), value), key];
     let table = table(&sent)?;
 
-    // What the guest requires. A manifest proves that the set is whole.
+    // The credentials that the guest requires. The manifest proves that the set is complete.
     let policy = Policy { require: vec![password], manifest: ManifestPolicy::Require, ..Policy::default() };
     let delivery = receive(table.expose(), table.len(), &policy)?;
     if !delivery.passed() {
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let arrived: Vec<&Credential> = delivery.intact().collect();
     let path = absolute(folder)?;
-    // The running system counts for the other places only.
+    // Only the other places depend on the running system.
     let system = System::running();
     let outcome = Into::At(Place::Directory(path.clone())).choose(&system).fill(&system, &arrived)?;
     if matches!(outcome, Outcome::Repaired(_)) {
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    // A table that loses bytes on its way is noticed, wherever it is cut.
+    // A table that loses bytes on the way is noticed, wherever it is cut.
     for end in 0..table.len() {
         let cut = table.expose().get(..end).unwrap_or_default();
         if receive(cut, table.len(), &policy)?.passed() {
@@ -67,15 +67,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The table that a host sends.
+/// Returns the table that a host sends.
 fn table(credentials: &[Credential]) -> Result<Secret, Box<dyn Error>> {
     let structures = OemStrings::new(credentials)?.structures()?;
     let parts = structures.iter().map(Secret::expose).chain([END_OF_TABLE]);
-    // In one allocation, which is wiped when it is dropped: one that grows leaves copies behind.
+    // All parts go into one allocation, which is wiped when dropped. A vector that grows leaves copies in freed memory.
     Ok(parts.collect::<Vec<_>>().concat().into())
 }
 
-/// What a guest has of a table that was announced with so many bytes.
+/// Returns what a guest finds in `table`, if the entry point announces `announced` bytes.
 fn receive(table: &[u8], announced: usize, policy: &Policy) -> Result<Delivery, Box<dyn Error>> {
     let entry_point = entry_point::write(u32::try_from(announced)?, 0xf_0018);
     Ok(verify_table(&Table::parse(&entry_point, table.to_vec()), policy))

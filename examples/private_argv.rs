@@ -1,7 +1,7 @@
-//! A launcher of one's own, that starts a program with arguments that nobody else sees:
-//! `private_argv PROGRAM [FILE...] -- ARGUMENTS...`. Each argument `@` is private, and its value the content of the next
-//! FILE. In one that ends with `=@`, the path of a file stands for `@`, which has that content and which only the
-//! program has that parses the arguments.
+//! A launcher that starts a program with arguments that no other user can see:
+//! `private_argv PROGRAM [FILE...] -- ARGUMENTS...`. Each argument `@` is private: its value is the content of the next
+//! FILE. In an argument that ends with `=@`, the path of a private file replaces `@`. This file has the content of the
+//! next FILE, and only the program that parses the arguments can open it.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "an example, with which the tests start programs")]
 
 use std::alloc::System;
@@ -23,7 +23,7 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 fn main() -> ExitCode {
     log::start("private_argv", LevelFilter::INFO);
     if let Some(helper) = Helper::of_this_process() {
-        // It protects itself, whoever calls it.
+        // The helper protects itself, whichever program starts it.
         return helper.run();
     }
     let mut arguments = std::env::args_os().skip(1);
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let before = hygiene::protect(hygiene::Then::Executes);
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
-    // The first is the name of the program.
+    // The first argument after `--` is the name that the program gets as `argv[0]`.
     let argv0 = arguments.next().unwrap();
     let arguments = arguments.map(|argument| {
         if argument == "@" {

@@ -1,8 +1,10 @@
-//! What a VMM in Rust does to send credentials: it reads a credentials directory, emits, and puts the structures into
-//! its own SMBIOS table (or the strings into a request to somebody else's API).
+//! How a VMM in Rust sends credentials. It reads a credentials directory, makes the OEM strings, and puts the
+//! structures into its own SMBIOS table. (A program that starts another VMM puts the strings into a request to that
+//! VMM's API.)
 //!
-//! `cargo run --no-default-features --example vmm -- DIR OUT` writes a table with its entry point to `OUT`, which
-//! `smbios-creds check --from OUT --manifest=require` reads as it reads a guest's own.
+//! `cargo run --no-default-features --example vmm -- DIR OUT` writes a table and its entry point to the directory
+//! `OUT`.
+//! `smbios-creds check --from OUT --manifest=require` reads them like the table of a guest.
 
 use std::error::Error;
 use std::path::Path;
@@ -19,18 +21,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let [directory, out] = arguments.as_slice() else { return Err("two arguments: DIR OUT".into()) };
 
-    // A VM is not started without its credentials: an unset directory, a missing or an empty file is an error here.
+    // A VM must not start without its credentials. An unset directory and a missing or empty file are errors here.
     let credentials = source::read(Path::new(directory), &Selection::all())?;
-    // The OEM strings, the manifest among them. For an API: `strings.texts()`.
+    // The OEM strings, which include the manifest. For an API, use `strings.texts()`.
     let strings = OemStrings::new(&credentials)?;
-    // Type 11 structures, ready for the table.
+    // Type 11 structures, which can go into the table unchanged.
     let structures = strings.structures()?;
 
     let parts = structures.iter().map(Secret::expose).chain([END_OF_TABLE]);
-    // In one allocation, which is wiped when it is dropped: one that grows leaves copies behind.
+    // All parts go into one allocation, which is wiped when dropped. A vector that grows leaves copies in freed memory.
     let table = Secret::from(parts.collect::<Vec<_>>().concat());
 
-    // At 0xF0018, below 1 MiB, where guests without EFI look for it.
+    // Address 0xF0018 is below 1 MiB, where guests without EFI look for the entry point.
     let entry_point = entry_point::write(u32::try_from(table.len())?, 0xf_0018);
     std::fs::write(Path::new(out).join("smbios_entry_point"), entry_point)?;
     std::fs::write(Path::new(out).join("DMI"), table.expose())?;

@@ -1,33 +1,32 @@
-//! Credentials for virtual machines over SMBIOS Type 11, read, verified and materialized.
+//! Reads, verifies and stores credentials that a virtual machine receives over SMBIOS Type 11. Writes them on the host.
 //!
 //! A host passes secrets to a virtual machine as SMBIOS Type 11 "OEM strings",
-//! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel cuts and
-//! drops tables without a word. This library holds the two promises of `smbios-creds`:
+//! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel can cut or
+//! drop a table without reporting an error. This library keeps the two promises of `smbios-creds`:
 //!
-//! 1. What the host meant to send is exactly what the guest has, or a finding says what is wrong: which credential, how
-//!    many bytes were expected and found, and where in the table it broke.
+//! 1. The guest has exactly what the host sent, or a finding says what is wrong: which credential is affected, how many
+//!    bytes were expected and found, and where the table broke.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
-//!    memory. This library wipes every copy it makes of a value, whichever allocator a program uses. Bytes that you
-//!    read yourself are yours to wipe: move them into a [`Secret`] or a
-//!    [`Table`].
+//!    memory. This library wipes every copy that it makes of a value, whichever allocator the program uses. Your
+//!    program must wipe the bytes that it reads itself: move them into a [`Secret`] or a [`Table`].
 //!
-//! # The map
+//! # Modules
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
 //! | [`format::credential`] | [`Name`], [`Secret`], [`Credential`] |
-//! | [`format::oem_string`] | credential <-> OEM string, decoder and encoder side by side |
-//! | [`format::manifest`] | what the host sent: names, sizes, one digest; read and written |
+//! | [`format::oem_string`] | converts a credential to an OEM string and back |
+//! | [`format::manifest`] | list of what the host sent: names, sizes and one digest; read and written |
 //! | [`format::base64`] | base64 as systemd accepts it |
-//! | [`format::smbios`] | SMBIOS bytes -> Type 11 strings, and everything that is wrong with a table |
-//! | [`format::smbios::machine`] | which hypervisor and firmware it is, by Types 0 and 1 |
-//! | [`guest`] | source -> verify -> place -> hand over -> report; the import on one page |
-//! | [`host`] | credentials directory -> OEM strings -> limits -> hypervisor; the start on one page |
-//! | [`format::systemd`] | systemd's limits and names, each with its source |
-//! | [`trust::signature`] | a minisign signature over a manifest <-> OEM string, and trusted keys |
-//! | [`trust::sealed`] | credentials that only the guest's own key opens |
-//! | [`text::escape`] | text from outside, made safe to print |
-//! | [`text::listing`] | text for people: columns, sizes, what is good or bad |
+//! | [`format::smbios`] | parses SMBIOS bytes into Type 11 strings, and reports every fault of the table |
+//! | [`format::smbios::machine`] | tells the hypervisor and the firmware from Types 0 and 1 |
+//! | [`guest`] | the import: source -> verify -> place -> hand over -> report |
+//! | [`host`] | the start: credentials directory -> OEM strings -> limits -> hypervisor |
+//! | [`format::systemd`] | systemd's limits and names, each with its source in systemd |
+//! | [`trust::signature`] | converts a minisign signature of a manifest to an OEM string and back; trusted keys |
+//! | [`trust::sealed`] | encrypted credentials, which only the guest's own key can decrypt |
+//! | [`text::escape`] | makes text from outside safe to print |
+//! | [`text::listing`] | human-readable text: columns, sizes, marks for good and bad |
 //!
 //! # From a table to credentials
 //!
@@ -50,20 +49,21 @@
 //!
 //! # From credentials to a table
 //!
-//! The documentation of [`host`] and `examples/vmm.rs` are for authors of a VMM. `examples/harness.rs` is for testers of a
-//! guest: it makes a table, imports it into a directory as a guest would, and shows that a cut table is noticed.
+//! If you write a VMM, read the documentation of [`host`] and `examples/vmm.rs`. If you test a guest, read
+//! `examples/harness.rs`: it makes a table, imports the table into a directory as a guest would, and shows that a cut
+//! table is noticed.
 //!
-//! An import on the running system, as `smbios-creds import` does it, is [`guest::import::import`].
+//! [`guest::import::import`] imports on the running system, as `smbios-creds import` does.
 //!
 //! # Features
 //!
-//! * `launch`: starting a hypervisor, with private arguments (`host::start`). On aarch64 and x86-64 only.
-//! * `cli`, on by default: what the two programs are made of, with clap and the log. It enables `launch`.
+//! * `launch`: starts a hypervisor with private arguments (`host::start`). Only for aarch64 and x86-64.
+//! * `cli`, on by default: the code of the two programs, with clap and the log. This feature enables `launch`.
 //!
-//! A VMM that only wants the format needs neither: `default-features = false`.
+//! A VMM that only needs the format needs neither feature: set `default-features = false`.
 
 #![forbid(unsafe_code)]
-// docs.rs says which feature an item needs.
+// docs.rs shows which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "cli")]
@@ -81,7 +81,7 @@ pub use format::manifest::Manifest;
 pub use format::smbios::Table;
 pub use host::strings::OemStrings;
 
-/// Holds the example of the page on the library to what it says.
+/// Runs the example in docs/library.md as a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/library.md")]
 struct Page;

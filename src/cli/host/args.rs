@@ -85,7 +85,7 @@ pub struct Select {
 }
 
 impl Select {
-    /// Returns the selection from these options.
+    /// Returns the selection that these options make.
     #[must_use]
     pub fn selection(&self) -> Selection {
         let which = match &self.prefix {
@@ -103,10 +103,10 @@ impl Select {
 }
 
 impl Select {
-    /// Reads the credentials that are selected.
+    /// Reads the selected credentials, plain and encrypted.
     ///
     /// # Errors
-    /// Returns a [`DirectoryError`] if they cannot be read.
+    /// [`DirectoryError`] says why the credentials cannot be read.
     pub(super) fn read(&self) -> Result<(Vec<Credential>, Vec<Sealed>), DirectoryError> {
         let directory = self.credentials.clone().map_or_else(source::directory, Ok)?;
         let selection = self.selection();
@@ -138,7 +138,7 @@ pub struct Sends {
 }
 
 impl Sends {
-    /// Returns the source of the credentials: a packed set, or the files of a directory.
+    /// Returns the source of the credentials: a packed set or a directory.
     #[must_use]
     pub fn supply(&self) -> Supply {
         match &self.set {
@@ -156,7 +156,7 @@ impl Sends {
     }
 }
 
-/// Parses the name of a machine for a manifest.
+/// Checks a name for a machine that a manifest can contain.
 fn audience(text: &str) -> Result<String, &'static str> {
     if text.starts_with('@') {
         return Err(
@@ -230,7 +230,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Returns the start that these options ask for.
+    /// Returns the start that these options request.
     #[must_use]
     pub fn request(self) -> Request {
         let mut arguments = self.program.into_iter();
@@ -246,7 +246,7 @@ impl Target {
     }
 }
 
-/// Returns a parser for the name of a hypervisor in the registry.
+/// Parses the name of a known hypervisor.
 fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
     PossibleValuesParser::new(
         ALL.iter().map(|hypervisor| PossibleValue::new(hypervisor.name()).help(hypervisor.about())),
@@ -321,7 +321,7 @@ pub struct Emit {
 }
 
 impl Emit {
-    /// Returns an error if these options cannot be combined.
+    /// Returns an error if these options cannot be used together.
     pub(super) fn misfit(&self) -> Option<clap::Error> {
         let is_structures = matches!(self.format, Format::Structures | Format::Libvirt);
         let message = if self.output_dir.is_some() && !is_structures {

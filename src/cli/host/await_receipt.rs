@@ -32,7 +32,7 @@ pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
     })
 }
 
-/// Why these options make no sense together, if they do not.
+/// Returns an error if these options cannot be used together.
 fn misfit(options: &Await) -> Option<clap::Error> {
     let message = match (&options.listen, options.guest_cid) {
         (Socket::Vsock(_), None) => {

@@ -1,11 +1,12 @@
-//! The end of a set's validity, as it is given on the command line.
+//! Parses the end of a set's validity from the command line.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The end of a day, which a date without a time means. A leap second has no number.
+/// A date without a time means the end of that day. A leap second (23:59:60) does not count.
 const END_OF_DAY: &str = "T23:59:59Z";
 
-/// Seconds since 1970-01-01 00:00 UTC: of a date (its last second), a time (RFC 3339, in UTC), or a span from now.
+/// Returns seconds since 1970-01-01 00:00 UTC. `text` is a date (its last second counts), a time (RFC 3339, in UTC), or
+/// a span from now.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     from(text, SystemTime::now())
 }

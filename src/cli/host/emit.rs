@@ -1,4 +1,4 @@
-//! `emit`: secrets on standard output or in a file, and nowhere else.
+//! `emit`: writes secrets to standard output or to a file, and nowhere else.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::host::set;
 use crate::host::slots::Slots;
 use crate::host::strings::{Existing, OemStrings};
 
-/// Says why nothing is written.
+/// Logs why nothing is written.
 fn refuse(reason: &impl std::fmt::Display) -> Exit {
     tracing::error!("{reason}; nothing is written");
     Exit::Verification
@@ -86,7 +86,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The first limit that is exceeded above which nothing is written. Others are warned of.
+/// Returns the first exceeded limit above which nothing is written. Logs a warning for each other exceeded limit.
 fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Option<Usage> {
     let usages = check(strings, route, argument);
     let excess = usages.iter().find(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse);
@@ -98,7 +98,7 @@ fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Optio
     excess.copied()
 }
 
-/// Writes a directory of structures, and what names its files to standard output.
+/// Writes a directory of structures. Prints to standard output the arguments or the XML that name its files.
 fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
     let slots = match Slots::new(strings, emit.files.map(usize::from)) {
         Ok(slots) => slots,
@@ -111,7 +111,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
         return Ok(refuse(&excess));
     }
     let path = std::path::absolute(directory).context("cannot find the working directory")?;
-    // Without a '/' at its end.
+    // `components` removes a '/' from the end.
     let path: PathBuf = path.components().collect();
     let names = match emit.format {
         Format::Libvirt => slots.domain_xml(&path),
@@ -129,7 +129,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
     Ok(Exit::Ok)
 }
 
-/// Who can see secrets of this form, if the program that takes them shows them.
+/// Returns a warning that says who can see the secrets, if the program that takes this form shows them.
 fn seen_by_others(format: Format) -> Option<&'static str> {
     match format {
         Format::Qemu => Some(
@@ -153,7 +153,7 @@ fn seen_by_others(format: Format) -> Option<&'static str> {
     }
 }
 
-/// What strings of this form go through.
+/// Returns the limits on the way of strings in this form.
 fn route(format: Format) -> Route {
     match format {
         Format::Strings => Route::anywhere(),
@@ -161,7 +161,7 @@ fn route(format: Format) -> Route {
         Format::Structures => qemu::route(0),
         Format::CloudHypervisor => cloud_hypervisor::route(0),
         Format::Crosvm => crosvm::route(0),
-        // QEMU builds one structure of the strings on its command line, whichever program put them there.
+        // QEMU makes one structure from the strings on its command line, whichever program put them there.
         Format::Qemu | Format::Libvirt => libvirt::route(),
         Format::Incus => incus::route(),
     }

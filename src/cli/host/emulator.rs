@@ -1,4 +1,4 @@
-//! The program as the `<emulator>` of a libvirt domain: QEMU with the domain's credentials.
+//! The program as the `<emulator>` of a libvirt domain: starts QEMU with the domain's credentials.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use crate::host::source::Selection;
 use crate::host::start::Request;
 use crate::host::supply::Supply;
 
-/// Does the work of an emulator, if this program is executed under the name of one. Returns only on failure.
+/// Starts QEMU if this program is executed under the name of an emulator. Returns `None` under another name, and an
+/// exit code if the start fails.
 #[must_use]
 pub fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();

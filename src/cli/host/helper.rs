@@ -1,4 +1,4 @@
-//! The program as a helper of itself: it puts private arguments in place.
+//! The program as its own helper: the helper process puts private arguments in place.
 
 use std::process::ExitCode;
 
@@ -8,12 +8,12 @@ use crate::cli::hygiene::{self, Then};
 use crate::cli::log;
 use crate::host::launch::helper::Helper;
 
-/// Does the work of a helper, if this process is one.
+/// Does the helper's work if this process is a helper. Otherwise returns `None`.
 #[must_use]
 pub fn run() -> Option<ExitCode> {
     let helper = Helper::of_this_process()?;
     log::start("smbios-creds-host", LevelFilter::INFO);
-    // It ends itself, and executes nothing but itself: there is nothing to put back.
+    // The helper exits, and executes no program except itself. So it does not need the old settings.
     _ = hygiene::protect(Then::Ends);
     Some(helper.run())
 }

@@ -1,4 +1,4 @@
-//! A new file for its owner only, which is whole or not there.
+//! A new file that only its owner can read. The file is complete, or it does not exist.
 
 use std::fs::{File, remove_file};
 use std::io::Write as _;
@@ -12,8 +12,8 @@ use crate::sys::directory::is_memory_only;
 use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
-/// A file of mode 0600 that was not there before. It is removed when this is dropped before [`NewFile::keep`], and while
-/// there is one, no signal ends the process: a part of the secrets would be left in a file that looks whole.
+/// A new file of mode 0600. Dropping this value before [`NewFile::keep`] removes the file. Until then, no signal can
+/// end the process: otherwise a file could remain that has only a part of the secrets but looks complete.
 pub(super) struct NewFile {
     path: PathBuf,
     file: File,
@@ -21,7 +21,7 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// Makes the file. A link is not followed.
+    /// Creates the file. Does not follow a symbolic link.
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let mut options = File::options();
         options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -30,19 +30,19 @@ impl NewFile {
         Ok(Self { path: path.to_owned(), file, held: Some(held) })
     }
 
-    /// Writes all that it is to hold.
+    /// Writes the file's whole content.
     pub(super) fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut file = &self.file;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.with_context(|| format!("cannot write {}", Escaped::from(self.path.as_path())))
     }
 
-    /// Whether it is on a file system that is in memory only.
+    /// Whether the file is on a file system that is only in memory.
     pub(super) fn is_in_memory(&self) -> bool {
         is_memory_only(&self.file).unwrap_or(false)
     }
 
-    /// Lets it stay.
+    /// Keeps the file: dropping this value no longer removes it.
     pub(super) fn keep(mut self) {
         if let Some(held) = self.held.take() {
             held.release();
@@ -53,13 +53,13 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if self.held.is_some() {
-            // The error that led here is the one to tell.
+            // The first error is reported, not an error of this removal.
             _ = remove_file(&self.path);
         }
     }
 }
 
-/// Says that secrets are on a disk.
+/// Logs a warning that the secrets in this file are on a disk.
 pub(super) fn warn_of_disk(path: &Path) {
     let shown = Escaped::from(path);
     tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");

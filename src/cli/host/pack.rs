@@ -1,4 +1,4 @@
-//! `pack`: a set in one file, and in another one what is to be signed of it.
+//! `pack`: writes a set to one file, and its manifest, which can be signed, to another file.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn refuse(reason: &impl std::fmt::Display) -> Exit {
 pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
     let (manifest, signature) =
         (beside(&pack.output, MANIFEST_SUFFIX), beside(&pack.output, SIGNATURE_SUFFIX));
-    // 'run' would take it for one of this set.
+    // 'run' would use an existing file as the signature of this set.
     if signature.symlink_metadata().is_ok() {
         let shown = Escaped::from(signature.as_path());
         return Ok(refuse(&format_args!("{shown} is there, a signature of another set: remove it")));
@@ -47,7 +47,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
 }
 
 fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
-    // Each is removed again if the other one fails.
+    // If one file fails, the other file is removed too.
     let set_file = NewFile::create(&pack.output)?;
     let manifest_file = NewFile::create(manifest)?;
     let shown = Escaped::from(pack.output.as_path());
@@ -62,7 +62,7 @@ fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<E
     }
     set_file.write(set::write(strings).expose())?;
     manifest_file.write(strings.manifest_string())?;
-    // The last one that was made is the first to be kept: each gives back the signals that it found held.
+    // The file that was created last is kept first: each `keep` restores the signal mask that `create` found.
     manifest_file.keep();
     set_file.keep();
     tracing::info!(

@@ -11,7 +11,7 @@ use crate::host::listen::Socket;
 use crate::host::strings::OemStrings;
 use crate::host::verifier::{self, VerifierFileError};
 
-/// Longest time to wait, in seconds: a day.
+/// Longest time to wait, in seconds (one day).
 const TIMEOUT_MAX: u64 = 86_400;
 
 /// The options that ask a guest for a receipt.
@@ -26,7 +26,7 @@ pub struct Ask {
     pub(super) verifier: Option<PathBuf>,
 }
 
-/// Writes the verifier of `strings` to `path`, if a path is given and the strings have a verifier.
+/// Writes the verifier of the credentials to `path`, if `--verifier` was given.
 pub(super) fn write_verifier(path: Option<&Path>, strings: &OemStrings) -> Result<(), VerifierFileError> {
     match (path, strings.verifier()) {
         (Some(path), Some(verifier)) => verifier::write(path, verifier),

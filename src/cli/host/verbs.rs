@@ -1,4 +1,4 @@
-//! What the verbs of the host's program do.
+//! Runs the subcommands of `smbios-creds-host`.
 
 use std::path::Path;
 
@@ -22,10 +22,10 @@ use crate::host::start::{NotPlanned, NotStarted, Probe, Request, ahead, plan, pr
 use crate::host::supply::Supply;
 use crate::text::listing::{count, listed};
 
-/// Does what was asked.
+/// Runs the selected subcommand.
 ///
 /// # Errors
-/// Why something could not be done, as a message.
+/// Returns a message that says what failed.
 pub fn run(host: Host, before: &Before) -> anyhow::Result<Exit> {
     match host.verb {
         Verb::Run(run) => run_run(run, before),
@@ -54,7 +54,7 @@ fn run_run(run: Run, before: &Before) -> anyhow::Result<Exit> {
     execute(decide(request), ahead, verifier.as_deref(), before)
 }
 
-/// Starts QEMU for a libvirt domain, with what the domain's directory holds.
+/// Starts QEMU for a libvirt domain, with the credentials in the domain's directory.
 pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Result<Exit> {
     let decision = match probe(&request) {
         Ok(Some(probe)) => Ok(Decision::Probe(probe)),
@@ -120,7 +120,7 @@ fn execute(
     Err(error).with_context(|| format!("{name} is not started{hint}"))
 }
 
-/// What is to be done with a program.
+/// What to do with the hypervisor: start it without credentials to answer a query, or with the planned credentials.
 enum Decision {
     Probe(Probe),
     Plan(Box<Plan>),
@@ -141,7 +141,7 @@ fn run_probe(probe: Probe, before: &Before) -> anyhow::Result<Exit> {
     Err(error).with_context(|| format!("{name} is not started"))
 }
 
-/// Whether a limit is exceeded above which nothing is started. Each is logged.
+/// Whether a limit is exceeded above which the hypervisor is not started. Logs each exceeded limit.
 fn is_exceeded(plan: &Plan) -> bool {
     plan.exceeded().inspect(|usage| tracing::error!("{usage}")).count() > 0
 }
