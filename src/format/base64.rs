@@ -1,41 +1,41 @@
-//! Base64 with the exact accepted set of systemd (`unbase64mem_full()`, `src/basic/hexdecoct.c`, v255 to v262).
+//! Base64 that accepts exactly what systemd accepts (`unbase64mem_full()`, `src/basic/hexdecoct.c`, v255 to v262).
 //!
-//! Both alphabets are accepted and may be mixed; space, tab, newline and carriage return are skipped anywhere;
-//! padding is mandatory; unused bits must be zero; nothing may follow the padding. systemd v252 to v254 knows the
-//! standard alphabet alone, which is the one we write.
+//! Both alphabets are accepted and may be mixed. Space, tab, newline and carriage return are skipped anywhere. Padding
+//! is mandatory, unused bits must be zero, and nothing may follow the padding. systemd v252 to v254 accepts only the
+//! standard alphabet, so [`encode`] writes that one.
 //!
-//! Both directions work on eight characters in a machine word, without a branch or a table that depends on a value, so
-//! that neither time nor cache tells of it. The length of a value is no secret.
+//! Encoder and decoder process eight characters in one machine word. No branch and no table index depends on a value,
+//! so neither time nor cache reveals the value. The length of a value is not secret.
 
 use zeroize::Zeroizing;
 
-/// One in each byte of a word.
+/// The number 1 in each byte of a word.
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// The highest bit of each byte.
 const HIGH: u64 = ONES << 7;
 
-/// Characters in a word, and the bytes that they stand for.
+/// Number of characters in a word, and of the bytes that they encode.
 const WORD: usize = 8;
 const WORD_BYTES: usize = 6;
 
-/// Why text is not base64. The text itself is never part of the error: it may be a secret.
+/// Why text is not base64. The error never contains the text, which may be a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Base64Error {
-    /// A byte outside both alphabets that is neither blank nor padding.
+    /// A byte that is in neither alphabet, and is neither blank nor padding.
     #[error("byte {position} of its text does not belong to base64")]
     Character {
         /// Position in the text, from 0.
         position: usize,
     },
-    /// The last group is not filled up with `=`.
+    /// The last group is not padded with `=`.
     #[error("its padding is missing or wrong")]
     Padding,
-    /// Something follows the padding.
+    /// Text follows the padding.
     #[error("text follows its padding")]
     Trailing,
-    /// Bits of the last character that carry no data are not zero.
+    /// The last character has unused bits that are not zero.
     #[error("its last character has bits set that carry no data")]
     SpareBits,
 }
@@ -43,9 +43,9 @@ pub enum Base64Error {
 /// Decodes `text`.
 ///
 /// # Errors
-/// [`Base64Error`] names the first thing that systemd would refuse.
+/// [`Base64Error`] names the first error that systemd would find.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
-    // What our own host writes needs no look at each byte, and no copy.
+    // Text that this program's own host wrote needs neither a check of each byte nor a copy.
     if let Some(bytes) = decode_exactly(text) {
         return Ok(bytes);
     }
@@ -62,7 +62,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
     decode_exactly(&plain).ok_or_else(|| reason(&plain))
 }
 
-/// Decodes a text of only the standard alphabet and its padding.
+/// Decodes a text that consists only of the standard alphabet and its padding.
 fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let data = match text {
         [data @ .., b'=', b'='] | [data @ .., b'='] | data => data,
@@ -76,7 +76,7 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         refused |= !valid;
         *room = pack(sextets);
     }
-    // Missing characters are zeros, and so are the bits of the last one that carry no data.
+    // Missing characters count as zero bits, so the unused bits of the last character must be zero too.
     let mut last = Zeroizing::new([b'A'; WORD]);
     last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let (sextets, valid) = sextets(u64::from_be_bytes(*last));
@@ -88,23 +88,24 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     (!refused).then_some(bytes)
 }
 
-/// What eight characters stand for, six bits in each byte, and whether all belong to the standard alphabet.
+/// Converts eight characters to six bits in each byte. Also returns whether all belong to the standard alphabet.
 fn sextets(characters: u64) -> (u64, bool) {
-    // Below 128 in each byte, so that nothing that follows is carried into the next.
+    // Each byte gets its highest bit, so that no subtraction borrows from the next byte.
     let high = characters | HIGH;
     let from = |first: u8| high - ONES * u64::from(first);
     let within = |first, last: u8| (from(first) ^ from(last + 1)) & HIGH;
     let (upper, lower, digit) = (within(b'A', b'Z'), within(b'a', b'z'), within(b'0', b'9'));
     let (plus, slash) = (within(b'+', b'+'), within(b'/', b'/'));
     let valid = (upper | lower | digit | plus | slash) & !characters;
-    // What leads from a character to its number, modulo 64: from A to 0, from a to 26, from 0 to 52, + to 62, / to 63.
+    // Offsets from a character to its number, modulo 64: A becomes 0, a becomes 26, 0 becomes 52, + becomes 62, /
+    // becomes 63.
     let (upper, lower, digit) = ((upper >> 7) * 63, (lower >> 7) * 57, (digit >> 7) * 4);
     let (plus, slash) = ((plus >> 7) * 19, (slash >> 7) * 16);
     let number = (characters & !HIGH) + upper + lower + digit + plus + slash;
     (number & (ONES * 63), valid == HIGH)
 }
 
-/// The 48 bits of eight times six bits, the first character foremost.
+/// Packs eight times six bits into 48 bits. The first character is in the highest bits.
 fn pack(sextets: u64) -> [u8; WORD_BYTES] {
     let twelves = (sextets & 0x003f_003f_003f_003f) | ((sextets & 0x3f00_3f00_3f00_3f00) >> 2);
     let halves = (twelves & 0x0000_0fff_0000_0fff) | ((twelves & 0x0fff_0000_0fff_0000) >> 4);
@@ -112,12 +113,12 @@ fn pack(sextets: u64) -> [u8; WORD_BYTES] {
     bytes
 }
 
-/// Whether a byte is skipped, wherever it stands.
+/// Whether the decoder skips a byte, at any position.
 pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Why a text of nothing but base64 characters and `=` was refused.
+/// Returns why a text was refused that contains only base64 characters and `=`.
 fn reason(text: &[u8]) -> Base64Error {
     let data = text.iter().take_while(|&&byte| byte != b'=').count();
     let padding = text.iter().skip(data).take_while(|&&byte| byte == b'=').count();
@@ -143,11 +144,11 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     let last = Zeroizing::new(characters(unpack(*last)).to_be_bytes());
     text.extend(last.iter().take((rest.len() * WORD).div_ceil(WORD_BYTES)));
     text.resize(bytes.len().div_ceil(3) * 4, b'=');
-    // It is ASCII, so this cannot fail.
+    // The text is ASCII, so this cannot fail.
     Zeroizing::new(String::from_utf8(text).unwrap_or_default())
 }
 
-/// The opposite of [`pack`].
+/// The inverse of [`pack`].
 fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     let bits = bytes.iter().fold(0, |bits, &byte| (bits << 8) | u64::from(byte));
     let halves = (bits & 0xff_ffff) | (bits >> 24 << 32);
@@ -155,9 +156,9 @@ fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     (twelves & 0x003f_003f_003f_003f) | ((twelves << 2) & 0x3f00_3f00_3f00_3f00)
 }
 
-/// The opposite of [`sextets`].
+/// The inverse of [`sextets`].
 fn characters(sextets: u64) -> u64 {
     let from = |first: u64| ((sextets + ONES * (128 - first)) & HIGH) >> 7;
-    // Each byte of the result is a character: what is taken from one byte is never more than it has.
+    // Each byte of the result is a character. Every byte is larger than the number that is subtracted from it.
     sextets + ONES * 65 + from(26) * 6 - from(52) * 75 - from(62) * 15 + from(63) * 3
 }

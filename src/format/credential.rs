@@ -1,4 +1,4 @@
-//! The three words everything else is said in: [`Name`], [`Secret`], [`Credential`].
+//! The three basic types of the project: [`Name`], [`Secret`] and [`Credential`].
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
@@ -11,11 +11,11 @@ use zeroize::{Zeroizing, optimization_barrier};
 
 pub use super::systemd::{NAME_MAX, VALUE_MAX};
 
-/// The name of a credential, held to systemd's rules.
+/// The name of a credential, checked by systemd's rules.
 ///
-/// 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E) without `/` and `:`, and neither `.` nor `..`
-/// (systemd `credential_name_valid()`, `src/shared/creds-util.c`). So a name is always one file name, and always
-/// safe to print.
+/// 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E) without `/` and `:`, and neither `.` nor `..` (systemd
+/// `credential_name_valid()`, `src/shared/creds-util.c`). So a name can always be a file name, and is always safe to
+/// print.
 ///
 /// ```
 /// use smbios_creds::format::credential::Name;
@@ -34,23 +34,23 @@ pub struct Name {
 /// Bytes in the head of a name. A shorter one has zeros after its end, and no name has a zero byte.
 const HEAD: usize = 16;
 
-/// Why bytes are not the name of a credential.
+/// Why bytes cannot be the name of a credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// No byte at all.
+    /// The name has no bytes.
     #[error("it is empty")]
     Empty,
-    /// More than [`NAME_MAX`] bytes.
+    /// The name has more than [`NAME_MAX`] bytes.
     #[error("it is {length} bytes long, at most {NAME_MAX} are allowed")]
     TooLong {
-        /// Bytes in the refused name.
+        /// Length of the refused name in bytes.
         length: usize,
     },
-    /// `.` or `..`, which name folders.
+    /// The name is `.` or `..`, which are names of directories.
     #[error("'.' and '..' are not allowed")]
     Reserved,
-    /// A byte that is not printable ASCII, or `/`, or `:`.
+    /// The name contains `/`, `:` or a byte that is not printable ASCII.
     #[error(
         "byte {byte:#04x} at position {position} is not allowed (printable ASCII without '/' and ':' is)"
     )]
@@ -78,7 +78,7 @@ impl Name {
         Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
     }
 
-    /// The same, without a copy of the bytes: what is refused may be a secret, and names are not wiped.
+    /// Does the same without a copy of the bytes. Refused bytes may be a secret, and names are not wiped.
     pub(crate) fn check(bytes: &[u8]) -> Result<&str, NameError> {
         match bytes {
             [] => return Err(NameError::Empty),
@@ -95,7 +95,7 @@ impl Name {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -106,14 +106,15 @@ impl Name {
         if self.has_outer_blank() { self.to_string().into() } else { self.as_str().into() }
     }
 
-    /// Whether it begins or ends with a blank, which is a part of it and hard to see.
+    /// Whether the name begins or ends with a blank. Such a blank is part of the name, but hard to see.
     #[must_use]
     pub fn has_outer_blank(&self) -> bool {
         self.text.starts_with(' ') || self.text.ends_with(' ')
     }
 }
 
-/// The order of `str`.
+/// Orders names like `str`, but compares eight bytes at a time. Names often have the same beginning, and musl compares
+/// single bytes.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
         self.head.cmp(&other.head).then_with(|| self.text.cmp(&other.text))
@@ -144,7 +145,7 @@ impl Borrow<str> for Name {
     }
 }
 
-/// The name for people: a blank at either end is shown as `\x20`. [`Name::as_str`] is the name itself.
+/// Displays the name for people: a blank at either end is shown as `\x20`. [`Name::as_str`] returns the unchanged name.
 ///
 /// ```
 /// use smbios_creds::format::credential::Name;
@@ -187,8 +188,8 @@ impl From<Name> for String {
     }
 }
 
-/// Bytes that must not be seen: wiped when dropped, without `Display`, and with a `Debug` that shows their number
-/// alone. [`Secret::expose`] is the one way to the bytes, so that every use can be found.
+/// Secret bytes. They are wiped when dropped, have no `Display`, and their `Debug` shows only their number. Only
+/// [`Secret::expose`] returns the bytes, so every use can be found.
 ///
 /// ```
 /// use smbios_creds::format::credential::Secret;
@@ -198,13 +199,14 @@ impl From<Name> for String {
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// The bytes themselves. Never hand them to anything that formats, logs or copies them into plain memory.
+    /// Returns the bytes. Never pass them to code that formats or logs them, or that copies them into memory that is
+    /// not wiped.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The same bytes in memory of their own, which is wiped as well. Not `Clone`, so that every copy can be found.
+    /// Returns a copy in separate memory, which is wiped too. `Secret` is not `Clone`, so every copy can be found.
     #[must_use]
     pub(crate) fn copy(&self) -> Self {
         self.expose().to_vec().into()
@@ -216,7 +218,7 @@ impl Secret {
         self.0.len()
     }
 
-    /// Whether there is no byte at all.
+    /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -235,8 +237,8 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
     }
 }
 
-/// Wipes the bytes, and what the buffer has room for. Zeroize itself writes one byte at a time, which would be an eighth
-/// of all that an import does; this is `memset`, and the barrier keeps it.
+/// Wipes the bytes and the unused capacity of the buffer. Zeroize writes one byte at a time, which would take an eighth
+/// of an import's time. This is `memset`, and the barrier keeps the compiler from removing it.
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);
@@ -251,17 +253,17 @@ impl Debug for Secret {
     }
 }
 
-/// A named secret, as the host meant to send it and as a service is to read it.
+/// A named secret: the value that the host sends and that a service must read.
 #[derive(Debug)]
 pub struct Credential {
-    /// What services ask for.
+    /// The name that services ask for.
     pub name: Name,
-    /// What they get, byte for byte.
+    /// The value that services get, byte for byte.
     pub value: Secret,
 }
 
 impl Credential {
-    /// Puts a checked name and a value together.
+    /// Makes a credential from a checked name and a value.
     pub fn new(name: Name, value: impl Into<Secret>) -> Self {
         Self { name, value: value.into() }
     }

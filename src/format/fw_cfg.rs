@@ -1,57 +1,57 @@
-//! Items of QEMU's `fw_cfg` device that carry credentials: what they are named, and what they hold.
+//! Items of QEMU's `fw_cfg` device that contain credentials: their paths and their content.
 //!
-//! `opt/io.systemd.credentials/NAME` holds the value of a credential, byte for byte. systemd 251 and newer imports it
-//! (`import_credentials_qemu()`, `src/core/import-creds.c`). [`MANIFEST`] holds a manifest, as base64 and without the
-//! prefix that an OEM string has. Every other importer ignores it.
+//! The item `opt/io.systemd.credentials/NAME` contains the value of a credential, byte for byte. systemd 251 and newer
+//! imports it (`import_credentials_qemu()`, `src/core/import-creds.c`). The item [`MANIFEST`] contains a manifest: the
+//! base64 that follows the prefix in an OEM string. systemd and other programs ignore it.
 
 use super::credential::{Name, NameError, Secret};
 use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 
-/// Path of the item that holds a manifest.
+/// Path of the item that contains a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
 
-/// Path of the item that holds a signature of the manifest: what an OEM string has after its prefix.
+/// Path of the item that contains a signature of the manifest: the text that follows the prefix in an OEM string.
 pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
 
-/// Path of the item that says where the host wants to hear how the import went.
+/// Path of the item with the address to which the guest sends its receipt.
 pub const RECEIPT: &str = "opt/io.smbios-creds/receipt";
 
-/// Where the items are that only this program reads.
+/// Start of the paths of items that only this program reads.
 const OWN_DIRECTORY: &str = "opt/io.smbios-creds/";
 
-/// Path of the item in which QEMU gives the firmware the SMBIOS table (`SMBIOS_TABLES_FILE`, QEMU
-/// `include/hw/firmware/smbios.h`). It holds every OEM string.
+/// Path of the item in which QEMU passes the SMBIOS table to the firmware (`SMBIOS_TABLES_FILE`, QEMU
+/// `include/hw/firmware/smbios.h`). The table contains every OEM string.
 const SMBIOS_TABLES: &str = "etc/smbios/smbios-tables";
 
-/// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` less a NUL, QEMU `include/hw/nvram/fw_cfg.h`). A longer one
-/// ends QEMU.
+/// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` minus a NUL, QEMU `include/hw/nvram/fw_cfg.h`). QEMU exits
+/// if a path is longer.
 pub const PATH_MAX: usize = 55;
 
-/// Longest name of a credential in bytes that has an item.
+/// Longest name in bytes of a credential that can be sent in an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 
-/// Most bytes of all items that a guest reads: what systemd takes at most in credentials, and room for a manifest.
+/// Most bytes that a guest reads from all items: systemd's limit for all credentials, plus room for a manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
-/// An item, read from the device or from a recording.
+/// An item, read from the device or from a recorded directory.
 #[derive(Debug)]
 pub struct Item {
-    /// The number that selects it in the device.
+    /// The number that selects the item in the device.
     pub key: u16,
-    /// Its path, which QEMU calls its name. What looks like a bad name in it may be a value.
+    /// The item's path, which QEMU calls its name. Text in the path that looks like a bad name may be a value.
     pub path: Secret,
-    /// What it holds.
+    /// The item's content.
     pub content: Content,
 }
 
-/// What an item holds.
+/// The content of an item.
 #[derive(Debug)]
 pub enum Content {
-    /// These bytes.
+    /// The item's bytes.
     Bytes(Secret),
-    /// More bytes than a value may have. They were not read.
+    /// The item is larger than a value may be. It was not read.
     TooLarge {
-        /// How many.
+        /// Size of the item in bytes.
         size: usize,
     },
 }
@@ -67,20 +67,21 @@ impl Content {
     }
 }
 
-/// What an item is, by its path.
+/// The kind of an item, which its path determines.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// A credential, or what was meant to be one.
+    /// A credential, or an item whose credential has a bad name.
     Credential(Result<Name, NameError>),
     /// A manifest.
     Manifest,
     /// A signature of the manifest.
     Signature,
-    /// Where the host wants to hear how the import went.
+    /// The address to which the guest sends its receipt.
     Receipt,
 }
 
-/// What the item with this path is; `None` if it belongs to the firmware or to another program.
+/// Returns the kind of the item with this path. Returns `None` if the item belongs to the firmware or to another
+/// program.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::{MANIFEST, Kind, kind};
@@ -100,7 +101,8 @@ pub fn kind(path: &[u8]) -> Option<Kind> {
     path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
 }
 
-/// Whether the item with this path may hold a credential: it is one, it is ours, or it is a copy of the SMBIOS table.
+/// Whether the item with this path may contain a credential. Such items are credentials, items of this program, and the
+/// copy of the SMBIOS table.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::holds_secrets;

@@ -1,4 +1,4 @@
-//! What both ends share: credentials, OEM strings, the manifest and the SMBIOS table. No I/O.
+//! The formats that host and guest share: credentials, OEM strings, the manifest and the SMBIOS table. No I/O.
 
 pub mod base64;
 pub mod credential;

@@ -1,8 +1,8 @@
-//! `Credential` <-> OEM string, decoder and encoder side by side.
+//! Converts a `Credential` to an OEM string and back.
 //!
-//! The rules are systemd's to the letter (`parse_smbios_strings()`, `src/core/import-creds.c`, v252 to v262): the
-//! prefix is matched byte for byte, name and value are split at the first `=`, a text value is taken verbatim, a
-//! binary value is base64 ([`crate::format::base64`]).
+//! The rules are exactly systemd's (`parse_smbios_strings()`, `src/core/import-creds.c`, v252 to v262). The prefix must
+//! match byte for byte. Name and value are split at the first `=`. A text value is used unchanged, and a binary value
+//! is base64 ([`crate::format::base64`]).
 
 use zeroize::Zeroizing;
 
@@ -13,24 +13,24 @@ use crate::format::manifest::{self, Manifest};
 pub use super::receipt::PREFIX as RECEIPT_PREFIX;
 pub use super::systemd::{BINARY_PREFIX, TEXT_PREFIX};
 
-/// Prefix of the OEM string that carries a signature of the manifest.
+/// Prefix of an OEM string that contains a signature of the manifest.
 pub const SIGNATURE_PREFIX: &str = "io.smbios-creds.signature:";
 
-/// Prefix of an OEM string that carries an encrypted credential.
+/// Prefix of an OEM string that contains an encrypted credential.
 pub const ENCRYPTED_PREFIX: &str = "io.smbios-creds.encrypted:";
 
-/// How an OEM string carries a value.
+/// The form of a value in an OEM string.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Verbatim, behind [`TEXT_PREFIX`].
+    /// Unchanged, after [`TEXT_PREFIX`].
     Text,
-    /// As base64, behind [`BINARY_PREFIX`].
+    /// In base64, after [`BINARY_PREFIX`].
     Binary,
 }
 
 impl Encoding {
-    /// The prefix of an OEM string of this form.
+    /// Returns the prefix of an OEM string in this form.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -55,43 +55,44 @@ impl std::fmt::Display for Encoding {
     }
 }
 
-/// What an OEM string turned out to be.
+/// The kind of an OEM string, with its content.
 #[derive(Debug)]
 pub enum OemString<'a> {
     /// A credential.
     Credential(Credential, Encoding),
-    /// A credential without a value in the binary form, or a value that has lost its name.
+    /// Either the name of a credential without a value (in the binary form), or a value that has lost its name.
     MaybeNameless(MaybeNameless),
-    /// The prefix of a credential, and after it something that does not decode to one. No part of it is ever shown:
-    /// what looks like a name may be a value that has lost its own.
+    /// A string that has the prefix of a credential but cannot be decoded. No part of the string is ever shown: text
+    /// that looks like a name may be a value that has lost its name.
     Undecodable(DecodeError, Encoding),
-    /// A manifest: what follows its prefix, for [`crate::format::manifest::Manifest::decode`].
+    /// A manifest: the text after its prefix, for [`crate::format::manifest::Manifest::decode`].
     Manifest(&'a [u8]),
-    /// A signature of the manifest: what follows its prefix.
+    /// A signature of the manifest: the text after its prefix.
     Signature(&'a [u8]),
-    /// An encrypted credential: what follows its prefix.
+    /// An encrypted credential: the text after its prefix.
     Encrypted(&'a [u8]),
-    /// Where the host wants to hear how the import went: what follows its prefix.
+    /// The address for a receipt: the text after its prefix.
     Receipt(&'a [u8]),
-    /// Almost one of our prefixes: most likely a secret behind a mistyped prefix, so its text must not be shown.
+    /// A string that starts almost like one of this program's prefixes. Most likely a secret follows a mistyped prefix,
+    /// so the text must not be shown.
     NearMiss {
         /// The prefix that was probably meant.
         meant: &'static str,
     },
-    /// Somebody else's string. Its text may be a secret too.
+    /// Another program's string. Its text may be a secret too.
     Foreign,
 }
 
-/// The name of a credential without a value, or a value that has lost its name: the base64 of such a value looks like a
-/// name in the binary form if its padding is one `=`.
+/// The name of a credential without a value, or a value that has lost its name. In the binary form, the two look the
+/// same if the padding of the value's base64 is one `=`.
 ///
-/// No [`Name`] of it exists before [`Self::named`] makes one, since names are shown, and never wiped.
+/// There is no [`Name`] of this text until [`Self::named`] makes one: names are shown, and never wiped.
 #[derive(Debug)]
 pub struct MaybeNameless(Secret);
 
 impl MaybeNameless {
-    /// The credential that it is, if anybody says so: the manifest that counts lists the text, or `is_name` says that it
-    /// is a name.
+    /// Returns the credential if the text is known to be a name: the valid manifest lists the text, or `is_name`
+    /// returns true for it.
     pub fn named(
         &self,
         manifest: Option<&Manifest>,
@@ -104,7 +105,7 @@ impl MaybeNameless {
         Some(Credential::new(Name::new(text).ok()?, Vec::new()))
     }
 
-    /// Number of bytes of the text, which follow the prefix.
+    /// Length in bytes of the text after the prefix.
     #[must_use]
     pub fn length(&self) -> usize {
         self.0.len()
@@ -115,7 +116,7 @@ impl MaybeNameless {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// No `=`, or (in base64) no `=` but the padding.
+    /// The string contains no `=`, or (in base64) no `=` except the padding.
     #[error("has no '=' between name and value")]
     NoEquals,
     /// The name breaks systemd's rules.
@@ -127,12 +128,12 @@ pub enum DecodeError {
     /// The value is larger than [`VALUE_MAX`].
     #[error("has a value of {size} bytes, at most {VALUE_MAX} are allowed")]
     TooLarge {
-        /// Bytes of the decoded value.
+        /// Size of the decoded value in bytes.
         size: usize,
     },
 }
 
-/// Tells what an OEM string is, and decodes it if it is a credential.
+/// Returns the kind of an OEM string, and decodes it if it is a credential.
 ///
 /// ```
 /// use smbios_creds::format::oem_string::{OemString, decode};
@@ -161,11 +162,11 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
     }
 }
 
-/// Every prefix that a string of ours may have.
+/// Every prefix of this program's and systemd's strings.
 const PREFIXES: [&str; 6] =
     [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX, SIGNATURE_PREFIX, ENCRYPTED_PREFIX, RECEIPT_PREFIX];
 
-/// Whether a string begins as ours do that are no credential in plain text.
+/// Whether a string starts with one of the prefixes that are not for plain credentials.
 pub(crate) fn is_accompanying(string: &[u8]) -> bool {
     let [_, _, others @ ..] = PREFIXES;
     others.iter().any(|prefix| string.starts_with(prefix.as_bytes()))
@@ -176,7 +177,7 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     let Some((name, value)) = split_at_equals(rest, encoding) else {
         return refuse(DecodeError::NoEquals);
     };
-    // There is a copy of the name only of what is a credential: the name of what is refused may be a secret.
+    // The name is copied only if the string is a credential: the name in a refused string may be a secret.
     let checked = match Name::check(name) {
         Ok(checked) => checked,
         Err(error) => return refuse(error.into()),
@@ -200,9 +201,9 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     }
 }
 
-/// Splits at the first `=`. A binary string whose only `=` are the padding of its base64 has lost its name: what
-/// stands before them is the secret, which must not be taken for a name and printed. Nothing is refused by this
-/// that systemd accepts, since `==` alone is not base64 and one `=` is left to stand for an empty value.
+/// Splits at the first `=`. A binary string in which every `=` is padding has lost its name. The text before its
+/// padding is the secret, which must not be printed as a name. This check refuses nothing that systemd accepts: `==` is
+/// not valid base64 for a value, and one `=` at the end still means an empty value.
 fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let at = rest.iter().position(|&byte| byte == b'=')?;
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);
@@ -210,19 +211,20 @@ fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     (!only_padding).then_some((name, value))
 }
 
-/// Whether a name is base64, but for a padding of one `=`.
+/// Whether a name would be base64 if one `=` followed it as padding.
 fn may_be_value(name: &str) -> bool {
     base64::decode(&Zeroizing::new([name.as_bytes(), b"="].concat())).is_ok()
 }
 
-/// Longest mistyped prefix that is compared letter by letter.
+/// Most characters of a mistyped prefix that are compared.
 const NEAR_MISS_HEAD: usize = 40;
 
-/// The prefix that was probably meant, and how many bytes of the string stand for it: equal but for case, blanks
-/// before or after it, a plural or other ending, or at most two letters.
+/// Returns the prefix that was probably meant, and the length of the mistyped prefix in bytes. The string may differ
+/// from the prefix in upper and lower case, in blanks before or after the prefix, in a plural or another ending, or in
+/// at most two letters.
 fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     let start = string.iter().position(u8::is_ascii_graphic)?;
-    // Wiped: it may be the beginning of a secret without any prefix.
+    // This copy is wiped: it may contain the beginning of a secret without a prefix.
     let mut lowered = Zeroizing::new([0; NEAR_MISS_HEAD]);
     let mut length = 0;
     let word = string.iter().skip(start).take_while(|byte| !matches!(byte, b':' | b'='));
@@ -243,7 +245,7 @@ fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     })
 }
 
-/// How many bytes of a near miss stand for the prefix; what follows may be secret.
+/// Returns the length in bytes of a mistyped prefix. The text after the prefix may be secret.
 pub(crate) fn near_miss_length(string: &[u8]) -> usize {
     near_miss(string).map_or(0, |(_, length)| length)
 }
@@ -270,10 +272,10 @@ fn distance_at_most_two(a: &[u8], b: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The name holds `=`, at which every reader would split it.
+    /// The name contains `=`: every reader would split the string there.
     #[error("its name holds '=', which ends the name in an OEM string")]
     EqualsInName,
-    /// A text value holds a NUL byte, which ends every SMBIOS string. The binary form can carry it.
+    /// A text value contains a NUL byte, which ends every SMBIOS string. The binary form allows NUL bytes.
     #[error("its value holds a NUL byte at position {position}, which only the binary form can carry")]
     Nul {
         /// Position in the value, from 0.
@@ -282,14 +284,14 @@ pub enum EncodeError {
     /// The value is larger than [`VALUE_MAX`].
     #[error("its value has {size} bytes, at most {VALUE_MAX} are allowed")]
     TooLarge {
-        /// Bytes of the value.
+        /// Size of the value in bytes.
         size: usize,
     },
 }
 
 /// Writes a credential as an OEM string, without the NUL that ends it in the table.
 ///
-/// Prefer [`Encoding::Binary`]: no hypervisor's command line carries every text intact.
+/// Prefer [`Encoding::Binary`]: no hypervisor's command line passes on every text unchanged.
 ///
 /// ```
 /// use smbios_creds::format::credential::{Credential, Name};
@@ -301,7 +303,7 @@ pub enum EncodeError {
 /// ```
 ///
 /// # Errors
-/// [`EncodeError`] says why no reader would get the credential back.
+/// [`EncodeError`] says why no reader could decode this credential.
 pub fn encode(credential: &Credential, encoding: Encoding) -> Result<Secret, EncodeError> {
     let (name, value) = (credential.name.as_str(), credential.value.expose());
     if name.contains('=') {

@@ -1,6 +1,6 @@
-//! What systemd allows, expects and loses: each limit, prefix and directory once, with its source.
+//! systemd's limits, prefixes and directories. Each is defined once, with its source.
 //!
-//! Versions are those of systemd in the guest. Where none is given, it is true of 252 to 262.
+//! Version numbers mean the systemd in the guest. A constant without a version is valid for 252 to 262.
 
 /// Longest name of a credential in bytes (`CREDENTIAL_NAME_MAX`, `src/shared/creds-util.h`).
 pub const NAME_MAX: usize = 255;
@@ -8,48 +8,48 @@ pub const NAME_MAX: usize = 255;
 /// Largest value of a credential in bytes (`CREDENTIAL_SIZE_MAX`, `src/shared/creds-util.h`).
 pub const VALUE_MAX: usize = 1_048_576;
 
-/// Bytes of all values that PID 1 imports (`CREDENTIALS_TOTAL_SIZE_MAX`, `src/shared/creds-util.h`).
+/// Most bytes that PID 1 imports in all values together (`CREDENTIALS_TOTAL_SIZE_MAX`, `src/shared/creds-util.h`).
 pub const TOTAL_MAX: usize = 1_048_576;
 
-/// Credentials that PID 1 can hold, those without a byte aside. Its tmpfs has 256 pages of 4 KiB, and each file takes
-/// at least one (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
+/// Most credentials that PID 1 can store. Empty credentials do not count. Its tmpfs has 256 pages of 4 KiB, and each
+/// file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
 pub const FILES_MAX: usize = 256;
 
-/// Bytes of one structure that 256 and older reads: one read of a sysfs file (`read_virtual_file()`,
-/// `src/core/import-creds.c`).
+/// Most bytes of one structure that systemd 256 and older reads: the result of one read of a sysfs file
+/// (`read_virtual_file()`, `src/core/import-creds.c`).
 pub const STRUCTURE_MAX: usize = 4096;
 
 /// Size in bytes of the tmpfs that PID 1 mounts for credentials (`fsmount_credentials_fs()`,
 /// `src/shared/mount-util.c`).
 pub const TMPFS_SIZE: usize = 1_048_576;
 
-/// Inodes of that tmpfs.
+/// Number of inodes of that tmpfs.
 pub const TMPFS_INODES: usize = 1024;
 
-/// Prefix of an OEM string that carries a credential as text (`parse_smbios_strings()`, `src/core/import-creds.c`).
+/// Prefix of an OEM string that contains a credential as text (`parse_smbios_strings()`, `src/core/import-creds.c`).
 pub const TEXT_PREFIX: &str = "io.systemd.credential:";
 
-/// Prefix of an OEM string that carries a credential as base64.
+/// Prefix of an OEM string that contains a credential in base64.
 pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
 
-/// Directory of `fw_cfg` files that PID 1 imports, before SMBIOS (`import_credentials_qemu()`,
+/// Path prefix of the `fw_cfg` items that PID 1 imports, before SMBIOS (`import_credentials_qemu()`,
 /// `src/core/import-creds.c`, 251 and newer).
 pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 
-/// Variable that names a service's credentials directory (systemd.exec(5)).
+/// Environment variable that contains the path of a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The credential that says where PID 1 of a guest sends notifications, a socket of the host (systemd(1), 254). It is no
-/// secret.
+/// The credential with the address to which a guest's PID 1 sends notifications: a socket of the host (systemd(1),
+/// 254). It is not secret.
 pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 
-/// Credentials that only PID 1 and generators read. They look into the directory that PID 1 has in
-/// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. No unit of systemd imports them (`ImportCredential=`,
-/// `LoadCredential=`). A `*` at the end stands for any text.
+/// Credentials that only PID 1 and generators read. They look only into the directory in PID 1's
+/// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. systemd's own units do not import these credentials
+/// (`ImportCredential=`, `LoadCredential=`). A `*` at the end stands for any text.
 ///
-/// From systemd.system-credentials(7) of 262, which names the version that added each. All others there have a service
-/// that imports them: `passwd.*` has systemd-firstboot and systemd-sysusers, `network.*` systemd-network-generator.
-/// `fstab.extra.initrd` is in no man page.
+/// The list is from systemd.system-credentials(7) of 262, which names the version that added each credential. A service
+/// imports each other credential on that page: systemd-firstboot and systemd-sysusers import `passwd.*`, and
+/// systemd-network-generator imports `network.*`. `fstab.extra.initrd` is not in a man page.
 const EARLY: [&str; 12] = [
     // src/fstab-generator/fstab-generator.c, 254
     "fstab.extra",
@@ -71,7 +71,7 @@ const EARLY: [&str; 12] = [
     "systemd.unit-dropin.*",
 ];
 
-/// Whether only PID 1 and generators read the credential of this name.
+/// Whether only PID 1 and generators read the credential with this name.
 #[must_use]
 pub fn is_read_early_only(name: &str) -> bool {
     EARLY.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn names_that_a_unit_imports_are_not_read_early_only() {
-        // systemd.system-credentials(7) of 262, and what Import- or LoadCredential= of its units names.
+        // Names from systemd.system-credentials(7) of 262, and from Import- and LoadCredential= of systemd's units.
         for name in [
             "passwd.hashed-password.root",
             "passwd.plaintext-password.root",

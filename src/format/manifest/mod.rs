@@ -1,19 +1,21 @@
-//! The manifest: what the host sent, so that the guest can tell whether all of it arrived. Written and read here.
+//! The manifest lists what the host sent, so that the guest can tell whether everything arrived. Written and read here.
 //!
-//! It is not signed. It finds faults, not attackers: whoever can change a value can also write a manifest for it.
+//! The manifest is not signed. It detects faults, not attackers: anyone who can change a value can also write a new
+//! manifest.
 //!
-//! One OEM string, `io.smbios-creds.manifest:` and base64 of one JSON object:
+//! It is one OEM string, `io.smbios-creds.manifest:` and the base64 of one JSON object:
 //!
 //! ```json
 //! {"version":1,"credentials":{"db-password":44,"tls-key":1704},"salt":"…16 bytes…","digest":"…32 bytes…"}
 //! ```
 //!
-//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is SHA-256 over the salt and, for
-//! each credential in that order, the name and the value, each behind its length as eight bytes, lowest first. It
-//! is one digest for the whole set and never one for each value: whoever sees the string must not be able to try
-//! weak passwords one by one. `salt` and `digest` are base64. Every other importer ignores the string.
+//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is the SHA-256 of the salt and, for
+//! each credential in this order, of its name and its value. The length of each name and value precedes it as eight
+//! bytes, lowest first. There is one digest for the whole set, and never one for each value: a reader of the string
+//! must not be able to try weak passwords one by one. `salt` and `digest` are base64. systemd and other programs ignore
+//! the string.
 //!
-//! Four more fields may follow, which mean something in a signed set ([`Terms`]):
+//! Four more fields may follow. They have a meaning in a signed set ([`Terms`]):
 //!
 //! ```json
 //! {"audience":["web01"],"serial":7,"not-after":1893456000,"encrypted":{"tls-key":{"size":746,"sha256":"…32 bytes…"}}}
@@ -21,9 +23,9 @@
 //!
 //! A program that does not know a field ignores it.
 //!
-//! Blanks follow the object until its base64 ends in `==`. Incus makes each string of a key and a value with `=` between
-//! them (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3), and drops a key without a value. Split at its
-//! first `=`, such a manifest has both: the value is `=`.
+//! Blanks follow the object until its base64 ends in `==`. Reason: Incus builds each string from a key and a value with
+//! `=` between them, and drops a key without a value (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A
+//! manifest that ends in `==` can be split at its first `=`: the second `=` is the value.
 
 mod error;
 mod terms;
@@ -42,18 +44,18 @@ use crate::format::base64;
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::receipt::{PROOF_DOMAIN, ValueProof};
 
-/// Prefix of the OEM string that carries a manifest.
+/// Prefix of an OEM string that contains a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
 
-/// More of the stack than it takes to compute the digest.
+/// Size in bytes of the stack area to wipe. Computing the digest uses less.
 const STACK_SIZE: usize = 8192;
 
-/// What the host meant to send: names, sizes and one digest.
+/// The list of what the host sent: names, sizes and one digest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Manifest(Fields);
 
 impl Manifest {
-    /// The manifest of a set. `salt` must be random and new for each set.
+    /// Makes the manifest of a set. `salt` must be random and new for each set.
     ///
     /// # Errors
     /// [`ManifestError::Duplicate`] if two credentials have the same name.
@@ -74,11 +76,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The same manifest with these terms.
+    /// Returns the same manifest with these terms.
     ///
     /// # Errors
-    /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another one, and
-    /// [`ManifestError::Audience`] for a name of no machine.
+    /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another credential, and
+    /// [`ManifestError::Audience`] if a name in the audience is not valid.
     pub fn with_terms(self, terms: Terms) -> Result<Self, ManifestError> {
         if let Some(name) = terms.encrypted.keys().find(|name| self.0.credentials.contains_key(*name)) {
             return Err(ManifestError::Duplicate(name.clone()));
@@ -89,7 +91,7 @@ impl Manifest {
         Ok(Self(Fields { terms, ..self.0 }))
     }
 
-    /// What it says of the set beside what is in it.
+    /// The manifest's terms: audience, serial, end of validity, and encrypted credentials.
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.0.terms
@@ -109,35 +111,35 @@ impl Manifest {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut json = wire::write(&self.0);
-        // One byte behind a multiple of three takes two bytes of padding (RFC 4648, section 4).
+        // If one byte remains after the groups of three, base64 adds two bytes of padding (RFC 4648, section 4).
         while json.len() % 3 != 1 {
             json.push(' ');
         }
         string(&json)
     }
 
-    /// As [`Self::encode`], in at most so many bytes. It goes without blanks if they are what is too much: a manifest
-    /// that another program wrote may have none.
+    /// Does the same as [`Self::encode`], but returns at most `size` bytes. Omits the blanks if the string is too large
+    /// with them: a manifest that another program wrote may have no blanks.
     pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
         let padded = self.encode();
         let text = if padded.len() > size { string(&wire::write(&self.0)) } else { padded };
         (text.len() <= size).then_some(text)
     }
 
-    /// Reads what follows [`PREFIX`] in an OEM string.
+    /// Reads the text after [`PREFIX`] in an OEM string.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong with it.
+    /// [`ManifestError`] says what is wrong with the text.
     pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
         wire::read(&base64::decode(text)?).map(Self)
     }
 
-    /// Name and size of every credential that was sent, sorted by name.
+    /// Returns name and size of every plain credential that was sent, sorted by name.
     pub fn credentials(&self) -> impl Iterator<Item = (&Name, u64)> {
         self.0.credentials.iter().map(|(name, &size)| (name, size))
     }
 
-    /// The size that `name` was sent with, if it was sent.
+    /// Returns the size with which `name` was sent, if it was sent.
     #[must_use]
     pub fn size_of(&self, name: &Name) -> Option<u64> {
         self.0.credentials.get(name).copied()
@@ -149,14 +151,15 @@ impl Manifest {
         self.0.credentials.contains_key(name)
     }
 
-    /// The same manifest with another digest: that of the values that `value_of` gives, or none.
+    /// Returns the same manifest with the digest of the values that `value_of` returns. Without `value_of`, the digest
+    /// is zero.
     pub(crate) fn with_digest_of<'a>(self, value_of: Option<impl Fn(&Name) -> Option<&'a Secret>>) -> Self {
         let digest = value_of.map_or([0; DIGEST_SIZE], |value_of| self.digest_of(value_of));
         Self(Fields { digest, ..self.0 })
     }
 
-    /// Whether the values that `value_of` gives for the listed names are to the byte what was sent. Needs constant
-    /// time for equal sizes.
+    /// Whether the values that `value_of` returns for the listed names are exactly the values that were sent. Takes
+    /// constant time for equal sizes.
     #[must_use]
     pub fn matches<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> bool {
         self.digest_of(value_of).ct_eq(&self.0.digest).into()
@@ -168,15 +171,16 @@ impl Manifest {
         digest
     }
 
-    /// The proof of a receipt: that its sender has the values that `value_of` gives for the listed names.
+    /// Returns the proof for a receipt: it proves that the sender has the values that `value_of` returns for the listed
+    /// names.
     pub fn value_proof<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> ValueProof {
         let digest = Zeroizing::new(self.hash(PROOF_DOMAIN, value_of));
         wipe_stack();
         ValueProof::new(digest)
     }
 
-    /// On its own part of the stack, where it leaves words of the values behind. `domain` tells digests for different
-    /// purposes apart.
+    /// Computes a digest in a separate function, whose part of the stack contains words of the values afterwards.
+    /// `domain` separates digests for different purposes.
     #[inline(never)]
     fn hash<'a>(&self, domain: &str, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
         let mut hash = Sha256::new_with_prefix(domain);
@@ -195,11 +199,11 @@ fn string(json: &str) -> String {
     format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
 }
 
-/// Overwrites what a function left on the stack that has just returned. SHA-256 keeps the block at hand there, as bytes
-/// and as words, and its `zeroize` feature wipes neither.
+/// Overwrites the stack area of a function that has just returned. SHA-256 stores the current block there, as bytes and
+/// as words, and its `zeroize` feature wipes neither.
 #[inline(never)]
 fn wipe_stack() {
-    // A variable of its own: a reference to the array itself would be one to a constant elsewhere.
+    // A local variable: a reference to the array expression would point to a constant outside of the stack.
     let stack = [0_u8; STACK_SIZE];
     optimization_barrier(&stack);
 }

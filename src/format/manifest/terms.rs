@@ -1,32 +1,33 @@
-//! What a manifest may say of a set beside what is in it.
+//! The terms of a manifest: fields besides the list of plain credentials.
 
 use std::collections::BTreeMap;
 
 use crate::format::credential::Name;
 
-/// For which machines a set is, until when, which one of several, and what is encrypted in it.
+/// For which machines a set is meant, how long it is valid, its serial number, and its encrypted credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Terms {
-    /// The machines that it is meant for, each by a name, or by none if that does not matter.
+    /// Names of the machines for which the set is meant. If empty, the set is for any machine.
     pub audience: Vec<String>,
-    /// Which set it is of those that were made for the same audience: a later one has a higher number.
+    /// Number of the set among the sets for the same audience. A later set has a higher number.
     pub serial: Option<u64>,
-    /// When it ends to be valid, in seconds since 1970-01-01 00:00 UTC.
+    /// End of validity, in seconds since 1970-01-01 00:00 UTC.
     pub not_after: Option<u64>,
-    /// Credentials that are sent encrypted. They are not among [`Manifest::credentials`](super::Manifest::credentials).
+    /// Credentials that are sent encrypted. [`Manifest::credentials`](super::Manifest::credentials) does not contain
+    /// them.
     pub encrypted: BTreeMap<Name, Ciphertext>,
 }
 
-/// What a manifest says of an encrypted credential. A digest of a ciphertext helps nobody to guess the value.
+/// The manifest's entry for an encrypted credential. The digest of a ciphertext does not help to guess the value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ciphertext {
-    /// Bytes of the text that stands for it in an OEM string, after the `=`.
+    /// Size in bytes of the ciphertext's base64, which follows the `=` in an OEM string.
     pub size: u64,
-    /// SHA-256 of that text.
+    /// SHA-256 of this base64 text.
     pub sha256: [u8; 32],
 }
 
-/// Whether it can be the name of a machine in a manifest: 1 to 255 printable ASCII characters.
+/// Whether a manifest can contain this name of a machine: 1 to 255 printable ASCII characters.
 #[must_use]
 pub fn is_audience(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))

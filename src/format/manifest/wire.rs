@@ -1,4 +1,4 @@
-//! The JSON object of a manifest, read and written.
+//! Reads and writes the JSON object of a manifest.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -15,7 +15,7 @@ use crate::format::credential::Name;
 pub(super) const SALT_SIZE: usize = 16;
 pub(super) const DIGEST_SIZE: usize = 32;
 
-/// What the object says.
+/// The content of the object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Fields {
     pub(super) credentials: BTreeMap<Name, u64>,
@@ -30,7 +30,7 @@ struct Version {
     version: u32,
 }
 
-/// The JSON object on the wire. Unknown fields are left for later versions to add.
+/// The JSON object. Unknown fields are ignored, so later versions can add fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Wire {
@@ -55,7 +55,7 @@ struct WireCiphertext {
 pub(super) fn read(json: &[u8]) -> Result<Fields, ManifestError> {
     let misfit =
         |error: serde_json::Error| ManifestError::Json { line: error.line(), column: error.column() };
-    // The version first: a later one may have other fields.
+    // The version is read first: a later version may have other fields.
     let Version { version } = serde_json::from_slice(json).map_err(misfit)?;
     if version != VERSION {
         return Err(ManifestError::Version(version));
@@ -77,7 +77,7 @@ pub(super) fn read(json: &[u8]) -> Result<Fields, ManifestError> {
     Ok(Fields { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0, terms })
 }
 
-/// Writes the object. Fields that say nothing are left out.
+/// Writes the object. Omits empty fields.
 pub(super) fn write(manifest: &Fields) -> String {
     let (salt, digest) = (base64::encode(&manifest.salt), base64::encode(&manifest.digest));
     let sizes = manifest.credentials.iter().map(|(name, size)| format!("{}:{size}", quoted(name.as_str())));
@@ -109,12 +109,12 @@ fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-/// A JSON string. Names and audiences are printable ASCII, of which JSON escapes two characters.
+/// Writes a JSON string. Names and audiences are printable ASCII, and JSON escapes only two of these characters.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
 }
 
-/// A byte string of known length, base64 in JSON.
+/// Bytes of known length, base64 in JSON.
 struct Fixed<const N: usize>([u8; N]);
 
 impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
@@ -125,7 +125,7 @@ impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
     }
 }
 
-/// Reads a map by names; JSON would silently let the last of two equal names win.
+/// Reads a map by names, and refuses a repeated name. By default, the last value would silently be used.
 fn names_once<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<Name, T>, D::Error> {

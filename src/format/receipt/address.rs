@@ -1,31 +1,31 @@
-//! The address of a receipt, and the OEM string that has it.
+//! The address for a receipt, and the OEM string that contains it.
 
 use std::fmt::{self, Display, Formatter};
 
 /// Prefix of the OEM string that asks for a receipt. An address follows.
 pub const PREFIX: &str = "io.smbios-creds.receipt:";
 
-/// What precedes CID and port in an address, in the words of systemd (`socket_address_parse_vsock()`,
+/// Text before CID and port in an address, in systemd's notation (`socket_address_parse_vsock()`,
 /// `src/basic/socket-util.c`, v262).
 const STREAM: &str = "vsock-stream:";
 
-/// The CID of a guest's own host (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
+/// The CID of the host, as its guests see it (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
 pub const HOST_CID: u32 = 2;
 
-/// Where a receipt goes: a port of the guest's own host.
+/// The address to which a guest sends a receipt: a port of its host.
 ///
-/// The text is always `vsock-stream:2:PORT`. Another CID is refused: 2 is the host, which knows everything that a receipt
-/// says. Any other one is this machine itself or another virtual machine.
+/// The text is always `vsock-stream:2:PORT`. Every other CID is refused. CID 2 is the host, which already knows
+/// everything in a receipt. Every other CID is this machine itself or another virtual machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     port: u32,
 }
 
-/// Why a text is not the address of a receipt.
+/// Why a text is not the address for a receipt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// It does not begin with `vsock-stream:`.
+    /// The text does not begin with `vsock-stream:`.
     #[error("it does not begin with 'vsock-stream:'")]
     Kind,
     /// The CID is not the host's.
@@ -37,15 +37,15 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The address of a port on the host.
+    /// Makes the address of a port on the host.
     ///
     /// # Errors
-    /// [`AddressError::Port`] for 0 and 4294967295, which mean any port.
+    /// [`AddressError::Port`] for 0 and 4294967295, which mean "any port".
     pub fn new(port: u32) -> Result<Self, AddressError> {
         if matches!(port, 0 | u32::MAX) { Err(AddressError::Port) } else { Ok(Self { port }) }
     }
 
-    /// Reads what follows [`PREFIX`].
+    /// Reads the text after [`PREFIX`].
     ///
     /// ```
     /// use smbios_creds::format::receipt::{Address, AddressError};
@@ -55,15 +55,15 @@ impl Address {
     /// ```
     ///
     /// # Errors
-    /// [`AddressError`] says what is wrong with it.
+    /// [`AddressError`] says what is wrong with the text.
     pub fn decode(text: &[u8]) -> Result<Self, AddressError> {
         let rest = text.strip_prefix(STREAM.as_bytes()).ok_or(AddressError::Kind)?;
         let port = rest.strip_prefix(b"2:").ok_or(AddressError::Cid)?;
         Self::new(number(port).ok_or(AddressError::Port)?)
     }
 
-    /// How many bytes of a text can be shown: all of an address, and of anything else what an address has too. The rest may
-    /// be any text, even a secret.
+    /// Returns how many bytes of a text can be shown: an address completely, and any other text only as far as it
+    /// starts like an address. The rest may be any text, even a secret.
     #[must_use]
     pub fn public_length(text: &[u8]) -> usize {
         match Self::decode(text) {
@@ -74,13 +74,13 @@ impl Address {
         }
     }
 
-    /// The port on the host.
+    /// The address's port on the host.
     #[must_use]
     pub fn port(self) -> u32 {
         self.port
     }
 
-    /// The OEM string that asks for a receipt at this address.
+    /// Writes the OEM string that asks for a receipt at this address.
     #[must_use]
     pub fn encode(self) -> String {
         format!("{PREFIX}{self}")
@@ -93,7 +93,7 @@ impl Display for Address {
     }
 }
 
-/// A decimal number in the one form that has neither a sign nor a leading zero.
+/// Parses a decimal number that has neither a sign nor a leading zero.
 pub(super) fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     let is_canonical = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.iter().all(u8::is_ascii_digit);
     str::from_utf8(text).ok().filter(|_| is_canonical)?.parse().ok()

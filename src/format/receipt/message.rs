@@ -1,4 +1,4 @@
-//! The message, written and read.
+//! Writes and reads a receipt's message.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -8,48 +8,49 @@ use super::address::number;
 use super::proof::ValueProof;
 use crate::text::escape::Escaped;
 
-/// Most bytes of a message: PID 1 of systemd reads as many of a notification (`NOTIFY_BUFFER_MAX`, `src/basic/constants.h`,
-/// v262).
+/// Most bytes of a message. PID 1 of systemd reads at most as many bytes of a notification (`NOTIFY_BUFFER_MAX`,
+/// `src/basic/constants.h`, v262).
 pub const MESSAGE_MAX: usize = 4096;
 
-/// Most bytes of the status, after it was escaped. A longer one is cut, and ends in `...`.
+/// Most bytes of the escaped status. A longer status is cut, and then ends in `...`.
 pub const STATUS_MAX: usize = 2048;
 
-/// What a guest says about its import.
+/// The result of an import, which a guest sends to its host.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    /// One line of text for people. It is escaped when it is written, and again when it is shown.
+    /// One line of human-readable text. It is escaped when written, and again when shown.
     pub status: Status,
     /// The exit code of the import (smbios-creds(1)).
     pub exit: u8,
-    /// How many credentials the manifest lists, or how many arrived if there is none.
+    /// Number of credentials that the manifest lists. Without a manifest, the number that arrived.
     pub expected: u64,
-    /// How many credentials are intact.
+    /// Number of intact credentials.
     pub verified: u64,
-    /// The boot that it is about, as `/proc/sys/kernel/random/boot_id` has it.
+    /// ID of the boot in which the guest imported, from `/proc/sys/kernel/random/boot_id`.
     pub boot: Option<BootId>,
-    /// Proof that the guest has every value; `None` if it does not, or the set had no manifest.
+    /// Proof that the guest has every value. `None` if a value is missing, or if the set had no manifest.
     pub proof: Option<ValueProof>,
 }
 
-/// One line of text from a guest. It displays with everything but printable ASCII escaped.
+/// One line of text from a guest. `Display` escapes everything except printable ASCII.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Status(Vec<u8>);
 
 impl Status {
-    /// Text of our own, as a receipt carries it: escaped, and not longer than [`STATUS_MAX`].
+    /// Makes the status of this program's own receipt: escapes the text, and cuts it to [`STATUS_MAX`] bytes.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut escaped = Escaped(text.as_bytes()).to_string();
         if escaped.len() > STATUS_MAX {
-            // It is ASCII by now.
+            // After escaping, the text is ASCII, so it can be cut at any byte.
             escaped.truncate(STATUS_MAX - "...".len());
             escaped.push_str("...");
         }
         Self(escaped.into_bytes())
     }
 
-    /// The message that carries nothing else: for a socket that expects `sd_notify(3)` and knows no receipts.
+    /// Writes a message that contains only this status. It is for a socket that supports `sd_notify(3)`, but not
+    /// receipts.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         [b"STATUS=", self.0.as_slice(), b"\n"].concat()
@@ -67,7 +68,7 @@ impl Display for Status {
 pub struct BootId([u8; 36]);
 
 impl BootId {
-    /// The ID with this text, if it is one.
+    /// Returns the ID with this text, if the text is a boot ID.
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
         let id: [u8; 36] = text.try_into().ok()?;
@@ -85,20 +86,20 @@ impl Display for BootId {
     }
 }
 
-/// Why bytes are no receipt. Nothing of them is ever shown: they may be from any program of the guest.
+/// Why a message is not a receipt. The message is never shown: it may be from any program in the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// It has more than [`MESSAGE_MAX`] bytes.
+    /// The message has more than [`MESSAGE_MAX`] bytes.
     #[error("it is longer than {MESSAGE_MAX} bytes")]
     TooLong,
-    /// A field that every receipt has is not there.
+    /// A required field is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A field is there twice.
+    /// A field occurs twice.
     #[error("it has {0} twice")]
     Twice(&'static str),
-    /// A field's value has another form.
+    /// A field's value is malformed.
     #[error("its {0} is malformed")]
     Malformed(&'static str),
 }
@@ -111,11 +112,11 @@ const BOOT_ID: &str = "X_SMBIOS_CREDS_BOOT_ID";
 const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
 
 impl Receipt {
-    /// Writes the message, at most [`MESSAGE_MAX`] bytes. A blank line ends it: cloud-hypervisor 52 and older do not tell the
-    /// host that a guest has sent its last byte.
+    /// Writes the message, at most [`MESSAGE_MAX`] bytes. A blank line ends the message: cloud-hypervisor 52 and older
+    /// do not tell the host that a guest has closed its side of the connection.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // Never grown: grown means copied, and the copy is not wiped.
+        // The buffer never grows: growing would leave a copy that is not wiped.
         let mut message = Zeroizing::new(Vec::with_capacity(MESSAGE_MAX));
         message.extend(self.status.encode());
         let mut line = |key: &str, value: &[u8]| {
@@ -136,16 +137,16 @@ impl Receipt {
         message
     }
 
-    /// Whether a message that begins with these bytes has ended.
+    /// Whether a message that begins with these bytes is complete.
     #[must_use]
     pub fn is_whole(message: &[u8]) -> bool {
         message.ends_with(b"\n\n")
     }
 
-    /// Reads a message. Fields of others, and of later versions, are ignored.
+    /// Reads a message. Ignores fields of other programs and of later versions.
     ///
     /// # Errors
-    /// [`ReceiptError`] says why it is no receipt.
+    /// [`ReceiptError`] says why the message is not a receipt.
     pub fn decode(message: &[u8]) -> Result<Self, ReceiptError> {
         if message.len() > MESSAGE_MAX {
             return Err(ReceiptError::TooLong);
@@ -165,7 +166,7 @@ impl Receipt {
     }
 }
 
-/// The value of a field, if the message has it.
+/// Returns the value of a field, if the message contains the field.
 fn field<'a>(message: &'a [u8], key: &'static str) -> Result<Option<&'a [u8]>, ReceiptError> {
     let value = |line: &'a [u8]| line.strip_prefix(key.as_bytes())?.strip_prefix(b"=");
     let mut values = message.split(|&byte| byte == b'\n').filter_map(value);

@@ -1,7 +1,7 @@
-//! The receipt: what a guest tells its host about an import. Written and read here, side by side.
+//! The receipt: a guest's message to its host about the result of an import. Written and read here.
 //!
-//! The host asks for it with one OEM string, `io.smbios-creds.receipt:vsock-stream:2:PORT`. The guest connects to that
-//! address and sends one message in the form of `sd_notify(3)`, a `KEY=VALUE` a line:
+//! The host asks for a receipt with one OEM string, `io.smbios-creds.receipt:vsock-stream:2:PORT`. The guest connects
+//! to this address and sends one message in the format of `sd_notify(3)`, with one `KEY=VALUE` per line:
 //!
 //! ```text
 //! STATUS=smbios-creds: 3 of 3 credentials verified
@@ -12,11 +12,12 @@
 //! X_SMBIOS_CREDS_PROOF=…64 hexadecimal digits…
 //! ```
 //!
-//! The proof is SHA-256 over [`PROOF_DOMAIN`], the manifest's salt, and what the manifest's digest covers. Only a program
-//! that has every value of the set byte for byte can compute it. The host keeps the SHA-256 of the proof, a
-//! [`Verifier`]: it recognises the proof, and neither forges one nor helps to guess a value.
+//! The proof is the SHA-256 of [`PROOF_DOMAIN`], the manifest's salt, and the data of the manifest's digest. Only a
+//! program that has every value of the set, byte for byte, can compute the proof. The host stores the SHA-256 of the
+//! proof, a [`Verifier`]. The verifier is enough to check a proof, but not to forge one or to guess a value.
 //!
-//! The message never has `READY=1`, `ERRNO=` or another field that a service manager acts on, and no value.
+//! The message never contains `READY=1`, `ERRNO=` or another field on which a service manager acts. It never contains a
+//! value.
 
 mod address;
 mod message;

@@ -1,4 +1,4 @@
-//! The proof in a receipt, and what a host keeps to recognise it.
+//! The proof in a receipt, and the verifier with which a host checks the proof.
 
 use std::fmt::{self, Debug, Formatter};
 
@@ -6,36 +6,36 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// What the hash of a proof begins with, so that no other digest of the same values is one.
+/// Start of the hashed data, so that no other digest of the same values is a valid proof.
 pub const PROOF_DOMAIN: &str = "io.smbios-creds.receipt";
 
-/// Bytes of a proof: of a SHA-256.
+/// Size in bytes of a proof, which is a SHA-256.
 const PROOF_SIZE: usize = 32;
 
-/// Proof that its sender has every value of a set, byte for byte.
+/// Proof that the sender of a receipt has every value of a set, byte for byte.
 ///
-/// It is wiped when dropped and never printed, since a listener that knows it could send a receipt itself.
+/// The proof is wiped when dropped, and never printed: anyone who knows it could forge a receipt.
 #[derive(Clone)]
 pub struct ValueProof(Zeroizing<[u8; PROOF_SIZE]>);
 
 impl ValueProof {
-    /// The proof with these bytes.
+    /// Makes a proof from these bytes.
     #[must_use]
     pub fn new(bytes: Zeroizing<[u8; PROOF_SIZE]>) -> Self {
         Self(bytes)
     }
 
-    /// The proof as 64 lower-case hexadecimal digits.
+    /// Returns the proof as 64 lower-case hexadecimal digits.
     pub(super) fn encode(&self) -> Zeroizing<String> {
         hex(&self.0)
     }
 
-    /// The proof with these digits.
+    /// Reads a proof from 64 lower-case hexadecimal digits.
     pub(super) fn decode(digits: &[u8]) -> Option<Self> {
         bytes_of(digits).map(Self)
     }
 
-    /// What recognises this proof.
+    /// Returns the verifier of this proof.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
         Verifier(Sha256::digest(*self.0).into())
@@ -48,10 +48,10 @@ impl Debug for ValueProof {
     }
 }
 
-/// The SHA-256 of a proof: what a host keeps to recognise the proof in a receipt.
+/// The SHA-256 of a proof. A host stores it to check the proof in a receipt.
 ///
-/// It is no secret. To compute the proof from it, or to try values against it, takes the manifest's salt as well, which is
-/// random and is where the values are.
+/// The verifier is not secret. To compute the proof from values, or to check guessed values against the verifier, an
+/// attacker also needs the manifest's salt. The salt is random, and is stored only together with the values.
 #[derive(Clone, Copy, Debug)]
 pub struct Verifier([u8; PROOF_SIZE]);
 
@@ -61,35 +61,35 @@ pub struct Verifier([u8; PROOF_SIZE]);
 pub struct VerifierError;
 
 impl Verifier {
-    /// Most bytes of a file with a verifier.
+    /// Most bytes in a file with a verifier.
     pub const SIZE_MAX: usize = 128;
 
-    /// Whether this proof is the one that was expected. Takes the same time for every proof.
+    /// Whether this proof is the expected one. Takes the same time for every proof.
     #[must_use]
     pub fn accepts(&self, proof: &ValueProof) -> bool {
         proof.verifier().0.ct_eq(&self.0).into()
     }
 
-    /// The content of a file with the verifier: one line.
+    /// Returns the content of a file with this verifier: one line.
     #[must_use]
     pub fn encode(&self) -> String {
         format!("sha256:{}\n", *hex(&self.0))
     }
 
-    /// Reads the content of such a file.
+    /// Reads the content of a file with a verifier.
     ///
     /// # Errors
-    /// [`VerifierError`], if it is anything else.
+    /// [`VerifierError`], if the file has any other content.
     pub fn decode(text: &[u8]) -> Result<Self, VerifierError> {
         let digits = text.strip_prefix(b"sha256:").and_then(|rest| rest.strip_suffix(b"\n"));
         digits.and_then(bytes_of).map(|bytes| Self(*bytes)).ok_or(VerifierError)
     }
 }
 
-/// Lower-case hexadecimal digits. Which bytes they stand for changes neither time nor place of an access.
+/// Writes lower-case hexadecimal digits. Time and memory accesses do not depend on the bytes.
 fn hex(bytes: &[u8; PROOF_SIZE]) -> Zeroizing<String> {
     let digit = |nibble: u8| {
-        // 39 from '9' + 1 to 'a', where the nibble is above 9.
+        // The letters start 39 characters after '9' + 1. A nibble above 9 becomes a letter.
         let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
         char::from(b'0' + nibble + is_letter * 39)
     };
@@ -101,7 +101,7 @@ fn hex(bytes: &[u8; PROOF_SIZE]) -> Zeroizing<String> {
     digits
 }
 
-/// The bytes that 64 lower-case hexadecimal digits stand for.
+/// Decodes 64 lower-case hexadecimal digits.
 fn bytes_of(digits: &[u8]) -> Option<Zeroizing<[u8; PROOF_SIZE]>> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

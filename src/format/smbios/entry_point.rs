@@ -1,21 +1,23 @@
 //! The SMBIOS entry point (DSP0134 §5.2.1 and §5.2.2), as Linux exports it in `smbios_entry_point`.
 //!
-//! We read it ourselves: smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length that Linux accepts and
-//! exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). See `docs/decisions/0001-smbios-lib.md`.
+//! This program parses the entry point itself: smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length
+//! that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). See
+//! `docs/decisions/0001-smbios-lib.md`.
 
-/// Largest entry point that Linux exports.
+/// Size in bytes of the largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;
 
-/// What the entry point says of the table.
+/// The entry point's data about the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EntryPoint {
-    /// Which of the two forms it has, which decides whether type 127 ends the table.
+    /// Form of the entry point: it decides whether type 127 ends the table.
     pub form: Form,
-    /// Major and minor version of the specification it claims.
+    /// Major and minor version of the specification that the table claims to follow.
     pub version: (u8, u8),
-    /// Size of the table in bytes: exact behind `_SM_`, the room reserved behind `_SM3_`.
+    /// Size of the table in bytes. In an `_SM_` entry point, it is exact; in an `_SM3_` entry point, it is the maximum
+    /// size.
     pub table_size: usize,
-    /// Number of structures; only `_SM_` has it.
+    /// Number of structures. Only an `_SM_` entry point contains it.
     pub structures: Option<usize>,
 }
 
@@ -32,27 +34,27 @@ pub enum Form {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryPointError {
-    /// Neither `_SM_` nor `_SM3_`.
+    /// The entry point starts with neither `_SM_` nor `_SM3_`.
     #[error("it starts with neither '_SM_' nor '_SM3_'")]
     Anchor,
-    /// A length that the specification and Linux do not know.
+    /// Neither the specification nor Linux allows this length.
     #[error("its length byte says {0}, which is not allowed")]
     Length(u8),
-    /// Fewer bytes than its length byte says.
+    /// The entry point has fewer bytes than its length byte says.
     #[error("it has {found} bytes, its length byte says {announced}")]
     Cut {
-        /// Bytes by its own account.
+        /// Length according to the length byte.
         announced: u8,
-        /// Bytes there are.
+        /// Number of bytes found.
         found: usize,
     },
-    /// The bytes do not add up to 0.
+    /// The sum of the bytes is not 0.
     #[error("its checksum is wrong")]
     Checksum,
-    /// The second half of `_SM_` lacks its own anchor `_DMI_`.
+    /// The second part of an `_SM_` entry point does not start with its own anchor, `_DMI_`.
     #[error("its second part does not start with '_DMI_'")]
     IntermediateAnchor,
-    /// The bytes of the second half of `_SM_` do not add up to 0.
+    /// The sum of the bytes in the second part of an `_SM_` entry point is not 0.
     #[error("the checksum of its second part is wrong")]
     IntermediateChecksum,
 }
@@ -61,7 +63,7 @@ impl EntryPoint {
     /// Reads an entry point and verifies its checksums.
     ///
     /// # Errors
-    /// [`EntryPointError`] says what is wrong.
+    /// [`EntryPointError`] says what is wrong with the entry point.
     pub fn parse(bytes: &[u8]) -> Result<Self, EntryPointError> {
         if bytes.starts_with(b"_SM3_") {
             Self::smbios3(bytes)
@@ -73,13 +75,13 @@ impl EntryPoint {
     }
 
     fn smbios2(bytes: &[u8]) -> Result<Self, EntryPointError> {
-        // 31 by the specification, 30 by a misprint in its version 2.1, 32 as newer firmware pads it.
+        // The specification says 31. A misprint in its version 2.1 says 30, and newer firmware pads to 32.
         let bytes = checked(bytes, 5, 30..=32)?;
         let intermediate = bytes.get(16..).unwrap_or_default();
         if !intermediate.starts_with(b"_DMI_") {
             return Err(EntryPointError::IntermediateAnchor);
         }
-        // The second part is 15 bytes long. An entry point of 30 bytes is exported without the last of them.
+        // The second part has 15 bytes. Linux exports an entry point of 30 bytes without the last one.
         if intermediate.get(..15).is_some_and(|part| sum(part) != 0) {
             return Err(EntryPointError::IntermediateChecksum);
         }
@@ -102,7 +104,7 @@ impl EntryPoint {
     }
 }
 
-/// Writes a 64-bit entry point (§5.2.2), of SMBIOS 3.2, for a table of so many bytes at this physical address.
+/// Writes a 64-bit entry point (§5.2.2) of SMBIOS 3.2, for a table of `table_size` bytes at this physical address.
 ///
 /// ```
 /// use smbios_creds::format::smbios::entry_point::{EntryPoint, write};
@@ -126,7 +128,8 @@ pub fn write(table_size: u32, address: u64) -> [u8; 24] {
     with(sum(&with(0)).wrapping_neg())
 }
 
-/// The bytes that the length byte at `length_at` covers, if it is allowed and they add up to 0.
+/// Returns the bytes that the length byte at `length_at` covers, if the length is allowed and the sum of the bytes is
+/// 0.
 fn checked(
     bytes: &[u8],
     length_at: usize,

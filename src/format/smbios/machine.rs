@@ -1,9 +1,9 @@
-//! Which machine it is: what its firmware and its hypervisor say about themselves (Types 0 and 1, DSP0134 §7.1 and §7.2).
+//! What the firmware and the hypervisor say about themselves (Types 0 and 1, DSP0134 §7.1 and §7.2).
 //!
-//! smbios-lib decodes these two structures. No other structure is given to it here, and none after a place where OEM
-//! strings may have spilled into the table, so that no secret passes through its copies.
+//! smbios-lib decodes these two structures. It gets no other structure, and none after a place where OEM strings may
+//! have spilled into the table. So no secret gets into its copies.
 //!
-//! Nothing of this is proven: whoever starts the machine can set most of these strings.
+//! These strings prove nothing: anyone who starts the machine can set most of them.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,33 +13,33 @@ use smbioslib::{SMBiosInformation, SMBiosString, SMBiosStruct, SMBiosSystemInfor
 use super::{OemStructure, Table};
 use crate::text::escape::Escaped;
 
-/// Most bytes of a string that are kept, which was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+/// Most bytes that are kept of a string. This was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
 const SHOWN_MAX: usize = 64;
 
-/// The machine a table describes. Every string is escaped for printing and at most 64 bytes long before escaping.
+/// The machine that a table describes. Every string is escaped for printing, and at most 64 bytes long before escaping.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Machine {
-    /// The hypervisor, where the table has its marks.
+    /// The hypervisor, if the table shows which one it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<Hypervisor>,
-    /// The firmware, if there is a Type 0 structure.
+    /// The firmware, if the table contains a Type 0 structure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
-    /// The machine's model, if there is a Type 1 structure.
+    /// The machine's model, if the table contains a Type 1 structure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
 }
 
-/// Firmware, as it describes itself in a Type 0 structure (DSP0134 §7.1).
+/// The firmware, as it describes itself in a Type 0 structure (DSP0134 §7.1).
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Firmware {
-    /// Who made it, such as `SeaBIOS`.
+    /// The vendor, such as `SeaBIOS`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
-    /// Its version, in any form the vendor likes.
+    /// The firmware's version, in the vendor's own format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Its release date, month first.
+    /// The firmware's release date, month first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
 }
@@ -47,18 +47,18 @@ pub struct Firmware {
 /// The model of a machine, as its hypervisor describes it in a Type 1 structure (DSP0134 §7.2).
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Model {
-    /// Who made the machine, such as `QEMU`.
+    /// The machine's manufacturer, such as `QEMU`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manufacturer: Option<String>,
     /// Name of the product, such as `Standard PC (Q35 + ICH9, 2009)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
-    /// Its version; in QEMU the machine type, such as `pc-q35-7.2`.
+    /// The model's version. In QEMU, this is the machine type, such as `pc-q35-7.2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// A hypervisor, recognized by the marks it leaves in Types 0 and 1.
+/// A hypervisor, recognized by its strings in Types 0 and 1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hypervisor {
@@ -70,26 +70,26 @@ pub enum Hypervisor {
     CloudHypervisor,
     /// crosvm. It writes Type 0 itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
     Crosvm,
-    /// Hyper-V. Its machines are `Virtual Machine` by `Microsoft Corporation`, with firmware by that or, in the first
-    /// generation, by American Megatrends (seen in public recordings). It has OEM strings of its own, and no option for
-    /// others.
+    /// Hyper-V. Its machines have the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
+    /// Their firmware is by the same manufacturer, or by American Megatrends in the first generation (seen in public
+    /// recordings). Hyper-V has its own OEM strings, and no option to add others.
     HyperV,
 }
 
-/// What Hyper-V's machines name as their manufacturer.
+/// The manufacturer's name in Hyper-V's machines.
 const MICROSOFT: &str = "Microsoft Corporation";
 
-/// Firmware whose treatment of tables is known.
+/// Firmware whose handling of tables is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirmwareKind {
-    /// SeaBIOS, with its major and minor version where it tells them.
+    /// SeaBIOS, with its major and minor version if it reports them.
     SeaBios(Option<(u32, u32)>),
     /// UEFI firmware made from EDK II, such as OVMF.
     EdkII,
 }
 
 impl Machine {
-    /// Reads who firmware and hypervisor say they are. The first structure of each type counts.
+    /// Reads what firmware and hypervisor say about themselves. The first structure of each type counts.
     ///
     /// ```
     /// use smbios_creds::format::smbios::{Table, machine::{Hypervisor, Machine}};
@@ -114,13 +114,13 @@ impl Machine {
         Self { hypervisor, firmware, model }
     }
 
-    /// The firmware, if it is one whose treatment of tables is known.
+    /// Returns the kind of firmware, if its handling of tables is known.
     #[must_use]
     pub fn firmware_kind(&self) -> Option<FirmwareKind> {
         let firmware = self.firmware.as_ref()?;
         match firmware.vendor.as_deref()? {
             "SeaBIOS" => Some(FirmwareKind::SeaBios(firmware.version.as_deref().and_then(major_and_minor))),
-            // Such as "EDK II", "Debian distribution of EDK II", and before 2023 "EFI Development Kit II / OVMF".
+            // Such as "EDK II", "Debian distribution of EDK II", and, before 2023, "EFI Development Kit II / OVMF".
             vendor if vendor.contains("EDK II") || vendor.contains("EFI Development Kit II") => {
                 Some(FirmwareKind::EdkII)
             }
@@ -128,10 +128,10 @@ impl Machine {
         }
     }
 
-    /// Whether the firmware cuts tables that are larger than 65,535 bytes; `None` if that is not known.
+    /// Whether the firmware cuts tables that are larger than 65,535 bytes. Returns `None` if this is not known.
     ///
     /// SeaBIOS before 1.17.0 copies only the size modulo 65,536 (`src/fw/biostables.c`, fixed by commit 163fd9f0). A
-    /// distribution may have fixed an older version.
+    /// distribution may have included the fix in an older version.
     #[must_use]
     pub fn cuts_tables_above_64_kib(&self) -> Option<bool> {
         match self.firmware_kind()? {
@@ -168,7 +168,7 @@ impl Model {
 }
 
 impl Hypervisor {
-    /// Whether a host can give OEM strings of its own to a machine.
+    /// Whether the hypervisor has an option to add OEM strings.
     #[must_use]
     pub fn carries_oem_strings(self) -> bool {
         match self {
@@ -186,7 +186,7 @@ impl Hypervisor {
         } else if vendor == Some("crosvm") {
             Some(Self::Crosvm)
         } else {
-            // Who starts QEMU often sets a manufacturer; the machine type is still its own.
+            // QEMU is often started with another manufacturer name, but the machine type remains QEMU's.
             let is_machine_type = version.starts_with("pc-i440fx-") || version.starts_with("pc-q35-");
             let product = model.and_then(|model| model.product.as_deref());
             let is_hyper_v = (manufacturer, product) == (Some(MICROSOFT), Some("Virtual Machine"))
@@ -222,7 +222,7 @@ impl Display for Machine {
         if let Some(version) = model.and_then(|model| model.version.as_deref()) {
             write!(f, " ({version})")?;
         }
-        // These two write Type 0 themselves, so it describes no firmware.
+        // These two hypervisors write Type 0 themselves, so Type 0 does not describe firmware.
         if matches!(self.hypervisor, Some(Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) {
             return Ok(());
         }
@@ -234,12 +234,12 @@ impl Display for Machine {
     }
 }
 
-/// The parts that are there, with a blank between two.
+/// Joins the parts that exist, with a blank between them.
 fn words(parts: [&Option<String>; 2]) -> String {
     parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// A string as it is kept: without blanks around it, cut, and escaped. `None` if nothing is left.
+/// Trims, cuts and escapes a string. Returns `None` if nothing remains.
 fn shown(string: &SMBiosString) -> Option<String> {
     let string = string.to_utf8_lossy()?;
     let bytes = string.trim_ascii().as_bytes();
@@ -247,7 +247,7 @@ fn shown(string: &SMBiosString) -> Option<String> {
     (!cut.is_empty()).then(|| Escaped(cut).to_string())
 }
 
-/// The first two numbers of a version such as `1.16.2-debian-1.16.2-1` or `rel-1.17.0-0-gb52ca86e094d`.
+/// Returns the first two numbers of a version such as `1.16.2-debian-1.16.2-1` or `rel-1.17.0-0-gb52ca86e094d`.
 fn major_and_minor(version: &str) -> Option<(u32, u32)> {
     let version = version.strip_prefix("rel-").unwrap_or(version);
     let (major, rest) = version.split_once('.')?;
@@ -255,8 +255,8 @@ fn major_and_minor(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Where the first Type 11 structure is that has not the strings it announces. What follows it may be their text, which
-/// reads as a structure by chance.
+/// Returns the offset of the first Type 11 structure that has not as many strings as it announces. The bytes after it
+/// may be the text of its strings, which can look like a structure by chance.
 fn lost_strings(table: &Table) -> Option<usize> {
     let lost =
         |oem: &OemStructure<'_>| oem.count().map(usize::from) != Some(oem.structure.strings.len() % 256);

@@ -1,7 +1,8 @@
-//! SMBIOS bytes <-> Type 11 strings, by DSP0134 (System Management BIOS Reference Specification, 3.9.0).
+//! Reads Type 11 strings from SMBIOS bytes and writes them, by DSP0134 (System Management BIOS Reference Specification,
+//! 3.9.0).
 //!
-//! [`Table::parse`] never fails and never loses what can be read: whatever is wrong is a [`Fault`] beside the
-//! structures, with its place, so that a cut or damaged table is noticed however plausible its beginning looks.
+//! [`Table::parse`] never fails, and keeps everything that can be read. Each error becomes a [`Fault`] with its
+//! position, next to the structures. So a cut or damaged table is noticed, even if its beginning looks correct.
 
 pub mod entry_point;
 pub mod machine;
@@ -18,59 +19,61 @@ pub use structure::{Damage, END_OF_TABLE, Structure};
 /// Structure type of OEM strings (DSP0134 §7.12).
 pub const OEM_STRINGS: u8 = 11;
 
-/// Length of the formatted area of a Type 11 structure: type, length, handle and count (DSP0134 §7.12). systemd
-/// refuses any other (`read_smbios11_field()`).
+/// Length in bytes of the formatted area of a Type 11 structure: type, length, handle and count (DSP0134 §7.12).
+/// systemd refuses every other length (`read_smbios11_field()`).
 pub const OEM_STRINGS_LENGTH: u8 = 5;
 
-/// What is wrong with a table as a whole.
+/// An error of a whole table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The entry point cannot be read.
     EntryPoint(EntryPointError),
-    /// Fewer bytes or structures than the entry point announces, and no sign that this is all there was.
+    /// There are fewer bytes or structures than the entry point announces, and nothing shows that the table is
+    /// complete.
     Cut(Extent),
-    /// Fewer bytes than announced, but every structure is there: a table may be smaller than its announced room.
+    /// There are fewer bytes than announced, but every structure was found: a table may be smaller than its announced
+    /// maximum.
     Short(Extent),
-    /// More bytes than the entry point announces.
+    /// There are more bytes than the entry point announces.
     Long(Extent),
-    /// More structures than the entry point announces; the kernel would have stopped before them.
+    /// There are more structures than the entry point announces. The kernel would stop before the additional ones.
     MoreStructures(Extent),
-    /// From `offset` on, the bytes are no structure.
+    /// The bytes from `offset` on do not form a structure.
     Damaged {
-        /// Where the structure would start, from the beginning of the table.
+        /// Start of the damaged structure, in bytes from the start of the table.
         offset: usize,
-        /// Bytes from there to the end of the table.
+        /// Number of bytes from this offset to the end of the table.
         remaining: usize,
-        /// Why they are no structure.
+        /// Why the bytes do not form a structure.
         damage: Damage,
     },
-    /// No structure of type 127 at the end.
+    /// The table does not end with a structure of type 127.
     NoEndOfTable,
-    /// Bytes behind the end-of-table structure, which nobody reads: an `_SM3_` table ends there, and of an `_SM_` table
-    /// every announced structure is in front of them.
+    /// There are bytes after the end-of-table structure, which no program reads. An `_SM3_` table ends at this
+    /// structure. In an `_SM_` table, every announced structure precedes these bytes.
     BehindEndOfTable {
-        /// Where they start, from the beginning of the table.
+        /// Start of these bytes, from the start of the table.
         offset: usize,
-        /// How many there are.
+        /// Number of these bytes.
         remaining: usize,
     },
 }
 
-/// What the entry point announces, and what was found.
+/// The size that the entry point announces, and the size that was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Extent {
     /// Announced size of the table in bytes.
     pub announced_bytes: usize,
-    /// Bytes found.
+    /// Number of bytes found.
     pub found_bytes: usize,
-    /// Announced number of structures; an `_SM3_` entry point has none.
+    /// Announced number of structures. An `_SM3_` entry point does not announce one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced_structures: Option<usize>,
-    /// Structures found.
+    /// Number of structures found.
     pub found_structures: usize,
 }
 
-/// A parsed table. Its bytes hold secrets and are wiped when it is dropped.
+/// A parsed table. Its bytes contain secrets, and are wiped when the table is dropped.
 pub struct Table {
     entry_point: Option<EntryPoint>,
     data: Secret,
@@ -90,7 +93,7 @@ impl Table {
     pub fn parse(entry_point: &[u8], data: impl Into<Secret>) -> Self {
         let data = data.into();
         let entry_point = EntryPoint::parse(entry_point);
-        // Only behind a 64-bit entry point does type 127 end the table (Linux drivers/firmware/dmi_scan.c).
+        // Type 127 ends the table only after a 64-bit entry point (Linux drivers/firmware/dmi_scan.c).
         let ends_at_127 = matches!(entry_point, Ok(EntryPoint { form: Form::Smbios3, .. }));
         let walk = structure::walk(data.expose(), ends_at_127);
 
@@ -127,14 +130,15 @@ impl Table {
         self.entry_point.as_ref()
     }
 
-    /// What is wrong with the table as a whole.
+    /// The errors of the whole table.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Whether it was read to its end, so that what is not here is not in the table: nothing is cut or damaged, and where
-    /// it ends is known. What is behind its end, but for padding, may be a part of it.
+    /// Whether the table was read to its end, so that strings not found are not in the table. This needs a known end,
+    /// and a table that is neither cut nor damaged. Bytes after the end may belong to the table, unless they are
+    /// padding.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
@@ -149,7 +153,8 @@ impl Table {
             })
     }
 
-    /// Where the table breaks in a Type 11 structure, whose strings are not read.
+    /// Returns the offset at which the table breaks within a Type 11 structure. The strings of this structure are not
+    /// read.
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {
@@ -173,7 +178,7 @@ impl Table {
         self.data.expose()
     }
 
-    /// The Type 11 structures, in table order. The kernel calls the first one `11-0`, the next `11-1`.
+    /// Returns the Type 11 structures in table order. The kernel calls the first one `11-0`, the next one `11-1`.
     pub fn oem_structures(&self) -> impl Iterator<Item = OemStructure<'_>> {
         self.structures
             .iter()
@@ -202,11 +207,12 @@ fn extent_fault(entry_point: &EntryPoint, bytes: usize, structures: usize, ended
     }
 }
 
-/// Whether an `_SM_` table was over before its bytes stopped being structures: it has an end-of-table structure, and every
-/// announced structure. Linux reads no further either (`dmi_decode_table()`, `drivers/firmware/dmi_scan.c`).
+/// Whether an `_SM_` table was complete before its bytes stopped forming structures: it contains an end-of-table
+/// structure and every announced structure. Linux does not read further either (`dmi_decode_table()`,
+/// `drivers/firmware/dmi_scan.c`).
 ///
-/// If there are more structures than announced, the last one must be the end of the table. Else what is broken may be one
-/// of them.
+/// If there are more structures than announced, the last one must be the end-of-table structure. Otherwise the damaged
+/// bytes may be one of the announced structures.
 fn ends_before_damage(entry_point: Option<&EntryPoint>, structures: &[Structure]) -> bool {
     let Some(announced) = entry_point.and_then(|entry_point| entry_point.structures) else { return false };
     let is_end = |structure: &Structure| structure.kind == END_OF_TABLE;
@@ -217,7 +223,8 @@ fn ends_before_damage(entry_point: Option<&EntryPoint>, structures: &[Structure]
     }
 }
 
-/// Whether bytes are what firmware fills the rest of a table with: zeroes, or the ones of erased flash memory.
+/// Whether bytes are padding. Firmware fills the rest of a table with zeroes, or with the 0xFF bytes of erased flash
+/// memory.
 pub(crate) fn is_padding(bytes: &[u8]) -> bool {
     [0, u8::MAX].iter().any(|padding| bytes.iter().all(|byte| byte == padding))
 }
@@ -225,22 +232,22 @@ pub(crate) fn is_padding(bytes: &[u8]) -> bool {
 /// A Type 11 structure and its strings.
 #[derive(Clone, Copy)]
 pub struct OemStructure<'a> {
-    /// Which Type 11 structure this is, from 0.
+    /// Number of this structure among the Type 11 structures, from 0.
     pub index: usize,
-    /// Where it is and how long.
+    /// Position and length of the structure.
     pub structure: &'a Structure,
     data: &'a [u8],
 }
 
 impl<'a> OemStructure<'a> {
-    /// The count byte. It is a claim: hypervisors let it wrap, or count strings they then leave out.
+    /// Returns the count byte. It may be wrong: some hypervisors let it wrap, or count strings that they then omit.
     #[must_use]
     pub fn count(&self) -> Option<u8> {
         let at = self.structure.offset + usize::from(OEM_STRINGS_LENGTH) - 1;
         (self.structure.length >= OEM_STRINGS_LENGTH).then(|| self.data.get(at).copied())?
     }
 
-    /// Offset and bytes of every string that is there, whatever the count byte says; empty ones included.
+    /// Returns offset and bytes of every string found, also of empty strings. The count byte has no effect.
     pub fn strings(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let data = self.data;
         self.structure
@@ -250,14 +257,14 @@ impl<'a> OemStructure<'a> {
             .map(move |range| (range.start, data.get(range).unwrap_or_default()))
     }
 
-    /// The bytes that follow the structure in the table.
+    /// Returns the bytes after the structure in the table.
     #[must_use]
     pub fn behind(&self) -> &'a [u8] {
         self.data.get(self.structure.end..).unwrap_or_default()
     }
 }
 
-/// Whether bytes that should be the header of a structure look like text: type and handle are printable.
+/// Whether the bytes at the position of a header look like text: type and handle are printable.
 pub(crate) fn looks_like_text(header: &[u8]) -> bool {
     matches!(header, [kind, _, low, high, ..] if [kind, low, high].iter().all(|byte| byte.is_ascii_graphic()))
 }

@@ -1,7 +1,7 @@
-//! The walk over the structures of a table (DSP0134 §6.1), by positions.
+//! Walks over the structures of a table (DSP0134 §6.1), and records their positions.
 //!
-//! It copies nothing, so the table's own buffer is the only memory that holds a secret. Wherever the bytes stop being a
-//! structure, the walk says where and why.
+//! The walk copies nothing, so secrets are only in the table's own buffer. If bytes do not form a structure, the walk
+//! reports their position and the reason.
 
 use std::ops::Range;
 
@@ -10,56 +10,56 @@ use memchr::memchr;
 /// Structure type that ends a table (DSP0134 §7.46).
 pub const END_OF_TABLE: u8 = 127;
 
-/// Type, length and handle (DSP0134 §6.1.2).
+/// Length in bytes of type, length and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;
 
-/// The two NUL bytes that end a structure's string set (DSP0134 §6.1.3).
+/// Length of the two NUL bytes that end a structure's string set (DSP0134 §6.1.3).
 const TERMINATOR: usize = 2;
 
-/// Where a structure lies in the table.
+/// The position of a structure in the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Structure {
     /// Structure type.
     pub kind: u8,
-    /// Handle, by which other structures refer to it.
+    /// Handle, with which other structures refer to this one.
     pub handle: u16,
-    /// Where it starts, from the beginning of the table.
+    /// Start of the structure, in bytes from the start of the table.
     pub offset: usize,
-    /// Length of its formatted area.
+    /// Length of the formatted area in bytes.
     pub length: u8,
-    /// Where its strings are, without their NUL bytes.
+    /// Positions of the strings, without their NUL bytes.
     pub strings: Vec<Range<usize>>,
-    /// Where the next structure starts.
+    /// Start of the next structure.
     pub end: usize,
 }
 
-/// Why bytes are no structure.
+/// Why bytes do not form a structure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Damage {
-    /// Too few bytes for a header and an empty string set.
+    /// There are too few bytes for a header and an empty string set.
     #[error("too few bytes are left for a structure")]
     TooShort,
-    /// A length byte below that of the header.
+    /// The length byte is smaller than the length of the header.
     #[error("its length byte says {0}, less than the 4 bytes of its own header")]
     Length(u8),
-    /// The formatted area runs past the end of the table.
+    /// The formatted area extends beyond the end of the table.
     #[error("its formatted area runs past the end of the table")]
     FormattedArea,
-    /// No two NUL bytes before the end of the table.
+    /// There are no two NUL bytes before the end of the table.
     #[error("its strings have no end before the end of the table")]
     Unterminated,
 }
 
-/// The structures that could be read, and where and why that stopped.
+/// The structures that were read, the position where reading stopped, and the reason if the bytes were damaged.
 pub(super) struct Walk {
     pub(super) structures: Vec<Structure>,
     pub(super) end: usize,
     pub(super) damage: Option<Damage>,
 }
 
-/// Reads structures until the table ends or its bytes are no structure. With `ends_at_127`, the end-of-table structure is
-/// the last one.
+/// Reads structures until the table ends or the bytes do not form a structure. With `ends_at_127`, the end-of-table
+/// structure is the last one.
 pub(super) fn walk(data: &[u8], ends_at_127: bool) -> Walk {
     let mut walk = Walk { structures: Vec::new(), end: 0, damage: None };
     while let Some(rest) = data.get(walk.end..).filter(|rest| !rest.is_empty()) {
@@ -81,7 +81,7 @@ pub(super) fn walk(data: &[u8], ends_at_127: bool) -> Walk {
     walk
 }
 
-/// Reads the structure at the beginning of `rest`, which is at `offset` in the table.
+/// Reads the structure at the start of `rest`, which is at `offset` in the table.
 fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
     let [kind, length, handle_low, handle_high, _, _, ..] = *rest else { return Err(Damage::TooShort) };
     let formatted = usize::from(length);
@@ -95,7 +95,7 @@ fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
     let size = loop {
         let end = start + memchr(0, set.get(start..).unwrap_or_default()).ok_or(Damage::Unterminated)?;
         let next = *set.get(end + 1).ok_or(Damage::Unterminated)?;
-        // The set of a structure without strings is its terminator only.
+        // If a structure has no strings, its string set consists only of the terminator.
         if end > 0 || next != 0 {
             strings.push(at + start..at + end);
         }

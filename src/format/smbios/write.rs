@@ -1,8 +1,8 @@
-//! Type 11 structures, written as [`super`] reads them.
+//! Writes Type 11 structures in the form that [`super`] reads.
 //!
-//! systemd up to 256 reads the first 4096 bytes of a structure and loses the rest without a word
-//! (`read_virtual_file()`, `src/core/import-creds.c`). So strings are packed into as many structures as it takes for
-//! none to be larger, where a hypervisor lets us build them.
+//! systemd 256 and older reads only the first 4096 bytes of a structure and loses the rest without an error
+//! (`read_virtual_file()`, `src/core/import-creds.c`). So strings are packed into several structures of at most this
+//! size, if the hypervisor accepts structures.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,67 +11,67 @@ use super::{OEM_STRINGS, OEM_STRINGS_LENGTH};
 use crate::format::credential::Secret;
 use crate::format::systemd;
 
-/// Largest string area of a structure that systemd 256 and older reads whole: 4096 bytes less the formatted area. The
-/// two NUL bytes that end the set belong to it.
+/// Largest string area of a structure that systemd 256 and older reads completely: 4096 bytes minus the formatted area.
+/// The area includes the two NUL bytes that end the string set.
 pub const STRING_AREA_MAX: usize = systemd::STRUCTURE_MAX - OEM_STRINGS_LENGTH as usize;
 
-/// Most strings in one structure: its count is one byte (DSP0134 §7.12).
+/// Most strings in one structure. The limit is its count byte (DSP0134 §7.12).
 pub const STRINGS_MAX: usize = 255;
 
-/// Handle of the first structure we write; the next has the next one.
+/// Handle of the first structure that this program writes. Each further structure gets the next free handle.
 ///
-/// Hypervisors and firmware number theirs from the bottom: cloud-hypervisor and crosvm from 0, QEMU by type at 0x100
-/// each up to 0x2900, with 0x7F00 for the end (`hw/smbios/smbios.c`), OVMF from the lowest that is free, with 0xFEFF
-/// for the end. DSP0134 §6.1.2 reserves those above.
+/// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm number from 0. QEMU numbers by type, in steps
+/// of 0x100 up to 0x2900, and uses 0x7F00 for the end (`hw/smbios/smbios.c`). OVMF takes the lowest free handle, and
+/// 0xFEFF for the end. DSP0134 §6.1.2 reserves the handles above.
 pub const FIRST_HANDLE: u16 = 0x8b00;
 
-/// Handles there are for our structures.
+/// Number of handles for this program's structures.
 const HANDLES: u16 = 0xfe00 - FIRST_HANDLE;
 
-/// Structure type that readers pass over (DSP0134, "Inactive (Type 126)").
+/// Structure type that readers ignore (DSP0134, "Inactive (Type 126)").
 pub const INACTIVE: u8 = 126;
 
-/// Bytes of an inactive structure: type, length and handle, and the two NUL bytes of an empty set of strings.
+/// Size in bytes of an inactive structure: type, length, handle, and the two NUL bytes of an empty string set.
 pub const INACTIVE_SIZE: usize = 6;
 
 /// Why strings cannot be written as structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// A string without a byte would end the set, and with it what follows.
+    /// A string is empty. It would end the string set, so the strings after it would be lost.
     #[error("OEM string {string} is empty, which would end the set of strings before it")]
     Empty {
-        /// Which string, from 1.
+        /// Number of the string, from 1.
         string: usize,
     },
-    /// A NUL byte would end the string.
+    /// A string contains a NUL byte, which would end the string there.
     #[error("OEM string {string} holds a NUL byte at position {position}, which would end it there")]
     Nul {
-        /// Which string, from 1.
+        /// Number of the string, from 1.
         string: usize,
         /// Position in the string, from 0.
         position: usize,
     },
-    /// More structures than there are handles for.
+    /// The strings need more structures than there are handles.
     #[error("the OEM strings take {structures} structures, at most {HANDLES} can be numbered")]
     TooMany {
-        /// Structures it would take.
+        /// Number of structures needed.
         structures: usize,
     },
-    /// More structures than were asked for.
+    /// The strings need more structures than were requested.
     #[error("the OEM strings take {structures} structures, and there is room for {count}")]
     TooFew {
-        /// Structures it would take.
+        /// Number of structures needed.
         structures: usize,
-        /// Structures that were asked for.
+        /// Number of structures requested.
         count: usize,
     },
 }
 
-/// Where one structure ends and the next begins: at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings in
-/// each, in order. A string that is larger than that has a structure to itself.
+/// Divides strings into structures, in order: at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings in each. A
+/// larger string gets its own structure.
 ///
-/// `sizes` are those of the strings, without the NUL that ends each.
+/// `sizes` are the sizes of the strings, without the NUL that ends each string.
 #[must_use]
 pub fn pack(sizes: &[usize]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -91,16 +91,17 @@ pub fn pack(sizes: &[usize]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Bytes of a structure with strings of these sizes, without the NUL that ends each.
+/// Returns the size in bytes of a structure with strings of these sizes. The sizes do not include the NUL that ends
+/// each string.
 #[must_use]
 pub fn structure_size(sizes: &[usize]) -> usize {
     let area: usize = sizes.iter().map(|size| size + 1).sum();
-    // The second NUL that ends the set; an empty set has both to itself.
+    // One more NUL ends the string set. An empty set has two NUL bytes.
     usize::from(OEM_STRINGS_LENGTH) + area + if sizes.is_empty() { 2 } else { 1 }
 }
 
-/// Writes strings as Type 11 structures, packed as [`pack`] says, with handles from [`FIRST_HANDLE`] on but for those
-/// in `taken`.
+/// Writes strings as Type 11 structures, packed by [`pack`]. The handles start at [`FIRST_HANDLE`], and omit those in
+/// `taken`.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::structures;
@@ -110,7 +111,7 @@ pub fn structure_size(sizes: &[usize]) -> usize {
 /// ```
 ///
 /// # Errors
-/// [`WriteError`] if a reader would not get the same strings back.
+/// [`WriteError`] if a reader could not read the same strings again.
 pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, WriteError> {
     for (index, string) in strings.iter().enumerate() {
         if string.is_empty() {
@@ -132,7 +133,8 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
     Ok(structures)
 }
 
-/// As [`structures`], in exactly so many: inactive structures follow, with the next handles.
+/// Does the same as [`structures`], but returns exactly `count` structures: the rest are inactive structures with the
+/// next handles.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::padded;
@@ -142,7 +144,8 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
 /// ```
 ///
 /// # Errors
-/// [`WriteError`] if a reader would not get the same strings back, or they take more structures than that.
+/// [`WriteError`] if a reader could not read the same strings again, or if the strings need more than `count`
+/// structures.
 pub fn padded(strings: &[&[u8]], count: usize) -> Result<Vec<Secret>, WriteError> {
     let mut structures = structures(strings, &[])?;
     if structures.len() > count {
@@ -165,7 +168,7 @@ fn inactive(handle: u16) -> Secret {
 /// Writes one structure of at most [`STRINGS_MAX`] strings.
 fn structure(handle: u16, strings: &[&[u8]]) -> Secret {
     let sizes: Vec<usize> = strings.iter().map(|string| string.len()).collect();
-    // In one allocation: one that grows leaves copies behind.
+    // All bytes go into one allocation. A vector that grows leaves copies in freed memory.
     let mut bytes = Vec::with_capacity(structure_size(&sizes));
     let count = u8::try_from(strings.len()).unwrap_or(u8::MAX);
     bytes.extend_from_slice(&[OEM_STRINGS, OEM_STRINGS_LENGTH]);
