@@ -1,8 +1,8 @@
-//! Waiting for the receipt of a guest.
+//! Waits for the receipt of a guest.
 //!
-//! Whatever runs in the guest may connect, and may send anything. So each stream has a limit of bytes and of time, nothing
-//! of a message that is no receipt is shown, and the text of a receipt is shown escaped. What is no receipt does not end
-//! the wait, and keeps no receipt from being read: all streams are read at the same time.
+//! Any program in the guest may connect and send anything. So each stream has a limit of bytes and of time. A message
+//! that is not a receipt is never shown, and the text of a receipt is shown escaped. A wrong message does not end the
+//! wait, and does not delay a receipt: all streams are read at the same time.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -17,38 +17,39 @@ use crate::sys::Errno;
 use crate::sys::socket::Stream;
 use crate::text::listing::count;
 
-/// Most streams that are read at a time. Another one takes the place of the first.
+/// Most streams that are read at the same time. If there are more, the oldest is closed.
 const STREAMS_MAX: usize = 64;
 
-/// How long one stream may take. The guest of this program sends everything at once.
+/// Longest time for one stream. This project's guest agent sends the whole receipt immediately.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most streams without a receipt that are told of, one by one. A guest must not fill the host's log.
+/// Most streams without a receipt that are logged. A guest must not be able to fill the host's log.
 const TOLD_MAX: usize = 8;
 
-/// What is waited for.
+/// A wait for a receipt.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    /// Where it arrives.
+    /// The socket at which the receipt arrives.
     pub socket: Socket,
-    /// The CID of the guest. Streams of other machines are not read.
+    /// The CID of the guest. Streams from other machines are not read.
     pub guest_cid: Option<u32>,
-    /// How long.
+    /// Longest time to wait.
     pub timeout: Duration,
-    /// File with the verifier of what was sent; `None` if a receipt is believed without a proof.
+    /// File with the verifier of the credentials that were sent. With `None`, a receipt is believed without a proof.
     pub verifier: Option<PathBuf>,
 }
 
-/// What a guest says, and whether that is what it should say.
+/// A guest's receipt, and what is wrong with it.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its own words.
+    /// The guest's receipt.
     pub receipt: Receipt,
-    /// Why they are not good enough; `None` if the guest has what was sent, as far as that can be known.
+    /// Why the receipt does not show that the guest has all credentials. `None` if the receipt shows it, as far as the
+    /// host can check.
     pub objection: Option<Objection>,
 }
 
-/// Why a receipt does not say that the guest has what was sent.
+/// Why a receipt does not show that the guest has the credentials that were sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Objection {
@@ -58,27 +59,27 @@ pub enum Objection {
     /// Fewer credentials are intact than were sent.
     #[error("{verified} of {expected} credentials arrived intact")]
     Fewer {
-        /// How many are intact.
+        /// Number of intact credentials.
         verified: u64,
-        /// How many were sent.
+        /// Number of credentials sent.
         expected: u64,
     },
-    /// It claims success, and sends no proof.
+    /// The guest reports success, but sends no proof.
     #[error("it sent no proof that it has the values")]
     Unproven,
-    /// It claims success, and its proof is another one: at least one value differs from the one that was sent.
+    /// The guest reports success, but its proof is wrong: at least one value differs from the value that was sent.
     #[error("its proof is wrong: it does not have the values that were sent, byte for byte")]
     WrongProof,
 }
 
-/// Why there is no answer.
+/// Why the wait ended without an answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwaitError {
-    /// Nobody can send a receipt.
+    /// No guest can send a receipt: this process cannot listen to the socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// None came in time.
+    /// No receipt arrived in time.
     #[error(
         "no receipt arrived at {socket} within {} seconds{}; look at the guest's console: it did not get as far as its import, \
          or it cannot reach this socket",
@@ -86,22 +87,22 @@ pub enum AwaitError {
         besides(*.others)
     )]
     Timeout {
-        /// Where it should have arrived.
+        /// The socket at which the receipt should have arrived.
         socket: Socket,
-        /// How long it was waited for.
+        /// Length of the wait.
         timeout: Duration,
-        /// How many streams had none.
+        /// Number of streams that brought no receipt.
         others: usize,
     },
-    /// What was sent is not known.
+    /// The verifier cannot be read, so the proof cannot be checked.
     #[error("{0}; 'run --receipt' and 'emit --receipt' write it")]
     Verifier(VerifierFileError),
-    /// The kernel refuses.
+    /// A system call failed.
     #[error("cannot receive from {socket}: {}", .error.desc())]
     System {
-        /// Where.
+        /// The socket.
         socket: Socket,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
 }
@@ -113,10 +114,10 @@ fn besides(others: usize) -> String {
     }
 }
 
-/// Waits for a receipt. The first one counts.
+/// Waits for a receipt. Only the first receipt counts.
 ///
 /// # Errors
-/// [`AwaitError`] says why there is none.
+/// [`AwaitError`] says why no receipt was received.
 pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
     let deadline = Instant::now() + wait.timeout;
     let listening = Listening::to(&wait.socket)?;
@@ -160,7 +161,7 @@ pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
     }
 }
 
-/// Holds a receipt against what was sent.
+/// Compares a receipt with the credentials that were sent.
 fn answer(wait: &Wait, receipt: Receipt) -> Result<Answer, AwaitError> {
     let verifier = wait.verifier.as_deref().map(verifier::read).transpose();
     let verifier = verifier.map_err(AwaitError::Verifier)?;
@@ -168,7 +169,7 @@ fn answer(wait: &Wait, receipt: Receipt) -> Result<Answer, AwaitError> {
     Ok(Answer { receipt, objection })
 }
 
-/// What is wrong with a receipt. The verifier is that of what was sent.
+/// Returns what is wrong with a receipt. `verifier` is the verifier of the credentials that were sent.
 fn objection(receipt: &Receipt, verifier: Option<&Verifier>) -> Option<Objection> {
     let Receipt { exit, verified, expected, ref proof, .. } = *receipt;
     if exit != 0 {
@@ -183,23 +184,24 @@ fn objection(receipt: &Receipt, verifier: Option<&Verifier>) -> Option<Objection
     }
 }
 
-/// A stream, and what was received from it.
+/// A stream, and the bytes received from it.
 struct Reading {
     stream: Stream,
     deadline: Instant,
-    /// Never grown: grown means copied, and the copy is not wiped.
+    /// The buffer never grows: growing would leave a copy that is not wiped.
     buffer: Zeroizing<Vec<u8>>,
     length: usize,
 }
 
 impl Reading {
     fn new(stream: Stream) -> Self {
-        // One byte more than a message has tells that there is more.
+        // One more byte than a message may have, so that a longer message is noticed.
         let buffer = Zeroizing::new(vec![0; MESSAGE_MAX + 1]);
         Self { stream, deadline: Instant::now() + STREAM_TIMEOUT, buffer, length: 0 }
     }
 
-    /// Reads what is there: a receipt, or why there is none in it. `None` if the rest may follow.
+    /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream brings none. Returns `None`
+    /// if more bytes may follow.
     fn read(&mut self, guest_cid: Option<u32>) -> Option<Result<Receipt, String>> {
         if let Some(cid) = guest_cid
             && self.stream.peer_cid() != Some(cid)

@@ -1,7 +1,7 @@
-//! What can be carried on each part of the way, as data.
+//! The limits of each channel from the host into the guest, as data.
 //!
-//! Almost every one of these limits is exceeded without an error: strings are dropped, a table is cut, a guest kernel
-//! is overwritten. So all of them are held against a set before anything starts.
+//! Exceeding almost any of these limits causes no error: strings are dropped, a table is cut, or a guest kernel is
+//! overwritten. So a set is checked against every limit before anything starts.
 
 use std::ops::Range;
 
@@ -10,30 +10,30 @@ use crate::format::credential::Name;
 use crate::format::smbios::write;
 use crate::format::systemd;
 
-/// Something that cannot be exceeded.
+/// A limit on the way into the guest.
 #[derive(Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Limit {
     /// A short name.
     pub name: &'static str,
-    /// What is counted.
+    /// The unit of the limit.
     pub unit: Unit,
     /// The largest value that works.
     pub maximum: usize,
-    /// What happens above it.
+    /// The effect of exceeding the limit.
     pub above: &'static str,
-    /// What to do.
+    /// What to do if the limit is exceeded.
     pub advice: &'static str,
-    /// How it is known.
+    /// The source of the limit.
     pub source: &'static str,
-    /// What of a set is held against it.
+    /// The property of a set that the limit applies to.
     #[serde(skip)]
     pub counts: Counted,
-    /// Whether nothing is started above it.
+    /// Whether nothing is started if the limit is exceeded.
     #[serde(rename = "severity")]
     pub excess: Excess,
 }
 
-/// What a limit counts.
+/// The unit that a limit counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -58,7 +58,7 @@ impl std::fmt::Display for Unit {
     }
 }
 
-/// What of a set is held against a limit.
+/// The property of a set that a limit applies to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Counted {
     /// Bytes of all structures.
@@ -69,35 +69,35 @@ pub enum Counted {
     Strings,
     /// Bytes of a JSON array of the strings.
     JsonArray,
-    /// Bytes of the largest argument that holds strings in plain text.
+    /// Bytes of the largest argument that contains strings in plain text.
     Argument,
     /// Bytes of all values.
     Values,
-    /// Credentials that have a byte.
+    /// Number of credentials that are not empty.
     Credentials,
     /// Bytes of the largest structure, without its formatted area.
     LargestArea,
-    /// Items of `fw_cfg`: one a credential, one for the manifest, one for each signature, and one for the address of a
-    /// receipt.
+    /// Items of `fw_cfg`: one for each credential, one for the manifest, one for each signature, and one for the
+    /// address for a receipt.
     Items,
     /// Bytes of all items.
     ItemBytes,
 }
 
-/// What comes of a limit that is exceeded.
+/// The consequence of an exceeded limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Excess {
     /// Nothing is started.
     Refuse,
-    /// It depends on the guest: a warning.
+    /// A warning is logged, because the effect depends on the guest.
     Warn,
 }
 
-/// What helps against most limits.
+/// The advice for most limits.
 pub(super) const FEWER: &str = "send fewer or smaller credentials";
 
-/// One argument of a program. libvirt puts all strings into one.
+/// Size of one argument of a program. libvirt puts all strings into one argument.
 pub const ARGUMENT: Limit = Limit {
     name: "Linux: one argument",
     unit: Unit::Bytes,
@@ -109,7 +109,7 @@ pub const ARGUMENT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Bytes of all values that systemd's importer takes.
+/// Most bytes of all values together that systemd imports.
 pub const SYSTEMD_TOTAL: Limit = Limit {
     name: "systemd in the guest: all values",
     unit: Unit::Bytes,
@@ -121,7 +121,7 @@ pub const SYSTEMD_TOTAL: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// Credentials that systemd's importer can hold, those without a byte aside.
+/// Most credentials that systemd can import. Empty credentials do not count.
 pub const SYSTEMD_FILES: Limit = Limit {
     name: "systemd in the guest: credentials",
     unit: Unit::Credentials,
@@ -133,7 +133,7 @@ pub const SYSTEMD_FILES: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// Largest string area of one structure of which systemd 256 and older reads all.
+/// Largest string area of one structure that systemd 256 and older reads completely.
 pub const SYSTEMD_256: Limit = Limit {
     name: "systemd 256 and older in the guest: one structure",
     unit: Unit::Bytes,
@@ -145,7 +145,7 @@ pub const SYSTEMD_256: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// What fits every hypervisor, for strings of which nobody knows where they go.
+/// A size that every hypervisor supports. It is for strings whose destination is not known.
 pub const EVERYWHERE: Limit = Limit {
     name: "every hypervisor: strings in the table",
     unit: Unit::Bytes,
@@ -162,9 +162,9 @@ pub const EVERYWHERE: Limit = Limit {
 pub struct Usage {
     /// The limit.
     pub limit: &'static Limit,
-    /// What a set needs.
+    /// The amount that the set needs.
     pub used: usize,
-    /// What there is: the maximum, less what the hypervisor needs for itself.
+    /// The available amount: the maximum minus the amount that the hypervisor itself needs.
     pub available: usize,
 }
 
@@ -173,7 +173,7 @@ impl Usage {
         Self { limit, used, available: limit.maximum.saturating_sub(taken) }
     }
 
-    /// Whether more is used than there is.
+    /// Whether the set needs more than is available.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
         self.used > self.available
@@ -197,31 +197,31 @@ impl std::fmt::Display for Usage {
 /// How strings become structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Structures {
-    /// We pack them into structures that every systemd reads whole.
+    /// This program packs the strings into structures that every systemd reads completely.
     Packed,
-    /// A hypervisor builds one structure of all of them.
+    /// A hypervisor builds one structure from all strings.
     One,
-    /// They do not: each credential is an item of `fw_cfg`.
+    /// There are no structures: each credential is an item of `fw_cfg`.
     None,
 }
 
-/// What a set of strings goes through on its way to a guest.
+/// The way of a set of strings into a guest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
     /// How strings become structures.
     pub structures: Structures,
-    /// Every limit of this way, and how much of it others take.
+    /// Every limit on this way, and how much of it other data uses.
     pub limits: Vec<(&'static Limit, usize)>,
 }
 
 impl Route {
-    /// The way of strings whose destination is not known.
+    /// Returns the route for strings whose destination is not known.
     #[must_use]
     pub fn anywhere() -> Self {
         Self { structures: Structures::Packed, limits: vec![(&EVERYWHERE, 0)] }
     }
 
-    /// The structures that strings of these sizes become, as ranges of them.
+    /// Divides strings of these sizes into structures. Returns the ranges of strings.
     #[must_use]
     pub fn pack(&self, sizes: &[usize]) -> Vec<Range<usize>> {
         match self.structures {
@@ -232,8 +232,8 @@ impl Route {
     }
 }
 
-/// Holds a set against every limit on its way. `argument` is the size of the largest argument that holds strings in
-/// plain text, if there is one.
+/// Compares a set with every limit on its way. `argument` is the size of the largest argument that contains strings in
+/// plain text, if one does.
 #[must_use]
 pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Vec<Usage> {
     let sizes = strings.sizes();
@@ -246,8 +246,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
         Counted::Strings => sizes.len(),
-        // Two brackets, two quotes a string, a comma between strings (as many as `area` has NULs, less one), and a
-        // backslash before each byte that is escaped.
+        // Two brackets, two quotes for each string, a comma between strings (one less than the NULs in `area`), and a
+        // backslash before each escaped byte.
         Counted::JsonArray => {
             let is_escaped = |byte: &&u8| matches!(byte, b'"' | b'\\');
             area + 2 * sizes.len() + 1 + strings.texts().flatten().filter(is_escaped).count()
@@ -266,7 +266,7 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));
     let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0)];
-    // It cuts structures, and reads items whole.
+    // systemd 256 and older cuts structures, but reads items completely.
     let systemd_256 = (route.structures != Structures::None).then_some((&SYSTEMD_256, 0));
     own.chain(argument)
         .chain(systemd)
@@ -275,12 +275,13 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         .collect()
 }
 
-/// Bytes of strings in a structure, the NUL that ends each and the one that ends the set included.
+/// Returns the string area of a structure in bytes. It includes the NUL after each string and the NUL that ends the
+/// set.
 fn string_area(sizes: &[usize]) -> usize {
     sizes.iter().map(|size| size + 1).sum::<usize>() + 1
 }
 
-/// Credentials that a guest with systemd 256 or older would not have whole, in table order.
+/// Returns the credentials that a guest with systemd 256 or older would not receive completely, in table order.
 #[must_use]
 pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<Name> {
     if structures == Structures::None {
@@ -290,7 +291,7 @@ pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {
         at = size + 1 + if structures == Structures::One { at } else { 0 };
-        // The NUL that ends the set is one more.
+        // One more NUL ends the set.
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX
         {

@@ -1,24 +1,24 @@
-//! What an OEM string is, and where it is from.
+//! The kinds of OEM strings, and the sources of credentials.
 
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::receipt::Address;
 use crate::trust::signature::KeyId;
 
-/// OEM strings that somebody else sends to the same machine. Credentials among them enter the manifest: a guest that
-/// requires one accepts nothing beside it.
+/// OEM strings that are already on the command line or in its files, and that reach the same machine. Credentials among
+/// them are listed in the manifest: a guest that requires a manifest accepts only listed credentials.
 #[derive(Debug, Default)]
 pub struct Existing {
-    /// Those that are written again, in front of ours, and where each is from.
+    /// Strings that are written again, before this program's strings, and the source of each.
     pub kept: Vec<(Secret, Origin)>,
-    /// Those that the hypervisor reads from files itself, and that are not written.
+    /// Strings that the hypervisor itself reads from files. This program does not write them again.
     pub elsewhere: Vec<Secret>,
-    /// Credentials in items of `fw_cfg`, which are written as such again.
+    /// Credentials in items of `fw_cfg`, which are written as such items again.
     pub items: Vec<(Credential, Origin)>,
-    /// Where the guest is asked to send a receipt.
+    /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
 }
 
-/// Where a credential is from.
+/// The source of a credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     /// The credentials directory.
@@ -31,37 +31,37 @@ pub enum Origin {
     Set,
 }
 
-/// What an emitted OEM string is.
+/// The kind of an OEM string that is sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Content {
-    /// A credential of this name, with a value of so many bytes.
+    /// A credential.
     Credential {
-        /// Its name.
+        /// The credential's name.
         name: Name,
-        /// Bytes of its value.
+        /// Size of the value in bytes.
         size: usize,
-        /// Where it is from.
+        /// The source of the credential.
         origin: Origin,
     },
-    /// An encrypted credential of this name.
+    /// An encrypted credential.
     Encrypted {
-        /// Its name.
+        /// The credential's name.
         name: Name,
-        /// Bytes of its base64.
+        /// Size of the base64 in bytes.
         size: usize,
     },
-    /// The manifest of all credentials.
+    /// The manifest, which lists all credentials.
     Manifest,
-    /// A signature of the manifest by this key, or one that says so.
+    /// A signature of the manifest. It names this key, but was not verified.
     Signature(KeyId),
     /// The address for a receipt.
     Receipt,
-    /// Somebody else's string.
+    /// Another program's string.
     Foreign,
 }
 
 impl Content {
-    /// The name of a credential that is from the credentials directory, or is encrypted.
+    /// Returns the name of a credential that is from the credentials directory or a packed set, or is encrypted.
     pub(super) fn selected(&self) -> Option<&Name> {
         match self {
             Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }

@@ -1,8 +1,8 @@
-//! The credentials of a libvirt domain: this program as the domain's `<emulator>`.
+//! The credentials of a libvirt domain. This program is the domain's `<emulator>`.
 //!
-//! libvirt executes the emulator with the domain's name, and leaves it no other way to say what the domain needs. So
-//! the credentials are where the name leads: in a directory of the domain, in memory, that no other user can change. A
-//! name cannot lead anywhere else.
+//! libvirt executes the emulator with the domain's name, and has no other way to pass it information. So the name
+//! determines the directory with the domain's credentials. The directory must be in memory, and no other user may be
+//! able to change it. No name leads to another place.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -14,30 +14,30 @@ use crate::sys::directory::{is_memory_only, user};
 use crate::sys::guarded::{self, Unguarded};
 use crate::text::escape::{Escaped, ShownPath};
 
-/// The name under which this program is an emulator.
+/// The file name under which this program is an emulator.
 pub const PROGRAM: &str = "qemu-with-credentials";
 
-/// Directories of domains, by name. The hook fills them.
+/// Parent of the domains' directories, whose names are the domains' names. The hook fills the directories.
 const DOMAINS: &str = "/run/smbios-creds/domains";
 
 /// Most bytes of a file's name (`NAME_MAX`, Linux `include/uapi/linux/limits.h`).
 const NAME_MAX: usize = 255;
 
-/// Why the credentials of a domain are not to be had.
+/// Why the credentials of a domain cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DomainError {
-    /// QEMU is given no name.
+    /// The command line does not give QEMU a name.
     #[error("the domain has no name: give QEMU -name guest=NAME, as libvirt does")]
     Unnamed,
-    /// The name cannot be that of a directory.
+    /// A directory cannot have this name.
     #[error(
         "the domain's name, '{}', cannot be that of a directory: it is empty, begins with a dot, has a / or a control \
          character, or has more than {NAME_MAX} bytes",
         Escaped(.0)
     )]
     Name(Vec<u8>),
-    /// There is no directory.
+    /// The domain has no directory.
     #[error(
         "domain '{}' has no credentials: {} is not there. Put them there before it starts (the hook does), or take \
          QEMU itself as its emulator",
@@ -47,7 +47,7 @@ pub enum DomainError {
     /// The directory cannot be opened.
     #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
     Failed(ShownPath, Errno),
-    /// Somebody else decides what is in the directory.
+    /// Another user can change the directory or its parents.
     #[error("the credentials directory {0} is refused: other users can change {1}")]
     Unguarded(ShownPath, ShownPath),
     /// The directory is on a disk.
@@ -55,12 +55,13 @@ pub enum DomainError {
     OnDisk(ShownPath),
 }
 
-/// Where QEMU is, unless it is next to the emulator.
+/// The directory in which QEMU is searched for, unless it is in the emulator's directory.
 const PROGRAMS: &str = "/usr/bin";
 
-/// The QEMU that an emulator of this name stands for: `qemu-with-credentials` for this machine's architecture,
-/// `qemu-with-credentials-ARCH` for another one. It is the one in the emulator's directory if there is one, as NixOS
-/// needs it, and else that in `/usr/bin`. `None` if it is no emulator's name.
+/// Returns the path of the QEMU that an emulator with this name starts: `qemu-with-credentials` starts the one for this
+/// machine's architecture, and `qemu-with-credentials-ARCH` the one for another architecture. QEMU in the emulator's
+/// own directory is preferred, as NixOS needs it. Otherwise it is in `/usr/bin`. Returns `None` for the name of another
+/// program.
 #[must_use]
 pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     let argv0 = Path::new(argv0);
@@ -72,13 +73,13 @@ pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     };
     let mut program = OsString::from("qemu-system-");
     program.push(architecture);
-    // A name without a directory was found in $PATH, and says nothing of where.
+    // A name without a directory was found in $PATH, so its directory is not known.
     let beside = argv0.parent().filter(|directory| directory.is_absolute());
     let beside = beside.map(|directory| directory.join(&program)).filter(|path| path.exists());
     Some(beside.unwrap_or_else(|| Path::new(PROGRAMS).join(program)))
 }
 
-/// The directory with the credentials of the domain that QEMU is to run with these arguments.
+/// Returns the directory with the credentials of the domain for which QEMU was given these arguments.
 ///
 /// # Errors
 /// [`DomainError`], if the domain must not be started.
@@ -117,13 +118,13 @@ pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
     })
 }
 
-/// Whether a name is that of one file, in whichever directory.
+/// Whether a name is always the name of one directory entry.
 fn is_usable(name: &[u8]) -> bool {
     let is_hostile = |byte: &u8| *byte == b'/' || byte.is_ascii_control();
     !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(b".") && !name.iter().any(is_hostile)
 }
 
-/// Where the credentials of a domain may be, first come first served.
+/// Returns the possible directories for a domain's credentials. The first one that exists counts.
 fn candidates(name: &[u8]) -> Vec<PathBuf> {
     let file = OsStr::from_bytes(name);
     let mut unit = b"smbios-creds-domain@".to_vec();
@@ -140,7 +141,7 @@ fn candidates(name: &[u8]) -> Vec<PathBuf> {
     candidates
 }
 
-/// A name as systemd-escape(1) writes it (`unit_name_escape()`, systemd 252 `src/basic/unit-name.c`).
+/// Escapes a name like systemd-escape(1) (`unit_name_escape()`, systemd 252 `src/basic/unit-name.c`).
 fn unit_escaped(name: &[u8]) -> Vec<u8> {
     let escaped = |&byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => vec![byte],

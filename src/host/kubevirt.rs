@@ -1,24 +1,25 @@
-//! `KubeVirt`'s hook `onDefineDomain`: arguments for structures that a Secret holds.
+//! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments for the structures in a Secret.
 //!
-//! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`),
-//! so the domain has paths and no value. An admission policy mounts the Secret where QEMU runs, as `integration/kubevirt`
-//! has it: a sidecar gets no Secret, and this program needs none.
+//! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in
+//! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So the domain contains paths, but no values. An admission
+//! policy mounts the Secret in the container where QEMU runs (see `integration/kubevirt`). A sidecar does not get the
+//! Secret, and this program does not need it.
 
 use serde::Deserialize;
 
 use super::hypervisor::libvirt::edit::{EditError, with_arguments};
 
-/// Where the Secret is mounted in the container of QEMU.
+/// Directory in QEMU's container in which the Secret is mounted.
 pub const DIRECTORY: &str = "/var/run/smbios-creds";
 
-/// Most files that can be asked for: a table has no room for more structures of 4 KiB, whatever is in them.
+/// Most files that can be requested. A table has no room for more structures of 4 KiB.
 pub const FILES_MAX: u16 = 64;
 
-/// Why a domain does not get its arguments. Nothing of the machine's text is shown: it may hold secrets.
+/// Why the arguments cannot be added to a domain. The machine's text is never shown, because it may contain secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// The machine cannot be read.
+    /// The VirtualMachineInstance cannot be read.
     #[error("the VirtualMachineInstance is not JSON with annotations as text (line {line}, column {column})")]
     Machine {
         /// Line, from 1.
@@ -31,7 +32,7 @@ pub enum HookError {
         "the VirtualMachineInstance has no annotation {0}; set it in spec.template.metadata of its machine"
     )]
     Missing(&'static str),
-    /// The number of files is none.
+    /// The annotation does not contain a valid number of files.
     #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}; it is what 'emit --files' got")]
     Files,
     /// The domain cannot be changed.
@@ -42,7 +43,7 @@ pub enum HookError {
 /// The annotation with the name of the Secret.
 const SECRET: &str = "smbios-creds.io/secret";
 
-/// The annotation with the number of its files.
+/// The annotation with the number of the Secret's files.
 const FILES: &str = "smbios-creds.io/files";
 
 #[derive(Deserialize)]
@@ -65,10 +66,10 @@ struct Annotations {
     files: Option<String>,
 }
 
-/// The domain of a `VirtualMachineInstance`, with arguments that read the files of its Secret.
+/// Returns the domain of a `VirtualMachineInstance`, with arguments to read the files of its Secret.
 ///
 /// # Errors
-/// [`HookError`] says why the machine must not start: without these arguments, it would start without credentials.
+/// [`HookError`] says why the machine must not start. Without the arguments, it would start without credentials.
 pub fn on_define_domain(machine: &str, domain: &str) -> Result<String, HookError> {
     let values: Vec<String> =
         (0..files(machine)?).map(|number| format!("file={DIRECTORY}/{number}")).collect();
@@ -76,12 +77,12 @@ pub fn on_define_domain(machine: &str, domain: &str) -> Result<String, HookError
     Ok(with_arguments(domain, &arguments)?)
 }
 
-/// How many files a machine is annotated with.
+/// Returns the number of files from the machine's annotation.
 fn files(machine: &str) -> Result<u16, HookError> {
     let machine: Machine = serde_json::from_str(machine)
         .map_err(|error| HookError::Machine { line: error.line(), column: error.column() })?;
     let annotations = machine.metadata.annotations.unwrap_or_default();
-    // Without it, the policy mounts nothing.
+    // Without this annotation, the policy mounts nothing.
     annotations.secret.filter(|name| !name.is_empty()).ok_or(HookError::Missing(SECRET))?;
     let files = annotations.files.ok_or(HookError::Missing(FILES))?;
     let is_plain = !files.starts_with('0') && files.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! What a manifest is of: credentials among strings that are there already, and ciphertexts.
+//! The content of a manifest: credentials among the strings that are sent already, and encrypted credentials.
 
 use super::content::{Content, Origin};
 use super::emit_error::EmitError;
@@ -8,7 +8,7 @@ use crate::format::oem_string::{OemString, decode};
 use crate::format::smbios::write::WriteError;
 use crate::trust::sealed::Sealed;
 
-/// Credentials that a manifest is of.
+/// The credentials that a manifest lists.
 #[derive(Default)]
 pub(super) struct Listed {
     pub(super) plain: Vec<Credential>,
@@ -19,7 +19,7 @@ pub(super) fn encrypted_content(Sealed { name, blob }: &Sealed) -> Content {
     Content::Encrypted { name: name.clone(), size: blob.text().len() }
 }
 
-/// The manifest with size and digest of every ciphertext.
+/// Adds size and digest of every encrypted credential to the manifest.
 pub(super) fn with_encrypted(
     manifest: Manifest,
     encrypted: &[(Sealed, Origin)],
@@ -40,7 +40,7 @@ pub(super) fn with_encrypted(
     })
 }
 
-/// What a string that is there already is. Its credential, if it is one, goes into `set`.
+/// Returns the kind of a string that is sent already. If the string is a credential, adds it to `set`.
 pub(super) fn look_at(
     text: &Secret,
     origin: Origin,
@@ -76,7 +76,8 @@ pub(super) fn look_at(
     }
 }
 
-/// Where two credentials of a name are from, and what to do. `in_items` of them are in items of `fw_cfg`.
+/// Returns where two credentials with the same name are from, and what to do. `in_items` of them are in items of
+/// `fw_cfg`.
 pub(super) fn both_sources<'a>(
     wanted: &Name,
     in_items: usize,

@@ -1,4 +1,4 @@
-//! Where the receipts of a guest arrive on its host.
+//! The socket on the host at which a guest's receipt arrives.
 
 use std::ffi::{CString, OsStr};
 use std::fmt::{self, Display, Formatter};
@@ -13,32 +13,33 @@ use crate::sys::directory::{Directory, Links, Stat};
 use crate::sys::socket::{Listener, Stream, connect_unix, listen_unix, listen_vsock};
 use crate::text::escape::{Escaped, ShownPath};
 
-/// Most bytes of a path of a Unix socket (`sun_path` with its NUL, `unix(7)`).
+/// Longest path of a Unix socket in bytes (`sun_path` minus its NUL, `unix(7)`).
 const PATH_MAX: usize = 107;
 
-/// Permission bits of a socket that this program has made.
+/// Permission bits of a socket that this program creates.
 const SOCKET_MODE: u32 = 0o600;
 
 /// A socket of this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Socket {
-    /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the one of its `--vsock`.
+    /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the socket in its
+    /// `--vsock` option.
     Unix(PathBuf),
-    /// A port of `AF_VSOCK`, by which QEMU and crosvm connect their guests to the host.
+    /// A port of `AF_VSOCK`, with which QEMU and crosvm connect their guests to the host.
     Vsock(u32),
 }
 
-/// Why a text names no socket.
+/// Why a text is not a valid socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// It is neither of the two.
+    /// The text begins with neither `unix:` nor `vsock:`.
     #[error("it is neither unix:PATH nor vsock:PORT")]
     Kind,
     /// The path is empty, or too long for a Unix socket.
     #[error("the path of a Unix socket has 1 to {PATH_MAX} bytes; a relative one may be shorter")]
     Path,
-    /// The port is none.
+    /// The port is not valid.
     #[error("the port is not a number from 1 to 4294967294")]
     Port,
 }
@@ -66,37 +67,37 @@ impl Display for Socket {
     }
 }
 
-/// Why nothing can be received.
+/// Why this program cannot listen to a socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The kernel refuses.
+    /// A system call failed.
     #[error("cannot listen to {socket}: {}", .error.desc())]
     System {
-        /// Where.
+        /// The socket.
         socket: Socket,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
-    /// The path ends in no name.
+    /// The path does not end in a file name.
     #[error("{0} names no socket; use a path that ends in a name")]
     NoName(ShownPath),
-    /// Something else has the path.
+    /// The path exists, but is not a socket that this program created.
     #[error("{0} exists and is not a socket that this program has made; remove it, or use another path")]
     Foreign(ShownPath),
-    /// Another process listens there.
+    /// Another process listens to the socket.
     #[error("{0} is in use: another process listens to it; end that, or use another path")]
     InUse(ShownPath),
 }
 
-/// A socket that receipts arrive at. A Unix socket is removed when this is dropped.
+/// A socket at which receipts arrive. Dropping this value removes a Unix socket.
 pub(super) struct Listening {
     listener: Listener,
     file: Option<SocketFile>,
 }
 
 impl Listening {
-    /// Listens to a socket. A Unix socket that a killed process of this program has left is replaced.
+    /// Listens to a socket. Replaces a Unix socket that a killed process of this program has left.
     pub(super) fn to(socket: &Socket) -> Result<Self, ListenError> {
         let failed = |error| ListenError::System { socket: socket.clone(), error };
         match socket {
@@ -120,7 +121,7 @@ impl Listening {
         }
     }
 
-    /// Waits until there is a stream, or any of these can be received from. Returns the stream, if there is one.
+    /// Waits until a new stream connects, or one of `streams` has data. Returns the new stream, if there is one.
     pub(super) fn accept<'a>(
         &self,
         streams: impl Iterator<Item = &'a Stream>,
@@ -144,12 +145,12 @@ impl Drop for Listening {
 
 /// The file of a Unix socket.
 struct SocketFile {
-    /// Its path for the kernel's calls on sockets, which know no directory.
+    /// The path for the kernel's socket calls, which do not support a directory descriptor.
     path: CString,
     shown: ShownPath,
     directory: Directory,
     name: CString,
-    /// What this process has made.
+    /// The socket that this process created.
     made: Option<Stat>,
 }
 
@@ -165,7 +166,8 @@ impl SocketFile {
         Ok(Self { path, shown, directory, name, made: None })
     }
 
-    /// Removes the socket if a process of this program has left it: it is this user's, has our mode, and nothing listens.
+    /// Removes a socket that a process of this program has left: this user owns it, it has this program's mode, and
+    /// nothing listens to it.
     fn remove_stale(&self, failed: impl Fn(Errno) -> ListenError) -> Result<(), ListenError> {
         let found = self.directory.stat_of(&*self.name).map_err(&failed)?;
         if !found.is_socket() || !found.is_own() || found.mode() & 0o777 != SOCKET_MODE {
@@ -178,13 +180,13 @@ impl SocketFile {
         }
     }
 
-    /// Removes the socket, unless something else has its name by now.
+    /// Removes the socket, unless another file has replaced it.
     fn remove_own(&self) {
         let found = self.directory.stat_of(&*self.name);
         if let (Some(made), Ok(found)) = (&self.made, found)
             && made.is_same(&found)
         {
-            // What is left is refused by the kernel, and replaced by the next process.
+            // On an error, the socket remains. The kernel refuses connections to it, and the next process replaces it.
             _ = self.directory.remove_file(&*self.name);
         }
     }

@@ -1,10 +1,11 @@
-//! The host's wing: a credentials directory is read, written as OEM strings, held against every limit on its way,
-//! and handed to a hypervisor so that no secret is on a command line.
+//! The host's part: reads a credentials directory, writes its files as OEM strings, checks them against every limit on
+//! their way, and passes them to a hypervisor. No secret is on a command line.
 //!
-//! `source -> strings -> hypervisor -> capacity -> plan -> launch`; `start` has these steps on one page. For an engine
-//! that starts the hypervisor itself, `strings -> slots -> publish` writes files which its configuration names.
+//! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` combines these steps. For an
+//! engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the engine's configuration
+//! names.
 //!
-//! `await_receipt` waits until a guest says what arrived.
+//! `await_receipt` waits until a guest reports which credentials arrived.
 //!
 //! A VMM in Rust, or a test harness, makes three calls:
 //!
@@ -31,7 +32,7 @@ pub mod emit_error;
 pub mod hypervisor;
 #[cfg(feature = "cli")]
 pub mod kubevirt;
-// A stack pointer has another name on each architecture.
+// The code needs the stack pointer, whose name differs on each architecture.
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 mod listed;

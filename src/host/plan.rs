@@ -1,6 +1,5 @@
-//! Credentials + hypervisor + its command line -> [`Plan`]: what would be delivered, what others would see, and every
-//! limit on the way. Nothing is started here, and nothing is written. What is read for it, and asked of a program, is in
-//! `host/start.rs`.
+//! Credentials + hypervisor + its command line -> [`Plan`]: what would be sent, what others would see, and every limit
+//! on the way. This module starts and writes nothing. The module `start` reads the credentials and the program's file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,40 +15,40 @@ use crate::format::systemd::NOTIFY_SOCKET;
 use crate::text::escape::Escaped;
 use crate::text::listing::listed;
 
-/// What is to be started, and what it is to be given.
+/// The hypervisor to start, and the credentials to send.
 #[derive(Debug)]
 pub struct Order {
-    /// Which hypervisor it is.
+    /// The kind of hypervisor.
     pub hypervisor: &'static dyn Hypervisor,
     /// The program.
     pub program: PathBuf,
-    /// The name that the program is given as its first argument.
+    /// The name that the program gets as its first argument (`argv[0]`).
     pub argv0: OsString,
-    /// The arguments behind that.
+    /// The arguments after the name.
     pub arguments: Vec<OsString>,
-    /// What its image has.
+    /// The words found in the program's image.
     pub features: Features,
-    /// What to send.
+    /// The credentials to send.
     pub sends: Sent,
-    /// Credentials whose value may be empty, for those that are on the command line.
+    /// Names of credentials on the command line whose value may be empty.
     pub allow_empty: Vec<Name>,
-    /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
+    /// Whether strings may be on the command line in plain text, if they cannot be passed otherwise.
     pub allow_argv: bool,
-    /// Where the guest is asked to send a receipt.
+    /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
 }
 
-/// Why there is no plan.
+/// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// The command line cannot be merged with OEM strings.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// The credentials cannot be OEM strings.
+    /// The credentials cannot be written as OEM strings.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// A credential that was there already has no value.
+    /// A credential on the command line or in its files has an empty value.
     #[error(
         "credential {0}: its value {place} is empty; if that is meant, give --allow-empty {0}",
         place = if *.1 == Origin::File { "in a file that the command line names" } else { "on the command line" }
@@ -57,7 +56,7 @@ pub enum PlanError {
     Empty(Name, Origin),
 }
 
-/// What carries OEM strings to the hypervisor.
+/// How OEM strings get to the hypervisor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carrier {
@@ -69,44 +68,44 @@ pub enum Carrier {
     PlainArgument,
 }
 
-/// Which program is given OEM strings that only it sees.
+/// Which program receives the OEM strings that other programs must not see.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Receiver {
     /// The program that is started.
     Program,
-    /// The first program that the started one executes with all arguments, and that has this word in its image.
+    /// The first program that the started program executes with all arguments, and that has this word in its image.
     Executed {
-        /// It has to do with the option that the strings are in.
+        /// Part of the option with the strings, or of the text about it in the hypervisor's image.
         word: &'static str,
     },
 }
 
-/// What would be done.
+/// A planned start.
 #[derive(Debug)]
 pub struct Plan {
-    /// What is to be started.
+    /// The program to start.
     pub program: PathBuf,
-    /// The name that the program is given.
+    /// The name that the program gets as its first argument.
     pub argv0: OsString,
-    /// Which hypervisor it is.
+    /// The kind of hypervisor.
     pub hypervisor: &'static dyn Hypervisor,
-    /// What carries the strings.
+    /// How the strings get to the hypervisor.
     pub carrier: Carrier,
-    /// The program that is given them.
+    /// The program that receives the strings.
     pub receiver: Receiver,
-    /// What they go through.
+    /// The way of the strings into the guest, with its limits.
     pub route: Route,
     /// The strings.
     pub strings: OemStrings,
-    /// The arguments behind the name, with the strings.
+    /// The arguments after the name, with the strings.
     pub arguments: Vec<Argument>,
-    /// Credentials that are in items of the command line, and in no string.
+    /// Credentials that are only in `fw_cfg` items of the command line, and not in a string.
     items: BTreeSet<Name>,
-    /// Credentials that are passed by `fw_cfg` as well.
+    /// Credentials that are passed by `fw_cfg` in addition to SMBIOS.
     pub copies: Vec<Name>,
     /// Every limit on the way, and how much of it is used.
     pub usages: Vec<Usage>,
-    /// What to know before it is started.
+    /// Warnings for the user before the start.
     pub warnings: Vec<String>,
 }
 
@@ -114,7 +113,7 @@ impl Plan {
     /// Merges credentials with a command line.
     ///
     /// # Errors
-    /// [`PlanError`], if the guest would not get what is meant. A limit that is exceeded is none: see
+    /// [`PlanError`], if the guest would not get the intended credentials. An exceeded limit is not an error here: see
     /// [`Plan::exceeded`].
     pub fn new(order: Order) -> Result<Self, PlanError> {
         let Order {
@@ -172,7 +171,7 @@ impl Plan {
         })
     }
 
-    /// How a credential gets into the guest. A large one takes both ways.
+    /// Returns how a credential gets into the guest. A large credential is sent in both ways.
     #[must_use]
     pub fn channels(&self, name: &Name) -> Vec<Channel> {
         if self.items.contains(name) || self.route.structures == Structures::None {
@@ -184,12 +183,12 @@ impl Plan {
         }
     }
 
-    /// The limits above which nothing is started, and that are exceeded.
+    /// Returns the exceeded limits that prevent a start.
     pub fn exceeded(&self) -> impl Iterator<Item = &Usage> {
         self.usages.iter().filter(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse)
     }
 
-    /// The arguments as others will see them, the program's name first, escaped for printing.
+    /// Returns the arguments as others will see them, escaped for printing. The program's name is the first.
     #[must_use]
     pub fn visible(&self) -> Vec<String> {
         let text = |text: &OsString| Escaped(text.as_encoded_bytes()).to_string();
@@ -215,21 +214,21 @@ impl Plan {
         std::iter::once(text(&self.argv0)).chain(rest).collect()
     }
 
-    /// What others see in place of a private argument. No hypervisor can read it: should it ever get there, the
-    /// hypervisor ends with an error, and does not start a machine without credentials. A script that does not quote its
-    /// arguments passes it on unchanged.
+    /// Returns the text that others see instead of a private argument. No hypervisor accepts this text: a hypervisor
+    /// that gets it exits with an error, and does not start a machine without credentials. A script that does not quote
+    /// its arguments passes the text on unchanged.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())
     }
 }
 
-/// Whether the program itself is given the strings, or one that it executes.
+/// Returns which program receives the strings: the started program, or a program that it executes.
 fn receiver(hypervisor: &dyn Hypervisor, carrier: Carrier, features: &Features) -> Receiver {
     let parses = |word| match carrier {
         Carrier::PlainArgument => true,
         Carrier::PrivateArgument => features.has(word),
-        // A program is given files since it has a word for them, or it is a wrapper and has no word at all.
+        // A program gets files if its image contains a word for them. A program without any of the words is a wrapper.
         Carrier::SealedMemfds => !features.0.is_empty(),
     };
     match hypervisor.receiver_word() {
@@ -260,7 +259,8 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<String> {
     warnings
 }
 
-/// Names and limits that depend on the guest, and what it would lose. `copies` are passed by `fw_cfg` as well.
+/// Returns warnings about names and about limits that depend on the guest, with the credentials that it would lose.
+/// `copies` are passed by `fw_cfg` as well.
 #[must_use]
 pub fn limit_warnings(
     strings: &OemStrings,

@@ -1,8 +1,8 @@
-//! A directory of files with secrets that appears at once.
+//! Publishes a directory of files with secrets atomically.
 //!
-//! It is written beside its destination, into a staging directory that only its owner can enter, and takes the place
-//! of what was there by one rename. Killed anywhere, the old directory is whole or the new one is. What a killed
-//! process left is removed by the next one.
+//! The files are written to a staging directory next to the destination, which only its owner can enter. One rename
+//! replaces the old directory. If the process is killed at any point, either the old or the new directory is complete.
+//! The next process removes the staging directory that a killed process has left.
 
 use std::ffi::{CStr, CString};
 use std::io::Write as _;
@@ -17,19 +17,19 @@ use crate::sys::signals::Held;
 use crate::sys::{Errno, io_errno, staging};
 use crate::text::escape::{Escaped, ShownPath};
 
-/// Beginning of the name of a staging directory.
+/// Start of a staging directory's name.
 const STAGING: &str = ".smbios-creds-host-";
 
-/// How many names for a staging directory are tried.
+/// Number of names to try for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
-/// Mode of a file: it is read by its owner, and never written.
+/// Mode of a file: its owner can read it, and nobody can write it.
 const FILE_MODE: u32 = 0o400;
 
 /// Mode of a new directory.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// What the files are on.
+/// The kind of file system on which the files are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Storage {
     /// A tmpfs or a ramfs, which are in memory only.
@@ -38,30 +38,30 @@ pub enum Storage {
     Disk,
 }
 
-/// Why files could not be put in place.
+/// Why files could not be published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The kernel refuses something.
+    /// A system call failed.
     #[error("cannot {action} {path}: {}", .error.desc())]
     System {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// On which directory.
+        /// The directory.
         path: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
-    /// The path cannot be that of a directory.
+    /// The path does not end in a directory name.
     #[error("{0} names no directory; use a path that ends in a name")]
     NoName(ShownPath),
-    /// Something else has the name.
+    /// The path exists, but is not a directory.
     #[error("{0} is not a directory (a link to one is not followed); use another path")]
     NotADirectory(ShownPath),
     /// Another user could read or replace the files.
     #[error("{0}: another user owns it or can change what it holds; use a directory of your own")]
     NotOurs(ShownPath),
-    /// The directory holds something that would be lost.
+    /// The directory contains a file that would be lost.
     #[error(
         "{directory} holds '{}', which was not written here; use a new directory, or an empty one",
         Escaped(.other)
@@ -69,7 +69,7 @@ pub enum PublishError {
     HoldsOther {
         /// The directory.
         directory: ShownPath,
-        /// Name of what it holds.
+        /// Name of that file.
         other: Vec<u8>,
     },
     /// A mount cannot be replaced.
@@ -83,14 +83,14 @@ pub enum PublishError {
     Appeared(ShownPath),
 }
 
-/// Writes each structure into a file of the directory `target`, in place of all files that were there.
+/// Writes each structure to a file in the directory `target`, and replaces all files in it.
 ///
-/// A directory that is there must hold nothing else. It keeps its mode and its group. A new one has mode 0700. Returns
-/// what they are on.
+/// An existing directory must not contain other files. It keeps its mode and its group. A new directory has mode 0700.
+/// Returns the kind of file system on which the files are.
 ///
 /// # Errors
-/// [`PublishError`] says what to do. Nothing has changed then, or the new files are in place and the old ones remain
-/// beside them, where the next run removes them.
+/// [`PublishError`] says what to do. Either nothing has changed, or the new files are in place and the old files remain
+/// next to them. The next run removes the old files.
 pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let path = std::path::absolute(target)
         .map_err(|error| Context { path: target }.cannot("find")(io_errno(error)))?;
@@ -123,8 +123,8 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     Ok(storage)
 }
 
-/// Opens the directory that the destination is in. Another user who can change any part of its path could replace the
-/// destination.
+/// Opens the parent of the destination. Refuses a path of which another user can change a part: that user could replace
+/// the destination.
 fn open_parent(path: &Path) -> Result<Directory, PublishError> {
     guarded::open(path).map_err(|error| match error {
         Unguarded::Failed(error) => Context { path }.cannot("open")(error),
@@ -132,7 +132,7 @@ fn open_parent(path: &Path) -> Result<Directory, PublishError> {
     })
 }
 
-/// The directory that is there already, if any: of this user, and with nothing in it but files of ours.
+/// Opens the existing directory, if there is one. This user must own it, and it must contain only this program's files.
 fn existing(parent: &Directory, name: &CStr, context: &Context) -> Result<Option<Directory>, PublishError> {
     let existing = match parent.open_in(name) {
         Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(PublishError::NotADirectory(context.shown())),
@@ -161,13 +161,13 @@ fn write(directory: &Directory, name: &str, content: &Secret, storage: Storage) 
     }
 }
 
-/// A directory beside the destination. It is locked, so that another process can tell it from what a killed one left,
-/// and removed if it is dropped before it is in place.
+/// A staging directory next to the destination. Its lock tells other processes that it is in use: a directory that a
+/// killed process has left is not locked. Dropping this value removes the directory, unless it is in place.
 struct Staging<'a> {
     parent: &'a Directory,
     name: CString,
     directory: Directory,
-    /// Whether nothing is left under its name.
+    /// Whether nothing remains under the staging name.
     in_place: bool,
 }
 
@@ -184,12 +184,12 @@ impl<'a> Staging<'a> {
             }
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             let locked = directory.try_lock().map_err(|error| {
-                // Empty; if it is not, it is not ours.
+                // The directory is empty. If it is not, it belongs to another program, and stays.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
             let stat = directory.stat().map_err(failed)?;
-            // Before it was locked, another process may have taken it for a leftover.
+            // Another process may have removed the directory as a leftover before it was locked.
             if locked && !stat.is_removed() {
                 return Ok(Self { parent, name, directory, in_place: false });
             }
@@ -222,16 +222,17 @@ impl<'a> Staging<'a> {
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
-            // The error that led here is the one to tell, and the next run removes what is left.
+            // The first error is reported, not an error of this removal. The next run removes the rest.
             _ = remove(self.parent, &self.name);
         }
     }
 }
 
-/// Removes a directory of our files. If it holds anything else, that is left, and so is the directory.
+/// Removes a directory and this program's files in it. If it contains other files, they stay, and so does the
+/// directory.
 fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
     let Some(directory) = parent.open_in(name)? else { return Ok(()) };
-    // It may have taken over a mode in which nothing can be removed.
+    // The directory may have taken over a mode that does not allow removing files.
     directory.set_mode(DIRECTORY_MODE)?;
     for file in directory.names()?.iter().filter(|file| Slots::is_name(file.to_bytes())) {
         directory.remove_file(&**file)?;
@@ -239,20 +240,20 @@ fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
     parent.remove_directory(name)
 }
 
-/// Removes staging directories that no process holds.
+/// Removes staging directories that no process has locked.
 fn remove_stale(parent: &Directory) -> Result<(), Errno> {
     for name in parent.names()?.iter().filter(|name| staging::is_name(STAGING, name.to_bytes())) {
-        // Another user's, or gone by now: not ours to remove.
+        // Another user owns it, or it no longer exists. Both are skipped.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
         if !stat.is_own() {
             continue;
         }
-        // By the time it is locked, the process that it belonged to may have put it in place.
+        // Its process may have put it in place before this process locked it.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() {
             match remove(parent, name) {
-                // Not empty: somebody put something there, and wants it.
+                // If it is not empty, another program has written files into it. They stay.
                 Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => {}
                 Err(error) => return Err(error),
             }
@@ -261,7 +262,7 @@ fn remove_stale(parent: &Directory) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What errors are told of.
+/// The path that errors name.
 struct Context<'a> {
     path: &'a Path,
 }

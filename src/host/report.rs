@@ -1,4 +1,4 @@
-//! A plan for people, and as JSON. Names and sizes, never values.
+//! Reports a plan as human-readable text and as JSON. Contains names and sizes, never values.
 
 use std::fmt::Write as _;
 
@@ -17,48 +17,48 @@ use crate::text::listing::{self, Cell, Text, Tone, count};
 use crate::trust::sealed::Key;
 use crate::trust::signature::KeyId;
 
-/// A plan, to be written as JSON or as text.
+/// The report of a plan, which can be written as JSON or as text.
 #[derive(Debug, Serialize)]
 pub struct PlanReport {
     /// Whether `run` would start the hypervisor.
     pub starts: bool,
-    /// The hypervisor that would be started unchanged and without credentials, since its arguments start no guest.
+    /// The hypervisor that would be started unchanged and without credentials, because its arguments start no guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unchanged: Option<&'static str>,
-    /// Why not.
+    /// Why the hypervisor would not be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
-    /// What to know before it is started.
+    /// Warnings for the user before the start.
     pub warnings: Vec<String>,
-    /// What would be done, if that can be said.
+    /// The planned start. `None` if there is no plan.
     #[serde(flatten)]
     pub planned: Option<Planned>,
 }
 
-/// What would be done.
+/// A planned start.
 #[derive(Debug, Serialize)]
 pub struct Planned {
-    /// Which hypervisor it is.
+    /// The kind of hypervisor.
     pub hypervisor: &'static str,
-    /// What carries the strings.
+    /// How the strings get to the hypervisor.
     #[serde(rename = "delivery")]
     pub carrier: Carrier,
-    /// The program that is given the strings.
+    /// The program that receives the strings.
     pub receiver: ReceiverRow,
-    /// Every plain credential of the manifest.
+    /// Every plain credential that the manifest lists.
     pub credentials: Vec<Row>,
-    /// What the manifest says of a packed set, and who has signed it. None if it was not packed.
+    /// The terms and signatures of a packed set. `None` if the credentials were not packed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<SetRow>,
-    /// Every encrypted one.
+    /// Every encrypted credential.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encrypted: Vec<EncryptedRow>,
-    /// OEM strings that are sent, the manifest among them. None where the machine has no SMBIOS.
+    /// Number of OEM strings that are sent, including the manifest. 0 if the machine has no SMBIOS.
     pub strings: usize,
-    /// Items of `fw_cfg` that are sent.
+    /// Number of `fw_cfg` items that are sent.
     #[serde(rename = "fw_cfg_items")]
     pub items: usize,
-    /// The structures that they take: those we build, or the one that the hypervisor builds.
+    /// The structures for the strings: those that this program builds, or the one that the hypervisor builds.
     pub structures: Vec<StructureRow>,
     /// Every limit on the way.
     pub limits: Vec<LimitRow>,
@@ -66,12 +66,12 @@ pub struct Planned {
     pub arguments: Vec<String>,
 }
 
-/// The program that is given the strings.
+/// The program that receives the strings.
 #[derive(Debug, Serialize)]
 pub struct ReceiverRow {
     /// The program that is started, escaped for printing.
     pub program: String,
-    /// If it is not this one: the word that a program which it executes must have in its file.
+    /// If another program receives the strings: the word that its image must contain. The started program executes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executes: Option<&'static str>,
 }
@@ -79,15 +79,15 @@ pub struct ReceiverRow {
 /// A credential.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// Its name in the guest.
+    /// The credential's name in the guest.
     pub name: Name,
-    /// Bytes of its value.
+    /// Size of the value in bytes.
     pub size: usize,
-    /// Whether it was there already: on the command line, or in a file that it names.
+    /// Whether the command line, or a file that it names, already contained the credential.
     pub existing: bool,
-    /// How it gets into the guest.
+    /// The channels through which the credential gets into the guest.
     pub channels: Vec<Channel>,
-    /// Where it is from.
+    /// The source of the credential.
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -95,28 +95,28 @@ pub struct Row {
 /// A packed set.
 #[derive(Debug, Serialize)]
 pub struct SetRow {
-    /// Machines that it is meant for.
+    /// Names of the machines for which the set is meant.
     pub audience: Vec<String>,
-    /// Its number.
+    /// Serial number of the set.
     pub serial: Option<u64>,
-    /// When it ends to be valid, in seconds since 1970-01-01 00:00 UTC.
+    /// End of validity, in seconds since 1970-01-01 00:00 UTC.
     pub not_after: Option<u64>,
-    /// The keys of its signatures, as these say.
+    /// The keys that the signatures name.
     pub signatures: Vec<KeyId>,
 }
 
 /// An encrypted credential.
 #[derive(Debug, Serialize)]
 pub struct EncryptedRow {
-    /// Its name in the guest.
+    /// The credential's name in the guest.
     pub name: Name,
-    /// Bytes of its base64.
+    /// Size of the base64 in bytes.
     pub size: usize,
-    /// The kind of key that opens it.
+    /// The kind of key that decrypts the credential.
     pub key: &'static str,
-    /// Whether it was there already: on the command line, or in a file that it names.
+    /// Whether the command line, or a file that it names, already contained the credential.
     pub existing: bool,
-    /// Where it is from.
+    /// The source of the credential.
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -124,9 +124,9 @@ pub struct EncryptedRow {
 /// A structure.
 #[derive(Debug, Serialize)]
 pub struct StructureRow {
-    /// Strings in it.
+    /// Number of strings in the structure.
     pub strings: usize,
-    /// Bytes of it.
+    /// Size of the structure in bytes.
     pub bytes: usize,
 }
 
@@ -136,11 +136,11 @@ pub struct LimitRow {
     /// The limit itself.
     #[serde(flatten)]
     pub limit: &'static Limit,
-    /// What is needed.
+    /// The needed amount.
     pub used: usize,
-    /// What there is.
+    /// The available amount.
     pub available: usize,
-    /// Whether more is needed than there is.
+    /// Whether more is needed than is available.
     pub exceeded: bool,
 }
 
@@ -173,7 +173,7 @@ impl SetRow {
         Some(Self { audience, serial, not_after, signatures })
     }
 
-    /// Two columns.
+    /// Returns the set's properties in two columns.
     fn lines(&self) -> Vec<[Cell<'_>; 2]> {
         let keys: Vec<String> = self.signatures.iter().map(ToString::to_string).collect();
         let signed =
@@ -195,7 +195,7 @@ impl EncryptedRow {
     }
 }
 
-/// Where a credential is from, in words.
+/// Returns the source of a credential as a word for tables.
 fn from(origin: Origin) -> &'static str {
     match origin {
         Origin::Directory => "directory",
@@ -206,7 +206,7 @@ fn from(origin: Origin) -> &'static str {
 }
 
 impl PlanReport {
-    /// The report of a plan.
+    /// Makes the report of a plan.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let errors: Vec<String> = plan.exceeded().map(ToString::to_string).collect();
@@ -245,21 +245,21 @@ impl PlanReport {
         Self { starts, unchanged: None, errors, warnings, planned: Some(planned) }
     }
 
-    /// The report of a start without a guest.
+    /// Makes the report of a start without a guest.
     #[must_use]
     pub fn probe(hypervisor: &'static str) -> Self {
         let (errors, warnings) = (Vec::new(), Vec::new());
         Self { starts: true, unchanged: Some(hypervisor), errors, warnings, planned: None }
     }
 
-    /// The report where there is no plan.
+    /// Makes the report for a start that was refused.
     #[must_use]
     pub fn refused(error: String) -> Self {
         let (errors, warnings) = (vec![error], Vec::new());
         Self { starts: false, unchanged: None, errors, warnings, planned: None }
     }
 
-    /// For people: whether it starts, what is wrong, and what would be done.
+    /// Writes human-readable text: whether the hypervisor starts, what is wrong, and the planned start.
     #[must_use]
     pub fn text(&self) -> Text {
         let mut text = Text::default();

@@ -1,11 +1,12 @@
-//! A set in a file: OEM strings that are packed once, signed by another program, and sent unchanged. Written and read
-//! here.
+//! A set in a file: OEM strings that are packed once, signed by another program, and sent unchanged. This module writes
+//! and reads the file.
 //!
-//! Each line is an OEM string and ends in a newline: the credentials in the binary form, whose base64 holds no newline,
-//! then the manifest. Signatures of the manifest may follow it. `emit --format strings` writes the same.
+//! Each line is an OEM string and ends in a newline. The credentials come first, in the binary form, because base64
+//! contains no newline. The manifest is next, and signatures of the manifest may follow. `emit --format strings` writes
+//! the same format.
 //!
-//! A signature is over the bytes of the manifest's OEM string. So a set is sent as it is or not at all: the manifest is
-//! never written again, and no credential is added to it.
+//! A signature covers the exact bytes of the manifest's OEM string. So a set is sent unchanged or not at all: the
+//! manifest is never rewritten, and no credential is added.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use crate::format::receipt::Verifier;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
-/// Most bytes of a set's file: all values as base64, their names, a manifest and signatures.
+/// Largest file of a set in bytes: all values in base64, their names, a manifest and signatures.
 pub const FILE_MAX: usize = 2 * TOTAL_MAX;
 
 /// A set whose manifest proves its values.
@@ -30,89 +31,89 @@ pub struct Set {
     signatures: Vec<Signature>,
 }
 
-/// Why a set cannot be sent. No text of the file is shown but names that its manifest lists.
+/// Why a set cannot be sent. Of the file's text, only names that its manifest lists are shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetError {
-    /// The last line does not end.
+    /// The last line has no newline.
     #[error("its last line has no newline, so the file is cut; pack the set again")]
     Cut,
-    /// A line that has the prefix of a credential and is none.
+    /// A line has the prefix of a credential, but cannot be decoded.
     #[error("line {line} {error}; pack the set again")]
     Undecodable {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         error: DecodeError,
     },
-    /// A line that belongs into no set.
+    /// A set cannot contain this line.
     #[error("line {line} is no string of a set; give a file that 'pack' wrote")]
     Foreign {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
     /// The set has no manifest.
     #[error("it has no manifest, so nothing proves that it is whole; give a file that 'pack' wrote")]
     NoManifest,
-    /// The set has two of them.
+    /// The set has two manifests.
     #[error("line {line} is a second manifest; pack the set again")]
     SecondManifest {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
     /// The manifest cannot be read.
     #[error("its manifest cannot be read: {0}; pack the set again")]
     Manifest(#[from] ManifestError),
-    /// The manifest lists a credential that no line has.
+    /// The manifest lists a credential that is missing in the file.
     #[error("credential {0}: the manifest lists it, and no line has it; pack the set again")]
     Missing(Name),
-    /// A line has a credential that the manifest does not list.
+    /// A line contains a credential that the manifest does not list.
     #[error("line {line} is a credential that the manifest does not list; pack the set again")]
     Unlisted {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// Two lines have one name.
+    /// Two lines contain a credential with the same name.
     #[error("credential {0}: two lines have it; pack the set again")]
     Twice(Name),
-    /// A value has another size than the manifest says.
+    /// The size of a value differs from the size in the manifest.
     #[error("credential {name}: it has {size} bytes, and the manifest lists {listed}; pack the set again")]
     Size {
-        /// Its name.
+        /// The credential's name.
         name: Name,
-        /// Bytes of its value.
+        /// Size of the value in bytes.
         size: usize,
-        /// Bytes that the manifest lists.
+        /// Size in bytes that the manifest lists.
         listed: u64,
     },
-    /// A value is another one than the manifest was made of.
+    /// The values do not match the digest in the manifest.
     #[error("the digest in its manifest is not that of its values; pack the set again")]
     Digest,
-    /// An encrypted credential is not the one that the manifest lists.
+    /// An encrypted credential differs from the one that the manifest lists.
     #[error(
         "line {line} is an encrypted credential, and not the one that the manifest lists; pack the set again"
     )]
     Ciphertext {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// A line that stands for a signature is none.
+    /// A line with the prefix of a signature is not a valid signature.
     #[error("its signature is refused: {0}")]
     Signature(#[from] SignatureError),
-    /// More signatures than a guest looks at.
+    /// The set has more signatures than a guest checks.
     #[error(
         "it has more than {SIGNATURES_MAX} signatures, and a guest looks at no more; remove those of old keys"
     )]
     Signatures,
-    /// A signature is of another manifest.
+    /// A signature is for another manifest.
     #[error(
         "the signature by key {0} is not of this set's manifest; sign it again: minisign -S -m FILE.manifest"
     )]
     OtherManifest(KeyId),
-    /// No signature is by a trusted key.
+    /// No signature was made with a trusted key.
     #[error("{}", untrusted(.0))]
     Untrusted(Vec<KeyId>),
-    /// A name that is expected is not in the set.
+    /// The set does not contain a name that `--expect` requires.
     #[error("credential {0}: it is expected (--expect), and the set does not have it")]
     Expected(Name),
 }
@@ -127,17 +128,17 @@ fn untrusted(keys: &[KeyId]) -> String {
     }
 }
 
-/// Writes strings as the file of a set.
+/// Writes OEM strings as the file of a set.
 #[must_use]
 pub fn write(strings: &OemStrings) -> Secret {
     strings.texts().flat_map(|text| [text, b"\n"]).collect::<Vec<_>>().concat().into()
 }
 
 impl Set {
-    /// Reads what [`write()`] wrote, and holds the values against the manifest.
+    /// Reads a file that [`write()`] wrote, and checks the values against the manifest.
     ///
     /// # Errors
-    /// [`SetError`] says why a guest would refuse it.
+    /// [`SetError`] says why a guest would refuse the set.
     pub fn read(bytes: &[u8]) -> Result<Self, SetError> {
         let lines = bytes.strip_suffix(b"\n").ok_or(SetError::Cut)?;
         let lines = || (1..).zip(lines.split(|&byte| byte == b'\n'));
@@ -166,7 +167,7 @@ impl Set {
         Ok(set)
     }
 
-    /// Takes in a line, if it is one that the manifest lists, or a signature.
+    /// Adds a line to the set, if the manifest lists it or if it is a signature.
     fn take(
         &mut self,
         line: usize,
@@ -177,7 +178,8 @@ impl Set {
         let credential = match decode(text) {
             OemString::Manifest(wire) if is_base64(wire) => return Ok(()),
             OemString::Signature(wire) => return self.push(Signature::decode(wire)?),
-            // Each line is as 'pack' writes it: no hypervisor's command line carries every text intact.
+            // Each line must be exactly as 'pack' writes it: no hypervisor's command line passes on every text
+            // unchanged.
             OemString::Credential(credential, _) => match encode(&credential, Encoding::Binary) {
                 Ok(own) if own.expose() == text => credential,
                 Ok(_) | Err(_) => return Err(SetError::Foreign { line }),
@@ -216,10 +218,11 @@ impl Set {
         Ok(())
     }
 
-    /// Adds a signature, which is sent after the manifest. It is not verified by that.
+    /// Adds a signature, which is sent after the manifest. Does not verify the signature.
     ///
     /// # Errors
-    /// [`SetError::Signatures`] if there are too many. One that is there already is not added again.
+    /// [`SetError::Signatures`] if there are too many signatures. A signature that the set already has is not added
+    /// again.
     pub fn sign(&mut self, signature: Signature) -> Result<(), SetError> {
         if self.signatures.contains(&signature) { Ok(()) } else { self.push(signature) }
     }
@@ -229,7 +232,8 @@ impl Set {
         if self.signatures.len() > SIGNATURES_MAX { Err(SetError::Signatures) } else { Ok(()) }
     }
 
-    /// Refuses a set that a guest which trusts only these keys would refuse, and one with a signature of another manifest.
+    /// Refuses a set that a guest with only these trusted keys would refuse. Also refuses a set with a signature of
+    /// another manifest.
     ///
     /// # Errors
     /// [`SetError::OtherManifest`] and [`SetError::Untrusted`] name the keys.
@@ -247,16 +251,16 @@ impl Set {
         Ok(())
     }
 
-    /// The OEM string of its manifest, without the NUL that ends it in a table: what is signed.
+    /// The manifest's OEM string, without the NUL that ends it in a table. Signatures cover these bytes.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
         self.manifest.expose()
     }
 
-    /// Refuses a set that lacks one of these names.
+    /// Refuses a set that does not contain all of these names.
     ///
     /// # Errors
-    /// [`SetError::Expected`] names the first.
+    /// [`SetError::Expected`] names the first missing credential.
     pub fn expect(&self, names: &[Name]) -> Result<(), SetError> {
         let has = |wanted: &Name| {
             self.strings.iter().any(|(_, content)| match content {
@@ -267,8 +271,8 @@ impl Set {
         names.iter().find(|name| !has(name)).map_or(Ok(()), |name| Err(SetError::Expected(name.clone())))
     }
 
-    /// Its strings after those that are there. Its manifest does not list the credentials among those, and cannot be
-    /// made to, so there must be none.
+    /// Appends the set's strings to existing strings. The existing strings must not contain credentials: the set's
+    /// manifest does not list them, and cannot be changed.
     pub(super) fn beside(self, existing: Existing) -> Result<OemStrings, EmitError> {
         let mut set = Listed::default();
         let mut strings = Vec::with_capacity(existing.kept.len() + self.strings.len() + 1);
@@ -295,7 +299,7 @@ impl Set {
         OemStrings::of_set(strings).asking(asked)
     }
 
-    /// What recognises the proof that a guest has every value.
+    /// Returns the verifier for the proof that a guest has every value.
     fn verifier(&self) -> Option<Verifier> {
         let OemString::Manifest(text) = decode(self.manifest.expose()) else { return None };
         let manifest = Manifest::decode(text).ok()?;
@@ -308,7 +312,7 @@ impl Set {
     }
 }
 
-/// What was found of the credentials that the manifest lists.
+/// The values found for the credentials that the manifest lists.
 #[derive(Default)]
 struct Values {
     plain: BTreeMap<Name, Secret>,
@@ -321,16 +325,17 @@ impl Values {
     }
 }
 
-/// The encrypted credential in what follows the prefix, if it is to the byte one that the manifest lists.
+/// Returns the encrypted credential after the prefix. Returns `None` unless the manifest lists exactly its bytes.
 fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<Sealed> {
     let sealed = Sealed::decode(wire).ok()?;
     let is_listed = manifest.terms().encrypted.get(&sealed.name) == Some(&sealed.blob.ciphertext());
-    // It is sent as it is, so it must be as it would be written.
+    // The text is sent unchanged, so it must be exactly as this program would write it.
     let is_own = wire.strip_suffix(sealed.blob.text().as_bytes())?.ends_with(b"=");
     (is_listed && is_own).then_some(sealed)
 }
 
-/// Whether a text has base64's characters only. Readers of base64 skip blanks, which not every command line carries.
+/// Whether a text contains only base64 characters. Readers of base64 skip blanks, but not every command line passes
+/// them on.
 fn is_base64(text: &[u8]) -> bool {
     text.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
 }

@@ -1,8 +1,8 @@
-//! Structures one a file, for an engine that starts QEMU with a static configuration.
+//! Writes one structure per file, for an engine that starts QEMU with a static configuration.
 //!
-//! Such a configuration names its files, and the number of structures changes with the credentials. So a fixed number
-//! of files can be asked for: those that are left over hold inactive structures, which every reader passes over. QEMU
-//! takes one structure a file ([`qemu`]).
+//! Such a configuration names its files, but the number of structures depends on the credentials. So a fixed number of
+//! files can be requested. The remaining files contain inactive structures, which every reader ignores. QEMU accepts
+//! one structure per file ([`qemu`]).
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use crate::format::credential::Secret;
 use crate::format::smbios::write::{self, INACTIVE_SIZE, WriteError};
 use crate::text::escape::ShownPath;
 
-/// Structures, each the content of a file. The file's name is its number, from 0.
+/// Structures, each for its own file. The file's name is its number, from 0.
 #[derive(Debug)]
 pub struct Slots {
     structures: Vec<Secret>,
-    /// How many have no strings.
+    /// Number of inactive structures.
     inactive: usize,
 }
 
-/// Why a directory cannot be named on QEMU's command line or in a domain of libvirt.
+/// Why a directory's path cannot be in QEMU's command line or in a libvirt domain.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "{0} has control characters or is not UTF-8, which a configuration cannot carry; use another directory"
@@ -29,10 +29,11 @@ pub struct Slots {
 pub struct Unprintable(ShownPath);
 
 impl Slots {
-    /// Packs strings into structures, and adds inactive ones until there are `count`.
+    /// Packs strings into structures, and adds inactive structures until there are `count`.
     ///
     /// # Errors
-    /// [`WriteError::TooFew`], if the strings take more structures than that; any other if a string cannot be written.
+    /// [`WriteError::TooFew`], if the strings need more than `count` structures. Another error, if a string cannot be
+    /// written.
     pub fn new(strings: &OemStrings, count: Option<usize>) -> Result<Self, WriteError> {
         let texts: Vec<&[u8]> = strings.texts().collect();
         let used = write::pack(&strings.sizes()).len();
@@ -41,34 +42,35 @@ impl Slots {
         Ok(Self { structures, inactive })
     }
 
-    /// The way of these structures, which is QEMU's.
+    /// Returns the way of these structures into the guest, which is QEMU's.
     #[must_use]
     pub fn route(&self) -> Route {
         qemu::route(self.inactive * INACTIVE_SIZE)
     }
 
-    /// Name and content of each file.
+    /// Returns name and content of each file.
     pub fn files(&self) -> impl Iterator<Item = (String, &Secret)> {
         self.structures.iter().enumerate().map(|(number, structure)| (number.to_string(), structure))
     }
 
-    /// Whether a file name is one of those that are written here.
+    /// Whether this module writes files with this name.
     #[must_use]
     pub fn is_name(name: &[u8]) -> bool {
         !name.is_empty() && name.iter().all(u8::is_ascii_digit)
     }
 
-    /// The values of QEMU's `-smbios` that read the files of this directory, which should be an absolute path.
+    /// Returns the values of QEMU's `-smbios` options that read the files of this directory. The path should be
+    /// absolute.
     fn values(&self, directory: &Path) -> Result<Vec<String>, Unprintable> {
         let text = directory.to_str().filter(|text| !text.contains(char::is_control));
         let text = text.ok_or_else(|| Unprintable(ShownPath::from(directory)))?.replace(',', ",,");
         Ok(self.files().map(|(name, _)| format!("file={text}/{name}")).collect())
     }
 
-    /// QEMU's arguments, one option a line, in words of a shell.
+    /// Writes QEMU's arguments, one option per line, quoted for a shell.
     ///
     /// # Errors
-    /// [`Unprintable`], if the path cannot be written so that it is read in one way only.
+    /// [`Unprintable`], if the path contains control characters or is not UTF-8.
     pub fn arguments(&self, directory: &Path) -> Result<String, Unprintable> {
         let mut lines = String::new();
         for value in self.values(directory)? {
@@ -79,7 +81,7 @@ impl Slots {
         Ok(lines)
     }
 
-    /// The same as an element of a libvirt domain.
+    /// Writes the arguments as an element of a libvirt domain.
     ///
     /// # Errors
     /// [`Unprintable`], if the path cannot be in XML.
@@ -89,7 +91,7 @@ impl Slots {
     }
 }
 
-/// A text as one word of a shell, and of what splits a line as a shell does.
+/// Quotes a text as one word for a shell, and for programs that split lines like a shell.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

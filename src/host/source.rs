@@ -1,7 +1,7 @@
-//! Where credentials come from: a credentials directory, as systemd fills it (`LoadCredential=`, systemd.exec(5)).
+//! Reads a credentials directory, such as systemd fills for a service (`LoadCredential=`, systemd.exec(5)).
 //!
-//! It fails closed. A file that is missing, empty, a link, or not a file is an error here, before anything starts:
-//! the guest of a host that sends nothing boots without a word.
+//! Reading fails closed. A file that is missing, empty, a symbolic link, or not a regular file is an error before
+//! anything starts. Otherwise the guest would boot without credentials, and without an error.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,25 @@ use crate::sys::file::{self, Content};
 use crate::text::escape::{Escaped, ShownPath};
 use crate::trust::sealed::{Blob, BlobError, Sealed};
 
-/// Most bytes that all values have together: what systemd in a guest takes at most, and some room. No table that a guest
-/// reads holds more, and each value takes a third more in it.
+/// Most bytes of all values together: systemd's limit in a guest, plus a reserve. No table that a guest can read
+/// contains more, because base64 makes each value a third larger.
 pub const TOTAL_MAX: usize = SYSTEMD_TOTAL_MAX + 65_536;
 
-/// What to take from a directory.
+/// The files to read from a directory.
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// Which files.
     pub which: Which,
-    /// Files with blobs of `systemd-creds encrypt`, which are sent as such, and not as plain credentials.
+    /// Files from `systemd-creds encrypt`. They are sent encrypted, and not as plain credentials.
     pub encrypted: Vec<Mapping>,
-    /// Names in the guest that must be among them.
+    /// Names in the guest that must be among the selected credentials.
     pub expect: Vec<Name>,
     /// Names in the guest whose value may be empty.
     pub allow_empty: Vec<Name>,
 }
 
 impl Selection {
-    /// Every file of the directory.
+    /// Selects every file of the directory.
     #[must_use]
     pub fn all() -> Self {
         Self { which: Which::All, encrypted: Vec::new(), expect: Vec::new(), allow_empty: Vec::new() }
@@ -43,7 +43,7 @@ impl Selection {
 }
 
 impl Selection {
-    /// Those that are sent as plain credentials.
+    /// Removes the files that are sent encrypted.
     fn plain(&self, mut mappings: Vec<Mapping>) -> Vec<Mapping> {
         let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
         mappings.retain(|mapping| !encrypted.contains(&mapping.host));
@@ -51,23 +51,23 @@ impl Selection {
     }
 }
 
-/// Which files of a directory are taken.
+/// Which files of a directory are selected.
 #[derive(Clone, Debug)]
 pub enum Which {
-    /// All of them.
+    /// All files.
     All,
-    /// Those whose name begins with this.
+    /// The files whose names begin with this text.
     Prefix(String),
-    /// Those that are named.
+    /// The named files.
     Named(Vec<Mapping>),
 }
 
-/// A credential and the file that its value is in: `NAME`, or `GUEST=HOST`.
+/// A credential and the file with its value: `NAME`, or `GUEST=HOST`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
-    /// Its name in the guest.
+    /// The credential's name in the guest.
     pub guest: Name,
-    /// The name of its file.
+    /// The file's name.
     pub host: Name,
 }
 
@@ -80,11 +80,11 @@ impl std::str::FromStr for Mapping {
     }
 }
 
-/// Why the credentials cannot be had. The host must not start a machine without them.
+/// Why the credentials cannot be read. The host must not start a machine without them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// The service has no credentials.
+    /// `$CREDENTIALS_DIRECTORY` is not set.
     #[error(
         "${VARIABLE} is not set, so there are no credentials to send: give the unit LoadCredential= or \
          LoadCredentialEncrypted=, or name a directory with --credentials"
@@ -98,29 +98,29 @@ pub enum DirectoryError {
     Nothing {
         /// The directory.
         directory: ShownPath,
-        /// The prefix that no name has.
+        /// The prefix with which no name begins.
         prefix: Option<String>,
     },
-    /// A file that was named is not there.
+    /// A named file does not exist.
     #[error("credential {guest}: {file} is missing: the unit's LoadCredential= has to name it")]
     Missing {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
     },
-    /// A name that is expected is not among those that were selected.
+    /// A name that `--expect` requires was not selected.
     #[error("credential {0}: it is expected (--expect), and is not among what was selected")]
     Expected(Name),
-    /// A value without a byte.
+    /// A value is empty.
     #[error("credential {guest}: {file} is empty; if that is meant, give --allow-empty {guest}")]
     Empty {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
     },
-    /// The name of a file cannot be that of a credential.
+    /// A credential cannot have the name of this file.
     #[error("'{}' in {directory} cannot be the name of a credential: {error}", Escaped(.name))]
     Name {
         /// The directory.
@@ -130,58 +130,58 @@ pub enum DirectoryError {
         /// Which rule it breaks.
         error: NameError,
     },
-    /// It was to be sent encrypted, and no guest should get it so.
+    /// A file for `--encrypted` is not a blob that may be sent.
     #[error(
         "credential {guest}: {file} {error}; --encrypted takes what 'systemd-creds encrypt --with-key=tpm2' or \
          '--with-key=host' writes"
     )]
     Blob {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
-        /// Why.
+        /// Why the file is refused.
         error: BlobError,
     },
-    /// A folder, a link, a FIFO, a device.
+    /// The path is a directory, a symbolic link, a FIFO or a device.
     #[error("credential {guest}: {file} is {kind}, not a regular file; it was not read")]
     NotAFile {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
-        /// What it is.
+        /// The kind of file.
         kind: &'static str,
     },
-    /// More bytes than a credential can have.
+    /// The file is larger than a credential may be.
     #[error("credential {guest}: {file} has more than {VALUE_MAX} bytes, which no credential may")]
     TooLarge {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
     },
-    /// More bytes than can be sent together.
+    /// The values together are larger than the limit.
     #[error(
         "credential {0}: with it, the values have more than {TOTAL_MAX} bytes together, which no table holds"
     )]
     TotalTooLarge(Name),
-    /// Somebody writes to it, so that what was read may be neither the old value nor the new one.
+    /// Another process wrote to the file. The bytes may be neither the old value nor the new one.
     #[error("credential {guest}: {file} has changed while it was read")]
     Changed {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
     },
-    /// Anything else that the kernel reports.
+    /// Any other error of the kernel.
     #[error("credential {guest}: cannot read {file}: {}", .error.desc())]
     Io {
-        /// Its name in the guest.
+        /// The credential's name in the guest.
         guest: Name,
         /// The file.
         file: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
 }
@@ -193,19 +193,19 @@ fn nothing(directory: &ShownPath, prefix: Option<&str>) -> String {
     }
 }
 
-/// The directory that `$CREDENTIALS_DIRECTORY` names.
+/// Returns the directory in `$CREDENTIALS_DIRECTORY`.
 ///
 /// # Errors
-/// [`DirectoryError::Unset`], also if it is empty.
+/// [`DirectoryError::Unset`], if the variable is not set or is empty.
 pub fn directory() -> Result<PathBuf, DirectoryError> {
     std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or(DirectoryError::Unset)
 }
 
-/// Reads what is selected, sorted by name, or in the order it was named in. Values are read byte for byte: a newline
-/// at the end is part of the value.
+/// Reads the selected credentials. They are in the order in which they were named, or sorted by name. Values are read
+/// byte for byte: a newline at the end is part of the value.
 ///
 /// # Errors
-/// [`DirectoryError`] names the file, and what to do.
+/// [`DirectoryError`] names the file, and says what to do.
 pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, DirectoryError> {
     let folder = Directory::open(directory, Links::Follow)
         .map_err(|errno| DirectoryError::Directory(directory.into(), errno))?;
@@ -241,10 +241,10 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
     Ok(credentials)
 }
 
-/// Reads what is selected to be sent encrypted, in the order it was named in.
+/// Reads the credentials to send encrypted, in the order in which they were named.
 ///
 /// # Errors
-/// [`DirectoryError`] names the file, and what to do.
+/// [`DirectoryError`] names the file, and says what to do.
 pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sealed>, DirectoryError> {
     if selection.encrypted.is_empty() {
         return Ok(Vec::new());
@@ -264,8 +264,8 @@ pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sea
     selection.encrypted.iter().map(read).collect()
 }
 
-/// Every name in the directory that has the prefix. Whatever else is there, a link or a folder, is found when it is
-/// read.
+/// Returns every name in the directory that begins with the prefix. Reading finds entries that are not files, such as
+/// symbolic links and directories.
 fn listed(folder: &Directory, path: &Path, prefix: Option<&str>) -> Result<Vec<Mapping>, DirectoryError> {
     let mut names = Vec::new();
     for name in folder.names().map_err(|errno| DirectoryError::Directory(path.into(), errno))? {
@@ -297,12 +297,13 @@ fn read_file(
         Errno::ENOENT => DirectoryError::Missing { guest: guest(), file: file() },
         error => DirectoryError::Io { guest: guest(), file: file(), error },
     };
-    // A directory that may be listed and not searched is not a file that may not be read.
+    // Without search permission for the directory, the error concerns the directory and not the file.
     let looked_at = folder.stat_of(host.as_str()).map_err(|error| match (error, path.parent()) {
         (Errno::EACCES, Some(directory)) => DirectoryError::Directory(directory.into(), error),
         _ => failed(error),
     });
-    // Looked at first, since to open some devices is to start them, and looked at again when it is open.
+    // The kind is checked before the file is opened, because opening some devices starts them. It is checked again
+    // after opening.
     if let Some(kind) = looked_at?.kind() {
         return Err(not_a_file(kind));
     }

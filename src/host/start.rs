@@ -1,13 +1,13 @@
-//! The start of a hypervisor: the main act of the host, on one page.
+//! Starts a hypervisor: the main procedure of the host's program.
 //!
-//! 1. The program is recognised as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
-//! 2. The credentials are read. A host that has lost them is told so before anything else can fail.
-//! 3. The program's image is searched for the words that decide how it is started. It is not executed for that.
-//! 4. Credentials and command line are merged, and held against every limit on the way ([`Plan::new`]).
-//! 5. A program that would show them to others is refused: one that cannot be traced.
-//! 6. [`start`] executes it, and nothing if a limit is exceeded.
+//! 1. The program is recognized as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
+//! 2. The credentials are read. If they are missing, this error is reported before any other.
+//! 3. The program's image is searched for the words that decide how it is started. It is not executed for this.
+//! 4. Credentials and command line are merged, and checked against every limit on the way ([`Plan::new`]).
+//! 5. A program that would show the credentials to others, because it cannot be traced, is refused.
+//! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
-//! What a start most likely needs gets ready at the same time ([`ahead`]).
+//! Meanwhile, [`ahead`] starts the process that the start most likely needs.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -23,30 +23,30 @@ use super::supply::{Supply, SupplyError};
 use crate::format::receipt::Address;
 use crate::text::escape::ShownPath;
 
-/// What is to be started, and with which credentials.
+/// A request to start a hypervisor with credentials.
 #[derive(Debug)]
 pub struct Request {
-    /// The program, looked up in `$PATH` if it has no `/`.
+    /// The program. It is searched for in `$PATH` if it contains no `/`.
     pub program: PathBuf,
-    /// Which hypervisor it is; `None` leaves that to its file name.
+    /// The kind of hypervisor. With `None`, the program's file name determines it.
     pub hypervisor: Option<&'static dyn Hypervisor>,
-    /// The name that the program is given; `None` gives it its own.
+    /// The name that the program gets as its first argument. With `None`, it gets its own name.
     pub argv0: Option<OsString>,
     /// The arguments after the name.
     pub arguments: Vec<OsString>,
-    /// Where what is sent comes from.
+    /// The source of the credentials.
     pub supply: Supply,
-    /// Whether strings may be on the command line in plain text, where they cannot be passed otherwise.
+    /// Whether strings may be on the command line in plain text, if they cannot be passed otherwise.
     pub allow_argv: bool,
-    /// Where the guest is asked to send a receipt.
+    /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
 }
 
-/// Why there is no plan.
+/// Why a start cannot be planned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotPlanned {
-    /// The program's file name is not that of a hypervisor.
+    /// The program's file name is not the name of a hypervisor.
     #[error("cannot tell which hypervisor {0} is: give --hypervisor {names}", names = hypervisor::names())]
     Unknown(ShownPath),
     /// A hypervisor that has no SMBIOS.
@@ -55,19 +55,19 @@ pub enum NotPlanned {
          credentials through Firecracker's metadata service"
     )]
     Firecracker(ShownPath),
-    /// The credentials cannot be had.
+    /// The credentials cannot be read.
     #[error(transparent)]
     Supply(#[from] SupplyError),
-    /// There is no such program.
+    /// The program does not exist, or it cannot be executed.
     #[error("cannot find {0}, or it may not be executed")]
     NotFound(ShownPath),
     /// The credentials cannot be merged with the command line.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// They would have to be in a private argument, which the program cannot be given.
+    /// The credentials would have to be in a private argument, but the program cannot be given one.
     #[error("{0}; --allow-argv starts it with the secrets for all to see")]
     Private(#[from] PrivateArgvError),
-    /// They would have to be in files that only a program has which this one executes, and the start cannot be traced.
+    /// The credentials would have to be in files for a program that this one executes, but the start cannot be traced.
     #[error("{0}; start the hypervisor's own program, for which nothing is traced")]
     Files(#[source] PrivateArgvError),
 }
@@ -76,28 +76,28 @@ pub enum NotPlanned {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotStarted {
-    /// More than can be carried.
+    /// A limit is exceeded.
     #[error("{0}")]
     Exceeded(Usage),
-    /// It was not executed.
+    /// The program was not executed.
     #[error(transparent)]
     Launch(#[from] LaunchError),
 }
 
-/// A start of no guest: what libvirt and others ask a hypervisor before they start one. It gets no credentials.
+/// A start without a guest, with which libvirt and other programs query a hypervisor. It gets no credentials.
 #[derive(Debug)]
 pub struct Probe {
-    /// Which hypervisor it is.
+    /// The kind of hypervisor.
     pub hypervisor: &'static dyn Hypervisor,
     program: PathBuf,
     argv0: OsString,
     arguments: Vec<OsString>,
 }
 
-/// Tells whether a program would start no guest. No credential is read for that, and nothing is executed.
+/// Returns a probe if the program would start no guest. Reads no credentials, and executes nothing.
 ///
 /// # Errors
-/// [`NotPlanned`], if it is no hypervisor or not there.
+/// [`NotPlanned`], if the program is not a hypervisor, or does not exist.
 pub fn probe(request: &Request) -> Result<Option<Probe>, NotPlanned> {
     let hypervisor = recognise(request)?;
     if !hypervisor.starts_no_guest(&request.arguments) {
@@ -110,10 +110,10 @@ pub fn probe(request: &Request) -> Result<Option<Probe>, NotPlanned> {
 }
 
 impl Probe {
-    /// Executes the program in the place of this process, with its arguments unchanged. Returns only on failure.
+    /// Replaces this process with the program (`exec`), with its arguments unchanged. Returns only on failure.
     ///
     /// # Errors
-    /// [`LaunchError`], if nothing was executed.
+    /// [`LaunchError`] says why nothing was executed.
     pub fn start(self) -> Result<Infallible, LaunchError> {
         let arguments = self.arguments.into_iter().map(Argument::Public).collect();
         let private = Private { placeholder: "", word: "", files: Files::Inherited };
@@ -134,11 +134,11 @@ fn recognise(request: &Request) -> Result<&'static dyn Hypervisor, NotPlanned> {
     })
 }
 
-/// Plans a start. Nothing is executed.
+/// Plans a start. Executes nothing.
 ///
 /// # Errors
-/// [`NotPlanned`] says why the guest would not get what is meant. A limit that is exceeded is none: see
-/// [`Plan::exceeded`].
+/// [`NotPlanned`] says why the guest would not get the intended credentials. An exceeded limit is not an error here:
+/// see [`Plan::exceeded`].
 pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     let hypervisor = recognise(&request)?;
     let sends = request.supply.read()?;
@@ -171,7 +171,7 @@ fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     }
 }
 
-/// Starts what a start will most likely need, so that it gets ready while the start is planned.
+/// Starts the tracer if the start will most likely need it, so that it becomes ready during planning.
 #[must_use]
 pub fn ahead(request: &Request) -> Option<Ahead> {
     let hypervisor = recognise(request).ok()?;
@@ -179,10 +179,10 @@ pub fn ahead(request: &Request) -> Option<Ahead> {
     (needs_tracer && !hypervisor.starts_no_guest(&request.arguments)).then(Ahead::start)
 }
 
-/// Executes what is planned in the place of this process. Returns only on failure.
+/// Replaces this process with the planned program (`exec`). Returns only on failure.
 ///
 /// # Errors
-/// [`NotStarted`], if nothing was executed.
+/// [`NotStarted`] says why nothing was executed.
 pub fn start(plan: Plan, ahead: Option<Ahead>) -> Result<Infallible, NotStarted> {
     if let Some(usage) = plan.exceeded().next() {
         return Err(NotStarted::Exceeded(*usage));
@@ -194,7 +194,7 @@ pub fn start(plan: Plan, ahead: Option<Ahead>) -> Result<Infallible, NotStarted>
         Receiver::Executed { .. } => Files::OfHypervisor,
     };
     let Plan { program, argv0, carrier, strings, arguments, .. } = plan;
-    // What the arguments hold is all that is left of the values when the program is executed.
+    // From here on, only the arguments contain the values.
     drop(strings);
     let as_planned = |argument| match argument {
         Argument::Private(value) if carrier == Carrier::PlainArgument => {

@@ -1,7 +1,7 @@
 //! Credentials -> OEM strings with a manifest -> Type 11 structures.
 //!
-//! The binary form is always written: no hypervisor's command line carries every text intact. The manifest comes
-//! last, so that a guest which loses the end loses nothing that it needs.
+//! Values are always written in the binary form: no hypervisor's command line passes on every text unchanged. The
+//! manifest is last, so that a guest that loses the end of the list loses no credential.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::format::smbios::write::{self, WriteError};
 use crate::sys::fill_random;
 use crate::trust::sealed::{Key, Sealed, key_of};
 
-/// OEM strings, ready to be sent.
+/// OEM strings that are ready to send.
 #[derive(Debug)]
 pub struct OemStrings {
     strings: Vec<(Secret, Content)>,
@@ -29,7 +29,7 @@ pub struct OemStrings {
 }
 
 impl OemStrings {
-    /// Writes credentials as OEM strings, with a manifest of them.
+    /// Writes credentials as OEM strings, and adds a manifest.
     ///
     /// # Errors
     /// [`EmitError`] names the credential.
@@ -37,7 +37,7 @@ impl OemStrings {
         Self::beside(Existing::default(), credentials)
     }
 
-    /// Writes credentials as OEM strings behind those that are there, with a manifest of all of them.
+    /// Writes credentials as OEM strings after the existing strings, and adds a manifest of all credentials.
     ///
     /// # Errors
     /// [`EmitError`] names the credential or the string.
@@ -45,7 +45,7 @@ impl OemStrings {
         Self::beside_encrypted(existing, credentials, &[])
     }
 
-    /// The same with encrypted credentials besides.
+    /// Does the same as [`Self::beside`], and adds encrypted credentials.
     ///
     /// # Errors
     /// [`EmitError`] names the credential or the string.
@@ -57,7 +57,7 @@ impl OemStrings {
         Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
-    /// Writes plain and encrypted credentials as a set of its own, whose manifest says this of it.
+    /// Writes plain and encrypted credentials as a separate set, whose manifest contains these terms.
     ///
     /// # Errors
     /// [`EmitError`] names the credential.
@@ -65,7 +65,7 @@ impl OemStrings {
         Self::of(Existing::default(), (credentials, encrypted), random_salt()?, terms)
     }
 
-    /// As [`Self::beside`], with a salt that must be random and new for each set.
+    /// Does the same as [`Self::beside`], with this salt, which must be random and new for each set.
     ///
     /// # Errors
     /// [`EmitError`] names the credential or the string.
@@ -131,7 +131,7 @@ impl OemStrings {
         Self { strings, elsewhere, items, encrypted: set.encrypted, verifier: None }.asking(asked)
     }
 
-    /// Strings whose manifest is among them.
+    /// Makes the list from strings that already include their manifest.
     pub(super) fn of_set(strings: Vec<(Secret, Content)>) -> Self {
         let encrypted = strings.iter().filter_map(|(text, _)| {
             let sealed = Sealed::decode(text.expose().strip_prefix(ENCRYPTED_PREFIX.as_bytes())?);
@@ -141,7 +141,7 @@ impl OemStrings {
         Self { strings, elsewhere: Vec::new(), items: Vec::new(), encrypted, verifier: None }
     }
 
-    /// The same, with the address for a receipt before the manifest, if one is asked for.
+    /// Inserts the address for a receipt before the manifest, if a receipt is requested.
     pub(super) fn asking(mut self, asked: Option<(Address, Verifier)>) -> Result<Self, EmitError> {
         let Some((address, verifier)) = asked else { return Ok(self) };
         let mut contents = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
@@ -155,18 +155,18 @@ impl OemStrings {
         Ok(self)
     }
 
-    /// The strings, in the order they are to be sent in, without the NUL that ends each in the table.
+    /// Returns the strings in the order in which they are sent, without the NUL that ends each string in the table.
     #[must_use]
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.strings.iter().map(|(text, _)| text.expose())
     }
 
-    /// What each string is, and how many bytes it has without its NUL.
+    /// Returns kind and size of each string. The size does not include the NUL.
     pub fn contents(&self) -> impl Iterator<Item = (&Content, usize)> {
         self.strings.iter().map(|(text, content)| (content, text.len()))
     }
 
-    /// Name and size of every credential in the manifest, and where it is from.
+    /// Returns name, size and source of every plain credential that the manifest lists.
     pub fn credentials(&self) -> impl Iterator<Item = (&Name, usize, Origin)> {
         let all = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
         let in_strings = all.filter_map(|content| match content {
@@ -176,58 +176,59 @@ impl OemStrings {
         in_strings.chain(self.items().map(|(Credential { name, value }, origin)| (name, value.len(), origin)))
     }
 
-    /// Name and size of every encrypted credential in the manifest, which kind of key opens it, and where it is from.
+    /// Returns name, size, kind of key and source of every encrypted credential that the manifest lists.
     pub fn encrypted(&self) -> impl Iterator<Item = (&Name, usize, &'static Key, Origin)> {
         self.encrypted
             .iter()
             .map(|(Sealed { name, blob }, origin)| (name, blob.text().len(), blob.key(), *origin))
     }
 
-    /// Credentials that are in items of `fw_cfg` and in no string, and where each is from.
+    /// Returns the credentials that are in `fw_cfg` items and not in a string, and the source of each.
     pub fn items(&self) -> impl Iterator<Item = (&Credential, Origin)> {
         self.items.iter().map(|(credential, origin)| (credential, *origin))
     }
 
-    /// The OEM string of the manifest, which is what a signature is of.
+    /// Returns the manifest's OEM string. Signatures cover these bytes.
     #[must_use]
     pub fn manifest_string(&self) -> &[u8] {
         let manifest = self.strings.iter().find(|(_, content)| *content == Content::Manifest);
         manifest.map(|(text, _)| text.expose()).unwrap_or_default()
     }
 
-    /// The text of the manifest, without the prefix that an OEM string has.
+    /// Returns the manifest's text after the prefix of its OEM string.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
         let text = self.manifest_string();
         text.strip_prefix(PREFIX.as_bytes()).unwrap_or(text)
     }
 
-    /// The texts of all signatures, without the prefix that an OEM string has.
+    /// Returns the text of each signature after the prefix of its OEM string.
     pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
         let signatures = self.strings.iter().filter(|(_, content)| matches!(content, Content::Signature(_)));
         signatures.filter_map(|(text, _)| text.expose().strip_prefix(SIGNATURE_PREFIX.as_bytes()))
     }
 
-    /// The address for a receipt, without the prefix that an OEM string has.
+    /// Returns the address for a receipt: the text after the prefix of its OEM string.
     #[must_use]
     pub fn receipt(&self) -> Option<&[u8]> {
         let (text, _) = self.strings.iter().find(|(_, content)| *content == Content::Receipt)?;
         text.expose().strip_prefix(RECEIPT_PREFIX.as_bytes())
     }
 
-    /// What recognises the proof in a receipt, if [`Existing::receipt`] asks for one.
+    /// Returns the verifier for the proof in a receipt, if [`Existing::receipt`] requests one.
     #[must_use]
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
     }
 
-    /// Size of each string without its NUL.
+    /// Returns the size of each string without its NUL.
     #[must_use]
     pub fn sizes(&self) -> Vec<usize> {
         self.strings.iter().map(|(text, _)| text.len()).collect()
     }
 
-    /// Type 11 structures of the strings, each small enough for systemd 256 and older if no string is larger.
+    /// Returns Type 11 structures of the strings. Each is small enough for systemd 256 and older, unless a single
+    /// string is larger.
     ///
     /// # Errors
     /// [`WriteError`], if a string cannot be in a structure.
@@ -235,7 +236,7 @@ impl OemStrings {
         self.structures_beside(&[])
     }
 
-    /// As [`Self::structures`], without the handles that others use.
+    /// Does the same as [`Self::structures`], but does not use the handles in `taken`.
     ///
     /// # Errors
     /// [`WriteError`], if a string cannot be in a structure.
@@ -243,7 +244,7 @@ impl OemStrings {
         write::structures(&self.texts().collect::<Vec<_>>(), taken)
     }
 
-    /// A credential that is sent, with its value.
+    /// Returns a credential that is sent, with its value.
     #[must_use]
     pub fn credential(&self, wanted: &Name) -> Option<Credential> {
         if let Some((item, _)) = self.items.iter().find(|(item, _)| item.name == *wanted) {
@@ -256,8 +257,8 @@ impl OemStrings {
         found.and_then(|(text, _)| value_of(wanted, text))
     }
 
-    /// Each credential in the manifest with its value, in the order of [`Self::credentials`]. `None` where that is in a
-    /// file of structures.
+    /// Returns each plain credential of the manifest with its value, in the order of [`Self::credentials`]. The value
+    /// is `None` if it is in a file of structures.
     pub fn with_values(&self) -> impl Iterator<Item = (&Name, Option<Credential>)> {
         let strings = self.strings.iter().filter_map(|(text, content)| match content {
             Content::Credential { name, .. } => Some((name, value_of(name, text))),
@@ -271,24 +272,24 @@ impl OemStrings {
         strings.chain(elsewhere).chain(items)
     }
 
-    /// The strings themselves.
+    /// Returns the strings themselves.
     #[must_use]
     pub fn into_texts(self) -> Vec<Secret> {
         self.strings.into_iter().map(|(text, _)| text).collect()
     }
 }
 
-/// The credential in a string that has it.
+/// Returns the credential in an OEM string.
 pub(super) fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
     match decode(text.expose()) {
         OemString::Credential(credential, _) => Some(credential),
-        // An empty value that we have written: its name was given.
+        // An empty value that this program wrote, so the text is a name.
         OemString::MaybeNameless(text) => text.named(None, |text| text == name.as_str()),
         _ => None,
     }
 }
 
-/// The same credential in memory of its own.
+/// Copies a credential into separate memory.
 pub(super) fn copy(credential: &Credential) -> Credential {
     Credential::new(credential.name.clone(), credential.value.copy())
 }

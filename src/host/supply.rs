@@ -1,4 +1,4 @@
-//! Where the strings come from that are sent: files of a credentials directory, or a packed set.
+//! The source of the credentials: files of a credentials directory, or a packed set.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::text::escape::ShownPath;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, SignatureError, TrustedKey};
 
-/// What the name of the file ends with that has the manifest of a set: what is signed.
+/// End of the name of the file with a set's manifest, which is the file to sign.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
 
-/// What the name of the file ends with that has the signature of a set's manifest, as minisign names it.
+/// End of the name of the file with the signature of a set's manifest. minisign uses this name.
 pub const SIGNATURE_SUFFIX: &str = ".manifest.minisig";
 
-/// The path of a file beside that of a set, with this at the end of its name.
+/// Returns the path of a file next to a set: the set's path and this suffix.
 #[must_use]
 pub fn beside(set: &Path, suffix: &str) -> PathBuf {
     let mut path = set.as_os_str().to_owned();
@@ -25,38 +25,39 @@ pub fn beside(set: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Where what is sent comes from.
+/// The source of the credentials to send.
 #[derive(Clone, Debug)]
 pub enum Supply {
     /// Files of a credentials directory.
     Directory {
-        /// The directory; `None` takes the one that `$CREDENTIALS_DIRECTORY` names.
+        /// The directory. With `None`, the directory in `$CREDENTIALS_DIRECTORY`.
         directory: Option<PathBuf>,
-        /// What to take from it.
+        /// The files to read from the directory.
         selection: Selection,
     },
     /// A packed set.
     Set(SetFiles),
 }
 
-/// The file of a packed set.
+/// The files of a packed set.
 #[derive(Clone, Debug)]
 pub struct SetFiles {
-    /// The set itself.
+    /// The file with the set.
     pub set: PathBuf,
-    /// Files with signatures of its manifest; with none, the one beside the set is taken if it is there.
+    /// Files with signatures of the manifest. If empty, the signature file next to the set is used, if it exists.
     pub signatures: Vec<PathBuf>,
-    /// Public keys of which one must have signed it, each as text or in a file. With none, no signature is verified.
+    /// Public keys, each as text or as a file. One of them must have signed the set. If empty, no signature is
+    /// verified.
     pub trust: Vec<PathBuf>,
-    /// Names that must be in it.
+    /// Names that the set must contain.
     pub expect: Vec<Name>,
 }
 
-/// Why there is nothing to send.
+/// Why the credentials cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupplyError {
-    /// The files of the directory cannot be had.
+    /// The files of the directory cannot be read.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// A file of the set cannot be read.
@@ -64,58 +65,58 @@ pub enum SupplyError {
     File {
         /// The file.
         file: ShownPath,
-        /// What the kernel says, or what it is.
+        /// The kernel's error, or the kind of file.
         reason: String,
     },
-    /// A file that stands for a signature is none.
+    /// A signature file is not a valid signature.
     #[error("{file}: {error}")]
     Signature {
         /// The file.
         file: ShownPath,
-        /// Why.
+        /// What is wrong with the signature.
         error: SignatureError,
     },
-    /// What stands for a public key is none.
+    /// A key file is not a valid public key.
     #[error("--trust {file}: {error}")]
     Key {
         /// The file.
         file: ShownPath,
-        /// Why.
+        /// What is wrong with the key.
         error: KeyError,
     },
-    /// The text that stands for a public key is none. It is not shown: it may be of a secret one.
+    /// The text of a public key is not valid. The text is not shown, because it may be part of a secret key.
     #[error("--trust: the key that begins with RW is refused: {0}")]
     KeyText(KeyError),
-    /// The file that was meant to be signed is not the manifest of the set.
+    /// The file next to the set, which was to be signed, is not the set's manifest.
     #[error(
         "{0} is not the manifest of the set beside it, so a signature of it is none of the set; pack the set again, and \
          sign that"
     )]
     OtherManifest(ShownPath),
-    /// What a set holds cannot be sent.
+    /// A set cannot be sent.
     #[error("set {file}: {error}")]
     Set {
-        /// Its file.
+        /// The file with the set.
         file: ShownPath,
-        /// Why.
+        /// Why the set cannot be sent.
         error: SetError,
     },
 }
 
-/// What is sent: credentials whose manifest is still to be written, or a set that has one.
+/// The credentials to send: without a manifest yet, or as a set with its manifest.
 #[derive(Debug)]
 pub enum Sent {
-    /// Credentials and those that are encrypted already, which share a manifest with those that others send.
+    /// Plain and encrypted credentials. They share a manifest with the credentials that are on the command line.
     Credentials(Vec<Credential>, Vec<Sealed>),
     /// A set, which is sent unchanged.
     Set(Set),
 }
 
 impl Supply {
-    /// Reads it.
+    /// Reads the credentials.
     ///
     /// # Errors
-    /// [`SupplyError`] names the file, and says why it cannot be had.
+    /// [`SupplyError`] names the file, and says why it cannot be read.
     pub fn read(&self) -> Result<Sent, SupplyError> {
         match self {
             Self::Directory { directory, selection } => {
@@ -127,7 +128,8 @@ impl Supply {
         }
     }
 
-    /// Names whose value may be empty, among what others send. A set allows none: its manifest lists all that there is.
+    /// Returns the names of credentials on the command line whose value may be empty. A set allows none: its manifest
+    /// already lists every credential.
     #[must_use]
     pub fn allow_empty(&self) -> Vec<Name> {
         match self {
@@ -161,7 +163,7 @@ impl SetFiles {
 }
 
 impl Sent {
-    /// The OEM strings of it, after those that are there.
+    /// Writes the OEM strings after the existing strings.
     ///
     /// # Errors
     /// [`EmitError`] names the credential or the string.
@@ -180,7 +182,7 @@ fn read_signature(path: &Path) -> Result<Signature, SupplyError> {
     Signature::read(text.expose()).map_err(|error| SupplyError::Signature { file: path.into(), error })
 }
 
-/// A public key: the text of one, or a file that has it. Each key begins with `RW`, the base64 of its algorithm.
+/// Reads a public key from its text, or from a file. Each key begins with `RW`, the base64 of its algorithm.
 fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     let text = key.as_os_str().as_encoded_bytes();
     if text.starts_with(b"RW") && !text.contains(&b'.') {
@@ -190,13 +192,13 @@ fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     TrustedKey::read(text.expose()).map_err(|error| SupplyError::Key { file: key.into(), error })
 }
 
-/// Whether there is such a file. In doubt there is, so that a signature which cannot be read is not left out.
+/// Whether the file exists. Returns true on any other error, so that an unreadable signature is not ignored.
 fn is_there(path: &Path) -> bool {
-    // Not followed: a link to a signature that is missing is no set without a signature.
+    // Symbolic links are not followed: a link to a missing signature must be an error.
     !path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Holds the file that was signed against the set, if it is still there.
+/// Compares the file that was signed with the set's manifest, if the file still exists.
 fn check_manifest(path: &Path, set: &Set) -> Result<(), SupplyError> {
     if !is_there(path) {
         return Ok(());

@@ -1,7 +1,7 @@
-//! The file with a verifier: written where credentials are sent, read where their receipt is awaited.
+//! The file with a verifier: written when credentials are sent, read by the program that waits for the receipt.
 //!
-//! It is no secret ([`Verifier`]), and is for its owner only all the same. It is replaced at once, so that a reader finds
-//! the old line or the new one.
+//! The verifier is not secret ([`Verifier`]), but only its owner can read the file. The file is replaced atomically: a
+//! reader finds either the old or the new line.
 
 use std::ffi::CString;
 use std::io::Write as _;
@@ -14,40 +14,40 @@ use crate::sys::file::{self, Content};
 use crate::sys::{Errno, io_errno, staging};
 use crate::text::escape::ShownPath;
 
-/// Beginning of the name of a file that is not in place yet.
+/// Start of a temporary file's name.
 const STAGING: &str = ".smbios-creds-verifier-";
 
 /// Why a file with a verifier cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifierFileError {
-    /// The kernel refuses.
+    /// A system call failed.
     #[error("cannot {action} the verifier {path}: {}", .error.desc())]
     System {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: ShownPath,
-        /// What the kernel says.
+        /// The kernel's error.
         error: Errno,
     },
-    /// The file is another one.
+    /// The file does not contain a verifier.
     #[error("{path} is no verifier: {error}; name another file with --verifier")]
     Other {
         /// The file.
         path: ShownPath,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         error: VerifierError,
     },
-    /// The path ends in no name.
+    /// The path does not end in a file name.
     #[error("{0} names no file; use a path that ends in a name")]
     NoName(ShownPath),
 }
 
-/// Reads the verifier in a file.
+/// Reads the verifier from a file.
 ///
 /// # Errors
-/// [`VerifierFileError`] says why not.
+/// [`VerifierFileError`] says why the file cannot be read.
 pub fn read(path: &Path) -> Result<Verifier, VerifierFileError> {
     let failed = |error| VerifierFileError::System { action: "read", path: path.into(), error };
     let other = |error| VerifierFileError::Other { path: path.into(), error };
@@ -58,10 +58,10 @@ pub fn read(path: &Path) -> Result<Verifier, VerifierFileError> {
     }
 }
 
-/// Writes a verifier in the place of the one that was there. Anything else that was there is left, and is an error.
+/// Writes a verifier, and replaces an older verifier in the file. A file with other content is kept, and is an error.
 ///
 /// # Errors
-/// [`VerifierFileError`] says why not.
+/// [`VerifierFileError`] says why the file cannot be written.
 pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> {
     match read(path) {
         Ok(_) | Err(VerifierFileError::System { error: Errno::ENOENT, .. }) => {}
@@ -73,7 +73,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = Directory::open(parent, Links::Follow).map_err(failed)?;
     let staged = CString::new(staging::name(STAGING, std::process::id(), 0)).map_err(|_| no_name())?;
-    // Of a process that had our ID, and was killed.
+    // A process with the same PID may have left it when it was killed.
     _ = directory.remove_file(&*staged);
     let put = || {
         let mut file = directory.create(&*staged, 0o600)?;
@@ -81,7 +81,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
         directory.rename(&*staged, &*name)
     };
     put().map_err(|error| {
-        // The first error is the one to tell.
+        // The first error is reported, not an error of this removal.
         _ = directory.remove_file(&*staged);
         failed(error)
     })
