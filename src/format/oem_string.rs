@@ -202,8 +202,8 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
 }
 
 /// Splits at the first `=`. A binary string in which every `=` is padding has lost its name. The text before its
-/// padding is the secret, which must not be printed as a name. This check refuses nothing that systemd accepts: `==` is
-/// not valid base64 for a value, and one `=` at the end still means an empty value.
+/// padding is the secret, which must not be printed as a name. systemd refuses such a string too, because `=` or `==`
+/// is not base64. A single `=` at the end still means an empty value.
 fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let at = rest.iter().position(|&byte| byte == b'=')?;
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);

@@ -1,4 +1,4 @@
-//! The arguments of a hypervisor, and OEM strings written into them.
+//! The arguments of a hypervisor, and functions that write OEM strings into them.
 
 use std::ffi::OsString;
 
@@ -10,12 +10,12 @@ use crate::host::strings::OemStrings;
 pub enum Part {
     /// Text that others may see.
     Text(OsString),
-    /// The path of a file with this content, which the hypervisor reads when it starts.
+    /// The path of a file with this content. The hypervisor reads the file when it starts.
     File(Secret),
 }
 
-/// What others see of an argument whose files only the hypervisor has. `number` counts such arguments, from 1. There are
-/// never files of this name: should a hypervisor be given the argument, it ends with an error.
+/// Returns the text that others see instead of an argument with files that only the hypervisor has. `number` counts
+/// such arguments from 1. A file with this name never exists: a hypervisor that gets this text exits with an error.
 #[must_use]
 pub fn hidden(parts: &[Part], number: usize) -> OsString {
     let mut text = OsString::new();
@@ -31,15 +31,15 @@ pub fn hidden(parts: &[Part], number: usize) -> OsString {
 /// An argument of a hypervisor.
 #[derive(Debug)]
 pub enum Argument {
-    /// One that was there before, or holds no secret.
+    /// An argument that was on the command line before, or that contains no secret.
     Public(OsString),
-    /// One with the paths of files in it.
+    /// An argument that contains the paths of files.
     Files(Vec<Part>),
-    /// One that the hypervisor alone is to see.
+    /// An argument that only the hypervisor may see.
     Private(Secret),
 }
 
-/// All strings with commas between.
+/// Joins all strings with commas.
 pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {
@@ -52,7 +52,7 @@ pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secre
     parts.concat().into()
 }
 
-/// All strings in double quotes with commas between, where `\` stands before `"` and `\`.
+/// Joins all strings with commas. Each is in double quotes, with `\` before `"` and `\`.
 pub(super) fn quoted(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {
@@ -68,8 +68,7 @@ pub(super) fn quoted(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secre
     parts.concat().into()
 }
 
-/// Takes a text apart where bytes must be written in another way. The text itself is not copied: that is done once,
-/// for all of it.
+/// Splits a text at the bytes that must be escaped. The text is not copied here: the caller copies all parts once.
 pub(super) fn push_escaped<'a>(
     parts: &mut Vec<&'a [u8]>,
     text: &'a [u8],

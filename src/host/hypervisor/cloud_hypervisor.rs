@@ -1,9 +1,9 @@
-//! cloud-hypervisor: `--platform oem_strings=[S1,S2]`, which may be there once.
+//! cloud-hypervisor: `--platform oem_strings=[S1,S2]`, which may occur once.
 //!
-//! Its option parser has changed: up to v47 it removes `"` and then splits at every comma, from v48 on it keeps `"` as
-//! part of a string. What the two read in different ways is refused here, and nothing that is written needs either
-//! (`option_parser/src/lib.rs`; both were run on the same texts). For an unknown key or a bad value, its error shows only
-//! that key or value (seen with v26 to v53). An error of its syntax shows the whole option: none may reach it.
+//! Its option parser has changed. Up to v47, it removes `"` and then splits at every comma. From v48 on, `"` stays part
+//! of a string. Text that the two parsers read differently is refused here, and this program writes no such text
+//! (`option_parser/src/lib.rs`; both were run on the same texts). For an unknown key or a bad value, the error shows
+//! only this key or value (seen with v26 to v53). A syntax error shows the whole option, so it must not occur.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,8 +17,8 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin};
 
-/// Strings of cloud-hypervisor's one Type 11 structure, each with its NUL. With no other SMBIOS field its table has
-/// 114 bytes beside them.
+/// Bytes of the strings in cloud-hypervisor's one Type 11 structure, each with its NUL. Without other SMBIOS fields,
+/// the rest of its table has 114 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings in the table",
     unit: Unit::Bytes,
@@ -30,7 +30,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Strings in cloud-hypervisor's one Type 11 structure.
+/// Most strings in cloud-hypervisor's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings",
     unit: Unit::Strings,
@@ -42,7 +42,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Body of a request to cloud-hypervisor's API.
+/// Largest body of a request to cloud-hypervisor's API.
 pub const REQUEST_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: API request",
     unit: Unit::Bytes,
@@ -60,14 +60,14 @@ const STRINGS: &str = "oem_strings=";
 const PATHS: &str = "oem_string_paths=";
 const STRINGS_FEATURE: &str = "oem_strings";
 const PATHS_FEATURE: &str = "oem_string_paths";
-/// Only in the errors of its SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built on x86-64 only.
+/// Only in the errors of its SMBIOS code (`arch/src/x86_64/smbios.rs`), which is only built on x86-64 up to v53.
 const SMBIOS_FEATURE: &str = "SMBIOS";
 
-/// Keys of `--platform` that do not end up in the table.
+/// Keys of `--platform` whose values are not in the table.
 const NOT_IN_TABLE: [&str; 5] =
     ["num_pci_segments", "iommu_segments", "iommu_address_width", "tdx", "sev_snp"];
 
-/// Options that let others ask for the machine's configuration, OEM strings included.
+/// Options that let other processes read the machine's configuration, including the OEM strings.
 const API: [(&[u8], &str); 2] = [
     (
         b"--api-socket",
@@ -81,16 +81,16 @@ const API: [(&[u8], &str); 2] = [
     ),
 ];
 
-/// Bytes that the structure of a key's value takes beside the value, at most.
+/// Most bytes that the structure of a key's value needs in addition to the value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// The way through its command line, where other keys of `--platform` add so many bytes to the table.
+/// Returns the way through the command line. Other keys of `--platform` add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
 }
 
-/// The way through its API.
+/// Returns the way through the API.
 #[must_use]
 pub fn api_route() -> Route {
     let limits = vec![(&TABLE_LIMIT, 0), (&STRINGS_LIMIT, 0), (&REQUEST_LIMIT, 0)];
@@ -133,23 +133,23 @@ impl Hypervisor for CloudHypervisor {
     }
 }
 
-/// Its command line, of which `--platform` is merged with OEM strings.
+/// cloud-hypervisor's command line. Its `--platform` is merged with OEM strings.
 #[derive(Debug)]
 pub struct Platform {
     line: Line,
-    /// The other parts of its value, unchanged.
+    /// The other parts of the option's value, unchanged.
     others: Vec<String>,
-    /// Paths that it has for files of strings.
+    /// Paths of files with strings that the option already contains.
     paths: Vec<String>,
     by_paths: bool,
 }
 
 impl Platform {
-    /// Reads the arguments of a cloud-hypervisor on a host of this architecture.
+    /// Reads the arguments of cloud-hypervisor on a host with this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if the machine would have no OEM strings, they would be logged, or `--platform` cannot be read
-    /// in one way only.
+    /// [`MergeError`], if the machine would have no OEM strings, if they would be logged, or if `--platform` can be
+    /// read in several ways.
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
             return Err(MergeError::NoSmbios(format!(
@@ -218,7 +218,7 @@ impl Platform {
             } else if is_misspelt(part) {
                 return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
             } else if part.trim_start() != part {
-                // Blanks before the first key are cut off: merged, this one may be the first.
+                // Blanks before the first key are removed, and merging may make this key the first one.
                 return Err(refuse("there is a blank before one of its keys, which makes it another key"));
             } else {
                 if part == "tdx=on" || part == "sev_snp=on" {
@@ -248,7 +248,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Bytes that other keys of `--platform` add to the table, at most.
+    /// Returns how many bytes other keys of `--platform` add to the table at most.
     fn in_table(&self) -> usize {
         let in_table = |part: &&String| {
             let key = part.split('=').next().unwrap_or_default();
@@ -257,7 +257,7 @@ impl Platform {
         self.others.iter().filter(in_table).map(|part| part.len() + FIELD_OVERHEAD).sum()
     }
 
-    /// Refuses names that the option parser cannot carry.
+    /// Refuses names that the option parser does not support.
     fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
         for (content, _) in strings.contents().filter(|_| !self.by_paths) {
             if let Some(name) = content.selected()
@@ -269,7 +269,7 @@ impl Platform {
         Ok(())
     }
 
-    /// The value with every string in a file. The files that were there come first, as their strings did.
+    /// Returns the option's value with every string in a file. Files that the option already named come first.
     fn with_paths(&self, strings: &OemStrings) -> Vec<Part> {
         let mut before = self.others.clone();
         let paths: String = self.paths.iter().flat_map(|path| [path, ","]).collect();
@@ -291,7 +291,7 @@ impl CommandLine for Platform {
         &mut self.line
     }
 
-    /// Makes the one `--platform`: private, or with the paths of files where cloud-hypervisor can read them.
+    /// Writes the one `--platform`: as a private argument, or with paths if cloud-hypervisor can read files.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         self.check_names(strings)?;
         let platform = if self.by_paths {
@@ -308,14 +308,14 @@ impl CommandLine for Platform {
     }
 }
 
-/// The value of `oem_strings` that gives cloud-hypervisor the strings on its command line, for others who start it.
+/// Writes the value of `--platform` with the strings in plain text, for programs that start the hypervisor.
 #[must_use]
 pub fn option(strings: &OemStrings) -> Secret {
     joined(strings, format!("{STRINGS}[").as_bytes(), b"]")
 }
 
-/// A JSON array of the strings, `platform.oem_strings` of `vm.create`. Names and base64 are printable ASCII, in which
-/// JSON knows two bytes that must be escaped.
+/// Writes the strings as a JSON array, which is `platform.oem_strings` of `vm.create`. Names and base64 are printable
+/// ASCII, so only two characters must be escaped.
 #[must_use]
 pub fn json(strings: &OemStrings) -> Secret {
     quoted(strings, b"[", b"]\n")
@@ -325,14 +325,14 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason }
 }
 
-/// Whether a part would be read as OEM strings by some versions only. A value without quotes is read alike by all.
+/// Whether only some versions would read a part as OEM strings. A value without quotes is read alike by all.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };
     looked_at.replace('"', "").contains("oem_string")
 }
 
-/// Refuses options with which the strings would be logged, or never reach a guest.
+/// Refuses options that would log the strings, or with which the strings never reach a guest.
 fn check_option(text: &[u8]) -> Result<(), MergeError> {
     let Some(letters) = text.strip_prefix(b"-") else { return Ok(()) };
     if !letters.starts_with(b"-") && letters.contains(&b'v') {
@@ -349,7 +349,7 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// Splits at commas outside of brackets and quotes, which must be balanced and must not be mixed.
+/// Splits at commas outside of brackets and quotes. Both must be balanced, and must not be mixed.
 fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     let unbalanced = || refuse("its brackets or quotes are not balanced");
     let (mut depth, mut quoted, mut start) = (0_usize, false, 0);
@@ -377,12 +377,12 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     Ok(parts)
 }
 
-/// The elements of `[a,b]`, or of `a`.
+/// Returns the elements of `[a,b]`, or of `a`.
 fn list(text: Option<&str>) -> Result<Vec<&str>, MergeError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let content = text.strip_prefix('[').map_or(Some(text), |text| text.strip_suffix(']'));
     let content = content.ok_or_else(|| refuse("something follows the ']' of a list"))?;
-    // `[]` and nothing are a list of one empty string, which is no string in the table.
+    // `[]` and an empty value are a list with one empty string, which is not written to the table.
     if content.is_empty() {
         return Ok(Vec::new());
     }

@@ -1,8 +1,8 @@
-//! crosvm: `--smbios oem-strings=["S1","S2"]`, of which the last counts.
+//! crosvm: `--smbios oem-strings=["S1","S2"]`. If the option is repeated, the last one counts.
 //!
-//! Strings are written in double quotes, where `\"` and `\\` stand for `"` and `\` and everything else for itself
-//! (`serde_keyvalue/src/key_values.rs`). If crosvm refuses any key or value, its error shows the whole option, with all
-//! strings (seen with f1e797a68). So nothing that it would refuse may be merged.
+//! Strings are written in double quotes. In them, `\"` and `\\` mean `"` and `\`, and every other character means
+//! itself (`serde_keyvalue/src/key_values.rs`). If crosvm refuses a key or a value, its error shows the whole option
+//! with all strings (seen with f1e797a68). So options that crosvm would refuse must not be merged.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin};
 
-/// Strings of crosvm's one Type 11 structure, each with its NUL. Its table has 88 bytes beside them.
+/// Bytes of the strings in crosvm's one Type 11 structure, each with its NUL. The rest of its table has 88 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "crosvm: strings in the table",
     unit: Unit::Bytes,
@@ -29,7 +29,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Strings in crosvm's one Type 11 structure.
+/// Most strings in crosvm's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "crosvm: strings",
     unit: Unit::Strings,
@@ -44,15 +44,15 @@ pub const STRINGS_LIMIT: Limit = Limit {
 const NAME: &str = "crosvm";
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";
-/// The other keys of its `SmbiosOptions`.
+/// The other keys of crosvm's `SmbiosOptions`.
 const KEYS: [&str; 6] =
     ["bios-vendor", "bios-version", "manufacturer", "product-name", "serial-number", "uuid"];
 const OPTION_WORD: &str = "oem-strings";
 
-/// Bytes that a key of `--smbios` takes in the table beside its value, at most.
+/// Most bytes that a key of `--smbios` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// The way through its command line, where other keys of `--smbios` add so many bytes to the table.
+/// Returns the way through the command line. Other keys of `--smbios` add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
@@ -93,19 +93,19 @@ impl Hypervisor for Crosvm {
     }
 }
 
-/// Its command line, of which `--smbios` is merged with OEM strings.
+/// crosvm's command line. Its `--smbios` is merged with OEM strings.
 #[derive(Debug)]
 pub struct Smbios {
     line: Line,
-    /// The other parts of its value, unchanged.
+    /// The other parts of the option's value, unchanged.
     others: Vec<String>,
 }
 
 impl Smbios {
-    /// Reads the arguments of a crosvm on a host of this architecture.
+    /// Reads the arguments of crosvm on a host with this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if no machine is started, or one without SMBIOS, or `--smbios` cannot be read.
+    /// [`MergeError`], if the command starts no machine or one without SMBIOS, or if `--smbios` cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         if architecture != "x86_64" {
             return Err(MergeError::NoSmbios(format!(
@@ -183,7 +183,7 @@ impl CommandLine for Smbios {
         &mut self.line
     }
 
-    /// Makes the one `--smbios`, which is private.
+    /// Writes the one `--smbios`, which is a private argument.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         let mut before = self.others;
         before.push(format!("{STRINGS}["));
@@ -192,7 +192,7 @@ impl CommandLine for Smbios {
     }
 }
 
-/// The value of `--smbios` that gives crosvm the strings on its command line, for others who start it.
+/// Writes the value of `--smbios` with the strings in plain text, for programs that start crosvm themselves.
 #[must_use]
 pub fn option(strings: &OemStrings) -> Secret {
     quoted(strings, format!("{STRINGS}[").as_bytes(), b"]")
@@ -202,7 +202,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: SMBIOS, reason }
 }
 
-/// Refuses what crosvm would refuse of a key other than `oem-strings`. Returns the key.
+/// Checks a key other than `oem-strings`. Refuses what crosvm would refuse, and returns the key.
 fn check_other(part: &str) -> Result<&str, MergeError> {
     let (key, value) = part.split_once('=').ok_or_else(|| refuse("it has a value without a key"))?;
     if !KEYS.contains(&key) {
@@ -257,7 +257,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
         return Err(refuse("its brackets or quotes are not balanced"));
     }
     let last = text.get(start..).unwrap_or_default();
-    // Nothing at all, or a comma at the end, which crosvm allows.
+    // The text is empty or ends with a comma. crosvm allows both.
     if !last.is_empty() {
         parts.push(last);
     }
@@ -267,7 +267,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     Ok(parts)
 }
 
-/// Reads a string in double quotes, in single quotes, or in none.
+/// Reads a string in double quotes, in single quotes, or without quotes.
 fn unquote(text: &str) -> Result<Secret, MergeError> {
     let misquoted = || refuse("an OEM string has quotes that are not around the whole of it");
     let inside = |quote: char| text.strip_prefix(quote).map(|text| text.strip_suffix(quote));

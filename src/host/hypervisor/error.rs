@@ -14,26 +14,26 @@ pub enum MergeError {
         /// The option.
         option: &'static str,
     },
-    /// Something that looks like an option is where the value of another one belongs.
+    /// An argument that looks like an option is in the place of another option's value.
     #[error(
         "'{}' follows '{}', and it cannot be told whether it is an option or its value; put another option between",
         Escaped(.option), Escaped(.before)
     )]
     Ambiguous {
-        /// What it follows.
+        /// The argument before it.
         before: Vec<u8>,
-        /// The option that may be a value.
+        /// The argument that may be an option or a value.
         option: Vec<u8>,
     },
-    /// An option that may be there once is there again.
+    /// An option that may occur once occurs twice.
     #[error("{option} is there twice, and {hypervisor} takes one; make one of them")]
     Twice {
         /// The option.
         option: &'static str,
-        /// Who takes one.
+        /// The hypervisor's name.
         hypervisor: &'static str,
     },
-    /// An option's text cannot be read, or not in one way only. It may hold secrets, so it is not shown.
+    /// An option's text cannot be read, or can be read in several ways. It may contain secrets, so it is not shown.
     #[error("cannot merge OEM strings with {option}: {reason}")]
     Option {
         /// The option.
@@ -48,10 +48,10 @@ pub enum MergeError {
         option: &'static str,
         /// The file.
         file: ShownPath,
-        /// What the kernel says, or what it is.
+        /// The kernel's error, or the kind of file.
         reason: String,
     },
-    /// The machine would have no SMBIOS, or the program would start none.
+    /// The machine would have no SMBIOS, or the program would not start a machine.
     #[error("{0}")]
     NoSmbios(String),
     /// The hypervisor would log the strings.
@@ -59,26 +59,26 @@ pub enum MergeError {
     Logs {
         /// The option.
         option: String,
-        /// Who logs.
+        /// The hypervisor's name.
         hypervisor: &'static str,
     },
-    /// The name of a credential cannot pass the hypervisor's command line.
+    /// The hypervisor's command line does not support the name of a credential.
     #[error(
         "credential {name}: its name holds '{character}', which {hypervisor}'s command line cannot carry; send it \
          under another name (--credential GUEST=HOST)"
     )]
     Name {
-        /// Its name.
+        /// The credential's name.
         name: Name,
-        /// The character.
+        /// The character that is not supported.
         character: char,
-        /// Whose command line.
+        /// The hypervisor's name.
         hypervisor: &'static str,
     },
-    /// An item of `fw_cfg` cannot be had for the manifest. Its value may be a secret, so it is not shown.
+    /// An item of `fw_cfg` cannot be listed in the manifest. Its value may be a secret, so it is not shown.
     #[error("cannot send the -fw_cfg item '{}': {reason}", Escaped(.item))]
     Item {
-        /// Its path.
+        /// The item's path.
         item: Vec<u8>,
         /// What is wrong, and what to do.
         reason: &'static str,
@@ -90,21 +90,21 @@ pub enum MergeError {
         .name.as_str().len()
     )]
     ItemName {
-        /// Its name.
+        /// The credential's name.
         name: Name,
-        /// Most characters.
+        /// Longest name in characters.
         maximum: usize,
     },
-    /// An OEM string has no way into the guest.
+    /// No channel of this machine can send an OEM string to the guest.
     #[error(
         "OEM string {string} of the command line is no credential, and this machine has no SMBIOS to carry it; remove it, or \
          use another machine type"
     )]
     NotCarried {
-        /// Which of those that were there, from 1.
+        /// Number of the string on the command line, from 1.
         string: usize,
     },
-    /// An encrypted credential has no way into the guest.
+    /// No channel of this machine can send an encrypted credential to the guest.
     #[error(
         "credential {0}: it is encrypted, and this machine has no SMBIOS, which is the only channel that carries encrypted \
          ones; use another machine type, or do not select it"

@@ -1,9 +1,10 @@
-//! Incus: keys and values of a profile or an instance, as YAML, to be loaded by others.
+//! Incus: keys and values of a profile or an instance, as YAML. Another program loads the YAML.
 //!
-//! Incus makes an OEM string of each key: of `smbios11.KEY` `KEY=VALUE`, and of `systemd.credential-binary.NAME`
-//! `io.systemd.credential.binary:NAME=VALUE`, in any order, each in a file for QEMU
-//! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A key without a value is no key. The manifest has no
-//! key of its own, and is split at its first `=`: see [`manifest`](crate::format::manifest).
+//! Incus makes an OEM string from each key and its value. `smbios11.KEY` becomes `KEY=VALUE`, and
+//! `systemd.credential-binary.NAME` becomes `io.systemd.credential.binary:NAME=VALUE`. The strings are in any order,
+//! and each is in a file for QEMU (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A key without a value
+//! is dropped. The manifest has no key of its own: it is split at its first `=`, see
+//! [`manifest`](crate::format::manifest).
 
 use super::argument::push_escaped;
 use super::qemu;
@@ -13,7 +14,7 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{Content, OemStrings};
 
-/// Strings in the one Type 11 structure that QEMU builds of Incus's.
+/// Most strings in the one Type 11 structure that QEMU builds from Incus's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "Incus: strings",
     unit: Unit::Strings,
@@ -25,34 +26,34 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Why Incus cannot carry strings.
+/// Why Incus cannot send the strings.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IncusError {
-    /// Incus has no keys without a value.
+    /// A value is empty, and Incus drops keys without a value.
     #[error("credential {0}: it is empty, and Incus drops a key without a value; do not send it")]
     Empty(Name),
-    /// A string that is no key and value.
+    /// A string cannot be split into a key and a value.
     #[error(
         "OEM string {string} has no '=' with text before and after it, so it is no key and value for Incus"
     )]
     NoPair {
-        /// Which string, from 1.
+        /// Number of the string, from 1.
         string: usize,
     },
 }
 
-/// The way through QEMU, which builds one structure of the strings.
+/// Returns the way through QEMU, which builds one structure from the strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
     Route { structures: Structures::One, limits }
 }
 
-/// A `config` of the strings, for `incus profile edit` and `incus launch`.
+/// Writes the strings as a `config`, for `incus profile edit` and `incus launch`.
 ///
-/// Each key is marked with `?`: without it, YAML takes keys of at most 1024 characters (YAML 1.2.2 §7.4.2), and the
-/// manifest of a large set is longer. A name is printable ASCII, in which a quoted scalar has two bytes to escape.
+/// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2 §7.4.2), and the manifest of
+/// a large set is longer. A name is printable ASCII, so only two characters must be escaped in a quoted scalar.
 ///
 /// # Errors
 /// [`IncusError`] names the credential.

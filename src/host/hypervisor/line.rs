@@ -1,4 +1,4 @@
-//! What a hypervisor is, and what its command line is once it has been read.
+//! The trait of a hypervisor, and its command line after it was read.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
@@ -15,43 +15,45 @@ use crate::text::escape::ShownPath;
 
 /// A hypervisor that can be started with OEM strings.
 pub trait Hypervisor: Debug + Sync {
-    /// The word for it on our command line, in JSON and in messages.
+    /// The hypervisor's name on this program's command line, in JSON and in messages.
     fn name(&self) -> &'static str;
 
-    /// Whether a program of this file name is one. What nixpkgs puts around the name of a wrapped program is removed
-    /// first.
+    /// Whether a program with this file name is this hypervisor. The additions of nixpkgs to a wrapped program's name
+    /// are removed before.
     fn is_program(&self, file_name: &[u8]) -> bool;
 
-    /// One line about it for `--help`.
+    /// One line about the hypervisor for `--help`.
     fn about(&self) -> &'static str;
 
-    /// A word that every program has in its image which parses the option that the strings are in, and no wrapper. Only
-    /// such a program receives what others must not see.
+    /// A word in the image of every program that parses the option with the strings. Wrappers do not have the word.
+    /// Only a program with this word receives the secrets.
     fn receiver_word(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether every version reads strings from files. Nothing is traced then, unless a wrapper executes it.
+    /// Whether every version reads the strings from files. Then nothing is traced, unless a wrapper executes the
+    /// hypervisor.
     fn always_reads_files(&self) -> bool {
         false
     }
 
-    /// Words that its image may have, and that decide how it is started. The image is not read if there are none.
+    /// Words to search for in the program's image: they decide how it is started. If there are none, the image is not
+    /// read.
     fn questions(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether the program starts no guest with these arguments: it prints something, or answers questions about itself.
-    /// It needs no credentials then. In doubt it may start one.
+    /// Whether the program starts no guest with these arguments: it prints information, or answers queries about
+    /// itself. Then it needs no credentials. Returns false if this is not certain.
     fn starts_no_guest(&self, arguments: &[OsString]) -> bool {
         let _ = arguments;
         false
     }
 
-    /// Reads the arguments of a program, without its own name.
+    /// Reads the arguments of a program, without the program's own name.
     ///
     /// # Errors
-    /// [`MergeError`], if OEM strings would not arrive, or would be seen.
+    /// [`MergeError`], if OEM strings would not arrive, or if others would see them.
     fn read(
         &self,
         program: &Path,
@@ -60,30 +62,30 @@ pub trait Hypervisor: Debug + Sync {
     ) -> Result<Box<dyn CommandLine>, MergeError>;
 }
 
-/// A hypervisor's command line, ready to take OEM strings.
+/// A hypervisor's command line, into which OEM strings can be written.
 pub trait CommandLine: Debug {
-    /// What every command line has.
+    /// The data that every command line has.
     fn line(&mut self) -> &mut Line;
 
-    /// Puts OEM strings into it.
+    /// Writes OEM strings into the command line.
     ///
     /// # Errors
-    /// [`MergeError`], if they cannot pass.
+    /// [`MergeError`], if this command line cannot pass the strings on.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError>;
 }
 
-/// How a credential gets into the guest.
+/// The channel through which a credential gets into the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
-    /// In an OEM string of the SMBIOS table.
+    /// An OEM string in the SMBIOS table.
     Smbios,
-    /// In an item of QEMU's `fw_cfg`.
+    /// An item of QEMU's `fw_cfg`.
     FwCfg,
 }
 
 impl Channel {
-    /// The word for it in tables.
+    /// The channel's name in tables.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -93,18 +95,18 @@ impl Channel {
     }
 }
 
-/// What every command line has, once it was read.
+/// The data that every command line has after it was read.
 #[derive(Debug)]
 pub struct Line {
     /// The arguments that stay.
     pub arguments: Vec<OsString>,
-    /// Where among them ours belong.
+    /// The index at which this program inserts its arguments.
     pub at: usize,
-    /// OEM strings that are there already.
+    /// OEM strings that are already on the command line.
     pub existing: Existing,
-    /// What OEM strings go through.
+    /// The way of the strings into the guest, with its limits.
     pub route: Route,
-    /// What a person should know about the other options.
+    /// Warnings for the user about the other options.
     pub warnings: Vec<&'static str>,
 }
 
@@ -114,7 +116,7 @@ impl Line {
         Self { arguments, at: 0, existing, route, warnings }
     }
 
-    /// The arguments, with ours where they belong.
+    /// Returns the arguments with this program's arguments inserted.
     pub(super) fn with(self, ours: impl IntoIterator<Item = Argument>) -> Vec<Argument> {
         let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
         let after = arguments.split_off(self.at.min(arguments.len()));
@@ -124,12 +126,12 @@ impl Line {
     }
 }
 
-/// A command line with OEM strings in it.
+/// A command line that contains OEM strings.
 #[derive(Debug)]
 pub struct Written {
     /// The arguments, without the program's own name.
     pub arguments: Vec<Argument>,
-    /// Credentials that are passed another way as well, for the sake of systemd 256 and older.
+    /// Credentials that are also passed in a second way, for systemd 256 and older.
     pub copies: Vec<Name>,
 }
 
@@ -139,26 +141,26 @@ impl From<Vec<Argument>> for Written {
     }
 }
 
-/// Which words the image of a program has, of those that its hypervisor asks for.
+/// The words found in a program's image, of those that its hypervisor asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Features(pub Vec<&'static str>);
 
 impl Features {
-    /// Whether it has this word.
+    /// Whether the image contains this word.
     #[must_use]
     pub fn has(&self, word: &str) -> bool {
         self.0.contains(&word)
     }
 }
 
-/// The file name of a program, without what nixpkgs puts around the name of one that it wraps.
+/// Returns the file name of a program, without the additions of nixpkgs to the name of a wrapped program.
 pub(super) fn plain_name(program: &Path) -> &[u8] {
     let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
     let wrapped = name.strip_prefix(b".").and_then(|name| name.strip_suffix(b"-wrapped"));
     wrapped.unwrap_or(name)
 }
 
-/// Reads a file that an option names, as the hypervisor will.
+/// Reads a file that an option names, as the hypervisor will do.
 pub(super) fn read_file(option: &'static str, path: &[u8], limit: usize) -> Result<Secret, MergeError> {
     let path = Path::new(OsStr::from_bytes(path));
     let refuse = |reason: String| MergeError::File { option, file: ShownPath::from(path), reason };

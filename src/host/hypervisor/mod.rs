@@ -1,8 +1,8 @@
-//! Hypervisors, one a file: what is on their command line, and how OEM strings are merged with it.
+//! Hypervisors, one per file: how to read their command line, and how to merge OEM strings with it.
 //!
 //! To add a hypervisor, write a file here with a type that implements [`Hypervisor`], declare it below, and add it to
-//! [`ALL`]. Its limits, the words that it looks for in a program's image, and everything about its options are in that
-//! file.
+//! [`ALL`]. This file contains its limits, the words to search for in a program's image, and everything about its
+//! options.
 
 mod argument;
 pub mod cloud_hypervisor;
@@ -23,13 +23,13 @@ pub use line::{Channel, CommandLine, Features, Hypervisor, Line, Written};
 /// Every hypervisor that can be started.
 pub static ALL: &[&dyn Hypervisor] = &[&qemu::Qemu, &cloud_hypervisor::CloudHypervisor, &crosvm::Crosvm];
 
-/// The hypervisor of this name.
+/// Returns the hypervisor with this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Hypervisor> {
     ALL.iter().copied().find(|hypervisor| hypervisor.name() == name)
 }
 
-/// The hypervisor that a program is, by its file name.
+/// Returns the hypervisor with a program's file name.
 ///
 /// ```
 /// use smbios_creds::host::hypervisor::of_program;
@@ -42,7 +42,7 @@ pub fn of_program(program: &Path) -> Option<&'static dyn Hypervisor> {
     ALL.iter().copied().find(|hypervisor| hypervisor.is_program(line::plain_name(program)))
 }
 
-/// The names of all hypervisors, as a sentence has them: `qemu, cloud-hypervisor or crosvm`.
+/// Returns the names of all hypervisors, as in a sentence: `qemu, cloud-hypervisor or crosvm`.
 #[must_use]
 pub fn names() -> String {
     let names: Vec<&str> = ALL.iter().map(|hypervisor| hypervisor.name()).collect();

@@ -1,8 +1,8 @@
-//! cloud-hypervisor's API: the request that makes a machine (`vm.create`), with OEM strings in it.
+//! cloud-hypervisor's API request that creates a machine (`vm.create`), with OEM strings in it.
 //!
-//! Its limit is one of the whole body (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so only a whole request can be
-//! counted. Above it, cloud-hypervisor up to v53 takes the rest of the body for another request, and its answer shows
-//! part of it.
+//! The limit applies to the whole body (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so only a whole request
+//! can be checked. If the body is larger, cloud-hypervisor up to v53 parses the rest of the body as another request,
+//! and its answer shows part of the body.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -20,34 +20,34 @@ use crate::host::strings::{Existing, OemStrings, Origin};
 const PLATFORM: &str = "platform";
 const OEM_STRINGS: &str = "oem_strings";
 
-/// Largest file of a request that is read: what cloud-hypervisor takes after v53.
+/// Largest file of a request that is read: the limit of cloud-hypervisor after v53.
 const FILE_MAX: usize = 4 << 20;
 
-/// Bytes that the structure of another field of `platform` takes in the table, beside its text, at most.
+/// Most bytes that the structure of another field of `platform` needs in the table in addition to its text.
 const FIELD_OVERHEAD: usize = 32;
 
 /// The body of a `vm.create`, without its OEM strings.
 #[derive(Debug)]
 pub struct Request {
-    /// What is before the array of OEM strings.
+    /// The JSON before the array of OEM strings.
     before: String,
-    /// OEM strings that it has already.
+    /// OEM strings that the request already contains.
     existing: Vec<Secret>,
-    /// Bytes that other fields add to the table, at most.
+    /// Most bytes that other fields add to the table.
     in_table: usize,
 }
 
-/// What follows the array of OEM strings.
+/// The JSON after the array of OEM strings.
 const AFTER: &str = "}}";
 
-/// Why a request cannot be read. No text of it is shown, since it may have OEM strings.
+/// Why a request cannot be read. The request's text is never shown, because it may contain OEM strings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Its file cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] MergeError),
-    /// It is not JSON.
+    /// The file is not JSON.
     #[error("the request is not JSON (line {line}, column {column})")]
     Json {
         /// Line, from 1.
@@ -55,7 +55,7 @@ pub enum RequestError {
         /// Column, from 1.
         column: usize,
     },
-    /// A part of it has another type.
+    /// A part of the request has the wrong type.
     #[error("the request cannot be read: {0}")]
     Type(&'static str),
 }
@@ -64,7 +64,7 @@ impl Request {
     /// Reads the JSON of a request.
     ///
     /// # Errors
-    /// [`RequestError`] says where it cannot be read.
+    /// [`RequestError`] says where the request cannot be read.
     pub fn read(json: &[u8]) -> Result<Self, RequestError> {
         let mut request: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|error| RequestError::Json { line: error.line(), column: error.column() })?;
@@ -87,27 +87,27 @@ impl Request {
     /// Reads the file of a request.
     ///
     /// # Errors
-    /// [`RequestError`] says why it cannot be read, or where.
+    /// [`RequestError`] says why or where the request cannot be read.
     pub fn open(path: &Path) -> Result<Self, RequestError> {
         let json = read_file("--request", path.as_os_str().as_bytes(), FILE_MAX)?;
         Self::read(json.expose())
     }
 
-    /// The smallest request there is, for an array whose request is not known.
+    /// Returns the smallest possible request. It is used to check an array whose request is not known.
     #[must_use]
     pub fn smallest() -> Self {
         let before = format!("{{\"{PLATFORM}\":{{\"{OEM_STRINGS}\":");
         Self { before, existing: Vec::new(), in_table: 0 }
     }
 
-    /// The strings that it has already, which are written again.
+    /// Returns the strings that the request already contains. They are written again.
     #[must_use]
     pub fn existing(&mut self) -> Existing {
         let kept = std::mem::take(&mut self.existing).into_iter().map(|text| (text, Origin::File)).collect();
         Existing { kept, ..Existing::default() }
     }
 
-    /// The way through the API, of which the rest of the request takes its part.
+    /// Returns the way through the API. The rest of the request uses part of its limits.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();
@@ -115,7 +115,7 @@ impl Request {
         Route { structures: Structures::One, limits }
     }
 
-    /// The whole body, with no newline at its end: it would count.
+    /// Writes the whole body. It does not end with a newline, which would count as part of the body.
     #[must_use]
     pub fn write(&self, strings: &OemStrings) -> Secret {
         quoted(strings, format!("{}[", self.before).as_bytes(), format!("]{AFTER}").as_bytes())
@@ -124,7 +124,7 @@ impl Request {
 
 fn string(value: Value) -> Result<Secret, RequestError> {
     match value {
-        // JSON has escapes for them, of which nothing that is written needs any.
+        // JSON has escapes for control characters, but no string that this program writes needs one.
         Value::String(text) if text.contains(char::is_control) => {
             Err(RequestError::Type("'platform.oem_strings' has a control character; remove that string"))
         }
@@ -133,7 +133,7 @@ fn string(value: Value) -> Result<Secret, RequestError> {
     }
 }
 
-/// An object in JSON without its end, ready for one more member.
+/// Writes a JSON object without its closing bracket, so that one more member can follow.
 fn open(object: Map<String, Value>) -> String {
     let is_empty = object.is_empty();
     let mut json = Value::Object(object).to_string();

@@ -1,7 +1,7 @@
-//! Arguments for QEMU in a domain that is there: its text stays as it is, byte for byte, and they are put into it.
+//! Adds QEMU arguments to an existing domain. The domain's own text stays unchanged, byte for byte.
 //!
-//! libvirt takes them from elements `arg` of `commandline`, both in QEMU's namespace, whatever its prefix is
-//! (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
+//! libvirt reads the arguments from `arg` elements in a `commandline` element. Both are in QEMU's namespace, with any
+//! prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
 
 use std::ops::Range;
 
@@ -11,41 +11,41 @@ use quick_xml::{NsReader, XmlVersion};
 
 use super::{NAMESPACE, argument_elements, command_line};
 
-/// Why a domain cannot be changed. No text of it is shown: others may have put secrets there.
+/// Why a domain cannot be changed. The domain's text is never shown, because it may contain secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// It is no XML.
+    /// The domain is not well-formed XML.
     #[error("the domain is not well-formed XML at byte {0}")]
     Malformed(u64),
-    /// It has a document type, which can change what the rest of it means.
+    /// The domain has a document type declaration, which can change the meaning of the rest.
     #[error("the domain has a document type declaration, which no domain of libvirt needs; remove it")]
     DocumentType,
-    /// It says that it is written in another encoding.
+    /// The domain declares an encoding other than UTF-8.
     #[error("the domain is declared to have another encoding than UTF-8; write it in UTF-8")]
     Encoding,
-    /// Its one element is not `<domain>`.
+    /// The root element is not `<domain>`.
     #[error("the XML is not one <domain> of libvirt with elements in it")]
     NoDomain,
-    /// The element for arguments is there twice.
+    /// The `commandline` element occurs twice.
     #[error("the domain has <commandline> of QEMU's namespace twice; make one of them")]
     Twice,
-    /// One of the arguments is there.
+    /// The domain already contains one of the arguments.
     #[error("the domain has one of these arguments already; ask for the hook once")]
     Present,
 }
 
-/// What is put into a domain, and where.
+/// A change to a domain: a text and its position.
 struct Change {
-    /// What is replaced: nothing, or the end of an empty element.
+    /// The range that is replaced: empty, or the end of an empty element.
     range: Range<usize>,
     text: String,
 }
 
-/// The domain, with arguments for QEMU added after those that it has.
+/// Returns the domain with arguments for QEMU, which follow the domain's own arguments.
 ///
 /// # Errors
-/// [`EditError`], if they cannot be added so that libvirt takes each of them once.
+/// [`EditError`], if the arguments cannot be added so that libvirt uses each exactly once.
 pub fn with_arguments(domain: &str, arguments: &[&str]) -> Result<String, EditError> {
     let Change { range, text } = Search::new(domain, arguments).run()?;
     let before = domain.get(..range.start).unwrap_or_default();
@@ -53,19 +53,19 @@ pub fn with_arguments(domain: &str, arguments: &[&str]) -> Result<String, EditEr
     Ok([before, &text, after].concat())
 }
 
-/// One pass through a domain.
+/// One pass over a domain.
 struct Search<'a> {
     reader: NsReader<&'a [u8]>,
     arguments: &'a [&'a str],
-    /// Where the next event begins, in bytes.
+    /// Position of the next event, in bytes.
     at: usize,
-    /// Elements that are open.
+    /// Number of open elements.
     depth: usize,
-    /// The element for arguments, while it is open: its prefix, with a colon if there is one.
+    /// The prefix of the open `commandline` element. If it is not empty, it ends with a colon.
     open: Option<String>,
-    /// What to do where there are arguments.
+    /// The change to an existing `commandline` element.
     existing: Option<Change>,
-    /// What to do where there are none. It is known at the end of the root.
+    /// The change that adds a `commandline` element. It is known at the end of the root element.
     new: Option<Change>,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Bytes that have been read.
+    /// Returns the number of bytes that have been read.
     fn position(&self) -> usize {
         usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
     }
@@ -124,7 +124,7 @@ impl<'a> Search<'a> {
         EditError::Malformed(self.reader.buffer_position())
     }
 
-    /// Whether an element of this name is in QEMU's namespace, or in none.
+    /// Whether an element has this name and this namespace. `None` means an element without a namespace.
     fn is(&self, element: &BytesStart<'_>, local: &str, namespace: Option<&str>) -> bool {
         let (found, name) = self.reader.resolver().resolve_element(element.name());
         let is_bound = match (namespace, found) {
@@ -149,7 +149,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes note of the element for arguments.
+    /// Records the `commandline` element.
     fn command_line(&mut self, element: &BytesStart<'_>, is_empty: bool) -> Result<(), EditError> {
         if self.existing.is_some() || self.open.is_some() {
             return Err(EditError::Twice);
@@ -166,12 +166,12 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Refuses an argument that is to be added. Twice the same structure would be two structures.
+    /// Refuses an argument that would be added again: it would add the same structure twice.
     fn argument(&self, element: &BytesStart<'_>) -> Result<(), EditError> {
         let value = element.try_get_attribute("value").map_err(|_| self.malformed())?;
         let value = value.map(|value| value.normalized_value(XmlVersion::Implicit1_0)).transpose();
         match value.map_err(|_| self.malformed())? {
-            // The name of the option is there for other arguments too.
+            // Other arguments have the same option name, so only values with '=' are compared.
             Some(value) if value.contains('=') && self.arguments.contains(&value.as_ref()) => {
                 Err(EditError::Present)
             }
@@ -200,7 +200,7 @@ impl<'a> Search<'a> {
         argument_elements(prefix, self.arguments.iter().copied())
     }
 
-    /// The element for arguments, with the prefix that the root has for its namespace, or one of its own.
+    /// Writes a new `commandline` element. It uses the root's prefix for QEMU's namespace, or declares its own prefix.
     fn whole_element(&self) -> String {
         let bindings = self.reader.resolver().bindings_of(1);
         let prefix = bindings.into_iter().find_map(|(prefix, namespace)| match prefix {

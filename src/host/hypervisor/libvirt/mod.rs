@@ -1,7 +1,8 @@
-//! libvirt: domain XML for its QEMU driver, to be written into a domain by others.
+//! libvirt: domain XML for its QEMU driver. The user or another program puts the XML into a domain.
 //!
-//! libvirt gives QEMU all strings in one argument, where every user of the host can read them, and writes that to the
-//! domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). It has no way to pass a file.
+//! libvirt passes all strings to QEMU in one argument, which every user of the host can read. It also writes the
+//! argument to the domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). libvirt cannot pass the strings in a
+//! file.
 
 #[cfg(feature = "cli")]
 pub mod edit;
@@ -15,10 +16,10 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::OemStrings;
 
-/// The namespace of what QEMU's driver adds to a domain (`src/conf/domain_conf.h` and `src/qemu/qemu_domain.h`).
+/// The namespace of the QEMU driver's own elements (`src/conf/domain_conf.h` and `src/qemu/qemu_domain.h`).
 const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
-/// Strings in the one Type 11 structure that QEMU builds of libvirt's.
+/// Most strings in the one Type 11 structure that QEMU builds from libvirt's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "libvirt: strings",
     unit: Unit::Strings,
@@ -30,14 +31,14 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// The way through its one argument for QEMU, which builds one structure of the strings.
+/// Returns the way through libvirt's one argument for QEMU, which builds one structure from the strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
     Route { structures: Structures::One, limits }
 }
 
-/// The two elements of a domain: `<os>` needs the first beside what it has, `<domain>` the second.
+/// Writes two elements of a domain. Add the content of the first to the domain's `<os>`, and the second to `<domain>`.
 #[must_use]
 pub fn xml(strings: &OemStrings) -> Secret {
     let mut parts: Vec<&[u8]> =
@@ -56,15 +57,15 @@ pub fn xml(strings: &OemStrings) -> Secret {
     parts.concat().into()
 }
 
-/// An element of a domain with arguments that libvirt adds to QEMU's. They hold no secret. libvirt marks such a domain
-/// as tainted (`custom-argv`), and nothing else.
+/// Writes an element of a domain with additional QEMU arguments. The arguments contain no secrets. The only effect of
+/// the element in libvirt is that the domain is marked as tainted (`custom-argv`).
 #[must_use]
 pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
     let arguments = argument_elements("qemu:", arguments);
     format!("<qemu:commandline xmlns:qemu='{NAMESPACE}'>\n{arguments}</qemu:commandline>\n")
 }
 
-/// One element a line for each of these arguments. `prefix` stands for QEMU's namespace, with its colon.
+/// Writes one element per line for each of these arguments. `prefix` is the prefix of QEMU's namespace, with its colon.
 fn argument_elements<'a>(prefix: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let mut xml = String::new();
     for argument in arguments {
@@ -75,7 +76,7 @@ fn argument_elements<'a>(prefix: &str, arguments: impl IntoIterator<Item = &'a s
     xml
 }
 
-/// Bytes of the argument that libvirt makes of the strings for QEMU.
+/// Returns the size in bytes of the argument that libvirt makes from the strings for QEMU.
 #[must_use]
 pub fn argument_size(strings: &OemStrings) -> usize {
     qemu::option(strings).len()

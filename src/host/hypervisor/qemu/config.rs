@@ -1,4 +1,4 @@
-//! QEMU's configuration files, which `-readconfig` names: sections of groups, as `qemu_config_foreach()` in
+//! QEMU's configuration files for `-readconfig`: sections of groups, as `qemu_config_foreach()` in
 //! `util/qemu-config.c` reads them.
 //!
 //! ```text
@@ -6,20 +6,22 @@
 //!   qom-type = "tdx-guest"
 //! ```
 //!
-//! It knows no escapes, and needs a blank between a key and `=`. What follows a closing bracket or quote does not count.
+//! The format has no escapes, and needs a blank between a key and `=`. Text after a closing bracket or quote is
+//! ignored.
 
 use super::syntax::{Parameter, Settings};
 
-/// Bytes that QEMU reads at once: a longer line is two lines to it.
+/// Longest line in bytes that QEMU reads. It reads a longer line as two lines.
 const LINE_MAX: usize = 1023;
 
-/// Longest group, key or ID.
+/// Longest group, key or ID in bytes.
 const WORD_MAX: usize = 63;
 
-/// Reads a file's text, section by section. What they set borrows from it, since a file may hold secrets.
+/// Reads a file's text, section by section. The settings borrow from the text and do not copy it, because a file may
+/// contain secrets.
 ///
 /// # Errors
-/// The number of the line, from 1, at which QEMU stops.
+/// The number of the line at which QEMU stops, from 1.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Settings<'_>>, usize> {
     let mut sections: Vec<Settings> = Vec::new();
     let lines = text.split_inclusive(|&byte| byte == b'\n').flat_map(|line| line.chunks(LINE_MAX));
@@ -37,7 +39,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Settings<'_>>, usize> {
     Ok(sections)
 }
 
-/// `[group "id"]` or `[group]`.
+/// Parses `[group "id"]` or `[group]`.
 fn header(line: &[u8]) -> Option<Settings<'_>> {
     let line = line.strip_prefix(b"[")?;
     let with_id = || {
@@ -49,7 +51,7 @@ fn header(line: &[u8]) -> Option<Settings<'_>> {
     with_id().or_else(without)
 }
 
-/// `key = "value"`. A key that anything else follows has the empty value.
+/// Parses `key = "value"`. If any other text follows the key, the value is empty.
 fn setting(line: &[u8]) -> Option<Parameter<'_>> {
     let (name, rest) = word(skip_blanks(line))?;
     let value = skip_blanks(rest).strip_prefix(b"=").and_then(|rest| skip_blanks(rest).strip_prefix(b"\""));
@@ -57,14 +59,14 @@ fn setting(line: &[u8]) -> Option<Parameter<'_>> {
     Some(Parameter::new(name, value.unwrap_or_default()))
 }
 
-/// `%63s` of scanf(3): bytes up to a blank, at least one.
+/// Works like `%63s` of scanf(3): returns the bytes up to a blank, at least one.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().take(WORD_MAX).position(u8::is_ascii_whitespace);
     let end = end.unwrap_or(text.len().min(WORD_MAX));
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
 }
 
-/// `%63[^"]` of scanf(3): bytes up to an end, at least one.
+/// Works like `%63[^"]` of scanf(3): returns the bytes up to `end`, at least one.
 fn until(text: &[u8], end: u8, maximum: usize) -> Option<(&[u8], &[u8])> {
     let at = text.iter().take(maximum).position(|&byte| byte == end);
     text.split_at_checked(at.unwrap_or(text.len().min(maximum))).filter(|(found, _)| !found.is_empty())

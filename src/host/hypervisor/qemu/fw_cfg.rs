@@ -1,12 +1,12 @@
-//! QEMU's `fw_cfg`: the only way into machines without SMBIOS, and a second one for values that systemd 256 and older
-//! cannot read whole from SMBIOS.
+//! QEMU's `fw_cfg`. It is the only channel into machines without SMBIOS, and a second channel for values that systemd
+//! 256 and older cannot read completely from SMBIOS.
 //!
-//! That systemd reads one page of a structure, so a string that is larger is cut however structures are packed. It
-//! also reads `opt/io.systemd.credentials/NAME` of `fw_cfg`, whole, before SMBIOS, and the first value of a name counts
-//! (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer): so such a value is passed there as
-//! well. The guest needs the kernel's `qemu_fw_cfg`, which systemd loads where it is a module.
+//! systemd 256 and older reads one page of a structure, so it cuts a larger string in any case. It also reads
+//! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and the first
+//! value of a name counts (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer). So such a
+//! value is passed there as well. The guest needs the kernel's `qemu_fw_cfg`. If this is a module, systemd loads it.
 //!
-//! How QEMU reads an item is in `parse_fw_cfg()`, `system/vl.c`.
+//! `parse_fw_cfg()` in `system/vl.c` shows how QEMU reads an item.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -21,11 +21,11 @@ use crate::host::hypervisor::error::MergeError;
 use crate::host::hypervisor::line::read_file;
 use crate::host::strings::{Content, OemStrings, Origin};
 
-/// Most items that are passed beside SMBIOS, those of the command line among them. Of QEMU's 32, 16 remain for a machine
-/// without further devices (measured with QEMU 7.2), fewer where devices have items of their own.
+/// Most items that are passed in addition to SMBIOS, including those on the command line. Of QEMU's 32 items, 16 are
+/// free in a machine without further devices (measured with QEMU 7.2). Fewer are free if devices have their own items.
 pub const FILES_MAX: usize = 8;
 
-/// Items of a machine that has no SMBIOS.
+/// Number of items of a machine without SMBIOS.
 pub const SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items",
     unit: Unit::Items,
@@ -37,7 +37,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// The same where the command line sets another number of them, which has 16 bits.
+/// The same limit if the command line sets another number of items, which has 16 bits.
 pub const MORE_SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items of x-file-slots",
     maximum: 65_535,
@@ -45,7 +45,7 @@ pub const MORE_SLOTS_LIMIT: Limit = Limit {
     ..SLOTS_LIMIT
 };
 
-/// Bytes of all items.
+/// Bytes of all items together.
 pub const BYTES_LIMIT: Limit = Limit {
     name: "smbios-creds in the guest: all fw_cfg items",
     unit: Unit::Bytes,
@@ -57,12 +57,12 @@ pub const BYTES_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Items that a machine without SMBIOS has of its own: 8 of `microvm` and 9 of `virt` (measured with QEMU 7.2), and room
-/// for those of a few devices: `ramfb` takes 2.
+/// Number of items that a machine without SMBIOS has itself: 8 in `microvm` and 9 in `virt` (measured with QEMU 7.2).
+/// The rest is for a few devices: `ramfb` needs 2.
 pub const OWN_ITEMS: usize = 12;
 
-/// The way of a machine without SMBIOS, of which others take so many items. `slots` is how many QEMU has, if the command
-/// line says it.
+/// Returns the way into a machine without SMBIOS, in which `others` items are already used. `slots` is QEMU's number of
+/// items, if the command line sets it.
 pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
     let taken = OWN_ITEMS + others;
     let slots = slots.map_or((&SLOTS_LIMIT, taken), |slots| {
@@ -71,10 +71,11 @@ pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
     Route { structures: Structures::None, limits: vec![slots, (&BYTES_LIMIT, 0)] }
 }
 
-/// The credential in an item of the command line, and where its value is from. `None` if it is no item of ours.
+/// Returns the credential in an item of the command line, and the source of its value. Returns `None` for another
+/// program's item.
 ///
 /// # Errors
-/// [`MergeError::Item`], if it cannot enter the manifest.
+/// [`MergeError::Item`], if the item cannot be listed in the manifest.
 pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, MergeError> {
     let Some(path) = settings.last(b"name") else { return Ok(None) };
     let refuse = |reason| Err(MergeError::Item { item: path.to_vec(), reason });
@@ -85,7 +86,7 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
             return refuse("it belongs to a manifest, which this program writes; remove it");
         }
         Some(Kind::Credential(Ok(name))) => name,
-        // What looks like a bad name may be a value.
+        // Text that looks like a bad name may be a value.
         Some(Kind::Credential(Err(_))) => {
             let reason =
                 "what follows is no name of a credential, so no guest would read it; correct it or remove it";
@@ -109,18 +110,18 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
     Ok(Some((Credential::new(name, value), origin)))
 }
 
-/// The credentials that are passed this way as well, where the command line has so many items.
+/// Returns the credentials that are passed by `fw_cfg` as well. The command line already has `items` items.
 #[must_use]
 pub fn chosen(strings: &OemStrings, items: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);
-    // systemd skips names that begin with a dot there.
+    // systemd skips names that begin with a dot in `fw_cfg`.
     let is_read = |name: &str| !name.starts_with('.') && name.len() <= NAME_MAX;
     names.retain(|name| is_read(name.as_str()));
     names.truncate(FILES_MAX.saturating_sub(items));
     names
 }
 
-/// Options that pass every credential and the manifest, into a machine without SMBIOS.
+/// Returns the options that pass every credential and the manifest to a machine without SMBIOS.
 pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
     if let Some(at) = strings.contents().position(|(content, _)| *content == Content::Foreign) {
         return Err(MergeError::NotCarried { string: at + 1 });
@@ -155,14 +156,14 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
     Ok(arguments)
 }
 
-/// The option that passes a credential.
+/// Returns the option that passes a credential.
 #[must_use]
 pub fn option(credential: Credential) -> [Argument; 2] {
     item(&path(&credential.name), credential.value)
 }
 
 fn path(name: &Name) -> String {
-    // Not as it is printed: blanks are escaped there.
+    // The raw name, because `Display` escapes blanks.
     [FW_CFG_DIRECTORY, name.as_str()].concat()
 }
 

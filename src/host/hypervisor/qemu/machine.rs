@@ -1,4 +1,4 @@
-//! What QEMU's arguments say of the machine: of which type it is, and what keeps it from reading OEM strings.
+//! Reads from QEMU's arguments the machine's type, and what prevents the machine from reading OEM strings.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,34 +16,34 @@ use crate::text::escape::ShownPath;
 /// Largest configuration file that is read, in bytes.
 const CONFIG_MAX: usize = 1 << 20;
 
-/// A machine, as options and configuration files describe it: where they contradict each other, the last one counts.
+/// A machine, as options and configuration files describe it. If they contradict each other, the last one counts.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    /// Its type, `None` for QEMU's default.
+    /// The machine's type. `None` for QEMU's default.
     kind: Option<Vec<u8>>,
-    /// Whether it is given firmware, without which `virt` machines have no SMBIOS.
+    /// Whether the machine has firmware. Without firmware, `virt` machines have no SMBIOS.
     has_firmware: bool,
-    /// The object that guards its memory from the host, empty for none.
+    /// Name of the object that protects the machine's memory from the host. Empty if there is none.
     guard: Vec<u8>,
     /// Paths of `fw_cfg` items.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
-    /// How many of them QEMU can have, `None` for its default.
+    /// QEMU's number of items. `None` for its default.
     pub(super) fw_cfg_slots: Option<usize>,
     doubts: BTreeSet<Doubt>,
-    /// Whether QEMU only prints something.
+    /// Whether QEMU only prints information.
     prints: bool,
 }
 
-/// Why its guest may not have the strings.
+/// Why a guest may not receive the strings.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Doubt {
-    /// A configuration file cannot be known.
+    /// The content of a configuration file cannot be known.
     UnreadConfig,
-    /// It is migrated or restored.
+    /// The machine is migrated or restored.
     Restored,
-    /// Its guest does not trust the host.
+    /// The guest does not trust the host.
     Confidential,
-    /// It passes structures as only SeaBIOS reads them, and may have other firmware.
+    /// The machine passes structures in a form that only SeaBIOS reads, but it may have other firmware.
     OnlySeaBios,
 }
 
@@ -74,7 +74,7 @@ impl Machine {
     /// Reads arguments, and the configuration files that they name.
     ///
     /// # Errors
-    /// [`MergeError`], if arguments or a file cannot be read, or not in one way only.
+    /// [`MergeError`], if arguments or a file cannot be read, or can be read in several ways.
     pub(super) fn read(arguments: &[OsString]) -> Result<Self, MergeError> {
         let mut machine = Self::default();
         for item in items(arguments) {
@@ -91,7 +91,7 @@ impl Machine {
     }
 
     fn read_config(&mut self, path: &OsStr) -> Result<(), MergeError> {
-        // Bytes of a pipe would be missing from it when QEMU reads it.
+        // A pipe is not read: its bytes would be missing when QEMU reads it.
         let opened = file::open(Path::new(path)).and_then(|file| file::read(&file, 0));
         if matches!(opened, Ok(Content::Other(_))) {
             self.doubts.insert(Doubt::UnreadConfig);
@@ -122,7 +122,7 @@ impl Machine {
             b"machine" => {
                 self.kind = last(b"type").or(self.kind.take());
                 self.has_firmware |= [&b"firmware"[..], b"pflash0"].iter().any(|name| settings.has(name));
-                // With underscores too: `keyval_dashify()`.
+                // The names with underscores are valid too: `keyval_dashify()`.
                 let is_link = |name: &[u8]| {
                     [&b"confidential-guest-support"[..], b"confidential_guest_support"].contains(&name)
                         || [&b"memory-encryption"[..], b"memory_encryption"].contains(&name)
@@ -146,14 +146,14 @@ impl Machine {
         self.prints |= settings.asks_for_help();
     }
 
-    /// Whether no guest runs in it: QEMU prints something, or makes a machine without a processor for questions about
-    /// itself.
+    /// Whether the machine runs no guest. QEMU either prints information, or makes a machine without a processor to
+    /// answer queries about itself.
     pub(super) fn has_no_guest(&self) -> bool {
         self.prints || self.kind.as_deref() == Some(b"none")
     }
 
     /// Whether SeaBIOS makes the table from structures that QEMU passes one by one (`smbios_legacy_mode`, QEMU
-    /// `hw/i386/pc_piix.c` and `pc_q35.c`): machine types up to 2.0, and `isapc`.
+    /// `hw/i386/pc_piix.c` and `pc_q35.c`). This is so for machine types up to 2.0, and for `isapc`.
     pub(super) fn has_old_table(&self) -> bool {
         let kind = self.kind.as_deref().and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default();
         let version = ["pc-i440fx-", "pc-q35-", "pc-"].iter().find_map(|family| kind.strip_prefix(family));
@@ -164,7 +164,7 @@ impl Machine {
         kind == "isapc" || numbers.is_some_and(|numbers| numbers <= (2, 0))
     }
 
-    /// What a person should know.
+    /// Returns warnings for the user.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &'static str> + use<> {
         let guarded = (!self.guard.is_empty()).then_some(Doubt::Confidential);
         let only_seabios = (self.has_old_table() && self.has_firmware).then_some(Doubt::OnlySeaBios);
@@ -173,11 +173,11 @@ impl Machine {
         doubts.into_iter().map(Doubt::warning)
     }
 
-    /// By which channel its guest can have credentials. `microvm` ignores `-smbios` without a word, and `virt` passes
-    /// SMBIOS through UEFI firmware only: both have `fw_cfg`.
+    /// Returns the channel through which the guest can receive credentials. `microvm` ignores `-smbios` without an
+    /// error, and `virt` passes SMBIOS only through UEFI firmware. Both have `fw_cfg`.
     ///
     /// # Errors
-    /// [`MergeError`], if there is none.
+    /// [`MergeError`], if the machine has neither channel.
     pub(super) fn channel(&self, architecture: &str) -> Result<Channel, MergeError> {
         let refuse = |reason: &str| Err(MergeError::NoSmbios(reason.to_owned()));
         match (architecture, self.kind.as_deref()) {
@@ -206,8 +206,9 @@ impl Machine {
     }
 }
 
-/// How many `fw_cfg` items a global property gives QEMU: `-global DRIVER.PROPERTY=VALUE`, or each by its name
-/// (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86 and `fw_cfg_mem` elsewhere.
+/// Returns the number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or with named
+/// driver, property and value (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86, and
+/// `fw_cfg_mem` on other architectures.
 fn slots(settings: &Settings) -> Option<usize> {
     let drivers = [&b"fw_cfg"[..], b"fw_cfg_io", b"fw_cfg_mem"];
     let short = settings.parameters.iter().rfind(|parameter| {
@@ -221,7 +222,7 @@ fn slots(settings: &Settings) -> Option<usize> {
     number(value).and_then(|slots| u16::try_from(slots).ok()).map(usize::from)
 }
 
-/// Objects that guard a machine's memory from its host, on architectures with SMBIOS (QEMU `qapi/qom.json`).
+/// Whether an object protects a machine's memory from its host, on architectures with SMBIOS (QEMU `qapi/qom.json`).
 fn is_guard(kind: &[u8]) -> bool {
     matches!(kind, b"sev-guest" | b"sev-snp-guest" | b"tdx-guest" | b"rme-guest")
 }

@@ -1,11 +1,12 @@
-//! QEMU: structures of ours in files, `-smbios file=PATH`; items of `fw_cfg` where the machine has no SMBIOS.
+//! QEMU: this program's structures in files, `-smbios file=PATH`. If the machine has no SMBIOS, items of `fw_cfg`.
 //!
-//! QEMU takes no `-smbios type=11` beside such a file, so strings that are there are folded into our structures. One
-//! structure a file: behind a 32-bit entry point, a second one in the same file makes the table one structure longer
-//! than announced, and its end is left out (recorded as `qemu-7.2-no-end-marker`).
+//! QEMU does not accept `-smbios type=11` together with such a file, so this program moves existing strings into its
+//! own structures. Each file contains one structure. After a 32-bit entry point, a second structure in the same file
+//! makes the table one structure longer than announced, and its end is lost (recorded as `qemu-7.2-no-end-marker`).
 //!
-//! How options are read is in `syntax`, what `-smbios` means in `smbios_entry_add()`, `hw/smbios/smbios.c`. QEMU ignores
-//! a section `[smbios]` of a configuration file (measured with QEMU 7.2), so there are none to fold in.
+//! The module `syntax` describes how QEMU reads options. `smbios_entry_add()` in `hw/smbios/smbios.c` shows the meaning
+//! of `-smbios`. QEMU ignores a section `[smbios]` of a configuration file (measured with QEMU 7.2), so its strings
+//! need not be moved.
 
 mod config;
 pub mod fw_cfg;
@@ -27,10 +28,10 @@ use crate::format::smbios::{OEM_STRINGS, Table};
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin, copy};
 
-/// QEMU's structure table.
+/// Limit of QEMU's structure table.
 ///
-/// It is the limit of a 32-bit entry point. With a 64-bit one QEMU knows no limit, but SeaBIOS up to 1.16.3 copies
-/// the size modulo 65,536, and QEMU 9.0 and newer changes from one to the other by itself.
+/// This is the limit of a 32-bit entry point. With a 64-bit one, QEMU has no limit, but SeaBIOS up to 1.16.3 copies the
+/// size modulo 65,536. QEMU 9.0 and newer changes from one entry point to the other automatically.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table",
     unit: Unit::Bytes,
@@ -42,7 +43,8 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// The table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. A structure that does not fit is left out.
+/// Limit of the table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. A structure that does not fit is
+/// omitted.
 pub const OLD_TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table of machine types before 2.1",
     unit: Unit::Bytes,
@@ -54,31 +56,31 @@ pub const OLD_TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Bytes of a table that QEMU and its firmware need for structures of their own.
+/// Bytes of a table that QEMU and its firmware need for their own structures.
 ///
-/// Measured without further options: 330 bytes, and 67 for the Type 0 of SeaBIOS. Each further socket takes about
-/// 100 bytes and each 16 GiB of memory about 50, so this is enough for a terabyte on four sockets.
+/// Without further options, these are 330 bytes, and 67 for SeaBIOS's Type 0 (measured). Each further socket needs
+/// about 100 bytes, and each 16 GiB of memory about 50. So this is enough for a terabyte on four sockets.
 pub const OWN_STRUCTURES: usize = 4096;
 
-/// Only in QEMU's help (`DEF("smbios", …)`, `qemu-options.hx`), which every QEMU has, whatever it emulates.
+/// Only in QEMU's help (`DEF("smbios", …)`, `qemu-options.hx`), which every QEMU contains for every architecture.
 const WORD: &str = "-smbios file=binary";
 
-/// Largest file of structures that is read.
+/// Largest file of structures that is read, in bytes.
 const FILE_MAX: usize = 65_535;
 
-/// The way of structures in files, where other options add so many bytes to the table.
+/// Returns the way of structures in files. Other options add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-/// The same for machine types up to `pc-i440fx-2.0`.
+/// Does the same for machine types up to `pc-i440fx-2.0`.
 fn old_route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-/// The name of the guest that QEMU is to run with these arguments (`-name`), with doubled commas undone. Of several, the
-/// last one counts.
+/// Returns the guest's name from QEMU's arguments (`-name`), with doubled commas replaced by one. If there are several
+/// names, the last one counts.
 #[must_use]
 pub fn guest_name(arguments: &[OsString]) -> Option<Vec<u8>> {
     let name_of = |item| match item {
@@ -115,7 +117,7 @@ impl Hypervisor for Qemu {
         true
     }
 
-    /// A wrapper must not inherit the files.
+    /// The word shows whether the program is a wrapper: a wrapper must not inherit the files.
     fn questions(&self) -> &'static [&'static str] {
         &[WORD]
     }
@@ -134,15 +136,15 @@ impl Hypervisor for Qemu {
     }
 }
 
-/// Its command line.
+/// QEMU's command line.
 #[derive(Debug)]
 pub struct Options {
     line: Line,
     machine: Machine,
     channel: Channel,
-    /// Handles of structures that files bring.
+    /// Handles of structures in files that the command line names.
     handles: Vec<u16>,
-    /// Bytes that other options add to the table, at most.
+    /// Most bytes that other options add to the table.
     others: usize,
 }
 
@@ -150,7 +152,7 @@ impl Options {
     /// Reads the arguments of a QEMU that emulates this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if the machine would have no SMBIOS, or an option cannot be read.
+    /// [`MergeError`], if the machine would have no channel for credentials, or if an option cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         let machine = Machine::read(arguments)?;
         let channel = machine.channel(architecture)?;
@@ -180,7 +182,7 @@ impl Options {
         }
     }
 
-    /// Reads a `-fw_cfg` option. Returns whether it is to be left out, since its credential is in `existing` now.
+    /// Reads a `-fw_cfg` option. Returns true if its credential is now in `existing`, so that the option is omitted.
     fn take_item(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let item = fw_cfg::read(&Settings::of_option(b"fw_cfg", text.as_bytes()))?;
         let is_ours = item.is_some();
@@ -188,7 +190,7 @@ impl Options {
         Ok(is_ours)
     }
 
-    /// Reads an `-smbios` option. Returns whether it is to be left out, since its strings are in `existing` now.
+    /// Reads an `-smbios` option. Returns true if its strings are now in `existing`, so that the option is omitted.
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let refuse = |reason| MergeError::Option { option: SMBIOS, reason };
         let settings = Settings::of_option(b"smbios", text.as_bytes());
@@ -223,7 +225,7 @@ impl Options {
                     ));
                 }
             };
-            // QEMU leaves an empty string out of the set, and counts it.
+            // QEMU does not write an empty string, but counts it.
             if !string.0.is_empty() {
                 self.line.existing.kept.push(string);
             }
@@ -231,7 +233,7 @@ impl Options {
         Ok(true)
     }
 
-    /// Looks into a file of structures, which stays where it is.
+    /// Reads a file of structures. The option that names the file stays on the command line.
     fn look_into(&mut self, file: &[u8]) -> Result<(), MergeError> {
         let bytes = read_file("-smbios file=", file, FILE_MAX)?;
         self.others += bytes.len();
@@ -255,7 +257,7 @@ impl CommandLine for Options {
         &mut self.line
     }
 
-    /// Adds one file a structure, and one for each credential that is passed by `fw_cfg`.
+    /// Adds one file for each structure, and one for each credential that is passed by `fw_cfg`.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         if self.channel == Channel::FwCfg {
             return Ok(self.line.with(fw_cfg::all(strings)?).into());
@@ -276,7 +278,7 @@ impl CommandLine for Options {
     }
 }
 
-/// The value of `-smbios` that gives QEMU the strings on its command line, for others who start it.
+/// Writes the value of `-smbios` with the strings in plain text, for programs that start QEMU themselves.
 #[must_use]
 pub fn option(strings: &OemStrings) -> Secret {
     let mut parts: Vec<&[u8]> = vec![b"type=11"];
@@ -292,23 +294,25 @@ pub fn option(strings: &OemStrings) -> Secret {
     parts.concat().into()
 }
 
-/// A structure as QEMU's machine types up to 2.0 need it: SeaBIOS adds a NUL to each, and with two before it, it would
-/// read the next structure from one byte too early (`qemu_cfg_smbios_load_external()`, SeaBIOS `src/fw/paravirt.c`).
+/// Returns a structure without its last NUL, for QEMU's machine types up to 2.0. SeaBIOS adds a NUL to each structure.
+/// With one NUL too many, it would read the next structure from a wrong position (`qemu_cfg_smbios_load_external()`,
+/// SeaBIOS `src/fw/paravirt.c`).
 fn without_last_nul(structure: &Secret) -> Secret {
     let bytes = structure.expose();
     Secret::from(bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec())
 }
 
-/// QEMU takes a name alone for `name=on`, and `noname` for `name=off`. That is never meant here.
+/// Whether a parameter has no value, but needs one. QEMU reads a name without a value as `name=on`, and `noname` as
+/// `name=off`. For these parameters, neither is useful.
 fn is_flag_that_matters(parameter: &Parameter) -> bool {
     let name = parameter.name.strip_prefix(b"no").unwrap_or(&parameter.name);
     parameter.value.is_none() && matches!(name, b"file" | b"type" | b"value" | b"path")
 }
 
-/// Which architecture a QEMU emulates, by its name.
+/// Returns the architecture that a QEMU program emulates, from its name.
 fn architecture(program: &Path) -> &str {
     let name = plain_name(program).strip_prefix(b"qemu-system-");
     let name = name.and_then(|name| std::str::from_utf8(name).ok());
-    // Distributions add to it: `x86_64.real`, `x86_64-headless`.
+    // Distributions add suffixes: `x86_64.real`, `x86_64-headless`.
     name.and_then(|name| name.split(['.', '-']).next()).unwrap_or(std::env::consts::ARCH)
 }

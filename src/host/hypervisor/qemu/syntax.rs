@@ -10,10 +10,10 @@ use crate::host::hypervisor::error::MergeError;
 /// The option for SMBIOS structures.
 pub(super) const SMBIOS: &str = "-smbios";
 
-/// The option that names a configuration file.
+/// The option for a configuration file.
 pub(super) const READCONFIG: &str = "-readconfig";
 
-/// Options of QEMU 7.2 to 10.2 that take no value. Every other takes one.
+/// Options of QEMU 7.2 to 10.2 that need no value. Every other option needs one.
 const FLAGS: [&str; 50] = [
     "S",
     "alt-grab",
@@ -67,9 +67,9 @@ const FLAGS: [&str; 50] = [
     "nouserconfig",
 ];
 
-/// An argument, or an option with its value. Names are without hyphens.
+/// An argument, or an option with its value. Names do not include the hyphens.
 pub(super) enum Item<'a> {
-    /// An option and the argument after it.
+    /// An option, and the argument after it.
     Option { argument: &'a OsString, name: &'a [u8], value: &'a OsString },
     /// An option that takes no value.
     Flag { argument: &'a OsString, name: &'a [u8] },
@@ -78,7 +78,7 @@ pub(super) enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// The arguments that it is made of.
+    /// Returns the original arguments.
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'a OsString> {
         let (first, second) = match *self {
             Self::Option { argument, value, .. } => (argument, Some(value)),
@@ -88,7 +88,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Arguments as QEMU takes them apart. What comes after an error does not count.
+/// Splits arguments as QEMU does. Items after an error must not be used.
 pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<'_>, MergeError>> {
     let mut rest = arguments.iter();
     std::iter::from_fn(move || {
@@ -111,7 +111,8 @@ pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<
     })
 }
 
-/// An option that decides what becomes of strings, in one spelling: it must never be taken for the value of another.
+/// Returns one spelling of an option that determines what happens to the strings. Such an option must never be read as
+/// the value of another option.
 fn deciding(name: &[u8]) -> Option<&'static str> {
     match name {
         b"smbios" => Some(SMBIOS),
@@ -122,7 +123,7 @@ fn deciding(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A parameter of an option, `name=value`, with `,,` in the value read as `,`. A name without a value has none.
+/// A parameter of an option, `name=value`. In the value, `,,` has been replaced by `,`. A name can have no value.
 pub(super) struct Parameter<'a> {
     pub(super) name: Cow<'a, [u8]>,
     pub(super) value: Option<Cow<'a, [u8]>>,
@@ -134,15 +135,15 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// What is set for one group of options (QEMU's word): by an option, or by a section of a configuration file.
+/// The settings of one group of options (QEMU's term), from an option or from a section of a configuration file.
 pub(super) struct Settings<'a> {
-    /// `machine`, `object`, `fw_cfg` and so on, as configuration files spell it.
+    /// `machine`, `object`, `fw_cfg` and so on, in the spelling of configuration files.
     pub(super) group: &'a [u8],
     pub(super) parameters: Vec<Parameter<'a>>,
 }
 
 impl<'a> Settings<'a> {
-    /// What an option sets. Those that are short for another one are read as that.
+    /// Returns the settings of an option. An option that is an abbreviation is read like the full option.
     pub(super) fn of_option(name: &'a [u8], value: &'a [u8]) -> Self {
         let (group, implied): (&[u8], &[u8]) = match name {
             b"M" | b"machine" => (b"machine", b"type"),
@@ -153,7 +154,7 @@ impl<'a> Settings<'a> {
             b"pflash" => return Self::of_sugar(b"drive", &[(b"if", b"pflash"), (b"file", value)]),
             name => (name, b""),
         };
-        // JSON begins with the first byte: not after a blank.
+        // JSON must begin with the first byte. QEMU does not accept a blank before it.
         let json = if name == b"object" && value.starts_with(b"{") { json(value) } else { None };
         Self { group, parameters: json.unwrap_or_else(|| parameters(value, implied)) }
     }
@@ -163,18 +164,19 @@ impl<'a> Settings<'a> {
         Self { group, parameters: parameters.iter().map(parameter).collect() }
     }
 
-    /// The value of a parameter. Of several, the last one counts in QEMU.
+    /// Returns the value of a parameter. If there are several, the last one counts in QEMU.
     pub(super) fn last(&self, name: &[u8]) -> Option<&[u8]> {
         self.parameters.iter().rfind(|parameter| *parameter.name == *name)?.value.as_deref()
     }
 
-    /// Whether a parameter is there, with or without a value.
+    /// Whether a parameter exists, with or without a value.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.parameters.iter().any(|parameter| *parameter.name == *name)
     }
 
-    /// Whether it asks for a list: of its kinds, or of the properties of one (`is_help_option()`). QEMU prints that and
-    /// exits, or refuses to start, but starts no machine then. Measured for these with QEMU 7.2.
+    /// Whether an option asks for a list of its kinds, or of the properties of one kind (`is_help_option()`). QEMU then
+    /// prints the list and exits, or refuses to start. In both cases, it starts no machine. Measured for these options
+    /// with QEMU 7.2.
     pub(super) fn asks_for_help(&self) -> bool {
         let is_asked =
             |parameter: &Parameter| match (self.group, &*parameter.name, parameter.value.as_deref()) {
@@ -199,7 +201,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// The name of an option, of which `--name` is another spelling. `-` alone is none.
+/// Returns the name of an option, which begins with `-` or `--`. Returns `None` for a single `-`.
 fn option_name(argument: &OsStr) -> Option<&[u8]> {
     let name = argument.as_bytes().strip_prefix(b"-")?;
     Some(name.strip_prefix(b"-").unwrap_or(name)).filter(|name| !name.is_empty())
@@ -209,7 +211,8 @@ fn is_flag(name: &[u8]) -> bool {
     FLAGS.iter().any(|flag| flag.as_bytes() == name)
 }
 
-/// Splits `name=value,name=value`. The first may be a value without its name, `implied`, if that is not empty.
+/// Splits `name=value,name=value`. The first may be a value without a name. Its name is then `implied`, if that is not
+/// empty.
 fn parameters<'a>(text: &'a [u8], implied: &'a [u8]) -> Vec<Parameter<'a>> {
     let mut parameters = Vec::new();
     let mut rest = text;
@@ -234,7 +237,7 @@ fn parameters<'a>(text: &'a [u8], implied: &'a [u8]) -> Vec<Parameter<'a>> {
     parameters
 }
 
-/// A value up to the first `,` that is not doubled, and what follows that.
+/// Returns a value up to the first single `,`, and the text after this comma.
 fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     let mut end = 0;
     while let Some(&byte) = text.get(end) {
@@ -249,7 +252,7 @@ fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     if !escaped.contains(&b',') {
         return (Cow::Borrowed(escaped), behind);
     }
-    // In one allocation: one that grows leaves copies behind.
+    // All bytes go into one allocation. A vector that grows leaves copies in freed memory.
     let mut value = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
     while let Some(&byte) = bytes.next() {
@@ -261,7 +264,8 @@ fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     (Cow::Owned(value), behind)
 }
 
-/// The strings of a JSON object, which some options take instead. `None` if it is none, with which QEMU does not start.
+/// Parses the strings of a JSON object, which some options accept. Returns `None` if the text is not a JSON object:
+/// QEMU would not start.
 fn json(text: &[u8]) -> Option<Vec<Parameter<'static>>> {
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&in_double_quotes(text)).ok()?;
@@ -273,7 +277,8 @@ fn json(text: &[u8]) -> Option<Vec<Parameter<'static>>> {
     Some(strings.map(parameter).collect())
 }
 
-/// QEMU's JSON has strings in `'` as well, and the escape `\'` (`json_lexer` in `qobject/json-lexer.c`).
+/// Replaces single quotes by double quotes. QEMU's JSON also allows strings in `'`, and the escape `\'` (`json_lexer`
+/// in `qobject/json-lexer.c`).
 fn in_double_quotes(text: &[u8]) -> Vec<u8> {
     let mut json = Vec::with_capacity(text.len());
     let mut quote = None;
@@ -299,7 +304,7 @@ fn in_double_quotes(text: &[u8]) -> Vec<u8> {
     json
 }
 
-/// A number as strtoull(3) reads it with base 0.
+/// Parses a number like strtoull(3) with base 0.
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim_start();
     let text = text.strip_prefix('+').unwrap_or(text);
