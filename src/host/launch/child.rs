@@ -1,9 +1,10 @@
-//! What a child of ours leaves behind that the program must not find.
+//! Removes the trace of a child process that the executed program must not find.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Takes back the SIGCHLD of a child, which would wait for the program if its caller has blocked that signal.
+/// Consumes the pending SIGCHLD of a child. If the caller of this program has blocked SIGCHLD, the executed program
+/// would find it.
 pub(super) fn forget_child() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);

@@ -1,22 +1,22 @@
-//! How a program that starts hypervisors executes itself: as the tracer that puts private arguments in place
+//! A program that starts hypervisors also executes itself as a tracer, which puts private arguments in place
 //! ([`super::private_argv`]).
 
 use std::process::ExitCode;
 
 use super::private_argv;
 
-/// A process of this program that is the tracer.
+/// A process of this program that runs as the tracer.
 #[derive(Debug)]
 pub struct Helper(());
 
 impl Helper {
-    /// This process, if its first argument says that it is the tracer.
+    /// Returns the helper if the first argument of this process says that it is the tracer.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
         (std::env::args_os().nth(1)? == private_argv::TRACER).then_some(Self(()))
     }
 
-    /// Does its work. The tracer should have started its log first, where errors go.
+    /// Does the tracer's work. The tracer should have started its log before, because errors go there.
     #[must_use]
     pub fn run(self) -> ExitCode {
         private_argv::trace()

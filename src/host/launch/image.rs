@@ -1,7 +1,7 @@
-//! What a program is, by the words in its own file. Nothing is executed to find out.
+//! Searches a program's file for words that show which kind of program it is. Executes nothing.
 //!
-//! A program that parses an option has the option's name in its ELF image. A program that executes another one, such as
-//! env(1) or a compiled wrapper, does not.
+//! The ELF image of a program that parses an option contains the option's name. The image of a program that only
+//! executes another one, such as env(1) or a compiled wrapper, does not.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,11 +13,11 @@ use crate::host::hypervisor::{Features, Hypervisor};
 
 use super::program::{Executable, executable};
 
-/// Bytes that are read at a time: memory for more would cost more than it saves with small programs.
+/// Bytes that are read at a time. A larger buffer would cost more than it saves for small programs.
 const CHUNK: usize = 65_536;
 
-/// Which of the words that decide how a hypervisor is started are in a program's image. A program that is not a native
-/// ELF program has none.
+/// Returns the words in a program's image that decide how a hypervisor is started. For a program that is not a native
+/// ELF program, returns none.
 #[must_use]
 pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     let questions = hypervisor.questions();
@@ -27,12 +27,12 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     Features(words(program, questions).unwrap_or_default())
 }
 
-/// Whether the image of a native ELF program has this word.
+/// Whether the image of a native ELF program contains this word.
 pub(super) fn has(program: &Path, word: &str) -> io::Result<bool> {
     words(program, &[word]).map(|found| !found.is_empty())
 }
 
-/// Those of these words that are in the image of a native ELF program.
+/// Returns those of `words` that the image of a native ELF program contains.
 fn words<'a>(program: &Path, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     if executable(program)? != Executable::Native {
         return Ok(Vec::new());
@@ -41,7 +41,7 @@ fn words<'a>(program: &Path, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let mut file = File::open(program)?;
     let (mut found, mut window) = (Vec::new(), Vec::with_capacity(CHUNK + longest));
     while found.len() < words.len() {
-        // A word may begin in one chunk and end in the next.
+        // A word may begin in one chunk and end in the next one.
         window.drain(..window.len().saturating_sub(longest));
         if file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? == 0 {
             break;

@@ -1,8 +1,9 @@
-//! Executes a hypervisor in the place of this process, with OEM strings that only it sees.
+//! Replaces this process with a hypervisor (`exec`), whose OEM strings only the hypervisor can see.
 //!
-//! [`private_argv`] is a guard for hypervisors that have no other private carrier, and for those that wrappers execute. [`helper`] is how the program executes
-//! itself for that. A program that starts hypervisors must call [`helper::Helper::run`] first. [`image`] tells what a
-//! program is.
+//! [`private_argv`] protects arguments that contain strings, if the hypervisor cannot read the strings from files. It
+//! also protects files if a wrapper executes the hypervisor. For this, the program executes itself as a [`helper`]. A
+//! program that starts hypervisors must call [`helper::Helper::run`] first. [`image`] finds out which kind a program
+//! is.
 
 mod child;
 pub mod helper;
@@ -31,55 +32,57 @@ use crate::text::escape::ShownPath;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// A file in memory cannot be made.
+    /// A file in memory cannot be created.
     #[error("cannot make a file in memory for OEM strings: {0}")]
     Memfd(std::io::Error),
-    /// An argument holds a NUL byte.
+    /// An argument or a variable contains a NUL byte.
     #[error("an argument or a variable holds a NUL byte")]
     Nul(#[from] NulError),
-    /// It cannot be given private arguments.
+    /// The program cannot be given private arguments.
     #[error(transparent)]
     PrivateArgv(#[from] PrivateArgvError),
-    /// There is no such program, or execve(2) failed when everything was ready.
+    /// The program does not exist, or execve(2) failed after all preparations.
     #[error("cannot execute {program}: {}", .errno.desc())]
     Execute {
         /// The program.
         program: ShownPath,
-        /// What the kernel answered.
+        /// The kernel's error.
         errno: Errno,
     },
 }
 
-/// What private arguments need to get to the program that parses them.
+/// How private arguments get to the program that parses them.
 #[derive(Clone, Copy, Debug)]
 pub struct Private<'a> {
-    /// What others see in their place.
+    /// The text that others see instead of a private argument.
     pub placeholder: &'a str,
-    /// The word that only a program which parses them has in its image.
+    /// A word that is only in the image of a program that parses the private arguments.
     pub word: &'a str,
-    /// Which program has files of strings.
+    /// Which program gets the files with strings.
     pub files: Files,
 }
 
-/// Which program has files of strings.
+/// Which program gets the files with strings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Files {
-    /// The one that is started, and all that inherit its descriptors.
+    /// The program that is started, and every program that inherits its descriptors.
     Inherited,
-    /// The first one with the word in its image, and no other.
+    /// Only the first program that has the word in its image.
     OfHypervisor,
 }
 
-/// Executes a program in the place of this process: its PID, descriptors, working directory, signals and environment
-/// are those of the program then. `argv0` is the name that it is given. Each private argument, and each with files that
-/// only the hypervisor has, is replaced by a placeholder, until the program that parses it is executed: this program, or
-/// one that it executes. Without such arguments, this is execve(2). `ahead` is a tracer for them that was started before.
+/// Replaces this process with a program (`exec`). The program keeps the PID, the descriptors, the working directory,
+/// the signals and the environment. Its name is `argv0`. Others see a placeholder instead of each private argument, and
+/// instead of each argument with files that only the hypervisor has. The program that parses the arguments gets the
+/// real ones: this program, or a program that it executes. Without such arguments, this function only calls execve(2).
+/// `ahead` is a tracer that was started before.
 ///
-/// By the time of the call, this process should hold no other copy of the values: for a moment, see the comment at
-/// `attach`, other processes of the same user may look into it, as they may into the program afterwards.
+/// This process should contain no other copy of the values when it calls this function. For a moment, other processes
+/// of the same user can read its memory (see the comment at `attach`), as they can read the program's memory
+/// afterwards.
 ///
 /// # Errors
-/// [`LaunchError`], if nothing was executed. Once it is, a failure kills the process.
+/// [`LaunchError`], if nothing was executed. A failure after the execution kills the process.
 pub fn execute(
     program: &Path,
     argv0: OsString,
@@ -117,7 +120,7 @@ pub fn execute(
     Err(LaunchError::Execute { program: program.into(), errno })
 }
 
-/// Makes the files of an argument, and the argument that names them.
+/// Creates the files of an argument. Returns the argument with their paths.
 fn in_memory(parts: Vec<Part>, files: &mut Vec<OwnedFd>) -> Result<CString, LaunchError> {
     let mut text = OsString::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! Programs: where they are, and what they are to execve(2).
+//! Finds programs, and checks how execve(2) treats a file.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::program::is_executable;
 
-/// Where `e_machine` is in an ELF file's header (System V gABI, chapter 4), and its size.
+/// Position and size of `e_machine` in the header of an ELF file (System V gABI, chapter 4).
 const MACHINE: std::ops::Range<usize> = 18..20;
 
-/// `e_ident` of a 64-bit program of this machine's byte order: magic, class, data encoding.
+/// `e_ident` of a 64-bit program with this machine's byte order: magic, class, data encoding.
 const IDENT: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
 
 /// `EM_X86_64` and `EM_AARCH64`.
 const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
-/// What a file is to execve(2).
+/// How execve(2) treats a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Executable {
-    /// A program of this machine.
+    /// A program for this machine's architecture.
     Native,
-    /// Text that names its interpreter.
+    /// A script that names its interpreter.
     Script,
-    /// Anything else.
+    /// Any other file.
     Other,
 }
 
-/// Tells what a file is.
+/// Returns how execve(2) treats the file.
 pub(super) fn executable(path: &Path) -> io::Result<Executable> {
     let mut header = Vec::with_capacity(MACHINE.end);
     File::open(path)?.take(MACHINE.end as u64).read_to_end(&mut header)?;
@@ -40,7 +40,7 @@ pub(super) fn executable(path: &Path) -> io::Result<Executable> {
     })
 }
 
-/// The file that can be executed under a name, which is looked up in `$PATH` as execvp(3) does if it has no `/`.
+/// Finds the executable file for a name. A name without `/` is searched for in `$PATH`, as execvp(3) does.
 #[must_use]
 pub fn find(program: &Path) -> Option<PathBuf> {
     if program.as_os_str().as_encoded_bytes().contains(&b'/') {

@@ -1,4 +1,4 @@
-//! The launcher's side: a tracer is started, given the values, and attached.
+//! The launcher's side: starts a tracer, sends it the values, and lets it attach.
 
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
@@ -17,34 +17,35 @@ use super::tracer::TRACER;
 use crate::host::launch::child::forget_child;
 use crate::sys::Errno;
 
-/// A tracer that starts while this process prepares what it is for, and waits to be told. It ends if this is dropped,
-/// which must be done before a program is executed.
+/// A tracer that starts early, while this process prepares the program. It waits for its instructions. Dropping this
+/// value ends the tracer. This must happen before a program is executed.
 #[derive(Debug)]
 pub struct Ahead(io::Result<Starting>);
 
 impl Ahead {
-    /// Starts it.
+    /// Starts the tracer.
     #[must_use]
     pub fn start() -> Self {
         Self(start())
     }
 }
 
-/// A tracer that starts.
+/// A tracer that is starting.
 #[derive(Debug)]
 struct Starting {
     tracer: UnixStream,
     between: Between,
 }
 
-/// The process that has started the tracer, which ends at once. It is waited for, so that a program that is executed
-/// here inherits no child.
+/// The process that started the tracer and then exits. Dropping this value waits for it, so that the executed program
+/// inherits no child.
 #[derive(Debug)]
 struct Between(Child);
 
 impl Drop for Between {
     fn drop(&mut self) {
-        // How it ended does not matter: it is the tracer's word that counts. Where SIGCHLD is ignored there is no telling.
+        // Its exit status does not matter, because the tracer itself answers. If SIGCHLD is ignored, there is no
+        // status.
         _ = self.0.wait();
         forget_child();
     }
@@ -54,12 +55,12 @@ impl Drop for Between {
 pub(super) struct Tracer(UnixStream);
 
 impl Tracer {
-    /// Starts a tracer, unless one was started ahead, and lets it attach.
+    /// Lets a tracer attach. Starts one, unless it was started ahead.
     ///
-    /// The process is protected against debuggers (`PR_SET_DUMPABLE`), its tracer among them, so that is taken back
-    /// for the few system calls in which the tracer attaches. Others of the same user could look into this process
-    /// then, where Yama does not forbid it. There is nothing left to see: the tracer, which is protected, has the
-    /// values, and ours are wiped. The program itself will not be protected any better, once it is executed.
+    /// This process is protected against debuggers (`PR_SET_DUMPABLE`), and so also against its tracer. The protection
+    /// is removed for the few system calls in which the tracer attaches. During this time, other processes of the same
+    /// user can read this process's memory, unless Yama forbids it. But it no longer contains the values: they are in
+    /// the tracer, which is protected, and are wiped here. After execution, the program itself is not protected better.
     pub(super) fn attach(word: &str, hidden: Hidden, ahead: Option<Ahead>) -> Result<Self, PrivateArgvError> {
         let Ahead(starting) = ahead.unwrap_or_else(Ahead::start);
         let Starting { mut tracer, between } = starting.map_err(PrivateArgvError::Start)?;
@@ -72,13 +73,14 @@ impl Tracer {
         drop(request);
 
         if let Some(pid) = Pid::from_raw(pid) {
-            // Yama: a process may be traced by its ancestors, and whom it names. Without Yama there is no such call.
+            // Yama lets a process be traced by its ancestors, and by the process named here. Without Yama, this call
+            // fails.
             _ = set_ptracer(PTracer::ProcessID(pid));
         }
         let dumpable = get_dumpable().unwrap_or(true);
         _ = set_dumpable(true);
         let answer = tracer.write_all(&GO).and_then(|()| read_array(&mut tracer));
-        // execve(2) makes it what the program needs, but a call that fails comes back.
+        // execve(2) sets this as the program needs it. If execve(2) fails, this process stays protected.
         _ = set_dumpable(dumpable);
         match answer.map(i32::from_ne_bytes).map_err(ended)? {
             0 => Ok(Self(tracer)),
@@ -89,17 +91,17 @@ impl Tracer {
         }
     }
 
-    /// Makes the tracer let go of this process, since the program was not executed.
+    /// Makes the tracer detach from this process, because the program was not executed.
     pub(super) fn release(mut self) {
         _ = self.0.write_all(&GO);
-        // It closes its end when it has let go. Were it dead, so would be this process.
+        // The tracer closes its end when it has detached. If the tracer were dead, this process would be dead too.
         _ = read_array::<1>(&mut self.0);
     }
 }
 
-/// Starts the tracer by way of a process that ends at once, so that the program inherits no child.
+/// Starts the tracer through a process that exits immediately, so that the program inherits no child.
 fn start() -> io::Result<Starting> {
-    // Both ends are closed by execve(2), and no path leads to them, as one leads to a pipe (/proc/PID/fd).
+    // execve(2) closes both ends. Unlike a pipe, a socket cannot be opened through /proc/PID/fd.
     let (tracer, theirs) = UnixStream::pair()?;
     let between = Command::new("/proc/self/exe")
         .arg(TRACER)

@@ -1,12 +1,14 @@
-//! Processes from the launcher to the hypervisor, all traced until the hypervisor has the values.
+//! The processes from the launcher to the hypervisor. All are traced until the hypervisor has the values.
 //!
-//! Between the two there may be programs that execute it or start it as a child: `env`, `taskset`, a script. Each
-//! execution with a placeholder is looked at, before the first instruction: a program whose image has the option's
-//! word is the hypervisor. It gets the values, and the other processes are let go.
+//! Between launcher and hypervisor, there may be programs that execute the hypervisor or start it as a child: `env`,
+//! `taskset`, a script. Each program that is executed with a placeholder is checked before its first instruction. If
+//! its image contains the option's word, the program is the hypervisor. It gets the values, and the tracer detaches
+//! from all other processes.
 //!
-//! The hypervisor must not execute a program that would show the values. It stays traced until it has made its virtual
-//! machine: its arguments are parsed then. It is killed at the entry to execve(2), so nothing is shown. One that was given
-//! files only has nothing to show: it is killed at the execution itself, and let go as soon as it has a second thread.
+//! The hypervisor must not execute a program that would show the values. It is traced until it has created its virtual
+//! machine, because it has parsed its arguments by then. If it calls execve(2), it is killed at the start of the call,
+//! so nothing is shown. A hypervisor that got only files cannot show values. It is killed at the execution itself, and
+//! the tracer detaches when it has a second thread.
 
 mod calls;
 
@@ -34,15 +36,15 @@ use super::tracees::{Place, Tracee, Tracees};
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
-/// How often a stopped process is looked at, which SIGCONT continues.
+/// Interval at which a stopped process is checked, because SIGCONT may continue it.
 const STOPPED: Duration = Duration::from_millis(5);
 
-/// Programs that are named in a message.
+/// Most programs that a message names.
 const NAMED: usize = 8;
 
 /// All processes of a start.
 pub(super) struct Chain {
-    /// The launcher, and what it executes.
+    /// The launcher, and the programs that it executes.
     main: Pid,
     launcher: UnixStream,
     request: Request,
@@ -50,18 +52,18 @@ pub(super) struct Chain {
     tracees: Tracees,
     /// Where a program that was started stops next, while it is linked.
     entry: Option<EntryPoint>,
-    /// The hypervisor, while it makes files.
+    /// Creates files in the hypervisor, while this lasts.
     maker: Option<Maker>,
-    /// The program that has the values, for a message.
+    /// The program that has the values. It is named in messages.
     hypervisor: ShownPath,
-    /// The programs that were executed, for a message.
+    /// The executed programs. They are named in messages.
     executed: Vec<String>,
     /// A thread that is about to exit, and its exit code.
     exiting: Option<(Pid, u8)>,
 }
 
 impl Chain {
-    /// Of a launcher that is traced.
+    /// Makes the chain of a launcher that is already traced.
     pub(super) fn new(main: Pid, launcher: UnixStream, request: Request) -> Self {
         Self {
             main,
@@ -77,14 +79,14 @@ impl Chain {
         }
     }
 
-    /// Follows it until nothing is traced any more: the hypervisor runs, or nothing does.
+    /// Follows the processes until none is traced: either the hypervisor runs, or all have ended.
     pub(super) fn follow(&mut self) -> Result<(), Failure> {
         self.launcher.set_nonblocking(true).map_err(failed("talk to the launcher"))?;
         ptrace::interrupt(self.main).map_err(failed("stop the launcher"))?;
         while !self.tracees.is_empty() {
             let Some((pid, status)) = self.wait()? else { continue };
             match self.handle(pid, status) {
-                // It was killed in the meantime: the next wait tells.
+                // The process was killed in the meantime: the next wait reports it.
                 Err(_) if libc::WIFSTOPPED(status) && ptrace::getregs(pid) == Err(Errno::ESRCH) => {}
                 Err(Failure::System { action, source }) if self.stage.is_delivered() => {
                     return Err(Failure::Guard { action, source });
@@ -95,7 +97,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Ends the start: who has the values is killed, or else everybody. A program that exits does so, and not with 0.
+    /// Ends the start: kills the processes that have the values. If none has them yet, kills all. A program that is
+    /// exiting may exit, but not with 0.
     pub(super) fn end(&mut self) {
         let exiting = self.exiting.take();
         if let Some((pid, code)) = exiting
@@ -116,7 +119,7 @@ impl Chain {
         }
     }
 
-    /// What has happened to one of them. Nothing, if that has to be asked again.
+    /// Waits for an event of one process. Returns `None` if the caller must wait again.
     fn wait(&mut self) -> Result<Option<(Pid, i32)>, Failure> {
         let waits = !self.tracees.any_parked() && !self.stage.is_timed();
         match tracee::next(waits, self.stage.is_delivered()) {
@@ -169,7 +172,7 @@ impl Chain {
         }
     }
 
-    /// It has ended.
+    /// Handles the end of a process or thread.
     fn gone(&mut self, pid: Pid, status: i32) -> Result<(), Failure> {
         self.tracees.remove(pid);
         match self.stage {
@@ -185,7 +188,7 @@ impl Chain {
             Stage::Seeking if is_fault(libc::WTERMSIG(status)) => {
                 Err(self.ended(format!("was ended by signal {}", libc::WTERMSIG(status))))
             }
-            // Its parent sees the signal, which most likely was meant to end it.
+            // No error is logged: most likely the signal was meant to end the program, and its parent sees the signal.
             Stage::Launching { .. } | Stage::Seeking => {
                 self.tracees.kill(|_| true);
                 Ok(())
@@ -208,8 +211,8 @@ impl Chain {
         Failure::Again { program, word }
     }
 
-    /// One of them is about to get a real-time signal. No safe call passes that on, but the end of a tracer does, as
-    /// long as it has not waited for it.
+    /// Handles a process that is about to get a real-time signal. No safe function can pass this signal on. But the
+    /// kernel passes it on when the tracer exits without having waited for it.
     fn at_unnamed_signal(&mut self) -> Result<(), Failure> {
         let is_ready = |pid| tracee::ready(Some(pid), false) == Ok(Ready::Unnamed);
         let Some(stopped) = self.tracees.find(is_ready) else { return Ok(()) };
@@ -221,13 +224,13 @@ impl Chain {
             }
         }
         self.clear_entry(stopped)?;
-        // The end of this process must not kill it.
+        // The exit of this tracer must not kill the process.
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
         Ok(())
     }
 
-    /// It executes a program, and is stopped before the first instruction.
+    /// Handles a process that executes a program, and is stopped before the program's first instruction.
     fn at_execution(&mut self, pid: Pid) -> Result<(), Failure> {
         self.tracees.executed(pid);
         if pid == self.main {
@@ -236,7 +239,7 @@ impl Chain {
         match self.stage {
             Stage::Launching { .. } => self.stage = Stage::Seeking,
             Stage::Seeking => {}
-            // One of these was not seen at the system call, such as that of a 32-bit program.
+            // The system call was not seen, for example that of a 32-bit program.
             Stage::Guarding { process, .. } if process == pid => return Err(self.again()),
             Stage::Guarding { by, .. } => {
                 let found = has_values(pid, &self.request.replacements);
@@ -269,7 +272,7 @@ impl Chain {
         self.resume(pid, None)
     }
 
-    /// Gives the hypervisor its arguments, and lets the others go.
+    /// Gives the hypervisor its arguments, and lets the tracer detach from the others.
     fn deliver(&mut self, pid: Pid, files: &[Replacement]) -> Result<(), Failure> {
         deliver(pid, self.request.replacements.iter().chain(files))?;
         let guard = if self.request.replacements.is_empty() { Guard::Executions } else { Guard::Calls };
@@ -281,7 +284,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether what was executed parses the private arguments, and has been given the placeholders.
+    /// Whether the executed program parses the private arguments and got the placeholders.
     fn is_hypervisor(&mut self, pid: Pid) -> Result<bool, Failure> {
         let passed_on = tracee::has_argument(pid, self.request.placeholders())
             .map_err(failed("read the program's arguments"))?;
@@ -311,7 +314,7 @@ impl Chain {
         })
     }
 
-    /// It is stopped by a signal that stops programs, and stays so until SIGCONT.
+    /// Handles a process that a signal has stopped. It stays stopped until SIGCONT.
     fn park(&mut self, pid: Pid) -> Result<(), Failure> {
         if self.leaves(pid) {
             return self.resume(pid, None);
@@ -322,7 +325,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Lets those go on for which SIGCONT has come.
+    /// Continues the processes for which SIGCONT has come.
     fn unpark(&mut self) -> Result<(), Failure> {
         for pid in self.tracees.continued() {
             if let Some(tracee) = self.tracees.of(pid) {
@@ -333,31 +336,31 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether it is let go as soon as it stops.
+    /// Whether the tracer detaches from this process as soon as it stops.
     fn leaves(&self, pid: Pid) -> bool {
         self.stage.leaves(self.tracees.holds(pid))
     }
 
-    /// Lets all go.
+    /// Detaches from all processes.
     fn leave(&mut self) {
         self.stage = Stage::Leaving;
         self.interrupt_leaving();
     }
 
-    /// Stops those that are let go, for which they have to be stopped.
+    /// Stops the processes to detach from, because detaching needs a stopped process.
     fn interrupt_leaving(&mut self) {
         let leaving = self.tracees.iter().filter(|(pid, _)| self.leaves(*pid));
         for (pid, tracee) in leaving.map(|(pid, tracee)| (pid, *tracee)).collect::<Vec<_>>() {
             if tracee.parked {
                 _ = self.resume(pid, None);
             } else {
-                // One that is stopped already stops again, once it runs.
+                // A process that is already stopped stops again after it continues.
                 _ = ptrace::interrupt(pid);
             }
         }
     }
 
-    /// Lets one that is stopped run, traced or not.
+    /// Continues a stopped process, and detaches from it if it no longer has to be traced.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
         let resumed = if self.leaves(pid) && !self.is_at_entry(pid) {
             self.clear_entry(pid)?;
@@ -370,13 +373,13 @@ impl Chain {
             ptrace::cont(pid, signal)
         };
         match resumed {
-            // Killed while it was stopped: the next wait tells.
+            // It was killed while it was stopped: the next wait reports it.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(failed("let the program go on")(errno)),
         }
         if let Stage::Launching { told: told @ false } = &mut self.stage {
             *told = true;
-            // It waits for this, so that nothing is executed before every execution is seen.
+            // The launcher waits for this message, so that every execution is seen.
             _ = self.launcher.write_all(&0_i32.to_ne_bytes());
         }
         Ok(())

@@ -1,15 +1,15 @@
-//! What the launcher and its tracer tell each other, over a socket that nobody else can open.
+//! The messages between the launcher and its tracer, over a socket that no other process can open.
 //!
 //! ```text
-//!  tracer -> launcher   its PID (4 bytes)                     it is protected
-//!  launcher -> tracer   a request                             the values
-//!  tracer -> launcher   1 byte                                it has them all
+//!  tracer -> launcher   the tracer's PID (4 bytes)            the tracer is protected
+//!  launcher -> tracer   a request                             contains the values
+//!  tracer -> launcher   1 byte                                the tracer has all values
 //!  launcher -> tracer   1 byte                                attach now
-//!  tracer -> launcher   0, or why it could not (errno, 4 bytes)
-//!  launcher -> tracer   1 byte                                only if the program was not executed
+//!  tracer -> launcher   0 or an errno (4 bytes)               attached, or why this failed
+//!  launcher -> tracer   1 byte                                detach: the program was not executed
 //! ```
 //!
-//! Both ends are the same program, so the order of bytes is the machine's own.
+//! Both ends are the same program, so numbers are in the machine's own byte order.
 
 use std::ffi::OsStr;
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -21,25 +21,25 @@ use super::files::InFiles;
 use super::stack::Replacement;
 use crate::host::hypervisor::Part;
 
-/// The one byte that means: go on.
+/// The one byte that means: continue.
 pub(super) const GO: [u8; 1] = [b'+'];
 
-/// Longer than any argument a kernel takes; a length above it comes from somebody else.
+/// Longer than any argument that a kernel accepts. A larger length is not from this program.
 const LENGTH_MAX: usize = 64 * 1_048_576;
 
-/// What the tracer is to do.
+/// The launcher's request to the tracer.
 pub(super) struct Request {
     /// The PID of the launcher.
     pub(super) launcher: u32,
-    /// The word that only a program which parses the private arguments has in its image.
+    /// A word that is only in the image of a program that parses the private arguments.
     pub(super) word: String,
-    /// The arguments that it must not be executed with.
+    /// The arguments whose values must not be visible.
     pub(super) replacements: Vec<Replacement>,
-    /// The arguments that name files which only it has.
+    /// The arguments that name files that only the hypervisor has.
     pub(super) files: Vec<InFiles>,
 }
 
-/// What a part of an argument is.
+/// The kind of a part of an argument.
 const TEXT: [u8; 1] = [b't'];
 const FILE: [u8; 1] = [b'f'];
 
@@ -86,7 +86,7 @@ impl Request {
         Ok(Self { launcher, word, replacements, files })
     }
 
-    /// What others see in place of each argument.
+    /// Returns the text that others see instead of each argument.
     pub(super) fn placeholders(&self) -> impl Iterator<Item = &[u8]> {
         let arguments = self.replacements.iter().map(|argument| &argument.placeholder);
         arguments.chain(self.files.iter().map(|argument| &argument.placeholder)).map(Vec::as_slice)
@@ -118,20 +118,20 @@ fn read_length(input: &mut impl Read) -> Result<usize> {
 }
 
 fn read_bytes(input: &mut impl Read) -> Result<Zeroizing<Vec<u8>>> {
-    // In its full size at once: one that grows leaves copies.
+    // Allocated in its full size: a buffer that grows leaves copies.
     let mut bytes = Zeroizing::new(vec![0; read_length(input)?]);
     input.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads a message of known length.
+/// Reads a message of `N` bytes.
 pub(super) fn read_array<const N: usize>(input: &mut impl Read) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     input.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether the launcher has sent its byte, without waiting for it.
+/// Whether the launcher has sent its byte. Does not wait for it.
 pub(super) fn gave_up(launcher: &mut impl Read) -> bool {
     let nothing_yet = |error: Error| error.kind() == ErrorKind::WouldBlock;
     !launcher.read_exact(&mut [0]).is_err_and(nothing_yet)

@@ -1,5 +1,5 @@
-//! Values in the memory of other programs: put on the stack of the one that parses them, and looked for in what another
-//! one is given.
+//! Values in the memory of other programs: writes them to the stack of the program that parses them, and searches for
+//! them in the arguments of other programs.
 
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{self, ErrorKind};
@@ -16,19 +16,19 @@ use super::stack::{Replacement, relocate};
 use super::tracee::has_no_new_privileges;
 use crate::format::credential::Secret;
 
-/// Shortest part of a value that is looked for on its own.
+/// Shortest part of a value that is searched for separately.
 const PART_MIN: usize = 24;
 
-/// Bytes that are read at a time: the smallest page.
+/// Bytes that are read at a time: the size of the smallest page.
 const BLOCK: usize = 4096;
 
-/// Longest string that execve(2) takes, with its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
+/// Longest string that execve(2) accepts, including its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
 const STRING_MAX: usize = 32 * BLOCK;
 
-/// More strings than execve(2) takes with the largest stack.
+/// More strings than execve(2) accepts with the largest stack.
 const LIST_MAX: usize = 1_000_000;
 
-/// Gives a program that is stopped before its first instruction its arguments.
+/// Gives a program its arguments. The program is stopped before its first instruction.
 pub(super) fn deliver<'a>(
     target: Pid,
     replacements: impl IntoIterator<Item = &'a Replacement>,
@@ -42,7 +42,7 @@ pub(super) fn deliver<'a>(
     if relocated.secure && !has_no_new_privileges(target) {
         return Err(Failure::Privileges);
     }
-    // Where this starts, below all that there is, the kernel makes the stack grow, to the limit of this process.
+    // The new start is below the old stack. The kernel lets the stack grow down to it, up to the limit of this process.
     memory
         .write_all_at(&relocated.bytes, relocated.stack_pointer)
         .map_err(failed("write to the program's stack"))?;
@@ -50,7 +50,8 @@ pub(super) fn deliver<'a>(
     ptrace::setregs(target, registers).map_err(failed("set the program's registers"))
 }
 
-/// Whether the arguments or the environment of a program that is stopped before its first instruction hold a value.
+/// Whether the arguments or the environment of a program contain a value. The program is stopped before its first
+/// instruction.
 pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Result<bool> {
     let mut registers = ptrace::getregs(target)?;
     let memory = File::open(format!("/proc/{target}/mem"))?;
@@ -58,8 +59,8 @@ pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Resul
     Ok(is_in(&stack, replacements))
 }
 
-/// Whether a process is about to give a program arguments or variables that hold a value. `lists` are where the pointers
-/// to them are. What cannot be read holds none: execve(2) then fails.
+/// Whether a process is about to execute a program whose arguments or variables contain a value. `lists` are the
+/// addresses of the two lists of pointers. Unreadable memory counts as empty, because execve(2) would fail.
 pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacement]) -> io::Result<bool> {
     let memory = File::open(format!("/proc/{target}/mem"))?;
     let mut block = Zeroizing::new(vec![0; BLOCK]);
@@ -78,11 +79,11 @@ pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacemen
     Ok(false)
 }
 
-/// The string at an address, as far as it can be read.
+/// Returns the string at an address, as far as it can be read.
 fn read_string(memory: &File, address: u64, block: &mut [u8]) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(Vec::with_capacity(STRING_MAX));
     while text.len() < STRING_MAX {
-        // No block goes on beyond a page: the next page may not be there.
+        // No block extends beyond a page, because the next page may not be mapped.
         let at = address.saturating_add(text.len() as u64);
         let size = BLOCK - usize::try_from(at).unwrap_or_default() % BLOCK;
         let Some(part) = block.get_mut(..size) else { break };
@@ -97,7 +98,7 @@ fn read_string(memory: &File, address: u64, block: &mut [u8]) -> Zeroizing<Vec<u
     text
 }
 
-/// Whether a text holds a value, or a long part of one between the commas, brackets and quotes of an option.
+/// Whether a text contains a value, or a long part of a value. Commas, brackets and quotes separate the parts.
 fn is_in(text: &[u8], replacements: &[Replacement]) -> bool {
     let is_in = |value: &Secret| {
         let parts = value.expose().split(|byte| b",\"[]".contains(byte));
@@ -107,7 +108,7 @@ fn is_in(text: &[u8], replacements: &[Replacement]) -> bool {
     replacements.iter().any(|replacement| !replacement.value.is_empty() && is_in(&replacement.value))
 }
 
-/// What is at this address and above, as far as the stack goes.
+/// Reads the stack from this address to its end.
 fn read_stack(target: Pid, memory: &File, pointer: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let maps = read_to_string(format!("/proc/{target}/maps"))?;
     let end = maps.lines().find_map(|line| {

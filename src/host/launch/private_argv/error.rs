@@ -10,17 +10,17 @@ use crate::text::escape::ShownPath;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateArgvError {
-    /// The program is there, and cannot be read.
+    /// The program exists, but it cannot be read.
     #[error(
         "cannot read {program}, and only a program that can be read can be given private arguments: {source}"
     )]
     Unreadable {
         /// The program.
         program: ShownPath,
-        /// Why not.
+        /// The error when reading it.
         source: io::Error,
     },
-    /// The program is of another kind.
+    /// The program is neither a native ELF program nor a script.
     #[error(
         "{program} is neither a 64-bit ELF program of this machine nor a script with '#!', and cannot be given private \
          arguments"
@@ -29,27 +29,27 @@ pub enum PrivateArgvError {
         /// The program.
         program: ShownPath,
     },
-    /// A value that no argument can hold.
+    /// A value contains a NUL byte, which an argument cannot contain.
     #[error("a private argument holds a NUL byte, which no argument can")]
     Nul,
-    /// More than the stack can take.
+    /// The arguments are larger than the stack allows.
     #[error(
         "the private arguments have {size} bytes, at most {limit} fit into the stack: raise its limit \
          (LimitSTACK= in a systemd unit, ulimit -s)"
     )]
     TooLarge {
-        /// Bytes of all private arguments, each with its NUL.
+        /// Size in bytes of all private arguments, each with its NUL.
         size: u64,
-        /// What a quarter of the stack holds.
+        /// A quarter of the stack's limit in bytes.
         limit: u64,
     },
-    /// Called on another thread than the first, which the tracer would not see.
+    /// The call was not made on the main thread, which is the only thread that the tracer sees.
     #[error("private arguments can only be given on the main thread")]
     NotMainThread,
     /// The tracer cannot be started.
     #[error("cannot start the tracer that puts private arguments in place: {0}")]
     Start(#[source] io::Error),
-    /// The tracer was started, and ended.
+    /// The tracer was started, but ended early.
     #[error(
         "the tracer that puts private arguments in place ended early: its own message is above this one, or \
          another process killed it (a seccomp filter that does not allow ptrace would: SystemCallFilter= in a systemd unit)"
@@ -58,9 +58,9 @@ pub enum PrivateArgvError {
     /// The kernel does not let the tracer attach.
     #[error("cannot trace the start, which is how private arguments get in place: {}: {obstacle}", .errno.desc())]
     Attach {
-        /// What the kernel answered.
+        /// The kernel's error.
         errno: Errno,
-        /// What is most likely behind it.
+        /// The most likely reason.
         obstacle: Obstacle,
     },
 }

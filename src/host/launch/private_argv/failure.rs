@@ -5,7 +5,7 @@ use std::io;
 use super::stack::StackError;
 use crate::text::escape::ShownPath;
 
-/// Why a start was ended. Nothing but the hypervisor has seen a value.
+/// Why a start was ended. Only the hypervisor can have seen a value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{KILLED}: {0}")]
@@ -37,10 +37,10 @@ pub(super) enum Failure {
     Again { program: ShownPath, word: String },
 }
 
-/// What has happened to a program in whose start something failed.
+/// What happened to a program whose start failed.
 const KILLED: &str = "the program was killed before its first instruction, without its private arguments";
 
-/// Turns what the kernel answers into a failure.
+/// Turns a kernel error into a failure.
 pub(super) fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Failure {
     move |source| Failure::System { action, source: source.into() }
 }

@@ -1,11 +1,12 @@
-//! Files in memory that a hypervisor has, and no program that executes it.
+//! Files in memory that only the hypervisor has, and no program that executes it.
 //!
-//! A descriptor that the launcher leaves open is inherited by every wrapper, and by every helper of one. So the hypervisor
-//! makes the files itself, at its tracer's bidding: it is stopped after its execve(2), before its first instruction. Its
-//! registers are set for a system call, its tracer lets it make that call and nothing else, and afterwards they are what
-//! they were. The tracer then writes and seals the files through `/proc/PID/fd`, and puts their paths into arguments.
+//! Every wrapper, and every helper of a wrapper, would inherit a descriptor that the launcher leaves open. So the
+//! tracer makes the hypervisor create the files itself. The hypervisor is stopped after its execve(2), before its first
+//! instruction. The tracer sets its registers for one system call, lets it make only this call, and restores the
+//! registers at the end. Then the tracer writes and seals the files through `/proc/PID/fd`, and puts their paths into
+//! the arguments.
 //!
-//! The descriptors are closed by execve(2), so no program inherits them that the hypervisor executes.
+//! execve(2) closes the descriptors, so programs that the hypervisor executes do not inherit them.
 
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{self, ErrorKind};
@@ -25,21 +26,21 @@ use crate::format::credential::Secret;
 use crate::host::hypervisor::Part;
 use crate::sys::program::{MEMFD_NAME, seal};
 
-/// Lowest descriptor of a file of strings: a script that starts the hypervisor uses the low ones for itself.
+/// Lowest descriptor of a file with strings. A script that starts the hypervisor uses low descriptors itself.
 pub(in crate::host::launch) const FIRST_DESCRIPTOR: RawFd = 64;
 
-/// How far below the stack the files' name is written: nothing is there before the first instruction.
+/// Distance below the stack at which the files' name is written. This memory is unused before the first instruction.
 const NAME_BELOW: u64 = 64;
 
 /// Most bytes of a mapping that are searched for an instruction.
 const SEARCHED: usize = 4 << 20;
 
-/// An argument with paths of files that only the hypervisor has.
+/// An argument that contains paths of files that only the hypervisor has.
 #[derive(Debug)]
 pub struct InFiles {
-    /// What the program is executed with, without NUL.
+    /// The argument with which the program is executed, without NUL.
     pub placeholder: Vec<u8>,
-    /// What it must find.
+    /// The parts of the real argument.
     pub parts: Vec<Part>,
 }
 
@@ -52,44 +53,44 @@ impl InFiles {
     }
 }
 
-/// A program that makes files, which is stopped before its first instruction.
+/// A program that creates files. It is stopped before its first instruction.
 pub(super) struct Maker {
     target: Pid,
     memory: File,
-    /// Its registers as its execution has left them.
+    /// The program's registers after its execution.
     registers: user_regs_struct,
-    /// Where it has an instruction that makes a system call.
+    /// Address of an instruction in the program that makes a system call.
     instruction: u64,
-    /// How many files it makes.
+    /// Number of files to create.
     count: usize,
     made: Vec<RawFd>,
     at: At,
 }
 
-/// Where it is.
+/// The point that the program has reached.
 #[derive(Clone, Copy)]
 enum At {
     /// In execve(2).
     Executing,
-    /// About to make this call.
+    /// About to make the system call of this step.
     Before(Step),
-    /// In this call.
+    /// In the system call of this step.
     Making(Step),
 }
 
-/// What it does for each file.
+/// A step in creating one file.
 #[derive(Clone, Copy)]
 enum Step {
-    /// It makes the file.
+    /// Creates the file.
     Create,
-    /// It gets it a descriptor that is high enough, as a file that is inherited has.
+    /// Duplicates the descriptor to a number as high as that of an inherited file.
     Raise(RawFd),
-    /// It closes the first one.
+    /// Closes the first descriptor.
     Close(RawFd),
 }
 
 impl Maker {
-    /// Of a program that is stopped in its execve(2), and makes a file for each content.
+    /// Prepares a program that is stopped in its execve(2) to create one file for each content.
     pub(super) fn new(target: Pid, arguments: &[InFiles]) -> io::Result<Self> {
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{target}/mem"))?;
         Ok(Self {
@@ -103,7 +104,7 @@ impl Maker {
         })
     }
 
-    /// It has stopped before or after a system call. Returns whether it has made all files, and has its registers again.
+    /// Handles a stop before or after a system call. Returns true if all files exist and the registers are restored.
     pub(super) fn at_call(&mut self) -> io::Result<bool> {
         let step = match self.at {
             At::Executing => {
@@ -136,7 +137,7 @@ impl Maker {
         Ok(false)
     }
 
-    /// It has executed its program.
+    /// Starts after the program's execution.
     fn begin(&mut self) -> io::Result<()> {
         self.registers = ptrace::getregs(self.target)?;
         self.instruction = find_instruction(self.target, &self.memory)?;
@@ -160,7 +161,7 @@ impl Maker {
         Injected { number, arguments }
     }
 
-    /// Writes the files, after which they cannot be changed, and returns what the arguments are.
+    /// Writes and seals the files. Returns the real arguments with their paths.
     pub(super) fn fill(&self, arguments: &[InFiles]) -> io::Result<Vec<Replacement>> {
         let mut made = self.made.iter();
         let mut replacements = Vec::new();
@@ -183,8 +184,8 @@ impl Maker {
     }
 }
 
-/// Where a program has an instruction that makes a system call: in what the kernel maps into every program (vDSO), or in
-/// its own code.
+/// Returns the address of an instruction that makes a system call. It is in the code that the kernel maps into every
+/// program (vDSO), or in the program's own code.
 fn find_instruction(target: Pid, memory: &File) -> io::Result<u64> {
     let maps = read_to_string(format!("/proc/{target}/maps"))?;
     let (vdso, others): (Vec<&str>, Vec<&str>) = maps.lines().partition(|line| line.ends_with("[vdso]"));
@@ -199,7 +200,7 @@ fn find_instruction(target: Pid, memory: &File) -> io::Result<u64> {
         let mut code = Zeroizing::new(vec![0; usize::try_from(end - start).ok()?.min(SEARCHED)]);
         let size = memory.read_at(&mut code, start).ok()?;
         let mut places = memmem::find_iter(code.get(..size)?, CALL).map(|at| start + at as u64);
-        // Instructions of four bytes are aligned.
+        // Instructions of four bytes must be aligned.
         places.find(|place| CALL.len() < 4 || place.is_multiple_of(4))
     });
     found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no instruction that makes a system call"))

@@ -1,14 +1,14 @@
-//! What only the hypervisor is given.
+//! The arguments that only the hypervisor gets.
 
 use super::files::InFiles;
 use super::stack::Replacement;
 
-/// Arguments that only the hypervisor finds. Others find a placeholder.
+/// The arguments that only the hypervisor gets. Other programs get placeholders.
 #[derive(Debug, Default)]
 pub struct Hidden {
     /// Arguments whose text is secret.
     pub replacements: Vec<Replacement>,
-    /// Arguments with the paths of files that only the hypervisor has.
+    /// Arguments that contain the paths of files that only the hypervisor has.
     pub files: Vec<InFiles>,
 }
 

@@ -1,4 +1,4 @@
-//! Why the kernel does not let a process be traced, as far as it can be told.
+//! Finds out why the kernel does not let a process be traced, as far as possible.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -7,10 +7,10 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::text::escape::Escaped;
 
-/// What most likely kept the tracer from attaching.
+/// The most likely reason why the tracer could not attach.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Obstacle {
-    /// Somebody traces the process already.
+    /// Another process already traces this process.
     Traced {
         /// PID of the other tracer, as the kernel writes it.
         by: String,
@@ -19,14 +19,14 @@ pub enum Obstacle {
     Capability,
     /// Yama's `ptrace_scope` is 3.
     Never,
-    /// A system call filter is in force.
+    /// A system call filter (seccomp) is active.
     Filter,
-    /// Nothing that this program knows of.
+    /// No reason that this program knows.
     Unknown,
 }
 
 impl Obstacle {
-    /// Looks for what is in the way of tracing this process. `root` is the root folder of the running system.
+    /// Searches for a reason why this process cannot be traced. `root` is the root directory of the running system.
     #[must_use]
     pub fn find(root: &Path) -> Self {
         let status = std::fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Obstacle {
 }
 
 impl Obstacle {
-    /// What is certain to be in the way, before anything is tried.
+    /// Returns a reason that certainly prevents tracing. Does not try to trace.
     #[must_use]
     pub fn certain(root: &Path) -> Option<Self> {
         let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE));
@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(found(Some(&free), scope), Obstacle::Unknown);
             assert_eq!(found(Some(&status(0, 2)), scope), Obstacle::Filter);
         }
-        // What is certain goes before what is likely.
+        // Certain reasons have priority over likely ones.
         assert_eq!(found(Some(&status(71, 2)), Some("3\n")), Obstacle::Traced { by: "71".into() });
         assert_eq!(found(Some(&status(0, 2)), Some("3\n")), Obstacle::Never);
         assert_eq!(found(None, None), Obstacle::Unknown);

@@ -1,7 +1,7 @@
-//! The registers of a program that is stopped: its stack pointer, and the system call that it makes.
+//! The registers of a stopped program: its stack pointer, and its current system call.
 //!
-//! The part for aarch64 is compiled and held to clippy (target `aarch64-unknown-linux-musl`), and was not executed: the
-//! tests run on x86-64. Its sources are named beside it.
+//! The code for aarch64 is compiled and checked with clippy (target `aarch64-unknown-linux-musl`), but it was not
+//! executed: the tests run on x86-64. Comments next to it name its sources.
 
 use nix::libc::{self, user_regs_struct};
 use nix::sys::ptrace;
@@ -9,31 +9,31 @@ use nix::unistd::Pid;
 
 use crate::sys::Errno;
 
-/// The request that makes a virtual machine (`include/uapi/linux/kvm.h`: `_IO(KVMIO, 0x01)`).
+/// The request that creates a virtual machine (`include/uapi/linux/kvm.h`: `_IO(KVMIO, 0x01)`).
 const KVM_CREATE_VM: u64 = 0xae01;
 
-/// A system call that decides how a start goes on.
+/// A system call that decides how a start continues.
 pub(super) enum Call {
-    /// It ends its process, or its thread only.
+    /// Ends the process, or only the thread.
     Exit {
-        /// What its parent sees of the exit code.
+        /// The exit code that the parent sees.
         code: u8,
-        /// Whether it ends all threads.
+        /// Whether the call ends all threads.
         group: bool,
     },
-    /// It executes another program.
+    /// Executes another program.
     Execute {
-        /// Where the lists of its arguments and of its variables are.
+        /// Addresses of the list of arguments and of the list of variables.
         lists: [u64; 2],
     },
-    /// It makes a virtual machine.
+    /// Creates a virtual machine.
     MakesMachine,
-    /// Any other.
+    /// Any other system call.
     Other,
 }
 
-/// The system call that a thread is about to make, which is stopped before it. Fails with `EPROTO` if it is not: a call
-/// would be missed then.
+/// Returns the system call that a stopped thread is about to make. Fails with `EPROTO` if the thread is not before a
+/// call: otherwise a call would be missed.
 pub(super) fn call(pid: Pid) -> nix::Result<Call> {
     let registers = ptrace::getregs(pid)?;
     if !is_before_call(&registers) {
@@ -51,12 +51,12 @@ pub(super) fn call(pid: Pid) -> nix::Result<Call> {
     })
 }
 
-/// Whether a thread that is stopped after a system call has made it without an error.
+/// Whether a thread's system call has succeeded. The thread is stopped after the call.
 pub(super) fn has_succeeded(pid: Pid) -> nix::Result<bool> {
     Ok(words(&ptrace::getregs(pid)?).made)
 }
 
-/// Gives a thread that is about to exit another exit code.
+/// Changes the exit code of a thread that is about to exit.
 pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
     let mut registers = ptrace::getregs(pid)?;
     *first_argument(&mut registers) = code;
@@ -65,23 +65,23 @@ pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
 
 /// A system call that a program makes for its tracer.
 pub(super) struct Injected {
-    /// Its number.
+    /// Number of the system call.
     pub(super) number: i64,
-    /// Its first arguments.
+    /// First three arguments of the system call.
     pub(super) arguments: [u64; 3],
 }
 
 impl Injected {
-    /// Registers with which a thread makes this call next, and nothing else: the tracer stops it before and after the
-    /// call. `instruction` is where it has a [`CALL`].
+    /// Returns registers with which a thread makes only this call next: the tracer stops it before and after the call.
+    /// `instruction` is the address of a [`CALL`] in the program.
     pub(super) fn registers(&self, from: &user_regs_struct, instruction: u64) -> user_regs_struct {
         let mut registers = *from;
         set_call(&mut registers, self.number.cast_unsigned(), self.arguments, instruction);
         registers
     }
 
-    /// What it has returned, to a thread that is stopped after it. The error is one of the call, or that it was not this
-    /// call that was made.
+    /// Returns the call's result from the registers of a thread that is stopped after the call. Fails with the call's
+    /// error, or with `EPROTO` if the thread made another call.
     pub(super) fn result(&self, registers: &user_regs_struct) -> nix::Result<i32> {
         if words(registers).number != Some(self.number) {
             return Err(Errno::EPROTO);
@@ -91,13 +91,13 @@ impl Injected {
     }
 }
 
-/// What the registers tell of a system call.
+/// The data about a system call in the registers.
 struct Words {
-    /// Its number, unless it is one of a 32-bit program.
+    /// Number of the system call. `None` for a call of a 32-bit program.
     number: Option<i64>,
-    /// Its first arguments.
+    /// First four arguments of the system call.
     arguments: [u64; 4],
-    /// Whether it is over, and has not failed.
+    /// Whether the call is over and has succeeded.
     made: bool,
 }
 
@@ -111,8 +111,8 @@ fn words(registers: &user_regs_struct) -> Words {
     Words { number, arguments, made }
 }
 
-/// Whether a thread that is stopped at a system call has not made it: its result is that of a call which there is not
-/// (`entry_SYSCALL_64`, `arch/x86/entry/entry_64.S`; so it is for 32-bit programs).
+/// Whether a thread that is stopped at a system call has not made the call yet. Until then, the result is the error for
+/// a call that does not exist (`entry_SYSCALL_64`, `arch/x86/entry/entry_64.S`; the same for 32-bit programs).
 #[cfg(target_arch = "x86_64")]
 fn is_before_call(registers: &user_regs_struct) -> bool {
     registers.rax.cast_signed() == -i64::from(libc::ENOSYS)
@@ -123,7 +123,7 @@ fn first_argument(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rdi
 }
 
-/// Where the stack pointer is.
+/// Returns the stack pointer's register.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rsp
@@ -152,7 +152,8 @@ fn set_call(registers: &mut user_regs_struct, number: u64, arguments: [u64; 3], 
     let [first, second, third] = arguments;
     (registers.rax, registers.rdi, registers.rsi, registers.rdx) = (number, first, second, third);
     registers.rip = instruction;
-    // The call before is not made again: it is none (`syscall_get_nr()`, arch/x86/include/asm/syscall.h).
+    // Prevents a restart of the previous call: the number means "no call" (`syscall_get_nr()`,
+    // arch/x86/include/asm/syscall.h).
     registers.orig_rax = u64::MAX;
 }
 
@@ -165,8 +166,8 @@ fn returned(registers: &user_regs_struct) -> i64 {
 #[cfg(target_arch = "aarch64")]
 const MODE_32: u64 = 0x10;
 
-/// What x7 is after a system call. Before it, it is 0 (`report_syscall()`, arch/arm64/kernel/ptrace.c), or in r12 of a
-/// 32-bit program.
+/// Value of x7 after a system call. Before the call, the value is 0 (`report_syscall()`, arch/arm64/kernel/ptrace.c).
+/// In a 32-bit program, the register is r12.
 #[cfg(target_arch = "aarch64")]
 const AFTER: u64 = 1;
 
@@ -178,7 +179,7 @@ fn words(registers: &user_regs_struct) -> Words {
     Words { number, arguments: [first, second, third, fourth], made }
 }
 
-/// Whether a thread that is stopped at a system call has not made it.
+/// Whether a thread that is stopped at a system call has not made the call yet.
 #[cfg(target_arch = "aarch64")]
 fn is_before_call(registers: &user_regs_struct) -> bool {
     let [_, _, _, _, _, _, _, after, _, _, _, _, compat_after, ..] = registers.regs;
@@ -191,7 +192,7 @@ fn first_argument(registers: &mut user_regs_struct) -> &mut u64 {
     first
 }
 
-/// Where the stack pointer is.
+/// Returns the stack pointer's register.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.sp

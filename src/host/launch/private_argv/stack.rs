@@ -1,9 +1,10 @@
-//! The initial stack of a program, moved so that some of its arguments are others. No I/O.
+//! Moves the initial stack of a program so that some of its arguments are replaced. No I/O.
 //!
-//! At a program's first instruction the stack pointer points at one block of words: the number of arguments, a
-//! pointer to each and a null; a pointer to each variable of the environment and a null; the auxiliary vector, pairs
-//! that end with `AT_NULL` (System V ABI, AMD64 supplement, figure 3.9; the other architectures are alike). The strings are somewhere
-//! above it. [`relocate`] puts the block lower and the values into the gap:
+//! At a program's first instruction, the stack pointer points at one block of words. It contains the number of
+//! arguments, a pointer to each argument and a null; a pointer to each environment variable and a null; and the
+//! auxiliary vector, whose pairs end with `AT_NULL` (System V ABI, AMD64 supplement, figure 3.9; the other
+//! architectures are similar). The strings are above the block. [`relocate`] moves the block down and writes the values
+//! into the gap:
 //!
 //! ```text
 //!  before:                                   | argc argv… 0 envp… 0 auxv… | …, strings
@@ -11,39 +12,40 @@
 //!           ^ new stack pointer                                           ^ from here on, nothing changes
 //! ```
 //!
-//! Everything that points upwards (environment, `AT_RANDOM`, `AT_EXECFN`, `AT_PLATFORM`) stays valid, since it does
-//! not move.
+//! All pointers to higher addresses (environment, `AT_RANDOM`, `AT_EXECFN`, `AT_PLATFORM`) stay valid, because this
+//! memory does not move.
 
 use nix::libc::{AT_NULL, AT_PHENT, AT_SECURE};
 use zeroize::Zeroizing;
 
 use crate::format::credential::Secret;
 
-/// Bytes of a word: programs of 64 bits alone are started.
+/// Size of a word in bytes. Only 64-bit programs are started.
 const WORD: usize = size_of::<u64>();
 
-/// What the stack pointer is a multiple of (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).
+/// The stack pointer is a multiple of this (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).
 const ALIGNMENT: usize = 16;
 
 /// Size of a program header in a 64-bit ELF file (`e_phentsize`, System V gABI, chapter 5).
 const PROGRAM_HEADER: u64 = 56;
 
-/// An argument that is to be another one than the program was executed with, wherever it is.
+/// An argument that must be replaced after the program was executed, at any position.
 #[derive(Debug)]
 pub struct Replacement {
-    /// What the program was executed with, without NUL.
+    /// The argument with which the program was executed, without NUL.
     pub placeholder: Vec<u8>,
-    /// What it must find, without NUL.
+    /// The argument that the program must find, without NUL.
     pub value: Secret,
 }
 
-/// A stack with the values in it.
+/// A stack that contains the values.
 pub struct Relocated {
     /// The new stack pointer.
     pub stack_pointer: u64,
-    /// What belongs there, from the new stack pointer on.
+    /// The bytes from the new stack pointer on.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// Whether executing the program changed its privileges, or would have (`AT_SECURE`, getauxval(3)).
+    /// Whether executing the program changed its privileges, or would have changed them without the tracer
+    /// (`AT_SECURE`, getauxval(3)).
     pub secure: bool,
 }
 
@@ -54,34 +56,35 @@ pub enum StackError {
     /// The stack pointer is not aligned.
     #[error("its stack pointer is not a multiple of {ALIGNMENT}")]
     Alignment,
-    /// The block has no end within the stack, or no null where one must be.
+    /// The block extends beyond the stack, or a null is missing.
     #[error("its initial stack is not what the System V ABI says")]
     Malformed,
     /// The auxiliary vector is not that of a 64-bit ELF program.
     #[error("it is not a 64-bit ELF program")]
     NotElf64,
-    /// The arguments have not each placeholder once.
+    /// A placeholder is missing in the arguments, or occurs too often.
     #[error(
         "{found} of its arguments are placeholders, and there are {expected}: each must be passed on to it once"
     )]
     Placeholders {
-        /// Placeholders that there are.
+        /// Number of placeholders, each of which must be an argument.
         expected: usize,
-        /// Arguments that are placeholders.
+        /// Number of arguments that are placeholders.
         found: usize,
     },
-    /// There is no such low address.
+    /// The new stack pointer would be below address 0.
     #[error("there is no room below its stack")]
     Room,
 }
 
-/// Gives the stack of a program other arguments.
+/// Replaces arguments on the stack of a program.
 ///
-/// `stack` is what is at `stack_pointer`, up to the end of the stack. Each placeholder must be an argument as often as
-/// there are replacements with it. Their order counts only for equal placeholders.
+/// `stack` contains the bytes from `stack_pointer` to the end of the stack. Each placeholder must occur in the
+/// arguments as often as in the replacements. The order matters only for equal placeholders.
 ///
 /// # Errors
-/// [`StackError`] if the stack is not that of a program executed like this, in the order of the checks above.
+/// [`StackError`] if the stack is not that of a program executed with these placeholders. The errors are checked in
+/// their order above.
 pub fn relocate<'a>(
     stack: &[u8],
     stack_pointer: u64,
@@ -101,7 +104,7 @@ pub fn relocate<'a>(
     bytes.extend_from_slice(stack.get(..block.size).ok_or(StackError::Malformed)?);
     for (index, value) in places {
         let pointer = stack_pointer_after + bytes.len() as u64;
-        // After the word that says how many there are.
+        // The first word is the number of arguments.
         let word = (1 + index) * WORD;
         bytes
             .get_mut(word..word + WORD)
@@ -114,7 +117,7 @@ pub fn relocate<'a>(
     Ok(Relocated { stack_pointer: stack_pointer_after, bytes, secure: block.secure })
 }
 
-/// Which argument each value replaces.
+/// Returns which argument each value replaces.
 fn places<'a>(
     stack: &[u8],
     stack_pointer: u64,
@@ -141,9 +144,9 @@ fn places<'a>(
 struct Block<'a> {
     /// Pointers to the arguments.
     arguments: &'a [[u8; WORD]],
-    /// Whether the auxiliary vector says `AT_SECURE`.
+    /// Whether `AT_SECURE` is set in the auxiliary vector.
     secure: bool,
-    /// How many bytes the block has.
+    /// Size of the block in bytes.
     size: usize,
 }
 
@@ -162,7 +165,8 @@ impl<'a> Block<'a> {
     }
 }
 
-/// How many entries the auxiliary vector of a 64-bit program has, `AT_NULL` included, and whether it says `AT_SECURE`.
+/// Returns the number of entries in the auxiliary vector of a 64-bit program, including `AT_NULL`, and whether
+/// `AT_SECURE` is set.
 fn auxiliary_entries(words: &[[u8; WORD]]) -> Result<(usize, bool), StackError> {
     let (pairs, _) = words.as_chunks::<2>();
     let pairs = pairs.iter().map(|pair| pair.map(u64::from_ne_bytes));
@@ -179,7 +183,7 @@ fn auxiliary_entries(words: &[[u8; WORD]]) -> Result<(usize, bool), StackError> 
     Err(StackError::Malformed)
 }
 
-/// The string at an address within the stack, without its NUL.
+/// Returns the string at an address in the stack, without its NUL.
 fn string(stack: &[u8], stack_pointer: u64, address: u64) -> Option<&[u8]> {
     let offset = usize::try_from(address.checked_sub(stack_pointer)?).ok()?;
     stack.get(offset..)?.split(|&byte| byte == 0).next()

@@ -1,4 +1,4 @@
-//! How far a start has come, and how its processes are traced until then.
+//! The stages of a start, and how its processes are traced in each stage.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// How long the hypervisor is traced if it makes no virtual machine. It has parsed its arguments by then.
+/// How long a hypervisor is traced that creates no virtual machine. It has parsed its arguments by then.
 const GUARDED: Duration = Duration::from_secs(10);
 
-/// How the launcher, and every process from it, is traced.
+/// Returns the options with which the launcher and all its descendants are traced.
 pub(super) fn options() -> Options {
     Options::PTRACE_O_EXITKILL
         | Options::PTRACE_O_TRACEEXEC
@@ -20,50 +20,52 @@ pub(super) fn options() -> Options {
         | Options::PTRACE_O_TRACECLONE
 }
 
-/// How the hypervisor is kept from executing another program in its place, or one with values.
+/// How the tracer prevents the hypervisor from executing another program.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Guard {
-    /// At the entry to the system call, since a program's arguments would show the values.
+    /// At the start of the system call, because the other program's arguments would show the values.
     Calls,
-    /// At the execution itself: the files are closed then, and no argument has a value. It ends with the hypervisor's
-    /// second thread. QEMU makes one before it reads its arguments (`rcu_init_complete()`, `util/rcu.c`), a wrapper makes
-    /// none.
+    /// At the execution itself: the files are closed then, and no argument contains a value. This guard ends with the
+    /// hypervisor's second thread. QEMU creates one before it reads its arguments (`rcu_init_complete()`,
+    /// `util/rcu.c`). A wrapper creates none.
     Executions,
 }
 
-/// How far a start has come.
+/// The stage of a start.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
-    /// The launcher has executed nothing yet. `told`: it has been told that it is traced.
+    /// The launcher has not executed a program yet. `told`: the launcher knows that it is traced.
     Launching { told: bool },
-    /// What it has executed is not the hypervisor.
+    /// The launcher has executed a program, but not yet the hypervisor.
     Seeking,
-    /// This process is the hypervisor, and makes the files that it is given.
+    /// This process is the hypervisor, and is creating its files.
     Making { process: Pid },
-    /// This process is the hypervisor, and has everything. Where there is no clock, there is no end to it.
+    /// This process is the hypervisor, and has everything. Without a clock, `until` is `None`, and there is no time
+    /// limit.
     Guarding { process: Pid, until: Option<TimeSpec>, by: Guard },
-    /// All are let go.
+    /// The tracer is detaching from all processes.
     Leaving,
 }
 
 impl Stage {
-    /// This process has just been given the values.
+    /// Returns the stage of a process that has just received the values.
     pub(super) fn guarding(process: Pid, by: Guard) -> Self {
         Self::Guarding { process, until: now().map(|now| now + TimeSpec::from_duration(GUARDED)), by }
     }
 
-    /// Whether a process is looked after that may never stop again.
+    /// Whether a time limit applies to a process that may never stop again.
     pub(super) fn is_timed(self) -> bool {
         matches!(self, Self::Guarding { by: Guard::Executions, .. })
     }
 
-    /// Whether the hypervisor has been looked after for long enough.
+    /// Whether the time limit for tracing the hypervisor has passed.
     pub(super) fn is_over(self) -> bool {
         let Self::Guarding { until: Some(until), .. } = self else { return false };
         now().is_some_and(|now| now > until)
     }
 
-    /// Whether a thread that this one has made shows that it is the hypervisor, which was given files only.
+    /// Whether a new thread of this process shows that it is the hypervisor. This applies to a hypervisor that got only
+    /// files.
     pub(super) fn ends_with_thread_of(self, process: Pid) -> bool {
         matches!(self, Self::Guarding { process: hypervisor, by: Guard::Executions, .. } if hypervisor == process)
     }
@@ -73,7 +75,7 @@ impl Stage {
         matches!(self, Self::Guarding { .. } | Self::Leaving)
     }
 
-    /// Whether a thread is let go as soon as it stops, whose memory has the values or not.
+    /// Whether the tracer detaches from a thread as soon as it stops. `holds`: the thread's memory contains the values.
     pub(super) fn leaves(self, holds: bool) -> bool {
         match self {
             Self::Launching { .. } | Self::Seeking | Self::Making { .. } => false,
@@ -94,7 +96,7 @@ impl Stage {
     }
 }
 
-/// The time since the machine was started. `Instant` panics where it cannot be had.
+/// Returns the time since the machine was started. Unlike this function, `Instant` panics if the clock cannot be read.
 fn now() -> Option<TimeSpec> {
     ClockId::CLOCK_MONOTONIC.now().ok()
 }

@@ -1,4 +1,4 @@
-//! What the kernel tells of a process that is traced.
+//! Reads the state of a traced process from the kernel.
 
 use std::fs::{read, read_link, read_to_string};
 use std::io;
@@ -17,34 +17,34 @@ use crate::text::escape::ShownPath;
 /// `AT_SECURE` of the auxiliary vector (getauxval(3)).
 const AT_SECURE: u64 = 23;
 
-/// SIGCONT in the masks of `/proc/PID/status`, where bit 0 is signal 1.
+/// The bit of SIGCONT in the masks of `/proc/PID/status`, where bit 0 is signal 1.
 const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
 
-/// How often it is looked for one that can be waited for, before this process sleeps.
+/// How often the tracer checks for an event before it sleeps.
 const LOOKS: u32 = 100;
 
-/// The status of a thread that is stopped at a system call, as waitpid(2) has it (`PTRACE_O_TRACESYSGOOD`).
+/// Status of a thread that is stopped at a system call, as waitpid(2) returns it (`PTRACE_O_TRACESYSGOOD`).
 const AT_CALL: i32 = (libc::SIGTRAP | 0x80) << 8 | 0x7f;
 
-/// What is known of those that wait to be waited for.
+/// An event that can be waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ready {
-    /// This one.
+    /// An event of this process. The caller must wait for it.
     One(Pid),
-    /// This one, and what has happened to it: it need not be waited for.
+    /// An event of this process, and its status. The caller need not wait for it.
     Waited((Pid, i32)),
-    /// One that is about to get a signal without a name, which is a real-time signal.
+    /// A process is about to get a signal without a name, which is a real-time signal.
     Unnamed,
-    /// None of them.
+    /// No event.
     None,
 }
 
-/// Looks for one that can be waited for, or waits for there to be one. `pid` is the only one that is meant.
+/// Checks for an event, or waits for one. With `pid`, only events of this process count.
 pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     flags.set(WaitPidFlag::WNOHANG, !wait);
     match waitid(pid.map_or(Id::All, Id::Pid), flags) {
-        // By far the most frequent one. It is resumed soon, and so it does not matter whether it was waited for.
+        // This event is by far the most frequent. The process continues soon, so waiting for it is not necessary.
         Ok(WaitStatus::PtraceSyscall(pid)) => Ok(Ready::Waited((pid, AT_CALL))),
         Ok(status) => Ok(status.pid().map_or(Ready::None, Ready::One)),
         Err(Errno::EINVAL) => Ok(Ready::Unnamed),
@@ -53,10 +53,11 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     }
 }
 
-/// Waits for any of them, or only looks. One that is let go may have to be looked at before it is waited for.
+/// Waits for an event of any process, or only checks. With `looks_first`, checks without consuming the event: a process
+/// from which the tracer detaches may need this.
 ///
-/// They stop often, and soon again. To sleep until then takes longer than the way from one stop to the next where the
-/// processor must be woken up, so others are let run first.
+/// The processes stop often, and soon again. If the processor must be woken up, sleeping takes longer than the time
+/// between two stops. So this function first lets other processes run.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     let looks = if waits { LOOKS } else { 0 };
     for _ in 0..looks {
@@ -75,12 +76,12 @@ fn next_of(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     wait(None, waits).map(|waited| waited.map_or(Ready::None, Ready::Waited))
 }
 
-/// Waits for one of them, or for this one, and says what has happened to it, as waitpid(2) does.
+/// Waits for an event of any process, or of `pid`, and returns the status from waitpid(2).
 pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32)>> {
     let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     options.set(WaitOptions::NOHANG, !wait);
     let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
-    // Without a process, `waitpid` waits for one of the same process group.
+    // Without a PID, `waitpid` only waits for processes of the same process group.
     let waited = if pid.is_some() { waitpid(pid, options) } else { rustix::process::wait(options) };
     match waited.map_err(|errno| Errno::from_raw(errno.raw_os_error())) {
         Ok(waited) => {
@@ -91,7 +92,7 @@ pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32
     }
 }
 
-/// A field of `/proc/PID/status`.
+/// Returns a field of `/proc/PID/status`.
 fn status(pid: Pid, name: &str) -> Option<String> {
     let text = read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -102,25 +103,25 @@ fn status_pid(pid: Pid, name: &str) -> Option<Pid> {
     status(pid, name)?.parse().ok().map(Pid::from_raw)
 }
 
-/// The process that a thread belongs to.
+/// Returns the process that a thread belongs to.
 pub(super) fn process(thread: Pid) -> Option<Pid> {
     status_pid(thread, "Tgid")
 }
 
-/// The process that has started this one.
+/// Returns the parent of a process.
 pub(super) fn parent(pid: Pid) -> Option<Pid> {
     status_pid(pid, "PPid")
 }
 
-/// Whether a SIGCONT waits to be delivered.
+/// Whether a SIGCONT is pending.
 pub(super) fn is_continued(pid: Pid) -> bool {
     let pending =
         |name| status(pid, name).and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or_default();
     (pending("SigPnd") | pending("ShdPnd")) & SIGCONT_BIT != 0
 }
 
-/// Whether a process gains no privileges by executing anything, traced or not (`PR_SET_NO_NEW_PRIVS`). File
-/// capabilities, which are then without effect, make the kernel say `AT_SECURE` all the same.
+/// Whether a process gains no privileges by executing a program, traced or not (`PR_SET_NO_NEW_PRIVS`). File
+/// capabilities then have no effect, but the kernel still sets `AT_SECURE`.
 pub(super) fn has_no_new_privileges(pid: Pid) -> bool {
     status(pid, "NoNewPrivs").is_some_and(|value| value == "1")
 }
@@ -134,7 +135,7 @@ pub(super) fn auxiliary(pid: Pid, kind: u64) -> io::Result<Option<u64>> {
     Ok(found.map(|[_, value]| value))
 }
 
-/// Whether executing its program has changed its privileges, or would have without the tracer.
+/// Whether executing the program changed the process's privileges, or would have changed them without the tracer.
 pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
     Ok(auxiliary(pid, AT_SECURE)?.is_some_and(|value| value != 0) && !has_no_new_privileges(pid))
 }
@@ -145,18 +146,18 @@ pub(super) fn has_variable(pid: Pid, prefix: &[u8]) -> io::Result<bool> {
     Ok(environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(prefix)))
 }
 
-/// Whether one of a program's arguments is one of these.
+/// Whether one of the program's arguments is one of `arguments`.
 pub(super) fn has_argument<'a>(pid: Pid, mut arguments: impl Iterator<Item = &'a [u8]>) -> io::Result<bool> {
     let found = read(format!("/proc/{pid}/cmdline"))?;
     Ok(arguments.any(|argument| found.split(|&byte| byte == 0).any(|found| found == argument)))
 }
 
-/// The program that a process executes.
+/// Returns the path of the program that a process executes.
 pub(super) fn program(pid: Pid) -> ShownPath {
     read_link(executable(pid)).unwrap_or_else(|_| PathBuf::from("a program")).into()
 }
 
-/// Whether the image of its program has this word.
+/// Whether the image of the process's program contains this word.
 pub(super) fn has_word(pid: Pid, word: &str) -> io::Result<bool> {
     image::has(&executable(pid), word)
 }
@@ -165,7 +166,7 @@ fn executable(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
 }
 
-/// Whether a signal says that a program has gone wrong, rather than that somebody has ended it.
+/// Whether a signal means that the program itself failed, and not that another process ended it.
 pub(super) fn is_fault(signal: i32) -> bool {
     matches!(
         signal,

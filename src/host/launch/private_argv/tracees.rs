@@ -1,4 +1,4 @@
-//! The threads that are traced, and what is known of each.
+//! The traced threads, and their states.
 
 use std::collections::BTreeMap;
 
@@ -8,43 +8,43 @@ use nix::unistd::Pid;
 
 use super::tracee;
 
-/// Where a thread has stopped.
+/// The place where a thread has stopped.
 ///
-/// The kernel reports a system call by the same stop before and after it, and every other stop is either in a call or
-/// not in one. So it is known which of the two the next stop is, and no registers have to be read to find out.
+/// The kernel reports the same stop before and after a system call. Every other stop is known to be in a call, or
+/// outside of one. So the previous stop tells which kind the next one is, and the registers need not be read.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Place {
-    /// Before a system call, or after it has been resumed there. `makes_machine`: the call makes a virtual machine.
+    /// Before a system call, or in the call. `makes_machine`: the call creates a virtual machine.
     InCall { makes_machine: bool },
-    /// Anywhere else.
+    /// Outside of system calls.
     OutsideCalls,
 }
 
 impl Place {
-    /// Where a thread is that stops for this event (`PTRACE_EVENT_*`, ptrace(2)). Signals have none.
+    /// Returns where a thread stops for this event (`PTRACE_EVENT_*`, ptrace(2)). For a signal, `event` is 0.
     pub(super) fn of_event(event: i32) -> Self {
         match event {
             0 | libc::PTRACE_EVENT_STOP => Self::OutsideCalls,
-            // Those of execve(2), clone(2) and their like.
+            // The events of execve(2), clone(2) and similar calls.
             _ => Self::InCall { makes_machine: false },
         }
     }
 }
 
-/// A thread that is traced.
+/// A traced thread.
 #[derive(Clone, Copy)]
 pub(super) struct Tracee {
-    /// Its process.
+    /// The thread's process.
     pub(super) process: Pid,
-    /// Whether its memory has the values.
+    /// Whether the thread's memory contains the values.
     pub(super) holds: bool,
-    /// Whether it is stopped until SIGCONT comes.
+    /// Whether the thread stays stopped until SIGCONT.
     pub(super) parked: bool,
-    /// Where it has stopped last.
+    /// The place of the last stop.
     pub(super) place: Place,
 }
 
-/// All threads that are traced.
+/// All traced threads.
 pub(super) struct Tracees(BTreeMap<Pid, Tracee>);
 
 impl Tracees {
@@ -57,7 +57,7 @@ impl Tracees {
         self.0.iter().map(|(pid, tracee)| (*pid, tracee))
     }
 
-    /// The first one that is meant.
+    /// Returns the first thread for which `is_meant` is true.
     pub(super) fn find(&self, is_meant: impl Fn(Pid) -> bool) -> Option<Pid> {
         self.0.keys().copied().find(|pid| is_meant(*pid))
     }
@@ -66,14 +66,14 @@ impl Tracees {
         self.0.get_mut(&pid)
     }
 
-    /// Notes where a thread has stopped.
+    /// Records where a thread has stopped.
     pub(super) fn stopped(&mut self, pid: Pid, place: Place) {
         if let Some(tracee) = self.0.get_mut(&pid) {
             tracee.place = place;
         }
     }
 
-    /// A thread has stopped before a system call, or after one. Returns where it was until then.
+    /// Records a stop before or after a system call. Returns the thread's previous place.
     pub(super) fn at_call(&mut self, pid: Pid) -> Place {
         let Some(tracee) = self.0.get_mut(&pid) else { return Place::OutsideCalls };
         let before = tracee.place;
@@ -92,22 +92,22 @@ impl Tracees {
         self.0.values().any(|tracee| tracee.parked)
     }
 
-    /// The process of a thread.
+    /// Returns the process of a thread.
     pub(super) fn process(&self, pid: Pid) -> Pid {
         self.0.get(&pid).map_or(pid, |tracee| tracee.process)
     }
 
-    /// Whether its memory has the values.
+    /// Whether the thread's memory contains the values.
     pub(super) fn holds(&self, pid: Pid) -> bool {
         self.0.get(&pid).is_some_and(|tracee| tracee.holds)
     }
 
-    /// How many threads of a process there are.
+    /// Returns the number of traced threads of a process.
     pub(super) fn threads(&self, process: Pid) -> usize {
         self.0.values().filter(|tracee| tracee.process == process).count()
     }
 
-    /// Notes a process or thread that the kernel traces now. `maker` is the thread that has made it, if that is known.
+    /// Adds a process or thread that the kernel now traces. `maker` is the thread that created it, if known.
     pub(super) fn adopt(&mut self, pid: Pid, maker: Option<Pid>) {
         let made_with_values = maker.is_some_and(|maker| self.holds(maker));
         if let Some(known) = self.0.get_mut(&pid) {
@@ -129,12 +129,12 @@ impl Tracees {
         self.0.clear();
     }
 
-    /// Forgets the other threads of a process that executes a program: they are gone.
+    /// Removes the other threads of a process that executes a program: they no longer exist.
     pub(super) fn executed(&mut self, pid: Pid) {
         self.0.retain(|&other, tracee| other == pid || tracee.process != pid);
     }
 
-    /// Those that are stopped, and for which SIGCONT has come.
+    /// Returns the stopped threads for which SIGCONT has come.
     pub(super) fn continued(&self) -> Vec<Pid> {
         let parked = || self.iter().filter(|(_, tracee)| tracee.parked);
         let processes: Vec<Pid> = parked()

@@ -1,4 +1,4 @@
-//! The tracer's side: it protects itself, takes the values, and follows the launcher ([`super::chain`]).
+//! The tracer's side: protects itself, receives the values, and follows the launcher ([`super::chain`]).
 
 use std::fs::read_dir;
 use std::io::{self, Write as _};
@@ -17,10 +17,11 @@ use super::chain::Chain;
 use super::channel::{GO, Request, read_array};
 use super::stage::options;
 
-/// The first argument with which the program executes itself as the tracer, and calls [`trace`].
+/// The first argument with which this program executes itself as the tracer. The process then calls [`trace`].
 pub const TRACER: &str = "private-argv-tracer";
 
-/// The second argument of the process that does the tracing. The one without it only starts this one.
+/// The second argument of the process that does the tracing. A process without this argument only starts the tracing
+/// process.
 const DETACHED: &str = "detached";
 
 /// Why the tracer gave up.
@@ -36,7 +37,8 @@ fn preparing<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Trac
     move |source| TraceError::Prepare { action, source: source.into() }
 }
 
-/// What a program does whose first argument is [`TRACER`]. It should have started its log, where errors go.
+/// Runs the tracer, if the program's first argument is [`TRACER`]. The program should have started its log before,
+/// because errors go there.
 pub fn trace() -> ExitCode {
     let done = match std::env::args_os().nth(2) {
         None => detach().map(|()| ExitCode::SUCCESS),
@@ -63,21 +65,21 @@ fn detach() -> Result<(), TraceError> {
         .map_err(preparing("start"))
 }
 
-/// The launcher's socket, which is standard input.
+/// Returns the launcher's socket, which is standard input.
 fn channel() -> Result<UnixStream, TraceError> {
     let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    // Only a socket has an address.
+    // Only a socket has an address, so this check refuses other files.
     stream.and_then(|stream| stream.local_addr().map(|_| stream)).map_err(|_| TraceError::NotForPeople)
 }
 
 fn serve() -> Result<ExitCode, TraceError> {
     protect()?;
     let mut launcher = channel()?;
-    // The launcher is gone, if any of this fails, and nobody is left to be told.
+    // If this fails, the launcher no longer exists, and no process needs a message.
     let Some(request) = greet(&mut launcher) else { return Ok(ExitCode::SUCCESS) };
     let target = Pid::from_raw(request.launcher.cast_signed());
     if let Err(errno) = ptrace::seize(target, options()) {
-        // The launcher tells why.
+        // The launcher reports the error.
         _ = launcher.write_all(&(errno as i32).to_ne_bytes());
         return Ok(ExitCode::SUCCESS);
     }
@@ -85,7 +87,7 @@ fn serve() -> Result<ExitCode, TraceError> {
     Ok(match chain.follow() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Before anybody can see that the start has ended.
+            // Logged before other processes can see that the start has ended.
             tracing::error!("{failure}");
             chain.end();
             ExitCode::FAILURE
@@ -93,25 +95,26 @@ fn serve() -> Result<ExitCode, TraceError> {
     })
 }
 
-/// No core dump and no debugger, and nothing of the launcher's held: a pipe whose writing end were open here would
-/// look open to its reader, for longer than the launcher meant it to.
+/// Forbids core dumps and debuggers, and closes descriptors inherited from the launcher. A pipe whose writing end stays
+/// open here would look open to its reader for too long.
 fn protect() -> Result<(), TraceError> {
     set_dumpable(false).map_err(preparing("forbid debuggers"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(preparing("set the core dump limit to 0"))?;
-    // A signal for the whole group (Ctrl-C, systemd's SIGTERM) is for the launcher. This process ends when the
-    // launcher does, and must not before: the launcher would then be killed, and its end look like a crash.
+    // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) is meant for the launcher. The tracer ends when
+    // the launcher ends, and must not end before: the kernel would then kill the launcher, which would look like a
+    // crash.
     SigSet::all().thread_block().map_err(preparing("block signals"))?;
     let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its descriptors"))?;
     let descriptors: Vec<RawFd> =
         descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for descriptor in descriptors.into_iter().filter(|&descriptor| descriptor > STDERR_FILENO) {
-        // The folder's own is closed already.
+        // The descriptor of the directory listing is already closed.
         _ = close(descriptor);
     }
     Ok(())
 }
 
-/// Takes the values, and returns when the launcher is ready to be traced.
+/// Receives the values. Returns when the launcher is ready to be traced.
 fn greet(launcher: &mut UnixStream) -> Option<Request> {
     launcher.write_all(&std::process::id().to_ne_bytes()).ok()?;
     let request = Request::read(launcher).ok()?;

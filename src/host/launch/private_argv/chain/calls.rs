@@ -1,4 +1,4 @@
-//! Stops at system calls: what a thread is about to do, or has done.
+//! Handles stops at system calls, before and after the call.
 
 use nix::unistd::Pid;
 
@@ -11,7 +11,7 @@ use super::super::tracees::Place;
 use super::Chain;
 
 impl Chain {
-    /// It is before or after a system call.
+    /// Handles a thread that is stopped before or after a system call.
     pub(super) fn at_call(&mut self, pid: Pid) -> Result<(), Failure> {
         let before = self.tracees.at_call(pid);
         match self.stage {
@@ -26,7 +26,7 @@ impl Chain {
         self.resume(pid, None)
     }
 
-    /// It is about to make a system call.
+    /// Handles a thread that is about to make a system call.
     fn before_call(&mut self, pid: Pid) -> Result<(), Failure> {
         let process = self.tracees.process(pid);
         let call = registers::call(pid).map_err(failed("read the program's registers"))?;
@@ -51,7 +51,7 @@ impl Chain {
         Ok(())
     }
 
-    /// It has made a system call, or failed to.
+    /// Handles a thread whose system call has succeeded or failed.
     fn after_call(&mut self, pid: Pid, makes_machine: bool) -> Result<(), Failure> {
         let made = || registers::has_succeeded(pid).map_err(failed("read the program's registers"));
         if self.stage.is_over() || (makes_machine && made()?) {
@@ -60,7 +60,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The hypervisor goes on with its files, and gets what it is given once it has made all of them.
+    /// Lets the hypervisor continue to create its files. When all exist, gives the hypervisor its arguments.
     fn make_files(&mut self, pid: Pid) -> Result<(), Failure> {
         let Some(maker) = &mut self.maker else { return Ok(()) };
         if !maker.at_call().map_err(failed("make files in memory for it"))? {
