@@ -17,10 +17,10 @@
 //! | [`format::credential`] | [`Name`], [`Secret`], [`Credential`] |
 //! | [`format::oem_string`] | converts a credential to an OEM string and back |
 //! | [`format::manifest`] | list of what the host sent: names, sizes and one digest; read and written |
-//! | [`format::base64`] | base64 as systemd accepts it |
+//! | [`format::base64`] | decodes base64 that systemd accepts, and encodes base64 |
 //! | [`format::smbios`] | parses SMBIOS bytes into Type 11 strings, and reports every fault of the table |
-//! | [`format::smbios::machine`] | tells the hypervisor and the firmware from Types 0 and 1 |
-//! | [`guest`] | the import: source -> verify -> place -> hand over -> report |
+//! | [`format::smbios::machine`] | identifies the hypervisor and the firmware by Types 0 and 1 |
+//! | [`guest`] | the import: source -> verify -> place -> handover -> report |
 //! | [`host`] | the start: credentials directory -> OEM strings -> limits -> hypervisor |
 //! | [`format::systemd`] | systemd's limits and names, each with its source in systemd |
 //! | [`trust::signature`] | converts a minisign signature of a manifest to an OEM string and back; trusted keys |

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// The number 1 in each byte of a word.
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The highest bit of each byte.
+/// The highest bit of each byte in a word.
 const HIGH: u64 = ONES << 7;
 
 /// Number of characters in a word, and of the bytes that they encode.
@@ -26,7 +26,7 @@ pub enum Base64Error {
     /// A byte that is in neither alphabet, and is neither blank nor padding.
     #[error("byte {position} of its text does not belong to base64")]
     Character {
-        /// Position in the text, from 0.
+        /// Position of the refused byte in the text, from 0.
         position: usize,
     },
     /// The last group is not padded with `=`.
@@ -40,7 +40,7 @@ pub enum Base64Error {
     SpareBits,
 }
 
-/// Decodes `text`.
+/// Decodes base64 as systemd does.
 ///
 /// # Errors
 /// [`Base64Error`] names the first error that systemd would find.

@@ -55,7 +55,7 @@ pub enum NameError {
         "byte {byte:#04x} at position {position} is not allowed (printable ASCII without '/' and ':' is)"
     )]
     Byte {
-        /// Position in the name, from 0.
+        /// Position of the refused byte in the name, from 0.
         position: usize,
         /// The refused byte.
         byte: u8,
@@ -78,7 +78,8 @@ impl Name {
         Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
     }
 
-    /// Does the same without a copy of the bytes. Refused bytes may be a secret, and names are not wiped.
+    /// Does the same as [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and names are not
+    /// wiped.
     pub(crate) fn check(bytes: &[u8]) -> Result<&str, NameError> {
         match bytes {
             [] => return Err(NameError::Empty),
@@ -212,7 +213,7 @@ impl Secret {
         self.expose().to_vec().into()
     }
 
-    /// Number of bytes.
+    /// Number of secret bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()

@@ -57,7 +57,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Number of bytes.
+    /// Size of the item in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {

@@ -58,7 +58,7 @@ impl std::fmt::Display for Encoding {
 /// The kind of an OEM string, with its content.
 #[derive(Debug)]
 pub enum OemString<'a> {
-    /// A credential.
+    /// A plain credential, and the form of its value.
     Credential(Credential, Encoding),
     /// Either the name of a credential without a value (in the binary form), or a value that has lost its name.
     MaybeNameless(MaybeNameless),
@@ -278,7 +278,7 @@ pub enum EncodeError {
     /// A text value contains a NUL byte, which ends every SMBIOS string. The binary form allows NUL bytes.
     #[error("its value holds a NUL byte at position {position}, which only the binary form can carry")]
     Nul {
-        /// Position in the value, from 0.
+        /// Position of the NUL byte in the value, from 0.
         position: usize,
     },
     /// The value is larger than [`VALUE_MAX`].

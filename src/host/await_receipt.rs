@@ -53,7 +53,7 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Objection {
-    /// The import failed.
+    /// The import failed in the guest.
     #[error("its import ended with exit code {0}")]
     Failed(u8),
     /// Fewer credentials are intact than were sent.

@@ -10,14 +10,14 @@ use crate::format::credential::Name;
 use crate::format::smbios::write;
 use crate::format::systemd;
 
-/// A limit on the way into the guest.
+/// A limit on the route into the guest.
 #[derive(Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Limit {
-    /// A short name.
+    /// Short name of the limit, for messages and tables.
     pub name: &'static str,
     /// The unit of the limit.
     pub unit: Unit,
-    /// The largest value that works.
+    /// The largest amount that works.
     pub maximum: usize,
     /// The effect of exceeding the limit.
     pub above: &'static str,
@@ -67,7 +67,7 @@ pub enum Counted {
     Area,
     /// Number of strings.
     Strings,
-    /// Bytes of a JSON array of the strings.
+    /// Size in bytes of a JSON array of the strings.
     JsonArray,
     /// Bytes of the largest argument that contains strings in plain text.
     Argument,
@@ -88,7 +88,7 @@ pub enum Counted {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Excess {
-    /// Nothing is started.
+    /// The hypervisor is not started, and nothing is written.
     Refuse,
     /// A warning is logged, because the effect depends on the guest.
     Warn,
@@ -157,10 +157,10 @@ pub const EVERYWHERE: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// How much of a limit is used.
+/// How much of a limit a set of strings uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usage {
-    /// The limit.
+    /// The limit that is checked.
     pub limit: &'static Limit,
     /// The amount that the set needs.
     pub used: usize,
@@ -194,7 +194,7 @@ impl std::fmt::Display for Usage {
     }
 }
 
-/// How strings become structures.
+/// How strings become Type 11 structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Structures {
     /// This program packs the strings into structures that every systemd reads completely.
@@ -205,12 +205,12 @@ pub enum Structures {
     None,
 }
 
-/// The way of a set of strings into a guest.
+/// The route of a set of strings into a guest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// How strings become structures.
+    /// How strings on this route become Type 11 structures.
     pub structures: Structures,
-    /// Every limit on this way, and how much of it other data uses.
+    /// Every limit on this route, and how much of it other data uses.
     pub limits: Vec<(&'static Limit, usize)>,
 }
 
@@ -232,8 +232,8 @@ impl Route {
     }
 }
 
-/// Compares a set with every limit on its way. `argument` is the size of the largest argument that contains strings in
-/// plain text, if one does.
+/// Compares a set with every limit on its route. `argument` is the size of the largest argument that contains strings
+/// in plain text, if one does.
 #[must_use]
 pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Vec<Usage> {
     let sizes = strings.sizes();

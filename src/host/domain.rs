@@ -44,13 +44,13 @@ pub enum DomainError {
         Escaped(.0), .1
     )]
     None(Vec<u8>, ShownPath),
-    /// The directory cannot be opened.
+    /// The credentials directory cannot be opened.
     #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
     Failed(ShownPath, Errno),
     /// Another user can change the directory or its parents.
     #[error("the credentials directory {0} is refused: other users can change {1}")]
     Unguarded(ShownPath, ShownPath),
-    /// The directory is on a disk.
+    /// The credentials directory is on a disk.
     #[error("the credentials directory {0} is refused: it is not in memory only (tmpfs or ramfs)")]
     OnDisk(ShownPath),
 }

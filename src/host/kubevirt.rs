@@ -22,12 +22,12 @@ pub enum HookError {
     /// The VirtualMachineInstance cannot be read.
     #[error("the VirtualMachineInstance is not JSON with annotations as text (line {line}, column {column})")]
     Machine {
-        /// Line, from 1.
+        /// Number of the line with the error, from 1.
         line: usize,
-        /// Column, from 1.
+        /// Number of the column with the error, from 1.
         column: usize,
     },
-    /// An annotation is missing.
+    /// A required annotation is missing.
     #[error(
         "the VirtualMachineInstance has no annotation {0}; set it in spec.template.metadata of its machine"
     )]
@@ -35,7 +35,7 @@ pub enum HookError {
     /// The annotation does not contain a valid number of files.
     #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}; it is what 'emit --files' got")]
     Files,
-    /// The domain cannot be changed.
+    /// The arguments cannot be added to the domain.
     #[error(transparent)]
     Domain(#[from] EditError),
 }

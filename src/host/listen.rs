@@ -19,7 +19,7 @@ const PATH_MAX: usize = 107;
 /// Permission bits of a socket that this program creates.
 const SOCKET_MODE: u32 = 0o600;
 
-/// A socket of this host.
+/// A socket on this host, at which a receipt can arrive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Socket {
     /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the socket in its

@@ -1,5 +1,5 @@
 //! The host's part: reads a credentials directory, writes its files as OEM strings, checks them against every limit on
-//! their way, and passes them to a hypervisor. No secret is on a command line.
+//! the route, and passes them to a hypervisor. No secret is on a command line.
 //!
 //! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` combines these steps. For an
 //! engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the engine's configuration

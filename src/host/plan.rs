@@ -1,5 +1,6 @@
 //! Credentials + hypervisor + its command line -> [`Plan`]: what would be sent, what others would see, and every limit
-//! on the way. This module starts and writes nothing. The module `start` reads the credentials and the program's file.
+//! on the route. This module starts and writes nothing. The module `start` reads the credentials and the program's
+//! file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use crate::text::listing::listed;
 pub struct Order {
     /// The kind of hypervisor.
     pub hypervisor: &'static dyn Hypervisor,
-    /// The program.
+    /// The program to start.
     pub program: PathBuf,
     /// The name that the program gets as its first argument (`argv[0]`).
     pub argv0: OsString,
@@ -60,18 +61,18 @@ pub enum PlanError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carrier {
-    /// In files that exist in memory only and can no longer be changed.
+    /// Files that exist only in memory and cannot be changed any more.
     SealedMemfds,
-    /// In an argument that only the hypervisor sees.
+    /// An argument that only the hypervisor can see.
     PrivateArgument,
-    /// In an argument that every user of the host sees.
+    /// An argument that every user of the host can see.
     PlainArgument,
 }
 
 /// Which program receives the OEM strings that other programs must not see.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Receiver {
-    /// The program that is started.
+    /// The program that is started receives the strings.
     Program,
     /// The first program that the started program executes with all arguments, and that has this word in its image.
     Executed {
@@ -93,9 +94,9 @@ pub struct Plan {
     pub carrier: Carrier,
     /// The program that receives the strings.
     pub receiver: Receiver,
-    /// The way of the strings into the guest, with its limits.
+    /// The route of the strings into the guest, with its limits.
     pub route: Route,
-    /// The strings.
+    /// The OEM strings to send.
     pub strings: OemStrings,
     /// The arguments after the name, with the strings.
     pub arguments: Vec<Argument>,
@@ -103,7 +104,7 @@ pub struct Plan {
     items: BTreeSet<Name>,
     /// Credentials that are passed by `fw_cfg` in addition to SMBIOS.
     pub copies: Vec<Name>,
-    /// Every limit on the way, and how much of it is used.
+    /// Every limit on the route, and how much of it is used.
     pub usages: Vec<Usage>,
     /// Warnings for the user before the start.
     pub warnings: Vec<String>,

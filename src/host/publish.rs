@@ -34,7 +34,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 pub enum Storage {
     /// A tmpfs or a ramfs, which are in memory only.
     Memory,
-    /// Anything else.
+    /// Any other file system.
     Disk,
 }
 
@@ -58,7 +58,7 @@ pub enum PublishError {
     /// The path exists, but is not a directory.
     #[error("{0} is not a directory (a link to one is not followed); use another path")]
     NotADirectory(ShownPath),
-    /// Another user could read or replace the files.
+    /// Another user owns the directory, or can change the files in it.
     #[error("{0}: another user owns it or can change what it holds; use a directory of your own")]
     NotOurs(ShownPath),
     /// The directory contains a file that would be lost.
@@ -72,7 +72,7 @@ pub enum PublishError {
         /// Name of that file.
         other: Vec<u8>,
     },
-    /// A mount cannot be replaced.
+    /// The path is a mount point, which cannot be replaced.
     #[error("{0} is a mount point, which cannot be replaced at once; use a directory in it")]
     MountPoint(ShownPath),
     /// The file system cannot exchange two directories.

@@ -60,9 +60,9 @@ pub struct Planned {
     pub items: usize,
     /// The structures for the strings: those that this program builds, or the one that the hypervisor builds.
     pub structures: Vec<StructureRow>,
-    /// Every limit on the way.
+    /// Every limit on the route.
     pub limits: Vec<LimitRow>,
-    /// The arguments as others will see them.
+    /// The arguments as other users will see them.
     pub arguments: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct ReceiverRow {
     pub executes: Option<&'static str>,
 }
 
-/// A credential.
+/// The row of a plain credential.
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// The credential's name in the guest.
@@ -92,7 +92,7 @@ pub struct Row {
     pub origin: Origin,
 }
 
-/// A packed set.
+/// The row of a packed set.
 #[derive(Debug, Serialize)]
 pub struct SetRow {
     /// Names of the machines for which the set is meant.
@@ -105,7 +105,7 @@ pub struct SetRow {
     pub signatures: Vec<KeyId>,
 }
 
-/// An encrypted credential.
+/// The row of an encrypted credential.
 #[derive(Debug, Serialize)]
 pub struct EncryptedRow {
     /// The credential's name in the guest.
@@ -121,7 +121,7 @@ pub struct EncryptedRow {
     pub origin: Origin,
 }
 
-/// A structure.
+/// The row of a structure.
 #[derive(Debug, Serialize)]
 pub struct StructureRow {
     /// Number of strings in the structure.
@@ -130,7 +130,7 @@ pub struct StructureRow {
     pub bytes: usize,
 }
 
-/// A limit.
+/// The row of a limit.
 #[derive(Debug, Serialize)]
 pub struct LimitRow {
     /// The limit itself.

@@ -42,7 +42,7 @@ impl Slots {
         Ok(Self { structures, inactive })
     }
 
-    /// Returns the way of these structures into the guest, which is QEMU's.
+    /// Returns the route of these structures into the guest, which is QEMU's.
     #[must_use]
     pub fn route(&self) -> Route {
         qemu::route(self.inactive * INACTIVE_SIZE)

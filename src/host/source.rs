@@ -24,7 +24,7 @@ pub const TOTAL_MAX: usize = SYSTEMD_TOTAL_MAX + 65_536;
 /// The files to read from a directory.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Which files.
+    /// Which files of the directory are selected.
     pub which: Which,
     /// Files from `systemd-creds encrypt`. They are sent encrypted, and not as plain credentials.
     pub encrypted: Vec<Mapping>,
@@ -93,10 +93,10 @@ pub enum DirectoryError {
     /// The directory cannot be opened or listed.
     #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
     Directory(ShownPath, Errno),
-    /// Nothing was selected.
+    /// No file was selected, so no credential would be sent.
     #[error("{}, so nothing would be sent", nothing(.directory, .prefix.as_deref()))]
     Nothing {
-        /// The directory.
+        /// The credentials directory.
         directory: ShownPath,
         /// The prefix with which no name begins.
         prefix: Option<String>,
@@ -106,7 +106,7 @@ pub enum DirectoryError {
     Missing {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The missing file.
         file: ShownPath,
     },
     /// A name that `--expect` requires was not selected.
@@ -117,17 +117,17 @@ pub enum DirectoryError {
     Empty {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The empty file.
         file: ShownPath,
     },
     /// A credential cannot have the name of this file.
     #[error("'{}' in {directory} cannot be the name of a credential: {error}", Escaped(.name))]
     Name {
-        /// The directory.
+        /// The credentials directory.
         directory: ShownPath,
         /// The refused name.
         name: Vec<u8>,
-        /// Which rule it breaks.
+        /// The rule that the name breaks.
         error: NameError,
     },
     /// A file for `--encrypted` is not a blob that may be sent.
@@ -138,7 +138,7 @@ pub enum DirectoryError {
     Blob {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The refused file.
         file: ShownPath,
         /// Why the file is refused.
         error: BlobError,
@@ -148,7 +148,7 @@ pub enum DirectoryError {
     NotAFile {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The path that is not a regular file.
         file: ShownPath,
         /// The kind of file.
         kind: &'static str,
@@ -158,7 +158,7 @@ pub enum DirectoryError {
     TooLarge {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The file that is too large.
         file: ShownPath,
     },
     /// The values together are larger than the limit.
@@ -171,7 +171,7 @@ pub enum DirectoryError {
     Changed {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The file that changed.
         file: ShownPath,
     },
     /// Any other error of the kernel.
@@ -179,7 +179,7 @@ pub enum DirectoryError {
     Io {
         /// The credential's name in the guest.
         guest: Name,
-        /// The file.
+        /// The file that cannot be read.
         file: ShownPath,
         /// The kernel's error.
         error: Errno,

@@ -3,7 +3,7 @@
 //! 1. The program is recognized as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
 //! 2. The credentials are read. If they are missing, this error is reported before any other.
 //! 3. The program's image is searched for the words that decide how it is started. It is not executed for this.
-//! 4. Credentials and command line are merged, and checked against every limit on the way ([`Plan::new`]).
+//! 4. Credentials and command line are merged, and checked against every limit on the route ([`Plan::new`]).
 //! 5. A program that would show the credentials to others, because it cannot be traced, is refused.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
@@ -49,7 +49,7 @@ pub enum NotPlanned {
     /// The program's file name is not the name of a hypervisor.
     #[error("cannot tell which hypervisor {0} is: give --hypervisor {names}", names = hypervisor::names())]
     Unknown(ShownPath),
-    /// A hypervisor that has no SMBIOS.
+    /// The program is Firecracker, which has no SMBIOS.
     #[error(
         "Firecracker has no SMBIOS, so {0} can pass no OEM strings: use QEMU, cloud-hypervisor or crosvm, or pass \
          credentials through Firecracker's metadata service"

@@ -28,14 +28,14 @@ pub fn beside(set: &Path, suffix: &str) -> PathBuf {
 /// The source of the credentials to send.
 #[derive(Clone, Debug)]
 pub enum Supply {
-    /// Files of a credentials directory.
+    /// Credentials are files of a credentials directory.
     Directory {
         /// The directory. With `None`, the directory in `$CREDENTIALS_DIRECTORY`.
         directory: Option<PathBuf>,
         /// The files to read from the directory.
         selection: Selection,
     },
-    /// A packed set.
+    /// Credentials are in a packed set.
     Set(SetFiles),
 }
 
@@ -63,7 +63,7 @@ pub enum SupplyError {
     /// A file of the set cannot be read.
     #[error("cannot read {file}: {reason}")]
     File {
-        /// The file.
+        /// The file that cannot be read.
         file: ShownPath,
         /// The kernel's error, or the kind of file.
         reason: String,
@@ -71,7 +71,7 @@ pub enum SupplyError {
     /// A signature file is not a valid signature.
     #[error("{file}: {error}")]
     Signature {
-        /// The file.
+        /// The signature file.
         file: ShownPath,
         /// What is wrong with the signature.
         error: SignatureError,
@@ -79,7 +79,7 @@ pub enum SupplyError {
     /// A key file is not a valid public key.
     #[error("--trust {file}: {error}")]
     Key {
-        /// The file.
+        /// The key file.
         file: ShownPath,
         /// What is wrong with the key.
         error: KeyError,

@@ -26,7 +26,7 @@ pub enum VerifierFileError {
     System {
         /// The action that failed.
         action: &'static str,
-        /// The file.
+        /// The file with the verifier.
         path: ShownPath,
         /// The kernel's error.
         error: Errno,
@@ -34,7 +34,7 @@ pub enum VerifierFileError {
     /// The file does not contain a verifier.
     #[error("{path} is no verifier: {error}; name another file with --verifier")]
     Other {
-        /// The file.
+        /// The file that is not a verifier.
         path: ShownPath,
         /// What is wrong with the file.
         error: VerifierError,

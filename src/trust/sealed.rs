@@ -154,12 +154,12 @@ pub struct Blob {
     key: &'static Key,
 }
 
-/// A blob and the name of its credential.
+/// An encrypted credential: its name and its blob.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sealed {
     /// The name that services ask for. `systemd-creds encrypt --name=` put the same name into the blob.
     pub name: Name,
-    /// The blob.
+    /// The encrypted value.
     pub blob: Blob,
 }
 

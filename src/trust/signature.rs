@@ -97,7 +97,7 @@ pub enum SignatureError {
     /// The file does not have the four lines of a signature file.
     #[error("it is not a minisign signature: a signature file has four whole lines")]
     Lines,
-    /// A line of base64 is damaged.
+    /// A base64 line of the file is damaged.
     #[error("it is not a minisign signature: a line of base64 in it is damaged")]
     Damaged,
     /// The signature was made by `minisign -S -l`, or by a minisign older than 0.10.
@@ -111,7 +111,7 @@ impl serde::Serialize for SignatureError {
     }
 }
 
-/// A public key that is trusted.
+/// A public key of a person who may sign sets.
 #[derive(Clone, Debug)]
 pub struct TrustedKey {
     id: KeyId,

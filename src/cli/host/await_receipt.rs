@@ -1,4 +1,4 @@
-//! `await`: waits for a receipt.
+//! The command `await`: waits for a guest's receipt.
 
 use clap::CommandFactory as _;
 
@@ -10,7 +10,7 @@ use crate::format::receipt::Receipt;
 use crate::host::await_receipt::{Answer, Wait, await_receipt};
 use crate::host::listen::Socket;
 
-/// Waits for a receipt.
+/// Waits for a guest's receipt, and compares it with the verifier.
 pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
     if let Some(error) = misfit(&options) {
         return Ok(usage::print(&error));

@@ -153,7 +153,7 @@ fn seen_by_others(format: Format) -> Option<&'static str> {
     }
 }
 
-/// Returns the limits on the way of strings in this form.
+/// Returns the route for strings in this format, with its limits.
 fn route(format: Format) -> Route {
     match format {
         Format::Strings => Route::anywhere(),

@@ -1,6 +1,6 @@
 //! The text after the options in `smbios-creds-host --help`.
 
-/// Examples and exit codes.
+/// The examples and the table of exit codes.
 pub(super) const AFTER: &str = "\
 Examples:
   smbios-creds-host plan --all -- qemu-system-x86_64 -M q35

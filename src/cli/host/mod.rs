@@ -1,4 +1,4 @@
-//! `smbios-creds-host`, the launcher.
+//! The commands of `smbios-creds-host`, which sends credentials and starts hypervisors.
 
 pub mod args;
 mod await_receipt;

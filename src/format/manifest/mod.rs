@@ -1,6 +1,6 @@
 //! The manifest lists what the host sent, so that the guest can tell whether everything arrived. Written and read here.
 //!
-//! The manifest is not signed. It detects faults, not attackers: anyone who can change a value can also write a new
+//! The manifest is not signed. It finds faults, not attackers: anyone who can change a value can also write a new
 //! manifest.
 //!
 //! It is one OEM string, `io.smbios-creds.manifest:` and the base64 of one JSON object:

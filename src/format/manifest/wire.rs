@@ -24,7 +24,7 @@ pub(super) struct Fields {
     pub(super) terms: Terms,
 }
 
-/// The one field that every version has.
+/// The version, which is the only field that every version of the manifest has.
 #[derive(Deserialize)]
 struct Version {
     version: u32,

@@ -65,8 +65,8 @@ pub enum Hypervisor {
     /// QEMU. Its Type 1 has the manufacturer `QEMU` and its machine type as the version (`hw/smbios/smbios.c`; recorded
     /// from 7.2 and 10.0).
     Qemu,
-    /// cloud-hypervisor. It writes Type 0 itself, with its own name as the vendor (`arch/src/x86_64/smbios.rs`; recorded
-    /// from 53).
+    /// cloud-hypervisor. It writes Type 0 itself, with its own name as the vendor (`arch/src/x86_64/smbios.rs`;
+    /// recorded from 53).
     CloudHypervisor,
     /// crosvm. It writes Type 0 itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
     Crosvm,
@@ -142,7 +142,7 @@ impl Machine {
 }
 
 impl Firmware {
-    /// Reads a whole Type 0 structure.
+    /// Reads a complete Type 0 structure.
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosInformation<'_>>()?;
@@ -155,7 +155,7 @@ impl Firmware {
 }
 
 impl Model {
-    /// Reads a whole Type 1 structure.
+    /// Reads a complete Type 1 structure.
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosSystemInformation<'_>>()?;
@@ -208,7 +208,7 @@ impl Display for Hypervisor {
     }
 }
 
-/// The machine in one line: `QEMU (pc-q35-7.2), firmware SeaBIOS 1.16.2-debian-1.16.2-1`.
+/// Displays the machine in one line: `QEMU (pc-q35-7.2), firmware SeaBIOS 1.16.2-debian-1.16.2-1`.
 impl Display for Machine {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let model = self.model.as_ref();

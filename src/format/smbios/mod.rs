@@ -26,7 +26,7 @@ pub const OEM_STRINGS_LENGTH: u8 = 5;
 /// An error of a whole table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The entry point cannot be read.
+    /// The entry point is damaged, so it cannot be read.
     EntryPoint(EntryPointError),
     /// There are fewer bytes or structures than the entry point announces, and nothing shows that the table is
     /// complete.
@@ -124,7 +124,7 @@ impl Table {
         Self { entry_point, data, structures: walk.structures, faults }
     }
 
-    /// The entry point, if it could be read.
+    /// Returns the entry point, if it could be read.
     #[must_use]
     pub fn entry_point(&self) -> Option<&EntryPoint> {
         self.entry_point.as_ref()
@@ -166,13 +166,13 @@ impl Table {
         })
     }
 
-    /// Every structure, in table order.
+    /// Returns every structure in table order.
     #[must_use]
     pub fn structures(&self) -> &[Structure] {
         &self.structures
     }
 
-    /// The bytes of the structure table.
+    /// Returns the bytes of the structure table.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.data.expose()

@@ -19,7 +19,7 @@ const TERMINATOR: usize = 2;
 /// The position of a structure in the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Structure {
-    /// Structure type.
+    /// Type number of the structure.
     pub kind: u8,
     /// Handle, with which other structures refer to this one.
     pub handle: u16,

@@ -49,7 +49,7 @@ pub enum WriteError {
     Nul {
         /// Number of the string, from 1.
         string: usize,
-        /// Position in the string, from 0.
+        /// Position of the NUL byte in the string, from 0.
         position: usize,
     },
     /// The strings need more structures than there are handles.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::format::credential::Secret;
 use crate::host::strings::OemStrings;
 
-/// A part of an argument.
+/// A part of an argument for the hypervisor.
 #[derive(Debug)]
 pub enum Part {
     /// Text that others may see.
@@ -28,7 +28,7 @@ pub fn hidden(parts: &[Part], number: usize) -> OsString {
     text
 }
 
-/// An argument of a hypervisor.
+/// An argument for the hypervisor.
 #[derive(Debug)]
 pub enum Argument {
     /// An argument that was on the command line before, or that contains no secret.

@@ -84,20 +84,20 @@ const API: [(&[u8], &str); 2] = [
 /// Most bytes that the structure of a key's value needs in addition to the value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// Returns the way through the command line. Other keys of `--platform` add `others` bytes to the table.
+/// Returns the route through the command line. Other keys of `--platform` add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
 }
 
-/// Returns the way through the API.
+/// Returns the route through the API, with its limits.
 #[must_use]
 pub fn api_route() -> Route {
     let limits = vec![(&TABLE_LIMIT, 0), (&STRINGS_LIMIT, 0), (&REQUEST_LIMIT, 0)];
     Route { structures: Structures::One, limits }
 }
 
-/// cloud-hypervisor.
+/// The hypervisor cloud-hypervisor.
 #[derive(Debug)]
 pub struct CloudHypervisor;
 
@@ -118,7 +118,7 @@ impl Hypervisor for CloudHypervisor {
         Some(STRINGS_FEATURE)
     }
 
-    /// Newer versions read OEM strings from files, and have SMBIOS on aarch64.
+    /// The words show whether this version reads OEM strings from files, and whether it has SMBIOS on aarch64.
     fn questions(&self) -> &'static [&'static str] {
         &[STRINGS_FEATURE, PATHS_FEATURE, SMBIOS_FEATURE]
     }

@@ -52,13 +52,13 @@ const OPTION_WORD: &str = "oem-strings";
 /// Most bytes that a key of `--smbios` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// Returns the way through the command line. Other keys of `--smbios` add `others` bytes to the table.
+/// Returns the route through the command line. Other keys of `--smbios` add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
 }
 
-/// crosvm.
+/// The hypervisor crosvm.
 #[derive(Debug)]
 pub struct Crosvm;
 

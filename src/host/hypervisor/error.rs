@@ -11,7 +11,7 @@ pub enum MergeError {
     /// An option has no value.
     #[error("{option} is the last argument, and has no value")]
     NoValue {
-        /// The option.
+        /// The option that has no value.
         option: &'static str,
     },
     /// An argument that looks like an option is in the place of another option's value.
@@ -28,7 +28,7 @@ pub enum MergeError {
     /// An option that may occur once occurs twice.
     #[error("{option} is there twice, and {hypervisor} takes one; make one of them")]
     Twice {
-        /// The option.
+        /// The option that occurs twice.
         option: &'static str,
         /// The hypervisor's name.
         hypervisor: &'static str,
@@ -36,17 +36,17 @@ pub enum MergeError {
     /// An option's text cannot be read, or can be read in several ways. It may contain secrets, so it is not shown.
     #[error("cannot merge OEM strings with {option}: {reason}")]
     Option {
-        /// The option.
+        /// The option that cannot be read.
         option: &'static str,
-        /// What is wrong.
+        /// What is wrong with the option's text.
         reason: &'static str,
     },
     /// A file that an option names cannot be read.
     #[error("cannot merge OEM strings with {option}: cannot read {file}: {reason}")]
     File {
-        /// The option.
+        /// The option that names the file.
         option: &'static str,
-        /// The file.
+        /// The file that cannot be read.
         file: ShownPath,
         /// The kernel's error, or the kind of file.
         reason: String,
@@ -57,7 +57,7 @@ pub enum MergeError {
     /// The hypervisor would log the strings.
     #[error("{option} makes {hypervisor} log its whole configuration, all OEM strings with it; remove it")]
     Logs {
-        /// The option.
+        /// The option that makes the hypervisor log its configuration.
         option: String,
         /// The hypervisor's name.
         hypervisor: &'static str,
@@ -80,7 +80,7 @@ pub enum MergeError {
     Item {
         /// The item's path.
         item: Vec<u8>,
-        /// What is wrong, and what to do.
+        /// What is wrong with the item, and what to do.
         reason: &'static str,
     },
     /// The name of a credential is too long for an item of `fw_cfg`.
@@ -110,7 +110,7 @@ pub enum MergeError {
          ones; use another machine type, or do not select it"
     )]
     EncryptedNotCarried(Name),
-    /// A string cannot be in a structure.
+    /// A string cannot be in a Type 11 structure.
     #[error(transparent)]
     Write(#[from] WriteError),
 }

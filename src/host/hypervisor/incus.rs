@@ -43,7 +43,7 @@ pub enum IncusError {
     },
 }
 
-/// Returns the way through QEMU, which builds one structure from the strings.
+/// Returns the route through QEMU, which builds one structure from the strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];

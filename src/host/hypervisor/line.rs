@@ -98,13 +98,13 @@ impl Channel {
 /// The data that every command line has after it was read.
 #[derive(Debug)]
 pub struct Line {
-    /// The arguments that stay.
+    /// The arguments that stay unchanged on the command line.
     pub arguments: Vec<OsString>,
     /// The index at which this program inserts its arguments.
     pub at: usize,
     /// OEM strings that are already on the command line.
     pub existing: Existing,
-    /// The way of the strings into the guest, with its limits.
+    /// The route of the strings into the guest, with its limits.
     pub route: Route,
     /// Warnings for the user about the other options.
     pub warnings: Vec<&'static str>,
@@ -131,7 +131,7 @@ impl Line {
 pub struct Written {
     /// The arguments, without the program's own name.
     pub arguments: Vec<Argument>,
-    /// Credentials that are also passed in a second way, for systemd 256 and older.
+    /// Credentials that are also passed through a second channel, for systemd 256 and older.
     pub copies: Vec<Name>,
 }
 

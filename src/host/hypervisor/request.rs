@@ -50,9 +50,9 @@ pub enum RequestError {
     /// The file is not JSON.
     #[error("the request is not JSON (line {line}, column {column})")]
     Json {
-        /// Line, from 1.
+        /// Number of the line with the error, from 1.
         line: usize,
-        /// Column, from 1.
+        /// Number of the column with the error, from 1.
         column: usize,
     },
     /// A part of the request has the wrong type.
@@ -61,7 +61,7 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// Reads the JSON of a request.
+    /// Reads a request from its JSON text.
     ///
     /// # Errors
     /// [`RequestError`] says where the request cannot be read.
@@ -84,7 +84,7 @@ impl Request {
         Ok(Self { before, existing, in_table })
     }
 
-    /// Reads the file of a request.
+    /// Reads a request from a file.
     ///
     /// # Errors
     /// [`RequestError`] says why or where the request cannot be read.
@@ -107,7 +107,7 @@ impl Request {
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the way through the API. The rest of the request uses part of its limits.
+    /// Returns the route through the API. The rest of the request uses part of its limits.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();

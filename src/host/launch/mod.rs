@@ -28,7 +28,7 @@ use crate::sys::program::{inherit, sealed_memfd};
 use crate::sys::{Errno, variable};
 use crate::text::escape::ShownPath;
 
-/// Why a program was not executed.
+/// Why the program was not executed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
@@ -44,7 +44,7 @@ pub enum LaunchError {
     /// The program does not exist, or execve(2) failed after all preparations.
     #[error("cannot execute {program}: {}", .errno.desc())]
     Execute {
-        /// The program.
+        /// The program that was not executed.
         program: ShownPath,
         /// The kernel's error.
         errno: Errno,

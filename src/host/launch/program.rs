@@ -12,7 +12,7 @@ const MACHINE: std::ops::Range<usize> = 18..20;
 /// `e_ident` of a 64-bit program with this machine's byte order: magic, class, data encoding.
 const IDENT: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
 
-/// `EM_X86_64` and `EM_AARCH64`.
+/// ELF machine numbers `EM_X86_64` and `EM_AARCH64`: the number of this machine.
 const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
 /// How execve(2) treats a file.

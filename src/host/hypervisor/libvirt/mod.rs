@@ -31,7 +31,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Returns the way through libvirt's one argument for QEMU, which builds one structure from the strings.
+/// Returns the route through libvirt's one argument for QEMU, which builds one structure from the strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];

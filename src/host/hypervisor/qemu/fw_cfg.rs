@@ -61,8 +61,8 @@ pub const BYTES_LIMIT: Limit = Limit {
 /// The rest is for a few devices: `ramfb` needs 2.
 pub const OWN_ITEMS: usize = 12;
 
-/// Returns the way into a machine without SMBIOS, in which `others` items are already used. `slots` is QEMU's number of
-/// items, if the command line sets it.
+/// Returns the route into a machine without SMBIOS, in which `others` items are already used. `slots` is QEMU's number
+/// of items, if the command line sets it.
 pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
     let taken = OWN_ITEMS + others;
     let slots = slots.map_or((&SLOTS_LIMIT, taken), |slots| {

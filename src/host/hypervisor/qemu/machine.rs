@@ -13,7 +13,7 @@ use crate::host::hypervisor::line::{Channel, read_file};
 use crate::sys::file::{self, Content};
 use crate::text::escape::ShownPath;
 
-/// Largest configuration file that is read, in bytes.
+/// Size in bytes of the largest configuration file that is read.
 const CONFIG_MAX: usize = 1 << 20;
 
 /// A machine, as options and configuration files describe it. If they contradict each other, the last one counts.
@@ -25,7 +25,7 @@ pub(super) struct Machine {
     has_firmware: bool,
     /// Name of the object that protects the machine's memory from the host. Empty if there is none.
     guard: Vec<u8>,
-    /// Paths of `fw_cfg` items.
+    /// Paths of the `fw_cfg` items on the command line and in configuration files.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
     /// QEMU's number of items. `None` for its default.
     pub(super) fw_cfg_slots: Option<usize>,

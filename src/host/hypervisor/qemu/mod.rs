@@ -68,13 +68,13 @@ const WORD: &str = "-smbios file=binary";
 /// Largest file of structures that is read, in bytes.
 const FILE_MAX: usize = 65_535;
 
-/// Returns the way of structures in files. Other options add `others` bytes to the table.
+/// Returns the route of structures in files. Other options add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-/// Does the same for machine types up to `pc-i440fx-2.0`.
+/// Returns the route of structures in files for machine types up to `pc-i440fx-2.0`.
 fn old_route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
@@ -92,7 +92,7 @@ pub fn guest_name(arguments: &[OsString]) -> Option<Vec<u8>> {
     items(arguments).map_while(Result::ok).filter_map(name_of).last()
 }
 
-/// QEMU.
+/// The hypervisor QEMU.
 #[derive(Debug)]
 pub struct Qemu;
 

@@ -1,4 +1,4 @@
-//! How QEMU reads its options: `lookup_opt()` in `system/vl.c`, `get_opt_name_value()` in `util/qemu-option.c`,
+//! Parses options like QEMU: `lookup_opt()` in `system/vl.c`, `get_opt_name_value()` in `util/qemu-option.c`,
 //! `keyval_parse_one()` in `util/keyval.c` and `qobject_from_json()` in `qobject/json-parser.c`.
 
 use std::borrow::Cow;
@@ -71,9 +71,9 @@ const FLAGS: [&str; 50] = [
 pub(super) enum Item<'a> {
     /// An option, and the argument after it.
     Option { argument: &'a OsString, name: &'a [u8], value: &'a OsString },
-    /// An option that takes no value.
+    /// An option that needs no value.
     Flag { argument: &'a OsString, name: &'a [u8] },
-    /// A disk image.
+    /// The path of a disk image, which is an argument without an option.
     Image(&'a OsString),
 }
 

@@ -15,7 +15,7 @@ pub enum PrivateArgvError {
         "cannot read {program}, and only a program that can be read can be given private arguments: {source}"
     )]
     Unreadable {
-        /// The program.
+        /// The program that cannot be read.
         program: ShownPath,
         /// The error when reading it.
         source: io::Error,
@@ -26,7 +26,7 @@ pub enum PrivateArgvError {
          arguments"
     )]
     NotNative {
-        /// The program.
+        /// The program of another kind.
         program: ShownPath,
     },
     /// A value contains a NUL byte, which an argument cannot contain.

@@ -70,7 +70,7 @@ pub(super) struct Maker {
 /// The point that the program has reached.
 #[derive(Clone, Copy)]
 enum At {
-    /// In execve(2).
+    /// In its execve(2), which is not finished.
     Executing,
     /// About to make the system call of this step.
     Before(Step),

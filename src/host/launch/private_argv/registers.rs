@@ -63,7 +63,7 @@ pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
     ptrace::setregs(pid, registers)
 }
 
-/// A system call that a program makes for its tracer.
+/// A system call that the tracer lets a program make.
 pub(super) struct Injected {
     /// Number of the system call.
     pub(super) number: i64,

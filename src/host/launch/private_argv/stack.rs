@@ -142,7 +142,7 @@ fn places<'a>(
 
 /// The block of words at the stack pointer.
 struct Block<'a> {
-    /// Pointers to the arguments.
+    /// Pointers to the program's arguments.
     arguments: &'a [[u8; WORD]],
     /// Whether `AT_SECURE` is set in the auxiliary vector.
     secure: bool,

@@ -144,7 +144,7 @@ impl Tracees {
         parked().filter(|(_, tracee)| processes.contains(&tracee.process)).map(|(pid, _)| pid).collect()
     }
 
-    /// Kills the processes of some threads.
+    /// Kills the processes of the threads for which `who` returns true.
     pub(super) fn kill(&self, who: impl Fn(&Tracee) -> bool) {
         for (_, tracee) in self.iter().filter(|(_, tracee)| who(tracee)) {
             _ = kill(tracee.process, Signal::SIGKILL);

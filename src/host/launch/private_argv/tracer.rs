@@ -24,7 +24,7 @@ pub const TRACER: &str = "private-argv-tracer";
 /// process.
 const DETACHED: &str = "detached";
 
-/// Why the tracer gave up.
+/// Why the tracer stopped before it traced a start.
 #[derive(Debug, thiserror::Error)]
 enum TraceError {
     #[error("'{TRACER}' is what this program calls itself with, to start a hypervisor; it is not for people")]
@@ -54,7 +54,7 @@ pub fn trace() -> ExitCode {
     }
 }
 
-/// Starts the tracer as an orphan.
+/// Starts the tracing process as an orphan, so that the launcher does not become its parent.
 fn detach() -> Result<(), TraceError> {
     channel()?;
     Command::new("/proc/self/exe")
