@@ -76,7 +76,7 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         refused |= !valid;
         *room = pack(sextets);
     }
-    // Missing characters count as zero bits, so the unused bits of the last character must be zero too.
+    // Missing characters are replaced by 'A', which is six zero bits. All bits after the data must be zero.
     let mut last = Zeroizing::new([b'A'; WORD]);
     last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let (sextets, valid) = sextets(u64::from_be_bytes(*last));

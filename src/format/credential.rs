@@ -219,7 +219,7 @@ impl Secret {
         self.0.len()
     }
 
-    /// Whether there are no bytes.
+    /// Whether the secret is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -30,7 +30,8 @@ pub const PATH_MAX: usize = 55;
 /// Longest name in bytes of a credential that can be sent in an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 
-/// Most bytes that a guest reads from all items: systemd's limit for all credentials, plus room for a manifest.
+/// Maximum number of bytes that a guest reads from all items: systemd's limit for all credentials, plus room for a
+/// manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
 /// An item, read from the device or from a recorded directory.
@@ -38,7 +39,8 @@ pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 pub struct Item {
     /// The number that selects the item in the device.
     pub key: u16,
-    /// The item's path, which QEMU calls its name. Text in the path that looks like a bad name may be a value.
+    /// The item's path. QEMU calls this path the item's name. Text in the path that looks like a bad name may be a
+    /// value.
     pub path: Secret,
     /// The item's content.
     pub content: Content,

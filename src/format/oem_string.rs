@@ -216,7 +216,7 @@ fn may_be_value(name: &str) -> bool {
     base64::decode(&Zeroizing::new([name.as_bytes(), b"="].concat())).is_ok()
 }
 
-/// Most characters of a mistyped prefix that are compared.
+/// Maximum number of characters of a mistyped prefix that are compared.
 const NEAR_MISS_HEAD: usize = 40;
 
 /// Returns the prefix that was probably meant, and the length of the mistyped prefix in bytes. The string may differ

@@ -8,14 +8,15 @@ pub const NAME_MAX: usize = 255;
 /// Largest value of a credential in bytes (`CREDENTIAL_SIZE_MAX`, `src/shared/creds-util.h`).
 pub const VALUE_MAX: usize = 1_048_576;
 
-/// Most bytes that PID 1 imports in all values together (`CREDENTIALS_TOTAL_SIZE_MAX`, `src/shared/creds-util.h`).
+/// Maximum number of bytes that PID 1 imports in all values together (`CREDENTIALS_TOTAL_SIZE_MAX`,
+/// `src/shared/creds-util.h`).
 pub const TOTAL_MAX: usize = 1_048_576;
 
-/// Most credentials that PID 1 can store. Empty credentials do not count. Its tmpfs has 256 pages of 4 KiB, and each
-/// file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
+/// Maximum number of credentials that PID 1 can store. Empty credentials do not count. Its tmpfs has 256 pages of 4
+/// KiB, and each file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
 pub const FILES_MAX: usize = 256;
 
-/// Most bytes of one structure that systemd 256 and older reads: the result of one read of a sysfs file
+/// Maximum number of bytes of one structure that systemd 256 and older reads: the result of one read of a sysfs file
 /// (`read_virtual_file()`, `src/core/import-creds.c`).
 pub const STRUCTURE_MAX: usize = 4096;
 
@@ -47,9 +48,9 @@ pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 /// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. systemd's own units do not import these credentials
 /// (`ImportCredential=`, `LoadCredential=`). A `*` at the end stands for any text.
 ///
-/// The list is from systemd.system-credentials(7) of 262, which names the version that added each credential. A service
-/// imports each other credential on that page: systemd-firstboot and systemd-sysusers import `passwd.*`, and
-/// systemd-network-generator imports `network.*`. `fstab.extra.initrd` is not in a man page.
+/// The list is from systemd.system-credentials(7) of 262, which names the version that added each credential. Services
+/// import the other credentials on that page: for example, systemd-firstboot and systemd-sysusers import `passwd.*`,
+/// and systemd-network-generator imports `network.*`. `fstab.extra.initrd` is not in a man page.
 const EARLY: [&str; 12] = [
     // src/fstab-generator/fstab-generator.c, 254
     "fstab.extra",

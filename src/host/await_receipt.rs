@@ -17,13 +17,13 @@ use crate::sys::Errno;
 use crate::sys::socket::Stream;
 use crate::text::listing::count;
 
-/// Most streams that are read at the same time. If there are more, the oldest is closed.
+/// Maximum number of streams that are read at the same time. If there are more, the oldest is closed.
 const STREAMS_MAX: usize = 64;
 
 /// Longest time for one stream. This project's guest agent sends the whole receipt immediately.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most streams without a receipt that are logged. A guest must not be able to fill the host's log.
+/// Maximum number of streams without a receipt that are logged. A guest must not be able to fill the host's log.
 const TOLD_MAX: usize = 8;
 
 /// A wait for a receipt.

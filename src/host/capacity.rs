@@ -109,7 +109,7 @@ pub const ARGUMENT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Most bytes of all values together that systemd imports.
+/// Maximum number of bytes of all values together that systemd imports.
 pub const SYSTEMD_TOTAL: Limit = Limit {
     name: "systemd in the guest: all values",
     unit: Unit::Bytes,
@@ -121,7 +121,7 @@ pub const SYSTEMD_TOTAL: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// Most credentials that systemd can import. Empty credentials do not count.
+/// Maximum number of credentials that systemd can import. Empty credentials do not count.
 pub const SYSTEMD_FILES: Limit = Limit {
     name: "systemd in the guest: credentials",
     unit: Unit::Credentials,

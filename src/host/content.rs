@@ -52,7 +52,7 @@ pub enum Content {
     },
     /// The manifest, which lists all credentials.
     Manifest,
-    /// A signature of the manifest. It names this key, but was not verified.
+    /// A signature of the manifest. The signature names this key, but was not verified.
     Signature(KeyId),
     /// The address for a receipt.
     Receipt,

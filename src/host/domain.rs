@@ -20,7 +20,7 @@ pub const PROGRAM: &str = "qemu-with-credentials";
 /// Parent of the domains' directories, whose names are the domains' names. The hook fills the directories.
 const DOMAINS: &str = "/run/smbios-creds/domains";
 
-/// Most bytes of a file's name (`NAME_MAX`, Linux `include/uapi/linux/limits.h`).
+/// Maximum number of bytes of a file's name (`NAME_MAX`, Linux `include/uapi/linux/limits.h`).
 const NAME_MAX: usize = 255;
 
 /// Why the credentials of a domain cannot be used.

@@ -12,7 +12,7 @@ use super::hypervisor::libvirt::edit::{EditError, with_arguments};
 /// Directory in QEMU's container in which the Secret is mounted.
 pub const DIRECTORY: &str = "/var/run/smbios-creds";
 
-/// Most files that can be requested. A table has no room for more structures of 4 KiB.
+/// Maximum number of files that can be requested. A table has no room for more structures of 4 KiB.
 pub const FILES_MAX: u16 = 64;
 
 /// Why the arguments cannot be added to a domain. The machine's text is never shown, because it may contain secrets.

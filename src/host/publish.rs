@@ -78,7 +78,7 @@ pub enum PublishError {
     /// The file system cannot exchange two directories.
     #[error("{0}: its file system cannot replace a directory at once; remove the directory, or use a tmpfs")]
     NoExchange(ShownPath),
-    /// Another process made a directory of this name.
+    /// Another process created a directory with this name in the meantime.
     #[error("{0} appeared in the meantime, and is not replaced; try again")]
     Appeared(ShownPath),
 }
@@ -103,7 +103,7 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let storage = if in_memory { Storage::Memory } else { Storage::Disk };
     let existing = existing(&parent, &name, &context)?;
     remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left next to"))?;
-    // Dropped after the staging directory is removed.
+    // Signals stay blocked until the staging directory is removed, because this variable is dropped last.
     let held = Held::new();
     let staged = Staging::new(&parent, &context)?;
     let sync = |directory: &Directory| match storage {

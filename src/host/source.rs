@@ -17,8 +17,8 @@ use crate::sys::file::{self, Content};
 use crate::text::escape::{Escaped, ShownPath};
 use crate::trust::sealed::{Blob, BlobError, Sealed};
 
-/// Most bytes of all values together: systemd's limit in a guest, plus a reserve. No table that a guest can read
-/// contains more, because base64 makes each value a third larger.
+/// Maximum number of bytes of all values together: systemd's limit in a guest, plus a reserve. No table that a guest
+/// can read contains more, because base64 makes each value a third larger.
 pub const TOTAL_MAX: usize = SYSTEMD_TOTAL_MAX + 65_536;
 
 /// The files to read from a directory.
@@ -58,7 +58,7 @@ pub enum Which {
     All,
     /// The files whose names begin with this text.
     Prefix(String),
-    /// The named files.
+    /// The files with these names.
     Named(Vec<Mapping>),
 }
 

@@ -195,20 +195,20 @@ impl OemStrings {
         manifest.map(|(text, _)| text.expose()).unwrap_or_default()
     }
 
-    /// Returns the manifest's text after the prefix of its OEM string.
+    /// Returns the manifest's text: its OEM string without the prefix.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
         let text = self.manifest_string();
         text.strip_prefix(PREFIX.as_bytes()).unwrap_or(text)
     }
 
-    /// Returns the text of each signature after the prefix of its OEM string.
+    /// Returns the text of each signature: its OEM string without the prefix.
     pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
         let signatures = self.strings.iter().filter(|(_, content)| matches!(content, Content::Signature(_)));
         signatures.filter_map(|(text, _)| text.expose().strip_prefix(SIGNATURE_PREFIX.as_bytes()))
     }
 
-    /// Returns the address for a receipt: the text after the prefix of its OEM string.
+    /// Returns the address for a receipt: its OEM string without the prefix.
     #[must_use]
     pub fn receipt(&self) -> Option<&[u8]> {
         let (text, _) = self.strings.iter().find(|(_, content)| *content == Content::Receipt)?;

@@ -21,7 +21,7 @@
 //! {"audience":["web01"],"serial":7,"not-after":1893456000,"encrypted":{"tls-key":{"size":746,"sha256":"…32 bytes…"}}}
 //! ```
 //!
-//! A program that does not know a field ignores it.
+//! Programs ignore fields that they do not know.
 //!
 //! Blanks follow the object until its base64 ends in `==`. Reason: Incus builds each string from a key and a value with
 //! `=` between them, and drops a key without a value (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A
@@ -179,7 +179,7 @@ impl Manifest {
         ValueProof::new(digest)
     }
 
-    /// Computes a digest in a separate function, whose part of the stack contains words of the values afterwards.
+    /// Computes a digest. Afterwards, this function's stack area contains parts of the values, and the caller wipes it.
     /// `domain` separates digests for different purposes.
     #[inline(never)]
     fn hash<'a>(&self, domain: &str, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {

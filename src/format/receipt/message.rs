@@ -8,11 +8,11 @@ use super::address::number;
 use super::proof::ValueProof;
 use crate::text::escape::Escaped;
 
-/// Most bytes of a message. PID 1 of systemd reads at most as many bytes of a notification (`NOTIFY_BUFFER_MAX`,
-/// `src/basic/constants.h`, v262).
+/// Maximum number of bytes of a message. PID 1 of systemd reads at most as many bytes of a notification
+/// (`NOTIFY_BUFFER_MAX`, `src/basic/constants.h`, v262).
 pub const MESSAGE_MAX: usize = 4096;
 
-/// Most bytes of the escaped status. A longer status is cut, and then ends in `...`.
+/// Maximum number of bytes of the escaped status. A longer status is cut, and then ends in `...`.
 pub const STATUS_MAX: usize = 2048;
 
 /// The result of an import, which a guest sends to its host.

@@ -61,7 +61,7 @@ pub struct Verifier([u8; PROOF_SIZE]);
 pub struct VerifierError;
 
 impl Verifier {
-    /// Most bytes in a file with a verifier.
+    /// Maximum number of bytes in a file with a verifier.
     pub const SIZE_MAX: usize = 128;
 
     /// Whether this proof is the expected one. Takes the same time for every proof.
@@ -89,7 +89,7 @@ impl Verifier {
 /// Writes lower-case hexadecimal digits. Time and memory accesses do not depend on the bytes.
 fn hex(bytes: &[u8; PROOF_SIZE]) -> Zeroizing<String> {
     let digit = |nibble: u8| {
-        // The letters start 39 characters after '9' + 1. A nibble above 9 becomes a letter.
+        // 'a' is 39 places after '9' + 1, so 39 is added if the nibble is above 9.
         let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
         char::from(b'0' + nibble + is_letter * 39)
     };

@@ -1,7 +1,7 @@
 //! What the firmware and the hypervisor say about themselves (Types 0 and 1, DSP0134 §7.1 and §7.2).
 //!
-//! smbios-lib decodes these two structures. It gets no other structure, and none after a place where OEM strings may
-//! have spilled into the table. So no secret gets into its copies.
+//! smbios-lib decodes these two structures. It never gets another structure, or a structure after a place where OEM
+//! strings may have spilled into the table. So no secret gets into its copies.
 //!
 //! These strings prove nothing: anyone who starts the machine can set most of them.
 
@@ -13,7 +13,7 @@ use smbioslib::{SMBiosInformation, SMBiosString, SMBiosStruct, SMBiosSystemInfor
 use super::{OemStructure, Table};
 use crate::text::escape::Escaped;
 
-/// Most bytes that are kept of a string. This was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+/// Maximum number of bytes that are kept of a string. This was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
 const SHOWN_MAX: usize = 64;
 
 /// The machine that a table describes. Every string is escaped for printing, and at most 64 bytes long before escaping.

@@ -15,14 +15,14 @@ use crate::format::systemd;
 /// The area includes the two NUL bytes that end the string set.
 pub const STRING_AREA_MAX: usize = systemd::STRUCTURE_MAX - OEM_STRINGS_LENGTH as usize;
 
-/// Most strings in one structure. The limit is its count byte (DSP0134 §7.12).
+/// Maximum number of strings in one structure. The limit is its count byte (DSP0134 §7.12).
 pub const STRINGS_MAX: usize = 255;
 
 /// Handle of the first structure that this program writes. Each further structure gets the next free handle.
 ///
-/// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm number from 0. QEMU numbers by type, in steps
-/// of 0x100 up to 0x2900, and uses 0x7F00 for the end (`hw/smbios/smbios.c`). OVMF takes the lowest free handle, and
-/// 0xFEFF for the end. DSP0134 §6.1.2 reserves the handles above.
+/// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm assign handles from 0 up. QEMU assigns handles
+/// by type, in steps of 0x100 up to 0x2900, and 0x7F00 to the end (`hw/smbios/smbios.c`). OVMF assigns the lowest free
+/// handle, and 0xFEFF to the end. DSP0134 §6.1.2 reserves the handles above.
 pub const FIRST_HANDLE: u16 = 0x8b00;
 
 /// Number of handles for this program's structures.
@@ -100,8 +100,8 @@ pub fn structure_size(sizes: &[usize]) -> usize {
     usize::from(OEM_STRINGS_LENGTH) + area + if sizes.is_empty() { 2 } else { 1 }
 }
 
-/// Writes strings as Type 11 structures, packed by [`pack`]. The handles start at [`FIRST_HANDLE`], and omit those in
-/// `taken`.
+/// Writes strings as Type 11 structures, packed by [`pack`]. The handles start at [`FIRST_HANDLE`]. Handles in `taken`
+/// are skipped.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::structures;

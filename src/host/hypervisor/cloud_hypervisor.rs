@@ -30,7 +30,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Most strings in cloud-hypervisor's one Type 11 structure.
+/// Maximum number of strings in cloud-hypervisor's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings",
     unit: Unit::Strings,
@@ -81,7 +81,7 @@ const API: [(&[u8], &str); 2] = [
     ),
 ];
 
-/// Most bytes that the structure of a key's value needs in addition to the value.
+/// Maximum number of bytes that the structure of a key's value needs in addition to the value.
 const FIELD_OVERHEAD: usize = 32;
 
 /// Returns the route through the command line. Other keys of `--platform` add `others` bytes to the table.

@@ -29,7 +29,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Most strings in crosvm's one Type 11 structure.
+/// Maximum number of strings in crosvm's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "crosvm: strings",
     unit: Unit::Strings,
@@ -49,7 +49,7 @@ const KEYS: [&str; 6] =
     ["bios-vendor", "bios-version", "manufacturer", "product-name", "serial-number", "uuid"];
 const OPTION_WORD: &str = "oem-strings";
 
-/// Most bytes that a key of `--smbios` needs in the table in addition to its value.
+/// Maximum number of bytes that a key of `--smbios` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
 /// Returns the route through the command line. Other keys of `--smbios` add `others` bytes to the table.

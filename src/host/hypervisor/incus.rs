@@ -14,7 +14,7 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{Content, OemStrings};
 
-/// Most strings in the one Type 11 structure that QEMU builds from Incus's strings.
+/// Maximum number of strings in the one Type 11 structure that QEMU builds from Incus's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "Incus: strings",
     unit: Unit::Strings,

@@ -23,7 +23,8 @@ const OEM_STRINGS: &str = "oem_strings";
 /// Largest file of a request that is read: the limit of cloud-hypervisor after v53.
 const FILE_MAX: usize = 4 << 20;
 
-/// Most bytes that the structure of another field of `platform` needs in the table in addition to its text.
+/// Maximum number of bytes that the structure of another field of `platform` needs in the table in addition to its
+/// text.
 const FIELD_OVERHEAD: usize = 32;
 
 /// The body of a `vm.create`, without its OEM strings.
@@ -33,7 +34,7 @@ pub struct Request {
     before: String,
     /// OEM strings that the request already contains.
     existing: Vec<Secret>,
-    /// Most bytes that other fields add to the table.
+    /// Maximum number of bytes that other fields add to the table.
     in_table: usize,
 }
 

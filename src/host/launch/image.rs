@@ -16,8 +16,8 @@ use super::program::{Executable, executable};
 /// Bytes that are read at a time. A larger buffer would cost more than it saves for small programs.
 const CHUNK: usize = 65_536;
 
-/// Returns the words in a program's image that decide how a hypervisor is started. For a program that is not a native
-/// ELF program, returns none.
+/// Returns the words in a program's image that decide how a hypervisor is started. Returns no words if the program is
+/// not a native ELF program.
 #[must_use]
 pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     let questions = hypervisor.questions();

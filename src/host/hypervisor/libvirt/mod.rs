@@ -19,7 +19,7 @@ use crate::host::strings::OemStrings;
 /// The namespace of the QEMU driver's own elements (`src/conf/domain_conf.h` and `src/qemu/qemu_domain.h`).
 const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
-/// Most strings in the one Type 11 structure that QEMU builds from libvirt's strings.
+/// Maximum number of strings in the one Type 11 structure that QEMU builds from libvirt's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
     name: "libvirt: strings",
     unit: Unit::Strings,

@@ -21,8 +21,9 @@ use crate::host::hypervisor::error::MergeError;
 use crate::host::hypervisor::line::read_file;
 use crate::host::strings::{Content, OemStrings, Origin};
 
-/// Most items that are passed in addition to SMBIOS, including those on the command line. Of QEMU's 32 items, 16 are
-/// free in a machine without further devices (measured with QEMU 7.2). Fewer are free if devices have their own items.
+/// Maximum number of items that are passed in addition to SMBIOS, including those on the command line. Of QEMU's 32
+/// items, 16 are free in a machine without further devices (measured with QEMU 7.2). Fewer are free if devices have
+/// their own items.
 pub const FILES_MAX: usize = 8;
 
 /// Number of items of a machine without SMBIOS.

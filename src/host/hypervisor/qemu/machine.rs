@@ -122,7 +122,7 @@ impl Machine {
             b"machine" => {
                 self.kind = last(b"type").or(self.kind.take());
                 self.has_firmware |= [&b"firmware"[..], b"pflash0"].iter().any(|name| settings.has(name));
-                // The names with underscores are valid too: `keyval_dashify()`.
+                // QEMU also accepts these names with underscores (`keyval_dashify()`).
                 let is_link = |name: &[u8]| {
                     [&b"confidential-guest-support"[..], b"confidential_guest_support"].contains(&name)
                         || [&b"memory-encryption"[..], b"memory_encryption"].contains(&name)

@@ -144,7 +144,7 @@ pub struct Options {
     channel: Channel,
     /// Handles of structures in files that the command line names.
     handles: Vec<u16>,
-    /// Most bytes that other options add to the table.
+    /// Maximum number of bytes that other options add to the table.
     others: usize,
 }
 

@@ -123,7 +123,7 @@ fn deciding(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A parameter of an option, `name=value`. In the value, `,,` has been replaced by `,`. A name can have no value.
+/// A parameter of an option, `name=value`. In the value, `,,` has been replaced by `,`. The value may be missing.
 pub(super) struct Parameter<'a> {
     pub(super) name: Cow<'a, [u8]>,
     pub(super) value: Option<Cow<'a, [u8]>>,

@@ -39,7 +39,7 @@ use crate::text::escape::ShownPath;
 /// Interval at which a stopped process is checked, because SIGCONT may continue it.
 const STOPPED: Duration = Duration::from_millis(5);
 
-/// Most programs that a message names.
+/// Maximum number of programs that a message names.
 const NAMED: usize = 8;
 
 /// All processes of a start.

@@ -32,7 +32,7 @@ pub(in crate::host::launch) const FIRST_DESCRIPTOR: RawFd = 64;
 /// Distance below the stack at which the files' name is written. This memory is unused before the first instruction.
 const NAME_BELOW: u64 = 64;
 
-/// Most bytes of a mapping that are searched for an instruction.
+/// Maximum number of bytes of a mapping that are searched for an instruction.
 const SEARCHED: usize = 4 << 20;
 
 /// An argument that contains paths of files that only the hypervisor has.
@@ -70,11 +70,11 @@ pub(super) struct Maker {
 /// The point that the program has reached.
 #[derive(Clone, Copy)]
 enum At {
-    /// In its execve(2), which is not finished.
+    /// The program's execve(2) is not finished.
     Executing,
-    /// About to make the system call of this step.
+    /// The program is about to make the system call of this step.
     Before(Step),
-    /// In the system call of this step.
+    /// The program is in the system call of this step.
     Making(Step),
 }
 
