@@ -162,7 +162,7 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
     }
 }
 
-/// Every prefix of this program's and systemd's strings.
+/// Every prefix of the OEM strings that this program reads.
 const PREFIXES: [&str; 6] =
     [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX, SIGNATURE_PREFIX, ENCRYPTED_PREFIX, RECEIPT_PREFIX];
 

@@ -76,7 +76,7 @@ pub enum Receiver {
     Program,
     /// The first program that the started program executes with all arguments, and that has this word in its image.
     Executed {
-        /// Part of the option with the strings, or of the text about it in the hypervisor's image.
+        /// Part of the name or of the help text of the option that contains the strings.
         word: &'static str,
     },
 }

@@ -71,7 +71,8 @@ pub struct Planned {
 pub struct ReceiverRow {
     /// The program that is started, escaped for printing.
     pub program: String,
-    /// If another program receives the strings: the word that its image must contain. The started program executes it.
+    /// If another program receives the strings: the word that its image must contain. The started program executes this
+    /// other program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executes: Option<&'static str>,
 }

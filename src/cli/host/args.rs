@@ -1,4 +1,4 @@
-//! Arguments of `smbios-creds-host`. The comments on arguments are their help text.
+//! The command line of `smbios-creds-host`. The comments on arguments are their help text.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::ffi::OsString;

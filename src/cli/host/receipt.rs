@@ -1,4 +1,4 @@
-//! Receipts: the options that ask a guest for one, and those of `await`. The comments on arguments are their help text.
+//! The options that request a receipt, and the options of `await`. The comments on arguments are their help text.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::path::{Path, PathBuf};

@@ -113,7 +113,7 @@ const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
 
 impl Receipt {
     /// Writes the message, at most [`MESSAGE_MAX`] bytes. A blank line ends the message: cloud-hypervisor 52 and older
-    /// do not tell the host that a guest has closed its side of the connection.
+    /// do not tell the host that a guest has sent its last byte.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         // The buffer never grows: growing would leave a copy that is not wiped.

@@ -206,9 +206,9 @@ impl Machine {
     }
 }
 
-/// Returns the number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or with named
-/// driver, property and value (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86, and
-/// `fw_cfg_mem` on other architectures.
+/// Returns the number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or `-global
+/// driver=…,property=…,value=…` (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86,
+/// and `fw_cfg_mem` on other architectures.
 fn slots(settings: &Settings) -> Option<usize> {
     let drivers = [&b"fw_cfg"[..], b"fw_cfg_io", b"fw_cfg_mem"];
     let short = settings.parameters.iter().rfind(|parameter| {

@@ -84,7 +84,7 @@ use crate::text::escape::ShownPath;
 /// (`bprm_stack_limits()`, `fs/exec.c`). With a limit, it is a quarter of the limit.
 const TOTAL_MAX: u64 = 6 * 1_048_576;
 
-/// Private arguments, which get in place when this process executes a program. It can be used once.
+/// Private arguments for the program that this process will execute. They can be used once.
 pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {

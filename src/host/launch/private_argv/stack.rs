@@ -83,8 +83,8 @@ pub enum StackError {
 /// arguments as often as in the replacements. The order matters only for equal placeholders.
 ///
 /// # Errors
-/// [`StackError`] if the stack is not that of a program executed with these placeholders. The errors are checked in
-/// their order above.
+/// [`StackError`] if the stack is not that of a program executed with these placeholders. The errors are checked in the
+/// order of [`StackError`].
 pub fn relocate<'a>(
     stack: &[u8],
     stack_pointer: u64,
