@@ -325,7 +325,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason }
 }
 
-/// Whether only some versions would read a part as OEM strings. A value without quotes is read alike by all.
+/// Whether only some versions would read a part as OEM strings. All versions read an unquoted value alike.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };
