@@ -19,7 +19,7 @@ pub const FILES_MAX: u16 = 64;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// The VirtualMachineInstance cannot be read.
+    /// The `VirtualMachineInstance` cannot be read.
     #[error("the VirtualMachineInstance is not JSON with annotations as text (line {line}, column {column})")]
     Machine {
         /// Number of the line with the error, from 1.
