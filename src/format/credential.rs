@@ -118,7 +118,10 @@ impl Name {
 /// single bytes.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.head.cmp(&other.head).then_with(|| self.text.cmp(&other.text))
+        match self.head.cmp(&other.head) {
+            Ordering::Equal if self.text.len() >= HEAD => self.text.cmp(&other.text),
+            ordering => ordering,
+        }
     }
 }
 

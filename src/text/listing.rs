@@ -120,8 +120,13 @@ impl<'a> Cell<'a> {
 /// rounded. A decimal of 0 is left out (up to systemd 254: `1.0K`).
 #[must_use]
 pub fn size(bytes: u64) -> String {
+    let mut text = String::with_capacity(8);
     let (unit, suffix) = match bytes {
-        0..1024 => return bytes.to_string() + "B",
+        0..1024 => {
+            // Writing to a string cannot fail.
+            _ = write!(text, "{bytes}B");
+            return text;
+        }
         1024..1_048_576 => (1024, 'K'),
         _ => (1_048_576, 'M'),
     };

@@ -115,11 +115,16 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
         return None;
     }
     key_in(value).or_else(|| {
-        let mut characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte));
+        let characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte)).take(HEADER_TEXT);
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+        // Most values are none, and need no copy that is wiped.
+        if !characters.clone().all(is_base64) {
+            return None;
+        }
         let mut text = Zeroizing::new([0; HEADER_TEXT]);
-        for place in text.iter_mut() {
-            let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-            *place = characters.next().filter(is_base64)?;
+        let copied = text.iter_mut().zip(characters).map(|(place, byte)| *place = byte).count();
+        if copied < HEADER_TEXT {
+            return None;
         }
         key_in(&base64::decode(text.as_slice()).ok()?)
     })

@@ -263,6 +263,27 @@ fn name() -> impl Strategy<Value = String> {
     "[ -~&&[^/:=]]{1,255}".prop_filter("reserved", |name| name != "." && name != "..")
 }
 
+#[test]
+fn every_byte_at_every_position_is_accepted_if_and_only_if_systemd_accepts_it() {
+    for size in [16, 20, 36] {
+        for (position, byte) in (0..size).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
+            let mut text = vec![b'Q'; size];
+            text[position] = byte;
+            let decoded = base64::decode(&text).ok().map(|bytes| bytes.to_vec());
+            assert_eq!(decoded, unbase64(&text), "{byte:#04x} at {position} of {size}");
+        }
+    }
+}
+
+#[test]
+fn name_is_not_equal_to_a_longer_one_that_begins_with_it() {
+    for size in 1..40 {
+        let (short, long) = ("n".repeat(size), "n".repeat(size + 1));
+        let (short, long) = (Name::new(&short).unwrap(), Name::new(&long).unwrap());
+        assert!(short < long && long > short && short != long, "{size}");
+    }
+}
+
 proptest! {
     #[test]
     fn encode_then_decode_is_identity(name in name(), value: Vec<u8>) {

@@ -1,6 +1,6 @@
 //! The place that a credential came from.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,10 @@ impl Origin {
     pub fn short(&self) -> String {
         match self {
             Self::Smbios { structure: Some(structure), string: Some(string), .. } => {
-                format!("11-{structure}:{string}")
+                let mut text = String::with_capacity(16);
+                // Writing to a string cannot fail.
+                _ = write!(text, "11-{structure}:{string}");
+                text
             }
             Self::Smbios { structure: Some(structure), string: None, .. } => format!("11-{structure}"),
             Self::Smbios { structure: None, .. } => "-".to_owned(),
