@@ -36,19 +36,18 @@ pub fn verify_table(table: &Table, policy: &Policy) -> Delivery {
 pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let Received { entries, manifests, signatures, encrypted, receipts, findings, suspects, .. } = received;
     let Received { is_anything_sent, foreign, machine, .. } = received;
-    let (sealed, proof, tally, asked) = (Vec::new(), Proof::None, Tally::default(), None);
     let requires_signature = policy.requires_signature();
     let delivery = Delivery {
         entries,
-        sealed,
+        sealed: Vec::new(),
         findings,
-        proof,
+        proof: Proof::None,
         requires_signature,
         is_anything_sent,
         foreign,
         machine,
-        tally,
-        asked,
+        tally: Tally::default(),
+        asked: None,
         listed: Listed::NoManifest,
     };
     let first = BTreeMap::new();
@@ -59,7 +58,9 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
     let (signed, found) = trust::judge(&policy.trust, requires_signature, chosen, &signatures);
-    found.into_iter().for_each(|finding| set.delivery.findings.push(finding));
+    for finding in found {
+        set.delivery.findings.push(finding);
+    }
     set.name_what_is_named();
     set.find_blanks();
     set.refuse_duplicates();
