@@ -37,6 +37,7 @@ pub mod kubevirt;
 pub mod launch;
 mod listed;
 pub mod listen;
+pub mod near;
 pub mod plan;
 pub mod publish;
 pub mod report;

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listed::{Listed, encrypted_content, look_at};
+use super::near::Near;
 use super::source::TOTAL_MAX;
 use super::strings::{Content, EmitError, Existing, OemStrings, Origin, value_of};
 use crate::format::credential::{Credential, Name, Secret};
@@ -114,8 +115,8 @@ pub enum SetError {
     #[error("{}", untrusted(.0))]
     Untrusted(Vec<KeyId>),
     /// The set does not contain a name that `--expect` requires.
-    #[error("credential {0}: it is expected (--expect), and the set does not have it")]
-    Expected(Name),
+    #[error("credential {0}: it is expected (--expect), and the set does not have it{1}")]
+    Expected(Name, Near),
 }
 
 fn untrusted(keys: &[KeyId]) -> String {
@@ -262,13 +263,14 @@ impl Set {
     /// # Errors
     /// [`SetError::Expected`] names the first missing credential.
     pub fn expect(&self, names: &[Name]) -> Result<(), SetError> {
-        let has = |wanted: &Name| {
-            self.strings.iter().any(|(_, content)| match content {
-                Content::Credential { name, .. } | Content::Encrypted { name, .. } => name == wanted,
-                Content::Manifest | Content::Signature(_) | Content::Receipt | Content::Foreign => false,
-            })
-        };
-        names.iter().find(|name| !has(name)).map_or(Ok(()), |name| Err(SetError::Expected(name.clone())))
+        let sent = self.strings.iter().filter_map(|(_, content)| match content {
+            Content::Credential { name, .. } | Content::Encrypted { name, .. } => Some(name),
+            Content::Manifest | Content::Signature(_) | Content::Receipt | Content::Foreign => None,
+        });
+        match names.iter().find(|wanted| !sent.clone().any(|name| name == *wanted)) {
+            Some(name) => Err(SetError::Expected(name.clone(), Near::among(name, sent, names))),
+            None => Ok(()),
+        }
     }
 
     /// Appends the set's strings to existing strings. The existing strings must not contain credentials: the set's

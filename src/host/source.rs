@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::near::Near;
 use crate::format::credential::{Credential, Name, NameError};
 pub use crate::format::systemd::CREDENTIALS_DIRECTORY as VARIABLE;
 use crate::format::systemd::{TOTAL_MAX as SYSTEMD_TOTAL_MAX, VALUE_MAX};
@@ -48,6 +49,15 @@ impl Selection {
         let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
         mappings.retain(|mapping| !encrypted.contains(&mapping.host));
         mappings
+    }
+
+    /// The file in the directory that may be meant by the name of one that is not there.
+    fn near(&self, folder: &Directory, missing: &Name) -> Near {
+        let mappings: &[Mapping] = if let Which::Named(mappings) = &self.which { mappings } else { &[] };
+        let asked_for: Vec<Name> = mappings.iter().chain(&self.encrypted).map(|m| m.host.clone()).collect();
+        let files = folder.names().unwrap_or_default();
+        let names: Vec<Name> = files.iter().filter_map(|name| Name::new(name.to_bytes()).ok()).collect();
+        Near::among(missing, names.iter(), &asked_for)
     }
 }
 
@@ -102,16 +112,18 @@ pub enum DirectoryError {
         prefix: Option<String>,
     },
     /// A named file does not exist.
-    #[error("credential {guest}: {file} is missing: the unit's LoadCredential= has to name it")]
+    #[error("credential {guest}: {file} is missing{near}: the unit's LoadCredential= has to name it")]
     Missing {
         /// The credential's name in the guest.
         guest: Name,
         /// The missing file.
         file: ShownPath,
+        /// The file that may be meant.
+        near: Near,
     },
     /// A name that `--expect` requires was not selected.
-    #[error("credential {0}: it is expected (--expect), and is not among what was selected")]
-    Expected(Name),
+    #[error("credential {0}: it is expected (--expect), and is not among what was selected{1}")]
+    Expected(Name, Near),
     /// A value is empty.
     #[error("credential {guest}: {file} is empty; if that is meant, give --allow-empty {guest}")]
     Empty {
@@ -217,7 +229,10 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
     let all = mappings.iter().chain(&selection.encrypted);
     let selected: BTreeSet<&Name> = all.map(|mapping| &mapping.guest).collect();
     if let Some(name) = selection.expect.iter().find(|name| !selected.contains(name)) {
-        return Err(DirectoryError::Expected(name.clone()));
+        return Err(DirectoryError::Expected(
+            name.clone(),
+            Near::among(name, selected.iter().copied(), &selection.expect),
+        ));
     }
     if selected.is_empty() {
         let prefix = if let Which::Prefix(prefix) = &selection.which { Some(prefix.clone()) } else { None };
@@ -228,7 +243,7 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
     let mut total = 0;
     for Mapping { guest, host } in mappings {
         let file = directory.join(host.as_str());
-        let value = read_file(&folder, &guest, &host, &file)?;
+        let value = read_file(&folder, selection, &guest, &host, &file)?;
         total += value.len();
         if total > TOTAL_MAX {
             return Err(DirectoryError::TotalTooLarge(guest));
@@ -253,7 +268,7 @@ pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sea
         .map_err(|errno| DirectoryError::Directory(directory.into(), errno))?;
     let read = |Mapping { guest, host }: &Mapping| {
         let file = directory.join(host.as_str());
-        let text = read_file(&folder, guest, host, &file)?;
+        let text = read_file(&folder, selection, guest, host, &file)?;
         let blob = Blob::new(&text).map_err(|error| DirectoryError::Blob {
             guest: guest.clone(),
             file: file.into(),
@@ -287,6 +302,7 @@ fn listed(folder: &Directory, path: &Path, prefix: Option<&str>) -> Result<Vec<M
 
 fn read_file(
     folder: &Directory,
+    selection: &Selection,
     guest: &Name,
     host: &Name,
     path: &Path,
@@ -294,7 +310,9 @@ fn read_file(
     let (guest, file) = (|| guest.clone(), || ShownPath::from(path));
     let not_a_file = |kind| DirectoryError::NotAFile { guest: guest(), file: file(), kind };
     let failed = |error| match error {
-        Errno::ENOENT => DirectoryError::Missing { guest: guest(), file: file() },
+        Errno::ENOENT => {
+            DirectoryError::Missing { guest: guest(), file: file(), near: selection.near(folder, host) }
+        }
         error => DirectoryError::Io { guest: guest(), file: file(), error },
     };
     // Without search permission for the directory, the error concerns the directory and not the file.

@@ -4,3 +4,4 @@ pub mod day;
 pub mod escape;
 pub mod json;
 pub mod listing;
+pub mod near;

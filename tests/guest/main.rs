@@ -6,6 +6,7 @@ mod arguments;
 mod cli;
 mod close;
 mod fw_cfg;
+mod habits;
 mod hostile;
 mod listing;
 mod many;

@@ -109,6 +109,33 @@ fn the_founding_incident_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn mistyped_name_is_answered_with_the_file_that_is_there() {
+    let folder = directory(&[("db-password", b"secret"), ("token-1", b"1")]);
+    let (_programs, shell) = shell_with(QEMU_WORD);
+    let program = ["--hypervisor", "qemu", "--", shell.to_str().unwrap(), "-c", "exit 9"];
+    let missing = "db-pasword is missing (did you mean db-password?): the unit's LoadCredential=";
+    let expected = "and is not among what was selected (did you mean db-password?)";
+    let cases: [(&[&str], &str); 3] = [
+        (&["--credential", "db-pasword"], missing),
+        (&["--credential", "guest=db-pasword"], missing),
+        (&["--all", "--expect", "DB-PASSWORD"], expected),
+    ];
+    for (select, message) in cases {
+        for verb in ["run", "plan"] {
+            let output = run(&mut host_with(folder.path(), &[&[verb], select, &program].concat()));
+            let said = testkit::stdout(&output) + &stderr(&output);
+            assert!(code(&output) == 3 && said.contains(message), "{verb} {select:?}: {said}");
+        }
+    }
+    // A file that is asked for itself, and one with another name.
+    for select in [&["--credential", "token-1", "token-2"][..], &["--all", "--expect", "backup-key"]] {
+        let output = run(&mut host_with(folder.path(), &[&["plan"], select, &program].concat()));
+        let said = testkit::stdout(&output);
+        assert!(code(&output) == 3 && !said.contains("did you mean"), "{select:?}: {said}");
+    }
+}
+
+#[test]
 fn an_empty_directory_is_no_credentials() {
     let folder = directory(&[]);
     assert!(refusal(folder.path(), &Selection::all()).contains("is empty, so nothing would be sent"));

@@ -53,6 +53,9 @@ impl Finding {
                         .into(),
                 )
             }
+            (FindingKind::Missing { near: Some(near), .. }, _) => Some(
+                format!("did you mean {near}, which arrived? If not, check that the host passes it").into(),
+            ),
             (kind, Some(hypervisor)) => kind.hypervisor_advice(hypervisor),
             (_, None) => None,
         }

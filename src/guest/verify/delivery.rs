@@ -12,6 +12,7 @@ use crate::format::manifest::Manifest;
 use crate::format::oem_string::{DecodeError, Encoding, MaybeNameless};
 use crate::format::receipt::{Address, ValueProof};
 use crate::format::smbios::machine::Machine;
+use crate::text::near::nearest;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::KeyId;
 
@@ -255,6 +256,15 @@ pub struct Asked {
 }
 
 impl Delivery {
+    /// Returns that a required credential did not arrive. If the name of another one that arrived is near, it may be meant.
+    pub(super) fn missing(&self, name: &Name, required: &[Name]) -> FindingKind {
+        let plain = self.entries.iter().map(|entry| entry.name.as_ref());
+        let names = plain.chain(self.sealed.iter().map(|entry| entry.name.as_ref())).flatten();
+        let names = names.filter(|name| !required.contains(name)).map(Name::as_str);
+        let near = nearest(name.as_str(), names).and_then(|name| Name::new(name).ok());
+        FindingKind::Missing { expected: None, required: true, near }
+    }
+
     /// Returns the credentials that are imported, in the order in which they were sent.
     pub fn intact(&self) -> impl Iterator<Item = &Credential> {
         self.entries.iter().filter_map(|entry| entry.intact().ok())

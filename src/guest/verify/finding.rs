@@ -206,6 +206,9 @@ pub enum FindingKind {
         expected: Option<u64>,
         /// Whether the policy requires the credential.
         required: bool,
+        /// A name that arrived, which may be the one that was meant: the advice says it.
+        #[serde(skip)]
+        near: Option<Name>,
     },
     /// The size of a value differs from the size that was sent.
     SizeDiffers {

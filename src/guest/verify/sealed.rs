@@ -99,7 +99,7 @@ impl Set<'_> {
                 is_right = false;
                 if !self.delivery.sealed.iter().any(|entry| entry.name.as_ref() == Some(name)) {
                     let required = self.policy.require.contains(name);
-                    let kind = FindingKind::Missing { expected: Some(expected.size), required };
+                    let kind = FindingKind::Missing { expected: Some(expected.size), required, near: None };
                     self.find(kind, Severity::Error, Some(name.clone()), None);
                 }
                 continue;

@@ -247,7 +247,7 @@ impl Set<'_> {
                 }
                 _ => {
                     let required = self.policy.require.contains(name);
-                    let kind = FindingKind::Missing { expected: Some(expected), required };
+                    let kind = FindingKind::Missing { expected: Some(expected), required, near: None };
                     self.find(kind, Severity::Error, Some(name.clone()), None);
                 }
             }
@@ -325,7 +325,7 @@ impl Set<'_> {
             });
             let is_sealed = self.delivery.sealed.iter().any(|entry| entry.name.as_ref() == Some(name));
             if !is_listed && !is_sealed && !self.first.contains_key(name) {
-                let kind = FindingKind::Missing { expected: None, required: true };
+                let kind = self.delivery.missing(name, &self.policy.require);
                 self.find(kind, Severity::Error, Some(name.clone()), None);
             }
         }

@@ -149,7 +149,7 @@ impl FindingKind {
             Self::ManifestMissing => f.write_str("a manifest is required and none was sent"),
             Self::ManifestInvalid { reason } => write!(f, "the manifest cannot be read: {reason}"),
             Self::ReceiptInvalid { reason } => write!(f, "the address for a receipt cannot be read: {reason}"),
-            Self::Missing { expected: Some(expected), required } => {
+            Self::Missing { expected: Some(expected), required, .. } => {
                 let required = if *required { "required, " } else { "" };
                 write!(f, "missing: {required}sent with {expected} bytes, and did not arrive")
             }

@@ -1,0 +1,29 @@
+//! The name that a person meant who named a credential that is not there.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::format::credential::Name;
+use crate::text::near::nearest;
+
+/// The end of a message about a name that is not there: which one may be meant, or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Near(Option<Name>);
+
+impl Near {
+    /// The nearest of these names, if one is near. Not one that is asked for itself: it is not meant by another name.
+    pub(super) fn among<'a>(
+        missing: &Name,
+        names: impl Iterator<Item = &'a Name> + Clone,
+        asked_for: &[Name],
+    ) -> Self {
+        let names = names.filter(|name| !asked_for.contains(name));
+        let near = nearest(missing.as_str(), names.clone().map(Name::as_str));
+        Self(near.and_then(|near| names.clone().find(|name| name.as_str() == near)).cloned())
+    }
+}
+
+impl Display for Near {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |name| write!(f, " (did you mean {name}?)"))
+    }
+}

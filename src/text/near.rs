@@ -1,0 +1,89 @@
+//! The name that a person meant who typed another one.
+
+/// Most edits that a mistyped name is away from the one that was meant.
+const EDITS_MAX: usize = 2;
+
+/// How many bytes of a name stand for one edit. With fewer, short names would all be near each other.
+const BYTES_PER_EDIT: usize = 3;
+
+/// The first of the names that is nearest to what was typed, if one is near. An edit adds, removes or replaces a byte, or
+/// swaps two. Capital and small letters count as one.
+///
+/// ```
+/// use smbios_creds::text::near::nearest;
+/// assert_eq!(nearest("db-pasword", ["tls-key", "db-password"]), Some("db-password"));
+/// assert_eq!(nearest("a", ["b", "c"]), None);
+/// ```
+#[must_use]
+pub fn nearest<'a>(
+    typed: &str,
+    names: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> Option<&'a str> {
+    let names = names.into_iter();
+    (0..=EDITS_MAX.min(typed.len() / BYTES_PER_EDIT))
+        .find_map(|edits| names.clone().find(|name| is_within(edits, typed.as_bytes(), name.as_bytes())))
+}
+
+/// Whether so many edits make one of the other. Each edit is looked for at the first difference, so that the time grows
+/// with the length of the names, and not with its square: a table has thousands of names.
+fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
+    if this.len().abs_diff(that.len()) > edits {
+        return false;
+    }
+    let same = this.iter().zip(that).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let (this, that) = (this.get(same..).unwrap_or_default(), that.get(same..).unwrap_or_default());
+    let ([a, after_a @ ..], [b, after_b @ ..]) = (this, that) else {
+        // What is left of the longer one is no longer than the edits.
+        return true;
+    };
+    let Some(left) = edits.checked_sub(1) else { return false };
+    let is_swapped = || match (after_a, after_b) {
+        ([c, after_a @ ..], [d, after_b @ ..]) => {
+            a.eq_ignore_ascii_case(d) && b.eq_ignore_ascii_case(c) && is_within(left, after_a, after_b)
+        }
+        _ => false,
+    };
+    is_within(left, after_a, after_b)
+        || is_within(left, after_a, that)
+        || is_within(left, this, after_b)
+        || is_swapped()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_edit_of_each_kind_and_two_of_them_are_near() {
+        for typed in [
+            "db-passwor",
+            "db-passwordd",
+            "db-passw0rd",
+            "db-passwrod",
+            "DB-PASSWORD",
+            "db_passwrd",
+            "bd-pasword",
+        ] {
+            assert_eq!(nearest(typed, ["tls-key", "db-password"]), Some("db-password"), "{typed}");
+        }
+    }
+
+    #[test]
+    fn names_three_edits_away_or_short_are_not_near() {
+        for (typed, name) in [
+            ("db-pass", "db-password"),
+            ("tls-key", "ssh-key2"),
+            ("ab", "ac"),
+            ("a", ""),
+            ("key", "kit2"),
+            ("key", "ky12"),
+        ] {
+            assert_eq!(nearest(typed, [name]), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn nearest_name_wins_and_of_equals_the_first() {
+        assert_eq!(nearest("token-a", ["token-bc", "token-b", "token-c"]), Some("token-b"));
+    }
+}
