@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     let host = match Host::try_parse() {
         Ok(host) => host,
-        Err(error) => return usage::print(&error).into(),
+        Err(error) => return usage::print(&error, None).into(),
     };
     log::start("smbios-creds-host", host.log_level);
     let before = hygiene::protect(Then::Executes);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use dlmalloc::GlobalDlmalloc;
 use smbios_creds::cli::agent::args::Verb;
 use smbios_creds::cli::agent::console::Console;
-use smbios_creds::cli::agent::{short, start, verbs};
+use smbios_creds::cli::agent::{short, start, systemd_creds, verbs};
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     let agent = match short::parse(&args) {
         Ok(agent) => agent,
-        Err(error) => return usage::print(&error).into(),
+        Err(error) => return usage::print(&error, systemd_creds::help(&error)).into(),
     };
     log::start("smbios-creds", agent.log_level());
     let before =

@@ -1,6 +1,6 @@
 //! What people expect who know systemd-creds: its options, its words, and an answer to a mistyped name.
 
-use testkit::{code, recording, run_on, stderr, stdout, table};
+use testkit::{agent, code, recording, run, run_on, stderr, stdout, table, testdata};
 
 #[test]
 fn mistyped_name_is_answered_with_the_one_that_arrived() {
@@ -31,4 +31,41 @@ fn mistyped_name_is_answered_with_the_one_that_arrived() {
         assert!(code(&output) == 3 && !said.contains("did you mean"), "{said}");
         assert!(said.contains("check its name, and that the host passes it"), "{said}");
     }
+}
+
+#[test]
+fn options_of_systemd_creds_are_taken() {
+    let lost = testdata("qemu-10-silent-loss");
+    let whole = testdata("qemu-7.2-two-structures");
+    // A verdict that failed is in the exit status, and nothing else is printed.
+    for option in ["-q", "--quiet"] {
+        let output = run_on(&lost, &["check", option]);
+        assert_eq!((code(&output), output.stdout.len(), output.stderr.len()), (3, 0, 0), "{output:?}");
+    }
+    // What keeps check from a verdict is said nevertheless.
+    let output = run_on(&testdata("nonexistent"), &["check", "-q"]);
+    assert!(code(&output) == 1 && stderr(&output).contains("error: no recording in "), "{output:?}");
+    assert_eq!(code(&run_on(&lost, &["check", "-q", "--json"])), 2, "either text for programs or none");
+
+    let full = run_on(&whole, &["list", "--no-pager"]);
+    assert!(stdout(&full).starts_with("NAME ") && stderr(&full).contains("info: the machine is"), "{full:?}");
+    let rows = stdout(&run_on(&whole, &["list", "--no-legend"]));
+    assert!(rows.starts_with("f1 ") && rows.lines().count() == 3, "{rows}");
+    for options in [&["-q"][..], &["--quiet", "--no-legend"], &["-q", "--log-level=debug"]] {
+        let output = run_on(&whole, &[&["list"], options].concat());
+        assert_eq!((stdout(&output), stderr(&output).as_str()), (rows.clone(), ""), "{options:?}");
+    }
+    assert!(stderr(&run_on(&lost, &["list", "-q"])).contains("error: 2 OEM strings"), "no loss is hushed up");
+    assert!(stdout(&run_on(&whole, &["check", "--no-pager"])).starts_with("passed: "));
+}
+
+#[test]
+fn verbs_of_systemd_creds_are_answered_with_its_man_page() {
+    for verb in [&["encrypt", "a", "-"][..], &["decrypt"], &["setup"], &["has-tpm2"]] {
+        let output = run(&mut agent(verb));
+        let said = stderr(&output);
+        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{verb:?}");
+        assert!(said.contains("\n  help: this is a verb of systemd-creds(1)"), "{verb:?}: {said}");
+    }
+    assert!(!stderr(&run(&mut agent(&["nonsense"]))).contains("systemd-creds(1)"));
 }

@@ -40,10 +40,13 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The lowest level that is logged.
+    /// The lowest level that is logged: no notes with `list --quiet`.
     #[must_use]
     pub fn log_level(&self) -> LevelFilter {
-        self.log_level.log_level
+        match &self.verb {
+            Verb::List(list) if list.quiet => self.log_level.log_level.min(LevelFilter::WARN),
+            _ => self.log_level.log_level,
+        }
     }
 }
 
@@ -79,12 +82,18 @@ pub struct List {
     /// Do not print the line with the column names
     #[arg(long)]
     pub(super) no_legend: bool,
+    /// Print neither the line with the column names nor notes
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// No effect: this program starts no pager
+    #[arg(long)]
+    pub no_pager: bool,
 }
 
 impl List {
     /// Returns whether the listing has a line with the names of its columns.
     pub(super) fn legend(&self) -> Legend {
-        if self.no_legend { Legend::Hidden } else { Legend::Shown }
+        if self.no_legend || self.quiet { Legend::Hidden } else { Legend::Shown }
     }
 }
 
@@ -109,6 +118,12 @@ pub struct Check {
     /// Draw the table first: where each structure and string is, and where it breaks
     #[arg(long, conflicts_with = "json")]
     pub(super) map: bool,
+    /// Print no verdict: the exit status says it
+    #[arg(short, long, conflicts_with_all = ["json", "map"])]
+    pub(super) quiet: bool,
+    /// No effect: this program starts no pager
+    #[arg(long)]
+    pub no_pager: bool,
 }
 
 /// `import`

@@ -61,6 +61,7 @@ pub(super) fn check(system: &System, check: &Check, policy: &Policy) -> anyhow::
     let require = policy.require.iter().chain(&policy.about).cloned().collect();
     let remembered = Remembered::look(system, &Into::Auto, &Policy { require, ..policy.clone() });
     match check.json.json {
+        Json::Off if check.quiet => {}
         Json::Off => {
             let mut text = remembered.verdict();
             text.push("help: ", None);

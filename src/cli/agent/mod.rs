@@ -12,4 +12,5 @@ pub mod init;
 mod options;
 pub mod short;
 pub mod start;
+pub mod systemd_creds;
 pub mod verbs;

@@ -113,6 +113,7 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         draw(check.from.input(system), &delivery)?;
     }
     match check.json.json {
+        Json::Off if check.quiet => {}
         Json::Off => output::people(&listing::verdict(&delivery))?,
         form => output::json(&listing::Judged::new(&delivery), form)?,
     }

@@ -13,7 +13,7 @@ use crate::host::listen::Socket;
 /// Waits for a guest's receipt, and compares it with the verifier.
 pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
     if let Some(error) = misfit(&options) {
-        return Ok(usage::print(&error));
+        return Ok(usage::print(&error, None));
     }
     let Await { listen: socket, guest_cid, timeout, verifier, no_proof: _ } = options;
     let proven = if verifier.is_some() { "proven" } else { "unproven" };

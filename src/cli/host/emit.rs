@@ -30,7 +30,7 @@ fn refuse(reason: &impl std::fmt::Display) -> Exit {
 
 pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     if let Some(error) = emit.misfit() {
-        return Ok(usage::print(&error));
+        return Ok(usage::print(&error, None));
     }
     let stdout = std::io::stdout();
     let is_seen = stdout.is_terminal() || is_log_file(&stdout);
