@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod credential;
 pub mod fw_cfg;
+pub mod hex;
 pub mod manifest;
 pub mod oem_string;
 pub mod receipt;

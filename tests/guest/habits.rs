@@ -1,5 +1,6 @@
 //! What people expect who know systemd-creds: its options, its words, and an answer to a mistyped name.
 
+use smbios_creds::format::base64;
 use testkit::{agent, code, recording, run, run_on, stderr, stdout, table, testdata};
 
 #[test]
@@ -68,4 +69,57 @@ fn verbs_of_systemd_creds_are_answered_with_its_man_page() {
         assert!(said.contains("\n  help: this is a verb of systemd-creds(1)"), "{verb:?}: {said}");
     }
     assert!(!stderr(&run(&mut agent(&["nonsense"]))).contains("systemd-creds(1)"));
+}
+
+#[test]
+fn cat_transcodes_as_systemd_creds_does() {
+    // Printed by systemd-creds 252 for these values.
+    let (full, more) = ("A".repeat(79), "YWFh".repeat(19));
+    let cases: [(&str, &[u8], &str, &[u8]); 9] = [
+        ("base64", b"S3 cr\xff\n", "bytes", b"UzMgY3L/Cg=="),
+        ("base64", &[0; 237], "long", [&*full, &full, &full, &full].join("\n").leak().as_bytes()),
+        ("base64", &[b'a'; 58], "broken", format!("{more}YQ=\n=").leak().as_bytes()),
+        ("hex", b"S3 cr\xff\n", "bytes", b"5333206372ff0a"),
+        ("unhex", b" 5333 6\t3\nfF ", "digits", b"S3c\xff"),
+        ("unbase64", b"UzNj cmV0\n", "text", b"S3cret"),
+        ("off", b"S3 cr\xff\n", "bytes", b"S3 cr\xff\n"),
+        // systemd-creds 252 aborts on an empty value.
+        ("hex", b"", "none", b""),
+        ("unbase64", b"", "none", b""),
+    ];
+    let cases = cases.map(|(mode, value, name, printed)| {
+        let name = format!("{name}-{}", value.len());
+        (mode, value, name, printed)
+    });
+    let strings = cases.clone().map(|(_, value, name, _)| {
+        format!("io.systemd.credential.binary:{name}={}", *base64::encode(value)).into_bytes()
+    });
+    let folder = recording(&table(&strings.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    for (mode, _, name, printed) in &cases {
+        for option in [&[&*format!("--transcode={mode}")][..], &["--transcode", mode]] {
+            let output = run_on(folder.path(), &[&["cat", name, "--allow-empty", name], option].concat());
+            assert_eq!((output.stdout.as_slice(), code(&output)), (*printed, 0), "{mode} {name}: {output:?}");
+        }
+    }
+    let output = run_on(folder.path(), &["cat", "bytes-7", "--transcode=hex", "--newline=yes"]);
+    assert_eq!(stdout(&output), "5333206372ff0a\n");
+}
+
+#[test]
+fn cat_prints_nothing_of_a_value_that_cannot_be_decoded() {
+    let secret = b"io.systemd.credential:token=CAFEcafe-S3cret";
+    let folder =
+        recording(&table(&[secret, b"io.systemd.credential:odd=abc", b"io.systemd.credential:ok=6f6b"]));
+    for (mode, name, reason) in [
+        ("unhex", "token", "byte 8 of its text is no hexadecimal digit"),
+        ("unhex", "odd", "its hexadecimal digits are odd in number"),
+        ("unbase64", "token", "its padding is missing or wrong"),
+    ] {
+        let output = run_on(folder.path(), &["cat", name, "ok", "--newline=yes", "--transcode", mode]);
+        let said = stderr(&output);
+        let printed = output.stdout.split(|&byte| byte == b'\n').count() - 1;
+        assert_eq!((code(&output), printed), (3, 1), "the other one is printed: {output:?}");
+        let expected = format!("credential {name}: not printed, since it cannot be decoded: {reason}\n");
+        assert!(said.ends_with(&expected) && !said.contains("cafe"), "{said}");
+    }
 }

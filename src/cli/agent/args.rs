@@ -13,6 +13,7 @@ use super::options::{
     AllowEmpty, AllowNone, Close, ConfidentialArg, DryRun, From, IntoArg, LogLevel, PolicyArgs, Root, Strict,
     TrustArgs,
 };
+use super::transcode::Transcode;
 use crate::cli::json::JsonArg;
 use crate::format::credential::Name;
 use crate::guest::import::Request;
@@ -224,6 +225,9 @@ pub struct Cat {
     pub(super) confidential: ConfidentialArg,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
+    /// Encode each value, or decode it, before it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) transcode: Transcode,
     /// Whether to end each value with a newline
     #[arg(long, value_enum, default_value_t)]
     pub(super) newline: Newline,

@@ -13,4 +13,5 @@ mod options;
 pub mod short;
 pub mod start;
 pub mod systemd_creds;
+mod transcode;
 pub mod verbs;

@@ -177,18 +177,25 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
             exit = Exit::Verification;
             continue;
         };
-        let value = credential.value.expose();
-        output::secret(value)?;
-        let newline = match cat.newline {
-            Newline::Auto => std::io::stdout().is_terminal() && !value.ends_with(b"\n"),
-            Newline::Yes => true,
-            Newline::No => false,
-        };
-        if newline {
-            output::text("\n")?;
+        match cat.transcode.of(credential.value.expose()) {
+            Ok(value) => print_value(&value, cat.newline)?,
+            Err(reason) => {
+                tracing::error!("credential {name}: not printed, since it cannot be decoded: {reason}");
+                exit = Exit::Verification;
+            }
         }
     }
     Ok(exit)
+}
+
+fn print_value(value: &[u8], newline: Newline) -> anyhow::Result<()> {
+    output::secret(value)?;
+    let is_ended = match newline {
+        Newline::Auto => !std::io::stdout().is_terminal() || value.ends_with(b"\n"),
+        Newline::Yes => false,
+        Newline::No => true,
+    };
+    if is_ended { Ok(()) } else { output::text("\n") }
 }
 
 fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {

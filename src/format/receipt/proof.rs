@@ -6,6 +6,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use crate::format::hex;
+
 /// Start of the hashed data, so that no other digest of the same values is a valid proof.
 pub const PROOF_DOMAIN: &str = "io.smbios-creds.receipt";
 
@@ -27,7 +29,7 @@ impl ValueProof {
 
     /// Returns the proof as 64 lower-case hexadecimal digits.
     pub(super) fn encode(&self) -> Zeroizing<String> {
-        hex(&self.0)
+        hex::encode(&*self.0)
     }
 
     /// Reads a proof from 64 lower-case hexadecimal digits.
@@ -73,7 +75,7 @@ impl Verifier {
     /// Returns the content of a file with this verifier: one line.
     #[must_use]
     pub fn encode(&self) -> String {
-        format!("sha256:{}\n", *hex(&self.0))
+        format!("sha256:{}\n", *hex::encode(&self.0))
     }
 
     /// Reads the content of a file with a verifier.
@@ -84,21 +86,6 @@ impl Verifier {
         let digits = text.strip_prefix(b"sha256:").and_then(|rest| rest.strip_suffix(b"\n"));
         digits.and_then(bytes_of).map(|bytes| Self(*bytes)).ok_or(VerifierError)
     }
-}
-
-/// Writes lower-case hexadecimal digits. Time and memory accesses do not depend on the bytes.
-fn hex(bytes: &[u8; PROOF_SIZE]) -> Zeroizing<String> {
-    let digit = |nibble: u8| {
-        // 'a' is 39 places after '9' + 1, so 39 is added if the nibble is above 9.
-        let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
-        char::from(b'0' + nibble + is_letter * 39)
-    };
-    let mut digits = Zeroizing::new(String::with_capacity(2 * PROOF_SIZE));
-    for byte in bytes {
-        digits.push(digit(byte >> 4));
-        digits.push(digit(byte & 15));
-    }
-    digits
 }
 
 /// Decodes 64 lower-case hexadecimal digits.
@@ -144,7 +131,7 @@ mod tests {
     #[test]
     fn hexadecimal_digits_are_those_of_the_standard_library() {
         for byte in 0..=u8::MAX {
-            let digits = hex(&[byte; PROOF_SIZE]);
+            let digits = hex::encode(&[byte; PROOF_SIZE]);
             assert_eq!(*digits, format!("{byte:02x}").repeat(PROOF_SIZE));
             assert_eq!(*bytes_of(digits.as_bytes()).unwrap(), [byte; PROOF_SIZE]);
         }
