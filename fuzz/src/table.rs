@@ -1,4 +1,5 @@
 use smbios_creds::format::oem_string::{OemString, decode};
+use smbios_creds::format::smbios::dump::{DumpError, table_at};
 use smbios_creds::format::smbios::entry_point::{EntryPoint, Form};
 use smbios_creds::format::smbios::machine::Machine;
 use smbios_creds::format::smbios::{OEM_STRINGS, Table};
@@ -42,6 +43,7 @@ pub fn table(data: &[u8]) {
         assert!(ours.strings.iter().map(|range| &data[range.clone()]).eq(&theirs.strings));
     }
     assert_same_structures(&table);
+    read_from_a_file(&entry_point, &table);
     let strings: Vec<&[u8]> =
         walked.iter().filter(|s| s.kind == OEM_STRINGS).flat_map(|s| &s.strings).map(Vec::as_slice).collect();
     let ours: Vec<&[u8]> = table.oem_structures().flat_map(|oem| oem.strings().map(|(_, s)| s)).collect();
@@ -101,6 +103,29 @@ pub fn table(data: &[u8]) {
     let in_a_model = models.any(|structure| holds_canary(&data[structure.offset..structure.end]));
     let text = redacted.data();
     assert!(in_a_name || in_a_model || !holds_canary(text), "{}", text.escape_ascii());
+}
+
+/// A file of dmidecode has the table as it is elsewhere, or is refused for what its entry point says.
+fn read_from_a_file(entry_point: &[u8], table: &Table) {
+    // Whatever the bytes are, they have no table before its place.
+    assert!(table_at(table.data()).is_ok_and(|at| at == 32) || table_at(table.data()).is_err());
+    let mut file = entry_point.to_vec();
+    file.resize(32, 0);
+    file.extend_from_slice(table.data());
+    let parsed = EntryPoint::parse(&file[..32]);
+    match table_at(&file) {
+        Ok(at) => {
+            assert!(at == 32 && !table.data().is_empty());
+            assert!(parsed.is_ok_and(|parsed| parsed.address == 32) || parsed.is_err());
+            let read = Table::parse(&file[..at], file[at..].to_vec());
+            if parsed.ok().as_ref() == table.entry_point() {
+                assert_eq!(seen(&read), seen(table));
+            }
+        }
+        Err(DumpError::EntryPoint(error)) => assert_eq!(parsed, Err(error)),
+        Err(DumpError::Address { address }) => assert_eq!(parsed.unwrap().address, address),
+        Err(_) => assert!(table.data().is_empty()),
+    }
 }
 
 fn holds_canary(text: &[u8]) -> bool {

@@ -157,7 +157,7 @@ pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Del
     {
         return Err(Distrusted(platform).into());
     }
-    let input = from.map_or(Input::Running(system), Input::Recording);
+    let input = from.map_or(Input::Running(system), Input::named);
     let delivery = verify(source::receive(source::ALL, input)?, &policy);
     if let Some(platform) = platform
         && let Some(finding) = delivery.why_not_believed()

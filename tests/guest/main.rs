@@ -5,6 +5,7 @@ mod advice;
 mod arguments;
 mod cli;
 mod close;
+mod dump;
 mod fw_cfg;
 mod habits;
 mod hostile;

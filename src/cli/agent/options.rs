@@ -61,8 +61,9 @@ impl Named for Root {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct From {
-    /// Read the recording in this directory (smbios_entry_point and DMI, qemu_fw_cfg, or both), not the running system
-    #[arg(long, value_name = "DIR")]
+    /// Read this recording, not the running system: a directory with smbios_entry_point and DMI, qemu_fw_cfg, or both; or
+    /// a file of dmidecode --dump-bin
+    #[arg(long, value_name = "PATH")]
     pub(super) from: Option<PathBuf>,
 }
 
@@ -70,7 +71,7 @@ impl From {
     /// Returns where to read credentials: the running system or a recording.
     #[must_use]
     pub(super) fn input<'a>(&'a self, system: &'a System) -> Input<'a> {
-        self.from.as_deref().map_or(Input::Running(system), Input::Recording)
+        self.from.as_deref().map_or(Input::Running(system), Input::named)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct EntryPoint {
     pub table_size: usize,
     /// Number of structures. Only an `_SM_` entry point contains it.
     pub structures: Option<usize>,
+    /// Where the table is: a physical address in memory.
+    pub address: u64,
 }
 
 /// The two forms of the entry point.
@@ -88,8 +90,9 @@ impl EntryPoint {
         Ok(Self {
             form: Form::Smbios2,
             version: (byte(bytes, 6), byte(bytes, 7)),
-            table_size: little_endian(bytes, 22..24),
-            structures: Some(little_endian(bytes, 28..30)),
+            table_size: count(bytes, 22..24),
+            structures: Some(count(bytes, 28..30)),
+            address: little_endian(bytes, 24..28),
         })
     }
 
@@ -98,8 +101,9 @@ impl EntryPoint {
         Ok(Self {
             form: Form::Smbios3,
             version: (byte(bytes, 7), byte(bytes, 8)),
-            table_size: little_endian(bytes, 12..16),
+            table_size: count(bytes, 12..16),
             structures: None,
+            address: little_endian(bytes, 16..24),
         })
     }
 }
@@ -154,7 +158,11 @@ fn byte(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or_default()
 }
 
-fn little_endian(bytes: &[u8], range: std::ops::Range<usize>) -> usize {
+fn little_endian(bytes: &[u8], range: std::ops::Range<usize>) -> u64 {
     let bytes = bytes.get(range).unwrap_or_default();
-    bytes.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte))
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+fn count(bytes: &[u8], range: std::ops::Range<usize>) -> usize {
+    usize::try_from(little_endian(bytes, range)).unwrap_or(usize::MAX)
 }

@@ -4,6 +4,7 @@
 //! [`Table::parse`] never fails, and keeps everything that can be read. Each error becomes a [`Fault`] with its
 //! position, next to the structures. So a cut or damaged table is noticed, even if its beginning looks correct.
 
+pub mod dump;
 pub mod entry_point;
 pub mod machine;
 mod structure;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::SourceError;
 use crate::guest::system::System;
 use crate::guest::verify::received::Received;
+use crate::sys::directory::stat_at;
 
 /// The input of sources: the running system, or a recording of a system.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,21 @@ pub enum Input<'a> {
     Running(&'a System),
     /// A directory that contains copies of these files.
     Recording(&'a Path),
+    /// A file of `dmidecode --dump-bin`, with a table and its entry point.
+    Dump(&'a Path),
+}
+
+impl<'a> Input<'a> {
+    /// What is named instead of the running system: a directory, or a file.
+    #[must_use]
+    pub fn named(path: &'a Path) -> Self {
+        // What cannot be looked at is told of by what cannot be read in it.
+        if stat_at(path).is_ok_and(|stat| !stat.is_directory()) {
+            Self::Dump(path)
+        } else {
+            Self::Recording(path)
+        }
+    }
 }
 
 /// A channel by which a host sends credentials.

@@ -1,5 +1,6 @@
 //! The SMBIOS table, as Linux exports it in `/sys/firmware/dmi/tables`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -7,6 +8,7 @@ use zeroize::Zeroizing;
 use super::channel::{Input, Source};
 use super::entry_point_of_firmware;
 use super::error::SourceError;
+use crate::format::smbios::dump::table_at;
 use crate::format::smbios::{Table, entry_point};
 use crate::format::systemd::TOTAL_MAX;
 use crate::guest::platform;
@@ -58,24 +60,40 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     let directory = match input {
         Input::Running(system) => system.firmware().join("dmi/tables"),
         Input::Recording(directory) => directory.to_path_buf(),
+        Input::Dump(file) => return read_dump(file),
     };
     let read = |name: &'static str, limit| {
         let path = directory.join(name);
-        match file::open(&path).and_then(|file| file::read(&file, limit)) {
-            Ok(Content::Bytes(bytes)) => Ok(bytes),
-            Ok(Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit }),
-            Ok(Content::Changed | Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
-            Err(Errno::ENOENT) => Err(absent(input, &path, name)),
-            Err(Errno::EACCES | Errno::EPERM) => {
-                let denied = SourceError::PermissionDenied(path.into());
-                Err(if matches!(input, Input::Running(_)) { denied.or_closed() } else { denied })
+        match read_file(&path, limit) {
+            Err(SourceError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
+                Err(absent(input, &path, name))
             }
-            Err(error) => Err(SourceError::Io { file: path.into(), error: error.into() }),
+            Err(denied) if matches!(input, Input::Running(_)) => Err(denied.or_closed()),
+            read => read,
         }
     };
     let entry_point = read(ENTRY_POINT, entry_point::SIZE_MAX)?;
     let data = read(TABLE, TABLE_SIZE_MAX)?;
     Ok(Raw { entry_point, data })
+}
+
+/// Reads a file of `dmidecode --dump-bin`.
+fn read_dump(path: &Path) -> Result<Raw, SourceError> {
+    let mut data = read_file(path, entry_point::SIZE_MAX + TABLE_SIZE_MAX)?;
+    let table_at = table_at(&data).map_err(|error| SourceError::NotADump { file: path.into(), error })?;
+    // In its place: the table holds secrets, and a copy of it would have to be wiped as well.
+    let entry_point = data.drain(..table_at).collect();
+    Ok(Raw { entry_point: Zeroizing::new(entry_point), data })
+}
+
+fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    match file::open(path).and_then(|file| file::read(&file, limit)) {
+        Ok(Content::Bytes(bytes)) => Ok(bytes),
+        Ok(Content::TooLarge) => Err(SourceError::TooLarge { file: path.into(), limit }),
+        Ok(Content::Changed | Content::Other(_)) => Err(SourceError::NotAFile(path.into())),
+        Err(Errno::EACCES | Errno::EPERM) => Err(SourceError::PermissionDenied(path.into())),
+        Err(error) => Err(SourceError::Io { file: path.into(), error: error.into() }),
+    }
 }
 
 /// Returns why a file does not exist.
@@ -85,10 +103,12 @@ fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
         Input::Recording(directory)
             if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
         {
-            let error = std::io::ErrorKind::NotFound.into();
+            let error = ErrorKind::NotFound.into();
             SourceError::Io { file: path.into(), error }
         }
-        Input::Recording(directory) => SourceError::NotARecording { directory: directory.into(), file },
+        Input::Recording(path) | Input::Dump(path) => {
+            SourceError::NotARecording { directory: path.into(), file }
+        }
         Input::Running(system) => absent_firmware(system),
     }
 }

@@ -1,5 +1,6 @@
 //! Why a source received nothing.
 
+use crate::format::smbios::dump::DumpError;
 use crate::sys::directory::stat_at;
 use crate::text::escape::ShownPath;
 
@@ -45,6 +46,17 @@ pub enum SourceError {
         directory: ShownPath,
         /// The missing file.
         file: &'static str,
+    },
+    /// A file that was given is not a dump of a table.
+    #[error(
+        "{file} is no file of 'dmidecode --dump-bin': {error}. Write it again, or give --from a directory that \
+         'smbios-creds record' has written"
+    )]
+    NotADump {
+        /// The file.
+        file: ShownPath,
+        /// Why.
+        error: DumpError,
     },
     /// The input has no credentials in `fw_cfg`.
     #[error("no fw_cfg item is a credential")]

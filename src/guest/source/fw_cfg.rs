@@ -60,6 +60,7 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
         }
         Input::Running(system) => system.firmware().join(DIRECTORY),
         Input::Recording(directory) => directory.join(DIRECTORY),
+        Input::Dump(_) => return Err(SourceError::NoFwCfg),
     };
     let items = match Directory::open(&path, Links::Follow) {
         Ok(directory) => {
