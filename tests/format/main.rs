@@ -4,6 +4,7 @@
 mod corpus;
 mod damage;
 mod encoding;
+mod hex;
 mod machine;
 mod manifest;
 mod sealed;

@@ -1,6 +1,7 @@
 //! What people expect who know systemd-creds: its options, its words, and an answer to a mistyped name.
 
 use smbios_creds::format::base64;
+use smbios_creds::text::near::nearest;
 use testkit::{agent, code, recording, run, run_on, stderr, stdout, table, testdata};
 
 #[test]
@@ -122,4 +123,38 @@ fn cat_prints_nothing_of_a_value_that_cannot_be_decoded() {
         let expected = format!("credential {name}: not printed, since it cannot be decoded: {reason}\n");
         assert!(said.ends_with(&expected) && !said.contains("cafe"), "{said}");
     }
+}
+
+#[test]
+fn one_edit_of_each_kind_and_two_of_them_are_near() {
+    for typed in [
+        "db-passwor",
+        "db-passwordd",
+        "db-passw0rd",
+        "db-passwrod",
+        "DB-PASSWORD",
+        "db_passwrd",
+        "bd-pasword",
+    ] {
+        assert_eq!(nearest(typed, ["tls-key", "db-password"]), Some("db-password"), "{typed}");
+    }
+}
+
+#[test]
+fn names_three_edits_away_or_short_are_not_near() {
+    for (typed, name) in [
+        ("db-pass", "db-password"),
+        ("tls-key", "ssh-key2"),
+        ("ab", "ac"),
+        ("a", ""),
+        ("key", "kit2"),
+        ("key", "ky12"),
+    ] {
+        assert_eq!(nearest(typed, [name]), None, "{typed}");
+    }
+}
+
+#[test]
+fn nearest_name_wins_and_of_equals_the_first() {
+    assert_eq!(nearest("token-a", ["token-bc", "token-b", "token-c"]), Some("token-b"));
 }

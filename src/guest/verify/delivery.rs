@@ -256,7 +256,7 @@ pub struct Asked {
 }
 
 impl Delivery {
-    /// Returns that a required credential did not arrive. If the name of another one that arrived is near, it may be meant.
+    /// Returns that a required credential is missing, and the near name that may be meant, unless that is required itself.
     pub(super) fn missing(&self, name: &Name, required: &[Name]) -> FindingKind {
         let plain = self.entries.iter().map(|entry| entry.name.as_ref());
         let names = plain.chain(self.sealed.iter().map(|entry| entry.name.as_ref())).flatten();
