@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use dlmalloc::GlobalDlmalloc;
 use smbios_creds::cli::agent::args::Verb;
 use smbios_creds::cli::agent::console::Console;
-use smbios_creds::cli::agent::{short, start, systemd_creds, verbs};
+use smbios_creds::cli::agent::{failure, short, start, systemd_creds, verbs};
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match verbs::run(&agent, &before, &console) {
         Ok(exit) => exit,
         Err(error) => {
-            tracing::error!("{error:#}");
+            failure::tell(&error);
             Exit::of(&error)
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod exit;
+mod failure;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod host;
 pub mod hygiene;

@@ -1,17 +1,21 @@
 //! Help, and complaints about arguments.
 
+use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::exit::Exit;
+use crate::guest::place::choose::UnknownPlace;
 use crate::text::escape::write_safely;
+use crate::text::help::Help;
+use crate::trust::signature::KeyError;
 
 /// Prints help to stdout and complaints to stderr, with what was typed made safe to print. `help` says what to do, if there
 /// is more to say than how to use the program.
 #[must_use]
 pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     let mut text = String::new();
-    for character in error.to_string().chars() {
+    for character in complaint(error).chars() {
         match character {
             '\n' => text.push(character),
             // Writing to a string cannot fail.
@@ -30,4 +34,17 @@ pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
         _ = std::io::stdout().write_all(text.as_bytes());
         Exit::Ok
     }
+}
+
+/// The text of clap, with what to do below its first line if a value says that.
+fn complaint(error: &clap::Error) -> String {
+    let mut text = error.to_string();
+    let help = error.source().and_then(|source| {
+        let place = source.downcast_ref::<UnknownPlace>().and_then(Help::help);
+        place.or_else(|| source.downcast_ref::<KeyError>()?.help())
+    });
+    if let (Some(help), Some(end)) = (help, text.find('\n')) {
+        text.insert_str(end, &format!("\n  help: {help}"));
+    }
+    text
 }

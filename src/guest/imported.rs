@@ -1,5 +1,6 @@
 //! The result of an import, for the caller.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::place::handover::Handover;
@@ -12,6 +13,7 @@ use super::verify::delivery::{Delivery, Verdict};
 use super::verify::policy::{ManifestPolicy, Policy};
 use crate::format::credential::Name;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// The result of an import.
 #[derive(Debug)]
@@ -67,10 +69,7 @@ pub enum CloseError {
     )]
     NoReport(ShownPath),
     /// This process cannot change `/sys`.
-    #[error(
-        "cannot close {0}: sysfs is mounted read-only for this process. Run it in no container, and in a unit without \
-         ProtectKernelTunables= and ProtectSystem=strict"
-    )]
+    #[error("cannot close {0}: sysfs is mounted read-only for this process")]
     ReadOnly(ShownPath),
     /// The path is not a regular file but a directory, a link or a device.
     #[error("cannot close {0}: it is not a regular file")]
@@ -248,6 +247,38 @@ impl NotReceived {
             Self::Distrusted(_) | Self::Unsigned { .. } => Ended::Distrusted,
             Self::Trust(_) => Ended::NotDone,
             Self::Source(error) => Ended::of(error),
+        }
+    }
+}
+
+impl Help for CloseError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::ReadOnly(_) => Some(
+                "run it in no container, and in a unit without ProtectKernelTunables= and ProtectSystem=strict".into(),
+            ),
+            Self::NoReport(_) | Self::NotAFile(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+impl Help for NotPlaced {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Failed(error) => error.help(),
+            // The findings say what to do.
+            Self::Strict | Self::Unproven | Self::NotWhole | Self::Foreign { .. } => None,
+        }
+    }
+}
+
+impl Help for NotReceived {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Distrusted(error) => error.help(),
+            Self::Unsigned { .. } => None,
+            Self::Trust(error) => error.help(),
+            Self::Source(error) => error.help(),
         }
     }
 }

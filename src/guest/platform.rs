@@ -6,10 +6,12 @@
 //! module assumes that it is: in doubt, secrets are refused. And a file such as `/.dockerenv` does not indicate a
 //! container, because a VM made from a container's image still has this file.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::fs::MetadataExt as _;
 
 use super::system::System;
+use crate::text::help::Help;
 
 /// A platform whose SMBIOS table must not be trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,11 +48,14 @@ impl Display for Platform {
 
 /// The error that no credential is read from the table of this platform.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{0}; refused: no credential is taken from SMBIOS or fw_cfg here. To believe them all the same, give \
-     --confidential=allow"
-)]
+#[error("{0}; refused: no credential is taken from SMBIOS or fw_cfg here")]
 pub struct Distrusted(pub Platform);
+
+impl Help for Distrusted {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some("give --confidential=allow to believe them all the same".into())
+    }
+}
 
 /// Returns the platform of the running system if its table must not be trusted.
 #[must_use]

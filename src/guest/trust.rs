@@ -1,6 +1,7 @@
 //! What the running system says about trust: the trusted keys in its image, its names, its clock, and the highest
 //! serial that it has imported.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use crate::sys::file::{self, Content};
 use crate::sys::guarded::{self, Unguarded};
 use crate::sys::{self, Errno, io_errno};
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 use crate::trust::signature::{KEY_MAX, KeyError, TrustedKey};
 
 /// The end of the name of a file with a trusted key.
@@ -29,9 +31,7 @@ const SERIAL_PART: &str = "serial.part";
 #[non_exhaustive]
 pub enum TrustError {
     /// A file in the directory is not a public key.
-    #[error(
-        "cannot use the trusted key {file}: {error}. Correct or remove the file; until then nothing is imported"
-    )]
+    #[error("cannot use the trusted key {file}: {error}")]
     Key {
         /// The file that is not a public key.
         file: ShownPath,
@@ -39,30 +39,20 @@ pub enum TrustError {
         error: KeyError,
     },
     /// The name of a file in the directory does not end as the name of a public key must.
-    #[error(
-        "{0} is not named as a trusted key: rename it to end in .pub, or remove it; until then nothing is imported"
-    )]
+    #[error("{0} is not named as a trusted key")]
     Name(ShownPath),
     /// The directory contains no key.
-    #[error(
-        "{0} has no trusted key: put a public key there (NAME.pub), or remove the directory; until then nothing is imported"
-    )]
+    #[error("{0} has no trusted key")]
     Empty(ShownPath),
     /// Another user could add or change a key.
-    #[error(
-        "{0} can be changed by another user, so the keys are not trusted: make it root's, and writable for root only"
-    )]
+    #[error("{0} can be changed by another user, so the keys are not trusted")]
     NotOurs(ShownPath),
     /// The path to the directory contains a link to nothing. Someone made the link to trust a key, so the directory
     /// does not count as absent.
-    #[error(
-        "{0} is a link to nothing, so no trusted key is there: correct or remove it; until then nothing is imported"
-    )]
+    #[error("{0} is a link to nothing, so no trusted key is there")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.
-    #[error(
-        "{0} holds no serial: remove it if an old set may be accepted once; until then nothing is imported"
-    )]
+    #[error("{0} holds no serial")]
     Serial(ShownPath),
     /// The kernel reports an error.
     #[error("cannot read {file}: {}", .error.desc())]
@@ -72,6 +62,26 @@ pub enum TrustError {
         /// The kernel's error.
         error: Errno,
     },
+}
+
+impl Help for TrustError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Key { error, .. } => {
+                return error
+                    .help()
+                    .or(Some("correct or remove the file; until then nothing is imported".into()));
+            }
+            Self::Name(_) => "rename it to end in .pub, or remove it; until then nothing is imported",
+            Self::Empty(_) => {
+                "put a public key there (NAME.pub), or remove the directory; until then nothing is imported"
+            }
+            Self::NotOurs(_) => "make it root's, and writable for root only",
+            Self::Dangling(_) => "correct or remove it; until then nothing is imported",
+            Self::Serial(_) => "remove it if an old set may be accepted once; until then nothing is imported",
+            Self::Read { .. } => return None,
+        }))
+    }
 }
 
 /// Whether this machine has a directory of trusted keys, so that it accepts only signed sets.

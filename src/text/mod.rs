@@ -2,6 +2,6 @@
 
 pub mod day;
 pub mod escape;
-pub mod json;
+pub mod help;
 pub mod listing;
 pub mod near;

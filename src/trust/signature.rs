@@ -6,11 +6,13 @@
 //!
 //! This program never uses a private key. Only this file uses the crate `minisign_verify`.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
 use minisign_verify::{PublicKey, Signature as Minisign};
 
 use crate::format::base64;
+use crate::text::help::Help;
 
 pub use crate::format::oem_string::SIGNATURE_PREFIX as PREFIX;
 
@@ -81,10 +83,15 @@ pub enum KeyError {
     #[error("it is not a minisign public key: the line that starts with RW is damaged")]
     Damaged,
     /// The file contains the secret key. It must not be on a machine that only verifies.
-    #[error(
-        "it is a minisign SECRET key: remove it from this machine, and give the public key (the .pub file)"
-    )]
+    #[error("it is a minisign SECRET key")]
     Secret,
+}
+
+impl Help for KeyError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        (*self == Self::Secret)
+            .then_some("remove it from this machine, and give the public key (the .pub file)".into())
+    }
 }
 
 /// Why a text is not a signature.
@@ -101,13 +108,19 @@ pub enum SignatureError {
     #[error("it is not a minisign signature: a line of base64 in it is damaged")]
     Damaged,
     /// The signature was made by `minisign -S -l`, or by a minisign older than 0.10.
-    #[error("it has minisign's legacy format: sign without -l, or with -H if minisign is older than 0.10")]
+    #[error("it has minisign's legacy format")]
     Legacy,
+}
+
+impl Help for SignatureError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        (*self == Self::Legacy).then_some("sign without -l, or with -H if minisign is older than 0.10".into())
+    }
 }
 
 impl serde::Serialize for SignatureError {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.collect_str(&self.on_one_line())
     }
 }
 

@@ -105,7 +105,10 @@ fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_
     let (exit, text) = import(None, &["--allow-none"]);
     assert_eq!(exit, 0, "{text}");
     assert!(text.starts_with("smbios-creds: warning: no SMBIOS: "), "{text}");
-    assert!(text.ends_with("If the host sends credentials, name them with --require\n"), "{text}");
+    assert!(text.contains("the kernel refused it; nothing is required, so this is no failure\n"), "{text}");
+    let help = "smbios-creds: help: look for 'DMI' in the kernel's log; if the host sends credentials, name them with \
+                --require\n";
+    assert!(text.ends_with(help), "{text}");
     for options in required {
         let (exit, text) = import(None, options);
         assert_eq!(exit, 4, "{text}");
@@ -116,7 +119,7 @@ fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_
     let none = testdata("qemu-7.2-none");
     let (exit, text) = import(Some(&none), &[]);
     assert_eq!(exit, 0, "{text}");
-    assert!(text.contains("info: nothing was sent. Nothing is required, so this is no failure"), "{text}");
+    assert!(text.contains("info: nothing was sent; nothing is required, so this is no failure\nsmbios-creds: help: if the host sends"), "{text}");
     for (options, expected) in required.into_iter().zip([3, 3, 4]) {
         let (exit, text) = import(Some(&none), options);
         assert_eq!(exit, expected, "{options:?}: {text}");
@@ -145,7 +148,7 @@ fn the_ways_a_table_can_be_absent_are_told_apart() {
         assert_eq!((code(&output), stdout(&output).as_str()), (exit, ""));
         assert!(stderr(&output).contains(text), "{}", stderr(&output));
     };
-    expect(1, "Mount sysfs on /sys first");
+    expect(1, "\nsmbios-creds: help: mount sysfs on /sys first\n");
     std::fs::create_dir_all(root.path().join("sys/firmware")).unwrap();
     expect(4, "no SMBIOS: ");
     std::fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
@@ -161,7 +164,26 @@ fn the_ways_a_table_can_be_absent_are_told_apart() {
     let recording = tempfile::tempdir().unwrap();
     let output = run_on(recording.path(), &["check"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("smbios_entry_point is missing. Give --from a directory that holds"));
+    assert!(
+        stderr(&output).contains(
+            "smbios_entry_point is missing\nsmbios-creds: help: give --from a directory that holds"
+        )
+    );
+}
+
+#[test]
+fn report_of_an_import_that_failed_says_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    for directory in ["run", "sys/firmware/dmi"] {
+        std::fs::create_dir_all(root.path().join(directory)).unwrap();
+    }
+    let output = on_system(root.path(), &["import", "--confidential=allow"]);
+    assert_eq!(code(&output), 4, "{}", stderr(&output));
+    let report = std::fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let summary = report["summary"].as_str().unwrap();
+    assert!(summary.starts_with("no SMBIOS table: "), "{summary}");
+    assert!(summary.ends_with("; send fewer or smaller credentials"), "{summary}");
 }
 
 /// A root folder whose table is that of a recording.
@@ -433,6 +455,27 @@ fn finding_is_followed_by_a_line_that_says_what_to_do() {
         let lines = format!("smbios-creds: error: credential b: {what} (0 bytes) {place}\n{help}");
         assert!(stderr(&output).contains(&lines), "{verb:?}\n{}", stderr(&output));
     }
+}
+
+#[test]
+fn refused_value_of_an_option_is_followed_by_what_to_do() {
+    let none = "it is none of auto, system, initrd, credstore, and not a path either";
+    let output = run(&mut agent(&["import", "--into", "sytem"]));
+    let text = stderr(&output);
+    assert_eq!(code(&output), 2, "{text}");
+    let lines = format!(
+        "error: invalid value 'sytem' for '--into <SINK>': {none}\n  help: write a path with a '/', as ./directory\n\n"
+    );
+    assert!(text.starts_with(&lines), "{text}");
+    let secret = smbios_creds::format::base64::encode(&[b"Ed".as_slice(), &[0; 156]].concat());
+    let output = run(&mut agent(&["check", "--trust", &secret]));
+    let text = stderr(&output);
+    assert!(
+        text.contains(
+            "it is a minisign SECRET key\n  help: remove it from this machine, and give the public key"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -236,6 +236,6 @@ fn openrc_and_runit_start_a_service_where_nothing_was_sent_and_nothing_is_requir
             machine.boot_to_console(&format!("awaited() {{ [ -e /tmp/app ]; }}\n{WAIT}"));
         assert!(results.contains_key("@end"), "{console}");
         assert_eq!(results["app"].text(), "/tmp/app\n", "{console}");
-        assert!(console.contains("Nothing is required, so this is no failure"), "{console}");
+        assert!(console.contains("nothing is required, so this is no failure"), "{console}");
     }
 }

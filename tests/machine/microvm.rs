@@ -44,7 +44,7 @@ fn microvm_with_busybox_has_every_byte_and_the_manifest_proves_it() {
     );
     let before = &results["before"];
     assert_eq!(before.code, 4, "{before:?}");
-    assert!(before.stderr.contains("Run 'modprobe qemu_fw_cfg' first"), "{before:?}");
+    assert!(before.stderr.contains("\nsmbios-creds: help: run 'modprobe qemu_fw_cfg' first"), "{before:?}");
     assert_ne!(results["dmi"].code, 0, "it has SMBIOS");
     for check in ["check", "replay"] {
         assert!(

@@ -108,7 +108,7 @@ fn assert_running(results: &Results, console: &str, message: &str) {
     assert_eq!(results["needy"].text(), "active\n", "it asks for no credential by name");
     assert!(results["log"].text().contains(message), "{:?}", results["log"]);
     assert!(
-        results["log"].text().contains("Nothing is required, so this is no failure"),
+        results["log"].text().contains("nothing is required, so this is no failure"),
         "{:?}",
         results["log"]
     );

@@ -27,8 +27,8 @@ const WITHOUT_MESSAGES: [&str; 5] = [
 /// Fields of a limit that its message has after its name, and where it is from.
 const FIELDS_OF_A_LIMIT: [&str; 3] = ["above", "advice", "source"];
 
-/// Functions that return what to do.
-const REMEDIES: [&str; 2] = ["advice", "help"];
+/// Functions that return or take what to do.
+const REMEDIES: [&str; 4] = ["advice", "help", "hint", "with_help"];
 
 /// Functions that take what a program did when it failed: "look at", for "cannot look at PATH".
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
@@ -116,6 +116,7 @@ impl<'ast> Visit<'ast> for Messages {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         let attributes = match item {
             syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Fn(item) if REMEDIES.iter().any(|name| item.sig.ident == name) => return,
             syn::Item::Fn(item) => &item.attrs,
             _ => return visit::visit_item(self, item),
         };
@@ -163,7 +164,7 @@ impl<'ast> Visit<'ast> for Messages {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        if TAKE_ACTIONS.iter().any(|name| call.method == name) {
+        if TAKE_ACTIONS.iter().chain(&REMEDIES).any(|name| call.method == name) {
             self.visit_expr(&call.receiver);
         } else {
             visit::visit_expr_method_call(self, call);
@@ -273,6 +274,10 @@ fn message_without_a_row_is_found_wherever_the_code_has_it() {
     for (text, message) in [
         ("enum E { #[error(\"cannot read {0}: {}\", .0.desc())] A }", "cannot read …: …"),
         ("fn f() { warn!(\"{shown} is on a disk\") }", "… is on a disk"),
+        (
+            "fn f() -> M { M::new(\"it is on a disk\").with_help(\"use another directory\") }",
+            "it is on a disk",
+        ),
         ("fn f() { warn!(help = %g(\"use another directory\"), \"it is on a disk\") }", "it is on a disk"),
         ("fn f() -> R { bail!(\"it is not {{whole}}\") }", "it is not {whole}"),
         ("fn f() { x.context(\"an argument is missing\") }", "an argument is missing"),

@@ -332,14 +332,14 @@ fn assert_no_source_below(root: &tempfile::TempDir, message: &str) {
 
 const NO_SMBIOS: &str = "no SMBIOS: ROOT/sys/firmware/dmi does not exist. Either the hypervisor gives this machine none \
                          (QEMU's '-M microvm', Firecracker and kvmtool have none), or its table is larger than 256 KiB \
-                         and the kernel refused it; look for 'DMI' in the kernel's log";
+                         and the kernel refused it\nsmbios-creds: help: look for 'DMI' in the kernel's log";
 
 #[test]
 fn a_table_above_256_kib() {
     assert_no_source("sys/firmware", NO_SMBIOS);
     // Where the firmware still shows that it had one, no unit takes it for a machine that was sent nothing.
     let refused = "no SMBIOS table: the firmware has one, and ROOT/sys/firmware/dmi does not exist, so the kernel refused \
-                   the table, most likely because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log";
+                   the table, most likely because it is larger than 256 KiB\nsmbios-creds: help: send less, and look for 'DMI' in the kernel's log";
     let mut bios = [vec![0; 0xf_3450], entry_point_3(300_000)].concat();
     bios.resize(0x10_0000, 0);
     let efi = b"ACPI20=0x7f77e014\nSMBIOS3=0x7f5b2000\n".to_vec();
@@ -363,8 +363,8 @@ fn a_table_above_256_kib() {
 #[test]
 fn an_empty_sys_firmware_dmi() {
     let message = "no SMBIOS table: ROOT/sys/firmware/dmi exists and is empty, so the kernel found an entry point and \
-                   could not map the table (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). \
-                   Send fewer or smaller credentials";
+                   could not map the table (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)\n\
+                   smbios-creds: help: send fewer or smaller credentials";
     assert_no_source("sys/firmware/dmi", message);
 }
 

@@ -10,9 +10,10 @@ use crate::guest::report::listing::{Legend, table};
 use crate::guest::report::remembered::Remembered;
 use crate::guest::system::System;
 use crate::guest::verify::policy::Policy;
+use crate::text::help::Help as _;
 
 /// How to read again what was sent.
-const OPEN: &str = "As root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
+const OPEN: &str = "as root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
 
 /// Success means that everything that was imported is in its place. The program does not know what was sent, so the
 /// other exit codes do not apply.
@@ -24,9 +25,9 @@ fn exit(remembered: &Remembered) -> Exit {
 fn tell(remembered: &Remembered) {
     tracing::info!("{}", remembered.summary());
     for problem in remembered.problems() {
-        tracing::error!("{problem}");
+        tracing::error!(help = %problem.help().unwrap_or_default(), "{problem}");
     }
-    tracing::info!("{}. {OPEN}", remembered.limits());
+    tracing::info!(help = OPEN, "{}", remembered.limits());
 }
 
 pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit> {

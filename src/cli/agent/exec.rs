@@ -9,7 +9,7 @@ use nix::unistd::execvpe;
 
 use super::args::Exec;
 use super::console::Console;
-use super::init;
+use super::{failure, init};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::format::systemd::CREDENTIALS_DIRECTORY;
@@ -30,7 +30,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
         Ok(directory) => directory,
         Err(NotStarted::Unmet) if start_anyway => None,
         Err(NotStarted::Failed(error)) if start_anyway => {
-            tracing::error!("{error:#}");
+            failure::tell(&error);
             None
         }
         Err(NotStarted::Unmet) => {

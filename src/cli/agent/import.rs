@@ -12,10 +12,13 @@ use crate::guest::report::listing::{Legend, rows, summary, table};
 use crate::guest::system::System;
 use crate::guest::trust;
 use crate::guest::verify::delivery::Delivery;
+use crate::text::help::Help as _;
 
-/// Why an import that finds nothing to import is not a failure, and how to make it one.
-const NOTHING_REQUIRED: &str =
-    "Nothing is required, so this is no failure. If the host sends credentials, name them with --require";
+/// Why an import that finds nothing to import is not a failure.
+const NOTHING_REQUIRED: &str = "nothing is required, so this is no failure";
+
+/// How to make it one.
+const REQUIRE: &str = "if the host sends credentials, name them with --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let request = options.request();
@@ -32,7 +35,8 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let Imported { delivery, placed, closing } = match import(system, &request) {
         Err(error) if error.is_closed() => return closed::import(system, &request),
         Err(absence) if absence.is_without_source() && allows_none() => {
-            tracing::warn!("{absence}. {NOTHING_REQUIRED}");
+            let help = absence.help().map_or(REQUIRE.into(), |help| format!("{help}; {REQUIRE}"));
+            tracing::warn!(help, "{absence}; {NOTHING_REQUIRED}");
             return Ok(Exit::Ok);
         }
         imported => imported?,
@@ -57,7 +61,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             }
             Ok(match Ended::from(delivery.verdict()) {
                 Ended::NothingSent if allows_none() => {
-                    tracing::info!("nothing was sent. {NOTHING_REQUIRED}");
+                    tracing::info!(help = REQUIRE, "nothing was sent; {NOTHING_REQUIRED}");
                     Exit::Ok
                 }
                 ended => ended.into(),

@@ -8,9 +8,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::mount::{MsFlags, mount};
 
+use super::failure;
 use crate::guest::system::System;
 use crate::sys::process_id;
 use crate::text::escape::Escaped;
+use crate::text::help::Message;
 
 /// A file system of the kernel, and the directory in which programs expect it.
 struct FileSystem {
@@ -68,7 +70,7 @@ pub fn is_pid_1() -> bool {
 pub(super) fn mount_file_systems(system: &System) {
     for file_system in [PROC, SYS, RUN] {
         if let Err(error) = file_system.mount(system) {
-            tracing::error!("{error:#}. Without it, {}", file_system.loss);
+            tracing::error!(help = %failure::help(&error), "{error:#}. Without it, {}", file_system.loss);
         }
     }
 }
@@ -86,11 +88,12 @@ impl FileSystem {
         let shown = Escaped::from(path.as_path());
         let cannot = || format!("cannot mount {kind} on {shown}");
         match create_dir(&path) {
-            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => anyhow::bail!(
-                "{}: the directory is missing, and the root file system is read-only. Make the directory {shown} in the \
-                 image of the root",
-                cannot()
-            ),
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+                let what = "the directory is missing, and the root file system is read-only";
+                let message = Message::new(format!("{}: {what}", cannot()))
+                    .with_help(format!("make the directory {shown} in the image of the root"));
+                return Err(anyhow::Error::msg(message));
+            }
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("cannot make {shown}"));
             }

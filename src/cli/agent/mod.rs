@@ -6,6 +6,7 @@ mod closed;
 pub mod console;
 mod deferred;
 mod exec;
+pub mod failure;
 mod help;
 mod import;
 pub mod init;

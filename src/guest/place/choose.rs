@@ -18,6 +18,8 @@
 //! The last row applies with `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which
 //! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes there.
 
+use std::borrow::Cow;
+
 use super::handover::{Handover, REPORT};
 use super::outcome::Outcome;
 use super::{Method, Place, PlaceError};
@@ -26,6 +28,7 @@ use crate::format::systemd::CREDENTIALS_DIRECTORY;
 use crate::guest::system::{Stage, System};
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
+use crate::text::help::Help;
 
 /// The place that the caller selects for the credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,10 +42,14 @@ pub enum Into {
 
 /// A text that is neither the name of a place nor a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "it is none of auto, system, initrd, credstore, and not a path either: write a path with a '/', as ./directory"
-)]
+#[error("it is none of auto, system, initrd, credstore, and not a path either")]
 pub struct UnknownPlace;
+
+impl Help for UnknownPlace {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some("write a path with a '/', as ./directory".into())
+    }
+}
 
 impl std::str::FromStr for Into {
     type Err = UnknownPlace;

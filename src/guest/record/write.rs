@@ -1,5 +1,6 @@
 //! Writes a recording: the files of every source that received something, for bug reports and tests.
 
+use std::borrow::Cow;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -8,13 +9,14 @@ use std::path::{Path, PathBuf};
 use super::recording::Recording;
 use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
+use crate::text::help::Help;
 
 /// Why a recording could not be written. All files that were written before the error are removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
     /// A file exists already.
-    #[error("{} exists and is never overwritten: give another directory", Escaped::from(.0.as_path()))]
+    #[error("{} exists and is never overwritten", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
     /// The kernel reports an error.
     #[error("cannot write {}: {error}", Escaped::from(.path.as_path()))]
@@ -24,6 +26,12 @@ pub enum RecordError {
         /// The kernel's error.
         error: std::io::Error,
     },
+}
+
+impl Help for RecordError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        matches!(self, Self::Exists(_)).then_some("give another directory".into())
+    }
 }
 
 /// Whether a recording contains secrets or filler. This decides who may read it.

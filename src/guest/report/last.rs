@@ -1,6 +1,7 @@
 //! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. It contains no value,
 //! but only root can read it, because it shows which secrets this machine has.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,6 +25,7 @@ use crate::sys::directory::{self, Directory, Links};
 use crate::sys::signals::Held;
 use crate::sys::{Errno, io_errno};
 use crate::text::escape::Escaped;
+use crate::text::help::Help;
 
 const FILE: &str = "report.json";
 const PART: &str = "report.json.part";
@@ -107,6 +109,15 @@ enum NotReported {
     Place(#[from] PlaceError),
 }
 
+impl Help for NotReported {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Place(error) => error.help(),
+            Self::Json(_) | Self::Name(_) => None,
+        }
+    }
+}
+
 impl<'a> Report<'a> {
     /// Makes the report of an import.
     #[must_use]
@@ -124,11 +135,11 @@ impl<'a> Report<'a> {
         };
         let imported = match imported {
             Ok(imported) => imported,
-            Err(error) => return report(error.to_string(), error.ended(), None),
+            Err(error) => return report(error.on_one_line(), error.ended(), None),
         };
         let (delivery, ended) = (&imported.delivery, imported.ended());
         match &imported.placed {
-            Err(error) => report(error.to_string(), ended, Some(delivery)),
+            Err(error) => report(error.on_one_line(), ended, Some(delivery)),
             Ok(set) => Self {
                 folder: Some(Escaped::from(set.directory.as_path()).to_string()),
                 reason: Some(set.reason),
@@ -171,7 +182,7 @@ impl<'a> Report<'a> {
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
-        Closing::Failed(error) => format!("{placed}; {error}"),
+        Closing::Failed(error) => format!("{placed}; {}", error.on_one_line()),
         Closing::NotAsked | Closing::Closes | Closing::LeftOpen(_) => placed,
     }
 }
@@ -189,7 +200,7 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
-            tracing::warn!("no report is left: {error}");
+            tracing::warn!(help = %error.help().unwrap_or_default(), "no report is left: {error}");
         } else {
             tracing::debug!("no report is left: {error}");
         }

@@ -14,6 +14,7 @@ use crate::guest::verify::delivery::{Asked, Delivery, Tally};
 use crate::guest::verify::finding::Severity;
 use crate::sys::Errno;
 use crate::sys::socket::connect_vsock;
+use crate::text::help::Help as _;
 use crate::text::listing::count;
 
 /// Time limit for the host, from the connection to its end.
@@ -53,8 +54,8 @@ pub fn in_words(imported: &Imported) -> String {
     let Tally { expected, verified } = delivery.tally;
     match (error, placed, closing) {
         (Some(finding), ..) => finding.to_string(),
-        (None, Err(error), _) => error.to_string(),
-        (None, Ok(_), Closing::Failed(error)) => error.to_string(),
+        (None, Err(error), _) => error.on_one_line(),
+        (None, Ok(_), Closing::Failed(error)) => error.on_one_line(),
         (None, Ok(_), _) if delivery.proof.is_proven() => {
             format!("{verified} of {expected} credentials verified")
         }
@@ -101,8 +102,9 @@ fn told(address: Address, result: Result<(), Failure>) {
     match result {
         Ok(()) => tracing::info!("the host was told how the import ended ({address})"),
         Err((action, error)) => tracing::warn!(
-            "the host may not know how the import ended: cannot {action} ({address}): {}. This needs a listener on the host \
-             (smbios-creds-host await), and in the guest the kernel's module vmw_vsock_virtio_transport before the import",
+            help = "start a listener on the host (smbios-creds-host await), and in the guest load the kernel's module \
+                    vmw_vsock_virtio_transport before the import",
+            "the host may not know how the import ended: cannot {action} ({address}): {}",
             error.desc()
         ),
     }

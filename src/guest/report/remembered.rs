@@ -3,6 +3,7 @@
 //! The report contains names, sizes and whether a manifest proved the set. It contains no values, so values are not
 //! compared. Credentials that the host sends now are not read.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::guest::trust::{self, TrustError};
 use crate::guest::verify::policy::{ManifestPolicy, Policy};
 use crate::guest::verify::trust::Trust;
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::{Help, Message};
 use crate::text::listing::{Text, Tone, count};
 
 /// What the last import placed, and what is still there.
@@ -61,6 +63,15 @@ enum Problem {
     Trust(#[from] TrustError),
 }
 
+impl Help for Problem {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Trust(error) => error.help(),
+            _ => None,
+        }
+    }
+}
+
 /// The data that `check` prints for programs.
 #[derive(Serialize)]
 pub struct Judged<'a> {
@@ -98,8 +109,8 @@ impl Remembered {
     }
 
     /// Returns why the program cannot say that everything is in place, one reason per line.
-    pub fn problems(&self) -> impl Iterator<Item = String> {
-        self.problems.iter().map(ToString::to_string)
+    pub fn problems(&self) -> impl Iterator<Item = Message> {
+        self.problems.iter().map(Message::from)
     }
 
     /// Returns the credentials that were imported, each with its state in the place.
@@ -139,6 +150,9 @@ impl Remembered {
         for problem in &self.problems {
             text.push("error", Some(Tone::Bad));
             _ = writeln!(text, ": {problem}");
+            if let Some(help) = problem.help() {
+                _ = writeln!(text, "help: {help}");
+            }
         }
         _ = writeln!(text, "note: {}", self.limits());
         text
@@ -147,7 +161,8 @@ impl Remembered {
     /// Returns the data for programs.
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
-        let (proven, problems) = (self.is_proven(), self.problems().collect());
+        let problems = self.problems.iter().map(Help::on_one_line).collect();
+        let proven = self.is_proven();
         Judged { verdict: "closed", proven, credentials: self.rows(), findings: [], problems }
     }
 

@@ -1,8 +1,11 @@
 //! Why a source received nothing.
 
+use std::borrow::Cow;
+
 use crate::format::smbios::dump::DumpError;
 use crate::sys::directory::stat_at;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Why a source received nothing.
 #[derive(Debug, thiserror::Error)]
@@ -11,36 +14,29 @@ pub enum SourceError {
     /// The kernel has no SMBIOS information at all.
     #[error(
         "no SMBIOS: {0} does not exist. Either the hypervisor gives this machine none (QEMU's '-M microvm', \
-         Firecracker and kvmtool have none), or its table is larger than 256 KiB and the kernel refused it; \
-         look for 'DMI' in the kernel's log"
+         Firecracker and kvmtool have none), or its table is larger than 256 KiB and the kernel refused it"
     )]
     NoSmbios(ShownPath),
     /// `/sys` is not mounted, so the program cannot know whether SMBIOS exists.
-    #[error("cannot look for SMBIOS: {0} does not exist. Mount sysfs on /sys first")]
+    #[error("cannot look for SMBIOS: {0} does not exist")]
     NoSysfs(ShownPath),
     /// `/sys/firmware/dmi` exists, but `tables` does not.
     #[error(
         "no SMBIOS table: {0} exists and is empty, so the kernel found an entry point and could not map the table \
-         (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes). Send fewer or smaller credentials"
+         (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)"
     )]
     NoTables(ShownPath),
     /// The firmware has an entry point, but the kernel has no table.
     #[error(
         "no SMBIOS table: the firmware has one, and {0} does not exist, so the kernel refused the table, most likely \
-         because it is larger than 256 KiB. Send less; look for 'DMI' in the kernel's log"
+         because it is larger than 256 KiB"
     )]
     KernelRefused(ShownPath),
     /// A container does not show the table. A visible table would belong to the machine around the container.
-    #[error(
-        "no SMBIOS table: this is a container, and {0} does not exist in it. Run this in the virtual machine that the \
-         container is in"
-    )]
+    #[error("no SMBIOS table: this is a container, and {0} does not exist in it")]
     Container(ShownPath),
     /// The recorded directory lacks one of its two files.
-    #[error(
-        "no recording in {directory}: {file} is missing. Give --from a directory that holds smbios_entry_point and DMI, \
-         as /sys/firmware/dmi/tables does, or qemu_fw_cfg, as /sys/firmware does"
-    )]
+    #[error("no recording in {directory}: {file} is missing")]
     NotARecording {
         /// The directory that was selected.
         directory: ShownPath,
@@ -48,10 +44,7 @@ pub enum SourceError {
         file: &'static str,
     },
     /// A file that was given is not a dump of a table.
-    #[error(
-        "{file} is no file of 'dmidecode --dump-bin': {error}. Write it again, or give --from a directory that \
-         'smbios-creds record' has written"
-    )]
+    #[error("{file} is no file of 'dmidecode --dump-bin': {error}")]
     NotADump {
         /// The file.
         file: ShownPath,
@@ -63,17 +56,14 @@ pub enum SourceError {
     NoFwCfg,
     /// The machine has the `fw_cfg` device, but `/sys` does not show its content.
     #[error(
-        "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device and its kernel has not loaded qemu_fw_cfg. Run \
-         'modprobe qemu_fw_cfg' first; in an initramfs, include the module"
+        "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device and its kernel has not loaded qemu_fw_cfg"
     )]
     FwCfgNotLoaded,
     /// A `size` file does not contain a number.
     #[error("{0} holds no size in bytes")]
     NotASize(ShownPath),
     /// The size of a file differs from the size that the `size` file next to it announces.
-    #[error(
-        "{file} does not have the {size} bytes that the file 'size' next to it announces: record it again"
-    )]
+    #[error("{file} does not have the {size} bytes that the file 'size' next to it announces")]
     OtherSize {
         /// The file whose size differs.
         file: ShownPath,
@@ -91,16 +81,10 @@ pub enum SourceError {
         limit: usize,
     },
     /// This user may not read a file.
-    #[error(
-        "cannot read {0}: permission denied. Only root can read the running system's table: run this as root, or \
-         give a recording with --from"
-    )]
+    #[error("cannot read {0}: permission denied. Only root can read the running system's table")]
     PermissionDenied(ShownPath),
     /// A file has mode 0000, so not even root may read it.
-    #[error(
-        "cannot read {0}: it is closed (mode 0000), as 'import --close' leaves it. 'smbios-creds list' shows what the last \
-         import says; as root, 'chmod 400 {0}' opens it"
-    )]
+    #[error("cannot read {0}: it is closed (mode 0000), as 'import --close' leaves it")]
     Closed(ShownPath),
     /// A file is larger than any table can be.
     #[error(
@@ -176,5 +160,40 @@ impl SourceError {
             (_, Self::NoFwCfg | Self::FwCfgNotLoaded) => self,
             _ => later,
         }
+    }
+}
+
+impl Help for SourceError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::NoSmbios(_) => "look for 'DMI' in the kernel's log",
+            Self::NoSysfs(_) => "mount sysfs on /sys first",
+            Self::NoTables(_) => "send fewer or smaller credentials",
+            Self::KernelRefused(_) => "send less, and look for 'DMI' in the kernel's log",
+            Self::Container(_) => "run this in the virtual machine that the container is in",
+            Self::NotARecording { .. } => {
+                "give --from a directory that holds smbios_entry_point and DMI, as /sys/firmware/dmi/tables does, or \
+                 qemu_fw_cfg, as /sys/firmware does"
+            }
+            Self::NotADump { .. } => {
+                "write it again, or give --from a directory that 'smbios-creds record' has written"
+            }
+            Self::FwCfgNotLoaded => "run 'modprobe qemu_fw_cfg' first; in an initramfs, include the module",
+            Self::OtherSize { .. } | Self::NotASize(_) => "record it again",
+            Self::PermissionDenied(_) => "run this as root, or give a recording with --from",
+            Self::Closed(path) => {
+                return Some(
+                    format!(
+                        "'smbios-creds list' shows what the last import says; as root, 'chmod 400 {path}' opens it"
+                    )
+                    .into(),
+                );
+            }
+            Self::NoFwCfg
+            | Self::TooMuch { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAFile(_)
+            | Self::Io { .. } => return None,
+        }))
     }
 }

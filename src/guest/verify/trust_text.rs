@@ -6,6 +6,7 @@ use super::delivery::{Proof, Signed};
 use super::trust_finding::TrustFinding;
 use crate::text::day::Day;
 use crate::text::listing::count;
+use crate::trust::signature::SignatureError;
 
 /// Maximum number of names or keys that a message lists.
 const SHOWN_MAX: usize = 4;
@@ -107,6 +108,9 @@ impl TrustFinding {
             }
             Self::SignatureUnused => {
                 "to take only signed sets, put the owner's public key into /etc/smbios-creds/trusted"
+            }
+            Self::SignatureInvalid { reason: SignatureError::Legacy } => {
+                "sign the manifest again with 'minisign -S' without -l, or with -H if minisign is older than 0.10"
             }
             Self::SignatureInvalid { .. } => "sign the manifest again with 'minisign -S'",
             Self::NotTrusted { .. } => {

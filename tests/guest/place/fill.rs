@@ -96,7 +96,9 @@ fn without_permission_nothing_is_written_and_the_error_says_what_to_do() {
     let output = run(&mut command);
     assert_eq!(code(&output), 1);
     assert!(
-        stderr(&output).contains("Run this as root, or give --into a path of your own"),
+        stderr(&output).contains(
+            ": Permission denied\nsmbios-creds: help: run this as root, or give --into a path of your own\n"
+        ),
         "{}",
         stderr(&output)
     );

@@ -216,14 +216,18 @@ fn missing_directory_is_named_as_what_it_is() {
     let (parent, root) = (guest.path("missing"), guest.path("none"));
     let output = import_to(&parent.join("creds"));
     assert_eq!(code(&output), 1);
-    let message =
-        format!("{0} does not exist, so {0}/creds cannot be made: make {0} first", parent.display());
+    let message = format!(
+        "{0} does not exist, so {0}/creds cannot be made\nsmbios-creds: help: make {0} first",
+        parent.display()
+    );
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
     let mut command = agent(&["import", "--into", "credstore", "--from"]);
     let output = run(command.arg(guest.source.path()).arg("--root").arg(&root));
     assert_eq!(code(&output), 1);
-    let message =
-        format!("{} does not exist, so nothing can be imported below it: give --root", root.display());
+    let message = format!(
+        "{} does not exist, so nothing can be imported below it\nsmbios-creds: help: give --root",
+        root.display()
+    );
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
     assert!(!stderr(&output).contains("parent"), "{}", stderr(&output));
 }

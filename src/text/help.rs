@@ -1,0 +1,71 @@
+//! What to do about an error, apart from what happened.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
+
+/// A message that knows what to do. `Display` says what happened to what, and where.
+///
+/// ```
+/// use smbios_creds::guest::source::SourceError;
+/// use smbios_creds::text::help::Help as _;
+/// let error = SourceError::NoSysfs(std::path::Path::new("/sys").into());
+/// assert_eq!(error.to_string(), "cannot look for SMBIOS: /sys does not exist");
+/// assert_eq!(error.help().as_deref(), Some("mount sysfs on /sys first"));
+/// ```
+pub trait Help: Display {
+    /// What to do, as an imperative without a full stop. `None` if there is nothing that always helps.
+    fn help(&self) -> Option<Cow<'static, str>>;
+
+    /// What happened and what to do, where there is only one line.
+    fn on_one_line(&self) -> String {
+        let mut text = self.to_string();
+        append(&mut text, self.help());
+        text
+    }
+}
+
+/// Appends what to do, once for all types of errors.
+fn append(text: &mut String, help: Option<Cow<'static, str>>) {
+    if let Some(help) = help {
+        text.push_str("; ");
+        text.push_str(&help);
+    }
+}
+
+/// What happened, and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Message {
+    what: String,
+    help: Option<Cow<'static, str>>,
+}
+
+impl Message {
+    /// What happened, and nothing that helps.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), help: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn with_help(self, help: impl Into<Cow<'static, str>>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+impl<H: Help> From<&H> for Message {
+    fn from(said: &H) -> Self {
+        Self { what: said.to_string(), help: said.help() }
+    }
+}
+
+impl Display for Message {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Help for Message {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        self.help.clone()
+    }
+}
