@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use smbios_creds::cli::exit::Exit;
 use smbios_creds::cli::host::args::Host;
-use smbios_creds::cli::host::{emulator, helper, verbs};
+use smbios_creds::cli::host::{emulator, failure, helper, verbs};
 use smbios_creds::cli::hygiene::Then;
 use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match verbs::run(host, &before) {
         Ok(exit) => exit,
         Err(error) => {
-            tracing::error!("{error:#}");
+            failure::tell(&error);
             Exit::Failure
         }
     }

@@ -4,6 +4,7 @@
 //! that is not a receipt is never shown, and the text of a receipt is shown escaped. A wrong message does not end the
 //! wait, and does not delay a receipt: all streams are read at the same time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::verifier::{self, VerifierFileError};
 use crate::format::receipt::{MESSAGE_MAX, Receipt, Verifier};
 use crate::sys::Errno;
 use crate::sys::socket::Stream;
+use crate::text::help::Help;
 use crate::text::listing::count;
 
 /// Maximum number of streams that are read at the same time. If there are more, the oldest is closed.
@@ -81,8 +83,8 @@ pub enum AwaitError {
     Listen(#[from] ListenError),
     /// No receipt arrived in time.
     #[error(
-        "no receipt arrived at {socket} within {} seconds{}; look at the guest's console: it did not get as far as its import, \
-         or it cannot reach this socket",
+        "no receipt arrived at {socket} within {} seconds{}: the guest did not get as far as its import, or it cannot \
+         reach this socket",
         .timeout.as_secs(),
         besides(*.others)
     )]
@@ -95,7 +97,7 @@ pub enum AwaitError {
         others: usize,
     },
     /// The verifier cannot be read, so the proof cannot be checked.
-    #[error("{0}; 'run --receipt' and 'emit --receipt' write it")]
+    #[error("{0}")]
     Verifier(VerifierFileError),
     /// A system call failed.
     #[error("cannot receive from {socket}: {}", .error.desc())]
@@ -105,6 +107,17 @@ pub enum AwaitError {
         /// The kernel's error.
         error: Errno,
     },
+}
+
+impl Help for AwaitError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Listen(error) => error.help(),
+            Self::Timeout { .. } => Some("look at the guest's console".into()),
+            Self::Verifier(_) => Some("name the file that 'run --receipt' or 'emit --receipt' wrote".into()),
+            Self::System { .. } => None,
+        }
+    }
 }
 
 fn besides(others: usize) -> String {

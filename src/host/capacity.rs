@@ -3,12 +3,14 @@
 //! Exceeding almost any of these limits causes no error: strings are dropped, a table is cut, or a guest kernel is
 //! overwritten. So a set is checked against every limit before anything starts.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::strings::{Content, OemStrings};
 use crate::format::credential::Name;
 use crate::format::smbios::write;
 use crate::format::systemd;
+use crate::text::help::Help;
 
 /// A limit on the route into the guest.
 #[derive(Debug, Eq, PartialEq, serde::Serialize)]
@@ -182,15 +184,21 @@ impl Usage {
 
 impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Limit { name, unit, above, advice, .. } = self.limit;
+        let Limit { name, unit, above, .. } = self.limit;
         let (used, available) = (self.used, self.available);
         write!(f, "{name}: {used} {unit}")?;
         if self.is_exceeded() {
             let excess = used.saturating_sub(available);
-            write!(f, ", {excess} more than the {available} there are: {above}; {advice}")
+            write!(f, ", {excess} more than the {available} there are: {above}")
         } else {
             write!(f, " of {available}")
         }
+    }
+}
+
+impl Help for Usage {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        self.is_exceeded().then_some(self.limit.advice.into())
     }
 }
 

@@ -4,6 +4,7 @@
 //! determines the directory with the domain's credentials. The directory must be in memory, and no other user may be
 //! able to change it. No name leads to another place.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{is_memory_only, user};
 use crate::sys::guarded::{self, Unguarded};
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::Help;
 
 /// The file name under which this program is an emulator.
 pub const PROGRAM: &str = "qemu-with-credentials";
@@ -28,7 +30,7 @@ const NAME_MAX: usize = 255;
 #[non_exhaustive]
 pub enum DomainError {
     /// The command line does not give QEMU a name.
-    #[error("the domain has no name: give QEMU -name guest=NAME, as libvirt does")]
+    #[error("the domain has no name")]
     Unnamed,
     /// A directory cannot have this name.
     #[error(
@@ -39,8 +41,7 @@ pub enum DomainError {
     Name(Vec<u8>),
     /// The domain has no directory.
     #[error(
-        "domain '{}' has no credentials: {} is not there. Put them there before it starts (the hook does), or take \
-         QEMU itself as its emulator",
+        "domain '{}' has no credentials: {} is not there",
         Escaped(.0), .1
     )]
     None(Vec<u8>, ShownPath),
@@ -53,6 +54,21 @@ pub enum DomainError {
     /// The credentials directory is on a disk.
     #[error("the credentials directory {0} is refused: it is not in memory only (tmpfs or ramfs)")]
     OnDisk(ShownPath),
+}
+
+impl Help for DomainError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Unnamed => "give QEMU -name guest=NAME, as libvirt does",
+            Self::Name(_) => "rename the domain",
+            Self::None(..) => {
+                "put them there before it starts (the hook does), or take QEMU itself as its emulator"
+            }
+            Self::Unguarded(..) => "make it yours, and writable for no other user",
+            Self::OnDisk(_) => "put the credentials below /run, where the hook puts them",
+            Self::Failed(..) => return None,
+        }))
+    }
 }
 
 /// The directory in which QEMU is searched for, unless it is in the emulator's directory.

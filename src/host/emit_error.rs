@@ -1,10 +1,13 @@
 //! Why credentials cannot be sent as OEM strings.
 
+use std::borrow::Cow;
+
 use crate::format::credential::Name;
 use crate::format::manifest::ManifestError;
 use crate::format::oem_string::{DecodeError, EncodeError};
 use crate::format::smbios::write::WriteError;
 use crate::sys::Errno;
+use crate::text::help::Help;
 use crate::trust::sealed::SealedError;
 
 /// Why credentials cannot be sent as OEM strings.
@@ -26,11 +29,11 @@ pub enum EmitError {
         name: Name,
         /// The sources of both values, and what to do.
         sources: &'static str,
+        /// What to do.
+        help: &'static str,
     },
     /// A string of the command line has the prefix of a credential, but is not a credential.
-    #[error(
-        "OEM string {string} of the command line {error}, so no guest would read it; correct it or remove it"
-    )]
+    #[error("OEM string {string} of the command line {error}, so no guest would read it")]
     Refused {
         /// Number of the string on the command line, from 1.
         string: usize,
@@ -39,18 +42,14 @@ pub enum EmitError {
     },
     /// A string of the command line may be a value that has lost its name.
     #[error(
-        "OEM string {string} of the command line has an empty value, and its name may be a secret in base64; write it as \
-         io.systemd.credential.binary:NAME=BASE64, or remove it"
+        "OEM string {string} of the command line has an empty value, and its name may be a secret in base64"
     )]
     MaybeNameless {
         /// Number of the string on the command line, from 1.
         string: usize,
     },
     /// The prefix of a string on the command line is almost the prefix of a credential.
-    #[error(
-        "OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant; correct it or \
-         remove it"
-    )]
+    #[error("OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant")]
     NearMiss {
         /// Number of the string on the command line, from 1.
         string: usize,
@@ -58,33 +57,26 @@ pub enum EmitError {
         meant: &'static str,
     },
     /// The command line already contains the manifest of another set.
-    #[error(
-        "OEM string {string} of the command line is a manifest, and a machine can have one only; remove it"
-    )]
+    #[error("OEM string {string} of the command line is a manifest, and a machine can have one only")]
     SecondManifest {
         /// Number of the string on the command line, from 1.
         string: usize,
     },
     /// The command line already contains an address for a receipt.
-    #[error("OEM string {string} asks for a receipt, as --receipt does; remove one")]
+    #[error("OEM string {string} asks for a receipt, as --receipt does")]
     SecondReceipt {
         /// Number of the string, from 1.
         string: usize,
     },
     /// A signature on the command line is for another manifest.
-    #[error(
-        "OEM string {string} of the command line is a signature of another manifest; remove it, and send a signed set with \
-         --set FILE"
-    )]
+    #[error("OEM string {string} of the command line is a signature of another manifest")]
     OtherSignature {
         /// Number of the string on the command line, from 1.
         string: usize,
     },
     /// The command line contains a credential that the manifest of the packed set does not list. No credential can be
     /// added to the set.
-    #[error(
-        "credential {0}: it is given beside the set, whose manifest does not list it; pack it into the set, or remove it"
-    )]
+    #[error("credential {0}: it is given beside the set, whose manifest does not list it")]
     BesideSet(Name),
     /// No manifest can be written for this set.
     #[error("cannot write a manifest: {0}")]
@@ -96,7 +88,7 @@ pub enum EmitError {
     #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
     Random(Errno),
     /// An encrypted credential on the command line is not valid, or everybody can decrypt it.
-    #[error("OEM string {string} of the command line {error}; correct it or remove it")]
+    #[error("OEM string {string} of the command line {error}")]
     Sealed {
         /// Number of the string on the command line, from 1.
         string: usize,
@@ -105,11 +97,32 @@ pub enum EmitError {
     },
     /// The value of a plain credential is a ciphertext.
     #[error(
-        "credential {0}: it is a systemd-creds blob, and a service would get the ciphertext as its secret; send it with \
-         --encrypted {0}"
+        "credential {0}: it is a systemd-creds blob, and a service would get the ciphertext as its secret"
     )]
     SentAsPlain(Name),
     /// The name of an encrypted credential contains `=`: every reader would split the string there.
     #[error("credential {0}: its name holds '=', which ends the name in an OEM string")]
     SealedName(Name),
+}
+
+impl Help for EmitError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Refused { .. } | Self::NearMiss { .. } | Self::Sealed { .. } => "correct it or remove it",
+            Self::MaybeNameless { .. } => {
+                "write it as io.systemd.credential.binary:NAME=BASE64, or remove it"
+            }
+            Self::SecondManifest { .. } => "remove it",
+            Self::SecondReceipt { .. } => "remove one",
+            Self::OtherSignature { .. } => "remove it, and send a signed set with --set FILE",
+            Self::BesideSet(_) => "pack it into the set, or remove it",
+            Self::SentAsPlain(name) => return Some(format!("send it with --encrypted {name}").into()),
+            Self::SealedName(_) | Self::Encode { error: EncodeError::EqualsInName, .. } => {
+                "send it under another name (--credential GUEST=HOST)"
+            }
+            Self::Duplicate { help, .. } => help,
+            Self::Unwritable(error) => return error.help(),
+            Self::Encode { .. } | Self::Set(_) | Self::Random(_) => return None,
+        }))
+    }
 }

@@ -5,9 +5,12 @@
 //! policy mounts the Secret in the container where QEMU runs (see `integration/kubevirt`). A sidecar does not get the
 //! Secret, and this program does not need it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::hypervisor::libvirt::edit::{EditError, with_arguments};
+use crate::text::help::Help;
 
 /// Directory in QEMU's container in which the Secret is mounted.
 pub const DIRECTORY: &str = "/var/run/smbios-creds";
@@ -28,16 +31,25 @@ pub enum HookError {
         column: usize,
     },
     /// A required annotation is missing.
-    #[error(
-        "the VirtualMachineInstance has no annotation {0}; set it in spec.template.metadata of its machine"
-    )]
+    #[error("the VirtualMachineInstance has no annotation {0}")]
     Missing(&'static str),
     /// The annotation does not contain a valid number of files.
-    #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}; it is what 'emit --files' got")]
+    #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}")]
     Files,
     /// The arguments cannot be added to the domain.
     #[error(transparent)]
     Domain(#[from] EditError),
+}
+
+impl Help for HookError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Missing(_) => Some("set it in spec.template.metadata of the VirtualMachine".into()),
+            Self::Files => Some("set it to the number that 'emit --files' was given".into()),
+            Self::Domain(error) => error.help(),
+            Self::Machine { .. } => None,
+        }
+    }
 }
 
 /// The annotation with the name of the Secret.

@@ -27,14 +27,14 @@ pub(super) fn with_encrypted(
 ) -> Result<Manifest, EmitError> {
     for (Sealed { name, blob }, _) in encrypted {
         if terms.encrypted.insert(name.clone(), blob.ciphertext()).is_some() {
-            let sources = "it is encrypted twice; remove one of both";
-            return Err(EmitError::Duplicate { name: name.clone(), sources });
+            let sources = "it is encrypted twice";
+            return Err(EmitError::Duplicate { name: name.clone(), sources, help: "remove one of both" });
         }
     }
     manifest.with_terms(terms).map_err(|error| match error {
         ManifestError::Duplicate(name) => {
-            let sources = "one is encrypted and the other is not; remove one";
-            EmitError::Duplicate { name, sources }
+            let sources = "one is encrypted and the other is not";
+            EmitError::Duplicate { name, sources, help: "remove one" }
         }
         error => EmitError::Set(error),
     })
@@ -76,38 +76,47 @@ pub(super) fn look_at(
     }
 }
 
+/// Where two credentials of a name are from, and what to do.
+pub(super) struct Both {
+    pub(super) sources: &'static str,
+    pub(super) help: &'static str,
+}
+
 /// Returns where two credentials with the same name are from, and what to do. `in_items` of them are in items of
 /// `fw_cfg`.
 pub(super) fn both_sources<'a>(
     wanted: &Name,
     in_items: usize,
     contents: impl Iterator<Item = &'a Content>,
-) -> &'static str {
+) -> Both {
     let existing = contents.filter_map(|content| match content {
         Content::Credential { name, origin, .. } if name == wanted => Some(*origin),
         _ => None,
     });
     match existing.filter(|origin| *origin != Origin::Directory).collect::<Vec<_>>().as_slice() {
-        _ if in_items > 1 => "both are given with -fw_cfg; remove one",
-        [] if in_items > 0 => {
-            "one is given with -fw_cfg, the other a file of the credentials directory; remove one, or do not select the \
-             latter"
-        }
-        _ if in_items > 0 => {
-            "one is given with -fw_cfg, the other in an OEM string that is sent already; remove one"
-        }
-        [] => "two files are selected for it; remove one --credential",
-        [Origin::File] => {
-            "one is in a file of OEM strings that the command line names, the other a file of the credentials \
-             directory; remove one, or do not select the latter"
-        }
-        [_] => {
-            "one is in an OEM string of the command line, the other a file of the credentials directory; remove the \
-             string, or do not select the file"
-        }
-        several if several.contains(&Origin::File) => {
-            "both are OEM strings that are sent already, in a file that the command line names or on it; remove one"
-        }
-        _ => "both are OEM strings of the command line; remove one",
+        _ if in_items > 1 => Both { sources: "both are given with -fw_cfg", help: "remove one" },
+        [] if in_items > 0 => Both {
+            sources: "one is given with -fw_cfg, the other is a file of the credentials directory",
+            help: "remove one, or do not select the latter",
+        },
+        _ if in_items > 0 => Both {
+            sources: "one is given with -fw_cfg, the other in an OEM string that is sent already",
+            help: "remove one",
+        },
+        [] => Both { sources: "two files are selected for it", help: "remove one --credential" },
+        [Origin::File] => Both {
+            sources: "one is in a file of OEM strings that the command line names, the other is a file of the credentials \
+                      directory",
+            help: "remove one, or do not select the latter",
+        },
+        [_] => Both {
+            sources: "one is in an OEM string of the command line, the other is a file of the credentials directory",
+            help: "remove the string, or do not select the file",
+        },
+        several if several.contains(&Origin::File) => Both {
+            sources: "both are OEM strings that are sent already, in a file that the command line names or on it",
+            help: "remove one",
+        },
+        _ => Both { sources: "both are OEM strings of the command line", help: "remove one" },
     }
 }

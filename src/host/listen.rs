@@ -1,5 +1,6 @@
 //! The socket on the host at which a guest's receipt arrives.
 
+use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,6 +13,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links, Stat};
 use crate::sys::socket::{Listener, Stream, connect_unix, listen_unix, listen_vsock};
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::Help;
 
 /// Longest path of a Unix socket in bytes (`sun_path` minus its NUL, `unix(7)`).
 const PATH_MAX: usize = 107;
@@ -37,11 +39,17 @@ pub enum SocketError {
     #[error("it is neither unix:PATH nor vsock:PORT")]
     Kind,
     /// The path is empty, or too long for a Unix socket.
-    #[error("the path of a Unix socket has 1 to {PATH_MAX} bytes; a relative one may be shorter")]
+    #[error("the path of a Unix socket has 1 to {PATH_MAX} bytes")]
     Path,
     /// The port is not valid.
     #[error("the port is not a number from 1 to 4294967294")]
     Port,
+}
+
+impl Help for SocketError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        matches!(self, Self::Path).then_some("give a shorter path: a relative one may do".into())
+    }
 }
 
 impl FromStr for Socket {
@@ -80,14 +88,25 @@ pub enum ListenError {
         error: Errno,
     },
     /// The path does not end in a file name.
-    #[error("{0} names no socket; use a path that ends in a name")]
+    #[error("{0} names no socket")]
     NoName(ShownPath),
     /// The path exists, but is not a socket that this program created.
-    #[error("{0} exists and is not a socket that this program has made; remove it, or use another path")]
+    #[error("{0} exists and is not a socket that this program has made")]
     Foreign(ShownPath),
     /// Another process listens to the socket.
-    #[error("{0} is in use: another process listens to it; end that, or use another path")]
+    #[error("{0} is in use: another process listens to it")]
     InUse(ShownPath),
+}
+
+impl Help for ListenError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NoName(_) => Some("use a path that ends in a name".into()),
+            Self::Foreign(_) => Some("remove it, or use another path".into()),
+            Self::InUse(_) => Some("end that process, or use another path".into()),
+            Self::System { .. } => None,
+        }
+    }
 }
 
 /// A socket at which receipts arrive. Dropping this value removes a Unix socket.

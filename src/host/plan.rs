@@ -2,6 +2,7 @@
 //! on the route. This module starts and writes nothing. The module `start` reads the credentials and the program's
 //! file.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::format::credential::Name;
 use crate::format::receipt::Address;
 use crate::format::systemd::NOTIFY_SOCKET;
 use crate::text::escape::Escaped;
+use crate::text::help::{Help, Message};
 use crate::text::listing::listed;
 
 /// The hypervisor to start, and the credentials to send.
@@ -51,10 +53,20 @@ pub enum PlanError {
     Emit(#[from] EmitError),
     /// A credential on the command line or in its files has an empty value.
     #[error(
-        "credential {0}: its value {place} is empty; if that is meant, give --allow-empty {0}",
+        "credential {0}: its value {place} is empty",
         place = if *.1 == Origin::File { "in a file that the command line names" } else { "on the command line" }
     )]
     Empty(Name, Origin),
+}
+
+impl Help for PlanError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Merge(error) => error.help(),
+            Self::Emit(error) => error.help(),
+            Self::Empty(name, _) => Some(format!("if that is meant, give --allow-empty {name}").into()),
+        }
+    }
 }
 
 /// How OEM strings get to the hypervisor.
@@ -107,7 +119,7 @@ pub struct Plan {
     /// Every limit on the route, and how much of it is used.
     pub usages: Vec<Usage>,
     /// Warnings for the user before the start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 impl Plan {
@@ -132,7 +144,7 @@ impl Plan {
         let line = read.line();
         let (route, existing) = (line.route.clone(), std::mem::take(&mut line.existing));
         let existing = Existing { receipt, ..existing };
-        let mut warnings: Vec<String> = line.warnings.iter().map(|&warning| warning.to_owned()).collect();
+        let mut warnings: Vec<Message> = line.warnings.iter().map(|&warning| Message::new(warning)).collect();
         let strings = sends.beside(existing)?;
         let empty = strings.credentials().find(|(name, size, origin)| {
             matches!(origin, Origin::CommandLine | Origin::File) && *size == 0 && !allow_empty.contains(name)
@@ -238,27 +250,28 @@ fn receiver(hypervisor: &dyn Hypervisor, carrier: Carrier, features: &Features) 
     }
 }
 
-fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<String> {
+fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<Message> {
     let mut warnings = Vec::new();
     if carrier == Carrier::PlainArgument {
-        warnings.push(
-            "--allow-argv: every user of this host can read the secrets on the command line, and the journal keeps \
-             them"
-                .to_owned(),
-        );
+        warnings.push(Message::new(
+            "--allow-argv: every user of this host can read the secrets on the command line, and the journal keeps them",
+        ));
     }
     let is_seen = |(name, _, origin): &(&Name, usize, Origin)| {
         *origin == Origin::CommandLine && name.as_str() != NOTIFY_SOCKET
     };
     let seen: Vec<&Name> = strings.credentials().filter(is_seen).map(|(name, _, _)| name).collect();
     if !seen.is_empty() {
-        warnings.push(format!(
-            "given on the command line, where others could read them: credentials {}",
-            listed(&seen)
-        ));
+        let seen = listed(&seen);
+        warnings.push(Message::new(format!(
+            "given on the command line, where others could read them: credentials {seen}"
+        )));
     }
     warnings
 }
+
+/// What to do about a name that a guest reads differently.
+const HELP_RENAME: &str = "send it under another name, --credential GUEST=HOST";
 
 /// Returns warnings about names and about limits that depend on the guest, with the credentials that it would lose.
 /// `copies` are passed by `fw_cfg` as well.
@@ -268,25 +281,27 @@ pub fn limit_warnings(
     structures: Structures,
     usages: &[Usage],
     copies: &[Name],
-) -> Vec<String> {
+) -> Vec<Message> {
     let mut warnings = Vec::new();
     let hidden: Vec<&Name> =
         strings.credentials().map(|(name, ..)| name).filter(|name| name.as_str().starts_with('.')).collect();
     if !hidden.is_empty() {
-        warnings.push(format!(
+        let what = format!(
             "systemd reads no name that begins with '.' from @initrd or fw_cfg, so the credential may reach no service \
-             and stay there in plain text: send it under another name, --credential GUEST=HOST (credentials {})",
+             and stay there in plain text (credentials {})",
             listed(&hidden)
-        ));
+        );
+        warnings.push(Message::new(what).with_help(HELP_RENAME));
     }
     let blank: Vec<&Name> =
         strings.credentials().map(|(name, ..)| name).filter(|name| name.has_outer_blank()).collect();
     if !blank.is_empty() {
-        warnings.push(format!(
+        let what = format!(
             "a blank at the beginning or end of a name is a part of it, and a service that asks for the name without it \
-             finds nothing: send it under another name, --credential GUEST=HOST (credentials {})",
+             finds nothing (credentials {})",
             listed(&blank)
-        ));
+        );
+        warnings.push(Message::new(what).with_help(HELP_RENAME));
     }
     for usage in usages.iter().filter(|u| u.is_exceeded() && u.limit.excess == Excess::Warn) {
         if *usage.limit == capacity::SYSTEMD_256 {
@@ -294,17 +309,18 @@ pub fn limit_warnings(
             let (passed, lost): (Vec<Name>, Vec<Name>) =
                 lost.into_iter().partition(|name| copies.contains(name));
             if !lost.is_empty() {
-                warnings.push(format!("{usage} (credentials {})", listed(&lost)));
+                let what = format!("{usage} (credentials {})", listed(&lost));
+                warnings.push(Message::new(what).with_help(usage.limit.advice));
             }
             if !passed.is_empty() {
-                warnings.push(format!(
+                warnings.push(Message::new(format!(
                     "systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by fw_cfg as \
                      well, which such a guest reads if its kernel has qemu_fw_cfg (credentials {})",
                     listed(&passed)
-                ));
+                )));
             }
         } else {
-            warnings.push(usage.to_string());
+            warnings.push(Message::from(usage));
         }
     }
     warnings

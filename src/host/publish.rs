@@ -4,6 +4,7 @@
 //! replaces the old directory. If the process is killed at any point, either the old or the new directory is complete.
 //! The next process removes the staging directory that a killed process has left.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,6 +17,7 @@ use crate::sys::guarded::{self, Unguarded};
 use crate::sys::signals::Held;
 use crate::sys::{Errno, io_errno, staging};
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::Help;
 
 /// Start of a staging directory's name.
 const STAGING: &str = ".smbios-creds-host-";
@@ -53,19 +55,16 @@ pub enum PublishError {
         error: Errno,
     },
     /// The path does not end in a directory name.
-    #[error("{0} names no directory; use a path that ends in a name")]
+    #[error("{0} names no directory")]
     NoName(ShownPath),
     /// The path exists, but is not a directory.
-    #[error("{0} is not a directory (a link to one is not followed); use another path")]
+    #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
     /// Another user owns the directory, or can change the files in it.
-    #[error("{0}: another user owns it or can change what it holds; use a directory of your own")]
+    #[error("{0}: another user owns it or can change what it holds")]
     NotOurs(ShownPath),
     /// The directory contains a file that would be lost.
-    #[error(
-        "{directory} holds '{}', which was not written here; use a new directory, or an empty one",
-        Escaped(.other)
-    )]
+    #[error("{directory} holds '{}', which was not written here", Escaped(.other))]
     HoldsOther {
         /// The directory.
         directory: ShownPath,
@@ -73,14 +72,29 @@ pub enum PublishError {
         other: Vec<u8>,
     },
     /// The path is a mount point, which cannot be replaced.
-    #[error("{0} is a mount point, which cannot be replaced at once; use a directory in it")]
+    #[error("{0} is a mount point, which cannot be replaced at once")]
     MountPoint(ShownPath),
     /// The file system cannot exchange two directories.
-    #[error("{0}: its file system cannot replace a directory at once; remove the directory, or use a tmpfs")]
+    #[error("{0}: its file system cannot replace a directory at once")]
     NoExchange(ShownPath),
     /// Another process created a directory with this name in the meantime.
-    #[error("{0} appeared in the meantime, and is not replaced; try again")]
+    #[error("{0} appeared in the meantime, and is not replaced")]
     Appeared(ShownPath),
+}
+
+impl Help for PublishError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::NoName(_) => "use a path that ends in a name",
+            Self::NotADirectory(_) => "use another path",
+            Self::NotOurs(_) => "use a directory of your own",
+            Self::HoldsOther { .. } => "use a new directory, or an empty one",
+            Self::MountPoint(_) => "use a directory in it",
+            Self::NoExchange(_) => "remove the directory, or use a tmpfs",
+            Self::Appeared(_) => "try again",
+            Self::System { .. } => return None,
+        }))
+    }
 }
 
 /// Writes each structure to a file in the directory `target`, and replaces all files in it.

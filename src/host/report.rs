@@ -13,6 +13,7 @@ use crate::format::manifest::{Manifest, Terms};
 use crate::format::smbios::write;
 use crate::text::day::Day;
 use crate::text::escape::ShownPath;
+use crate::text::help::{Help, Message};
 use crate::text::listing::{self, Cell, Text, Tone, count};
 use crate::trust::sealed::Key;
 use crate::trust::signature::KeyId;
@@ -27,9 +28,9 @@ pub struct PlanReport {
     pub unchanged: Option<&'static str>,
     /// Why the hypervisor would not be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<String>,
+    pub errors: Vec<Message>,
     /// Warnings for the user before the start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
     /// The planned start. `None` if there is no plan.
     #[serde(flatten)]
     pub planned: Option<Planned>,
@@ -210,7 +211,7 @@ impl PlanReport {
     /// Makes the report of a plan.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let errors: Vec<String> = plan.exceeded().map(ToString::to_string).collect();
+        let errors: Vec<Message> = plan.exceeded().map(Message::from).collect();
         let sizes = plan.strings.sizes();
         let structures = plan.route.pack(&sizes).into_iter().map(|range| {
             let sizes = sizes.get(range).unwrap_or_default();
@@ -255,7 +256,7 @@ impl PlanReport {
 
     /// Makes the report for a start that was refused.
     #[must_use]
-    pub fn refused(error: String) -> Self {
+    pub fn refused(error: Message) -> Self {
         let (errors, warnings) = (vec![error], Vec::new());
         Self { starts: false, unchanged: None, errors, warnings, planned: None }
     }
@@ -288,6 +289,9 @@ impl PlanReport {
         for (word, tone, message) in errors.chain(warnings) {
             text.push(word, Some(tone));
             _ = writeln!(text, ": {message}");
+            if let Some(help) = message.help() {
+                _ = writeln!(text, "help: {help}");
+            }
         }
         if let Some(planned) = &self.planned {
             planned.tables(&mut text);

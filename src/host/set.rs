@@ -8,6 +8,7 @@
 //! A signature covers the exact bytes of the manifest's OEM string. So a set is sent unchanged or not at all: the
 //! manifest is never rewritten, and no credential is added.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listed::{Listed, encrypted_content, look_at};
@@ -18,6 +19,7 @@ use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError};
 use crate::format::oem_string::{DecodeError, Encoding, OemString, decode, encode};
 use crate::format::receipt::Verifier;
+use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
@@ -37,10 +39,10 @@ pub struct Set {
 #[non_exhaustive]
 pub enum SetError {
     /// The last line has no newline.
-    #[error("its last line has no newline, so the file is cut; pack the set again")]
+    #[error("its last line has no newline, so the file is cut")]
     Cut,
     /// A line has the prefix of a credential, but cannot be decoded.
-    #[error("line {line} {error}; pack the set again")]
+    #[error("line {line} {error}")]
     Undecodable {
         /// Number of the line, from 1.
         line: usize,
@@ -48,37 +50,37 @@ pub enum SetError {
         error: DecodeError,
     },
     /// A set cannot contain this line.
-    #[error("line {line} is no string of a set; give a file that 'pack' wrote")]
+    #[error("line {line} is no string of a set")]
     Foreign {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The set has no manifest.
-    #[error("it has no manifest, so nothing proves that it is whole; give a file that 'pack' wrote")]
+    #[error("it has no manifest, so nothing proves that it is whole")]
     NoManifest,
     /// The set has two manifests.
-    #[error("line {line} is a second manifest; pack the set again")]
+    #[error("line {line} is a second manifest")]
     SecondManifest {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The manifest cannot be read.
-    #[error("its manifest cannot be read: {0}; pack the set again")]
+    #[error("its manifest cannot be read: {0}")]
     Manifest(#[from] ManifestError),
     /// The manifest lists a credential that is missing in the file.
-    #[error("credential {0}: the manifest lists it, and no line has it; pack the set again")]
+    #[error("credential {0}: the manifest lists it, and no line has it")]
     Missing(Name),
     /// A line contains a credential that the manifest does not list.
-    #[error("line {line} is a credential that the manifest does not list; pack the set again")]
+    #[error("line {line} is a credential that the manifest does not list")]
     Unlisted {
         /// Number of the line, from 1.
         line: usize,
     },
     /// Two lines contain a credential with the same name.
-    #[error("credential {0}: two lines have it; pack the set again")]
+    #[error("credential {0}: two lines have it")]
     Twice(Name),
     /// The size of a value differs from the size in the manifest.
-    #[error("credential {name}: it has {size} bytes, and the manifest lists {listed}; pack the set again")]
+    #[error("credential {name}: it has {size} bytes, and the manifest lists {listed}")]
     Size {
         /// The credential's name.
         name: Name,
@@ -88,12 +90,10 @@ pub enum SetError {
         listed: u64,
     },
     /// The values do not match the digest in the manifest.
-    #[error("the digest in its manifest is not that of its values; pack the set again")]
+    #[error("the digest in its manifest is not that of its values")]
     Digest,
     /// An encrypted credential differs from the one that the manifest lists.
-    #[error(
-        "line {line} is an encrypted credential, and not the one that the manifest lists; pack the set again"
-    )]
+    #[error("line {line} is an encrypted credential, and not the one that the manifest lists")]
     Ciphertext {
         /// Number of the line, from 1.
         line: usize,
@@ -102,14 +102,10 @@ pub enum SetError {
     #[error("its signature is refused: {0}")]
     Signature(#[from] SignatureError),
     /// The set has more signatures than a guest checks.
-    #[error(
-        "it has more than {SIGNATURES_MAX} signatures, and a guest looks at no more; remove those of old keys"
-    )]
+    #[error("it has more than {SIGNATURES_MAX} signatures, and a guest looks at no more")]
     Signatures,
     /// A signature is for another manifest.
-    #[error(
-        "the signature by key {0} is not of this set's manifest; sign it again: minisign -S -m FILE.manifest"
-    )]
+    #[error("the signature by key {0} is not of this set's manifest")]
     OtherManifest(KeyId),
     /// No signature was made with a trusted key.
     #[error("{}", untrusted(.0))]
@@ -119,12 +115,34 @@ pub enum SetError {
     Expected(Name, Near),
 }
 
+impl Help for SetError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Cut
+            | Self::Undecodable { .. }
+            | Self::SecondManifest { .. }
+            | Self::Manifest(_)
+            | Self::Missing(_)
+            | Self::Unlisted { .. }
+            | Self::Twice(_)
+            | Self::Size { .. }
+            | Self::Digest
+            | Self::Ciphertext { .. } => "pack the set again",
+            Self::Foreign { .. } | Self::NoManifest => "give a file that 'pack' wrote",
+            Self::Signature(error) => return error.help(),
+            Self::Signatures => "remove those of old keys",
+            Self::OtherManifest(_) => "sign it again: minisign -S -m FILE.manifest",
+            Self::Untrusted(keys) if keys.is_empty() => "sign it: minisign -S -m FILE.manifest",
+            Self::Untrusted(_) => "sign it with a trusted key, or name this key with --trust",
+            Self::Expected(..) => "pack the set with it, or correct --expect",
+        }))
+    }
+}
+
 fn untrusted(keys: &[KeyId]) -> String {
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     match keys.as_slice() {
-        [] => {
-            "it is not signed, and --trust wants it to be; sign it: minisign -S -m FILE.manifest".to_owned()
-        }
+        [] => "it is not signed, and --trust wants it to be".to_owned(),
         keys => format!("it is signed by key {}, which --trust does not name", keys.join(" and key ")),
     }
 }

@@ -4,6 +4,7 @@
 //! files can be requested. The remaining files contain inactive structures, which every reader ignores. QEMU accepts
 //! one structure per file ([`qemu`]).
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::capacity::Route;
@@ -12,6 +13,7 @@ use super::strings::OemStrings;
 use crate::format::credential::Secret;
 use crate::format::smbios::write::{self, INACTIVE_SIZE, WriteError};
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Structures, each for its own file. The file's name is its number, from 0.
 #[derive(Debug)]
@@ -23,10 +25,14 @@ pub struct Slots {
 
 /// Why a directory's path cannot be in QEMU's command line or in a libvirt domain.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{0} has control characters or is not UTF-8, which a configuration cannot carry; use another directory"
-)]
+#[error("{0} has control characters or is not UTF-8, which a configuration cannot carry")]
 pub struct Unprintable(ShownPath);
+
+impl Help for Unprintable {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some("use another directory".into())
+    }
+}
 
 impl Slots {
     /// Packs strings into structures, and adds inactive structures until there are `count`.

@@ -3,6 +3,7 @@
 //! Reading fails closed. A file that is missing, empty, a symbolic link, or not a regular file is an error before
 //! anything starts. Otherwise the guest would boot without credentials, and without an error.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::file::{self, Content};
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::Help;
 use crate::trust::sealed::{Blob, BlobError, Sealed};
 
 /// Maximum number of bytes of all values together: systemd's limit in a guest, plus a reserve. No table that a guest
@@ -95,10 +97,7 @@ impl std::str::FromStr for Mapping {
 #[non_exhaustive]
 pub enum DirectoryError {
     /// `$CREDENTIALS_DIRECTORY` is not set.
-    #[error(
-        "${VARIABLE} is not set, so there are no credentials to send: give the unit LoadCredential= or \
-         LoadCredentialEncrypted=, or name a directory with --credentials"
-    )]
+    #[error("${VARIABLE} is not set, so there are no credentials to send")]
     Unset,
     /// The directory cannot be opened or listed.
     #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
@@ -112,7 +111,7 @@ pub enum DirectoryError {
         prefix: Option<String>,
     },
     /// A named file does not exist.
-    #[error("credential {guest}: {file} is missing{near}: the unit's LoadCredential= has to name it")]
+    #[error("credential {guest}: {file} is missing{near}")]
     Missing {
         /// The credential's name in the guest.
         guest: Name,
@@ -125,7 +124,7 @@ pub enum DirectoryError {
     #[error("credential {0}: it is expected (--expect), and is not among what was selected{1}")]
     Expected(Name, Near),
     /// A value is empty.
-    #[error("credential {guest}: {file} is empty; if that is meant, give --allow-empty {guest}")]
+    #[error("credential {guest}: {file} is empty")]
     Empty {
         /// The credential's name in the guest.
         guest: Name,
@@ -143,10 +142,7 @@ pub enum DirectoryError {
         error: NameError,
     },
     /// A file for `--encrypted` is not a blob that may be sent.
-    #[error(
-        "credential {guest}: {file} {error}; --encrypted takes what 'systemd-creds encrypt --with-key=tpm2' or \
-         '--with-key=host' writes"
-    )]
+    #[error("credential {guest}: {file} {error}")]
     Blob {
         /// The credential's name in the guest.
         guest: Name,
@@ -196,6 +192,33 @@ pub enum DirectoryError {
         /// The kernel's error.
         error: Errno,
     },
+}
+
+impl Help for DirectoryError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Unset => {
+                "give the unit LoadCredential= or LoadCredentialEncrypted=, or name a directory with --credentials"
+            }
+            Self::Nothing { prefix: None, .. } => "give the unit LoadCredential=, or name another directory",
+            Self::Nothing { prefix: Some(_), .. } => "correct the prefix, or give the unit LoadCredential=",
+            Self::Missing { .. } => "name it in the unit's LoadCredential=",
+            Self::Expected(..) => "select it with --credential or --prefix, or with --all",
+            Self::Empty { guest, .. } => {
+                return Some(format!("if that is meant, give --allow-empty {guest}").into());
+            }
+            Self::Blob { .. } => {
+                "give --encrypted what 'systemd-creds encrypt --with-key=tpm2' or '--with-key=host' writes"
+            }
+            Self::Changed { .. } => "try again when nothing writes to it",
+            Self::Directory(..)
+            | Self::Name { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::TotalTooLarge(_)
+            | Self::Io { .. } => return None,
+        }))
+    }
 }
 
 fn nothing(directory: &ShownPath, prefix: Option<&str>) -> String {

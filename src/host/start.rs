@@ -9,6 +9,7 @@
 //!
 //! Meanwhile, [`ahead`] starts the process that the start most likely needs.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -22,6 +23,7 @@ use super::plan::{Carrier, Order, Plan, PlanError, Receiver};
 use super::supply::{Supply, SupplyError};
 use crate::format::receipt::Address;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// A request to start a hypervisor with credentials.
 #[derive(Debug)]
@@ -47,13 +49,10 @@ pub struct Request {
 #[non_exhaustive]
 pub enum NotPlanned {
     /// The program's file name is not the name of a hypervisor.
-    #[error("cannot tell which hypervisor {0} is: give --hypervisor {names}", names = hypervisor::names())]
+    #[error("cannot tell which hypervisor {0} is")]
     Unknown(ShownPath),
     /// The program is Firecracker, which has no SMBIOS.
-    #[error(
-        "Firecracker has no SMBIOS, so {0} can pass no OEM strings: use QEMU, cloud-hypervisor or crosvm, or pass \
-         credentials through Firecracker's metadata service"
-    )]
+    #[error("Firecracker has no SMBIOS, so {0} can pass no OEM strings")]
     Firecracker(ShownPath),
     /// The credentials cannot be read.
     #[error(transparent)]
@@ -65,10 +64,10 @@ pub enum NotPlanned {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The credentials would have to be in a private argument, but the program cannot be given one.
-    #[error("{0}; --allow-argv starts it with the secrets for all to see")]
+    #[error("{0}")]
     Private(#[from] PrivateArgvError),
     /// The credentials would have to be in files for a program that this one executes, but the start cannot be traced.
-    #[error("{0}; start the hypervisor's own program, for which nothing is traced")]
+    #[error("{0}")]
     Files(#[source] PrivateArgvError),
 }
 
@@ -82,6 +81,50 @@ pub enum NotStarted {
     /// The program was not executed.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+}
+
+impl Help for NotPlanned {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Unknown(_) => format!("give --hypervisor {}", hypervisor::names()).into(),
+            Self::Firecracker(_) => {
+                "use QEMU, cloud-hypervisor or crosvm, or pass credentials through Firecracker's \
+                                     metadata service"
+                    .into()
+            }
+            Self::Supply(error) => return error.help(),
+            Self::NotFound(_) => "correct the path, or make the file executable".into(),
+            Self::Plan(error) => return error.help(),
+            Self::Private(error) => either(error, HELP_ALLOW_ARGV),
+            Self::Files(error) => either(error, HELP_OWN_PROGRAM),
+        })
+    }
+}
+
+/// What to do where a private argument cannot be passed.
+const HELP_ALLOW_ARGV: &str = "start it with --allow-argv, with the secrets for all to see";
+
+/// What to do where files of OEM strings cannot be passed through a wrapper.
+const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, for which nothing is traced";
+
+/// What to do about an error, or another way.
+fn either(error: &PrivateArgvError, other: &'static str) -> Cow<'static, str> {
+    error.help().map_or(other.into(), |help| format!("{help}; or {other}").into())
+}
+
+impl NotStarted {
+    /// What to do, which depends on what was to carry the strings.
+    #[must_use]
+    pub fn help(&self, carrier: Carrier) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Exceeded(usage) => usage.help(),
+            Self::Launch(LaunchError::PrivateArgv(error)) if carrier == Carrier::SealedMemfds => {
+                Some(either(error, HELP_OWN_PROGRAM))
+            }
+            Self::Launch(LaunchError::PrivateArgv(error)) => Some(either(error, HELP_ALLOW_ARGV)),
+            Self::Launch(_) => None,
+        }
+    }
 }
 
 /// A start without a guest, with which libvirt and other programs query a hypervisor. It gets no credentials.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 pub use super::content::{Content, Existing, Origin};
 pub use super::emit_error::EmitError;
-use super::listed::{Listed, both_sources, encrypted_content, look_at, with_encrypted};
+use super::listed::{Both, Listed, both_sources, encrypted_content, look_at, with_encrypted};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::format::manifest::{Manifest, ManifestError, PREFIX, Terms};
 use crate::format::oem_string::{
@@ -116,8 +116,8 @@ impl OemStrings {
             Err(ManifestError::Duplicate(name)) => {
                 let before = strings.iter().map(|(_, content)| content).chain(&elsewhere);
                 let in_items = items.iter().filter(|(credential, _)| credential.name == name).count();
-                let sources = both_sources(&name, in_items, before);
-                return Err(EmitError::Duplicate { name, sources });
+                let Both { sources, help } = both_sources(&name, in_items, before);
+                return Err(EmitError::Duplicate { name, sources, help });
             }
             Err(error) => return Err(EmitError::Set(error)),
         };

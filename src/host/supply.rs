@@ -1,5 +1,6 @@
 //! The source of the credentials: files of a credentials directory, or a packed set.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::set::{FILE_MAX, Set, SetError};
@@ -8,6 +9,7 @@ use super::strings::{EmitError, Existing, OemStrings};
 use crate::format::credential::{Credential, Name, Secret};
 use crate::sys::file;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, SignatureError, TrustedKey};
 
@@ -88,10 +90,7 @@ pub enum SupplyError {
     #[error("--trust: the key that begins with RW is refused: {0}")]
     KeyText(KeyError),
     /// The file next to the set, which was to be signed, is not the set's manifest.
-    #[error(
-        "{0} is not the manifest of the set beside it, so a signature of it is none of the set; pack the set again, and \
-         sign that"
-    )]
+    #[error("{0} is not the manifest of the set beside it, so its signature is not of the set")]
     OtherManifest(ShownPath),
     /// A set cannot be sent.
     #[error("set {file}: {error}")]
@@ -101,6 +100,19 @@ pub enum SupplyError {
         /// Why the set cannot be sent.
         error: SetError,
     },
+}
+
+impl Help for SupplyError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Directory(error) => error.help(),
+            Self::File { .. } => None,
+            Self::Signature { error, .. } => error.help(),
+            Self::Key { error, .. } | Self::KeyText(error) => error.help(),
+            Self::OtherManifest(_) => Some("pack the set again, and sign its new manifest".into()),
+            Self::Set { error, .. } => error.help(),
+        }
+    }
 }
 
 /// The credentials to send: without a manifest yet, or as a set with its manifest.

@@ -3,6 +3,7 @@
 //! The verifier is not secret ([`Verifier`]), but only its owner can read the file. The file is replaced atomically: a
 //! reader finds either the old or the new line.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,6 +14,7 @@ use crate::sys::directory::{Directory, Links};
 use crate::sys::file::{self, Content};
 use crate::sys::{Errno, io_errno, staging};
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Start of a temporary file's name.
 const STAGING: &str = ".smbios-creds-verifier-";
@@ -32,7 +34,7 @@ pub enum VerifierFileError {
         error: Errno,
     },
     /// The file does not contain a verifier.
-    #[error("{path} is no verifier: {error}; name another file with --verifier")]
+    #[error("{path} is no verifier: {error}")]
     Other {
         /// The file that is not a verifier.
         path: ShownPath,
@@ -40,8 +42,18 @@ pub enum VerifierFileError {
         error: VerifierError,
     },
     /// The path does not end in a file name.
-    #[error("{0} names no file; use a path that ends in a name")]
+    #[error("{0} names no file")]
     NoName(ShownPath),
+}
+
+impl Help for VerifierFileError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Other { .. } => Some("name another file with --verifier".into()),
+            Self::NoName(_) => Some("use a path that ends in a name".into()),
+            Self::System { .. } => None,
+        }
+    }
 }
 
 /// Reads the verifier from a file.

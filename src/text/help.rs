@@ -18,18 +18,13 @@ pub trait Help: Display {
 
     /// What happened and what to do, where there is only one line.
     fn on_one_line(&self) -> String {
-        let mut text = self.to_string();
-        append(&mut text, self.help());
-        text
+        joined(&self.to_string(), self.help())
     }
 }
 
-/// Appends what to do, once for all types of errors.
-fn append(text: &mut String, help: Option<Cow<'static, str>>) {
-    if let Some(help) = help {
-        text.push_str("; ");
-        text.push_str(&help);
-    }
+/// What happened and what to do. It is compiled once for all types of errors.
+fn joined(what: &str, help: Option<Cow<'static, str>>) -> String {
+    help.map_or_else(|| what.to_owned(), |help| [what, "; ", &help].concat())
 }
 
 /// What happened, and what to do.
@@ -43,6 +38,12 @@ impl Message {
     /// What happened, and nothing that helps.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), help: None }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
     }
 
     /// Adds what to do.
@@ -61,6 +62,13 @@ impl<H: Help> From<&H> for Message {
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
+    }
+}
+
+impl serde::Serialize for Message {
+    /// On one line.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.on_one_line())
     }
 }
 

@@ -3,5 +3,6 @@
 pub mod day;
 pub mod escape;
 pub mod help;
+pub mod json;
 pub mod listing;
 pub mod near;

@@ -2,6 +2,7 @@
 
 use smbios_creds::host::hypervisor::{Argument, Features, cloud_hypervisor};
 use smbios_creds::host::plan::{Carrier, Plan};
+use smbios_creds::text::help::Help as _;
 use testkit::host::{CLOUD_HYPERVISOR, ch_list, delivered, one_structure, order, plan, refusal, render};
 
 fn merged(arguments: &[&str]) -> Vec<String> {
@@ -87,7 +88,7 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
 fn a_name_that_its_parser_would_split_is_refused() {
     for name in ["a,b", "a\"b", "[a", "a]"] {
         let order = order(CLOUD_HYPERVISOR, &["--kernel", "k"], vec![testkit::credential(name, b"x")]);
-        let refusal = Plan::new(order).unwrap_err().to_string();
+        let refusal = Plan::new(order).unwrap_err().on_one_line();
         assert!(refusal.contains("send it under another name (--credential GUEST=HOST)"), "{refusal}");
     }
 }
@@ -108,10 +109,14 @@ fn what_logs_the_strings_or_loses_them_is_refused() {
     let newer = Features(vec!["oem_strings", "SMBIOS"]);
     assert!(cloud_hypervisor::Platform::read("aarch64", &["--kernel=k".into()], &newer).is_ok());
     let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
-    assert!(plan.warnings[0].contains("vm.info"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].what().contains("vm.info"), "{:?}", plan.warnings);
     for bus in [&["--dbus-service-name", "org.x"][..], &["--dbus-service-name=org.x", "--dbus-system-bus"]] {
         let plan = testkit::host::plan(CLOUD_HYPERVISOR, &[&["--kernel", "k"], bus].concat()).unwrap();
-        assert!(plan.warnings[0].contains("D-Bus service can read all OEM strings"), "{:?}", plan.warnings);
+        assert!(
+            plan.warnings[0].what().contains("D-Bus service can read all OEM strings"),
+            "{:?}",
+            plan.warnings
+        );
     }
 }
 

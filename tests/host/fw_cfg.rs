@@ -11,6 +11,7 @@ use smbios_creds::guest::verify::policy::{ManifestPolicy, Policy};
 use smbios_creds::guest::verify::set::verify;
 use smbios_creds::host::hypervisor::Channel;
 use smbios_creds::host::plan::{Plan, PlanError};
+use smbios_creds::text::help::Help;
 use testkit::host::{QEMU, file_number, order, refusal, render};
 use testkit::{credential, intact};
 
@@ -104,7 +105,7 @@ fn arm_and_riscv_without_uefi_get_items_and_with_it_structures() {
 fn name_that_fw_cfg_cannot_carry_is_refused_by_name() {
     let longer = "n".repeat(29);
     let error =
-        planned(&[], vec![credential("db", b"1"), credential(&longer, b"2")]).unwrap_err().to_string();
+        planned(&[], vec![credential("db", b"1"), credential(&longer, b"2")]).unwrap_err().on_one_line();
     let expected = format!(
         "credential {longer}: its name has 29 characters, and fw_cfg, the only channel of this machine"
     );
@@ -119,7 +120,7 @@ fn name_that_fw_cfg_cannot_carry_is_refused_by_name() {
 /// The limit that a plan exceeds, in words.
 fn exceeded(arguments: &[&str], count: usize) -> Option<String> {
     let credentials = (0..count).map(|n| credential(&format!("c{n}"), b"x")).collect();
-    planned(arguments, credentials).unwrap().exceeded().next().map(ToString::to_string)
+    planned(arguments, credentials).unwrap().exceeded().next().map(Help::on_one_line)
 }
 
 #[test]
@@ -193,7 +194,10 @@ fn credential_in_an_item_enters_the_manifest_of_either_channel() {
     assert_eq!(intact(&proven), [("db", &b"secret"[..]), ("large", &large), ("text", b"a,b")]);
     let visible = plan.visible().concat();
     assert!(!visible.contains("a,,b") && !visible.contains(file.path().to_str().unwrap()), "{visible}");
-    assert_eq!(plan.warnings, ["given on the command line, where others could read them: credentials text"]);
+    assert_eq!(
+        testkit::texts(&plan.warnings),
+        ["given on the command line, where others could read them: credentials text"]
+    );
 
     // With SMBIOS, they stay items, so that no table has to hold them.
     let plan = Plan::new(order(QEMU, &[&["-M", "q35"], &existing[..]].concat(), ours())).unwrap();

@@ -256,7 +256,10 @@ fn pack_overwrites_nothing_and_leaves_no_half() {
     assert_eq!(fs::read(packed.path("other.manifest")).unwrap(), b"kept");
     // A signature would be taken for one of the new set.
     fs::write(packed.path("third.manifest.minisig"), "").unwrap();
-    assert!(refused(&packed.pack("third", &[])).contains("a signature of another set: remove it"));
+    assert!(
+        refused(&packed.pack("third", &[]))
+            .contains("a signature of another set; nothing is written\nsmbios-creds-host: help: remove it\n")
+    );
     assert!(!packed.path("third").exists() && !packed.path("third.manifest").exists());
 }
 

@@ -140,7 +140,9 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     }
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--", "sh"]));
     assert_eq!(code(&output), 3);
-    assert!(stderr(&output).contains("cannot tell which hypervisor sh is: give --hypervisor"));
+    assert!(stderr(&output).contains(
+        "cannot tell which hypervisor sh is; nothing is started\nsmbios-creds-host: help: give --hypervisor"
+    ));
     for firecracker in ["firecracker", "/opt/firecracker-v1.7-x86_64"] {
         let output = run(&mut host_with(folder.path(), &["plan", "--all", "--", firecracker]));
         assert!(stdout(&output).contains("Firecracker has no SMBIOS"), "{}", stdout(&output));

@@ -6,6 +6,7 @@ use smbios_creds::format::credential::Credential;
 use smbios_creds::host::hypervisor::{Hypervisor, of_program};
 use smbios_creds::host::plan::{Order, Plan};
 use smbios_creds::host::report::PlanReport;
+use smbios_creds::text::help::Help as _;
 use testkit::host::{
     CLOUD_HYPERVISOR, CROSVM, QEMU, delivered, directory, file_number, order, plan, refusal, render,
 };
@@ -119,7 +120,10 @@ fn the_same_name_on_the_command_line_is_refused() {
     for text in ["io.systemd.credential:db=other", "io.systemd.credential.binary:db=c2VjcmV0"] {
         let refusal = refusal(QEMU, &["-smbios", &format!("type=11,value={text}")]);
         assert!(refusal.contains("credential db: it would be sent twice"), "{refusal}");
-        assert!(refusal.contains("the other a file of the credentials directory"), "{refusal}");
+        assert!(
+            refusal.contains("the other is a file of the credentials directory; remove the string"),
+            "{refusal}"
+        );
         let twice = format!("type=11,value={0},value={0}", text.replace(":db=", ":x="));
         assert!(testkit::host::refusal(QEMU, &["-smbios", &twice]).contains("both are OEM strings"));
     }
@@ -131,7 +135,7 @@ fn the_same_name_on_the_command_line_is_refused() {
         let option = option.replace("/dev/null", file!());
         let refusal = refusal(QEMU, &["-fw_cfg", &option]);
         assert!(
-            refusal.contains("one is given with -fw_cfg, the other a file of the credentials directory"),
+            refusal.contains("one is given with -fw_cfg, the other is a file of the credentials directory"),
             "{refusal}"
         );
     }
@@ -193,7 +197,7 @@ fn other_architectures_need_virt_and_firmware() {
     let plan = |program: &str, arguments: &[&str]| {
         let mut order = order(QEMU, arguments, vec![testkit::credential("db", b"secret")]);
         order.program = PathBuf::from(program);
-        Plan::new(order).map(drop).map_err(|error| error.to_string())
+        Plan::new(order).map(drop).map_err(|error| error.on_one_line())
     };
     let arm = "/usr/bin/qemu-system-aarch64";
     assert_eq!(plan(arm, &["-M", "virt", "-bios", "QEMU_EFI.fd"]), Ok(()));
@@ -215,11 +219,12 @@ fn what_cannot_be_decided_is_warned_of() {
     ];
     for (arguments, warning) in cases {
         let plan = plan(QEMU, &arguments).unwrap();
-        assert!(plan.warnings.len() == 1 && plan.warnings[0].contains(warning), "{:?}", plan.warnings);
+        assert!(plan.warnings.len() == 1 && plan.warnings[0].what().contains(warning), "{:?}", plan.warnings);
     }
     let seen = plan(QEMU, &["-smbios", "type=11,value=io.systemd.credential:seen=x"]).unwrap();
     assert!(
         seen.warnings[0]
+            .what()
             .contains("given on the command line, where others could read them: credentials seen")
     );
 }
@@ -266,8 +271,8 @@ fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
     assert_eq!(by_fw_cfg(&[], both()), [("opt/io.systemd.credentials/a,b".to_owned(), larger.clone())]);
     let plan = Plan::new(order(QEMU, &[], both())).unwrap();
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
-    assert!(plan.warnings[0].contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
-    assert!(plan.warnings[0].ends_with("(credentials a,b)"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].what().contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].what().ends_with("(credentials a,b)"), "{:?}", plan.warnings);
     assert!(!plan.visible().concat().contains("xxx"));
 }
 
@@ -283,7 +288,7 @@ fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
     assert_eq!(by_fw_cfg(&["-fw_cfg", "name=opt/x,string=x"], many()).len(), 7);
     // The one that is left out is named.
     let plan = Plan::new(order(QEMU, &[], many())).unwrap();
-    assert!(plan.warnings[0].ends_with("(credentials c8)"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].what().ends_with("(credentials c8)"), "{:?}", plan.warnings);
 }
 
 #[test]
@@ -303,7 +308,7 @@ fn program_names_with_a_suffix_keep_their_architecture() {
     };
     for suffix in [".real", "-headless", ".real-7.2"] {
         assert!(plan(&format!("qemu-system-x86_64{suffix}")).is_ok(), "{suffix}");
-        let refusal = plan(&format!("/usr/bin/qemu-system-aarch64{suffix}")).unwrap_err().to_string();
+        let refusal = plan(&format!("/usr/bin/qemu-system-aarch64{suffix}")).unwrap_err().on_one_line();
         assert!(refusal.contains("use -M virt"), "{suffix}: {refusal}");
     }
 }
@@ -323,7 +328,7 @@ fn credential_from_a_file_is_not_called_visible() {
     for option in ["type=11,path=", "file="] {
         let (_file, option) = file_of(option, "io.systemd.credential:seen=x");
         let plan = plan(QEMU, &["-smbios", &option]).unwrap();
-        assert_eq!(plan.warnings, [""; 0], "{option}");
+        assert_eq!(testkit::texts(&plan.warnings), [""; 0], "{option}");
         let text = PlanReport::new(&plan).text().as_str().to_owned();
         assert!(text.contains("\nseen   1B SMBIOS  file of the command line\n"), "{text}");
     }
@@ -331,7 +336,7 @@ fn credential_from_a_file_is_not_called_visible() {
     let both = format!("{option},value=io.systemd.credential:seen=x");
     let plan = plan(QEMU, &["-smbios", &both]).unwrap();
     assert_eq!(
-        plan.warnings,
+        testkit::texts(&plan.warnings),
         ["given on the command line, where others could read them: credentials seen"],
         "{option}"
     );

@@ -23,7 +23,8 @@ fn is_by_fw_cfg(arguments: &[&str]) -> bool {
 }
 
 fn warnings(arguments: &[&str]) -> Vec<String> {
-    plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).warnings
+    let plan = plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    testkit::texts(&plan.warnings)
 }
 
 /// What a real QEMU answers, that is started with these arguments and does not run its guest.
@@ -257,7 +258,7 @@ fn confidential_machine_is_warned_of_in_every_spelling() {
 fn files(kind: &str) -> Vec<Vec<u8>> {
     let credentials = (0..3).map(|n| testkit::credential(&format!("c{n}"), &[b'x'; 2000])).collect();
     let plan = Plan::new(order(QEMU, &["-M", kind], credentials)).unwrap();
-    assert_eq!(plan.warnings, [""; 0], "{kind}");
+    assert_eq!(testkit::texts(&plan.warnings), [""; 0], "{kind}");
     render(&plan.arguments).1
 }
 

@@ -222,7 +222,8 @@ fn flood_of_connections_does_not_fill_the_log() {
     }
     let log = assert_ended(awaiting, 1, "no receipt arrived at unix:");
     assert!(log.contains("within 3 seconds (101 connections brought none)"), "{log}");
-    assert_eq!(log.lines().count(), 9, "{log}");
+    assert_eq!(log.lines().count(), 10, "{log}");
+    assert!(log.ends_with("\nsmbios-creds-host: help: look at the guest's console\n"), "{log}");
 }
 
 /// Any program of the guest can open streams and send nothing.
@@ -256,7 +257,8 @@ fn verifier_is_read_when_the_receipt_arrives() {
         }
         let awaiting = machine.awaiting_proof();
         machine.send(&said(&machine.strings).encode());
-        let log = assert_ended(awaiting, 1, "'run --receipt' and 'emit --receipt' write it");
+        let log =
+            assert_ended(awaiting, 1, "help: name the file that 'run --receipt' or 'emit --receipt' wrote");
         let file = machine.verifier().display().to_string();
         assert_eq!(log.matches(&file).count(), 1, "it is said once: {log}");
         std::fs::write(machine.verifier(), "").unwrap();

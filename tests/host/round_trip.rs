@@ -176,7 +176,11 @@ fn a_credential_of_the_command_line_is_in_the_manifest() {
     let expected = [("vmm.notify_socket", &b"vsock-stream:2:8888"[..]), ("db", b"secret")];
     assert_eq!(testkit::intact(&delivery), expected);
     assert!(delivery.passed() && delivery.proof.is_proven());
-    assert_eq!(plan.warnings, [] as [&str; 0], "where a guest says that it is up is no secret");
+    assert_eq!(
+        testkit::texts(&plan.warnings),
+        [] as [&str; 0],
+        "where a guest says that it is up is no secret"
+    );
 }
 
 #[test]

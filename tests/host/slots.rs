@@ -84,7 +84,7 @@ fn too_few_files_are_refused_and_nothing_is_written() {
     let target = place.target();
     let output = emit(credentials.path(), &target, &["--files", "2"]);
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
-    let words = "the OEM strings take 3 structures, and there is room for 2: give a larger --files";
+    let words = "the OEM strings take 3 structures, and there is room for 2; nothing is written\nsmbios-creds-host: help: give a larger --files";
     assert!(stderr(&output).contains(words), "{}", stderr(&output));
     assert!(names(place.0.path()).is_empty());
     // What was there stays, after any refusal.
@@ -173,7 +173,11 @@ fn directory_with_anything_else_is_refused_and_kept() {
         let before = files(&place.target());
         let output = emit(credentials.path(), &place.target(), &[]);
         assert_eq!((code(&output), output.stdout.len()), (1, 0));
-        assert!(stderr(&output).contains("which was not written here; use a new"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("which was not written here\nsmbios-creds-host: help: use a new"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!((files(&place.target()), names(place.0.path())), (before, vec!["web".to_owned()]));
     }
     let place = Place::new();

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use smbios_creds::format::credential::{Credential, VALUE_MAX};
 use smbios_creds::host::source::{DirectoryError, Mapping, Selection, Which, read};
+use smbios_creds::text::help::Help as _;
 use testkit::host::{QEMU_WORD, directory, host, host_with, name, shell_with};
 use testkit::{code, run, stderr};
 
@@ -22,7 +23,7 @@ fn pairs(credentials: &[Credential]) -> Vec<(&str, &[u8])> {
 }
 
 fn refusal(folder: &Path, selection: &Selection) -> String {
-    let error = read(folder, selection).unwrap_err().to_string();
+    let error = read(folder, selection).unwrap_err().on_one_line();
     assert_eq!(error.lines().count(), 1, "{error}");
     error
 }
@@ -77,7 +78,7 @@ fn the_founding_incident_is_refused_before_anything_starts() {
         ),
         (&["--credential", "db", "tls"], "credential tls: "),
         (&["--credential", "empty"], "credential empty: "),
-        (&["--prefix", "e"], "is empty; if that is meant, give --allow-empty empty"),
+        (&["--prefix", "e"], "help: if that is meant, give --allow-empty empty\n"),
         (&["--prefix", "d", "--expect", "db", "tls"], "credential tls: it is expected (--expect)"),
         (&["--prefix", "zzz"], "so nothing would be sent"),
     ];
@@ -88,9 +89,12 @@ fn the_founding_incident_is_refused_before_anything_starts() {
             assert_eq!(code(&output), 3, "{verb} {select:?}");
             let said = if verb == "plan" { testkit::stdout(&output) } else { stderr(&output) };
             assert!(said.contains(message), "{verb} {select:?}: {said}");
-            assert!(verb == "plan" || (said.lines().count() == 1 && output.stdout.is_empty()), "{said}");
-            let outcome = if verb == "emit" { "; nothing is written\n" } else { "; nothing is started\n" };
-            assert!(verb == "plan" || said.ends_with(outcome), "{said}");
+            assert!(verb == "plan" || output.stdout.is_empty(), "{said}");
+            let outcome = if verb == "emit" { "; nothing is written" } else { "; nothing is started" };
+            let lines: Vec<&str> = said.lines().collect();
+            assert!(verb == "plan" || lines[0].ends_with(outcome), "{said}");
+            let is_help = |line: &&str| line.starts_with("smbios-creds-host: help: ");
+            assert!(verb == "plan" || (lines.len() <= 2 && lines[1..].iter().all(is_help)), "{said}");
         }
     }
     for unset in [None, Some("")] {
@@ -99,7 +103,12 @@ fn the_founding_incident_is_refused_before_anything_starts() {
             command.env("CREDENTIALS_DIRECTORY", value);
         }
         let output = run(command.args(program));
-        assert_eq!((code(&output), stderr(&output).lines().count()), (3, 1));
+        assert_eq!((code(&output), stderr(&output).lines().count()), (3, 2));
+        assert!(
+            stderr(&output).contains("\nsmbios-creds-host: help: give the unit LoadCredential= or"),
+            "{}",
+            stderr(&output)
+        );
         assert!(stderr(&output).contains("$CREDENTIALS_DIRECTORY is not set"), "{}", stderr(&output));
     }
     assert!(!marker.exists(), "nothing was started");
@@ -113,7 +122,7 @@ fn mistyped_name_is_answered_with_the_file_that_is_there() {
     let folder = directory(&[("db-password", b"secret"), ("token-1", b"1")]);
     let (_programs, shell) = shell_with(QEMU_WORD);
     let program = ["--hypervisor", "qemu", "--", shell.to_str().unwrap(), "-c", "exit 9"];
-    let missing = "db-pasword is missing (did you mean db-password?): the unit's LoadCredential=";
+    let missing = "db-pasword is missing (did you mean db-password?)";
     let expected = "and is not among what was selected (did you mean db-password?)";
     let cases: [(&[&str], &str); 3] = [
         (&["--credential", "db-pasword"], missing),

@@ -30,6 +30,9 @@ const FIELDS_OF_A_LIMIT: [&str; 3] = ["above", "advice", "source"];
 /// Functions that return or take what to do.
 const REMEDIES: [&str; 4] = ["advice", "help", "hint", "with_help"];
 
+/// Functions that take what is wrong, and after it what to do.
+const REFUSALS: [&str; 4] = ["no_smbios", "refuse", "refuse_and_help", "refuse_any"];
+
 /// Functions that take what a program did when it failed: "look at", for "cannot look at PATH".
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
@@ -116,6 +119,7 @@ impl<'ast> Visit<'ast> for Messages {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         let attributes = match item {
             syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Const(item) if item.ident.to_string().starts_with("HELP_") => return,
             syn::Item::Fn(item) if REMEDIES.iter().any(|name| item.sig.ident == name) => return,
             syn::Item::Fn(item) => &item.attrs,
             _ => return visit::visit_item(self, item),
@@ -150,12 +154,24 @@ impl<'ast> Visit<'ast> for Messages {
 
     fn visit_field_value(&mut self, field: &'ast syn::FieldValue) {
         let syn::Member::Named(name) = &field.member else { return };
-        if !FIELDS_OF_A_LIMIT.iter().any(|field| name == field) {
+        if !FIELDS_OF_A_LIMIT.iter().chain(&REMEDIES).any(|field| name == field) {
             visit::visit_field_value(self, field);
         }
     }
 
+    fn visit_local(&mut self, local: &'ast syn::Local) {
+        if !matches!(&local.pat, syn::Pat::Ident(name) if name.ident == "help") {
+            visit::visit_local(self, local);
+        }
+    }
+
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        let takes_remedy = matches!(&*call.func, syn::Expr::Path(function)
+            if function.path.segments.last().is_some_and(|last| REFUSALS.iter().any(|name| last.ident == name)));
+        if takes_remedy {
+            // The second argument.
+            return self.visit_expr(&call.args[0]);
+        }
         let takes_action = matches!(&*call.func, syn::Expr::Path(function)
             if TAKE_ACTIONS.iter().any(|name| function.path.is_ident(name)));
         if !takes_action {
@@ -298,4 +314,57 @@ fn message_without_a_row_is_found_wherever_the_code_has_it() {
     assert_eq!(faults("", &none), Vec::<String>::new());
     let page = "\n## Messages of either program\n\n| `b was said` | a | b |\n| `a was said` | a | b |\n";
     assert_eq!(faults(page, &none).len(), 3);
+}
+
+/// How advice begins, after a colon, a semicolon or a full stop.
+const IMPERATIVES: [&str; 27] = [
+    "add", "allow", "ask", "choose", "correct", "do not", "give", "include", "look", "make", "mount", "move",
+    "name", "pack", "put", "raise", "remove", "rename", "replace", "run", "send", "set", "sign", "start",
+    "take", "try", "use",
+];
+
+/// Texts of errors that say what to do, which is for [`Help`](smbios_creds::text::help::Help).
+fn texts_with_advice(file: &str, text: &str) -> Vec<String> {
+    struct Texts(Vec<String>);
+    impl Texts {
+        fn take(&mut self, tokens: TokenStream) {
+            for token in tokens {
+                if let TokenTree::Literal(literal) = token
+                    && let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string())
+                {
+                    self.0.push(text.value());
+                }
+            }
+        }
+    }
+    impl<'ast> Visit<'ast> for Texts {
+        fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+            if let syn::Meta::List(list) = &attribute.meta
+                && list.path.is_ident("error")
+            {
+                self.take(list.tokens.clone());
+            }
+        }
+    }
+    let mut texts = Texts(Vec::new());
+    texts.visit_file(&syn::parse_file(text).unwrap());
+    let advises = |text: &String| {
+        let text = text.to_lowercase();
+        let mut parts = text.split([':', ';', '.']).skip(1).map(str::trim_start);
+        parts.any(|part| IMPERATIVES.iter().any(|verb| part.starts_with(&format!("{verb} "))))
+    };
+    texts.0.into_iter().filter(advises).map(|text| format!("{file}: {text}")).collect()
+}
+
+#[test]
+fn text_of_an_error_says_what_happened_and_not_what_to_do() {
+    let mut files = BTreeMap::new();
+    sources(&project("src"), &mut files);
+    let found: Vec<String> = files.iter().flat_map(|(file, text)| texts_with_advice(file, text)).collect();
+    assert!(found.is_empty(), "move the advice into Help::help():\n{}", found.join("\n"));
+    for text in ["{0} is missing; give --into another path", "{0}: pack the set again", "cut. Send less"] {
+        let source = format!("#[error(\"{text}\")] struct E;");
+        assert_eq!(texts_with_advice("a", &source), [format!("a: {text}")]);
+    }
+    assert!(texts_with_advice("a", "#[error(\"cannot give {0}: {1}\")] struct E;").is_empty());
 }

@@ -227,8 +227,8 @@ fn an_empty_value() {
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
     let message = format!(
-        "smbios-creds-host: error: credential db-password: {}/db-password is empty; if that is meant, give \
-         --allow-empty db-password; nothing is started\n",
+        "smbios-creds-host: error: credential db-password: {}/db-password is empty; nothing is started\n\
+         smbios-creds-host: help: if that is meant, give --allow-empty db-password\n",
         folder.path().display()
     );
     assert_eq!(stderr(&output), message);
@@ -304,7 +304,8 @@ fn a_table_cut_at_64_kib() {
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
     let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the 61439 there are: QEMU \
-                 refuses to start, or its firmware cuts the table; send fewer or smaller credentials\n\
+                 refuses to start, or its firmware cuts the table\n\
+                 smbios-creds-host: help: send fewer or smaller credentials\n\
                  smbios-creds-host: error: qemu is not started\n";
     assert!(stderr(&output).ends_with(limit), "{}", stderr(&output));
 }

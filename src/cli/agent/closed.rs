@@ -13,7 +13,7 @@ use crate::guest::verify::policy::Policy;
 use crate::text::help::Help as _;
 
 /// How to read again what was sent.
-const OPEN: &str = "as root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
+const HELP_OPEN: &str = "as root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
 
 /// Success means that everything that was imported is in its place. The program does not know what was sent, so the
 /// other exit codes do not apply.
@@ -27,7 +27,7 @@ fn tell(remembered: &Remembered) {
     for problem in remembered.problems() {
         tracing::error!(help = %problem.help().unwrap_or_default(), "{problem}");
     }
-    tracing::info!(help = OPEN, "{}", remembered.limits());
+    tracing::info!(help = HELP_OPEN, "{}", remembered.limits());
 }
 
 pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit> {
@@ -66,7 +66,7 @@ pub(super) fn check(system: &System, check: &Check, policy: &Policy) -> anyhow::
         Json::Off => {
             let mut text = remembered.verdict();
             text.push("help: ", None);
-            text.push(OPEN, None);
+            text.push(HELP_OPEN, None);
             text.push("\n", None);
             output::people(&text)?;
         }

@@ -18,7 +18,7 @@ use crate::text::help::Help as _;
 const NOTHING_REQUIRED: &str = "nothing is required, so this is no failure";
 
 /// How to make it one.
-const REQUIRE: &str = "if the host sends credentials, name them with --require";
+const HELP_REQUIRE: &str = "if the host sends credentials, name them with --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let request = options.request();
@@ -35,7 +35,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let Imported { delivery, placed, closing } = match import(system, &request) {
         Err(error) if error.is_closed() => return closed::import(system, &request),
         Err(absence) if absence.is_without_source() && allows_none() => {
-            let help = absence.help().map_or(REQUIRE.into(), |help| format!("{help}; {REQUIRE}"));
+            let help = absence.help().map_or(HELP_REQUIRE.into(), |help| format!("{help}; {HELP_REQUIRE}"));
             tracing::warn!(help, "{absence}; {NOTHING_REQUIRED}");
             return Ok(Exit::Ok);
         }
@@ -61,7 +61,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             }
             Ok(match Ended::from(delivery.verdict()) {
                 Ended::NothingSent if allows_none() => {
-                    tracing::info!(help = REQUIRE, "nothing was sent; {NOTHING_REQUIRED}");
+                    tracing::info!(help = HELP_REQUIRE, "nothing was sent; {NOTHING_REQUIRED}");
                     Exit::Ok
                 }
                 ended => ended.into(),

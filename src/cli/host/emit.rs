@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::args::{Emit, Format};
+use super::failure;
 use super::new_file::{NewFile, warn_of_disk};
 use super::receipt::write_verifier;
 use crate::cli::exit::Exit;
@@ -21,10 +22,11 @@ use crate::host::publish::{Storage, publish};
 use crate::host::set;
 use crate::host::slots::Slots;
 use crate::host::strings::{Existing, OemStrings};
+use crate::text::help::{Help, Message};
 
 /// Logs why nothing is written.
-fn refuse(reason: &impl std::fmt::Display) -> Exit {
-    tracing::error!("{reason}; nothing is written");
+fn refuse(reason: &impl Help) -> Exit {
+    failure::refuse(reason, "nothing is written");
     Exit::Verification
 }
 
@@ -36,10 +38,8 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     let is_seen = stdout.is_terminal() || is_log_file(&stdout);
     let is_on_stdout = emit.output.is_none() && emit.output_dir.is_none();
     if is_on_stdout && is_seen && !emit.force {
-        return Ok(refuse(
-            &"standard output is a terminal or a log, where the secrets would stay: give --output FILE, a \
-                           pipe, or --force",
-        ));
+        let what = "standard output is a terminal or a log, where the secrets would stay";
+        return Ok(refuse(&Message::new(what).with_help("give --output FILE, a pipe, or --force")));
     }
     let mut request = match emit.request.as_deref().map(Request::open).transpose() {
         Ok(request) => request,
@@ -69,7 +69,10 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     let text =
         match request.map_or_else(|| written(emit.format, &strings), |request| Ok(request.write(&strings))) {
             Ok(text) => text,
-            Err(error) => return Ok(refuse(&error)),
+            Err(error) => {
+                failure::refuse_any(&error, "nothing is written");
+                return Ok(Exit::Verification);
+            }
         };
     write_verifier(emit.ask.verifier.as_deref(), &strings)?;
     match &emit.output {
@@ -92,7 +95,7 @@ fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Optio
     let excess = usages.iter().find(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse);
     if excess.is_none() {
         for warning in limit_warnings(strings, route.structures, &usages, &[]) {
-            tracing::warn!("{warning}");
+            tracing::warn!(help = %warning.help().unwrap_or_default(), "{warning}");
         }
     }
     excess.copied()
@@ -103,7 +106,8 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
     let slots = match Slots::new(strings, emit.files.map(usize::from)) {
         Ok(slots) => slots,
         Err(error @ WriteError::TooFew { .. }) => {
-            return Ok(refuse(&format_args!("{error}: give a larger --files, or send fewer credentials")));
+            let help = "give a larger --files, or send fewer credentials";
+            return Ok(refuse(&Message::new(error.to_string()).with_help(help)));
         }
         Err(error) => return Ok(refuse(&error)),
     };

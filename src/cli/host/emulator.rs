@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
 
-use super::verbs;
+use super::{failure, verbs};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::{self, Then};
 use crate::cli::log;
@@ -25,7 +25,7 @@ pub fn run() -> Option<ExitCode> {
     log::start("smbios-creds-host", LevelFilter::INFO);
     let before = hygiene::protect(Then::Executes);
     let exit = verbs::run_emulator(request(program, arguments.collect()), &before).unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        failure::tell(&error);
         Exit::Failure
     });
     Some(exit.into())

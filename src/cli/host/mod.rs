@@ -5,6 +5,7 @@ mod await_receipt;
 mod date;
 mod emit;
 pub mod emulator;
+pub mod failure;
 mod help;
 pub mod helper;
 mod new_file;

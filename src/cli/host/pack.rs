@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::args::Pack;
+use super::failure;
 use super::new_file::{NewFile, warn_of_disk};
 use crate::cli::exit::Exit;
 use crate::format::manifest::Terms;
@@ -12,9 +13,10 @@ use crate::host::set;
 use crate::host::strings::OemStrings;
 use crate::host::supply::{MANIFEST_SUFFIX, SIGNATURE_SUFFIX, beside};
 use crate::text::escape::Escaped;
+use crate::text::help::{Help, Message};
 
-fn refuse(reason: &impl std::fmt::Display) -> Exit {
-    tracing::error!("{reason}; nothing is written");
+fn refuse(reason: &impl Help) -> Exit {
+    failure::refuse(reason, "nothing is written");
     Exit::Verification
 }
 
@@ -24,7 +26,8 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
     // 'run' would use an existing file as the signature of this set.
     if signature.symlink_metadata().is_ok() {
         let shown = Escaped::from(signature.as_path());
-        return Ok(refuse(&format_args!("{shown} is there, a signature of another set: remove it")));
+        let what = format!("{shown} is there, a signature of another set");
+        return Ok(refuse(&Message::new(what).with_help("remove it")));
     }
     let terms = Terms {
         audience: pack.audience.clone(),
@@ -41,7 +44,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
         Err(error) => return Ok(refuse(&error)),
     };
     for warning in limit_warnings(&strings, Structures::Packed, &[], &[]) {
-        tracing::warn!("{warning}");
+        tracing::warn!(help = %warning.help().unwrap_or_default(), "{warning}");
     }
     write(pack, &manifest, &strings)
 }
@@ -53,10 +56,9 @@ fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<E
     let shown = Escaped::from(pack.output.as_path());
     if !set_file.is_in_memory() {
         if !pack.force {
-            return Ok(refuse(&format_args!(
-                "{shown} would be on a disk, where the secrets stay in plain text: give a file below /run or another tmpfs, \
-                 or --force"
-            )));
+            let what = format!("{shown} would be on a disk, where the secrets stay in plain text");
+            let help = "give a file below /run or another tmpfs, or --force";
+            return Ok(refuse(&Message::new(what).with_help(help)));
         }
         warn_of_disk(&pack.output);
     }

@@ -5,22 +5,26 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::args::{Host, OnDefineDomain, Plan as PlanArgs, Run, Verb};
-use super::{await_receipt, emit, pack, receipt};
+use super::{await_receipt, emit, failure, pack, receipt};
 use crate::cli::exit::Exit;
 use crate::cli::hygiene::Before;
 use crate::cli::json::Json;
 use crate::cli::output;
 use crate::format::credential::Name;
+use crate::host::capacity::Usage;
 use crate::host::domain;
 use crate::host::kubevirt;
-use crate::host::launch::LaunchError;
 use crate::host::launch::private_argv::Ahead;
-use crate::host::plan::{Carrier, Plan};
+use crate::host::plan::Plan;
 use crate::host::report::PlanReport;
 use crate::host::source::Selection;
-use crate::host::start::{NotPlanned, NotStarted, Probe, Request, ahead, plan, probe, start};
+use crate::host::start::{NotPlanned, Probe, Request, ahead, plan, probe, start};
 use crate::host::supply::Supply;
+use crate::text::help::{Help as _, Message};
 use crate::text::listing::{count, listed};
+
+/// What is said where a refusal starts nothing.
+const NOTHING_STARTED: &str = "nothing is started";
 
 /// Runs the selected subcommand.
 ///
@@ -41,7 +45,7 @@ fn on_define_domain(hook: &OnDefineDomain) -> anyhow::Result<Exit> {
     match kubevirt::on_define_domain(&hook.vmi, &hook.domain) {
         Ok(domain) => output::text(&domain).map(|()| Exit::Ok),
         Err(error) => {
-            tracing::error!("{error}; the machine does not start");
+            failure::refuse(&error, "the machine does not start");
             Ok(Exit::Verification)
         }
     }
@@ -65,7 +69,7 @@ pub(super) fn run_emulator(mut request: Request, before: &Before) -> anyhow::Res
                 plan(request).map(|plan| Decision::Plan(Box::new(plan)))
             }
             Err(error) => {
-                tracing::error!("{error}; nothing is started");
+                failure::refuse(&error, NOTHING_STARTED);
                 return Ok(Exit::Verification);
             }
         },
@@ -87,12 +91,12 @@ fn execute(
             return run_probe(probe, before);
         }
         Err(error) => {
-            tracing::error!("{error}; nothing is started");
+            failure::refuse(&error, NOTHING_STARTED);
             return Ok(Exit::Verification);
         }
     };
     for warning in &plan.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(help = %warning.help().unwrap_or_default(), "{warning}");
     }
     let name = plan.hypervisor.name();
     if is_exceeded(&plan) {
@@ -108,16 +112,12 @@ fn execute(
     before.restore();
     let carrier = plan.carrier;
     let Err(error) = start(*plan, ahead);
-    let hint = match (&error, carrier) {
-        (NotStarted::Launch(LaunchError::PrivateArgv(_)), Carrier::SealedMemfds) => {
-            "; start its own program, for which nothing is traced"
-        }
-        (NotStarted::Launch(LaunchError::PrivateArgv(_)), _) => {
-            "; --allow-argv starts it with the secrets for all to see"
-        }
-        _ => "",
+    let message = Message::new(format!("{name} is not started"));
+    let message = match error.help(carrier) {
+        Some(help) => message.with_help(help),
+        None => message,
     };
-    Err(error).with_context(|| format!("{name} is not started{hint}"))
+    Err(error).context(message)
 }
 
 /// What to do with the hypervisor: start it without credentials to answer a query, or with the planned credentials.
@@ -143,14 +143,15 @@ fn run_probe(probe: Probe, before: &Before) -> anyhow::Result<Exit> {
 
 /// Whether a limit is exceeded above which the hypervisor is not started. Logs each exceeded limit.
 fn is_exceeded(plan: &Plan) -> bool {
-    plan.exceeded().inspect(|usage| tracing::error!("{usage}")).count() > 0
+    let tell = |usage: &&Usage| tracing::error!(help = usage.limit.advice, "{usage}");
+    plan.exceeded().inspect(tell).count() > 0
 }
 
 fn run_plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let report = match decide(arguments.target.request()) {
         Ok(Decision::Plan(plan)) => PlanReport::new(&plan),
         Ok(Decision::Probe(probe)) => PlanReport::probe(probe.hypervisor.name()),
-        Err(error) => PlanReport::refused(error.to_string()),
+        Err(error) => PlanReport::refused(Message::from(&error)),
     };
     match arguments.json.json {
         Json::Off => output::people(&report.text())?,

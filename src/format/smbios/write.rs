@@ -4,12 +4,14 @@
 //! (`read_virtual_file()`, `src/core/import-creds.c`). So strings are packed into several structures of at most this
 //! size, if the hypervisor accepts structures.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{OEM_STRINGS, OEM_STRINGS_LENGTH};
 use crate::format::credential::Secret;
 use crate::format::systemd;
+use crate::text::help::Help;
 
 /// Largest string area of a structure that systemd 256 and older reads completely: 4096 bytes minus the formatted area.
 /// The area includes the two NUL bytes that end the string set.
@@ -180,4 +182,14 @@ fn structure(handle: u16, strings: &[&[u8]]) -> Secret {
     }
     bytes.push(0);
     bytes.into()
+}
+
+impl Help for WriteError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Empty { .. } => "remove the string",
+            Self::Nul { .. } => "send the value in the binary form",
+            Self::TooMany { .. } | Self::TooFew { .. } => "send fewer credentials",
+        }))
+    }
 }

@@ -152,9 +152,8 @@ impl Platform {
     /// read in several ways.
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
-            return Err(MergeError::NoSmbios(format!(
-                "this cloud-hypervisor has no SMBIOS on {architecture}, as up to v53: use a newer version, or x86-64"
-            )));
+            let what = format!("this cloud-hypervisor has no SMBIOS on {architecture}, as up to v53");
+            return Err(MergeError::no_smbios(what, "use a newer version, or x86-64"));
         }
         let mut read = Self {
             line: Line::new(route(0)),
@@ -189,10 +188,9 @@ impl Platform {
             line.arguments.push(argument.clone());
         }
         if !payload {
-            return Err(MergeError::NoSmbios(
-                "cloud-hypervisor is given neither --kernel nor --firmware, so it starts no machine: for one that is \
-                 made through its API, take the strings from 'emit --format json'"
-                    .to_owned(),
+            return Err(MergeError::no_smbios(
+                "cloud-hypervisor is given neither --kernel nor --firmware, so it starts no machine",
+                "for one that is made through its API, take the strings from 'emit --format json'",
             ));
         }
         match platform {
@@ -322,7 +320,7 @@ pub fn json(strings: &OemStrings) -> Secret {
 }
 
 fn refuse(reason: &'static str) -> MergeError {
-    MergeError::Option { option: PLATFORM, reason }
+    MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
 /// Whether only some versions would read a part as OEM strings. All versions read an unquoted value alike.
@@ -340,10 +338,9 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
         return Err(MergeError::Logs { option, hypervisor: NAME });
     }
     if text == b"--restore" || text.starts_with(b"--restore=") {
-        return Err(MergeError::NoSmbios(
-            "a machine that is restored (--restore) has the OEM strings of its snapshot, and gets no others: start it \
-             afresh, or without this program"
-                .to_owned(),
+        return Err(MergeError::no_smbios(
+            "a machine that is restored (--restore) has the OEM strings of its snapshot, and gets no others",
+            "start it afresh, or without this program",
         ));
     }
     Ok(())

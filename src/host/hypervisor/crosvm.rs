@@ -108,14 +108,13 @@ impl Smbios {
     /// [`MergeError`], if the command starts no machine or one without SMBIOS, or if `--smbios` cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         if architecture != "x86_64" {
-            return Err(MergeError::NoSmbios(format!(
-                "crosvm has no SMBIOS on {architecture}: it works only on x86-64"
-            )));
+            return Err(MergeError::no_smbios(
+                format!("crosvm has no SMBIOS on {architecture}"),
+                "use it on x86-64",
+            ));
         }
         let Some(run) = arguments.iter().position(|argument| argument == "run") else {
-            return Err(MergeError::NoSmbios(
-                "this crosvm command starts no machine: 'crosvm run' does".to_owned(),
-            ));
+            return Err(MergeError::no_smbios("this crosvm command starts no machine", "use 'crosvm run'"));
         };
         let mut read = Self { line: Line::new(route(0)), others: Vec::new() };
         read.line.at = run + 1;
@@ -126,9 +125,9 @@ impl Smbios {
             let is =
                 |name: &[u8]| text == name || text.strip_prefix(name).is_some_and(|t| t.starts_with(b"="));
             if is(b"--oem-strings") {
-                let reason =
-                    "crosvm itself calls it deprecated: move its string to --smbios oem-strings=[...]";
-                return Err(MergeError::Option { option: "--oem-strings", reason });
+                let reason = "crosvm itself calls it deprecated";
+                let help = Some("move its string to --smbios oem-strings=[...]");
+                return Err(MergeError::Option { option: "--oem-strings", reason, help });
             }
             if is(b"--cfg") {
                 read.line.warnings.push(
@@ -199,17 +198,17 @@ pub fn option(strings: &OemStrings) -> Secret {
 }
 
 fn refuse(reason: &'static str) -> MergeError {
-    MergeError::Option { option: SMBIOS, reason }
+    MergeError::Option { option: SMBIOS, reason, help: None }
 }
 
 /// Checks a key other than `oem-strings`. Refuses what crosvm would refuse, and returns the key.
 fn check_other(part: &str) -> Result<&str, MergeError> {
     let (key, value) = part.split_once('=').ok_or_else(|| refuse("it has a value without a key"))?;
     if !KEYS.contains(&key) {
-        return Err(refuse(
-            "crosvm refuses one of its keys and would show all OEM strings. It takes bios-vendor, bios-version, \
-             manufacturer, product-name, serial-number, uuid and oem-strings, without blanks before them",
-        ));
+        let reason = "crosvm refuses one of its keys and would show all OEM strings";
+        let help = "use only bios-vendor, bios-version, manufacturer, product-name, serial-number, uuid and oem-strings, \
+                    without blanks before them";
+        return Err(MergeError::Option { option: SMBIOS, reason, help: Some(help) });
     }
     let quoted = value.starts_with(['"', '\'']);
     if unquote(value)?.is_empty() {
@@ -218,7 +217,9 @@ fn check_other(part: &str) -> Result<&str, MergeError> {
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | ':' | '+' | '@' | '-');
     if !quoted && !value.chars().all(is_plain) {
-        return Err(refuse("a value has blanks or special characters: put it in double quotes"));
+        let reason = "a value has blanks or special characters";
+        let help = Some("put it in double quotes");
+        return Err(MergeError::Option { option: SMBIOS, reason, help });
     }
     if key == "uuid" && !is_uuid(value) {
         return Err(refuse("its uuid is not a UUID such as 01234567-89ab-cdef-0123-456789abcdef"));

@@ -1,8 +1,11 @@
 //! Why OEM strings cannot be merged with a command line.
 
+use std::borrow::Cow;
+
 use crate::format::credential::Name;
 use crate::format::smbios::write::WriteError;
 use crate::text::escape::{Escaped, ShownPath};
+use crate::text::help::{Help, Message};
 
 /// Why OEM strings cannot be merged with a command line.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +19,7 @@ pub enum MergeError {
     },
     /// An argument that looks like an option is in the place of another option's value.
     #[error(
-        "'{}' follows '{}', and it cannot be told whether it is an option or its value; put another option between",
+        "'{}' follows '{}', and it cannot be told whether it is an option or its value",
         Escaped(.option), Escaped(.before)
     )]
     Ambiguous {
@@ -26,7 +29,7 @@ pub enum MergeError {
         option: Vec<u8>,
     },
     /// An option that may occur once occurs twice.
-    #[error("{option} is there twice, and {hypervisor} takes one; make one of them")]
+    #[error("{option} is there twice, and {hypervisor} takes one")]
     Twice {
         /// The option that occurs twice.
         option: &'static str,
@@ -40,6 +43,8 @@ pub enum MergeError {
         option: &'static str,
         /// What is wrong with the option's text.
         reason: &'static str,
+        /// What to do.
+        help: Option<&'static str>,
     },
     /// A file that an option names cannot be read.
     #[error("cannot merge OEM strings with {option}: cannot read {file}: {reason}")]
@@ -53,9 +58,9 @@ pub enum MergeError {
     },
     /// The machine would have no SMBIOS, or the program would not start a machine.
     #[error("{0}")]
-    NoSmbios(String),
+    NoSmbios(Message),
     /// The hypervisor would log the strings.
-    #[error("{option} makes {hypervisor} log its whole configuration, all OEM strings with it; remove it")]
+    #[error("{option} makes {hypervisor} log its whole configuration, all OEM strings with it")]
     Logs {
         /// The option that makes the hypervisor log its configuration.
         option: String,
@@ -64,8 +69,7 @@ pub enum MergeError {
     },
     /// The hypervisor's command line does not support the name of a credential.
     #[error(
-        "credential {name}: its name holds '{character}', which {hypervisor}'s command line cannot carry; send it \
-         under another name (--credential GUEST=HOST)"
+        "credential {name}: its name holds '{character}', which {hypervisor}'s command line cannot carry"
     )]
     Name {
         /// The credential's name.
@@ -82,11 +86,12 @@ pub enum MergeError {
         item: Vec<u8>,
         /// What is wrong with the item, and what to do.
         reason: &'static str,
+        /// What to do.
+        help: Option<&'static str>,
     },
     /// The name of a credential is too long for an item of `fw_cfg`.
     #[error(
-        "credential {name}: its name has {} characters, and fw_cfg, the only channel of this machine, carries {maximum}; \
-         send it under a shorter name (--credential GUEST=HOST)",
+        "credential {name}: its name has {} characters, and fw_cfg, the only channel of this machine, carries {maximum}",
         .name.as_str().len()
     )]
     ItemName {
@@ -97,8 +102,7 @@ pub enum MergeError {
     },
     /// No channel of this machine can send an OEM string to the guest.
     #[error(
-        "OEM string {string} of the command line is no credential, and this machine has no SMBIOS to carry it; remove it, or \
-         use another machine type"
+        "OEM string {string} of the command line is no credential, and this machine has no SMBIOS to carry it"
     )]
     NotCarried {
         /// Number of the string on the command line, from 1.
@@ -107,10 +111,36 @@ pub enum MergeError {
     /// No channel of this machine can send an encrypted credential to the guest.
     #[error(
         "credential {0}: it is encrypted, and this machine has no SMBIOS, which is the only channel that carries encrypted \
-         ones; use another machine type, or do not select it"
+         ones"
     )]
     EncryptedNotCarried(Name),
     /// A string cannot be in a Type 11 structure.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl MergeError {
+    /// The machine would have no SMBIOS for this reason, about which this is to be done.
+    pub(super) fn no_smbios(what: impl Into<String>, help: &'static str) -> Self {
+        Self::NoSmbios(Message::new(what).with_help(help))
+    }
+}
+
+impl Help for MergeError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::NoValue { .. } => "give it a value",
+            Self::Ambiguous { .. } => "put another option between",
+            Self::Twice { .. } => "make one of them",
+            Self::Option { help, .. } | Self::Item { help, .. } => return help.map(Cow::Borrowed),
+            Self::NoSmbios(message) => return message.help(),
+            Self::Logs { .. } => "remove it",
+            Self::Name { .. } => "send it under another name (--credential GUEST=HOST)",
+            Self::ItemName { .. } => "send it under a shorter name (--credential GUEST=HOST)",
+            Self::NotCarried { .. } => "remove it, or use another machine type",
+            Self::EncryptedNotCarried(_) => "use another machine type, or do not select it",
+            Self::Write(error) => return error.help(),
+            Self::File { .. } => return None,
+        }))
+    }
 }

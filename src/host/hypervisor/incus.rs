@@ -6,6 +6,8 @@
 //! is dropped. The manifest has no key of its own: it is split at its first `=`, see
 //! [`manifest`](crate::format::manifest).
 
+use std::borrow::Cow;
+
 use super::argument::push_escaped;
 use super::qemu;
 use crate::format::credential::{Name, Secret};
@@ -13,6 +15,7 @@ use crate::format::oem_string::BINARY_PREFIX;
 use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{Content, OemStrings};
+use crate::text::help::Help;
 
 /// Maximum number of strings in the one Type 11 structure that QEMU builds from Incus's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
@@ -31,7 +34,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
 #[non_exhaustive]
 pub enum IncusError {
     /// A value is empty, and Incus drops keys without a value.
-    #[error("credential {0}: it is empty, and Incus drops a key without a value; do not send it")]
+    #[error("credential {0}: it is empty, and Incus drops a key without a value")]
     Empty(Name),
     /// A string cannot be split into a key and a value.
     #[error(
@@ -41,6 +44,15 @@ pub enum IncusError {
         /// Number of the string, from 1.
         string: usize,
     },
+}
+
+impl Help for IncusError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Empty(_) => Some("do not send it".into()),
+            Self::NoPair { .. } => None,
+        }
+    }
 }
 
 /// Returns the route through QEMU, which builds one structure from the strings.

@@ -4,6 +4,7 @@
 //! can be checked. If the body is larger, cloud-hypervisor up to v53 parses the rest of the body as another request,
 //! and its answer shows part of the body.
 
+use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use super::line::read_file;
 use crate::format::credential::Secret;
 use crate::host::capacity::{Route, Structures};
 use crate::host::strings::{Existing, OemStrings, Origin};
+use crate::text::help::Help;
 
 const PLATFORM: &str = "platform";
 const OEM_STRINGS: &str = "oem_strings";
@@ -59,6 +61,19 @@ pub enum RequestError {
     /// A part of the request has the wrong type.
     #[error("the request cannot be read: {0}")]
     Type(&'static str),
+    /// An OEM string has a character that it cannot have.
+    #[error("the request cannot be read: 'platform.oem_strings' has a control character")]
+    Control,
+}
+
+impl Help for RequestError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::File(error) => error.help(),
+            Self::Control => Some("remove that string".into()),
+            Self::Json { .. } | Self::Type(_) => None,
+        }
+    }
 }
 
 impl Request {
@@ -126,9 +141,7 @@ impl Request {
 fn string(value: Value) -> Result<Secret, RequestError> {
     match value {
         // JSON has escapes for control characters, but no string that this program writes needs one.
-        Value::String(text) if text.contains(char::is_control) => {
-            Err(RequestError::Type("'platform.oem_strings' has a control character; remove that string"))
-        }
+        Value::String(text) if text.contains(char::is_control) => Err(RequestError::Control),
         Value::String(text) => Ok(text.into_bytes().into()),
         _ => Err(RequestError::Type("'platform.oem_strings' has an element that is not a string")),
     }

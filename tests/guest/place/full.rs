@@ -178,7 +178,9 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
     assert_clean(&output, &canary, "");
     let expected = "import 0\n24\nexec 0\nqemu 0 started\nqemu 1 \ncrosvm 1 \n";
     assert_eq!(stdout(&output), expected, "{}", stderr(&output));
-    assert!(stderr(&output).contains("qemu is not started; start its own program"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("error: qemu is not started: "), "{}", stderr(&output));
+    let help = "smbios-creds-host: help: start the hypervisor's own program, for which nothing is traced\n";
+    assert!(stderr(&output).contains(help), "{}", stderr(&output));
     assert!(stderr(&output).contains("cannot start the tracer"), "{}", stderr(&output));
 }
 

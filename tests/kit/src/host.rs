@@ -13,6 +13,7 @@ use smbios_creds::guest::verify::set::verify_table;
 use smbios_creds::host::hypervisor::{Argument, Features, Hypervisor, Part, cloud_hypervisor, crosvm, qemu};
 use smbios_creds::host::plan::{Order, Plan, PlanError};
 use smbios_creds::host::supply::Sent;
+use smbios_creds::text::help::Help as _;
 
 /// A folder of one file a credential.
 pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -91,7 +92,7 @@ pub fn plan(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> Result<P
 /// Why there is no plan, in words.
 pub fn refusal(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> String {
     let Err(error) = plan(hypervisor, arguments) else { panic!("{arguments:?} is not refused") };
-    error.to_string()
+    error.on_one_line()
 }
 
 /// The arguments as the hypervisor has them, and the content of the files that they name.

@@ -216,3 +216,8 @@ pub fn static_host() -> PathBuf {
 pub fn static_agent_is_small() -> bool {
     std::fs::read_to_string(static_agent().with_file_name("target")).unwrap().contains("musl")
 }
+
+/// Each of some messages as text.
+pub fn texts(messages: &[impl std::fmt::Display]) -> Vec<String> {
+    messages.iter().map(ToString::to_string).collect()
+}

@@ -3,6 +3,7 @@
 //! libvirt reads the arguments from `arg` elements in a `commandline` element. Both are in QEMU's namespace, with any
 //! prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use quick_xml::events::{BytesStart, Event};
@@ -10,6 +11,7 @@ use quick_xml::name::{Namespace, PrefixDeclaration, ResolveResult};
 use quick_xml::{NsReader, XmlVersion};
 
 use super::{NAMESPACE, argument_elements, command_line};
+use crate::text::help::Help;
 
 /// Why a domain cannot be changed. The domain's text is never shown, because it may contain secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -19,20 +21,32 @@ pub enum EditError {
     #[error("the domain is not well-formed XML at byte {0}")]
     Malformed(u64),
     /// The domain has a document type declaration, which can change the meaning of the rest.
-    #[error("the domain has a document type declaration, which no domain of libvirt needs; remove it")]
+    #[error("the domain has a document type declaration, which no domain of libvirt needs")]
     DocumentType,
     /// The domain declares an encoding other than UTF-8.
-    #[error("the domain is declared to have another encoding than UTF-8; write it in UTF-8")]
+    #[error("the domain is declared to have another encoding than UTF-8")]
     Encoding,
     /// The root element is not `<domain>`.
     #[error("the XML is not one <domain> of libvirt with elements in it")]
     NoDomain,
     /// The `commandline` element occurs twice.
-    #[error("the domain has <commandline> of QEMU's namespace twice; make one of them")]
+    #[error("the domain has <commandline> of QEMU's namespace twice")]
     Twice,
     /// The domain already contains one of the arguments.
-    #[error("the domain has one of these arguments already; ask for the hook once")]
+    #[error("the domain has one of these arguments already")]
     Present,
+}
+
+impl Help for EditError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::DocumentType => "remove it",
+            Self::Encoding => "write it in UTF-8",
+            Self::Twice => "make one of them",
+            Self::Present => "ask for the hook once",
+            Self::Malformed(_) | Self::NoDomain => return None,
+        }))
+    }
 }
 
 /// A change to a domain: a text and its position.

@@ -79,34 +79,37 @@ pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
 /// [`MergeError::Item`], if the item cannot be listed in the manifest.
 pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, MergeError> {
     let Some(path) = settings.last(b"name") else { return Ok(None) };
-    let refuse = |reason| Err(MergeError::Item { item: path.to_vec(), reason });
+    let refuse = |reason, help| Err(MergeError::Item { item: path.to_vec(), reason, help });
     let name = match fw_cfg::kind(path) {
         None => return Ok(None),
-        Some(Kind::Manifest) => return refuse("a machine can have one manifest only; remove it"),
+        Some(Kind::Manifest) => return refuse("a machine can have one manifest only", Some("remove it")),
         Some(Kind::Signature | Kind::Receipt) => {
-            return refuse("it belongs to a manifest, which this program writes; remove it");
+            return refuse("it belongs to a manifest, which this program writes", Some("remove it"));
         }
         Some(Kind::Credential(Ok(name))) => name,
         // Text that looks like a bad name may be a value.
         Some(Kind::Credential(Err(_))) => {
-            let reason =
-                "what follows is no name of a credential, so no guest would read it; correct it or remove it";
-            return Err(MergeError::Item { item: FW_CFG_DIRECTORY.into(), reason });
+            let reason = "what follows is no name of a credential, so no guest would read it";
+            let help = Some("correct it or remove it");
+            return Err(MergeError::Item { item: FW_CFG_DIRECTORY.into(), reason, help });
         }
     };
     let given = |name: &[u8]| settings.last(name).filter(|value| !value.is_empty());
     let is_flag =
         |name: &[u8]| settings.parameters.iter().any(|p| p.value.is_none() && p.name.ends_with(name));
     if [&b"file"[..], b"string", b"gen_id"].into_iter().any(is_flag) {
-        return refuse("one of 'file', 'string' and 'gen_id' is there without a value");
+        return refuse("one of 'file', 'string' and 'gen_id' is there without a value", None);
     }
     let (value, origin) = match (given(b"file"), given(b"string"), given(b"gen_id")) {
         (Some(file), None, None) => (read_file("-fw_cfg file=", file, VALUE_MAX)?, Origin::File),
         (None, Some(text), None) => (Secret::from(text.to_vec()), Origin::CommandLine),
         (None, None, Some(_)) => {
-            return refuse("QEMU generates its value, which no manifest can prove then; give file=PATH");
+            return refuse(
+                "QEMU generates its value, which no manifest can prove then",
+                Some("give file=PATH"),
+            );
         }
-        _ => return refuse("it needs one of 'file' and 'string', with a value"),
+        _ => return refuse("it needs one of 'file' and 'string', with a value", None),
     };
     Ok(Some((Credential::new(name, value), origin)))
 }
@@ -137,7 +140,8 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         }
         let credential = credential.ok_or_else(|| MergeError::Item {
             item: path(name).into_bytes(),
-            reason: "its value is in a file of structures, which this machine ignores; remove that file",
+            reason: "its value is in a file of structures, which this machine ignores",
+            help: Some("remove that file"),
         })?;
         arguments.extend(option(credential));
     }
@@ -150,9 +154,9 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         arguments.extend(item(SIGNATURE, signature.to_vec().into()));
     }
     if signatures.next().is_some() {
-        let reason = "the set has more than one signature, and fw_cfg, the only channel of this machine, carries one; remove \
-                      the others";
-        return Err(MergeError::Item { item: SIGNATURE.into(), reason });
+        let reason =
+            "the set has more than one signature, and fw_cfg, the only channel of this machine, carries one";
+        return Err(MergeError::Item { item: SIGNATURE.into(), reason, help: Some("remove the others") });
     }
     Ok(arguments)
 }

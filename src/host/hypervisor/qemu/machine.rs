@@ -12,6 +12,7 @@ use crate::host::hypervisor::error::MergeError;
 use crate::host::hypervisor::line::{Channel, read_file};
 use crate::sys::file::{self, Content};
 use crate::text::escape::ShownPath;
+use crate::text::help::Message;
 
 /// Size in bytes of the largest configuration file that is read.
 const CONFIG_MAX: usize = 1 << 20;
@@ -107,9 +108,10 @@ impl Machine {
         for section in &sections {
             let item = section.last(b"name").filter(|_| section.group == b"fw_cfg");
             if let Some(item) = item.filter(|item| fw_cfg::kind(item).is_some()) {
-                let reason = "it is in a file of -readconfig, from which it cannot be taken into the manifest; give it as \
-                              the option -fw_cfg, or send it from the credentials directory";
-                return Err(MergeError::Item { item: item.to_vec(), reason });
+                let reason =
+                    "it is in a file of -readconfig, from which it cannot be taken into the manifest";
+                let help = "give it as the option -fw_cfg, or send it from the credentials directory";
+                return Err(MergeError::Item { item: item.to_vec(), reason, help: Some(help) });
             }
             self.take(section);
         }
@@ -179,7 +181,8 @@ impl Machine {
     /// # Errors
     /// [`MergeError`], if the machine has neither channel.
     pub(super) fn channel(&self, architecture: &str) -> Result<Channel, MergeError> {
-        let refuse = |reason: &str| Err(MergeError::NoSmbios(reason.to_owned()));
+        let refuse = |reason: &str| Err(MergeError::NoSmbios(Message::new(reason)));
+        let refuse_and_help = |reason: &str, help| Err(MergeError::no_smbios(reason, help));
         match (architecture, self.kind.as_deref()) {
             (_, Some(b"none")) => refuse("QEMU's machine 'none' has no SMBIOS"),
             ("x86_64" | "i386", Some(b"microvm")) => Ok(Channel::FwCfg),
@@ -189,13 +192,16 @@ impl Machine {
                     kind == b"virt" || kind.starts_with(b"virt-")
                 });
                 if !is_virt {
-                    refuse("on this architecture, QEMU has SMBIOS only in its machine 'virt': use -M virt")
+                    refuse_and_help(
+                        "on this architecture, QEMU has SMBIOS only in its machine 'virt'",
+                        "use -M virt",
+                    )
                 } else if self.has_firmware {
                     Ok(Channel::Smbios)
                 } else if architecture == "loongarch64" {
-                    refuse(
-                        "on this architecture, QEMU passes SMBIOS to the guest through UEFI firmware only: give it one \
-                         with -bios or -drive if=pflash",
+                    refuse_and_help(
+                        "on this architecture, QEMU passes SMBIOS to the guest through UEFI firmware only",
+                        "give it UEFI firmware with -bios or -drive if=pflash",
                     )
                 } else {
                     Ok(Channel::FwCfg)

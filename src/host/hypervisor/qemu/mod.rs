@@ -192,22 +192,23 @@ impl Options {
 
     /// Reads an `-smbios` option. Returns true if its strings are now in `existing`, so that the option is omitted.
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
-        let refuse = |reason| MergeError::Option { option: SMBIOS, reason };
+        let refuse = |reason, help| MergeError::Option { option: SMBIOS, reason, help };
         let settings = Settings::of_option(b"smbios", text.as_bytes());
         if settings.parameters.iter().any(is_flag_that_matters) {
-            return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value"));
+            return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value", None));
         }
         if let Some(file) = settings.last(b"file") {
             if self.channel == Channel::FwCfg {
                 return Err(refuse(
-                    "this machine has no SMBIOS, and QEMU ignores the file; remove the option",
+                    "this machine has no SMBIOS, and QEMU ignores the file",
+                    Some("remove the option"),
                 ));
             }
             self.look_into(file)?;
             return Ok(false);
         }
         let Some(kind) = settings.last(b"type").and_then(number) else {
-            return Err(refuse("it has neither 'type=NUMBER' nor 'file='"));
+            return Err(refuse("it has neither 'type=NUMBER' nor 'file='", None));
         };
         if kind != u64::from(OEM_STRINGS) {
             self.others += text.len();
@@ -221,7 +222,8 @@ impl Options {
                 b"path" => (read_file("-smbios type=11,path=", &value, VALUE_MAX)?, Origin::File),
                 _ => {
                     return Err(refuse(
-                        "type=11 takes only 'value=' and 'path='; a ',' in a string is written ',,'",
+                        "type=11 takes only 'value=' and 'path='",
+                        Some("write a ',' in a string as ',,'"),
                     ));
                 }
             };
@@ -239,8 +241,9 @@ impl Options {
         self.others += bytes.len();
         if self.machine.has_old_table() && bytes.expose().ends_with(&[0, 0]) {
             let reason = "its file ends with two NUL bytes, and for machine types before 2.1 SeaBIOS adds one more, so \
-                          that the structures after it are lost; use a newer machine type, or leave out the last byte";
-            return Err(MergeError::Option { option: SMBIOS, reason });
+                          that the structures after it are lost";
+            let help = Some("use a newer machine type, or leave out the last byte");
+            return Err(MergeError::Option { option: SMBIOS, reason, help });
         }
         let table = Table::parse(b"", bytes.expose().to_vec());
         self.handles.extend(table.structures().iter().map(|structure| structure.handle));

@@ -1,10 +1,12 @@
 //! Why a program cannot be given private arguments.
 
+use std::borrow::Cow;
 use std::io;
 
 use super::obstacle::Obstacle;
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Why a program cannot be given private arguments.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +35,7 @@ pub enum PrivateArgvError {
     #[error("a private argument holds a NUL byte, which no argument can")]
     Nul,
     /// The arguments are larger than the stack allows.
-    #[error(
-        "the private arguments have {size} bytes, at most {limit} fit into the stack: raise its limit \
-         (LimitSTACK= in a systemd unit, ulimit -s)"
-    )]
+    #[error("the private arguments have {size} bytes, at most {limit} fit into the stack")]
     TooLarge {
         /// Size in bytes of all private arguments, each with its NUL.
         size: u64,
@@ -63,4 +62,16 @@ pub enum PrivateArgvError {
         /// The most likely reason.
         obstacle: Obstacle,
     },
+}
+
+impl Help for PrivateArgvError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::TooLarge { .. } => {
+                Some("raise the limit of the stack (LimitSTACK= in a systemd unit, ulimit -s)".into())
+            }
+            Self::Attach { obstacle, .. } => obstacle.help(),
+            _ => None,
+        }
+    }
 }

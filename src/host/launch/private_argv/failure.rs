@@ -1,9 +1,11 @@
 //! Why the tracer ended a start.
 
+use std::borrow::Cow;
 use std::io;
 
 use super::stack::StackError;
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Why a start was ended. Only the hypervisor can have seen a value.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +14,7 @@ pub(super) enum Failure {
     Stack(#[from] StackError),
     #[error(
         "{KILLED}: executing it changes its privileges (set-user-ID, set-group-ID or file capabilities), which Linux \
-         does not grant to a program that is traced: give them to the process that starts it (AmbientCapabilities= in \
-         a systemd unit), and start a copy of the program without them"
+         does not grant to a program that is traced"
     )]
     Privileges,
     #[error("{KILLED}: cannot {action}: {source}")]
@@ -30,11 +31,31 @@ pub(super) enum Failure {
          file and is given all arguments: {executed}. Nothing has received the secrets"
     )]
     Ended { how: String, word: String, executed: String },
-    #[error(
-        "{program} received the secrets, and was killed because it executed another program. Start the hypervisor itself, \
-         or through a program that does not have '{word}' in its file"
-    )]
+    #[error("{program} received the secrets, and was killed because it executed another program")]
     Again { program: ShownPath, word: String },
+}
+
+impl Help for Failure {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Privileges => Some(
+                "give them to the process that starts it (AmbientCapabilities= in a systemd unit), and start a copy of the \
+                 program without them"
+                    .into(),
+            ),
+            Self::Again { word, .. } => Some(
+                format!(
+                    "start the hypervisor itself, or through a program that does not have '{word}' in its file"
+                )
+                .into(),
+            ),
+            Self::Stack(_)
+            | Self::System { .. }
+            | Self::Guard { .. }
+            | Self::Signal
+            | Self::Ended { .. } => None,
+        }
+    }
 }
 
 /// What happened to a program whose start failed.

@@ -1,11 +1,13 @@
 //! Finds out why the kernel does not let a process be traced, as far as possible.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::text::escape::Escaped;
+use crate::text::help::Help;
 
 /// The most likely reason why the tracer could not attach.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,24 +64,36 @@ impl Display for Obstacle {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Traced { by } => {
-                write!(f, "process {by} traces it already: start it without strace or a debugger")
+                write!(f, "process {by} traces it already")
             }
             Self::Capability => f.write_str(
-                "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE: give it \
-                 (AmbientCapabilities=CAP_SYS_PTRACE in a systemd unit), or set kernel.yama.ptrace_scope to 1",
+                "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE",
             ),
             Self::Never => f.write_str(
                 "kernel.yama.ptrace_scope is 3, so nothing can be traced, not even by root, until it is set to \
                  another value at the next boot",
             ),
             Self::Filter => f.write_str(
-                "a seccomp filter is in force, which most likely does not allow ptrace: allow it \
-                 (SystemCallFilter=ptrace in a systemd unit)",
+                "a seccomp filter is in force, which most likely does not allow ptrace",
             ),
             Self::Unknown => f.write_str(
                 "a security module (SELinux with deny_ptrace, AppArmor) or a container may forbid to trace",
             ),
         }
+    }
+}
+
+impl Help for Obstacle {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Traced { .. } => "start it without strace or a debugger",
+            Self::Capability => {
+                "give it CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in a systemd unit), or set \
+                 kernel.yama.ptrace_scope to 1"
+            }
+            Self::Filter => "allow ptrace (SystemCallFilter=ptrace in a systemd unit)",
+            Self::Never | Self::Unknown => return None,
+        }))
     }
 }
 
@@ -117,8 +131,9 @@ mod tests {
 
     #[test]
     fn each_cause_says_what_to_do() {
-        assert!(Obstacle::Capability.to_string().contains("AmbientCapabilities=CAP_SYS_PTRACE"));
+        let help = |obstacle: Obstacle| obstacle.help().unwrap();
+        assert!(help(Obstacle::Capability).contains("AmbientCapabilities=CAP_SYS_PTRACE"));
         assert!(Obstacle::Never.to_string().contains("next boot"));
-        assert!(Obstacle::Filter.to_string().contains("SystemCallFilter="));
+        assert!(help(Obstacle::Filter).contains("SystemCallFilter="));
     }
 }

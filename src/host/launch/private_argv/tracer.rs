@@ -16,6 +16,7 @@ use nix::unistd::{Pid, close};
 use super::chain::Chain;
 use super::channel::{GO, Request, read_array};
 use super::stage::options;
+use crate::text::help::Help as _;
 
 /// The first argument with which this program executes itself as the tracer. The process then calls [`trace`].
 pub const TRACER: &str = "private-argv-tracer";
@@ -88,7 +89,7 @@ fn serve() -> Result<ExitCode, TraceError> {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Logged before other processes can see that the start has ended.
-            tracing::error!("{failure}");
+            tracing::error!(help = %failure.help().unwrap_or_default(), "{failure}");
             chain.end();
             ExitCode::FAILURE
         }
