@@ -7,7 +7,7 @@ use crate::text::near::nearest;
 
 /// The end of a message about a name that is not there: which one may be meant, or nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Near(Option<Name>);
+pub struct Near(Option<Box<Name>>);
 
 impl Near {
     /// The nearest of these names, if one is near. Not one that is asked for itself: it is not meant by another name.
@@ -18,7 +18,7 @@ impl Near {
     ) -> Self {
         let names = names.filter(|name| !asked_for.contains(name));
         let near = nearest(missing.as_str(), names.clone().map(Name::as_str));
-        Self(near.and_then(|near| names.clone().find(|name| name.as_str() == near)).cloned())
+        Self(near.and_then(|near| names.clone().find(|name| name.as_str() == near)).cloned().map(Box::new))
     }
 }
 
