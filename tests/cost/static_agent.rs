@@ -1,8 +1,11 @@
 //! The program that goes into an initrd, as `./tests/run` has built it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use testkit::static_agent;
+use testkit::syscalls::{allowed, calls_of};
 
 use crate::linear::instructions;
 
@@ -39,8 +42,8 @@ fn it_lists_a_recorded_table() {
     assert!(testkit::stdout(&output).starts_with("foo "));
 }
 
-/// System calls of an import of so many credentials of 256 bytes, from start to end.
-fn system_calls(count: usize) -> usize {
+/// The system calls of an import of so many credentials of 256 bytes by this agent, from start to end, as strace logs them.
+fn log_of_import(agent: &Path, count: usize, options: &[&str]) -> String {
     let value = smbios_creds::format::base64::encode(&[7; 256]);
     let strings: Vec<_> =
         (0..count).map(|i| format!("io.systemd.credential.binary:credential-{i}={}", *value)).collect();
@@ -50,15 +53,38 @@ fn system_calls(count: usize) -> usize {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(&log).arg(static_agent()).args([
-        "import",
-        "--log-level=error",
-        "--from",
-    ]);
-    strace.arg(source.path()).arg("--into").arg(folder.path().join("creds"));
+    strace.args(["-f", "-qq", "-o"]).arg(&log).arg(agent).args(["import", "--from"]).arg(source.path());
+    strace.args(options).arg("--into").arg(folder.path().join("creds"));
     let output = strace.stdin(std::process::Stdio::null()).output().unwrap();
     assert_eq!(testkit::code(&output), 0, "{}", testkit::stderr(&output));
-    std::fs::read_to_string(log).unwrap().lines().count()
+    std::fs::read_to_string(log).unwrap()
+}
+
+/// How many these are, without messages.
+fn system_calls(count: usize) -> usize {
+    log_of_import(&static_agent(), count, &["--log-level=error"]).lines().count()
+}
+
+/// What a log of strace names: `1234  openat(AT_FDCWD, …) = 3`.
+fn names(log: &str) -> BTreeSet<String> {
+    let calls = log.lines().filter_map(|line| line.split_once('(')?.0.split_whitespace().nth(1));
+    calls.filter(|name| *name != "<...").map(str::to_owned).collect()
+}
+
+/// Machines of `tests/machine` run the static agent in the units; this also runs one that loads glibc, as a distribution
+/// may build it.
+#[test]
+fn units_allow_every_system_call_of_an_import() {
+    let unit = std::fs::read_to_string(testkit::project("integration/systemd/smbios-creds.service")).unwrap();
+    let mut allowed = allowed(&unit);
+    allowed.extend(calls_of("@default"));
+    for agent in [static_agent(), testkit::program("smbios-creds")] {
+        let log = log_of_import(&agent, 3, &["--log-level=trace"]);
+        let made = names(&log);
+        assert!(made.len() > 20 && made.contains("openat2"), "{log}");
+        let refused: Vec<_> = made.difference(&allowed).collect();
+        assert!(refused.is_empty(), "{}: the units refuse {refused:?}", agent.display());
+    }
 }
 
 /// 3 for each credential, as the C floor of the benchmark has, and few besides: with 16, what an empty program (17) has

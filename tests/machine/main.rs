@@ -12,6 +12,7 @@ mod microvm;
 mod pid_1;
 mod real;
 mod receipt;
+mod refused;
 mod sealed;
 mod signed;
 mod slots;

@@ -4,6 +4,7 @@ use std::fs::{read_dir, read_to_string, write};
 use std::path::Path;
 use std::process::Command;
 
+use testkit::syscalls::{allowed, calls_of};
 use testkit::{code, project, run, stderr};
 
 /// What `systemd-analyze verify` says of units. Their program need not be installed.
@@ -41,4 +42,35 @@ fn option_that_systemd_ignores_is_found_in_a_unit() {
     let (name, text) = units(&project("integration/systemd")).remove(0);
     let said = said_of(&[(name, text.replace("NoNewPrivileges=", "NoNewPrivilege="))]);
     assert!(said.contains("Unknown key"), "{said}");
+}
+
+#[test]
+fn list_of_system_calls_has_no_dangerous_group() {
+    for (name, text) in units(&project("integration/systemd")) {
+        let allowed = allowed(&text);
+        assert!(allowed.contains("openat2") && allowed.len() < 70, "{name}: {allowed:?}");
+        // What the units allowed before their list named each call.
+        let mut general = calls_of("@system-service @mount");
+        let refused = calls_of("@network-io @keyring @setuid @ipc");
+        general.retain(|call| !refused.contains(call));
+        general.extend(calls_of("socket connect getsockopt sendto recvfrom shutdown"));
+        let more: Vec<_> = allowed.difference(&general).collect();
+        assert!(more.is_empty(), "{name} allows {more:?}");
+        // The list stands for RestrictNamespaces= and RestrictRealtime=.
+        for call in
+            ["clone", "clone3", "fork", "vfork", "unshare", "setns", "sched_setscheduler", "sched_setattr"]
+        {
+            assert!(!allowed.contains(call), "{name} allows {call}");
+        }
+    }
+}
+
+#[test]
+fn both_units_have_the_same_sandbox() {
+    let sandboxes: Vec<String> = units(&project("integration/systemd"))
+        .iter()
+        .map(|(_, text)| text.split_once("StandardError=").unwrap().1.to_owned())
+        .collect();
+    assert_eq!(sandboxes.len(), 2);
+    assert_eq!(sandboxes[0], sandboxes[1]);
 }

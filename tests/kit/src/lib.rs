@@ -11,6 +11,7 @@ pub mod runner;
 pub mod second_reader;
 pub mod sent;
 pub mod stack;
+pub mod syscalls;
 pub mod systemd;
 pub mod table;
 
