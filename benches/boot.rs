@@ -1,5 +1,9 @@
-//! Boots one machine twice a round, with and without our unit, in turns, and prints a line for each boot: how many
-//! microseconds after its start the kernel came to what. `boot ROUNDS WHEN`, where WHEN is `when.c` as a static program.
+//! What the project's units cost a boot, counted by QEMU's instruction clock: one nanosecond of the machine is one
+//! instruction, and time in which the machine waits passes at once. What else the host does changes nothing.
+//!
+//! `boot stages RELEASE...` boots each systemd with the unit of each stage and without it, and with parts of it in its place. It
+//! prints a line for each boot. `boot directives` boots each once. It prints two lines for each directive of the
+//! sandbox: one for a unit that has only this directive, and one for the unit without it. Times are microseconds.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -8,50 +12,217 @@
     reason = "the machine is a test's"
 )]
 
-use testkit::machine::{Machine, Release};
+use std::fmt::Write as _;
 
-const SCRIPT: &str = "
-result probe systemctl show probe.service --property=ExecMainStartTimestampMonotonic
-result manager systemctl show --property=UserspaceTimestampMonotonic
-result unit systemctl show smbios-creds.service --property=ExecMainStartTimestampMonotonic \\
-    --property=ExecMainExitTimestampMonotonic --property=ExecMainStatus
-result files when /run/credentials/@system/c0 /run/credentials/@system/large
-result size stat -c size=%s /run/credentials/@system/large
-";
+use testkit::machine::{Machine, Outcome, Release};
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [rounds, when] = arguments.as_slice() else { panic!("two arguments: ROUNDS WHEN") };
-    for round in 0..rounds.parse::<usize>().unwrap() {
-        // Each of the two is the first one as often as the other.
-        for with_unit in [round % 2 == 0, round % 2 != 0] {
-            boot(with_unit, when);
+/// Stages and their units.
+const STAGES: [(&str, &str); 2] =
+    [("initrd", "smbios-creds-initrd.service"), ("host", "smbios-creds.service")];
+
+/// Directives that say what runs, and when. All others of a service are the sandbox.
+const PLAIN: [&str; 6] =
+    ["Type", "RemainAfterExit", "Environment", "EnvironmentFile", "ExecStart", "StandardError"];
+
+/// How often each service of `directives` starts in its boot.
+const TURNS: usize = 5;
+
+/// What stands in the place of the unit, and what is sent.
+#[derive(Clone, Copy, PartialEq)]
+enum Variant {
+    /// Nothing.
+    Without,
+    /// `/bin/true` in a unit without a sandbox: what systemd takes to start and to reap a process.
+    Bare,
+    /// `/bin/true` in the sandbox, less the list of system calls.
+    NoList,
+    /// `/bin/true` in the sandbox.
+    Sandbox,
+    /// The unit. systemd lost nothing.
+    Unit,
+    /// The unit. systemd cut one credential, which the unit repairs.
+    Repair,
+}
+
+const VARIANTS: [Variant; 6] =
+    [Variant::Without, Variant::Bare, Variant::NoList, Variant::Sandbox, Variant::Unit, Variant::Repair];
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Without => "without",
+            Self::Bare => "bare",
+            Self::NoList => "no-list",
+            Self::Sandbox => "sandbox",
+            Self::Unit => "unit",
+            Self::Repair => "repair",
+        }
+    }
+
+    /// The text of a unit, made of the project's own.
+    fn of(self, text: &str) -> String {
+        match self {
+            Self::Without => String::new(),
+            Self::Bare => only_true(&with_directives(text, |_| false)),
+            Self::NoList => {
+                only_true(&with_directives(text, |directive| !directive.starts_with("SystemCall")))
+            }
+            Self::Sandbox => only_true(text),
+            Self::Unit | Self::Repair => text.to_owned(),
         }
     }
 }
 
-/// Fifteen credentials of 44 bytes, and one behind them that systemd 254 cuts.
-fn boot(with_unit: bool, when: &str) {
-    let mut machine = Machine::new("bench")
-        .release(Release::Backports)
-        .program("usr/bin/when", when)
-        .systemd("")
-        // A busy host makes the check of the timer fail, and with it the boot, and gives the TSC a wrong frequency.
-        .kernel_arguments("no_timer_check clocksource=acpi_pm");
-    for n in 0..15 {
-        machine = machine.oem_string(&format!("io.systemd.credential:c{n}={}", "x".repeat(44)));
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (measure, names): (fn(Release), _) = match arguments.split_first() {
+        Some((mode, names)) if mode == "stages" => (stages, names),
+        Some((mode, names)) if mode == "directives" => (directives, names),
+        _ => panic!("arguments: stages or directives, and releases: bookworm, backports, newest"),
+    };
+    // The newest of all is `newest` by another name, with a variable of the environment.
+    let releases =
+        [("bookworm", Release::Bookworm), ("backports", Release::Backports), ("newest", Release::Newest)];
+    for (_, release) in releases.into_iter().filter(|(name, _)| names.iter().any(|one| one == name)) {
+        measure(release);
     }
-    machine = machine.oem_string(&format!("io.systemd.credential:large={}", "x".repeat(6000)));
-    if with_unit {
-        machine = machine.import("");
+}
+
+fn text_of(unit: &str) -> String {
+    std::fs::read_to_string(testkit::project("integration/systemd").join(unit)).unwrap()
+}
+
+/// A unit with those directives of its sandbox that `kept` names.
+fn with_directives(text: &str, kept: impl Fn(&str) -> bool) -> String {
+    let mut section = "";
+    let mut left = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let directive = line.split_once('=').filter(|_| section == "[Service]" && !line.starts_with('#'));
+        if directive.is_none_or(|(directive, _)| PLAIN.contains(&directive) || kept(directive)) {
+            writeln!(left, "{line}").unwrap();
+        }
     }
-    let results = machine.boot(SCRIPT);
-    let text = ["probe", "manager", "unit", "files", "size"].map(|name| {
-        let lines = results[name].text().lines().map(|line| match name {
-            "probe" | "unit" => format!("{name}.{line}"),
-            _ => line.to_owned(),
-        });
-        lines.collect::<Vec<_>>().join(" ")
-    });
-    println!("unit={} {}", u8::from(with_unit), text.join(" "));
+    left
+}
+
+fn only_true(text: &str) -> String {
+    let only = |line| if str::starts_with(line, "ExecStart=") { "ExecStart=/bin/true" } else { line };
+    text.lines().fold(String::new(), |text, line| text + only(line) + "\n")
+}
+
+const TIMES: &str = "--property=ExecMainStartTimestampMonotonic --property=ActiveEnterTimestampMonotonic \
+                     --property=ExecMainStatus";
+
+/// A number that `systemctl show` printed.
+fn property(outcome: &Outcome, name: &str) -> i64 {
+    let value = outcome.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name} in {outcome:?}")).parse().unwrap()
+}
+
+/// Microseconds from the start of a unit's process until the unit is active. systemd notes that the unit is starting only
+/// after it has started the process, which may have run first.
+fn taken(outcome: &Outcome) -> i64 {
+    assert_eq!(property(outcome, "ExecMainStatus"), 0, "{outcome:?}");
+    property(outcome, "ActiveEnterTimestampMonotonic") - property(outcome, "ExecMainStartTimestampMonotonic")
+}
+
+fn version(outcome: &Outcome) -> &str {
+    outcome.text().split_whitespace().nth(1).unwrap()
+}
+
+fn stages(release: Release) {
+    for (stage, unit) in STAGES {
+        for variant in VARIANTS {
+            if variant != Variant::Repair || release.cuts() {
+                boot(release, stage, unit, variant);
+            }
+        }
+    }
+}
+
+/// Sixteen credentials of 44 bytes, or fifteen and one that is larger than a page.
+fn boot(release: Release, stage: &str, unit: &str, variant: Variant) {
+    let mut machine =
+        Machine::new(&format!("bench-{stage}-{release:?}")).release(release).instruction_clock().systemd("");
+    let last = if variant == Variant::Repair { 6000 } else { 44 };
+    for size in [44; 15].into_iter().chain([last]).enumerate() {
+        machine = machine.oem_string(&format!("io.systemd.credential:c{}={}", size.0, "x".repeat(size.1)));
+    }
+    if stage == "initrd" {
+        let target = "rd.systemd.unit=probe.target";
+        machine = machine.file("etc/initrd-release", "ID=debian\n").kernel_arguments(target);
+    }
+    if variant != Variant::Without {
+        let text = variant.of(&text_of(unit));
+        machine = machine.require(unit).file(&format!("etc/systemd/system/{unit}"), text);
+    }
+    let results = machine.boot(&format!(
+        "result unit systemctl show {TIMES} {unit}
+         result probe systemctl show {TIMES} probe.service
+         result version systemctl --version
+         result size stat -c %s /run/credentials/@system/c15\n"
+    ));
+    assert_eq!(results["size"].text().trim(), last.to_string(), "what was sent is there");
+    println!(
+        "systemd={} stage={stage} variant={} unit={} boot={}",
+        version(&results["version"]),
+        variant.name(),
+        if variant == Variant::Without { 0 } else { taken(&results["unit"]) },
+        property(&results["probe"], "ExecMainStartTimestampMonotonic"),
+    );
+}
+
+fn directives(release: Release) {
+    let text = text_of(STAGES[1].1);
+    let mut names: Vec<&str> = Vec::new();
+    let service = text.split_once("[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
+    for line in service.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, _)) = line.split_once('=') else { continue };
+        if !PLAIN.contains(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut services =
+        vec![("none".to_owned(), Variant::Bare.of(&text)), ("all".to_owned(), only_true(&text))];
+    for name in names {
+        services.push((
+            format!("only-{name}"),
+            only_true(&with_directives(&text, |directive| directive == name)),
+        ));
+        services.push((
+            format!("less-{name}"),
+            only_true(&with_directives(&text, |directive| directive != name)),
+        ));
+    }
+    let mut machine = Machine::new(&format!("bench-directives-{release:?}"))
+        .release(release)
+        .instruction_clock()
+        .systemd("");
+    for (name, text) in &services {
+        let service = text.split_once("[Service]").unwrap().1.split_once("[Install]").unwrap().0;
+        let unit = format!("[Unit]\nDefaultDependencies=no\n[Service]{service}");
+        machine = machine.file(&format!("etc/systemd/system/{name}.service"), unit);
+    }
+    let mut script = "result version systemctl --version\n".to_owned();
+    for turn in 0..TURNS {
+        for (name, _) in &services {
+            // Waiting costs no instructions, and lets systemd come to rest.
+            writeln!(
+                script,
+                "sleep 0.1; systemctl start {name}
+                 result {name}.{turn} systemctl show {TIMES} {name}
+                 systemctl stop {name}"
+            )
+            .unwrap();
+        }
+    }
+    let results = machine.boot(&script);
+    for (name, _) in &services {
+        let turns = (0..TURNS).map(|turn| taken(&results[&format!("{name}.{turn}")]).to_string());
+        let turns = turns.collect::<Vec<_>>().join(",");
+        println!("systemd={} service={name} taken={turns}", version(&results["version"]));
+    }
 }

@@ -10,6 +10,14 @@ import sys
 NOISE = 0.1
 # Valgrind counts the same import within this share: addresses and process IDs differ.
 INSTRUCTIONS = 0.01
+# Boots by the instruction clock.
+BOOTS = 0.02
+
+
+def boots_of(results):
+    """Figures by the instruction clock, which older results have not."""
+    boots = results.get("boots")
+    return boots["stages"] if isinstance(boots, dict) else {}
 
 
 def figures(results):
@@ -27,6 +35,10 @@ def figures(results):
         # What starts without us shows the machine.
         if name != "plain exec":
             found[f"{name}, milliseconds"] = (time * 1000, noise)
+    for stage, row in boots_of(results).items():
+        for variant in ("unit", "repair"):
+            if times := row.get(f"{variant}.unit"):
+                found[f"boot, {variant}, systemd {stage}, milliseconds"] = (sum(times) / len(times) / 1000, BOOTS)
     for name, size in results["sizes"].items():
         if isinstance(size, int) and name != "busybox_initrd_gzip":
             found[f"size: {name}, bytes"] = (size, 0)

@@ -312,25 +312,32 @@ def measure_run(scratch, runs):
     return dict(zip(commands, hyperfine(commands.values(), None, runs, scratch)))
 
 
+def boot_lines(mode):
+    """What benches/boot.rs prints, a dictionary for each line: of the systemds that do not move, and of the newest if it is
+    prepared."""
+    runs = [("bookworm", {}), ("backports", {}), ("newest", {})]
+    if (TARGET / "vm/sid/image").exists():
+        runs.append(("newest", {"SMBIOS_CREDS_TEST_NEWEST": "1"}))
+    lines = []
+    for release, environment in runs:
+        text = run(TARGET / "debug/examples/boot", mode, release, cwd=ROOT, env=os.environ | environment)
+        lines += [dict(word.split("=", 1) for word in line.split()) for line in text.splitlines()]
+    return lines
+
+
 def measure_boots(rounds):
-    """(d): boots with and without the unit, in turns."""
+    """(d): boots by the instruction clock. Each figure is a list of microseconds, one for each round."""
     if rounds == 0:
         return None
-    text = run(TARGET / "debug/examples/boot", rounds, BUILT / "when", cwd=ROOT)
-    boots = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in text.splitlines()]
-    probe = "probe.ExecMainStartTimestampMonotonic"
-    pairs = []
-    for first, second in zip(boots[::2], boots[1::2]):
-        ours, without = (first, second) if first["unit"] == "1" else (second, first)
-        start = int(ours["UserspaceTimestampMonotonic"])
-        unit_start, unit_end = (int(ours[f"unit.ExecMain{what}TimestampMonotonic"]) for what in ("Start", "Exit"))
-        pairs.append({
-            "with": int(ours[probe]), "without": int(without[probe]),
-            "pid1": int(ours["/run/credentials/@system/c0"]) - start,
-            "unit": unit_end - start, "unit_itself": unit_end - unit_start,
-            "size_with": int(ours["size"]), "size_without": int(without["size"]) if "size" in without else 0,
-        })
-    return pairs
+    stages, directives = {}, {}
+    for _ in range(rounds):
+        for line in boot_lines("stages"):
+            row = stages.setdefault(f"{line['systemd']}, {line['stage']}", {})
+            for what in ("unit", "boot"):
+                row.setdefault(f"{line['variant']}.{what}", []).append(int(line[what]))
+    for line in boot_lines("directives"):
+        directives.setdefault(line["systemd"], {})[line["service"]] = [int(time) for time in line["taken"].split(",")]
+    return {"date": datetime.date.today().isoformat(), "stages": stages, "directives": directives}
 
 
 def measure_sizes(scratch, into):
@@ -348,14 +355,62 @@ def measure_sizes(scratch, into):
             "peaks": peaks}
 
 
-def mean_and_error(values):
-    """Mean, and half the width of its interval of 95 % (Student's t)."""
-    t = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 9: 2.26, 19: 2.09, 29: 2.05}
-    mean, count = sum(values) / len(values), len(values)
-    if count < 2:
-        return mean, float("inf")
-    deviation = (sum((value - mean) ** 2 for value in values) / (count - 1)) ** 0.5
-    return mean, t[max(key for key in t if key <= count - 1)] * deviation / count**0.5
+def mean_ms(microseconds):
+    return statistics.mean(microseconds) / 1000
+
+
+def differences(boots):
+    """By how much the rounds of each figure of the units differ, as shares: the largest first."""
+    shares = [(max(times) - min(times)) / statistics.mean(times)
+              for row in boots["stages"].values() for name, times in row.items() if name.endswith(".unit") and max(times) > 0]
+    return sorted(shares, reverse=True)
+
+
+def report_boots(boots):
+    """(d), as Markdown."""
+    rounds = len(next(iter(boots["stages"].values()))["bare.unit"])
+    shares = differences(boots)
+    equal = sum(share <= 0.01 for share in shares)
+    text = (f"\n**In a boot**, measured on {boots['date']} by QEMU's instruction clock (`-icount shift=0,sleep=off`). A "
+            "millisecond is a million instructions of kernel, systemd and agent; what else the host does changes nothing. "
+            "The machine has one CPU and 16 credentials of 44 B. The kernel's self-tests of its cryptography are off, since "
+            "they take half of the CPU meanwhile. Times are from the start of the unit's process until the unit is active"
+            + (f", mean of {rounds} rounds. " if rounds > 1 else ". "))
+    if rounds > 1:
+        text += (f"Of {len(shares)} such times, {equal} differ by at most 1 % between the rounds; the median difference is "
+                 f"{100 * statistics.median(shares):.2f} %, the largest {100 * shares[0]:.1f} %. ")
+    text += ("The first four columns add up to the unit: `/bin/true` without a sandbox, the sandbox less its list of system "
+             "calls, the list, and an import where systemd lost nothing. If it repairs, one credential has 6000 B, of which "
+             "systemd takes a part: the unit mounts and unmounts, and PID 1 reads its table of mounts again after each. The boot "
+             "is without the unit, and by how much it is longer with it, in steps of the kernel's tick of 4 ms.\n\n")
+    rows = []
+    for name, row in boots["stages"].items():
+        of = {key: mean_ms(times) for key, times in row.items()}
+        parts = [of["bare.unit"], of["no-list.unit"] - of["bare.unit"], of["sandbox.unit"] - of["no-list.unit"],
+                 of["unit.unit"] - of["sandbox.unit"]]
+        repair = f"{of['repair.unit']:.1f} ms" if "repair.unit" in of else "nothing is cut"
+        rows.append([name, *(f"{part:.1f} ms" for part in parts), f"{of['unit.unit']:.1f} ms", repair,
+                     f"{of['without.boot']:.0f} ms + {of['unit.boot'] - of['without.boot']:.0f}"])
+    text += markdown(["systemd, stage", "start by PID 1", "sandbox", "list of system calls", "import", "the unit",
+                      "if it repairs", "the boot"], rows)
+    if not boots["directives"]:
+        return text
+    text += ("\nWhat each directive of the sandbox costs, in the host stage after the boot, median of "
+             f"{len(next(iter(next(iter(boots['directives'].values())).values())))} starts: what it adds to a unit without a "
+             "sandbox / what the unit saves without it. [Why they are these](decisions/0004-sandbox.md).\n\n")
+    versions = list(boots["directives"])
+    medians = {version: {name: statistics.median(times) / 1000 for name, times in services.items()}
+               for version, services in boots["directives"].items()}
+    rows = []
+    for name in next(iter(medians.values())):
+        if not name.startswith("only-"):
+            continue
+        directive = name.removeprefix("only-")
+        cells = [f"{of[name] - of['none']:.1f} / {of['all'] - of[f'less-{directive}']:.1f}"
+                 for of in (medians[version] for version in versions)]
+        rows.append([f"`{directive}=`", *cells])
+    rows.append(["all of them", *(f"{medians[version]['all'] - medians[version]['none']:.1f}" for version in versions)])
+    return text + markdown(["ms", *(f"systemd {version}" for version in versions)], rows)
 
 
 def report(results, plots):
@@ -404,22 +459,8 @@ def report(results, plots):
     text += f"**The host's `run`**, {CLOSE[0]} of {CLOSE[1]} B, in front of a program that does nothing:\n\n"
     text += markdown(["", "time"], [[name, milliseconds(value)] for name, value in results["run"].items()])
 
-    boots = results["boots"]
-    if boots:
-        lines = [("PID 1 is done with its own import (± a tick of 4 ms)", "pid1"), ("our unit is done", "unit"),
-                 ("our unit, from start to end", "unit_itself")]
-        text += (f"\n**In a machine** (QEMU without KVM, systemd 254, 16 credentials, the last of 6000 bytes; {len(boots)} boots "
-                 "with the unit and as many without, in turns). Times from the start of PID 1, mean and 95 %:\n\n")
-        rows = []
-        for words, key in lines:
-            mean, error = mean_and_error([pair[key] / 1000 for pair in boots])
-            rows.append([words, f"{mean:.0f} ± {error:.0f} ms"])
-        mean, error = mean_and_error([(pair["with"] - pair["without"]) / 1000 for pair in boots])
-        rows.append(["a boot with the unit takes longer, in pairs, by", f"{mean:.0f} ± {error:.0f} ms"])
-        whole = (sum(pair["size_with"] == 6000 for pair in boots), sum(pair["size_without"] == 6000 for pair in boots))
-        rows.append(["the credential of 6000 bytes is whole, with the unit and without",
-                     f"{whole[0]} and {whole[1]} of {len(boots)}"])
-        text += markdown(["", ""], rows) + f"\n![boots with and without the unit]({plots}/boot.svg)\n"
+    if results["boots"]:
+        text += report_boots(results["boots"])
 
     sizes = results["sizes"]
     text += "\n**Size** in KiB:\n\n"
@@ -504,17 +545,6 @@ def draw(results, folder):
     plot.line([(x, (line["start"] + line["slope"] * x * 1024) * 1000) for x in (0, max(xs))], COLOURS[1], "linear fit")
     plot.write(folder / "scaling.svg")
 
-    if results["boots"]:
-        pairs = results["boots"]
-        ys = [pair[key] / 1e6 for pair in pairs for key in ("with", "without")]
-        plot = Plot("Boot, from the kernel's start to the first service", "pair", "seconds", [0, len(pairs) + 1], [1.2 * max(ys)])
-        plot.ticks(range(1, len(pairs) + 1), nice(max(ys)), str, lambda y: f"{y:g}")
-        for row, (key, name) in enumerate([("with", "with the unit"), ("without", "without")]):
-            points = [(number, pair[key] / 1e6) for number, pair in enumerate(pairs, 1)]
-            plot.line(points, COLOURS[row * 2], name, row)
-            plot.dots(points, COLOURS[row * 2])
-        plot.write(folder / "boot.svg")
-
 
 def machine():
     release = platform.freedesktop_os_release().get("PRETTY_NAME", "")
@@ -527,16 +557,22 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true",
-                        help="few repetitions and two pairs of boots, into target/benches; the page and results are kept")
+                        help="few repetitions and one round of boots, into target/benches; the page and results are kept")
     parser.add_argument("--runs", type=int, help="runs of each command (100; 5 if quick)")
-    parser.add_argument("--boots", type=int, help="boots with the unit, and as many without (20; 2 if quick); 0 for none")
+    parser.add_argument("--boots", type=int, help="rounds of boots, each of some 50 (2; 1 if quick); 0 for none")
+    parser.add_argument("--only", choices=["boots"],
+                        help="measure boots only, and keep all other figures: boots need no quiet machine")
     options = parser.parse_args()
     runs = options.runs or (5 if options.quick else 100)
-    boots = options.boots if options.boots is not None else (2 if options.quick else 20)
+    boots = options.boots if options.boots is not None else (1 if options.quick else 2)
 
     if not options.quick and PAGE.read_text().count(BEGIN) != 1:
         parser.error(f"{PAGE} needs {BEGIN} and {END}, between which the figures go")
+    kept = BENCHES / "results/results.json"
+    before = json.loads(kept.read_text()) if kept.exists() else None
     results = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    if options.only:
+        results = dict(before)
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as scratch:
         scratch = pathlib.Path(scratch)
@@ -552,12 +588,13 @@ def main():
             ("sizes", lambda: measure_sizes(scratch, into)),
             ("boots", lambda: measure_boots(boots)),
         ]:
-            print(f"== measuring: {name}", flush=True)
-            results[name] = measure()
+            if options.only in (None, name):
+                print(f"== measuring: {name}", flush=True)
+                results[name] = measure()
 
-    results["noise"] = statistics.median(SPREADS)
-    kept = BENCHES / "results/results.json"
-    compared = compare.section(json.loads(kept.read_text()), results) if kept.exists() else ""
+    if SPREADS:
+        results["noise"] = statistics.median(SPREADS)
+    compared = compare.section(before, results) if before else ""
     print(compared)
     folder = BUILT / "results" if options.quick else BENCHES / "results"
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ fn results(change: impl Fn(&mut Value)) -> Value {
         "close": {"smbios-creds": {"calls": 93, "instructions": 2_000_000}},
         "scaling": {"instructions": {"slope": 100.0}},
         "run": {"plain exec": 0.001, "run, private argument": 0.004},
+        "boots": {"stages": {"254, host": {"unit.unit": [12_000, 12_100]}}},
         "sizes": {"agent": 800_000, "busybox_initrd_gzip": 1, "peaks": {}},
     });
     change(&mut results);
@@ -30,11 +31,16 @@ fn compared(old: &Value, new: &Value) -> Output {
 #[test]
 fn figure_that_got_worse_by_more_than_its_noise_is_named() {
     let old = results(|_| {});
-    let cases: [(&str, &str, Value); 5] = [
+    let cases: [(&str, &str, Value); 6] = [
         ("/import/0/times/0", "import of 16 × 256 B, milliseconds: 1 before, 1.2 now", json!(0.0012)),
         ("/close/smbios-creds/calls", "import, system calls: 93 before, 94 now", json!(94)),
         ("/scaling/instructions/slope", "import, instructions for each byte of the table: 100", json!(103)),
         ("/run/run, private argument", "run, private argument, milliseconds: 4 before, 5 now", json!(0.005)),
+        (
+            "/boots/stages/254, host/unit.unit",
+            "boot, unit, systemd 254, host, milliseconds: 12.05 before",
+            json!([12_600]),
+        ),
         ("/sizes/agent", "size: agent, bytes", json!(800_001)),
     ];
     for (path, named, value) in cases {
