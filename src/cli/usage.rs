@@ -4,6 +4,8 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
+
 use super::exit::Exit;
 use crate::guest::place::choose::UnknownPlace;
 use crate::text::escape::write_safely;
@@ -36,13 +38,17 @@ pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     }
 }
 
-/// The text of clap, with what to do below its first line if a value says that.
+/// Returns the text of clap, with what to do below its first line if a value says that. What was given as a key is not
+/// shown: it may be a secret key.
 fn complaint(error: &clap::Error) -> String {
     let mut text = error.to_string();
-    let help = error.source().and_then(|source| {
-        let place = source.downcast_ref::<UnknownPlace>().and_then(Help::help);
-        place.or_else(|| source.downcast_ref::<KeyError>()?.help())
-    });
+    let source = error.source();
+    let key = source.and_then(|source| source.downcast_ref::<KeyError>());
+    if let (Some(_), Some(ContextValue::String(value))) = (key, error.get(ContextKind::InvalidValue)) {
+        text = text.replace(&format!(" '{value}'"), "");
+    }
+    let place = source.and_then(|source| source.downcast_ref::<UnknownPlace>());
+    let help = place.and_then(Help::help).or_else(|| key?.help());
     if let (Some(help), Some(end)) = (help, text.find('\n')) {
         text.insert_str(end, &format!("\n  help: {help}"));
     }

@@ -479,6 +479,29 @@ fn refused_value_of_an_option_is_followed_by_what_to_do() {
 }
 
 #[test]
+fn secret_key_that_is_given_as_a_public_key_is_not_shown() {
+    let secret = smbios_creds::format::base64::encode(&[b"Ed".as_slice(), &[7; 156]].concat());
+    // What cannot be read as a key may be a part of a secret one.
+    for given in [&secret[..], &secret[..100], &secret[20..]] {
+        for verb in ["check", "import", "list", "cat", "exec"] {
+            for arguments in [vec!["--trust", given], vec!["--trust", "x", given]] {
+                let output = run(agent(&[verb]).args(arguments).args(["--log-level=trace", "--", "x"]));
+                let text = stderr(&output) + &stdout(&output);
+                assert_eq!(code(&output), 2, "{text}");
+                assert!(!text.contains(given), "{verb}: {text}");
+            }
+            let output = run(&mut agent(&[verb, &format!("--trust={given}"), "--", "x"]));
+            let text = stderr(&output);
+            assert!(
+                text.contains("invalid value for '--trust") || verb == "check" || verb == "list",
+                "{text}"
+            );
+            assert!(text.contains("minisign") && !text.contains(given), "{verb}: {text}");
+        }
+    }
+}
+
+#[test]
 fn log_lines_carry_priorities_where_the_log_reads_them() {
     let lines = |command: &mut std::process::Command| stderr(&run(command));
     let mut command = agent(&["list", "--from"]);

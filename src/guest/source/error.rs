@@ -44,7 +44,7 @@ pub enum SourceError {
         file: &'static str,
     },
     /// A file that was given is not a dump of a table.
-    #[error("{file} is no file of 'dmidecode --dump-bin': {error}")]
+    #[error("{file} is not a file of 'dmidecode --dump-bin': {error}")]
     NotADump {
         /// The file.
         file: ShownPath,
