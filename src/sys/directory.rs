@@ -131,7 +131,6 @@ impl Stat {
         self.is_device(1, 3)
     }
 
-    #[cfg(feature = "cli")]
     /// Whether this is a directory.
     pub(crate) fn is_directory(&self) -> bool {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
