@@ -14,6 +14,7 @@ use smbios_creds::cli::{hygiene, log};
 use smbios_creds::host::hypervisor::{Argument, Part};
 use smbios_creds::host::launch::helper::Helper;
 use smbios_creds::host::launch::{Files, Private, execute, program};
+use smbios_creds::text::help::Help as _;
 use tracing::level_filters::LevelFilter;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -50,6 +51,6 @@ fn main() -> ExitCode {
     let program = program::find(&given).unwrap_or(given);
     let private = Private { placeholder: "@private", word: "oem_strings", files: Files::OfHypervisor };
     let Err(error) = execute(&program, argv0, arguments, private, None);
-    tracing::error!("{error}");
+    tracing::error!(help = %error.help().unwrap_or_default(), "{error}");
     ExitCode::FAILURE
 }

@@ -11,6 +11,7 @@ pub mod image;
 pub mod private_argv;
 pub mod program;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ffi::{CString, NulError, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -27,6 +28,7 @@ use crate::format::credential::Secret;
 use crate::sys::program::{inherit, sealed_memfd};
 use crate::sys::{Errno, variable};
 use crate::text::escape::ShownPath;
+use crate::text::help::Help;
 
 /// Why the program was not executed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,12 @@ pub enum LaunchError {
         /// The kernel's error.
         errno: Errno,
     },
+}
+
+impl Help for LaunchError {
+    fn help(&self) -> Option<Cow<'static, str>> {
+        if let Self::PrivateArgv(error) = self { error.help() } else { None }
+    }
 }
 
 /// How private arguments get to the program that parses them.
