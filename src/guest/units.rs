@@ -13,7 +13,7 @@ use crate::text::escape::Escaped;
 const DIRECTIVES: [&str; 3] = ["LoadCredential", "LoadCredentialEncrypted", "ImportCredential"];
 
 /// How long systemd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most bytes of unit files that are read.
 const FILES_MAX: u64 = 4 << 20;

@@ -75,7 +75,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
 }
 
-/// Lists a delivery with the states in its place. Used if nothing was written.
+/// Lists the credentials that arrived, each with the state of its file in the directory. Used if nothing was written.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
     let mut states = request.into.choose(system).place.states(system, delivery);
     states.extend(sealed::states(system, &request.into, delivery));

@@ -26,7 +26,7 @@ pub struct Ask {
     pub(super) verifier: Option<PathBuf>,
 }
 
-/// Writes the verifier of the credentials to `path`, if `--verifier` was given.
+/// Writes to `path` the data with which a receipt for these credentials can be checked, if `--verifier` was given.
 pub(super) fn write_verifier(path: Option<&Path>, strings: &OemStrings) -> Result<(), VerifierFileError> {
     match (path, strings.verifier()) {
         (Some(path), Some(verifier)) => verifier::write(path, verifier),

@@ -40,7 +40,7 @@ pub(super) struct Tracee {
     pub(super) holds: bool,
     /// Whether the thread stays stopped until SIGCONT.
     pub(super) parked: bool,
-    /// The place of the last stop.
+    /// Where the thread was when it last stopped: in a system call, or outside.
     pub(super) place: Place,
 }
 
