@@ -53,7 +53,7 @@ pub struct Distrusted(pub Platform);
 
 impl Help for Distrusted {
     fn help(&self) -> Option<Cow<'static, str>> {
-        Some("give --confidential=allow to believe them all the same".into())
+        Some("if you trust the host, give --confidential=allow".into())
     }
 }
 
