@@ -50,7 +50,7 @@ pub enum Base64Error {
 /// # Errors
 /// [`Base64Error`] names the first error that systemd would find.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
-    // Text that this program's own host wrote needs neither a check of each byte nor a copy.
+    // Text that smbios-creds-host wrote needs neither a check of each byte nor a copy.
     if let Some(bytes) = decode_exactly(text) {
         return Ok(bytes);
     }

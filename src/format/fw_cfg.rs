@@ -10,7 +10,8 @@ use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 /// Path of the item that contains a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
 
-/// Path of the item that contains a signature of the manifest: the text that follows the prefix in an OEM string.
+/// Path of the item that contains a signature of the manifest. Its content is the text that follows the prefix in an
+/// OEM string.
 pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
 
 /// Path of the item with the address to which the guest sends its receipt.

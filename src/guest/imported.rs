@@ -31,11 +31,11 @@ pub struct Imported {
 pub enum Closing {
     /// Closing was not requested.
     NotAsked,
-    /// The import closes the files, because every credential arrived and is in its place.
+    /// The import makes the sources' files unreadable, because every credential arrived and is in its place.
     Closes,
-    /// The import does not close the files, for this reason.
+    /// The import leaves the sources' files readable, for this reason.
     LeftOpen(LeftOpen),
-    /// The import could not close the files.
+    /// The import could not make the sources' files unreadable.
     Failed(CloseError),
 }
 

@@ -18,7 +18,8 @@ pub const DIRECTORY: &str = "/var/run/smbios-creds";
 /// Maximum number of files that can be requested. A table has no room for more structures of 4 KiB.
 pub const FILES_MAX: u16 = 64;
 
-/// Why the arguments cannot be added to a domain. The machine's text is never shown, because it may contain secrets.
+/// Why the arguments cannot be added to a domain. No error shows text of the machine's definition, because the text may
+/// contain secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {

@@ -123,7 +123,7 @@ impl Request {
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the route through the API. The rest of the request uses part of its limits.
+    /// Returns the limits on the strings in a request to the API. The rest of the request uses a part of them.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();
