@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::text::help::Help;
 
-/// What to do by an error of this type, if the error or one that it was made from has the type.
+/// Returns what to do about the error, if the error, or an error that caused it, has this type.
 pub(super) fn help_of<H>(error: &anyhow::Error) -> Option<Cow<'static, str>>
 where
     H: Help + std::fmt::Debug + Send + Sync + 'static,

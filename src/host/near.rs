@@ -1,16 +1,16 @@
-//! The name that a person meant who named a credential that is not there.
+//! Finds the credential that somebody meant who mistyped its name.
 
 use std::fmt::{self, Display, Formatter};
 
 use crate::format::credential::Name;
 use crate::text::near::nearest;
 
-/// The end of a message about a name that is not there: which one may be meant, or nothing.
+/// End of a message about a missing name: the name that may be meant, or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Near(Option<Box<Name>>);
 
 impl Near {
-    /// The nearest of these names, if one is near. Not one that is asked for itself: it is not meant by another name.
+    /// Returns the nearest of these names, if one is near. A name that is asked for itself is left out.
     pub(super) fn among<'a>(
         missing: &Name,
         names: impl Iterator<Item = &'a Name> + Clone,

@@ -1,5 +1,5 @@
-//! Runs a program to its end, and returns only whether it succeeded. (The `Command` of std would make up a twentieth of
-//! the agent's size.)
+//! Runs a program to its end, and returns whether it succeeded, or what it wrote. (The `Command` of std would make up a
+//! twentieth of the agent's size.)
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -33,8 +33,9 @@ pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     }
 }
 
-/// Runs a program of `$PATH` without input and without messages. Returns what it wrote, whatever its exit status; `None` if
-/// that is nothing or does not fit into so many bytes, or if it takes longer. It is killed then.
+/// Runs a program of `$PATH` without input, discards its messages, and returns its output, whatever its exit status.
+/// Returns `None` if the output is empty or has `maximum` bytes or more. A program that takes longer than `patience` is
+/// killed, and `None` is returned.
 pub(crate) fn output(arguments: &[&CStr], maximum: u64, patience: Duration) -> Option<Zeroizing<Vec<u8>>> {
     let memory = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
     let mut file = File::from(memory);

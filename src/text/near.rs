@@ -1,9 +1,9 @@
-//! The name that a person meant who typed another one.
+//! Finds the name that somebody meant who mistyped it.
 
-/// Most edits that a mistyped name is away from the one that was meant.
+/// Maximum number of edits between the typed name and the name that may be meant.
 const EDITS_MAX: usize = 2;
 
-/// How many bytes of a name stand for one edit. With fewer, short names would all be near each other.
+/// Number of bytes of the typed name that allow one edit. With fewer, all short names would be near each other.
 const BYTES_PER_EDIT: usize = 3;
 
 /// The first of the names that is nearest to what was typed, if one is near. An edit adds, removes or replaces a byte, or

@@ -1,4 +1,4 @@
-//! `cat --transcode`, as systemd-creds has it.
+//! `cat --transcode`, with the same forms as `systemd-creds cat`.
 
 use clap::ValueEnum;
 use zeroize::Zeroizing;
@@ -8,27 +8,27 @@ use crate::format::{base64, hex};
 /// Characters in a line of base64 (`transcode()`, `src/creds/creds.c` of systemd).
 const LINE: usize = 79;
 
-/// What to make of a value before it is printed.
+/// How to convert a value before it is printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Transcode {
-    /// Nothing
+    /// Print the value as it is
     #[default]
     Off,
-    /// Base64, in lines of 79 characters
+    /// Encode as base64, in lines of 79 characters
     Base64,
-    /// What the value is the base64 of
+    /// Decode from base64
     Unbase64,
-    /// Hexadecimal digits
+    /// Encode as hexadecimal digits
     Hex,
-    /// What the value is the hexadecimal digits of
+    /// Decode from hexadecimal digits
     Unhex,
 }
 
 impl Transcode {
-    /// What is printed for a value.
+    /// Converts a value.
     ///
     /// # Errors
-    /// Why the value is no base64, or no hexadecimal digits.
+    /// Says why the value is not base64, or not hexadecimal digits.
     pub(super) fn of(self, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
         Ok(match self {
             Self::Off => Zeroizing::new(value.to_vec()),
@@ -40,7 +40,7 @@ impl Transcode {
     }
 }
 
-/// Text in lines, without a newline after the last.
+/// Breaks text into lines. The last line has no newline.
 fn lines(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut lines = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / LINE));
     for line in text.chunks(LINE) {
