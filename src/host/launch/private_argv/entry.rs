@@ -38,10 +38,10 @@ impl EntryPoint {
     /// Sets the breakpoint in a program that is stopped before the first instruction of its dynamic linker. Returns
     /// `None` if it has none, or may do something else than be linked.
     pub(super) fn set(pid: Pid) -> io::Result<Option<Self>> {
-        if auxiliary(pid, AT_BASE)?.is_none_or(|base| base == 0) || has_variable(pid, LINKER)? {
+        let [Some(1..), Some(address)] = auxiliary(pid, [AT_BASE, AT_ENTRY])? else { return Ok(None) };
+        if has_variable(pid, LINKER)? {
             return Ok(None);
         }
-        let Some(address) = auxiliary(pid, AT_ENTRY)? else { return Ok(None) };
         let word = ptrace::read(pid, at(address)?)?;
         let mut bytes = word.to_ne_bytes();
         for (byte, with) in bytes.iter_mut().zip(BREAKPOINT) {

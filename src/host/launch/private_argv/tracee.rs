@@ -126,21 +126,22 @@ pub(super) fn has_no_new_privileges(pid: Pid) -> bool {
     status(pid, "NoNewPrivs").is_some_and(|value| value == "1")
 }
 
-/// What the auxiliary vector of a 64-bit program says of this (getauxval(3)).
-pub(super) fn auxiliary(pid: Pid, kind: u64) -> io::Result<Option<u64>> {
+/// Returns these values of a 64-bit program's auxiliary vector (getauxval(3)).
+pub(super) fn auxiliary<const N: usize>(pid: Pid, kinds: [u64; N]) -> io::Result<[Option<u64>; N]> {
     let vector = read(format!("/proc/{pid}/auxv"))?;
     let (words, _) = vector.as_chunks::<8>();
     let (pairs, _) = words.as_chunks::<2>();
-    let found = pairs.iter().map(|pair| pair.map(u64::from_ne_bytes)).find(|[found, _]| *found == kind);
-    Ok(found.map(|[_, value]| value))
+    let pairs = pairs.iter().map(|pair| pair.map(u64::from_ne_bytes));
+    Ok(kinds.map(|kind| pairs.clone().find(|[found, _]| *found == kind).map(|[_, value]| value)))
 }
 
 /// Whether executing the program changed the process's privileges, or would have changed them without the tracer.
 pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
-    Ok(auxiliary(pid, AT_SECURE)?.is_some_and(|value| value != 0) && !has_no_new_privileges(pid))
+    let [secure] = auxiliary(pid, [AT_SECURE])?;
+    Ok(secure.is_some_and(|value| value != 0) && !has_no_new_privileges(pid))
 }
 
-/// Whether the name of a variable that a program was started with begins with this.
+/// Whether the program was started with a variable whose name begins with `prefix`.
 pub(super) fn has_variable(pid: Pid, prefix: &[u8]) -> io::Result<bool> {
     let environment = read(format!("/proc/{pid}/environ"))?;
     Ok(environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(prefix)))
