@@ -7,7 +7,6 @@ use crate::cli::failure::help_of;
 use crate::format::smbios::write::WriteError;
 use crate::host::await_receipt::AwaitError;
 use crate::host::hypervisor::incus::IncusError;
-use crate::host::launch::LaunchError;
 use crate::host::publish::PublishError;
 use crate::host::verifier::VerifierFileError;
 use crate::text::help::{Help, Message};
@@ -34,7 +33,6 @@ fn refuse_with(error: &dyn Display, help: Option<Cow<'static, str>>, what_not: &
 /// What to do about an error.
 fn help(error: &anyhow::Error) -> Option<Cow<'static, str>> {
     help_of::<Message>(error)
-        .or_else(|| help_of::<LaunchError>(error))
         .or_else(|| help_of::<PublishError>(error))
         .or_else(|| help_of::<VerifierFileError>(error))
         .or_else(|| help_of::<AwaitError>(error))

@@ -121,7 +121,9 @@ fn tracer_starts_before_credentials_are_read() {
     command.args(["run", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]).arg(credentials.path());
     // It is refused, since it is traced, but not before.
     let output = command.arg("--").arg(TOOLS.path("static")).arg("--kernel=k").output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("traces it already"), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("traces it already"), "{text}");
+    assert!(text.contains("smbios-creds-host: help: start it without strace"), "{text}");
     let log = std::fs::read_to_string(log).unwrap();
     let at = |what: &dyn Fn(&str) -> bool| log.lines().position(what).unwrap();
     let starts = at(&|line| ["clone", "vfork"].iter().any(|call| line.starts_with(call)));
