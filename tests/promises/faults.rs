@@ -1,5 +1,5 @@
 //! Every system call of `exec` and of `run` fails once: the program is started with all that it was to get, or not at
-//! all, with an error that says why. (Those of `import` are in `sinks.rs` and `vm/`, those of a private start in
+//! all, with an error that says why. (Those of `import` are in `killed.rs`, those of a private start in
 //! `private_argv/`.)
 
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 
 mod faults;
 mod host_leaks;
+mod killed;
 mod leaks;
 mod library_memory;
 mod map;

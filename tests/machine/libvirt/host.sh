@@ -5,9 +5,24 @@ umask 022
 
 mount -t tmpfs -o mode=755 tmpfs /run
 cp -a /etc /run/etc
-for directory in /etc /mnt /dev/shm /usr/local/bin /var/log /var/lib/libvirt /var/cache/libvirt /var/lib/systemd; do
+for directory in /etc /mnt /usr/local/bin /var/log /var/lib/libvirt /var/cache/libvirt /var/lib/systemd; do
     mount -t tmpfs -o mode=755 tmpfs "$directory"
 done
+# Without a /dev/kvm that can be opened, libvirt takes what it knows of QEMU for outdated, and asks again at each step. This one is
+# /dev/null, with which QEMU cannot do anything. QEMU goes on without KVM.
+mkdir /run/dev
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /run/dev
+umount --recursive --lazy /dev || true
+mount -t tmpfs -o mode=755 tmpfs /dev
+cp -a /run/dev/. /dev
+rm -r /run/dev
+mkdir /dev/pts /dev/shm
+mount -t devpts -o newinstance,ptmxmode=666,gid=5 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+ln -s pts/ptmx /dev/ptmx
+ln -s /proc/self/fd /dev/fd
+mknod -m 666 /dev/kvm c 1 3
+
 # Neither this machine's cgroups nor its D-Bus: libvirt works without them.
 umount --recursive --lazy /sys/fs/cgroup || true
 cp -a /run/etc/. /etc
