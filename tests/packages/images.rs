@@ -187,7 +187,7 @@ fn with_dracut(settings: &str) -> Debian {
     debian.write(
         "etc/dracut.conf.d/test.conf",
         &format!(
-            "hostonly=no\ncompress=cat\nadd_drivers+=\" virtio_blk virtio_pci \"\ninstall_items+=\" /usr/bin/base64 /usr/bin/sha256sum \
+            "hostonly=no\ncompress=cat\ndrivers=\" virtio_blk virtio_pci ext4 \"\ninstall_items+=\" /usr/bin/base64 /usr/bin/sha256sum \
              /usr/bin/cat /usr/bin/grep \"\n{settings}\n"
         ),
     );
