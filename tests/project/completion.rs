@@ -1,6 +1,9 @@
 //! Completion, by the shells themselves: bash with and without bash-completion, zsh and fish.
 
+mod names;
+
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, create_dir_all};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,11 +44,12 @@ while IFS= read -r line; do print -r -- "$line"; done <$SHARE/lines
 "#;
 
 /// fish says what it would complete.
-const FISH: &str = r"
+const FISH: &str = r#"
 for line in $argv
-    echo LINE=(string replace -r '[^ ]*$' '' -- $line)(complete -C $line | string replace -r '\t.*' '' | string join ' ')
+    set -l words (complete -C $line | string replace -r '\t.*' '' | string escape)
+    echo LINE=(string replace -r '[^ ]*$' '' -- $line)"$words"
 end
-";
+"#;
 
 #[derive(Clone, Copy, Debug)]
 enum Shell {
@@ -58,11 +62,13 @@ enum Shell {
 /// Both programs and their completions, where the Debian packages put them.
 struct Installed {
     root: tempfile::TempDir,
+    /// Variables of the shells' environment.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Installed {
     fn new() -> Self {
-        let installed = Self { root: tempfile::tempdir().unwrap() };
+        let installed = Self { root: tempfile::tempdir().unwrap(), variables: Vec::new() };
         let built = installed.root.path().join("built");
         docs::write_to(&built).unwrap();
         for package in ["smbios-creds", "smbios-creds-host"] {
@@ -113,10 +119,21 @@ impl Installed {
         }
     }
 
-    /// What a shell completes each line to: the words that may replace the last one.
-    fn candidates(&self, shell: Shell, lines: &[String]) -> Vec<BTreeSet<String>> {
+    /// Where programs are that are found before all others.
+    fn programs(&self) -> PathBuf {
+        self.root.path().join("bin")
+    }
+
+    /// The directory that the shells run in.
+    fn working_directory(&self) -> PathBuf {
+        self.root.path().join("built")
+    }
+
+    /// What each line becomes when a shell inserts every candidate.
+    fn completed(&self, shell: Shell, lines: &[String]) -> Vec<String> {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_smbios-creds"));
-        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let (own, built) = (self.programs(), program.parent().unwrap());
+        let path = format!("{}:{}:{}", own.display(), built.display(), std::env::var("PATH").unwrap());
         let mut child = self
             .command(shell, lines)
             .env("PATH", path)
@@ -125,7 +142,9 @@ impl Installed {
             .env("SHARE", self.share())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
-            .current_dir(self.root.path().join("built"))
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.working_directory())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -141,8 +160,15 @@ impl Installed {
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let _ = fs::remove_file(self.share().join("lines"));
-        let completed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("LINE=")).collect();
+        let completed: Vec<String> =
+            text.lines().filter_map(|line| Some(line.strip_prefix("LINE=")?.to_owned())).collect();
         assert_eq!(completed.len(), lines.len(), "{shell:?}: {text}");
+        completed
+    }
+
+    /// What a shell completes each line to: the words that may replace the last one.
+    fn candidates(&self, shell: Shell, lines: &[String]) -> Vec<BTreeSet<String>> {
+        let completed = self.completed(shell, lines);
         completed.iter().zip(lines).map(|(completed, line)| words(completed, line)).collect()
     }
 }

@@ -1,8 +1,9 @@
 //! What `clap_complete` 4.6 gets wrong in bash.
 
-use anyhow::ensure;
 use clap::Command;
 use clap_complete::Shell;
+
+use super::names::replaced;
 
 /// Ends the start of each generated function, before it looks at the words.
 const START: &str = "    prev=\"$3\"\n";
@@ -40,15 +41,4 @@ pub fn correct(generated: &str, program: &str) -> anyhow::Result<String> {
         &format!("\n        {right}__subcmd__"),
     )?;
     replaced(&text, program, START, &format!("{START}{OPTION_BEFORE_EQUALS}"))
-}
-
-/// Replaces every `wrong` by `right`, of which there must be at least one.
-fn replaced(text: &str, program: &str, wrong: &str, right: &str) -> anyhow::Result<String> {
-    ensure!(
-        text.contains(wrong),
-        "the bash completion of {program} has no {:?}: clap_complete has changed\n  help: see whether its output is \
-         right now, and change or remove the correction in tools/docs/src/bash.rs",
-        wrong.trim()
-    );
-    Ok(text.replace(wrong, right))
 }

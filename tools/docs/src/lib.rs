@@ -5,6 +5,7 @@
 //! page on the format, `man/smbios-creds-format.7`, is written manually.
 
 pub mod bash;
+mod names;
 pub mod page;
 pub mod picture;
 pub mod schema;
@@ -62,14 +63,16 @@ pub fn write_pages(root: &Path, agent: &Path, scratch: &Path) -> anyhow::Result<
 /// Writes the completions of a program for each shell, named as the shell's loader looks for them.
 fn write_completions(command: &Command, directory: &Path) -> anyhow::Result<()> {
     let name = command.get_name().to_owned();
+    let command = &names::marked(command);
     for (shell, file) in [
         (Shell::Bash, format!("{name}.bash")),
         (Shell::Zsh, format!("_{name}")),
         (Shell::Fish, format!("{name}.fish")),
     ] {
         let text = match shell {
-            Shell::Bash => bash::correct(&bash::generated(command)?, &name)?,
-            _ => generated(shell, command)?,
+            Shell::Bash => names::bash(&bash::correct(&bash::generated(command)?, &name)?, command)?,
+            Shell::Zsh => names::zsh(&generated(shell, command)?, &name)?,
+            _ => names::fish(&generated(shell, command)?, command)?,
         };
         let path = directory.join(file);
         write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
