@@ -14,3 +14,4 @@ mod evaluation;
 mod nix;
 mod refusals;
 mod runners;
+mod units;

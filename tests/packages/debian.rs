@@ -20,7 +20,7 @@ pub(crate) fn packages() -> [PathBuf; 2] {
 }
 
 /// Runs a shell script as root, or as root of a user namespace, in namespaces of its own.
-fn as_root(script: &str, arguments: &[&Path]) -> Output {
+pub(crate) fn as_root(script: &str, arguments: &[&Path]) -> Output {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--pid", "--fork", "--kill-child"]);
     if !nix::unistd::geteuid().is_root() {
@@ -29,7 +29,7 @@ fn as_root(script: &str, arguments: &[&Path]) -> Output {
     unshare.args(["--", "sh", "-euc", script, "sh"]).args(arguments).output().unwrap()
 }
 
-fn ran(what: &str, output: &Output) -> String {
+pub(crate) fn ran(what: &str, output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{what}: {}\n{stdout}\n{stderr}", output.status);

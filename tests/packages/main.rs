@@ -11,3 +11,4 @@ mod lint;
 mod mkinitcpio;
 mod proxmox;
 mod registry;
+mod units;
