@@ -1,7 +1,7 @@
 # What the tests of main.rs evaluate and build. Without nixpkgs, `lib` and everything else is a stand-in (stand-in/).
 #
 # `lib`: nixpkgs' own. `upstream`: a checkout of microvm.nix, with `nixos`: the folder nixos/ of nixpkgs. `programs` and
-# `hypervisor`: see stand-in/pkgs.nix. `documented`: a folder with the examples of nixos-module/README.md.
+# `hypervisor`: see stand-in/pkgs.nix. `documented`: a folder with the examples of the pages on NixOS.
 {
   lib ? import ./stand-in/lib.nix,
   upstream ? null,
@@ -557,7 +557,7 @@ in
       checked machine machine.config.microvm.declaredRunner;
   };
 
-  # Examples of nixos-module/README.md, as they are there.
+  # Examples of the pages on NixOS, as they are there.
   examples =
     let
       inherit (import ./stand-in/providers.nix lib) age clan sops;
@@ -578,6 +578,22 @@ in
             "${documented}/${file}"
           ];
         };
+      # A block of a page that is a part of a module.
+      part = file: arguments: import "${documented}/${file}" ({ smbios-creds = { inherit nixosModules; }; } // arguments);
+      onPage = machine [
+        { networking.hostName = "web"; }
+        onCloudHypervisor
+        (part "page-guest.nix" { })
+      ];
+      hostOnPage = base.evaluate { inherit lib pkgs; } (
+        base.host
+        ++ [
+          sops
+          { sops.secrets.db-password = { }; }
+          { microvm.vms.web.evaluatedConfig = onPage; }
+          (part "page-host.nix" { })
+        ]
+      );
       inGuest = (seen (machine [
         nixosModules.microvm
         { networking.hostName = "web"; }
@@ -591,6 +607,34 @@ in
       agenix = onHost "host-agenix.nix" age;
       encrypted = onHost "host-encrypted.nix" { };
       service = inGuest;
+      page = {
+        host = checked hostOnPage hostOnPage.config.systemd.units."microvm@web.service".text;
+        runner = (checked onPage onPage.config.microvm.declaredRunner).name;
+        wantedBy = (seen onPage).units."smbios-creds.service".wantedBy;
+      };
+      libvirt =
+        if upstream != null then
+          null
+        else
+          let
+            machine =
+              (lib.evalModules {
+                modules = [
+                  ./stand-in/nixos.nix
+                  (part "page-libvirt.nix" {
+                    smbios-creds = toString ../..;
+                    smbiosCreds = smbios-creds;
+                  })
+                ];
+                specialArgs.pkgs = pkgs // {
+                  writeScript = _: text: text;
+                };
+              }).config;
+          in
+          {
+            hook = machine.virtualisation.libvirtd.hooks.qemu.smbios-creds;
+            inherit (machine.systemd.services.libvirtd-config) script;
+          };
       signed =
         (seen (machine [
           nixosModules.guest

@@ -16,7 +16,7 @@ fn secrets() -> [(&'static str, Vec<u8>); 3] {
 }
 
 /// A credentials directory as the host's unit has it, with a credential that is none of the guest's.
-fn credentials() -> tempfile::TempDir {
+pub(crate) fn credentials() -> tempfile::TempDir {
     let secrets = secrets();
     let mut files: Vec<(String, &[u8])> =
         secrets.iter().map(|(name, value)| (format!("smbios-creds.{name}"), value.as_slice())).collect();
@@ -45,7 +45,7 @@ fn runner(route: &Route, runner: &Path, folder: &Path) -> Command {
     command
 }
 
-fn start(
+pub(crate) fn start(
     route: &Route,
     attribute: &str,
     variables: &[(&str, &Path)],
@@ -66,7 +66,7 @@ fn start_in(
 
 const DECLARED: (&str, &str) = ("SMBIOS_CREDS", "api-key:db-password:tls-key");
 
-fn declared() -> (&'static str, &'static Path) {
+pub(crate) fn declared() -> (&'static str, &'static Path) {
     (DECLARED.0, Path::new(DECLARED.1))
 }
 

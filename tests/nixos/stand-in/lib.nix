@@ -247,6 +247,11 @@ let
       priority' = 500;
       inherit content;
     };
+    mkAfter = content: {
+      _type = "order";
+      priority' = 1500;
+      inherit content;
+    };
     literalExpression = text: text;
 
     types = {

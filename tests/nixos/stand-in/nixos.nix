@@ -71,6 +71,7 @@ in
     assertions = list;
     warnings = list;
     virtualisation.qemu.options = list;
+    virtualisation.libvirtd.hooks.qemu = option (types.attrsOf types.raw) { };
     environment.systemPackages = list;
     environment.etc = option (types.attrsOf types.raw) { };
     networking.hostName = option types.str "nixos";
