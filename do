@@ -30,6 +30,27 @@ static() {
     cargo build --quiet --locked --release --target "$target" --bins "$@"
 }
 
+# mdBook renders the pages of one directory, and pages of docs/ link to files outside of it. So it gets a copy of both.
+book() {
+    local source=target/book-source page
+    rm -rf target/book "$source"
+    mkdir -p "$source"
+    cp --parents -r ./*.md docs integration nixos-module examples man benches/results "$source"
+    rm "$source/docs/SUMMARY.md"
+    sed 's,^src = .*,src = ".",; s,^build-dir = .*,build-dir = "../book",' book.toml >"$source/book.toml"
+    {
+        # The first page is also index.html, at the top.
+        printf '[README](README.md)\n'
+        sed 's,](,](docs/,' docs/SUMMARY.md
+        printf '\n# Outside of docs/\n\n'
+        for page in [!R]*.md integration/*/README.md nixos-module/README.md; do
+            printf -- '- [%s](%s)\n' "$(sed -n '/^# /{s///p;q}' "$page")" "$page"
+        done
+    } >"$source/SUMMARY.md"
+    mdbook build "$source"
+    python3 tools/links.py target/book
+}
+
 command=${1-}
 shift || true
 case $command in
@@ -43,9 +64,18 @@ bench) exec ./benches/run "$@" ;;
 ci) exec ./.ci/run ;;
 man) cargo run --quiet --locked --package smbios-creds-docs -- "${1:?name a directory}" ;;
 pages) cargo build --quiet --locked && cargo run --quiet --locked --package smbios-creds-docs -- --pages ;;
-book) takes mdbook && mdbook build ;;
+book) takes mdbook && book ;;
 deny) takes cargo-deny && cargo deny --locked check ;;
-semver) takes cargo-semver-checks && cargo semver-checks --default-features ;;
+semver)
+    takes cargo-semver-checks
+    # The last release is the highest tag that this branch has. A registry may have another.
+    last=$(git tag --merged HEAD --list 'v[0-9]*' --sort=version:refname | tail -n 1)
+    if [ -n "$last" ]; then
+        cargo semver-checks --default-features --baseline-rev "$last"
+    else
+        echo "./do: no tag of a release (such as v0.2.0) in this branch: there is no API to compare with" >&2
+    fi
+    ;;
 sbom) cargo metadata --locked --format-version 1 --filter-platform "$target" | python3 tools/sbom.py Cargo.lock ;;
 reproduce)
     for build in 1 2; do

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::process::Command;
 
-use testkit::{code, project, run, stderr, stdout};
+use testkit::{code, project, run, stderr, stdout, write_program};
 
 /// The commands that the script lists when it is called without one.
 fn listed() -> BTreeSet<String> {
@@ -48,4 +48,41 @@ fn bill_of_materials_has_the_crates_of_the_programs_and_none_of_the_tests() {
         assert!(component["hashes"][0]["content"].as_str().unwrap().len() == 64, "{component}");
         assert!(component["licenses"][0]["expression"].is_string(), "{component}");
     }
+}
+
+/// What `./do semver` says, and what it runs, in a repository with these tags.
+fn semver(tags: &[&str]) -> (String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::copy(project("do"), path("do")).unwrap();
+    let calls = path("calls");
+    for program in ["cargo", "cargo-semver-checks"] {
+        write_program(&path(program), format!("#!/bin/sh\necho \"$*\" >>{}\n", calls.display()), 0o755);
+    }
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@localhost"]).args(arguments);
+        assert_eq!(code(&run(git.current_dir(directory.path()))), 0, "{arguments:?}");
+    };
+    git(&["init", "--quiet"]);
+    git(&["commit", "--quiet", "--allow-empty", "-m", "x"]);
+    for tag in tags {
+        git(&["tag", tag]);
+    }
+    let programs = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let output = run(Command::new(path("do")).arg("semver").env("PATH", programs));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    (stderr(&output), read_to_string(calls).unwrap_or_default())
+}
+
+#[test]
+fn public_interface_is_compared_with_the_highest_tag() {
+    let (_, calls) = semver(&["v0.2.0", "v0.10.0", "v0.9.1", "nightly"]);
+    assert_eq!(calls, "semver-checks --default-features --baseline-rev v0.10.0\n");
+}
+
+#[test]
+fn first_release_has_no_interface_to_compare_with() {
+    let (said, calls) = semver(&["nightly"]);
+    assert!(said.contains("no tag of a release") && calls.is_empty(), "{said}{calls}");
 }
