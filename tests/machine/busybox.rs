@@ -162,7 +162,11 @@ fn three_hundred_credentials_arrive_in_a_tmpfs_that_is_never_swapped() {
     }
     assert!(results["again"].stderr.contains("nothing to do"));
     assert_eq!(results["list"].text().matches(" imported ").count(), 300);
-    let last = "the last import (version 0.1.0): materialized in /run/credentials/@system: 300 credentials";
+    let last = concat!(
+        "the last import (version ",
+        env!("CARGO_PKG_VERSION"),
+        "): materialized in /run/credentials/@system: 300 credentials"
+    );
     assert!(results["list"].stderr.contains(last), "{}", results["list"].stderr);
 }
 

@@ -61,9 +61,17 @@ fn cut_and_lost(name: &str, release: Release) {
     assert!(repaired["again"].code == 0 && repaired["again"].stderr.contains("nothing to do"));
     // What was done at boot is told later.
     let last = if release.cuts() {
-        "the last import (version 0.1.0): repaired in /run/credentials/@system: 2 of 2 credentials"
+        concat!(
+            "the last import (version ",
+            env!("CARGO_PKG_VERSION"),
+            "): repaired in /run/credentials/@system: 2 of 2 credentials"
+        )
     } else {
-        "the last import (version 0.1.0): nothing to do: /run/credentials/@system holds every credential"
+        concat!(
+            "the last import (version ",
+            env!("CARGO_PKG_VERSION"),
+            "): nothing to do: /run/credentials/@system holds every credential"
+        )
     };
     assert!(repaired["list"].stderr.contains(last), "{}", repaired["list"].stderr);
 }

@@ -15,4 +15,5 @@ mod runner;
 mod schema;
 mod shape;
 mod units;
+mod version;
 mod words;
