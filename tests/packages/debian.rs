@@ -1,4 +1,4 @@
-//! A root of Debian 12 in a folder, for one test.
+//! A root of Debian 12 or 13 in a folder, for one test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,12 +42,21 @@ pub(crate) struct Debian {
 }
 
 impl Debian {
-    /// As it was made, with neither of our packages.
+    /// Debian 12 as it was made, with neither of our packages.
     pub(crate) fn fresh() -> Self {
+        Self::unpacked("debian-12.tar")
+    }
+
+    /// The same of Debian 13.
+    pub(crate) fn fresh_13() -> Self {
+        Self::unpacked("debian-13.tar")
+    }
+
+    fn unpacked(archive: &str) -> Self {
         let debian = Self { folder: tempfile::tempdir().unwrap() };
         // Devices can be made by nobody but the real root, and are bound from outside.
         let unpack = "mkdir $1/root && tar -xpf $2 -C $1/root --numeric-owner --exclude='./dev/*'";
-        let output = as_root(unpack, &[debian.folder.path(), &prepared("debian-12.tar")]);
+        let output = as_root(unpack, &[debian.folder.path(), &prepared(archive)]);
         ran("unpacking", &output);
         debian
     }
