@@ -1,10 +1,12 @@
 //! A host whose PID 1 is systemd: a unit with `LoadCredential=` starts a hypervisor through `smbios-creds-host run`.
 
+use std::path::Path;
 use std::process::Command;
 
 use smbios_creds::format::base64;
 
-use testkit::machine::{Machine, Outcome, Release, prepared};
+use testkit::host::{QEMU_WORD, program_with};
+use testkit::machine::{Machine, Outcome, Release, Results, prepared, unit_on_page};
 use testkit::{canary, holds};
 
 /// A hypervisor that says what it was started with. It needs no library.
@@ -25,6 +27,55 @@ fn unit(user: &str) -> String {
          --argv0 microvm@test -- /usr/bin/cloud-hypervisor --kernel /kernel \
          --platform oem_strings=[io.systemd.credential:vmm.notify_socket=vsock-stream:2:8888]\n"
     )
+}
+
+/// Gives the machine the unit of docs/host.md, word for word, and its user. A drop-in is for the stand-in for QEMU.
+fn page(machine: Machine, qemu: &Path) -> Machine {
+    machine
+        .file("etc/systemd/system/vm-web.service", unit_on_page("docs/host.md"))
+        .file(
+            "etc/systemd/system/vm-web.service.d/test.conf",
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=exec\nEnvironment=STAND_IN_STAYS=1\n\
+             StandardOutput=truncate:/seen\nStandardError=journal\n",
+        )
+        .file(
+            "etc/passwd",
+            "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\nvm-web:x:998:998::/:/bin/sh\n",
+        )
+        .file("etc/group", "root:x:0:\nsystemd-journal:x:101:\nnogroup:x:65534:\nkvm:x:107:\nvm-web:x:998:\n")
+        .program("usr/bin/qemu-system-x86_64", qemu)
+}
+
+/// Encrypts two secrets as docs/host.md says, starts its unit, and looks at it as that page says.
+fn look_at_page(secrets: [&str; 2]) -> String {
+    let [password, key] = secrets;
+    format!(
+        "rm -f /seen
+         mkdir -p /etc/credstore.encrypted
+         printf %s {password} | systemd-creds encrypt --name=db-password - /etc/credstore.encrypted/db-password
+         printf %s {key} | systemd-creds encrypt --name=tls-key - /etc/credstore.encrypted/tls-key
+         result start_page systemctl start vm-web.service
+         sleep 2
+         result seen_page cat /seen
+         result status_page systemctl status --no-pager --full vm-web.service
+         journalctl --sync
+         result journal_page journalctl --no-pager -u vm-web.service
+         systemctl stop vm-web.service
+         "
+    )
+}
+
+/// The unit of the page delivers both secrets from its sandbox, to its own user.
+fn page_delivers(results: &Results, secrets: [&str; 2]) {
+    assert_eq!(results["start_page"].code, 0, "{:?} {:?}", results["start_page"], results["journal_page"]);
+    let journal = results["journal_page"].text();
+    assert!(journal.contains("starts qemu with 2 credentials: db-password, tls-key"), "{journal}");
+    let seen = results["seen_page"].text();
+    for (name, value) in ["db-password", "tls-key"].iter().zip(secrets) {
+        let string = format!("io.systemd.credential.binary:{name}={}", *base64::encode(value.as_bytes()));
+        assert!(seen.contains(&string), "{name}: {seen}");
+    }
+    assert!(seen.contains("\0uid=998\0"), "{seen}");
 }
 
 /// Starts a unit with Yama set to this, and looks at everything that others could see.
@@ -65,8 +116,12 @@ fn starts(name: &str, release: Release) {
     for (name, value) in &secrets {
         machine = machine.file(&format!("secrets/{name}"), value.as_str());
     }
+    let (_directory, qemu) = program_with(program.to_str().unwrap(), QEMU_WORD);
+    let machine = page(machine, &qemu);
+    let of_page = [secrets[0].1.as_str(), secrets[1].1.as_str()];
     let script = [
         "systemctl start systemd-journald.socket systemd-journald.service\n".to_owned(),
+        look_at_page(of_page),
         look("root", 1),
         look("user", 1),
         look("root", 2),
@@ -104,6 +159,7 @@ fn starts(name: &str, release: Release) {
         assert!(of("status", unit, scope).text().contains("microvm@test"), "{:?}", of("status", unit, scope));
         assert!(of("journal", unit, scope).text().contains("starts cloud-hypervisor with 4 credentials"));
     }
+    page_delivers(&results, of_page);
     // What they cannot do they say, and nothing is started.
     for (unit, scope, cause) in [
         ("user", 2, "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE"),

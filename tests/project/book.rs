@@ -9,6 +9,10 @@ use testkit::project;
 /// README.md is for the first five minutes. What is longer has a page in docs/.
 const README_LINES_MAX: usize = 130;
 
+/// A page for a newcomer's task, with the part of README.md that leads to it, is read in five minutes at 220 words a
+/// minute.
+const NEWCOMER_WORDS_MAX: usize = 800;
+
 /// Every page below a directory, from docs/.
 fn pages(directory: &Path, found: &mut BTreeSet<String>) {
     for entry in read_dir(directory).unwrap() {
@@ -69,6 +73,14 @@ fn readme_fits_and_has_its_two_commands() {
         "./tests/run",
     ] {
         assert!(commands.contains(&command), "{command} is a block of its own: {commands:?}");
+    }
+}
+
+#[test]
+fn page_for_a_newcomers_task_is_read_in_five_minutes() {
+    for page in ["docs/host.md", "docs/install/initramfs.md"] {
+        let words = read_to_string(project(page)).unwrap().split_whitespace().count();
+        assert!(words <= NEWCOMER_WORDS_MAX, "{page} has {words} words: move what the task does not need");
     }
 }
 

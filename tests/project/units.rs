@@ -4,6 +4,7 @@ use std::fs::{read_dir, read_to_string, write};
 use std::path::Path;
 use std::process::Command;
 
+use testkit::machine::unit_on_page;
 use testkit::syscalls::{allowed, calls_of};
 use testkit::{code, project, run, stderr};
 
@@ -38,16 +39,9 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     assert_eq!(said_of(&units), "");
 }
 
-/// The unit that a page tells its reader to copy.
-fn unit_of_page(page: &str) -> String {
-    let text = read_to_string(project(page)).unwrap();
-    let block = text.split("```ini\n").nth(1).unwrap().split("```").next().unwrap();
-    block.lines().map(|line| line.strip_prefix("   ").unwrap_or(line).to_owned() + "\n").collect()
-}
-
 #[test]
 fn unit_on_the_hosts_page_is_complete_and_valid() {
-    let unit = unit_of_page("docs/host.md");
+    let unit = unit_on_page("docs/host.md");
     for section in ["[Unit]\n", "[Service]\n", "[Install]\n"] {
         assert!(unit.contains(section), "{section}{unit}");
     }
@@ -69,7 +63,7 @@ fn option_that_systemd_ignores_is_found_in_a_unit() {
     let (name, text) = units(&project("integration/systemd")).remove(0);
     let said = said_of(&[(name, text.replace("NoNewPrivileges=", "NoNewPrivilege="))]);
     assert!(said.contains("Unknown key"), "{said}");
-    let unit = unit_of_page("docs/host.md").replace("ProtectHome=", "ProtectHomes=");
+    let unit = unit_on_page("docs/host.md").replace("ProtectHome=", "ProtectHomes=");
     let said = said_of(&[("vm-web.service".to_owned(), unit)]);
     assert!(said.contains("Unknown key"), "{said}");
 }

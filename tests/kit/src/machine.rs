@@ -23,6 +23,7 @@ use crate::deadline::Deadline;
 pub use firmware::table_of;
 use hardware::Hardware;
 pub use nested::Guest;
+pub use systemd::unit_on_page;
 pub use tpm::Tpm;
 
 /// Runs `/scripts/$SCRIPT`, or else `/scripts/last` and the machine ends.

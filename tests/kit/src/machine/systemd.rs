@@ -9,6 +9,13 @@ use super::Machine;
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
+/// The unit that a page tells its reader to copy: its first block of that kind.
+pub fn unit_on_page(page: &str) -> String {
+    let text = fs::read_to_string(crate::project(page)).unwrap();
+    let block = text.split("```ini\n").nth(1).unwrap().split("```").next().unwrap();
+    block.lines().map(|line| line.strip_prefix("   ").unwrap_or(line).to_owned() + "\n").collect()
+}
+
 impl Machine {
     /// Makes systemd PID 1. The script is the main process of a service with these settings.
     pub fn systemd(self, service: &str) -> Self {
