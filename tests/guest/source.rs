@@ -1,5 +1,6 @@
 //! Several sources, asked one after another.
 
+use std::fs;
 use std::path::Path;
 
 use smbios_creds::format::oem_string::Encoding;
@@ -10,7 +11,7 @@ use smbios_creds::guest::verify::origin::Origin;
 use smbios_creds::guest::verify::policy::Policy;
 use smbios_creds::guest::verify::received::Received;
 use smbios_creds::guest::verify::set::verify;
-use testkit::{codes, intact, oem, recording, table};
+use testkit::{agent, code, codes, entry_point_3, intact, oem, recording, run, stderr, table};
 
 /// A source that has a file for each credential.
 struct Files(&'static [(&'static str, &'static [u8])]);
@@ -74,4 +75,21 @@ fn absent_source_is_an_error_only_where_every_source_is_absent() {
     assert_eq!(receive(&[&Absent, &FILES], input).unwrap().entries.len(), 2);
     assert!(matches!(receive(&[&Absent, &Absent], input), Err(SourceError::NoSmbios(_))));
     assert!(matches!(receive(&[&FILES, &Broken], input), Err(SourceError::PermissionDenied(_))));
+}
+
+/// As in an initramfs whose script forgets the mount: the firmware's table is there for `/dev/mem` to show.
+#[test]
+fn sysfs_that_is_not_mounted_is_not_called_a_refused_table() {
+    let root = tempfile::tempdir().unwrap();
+    let mut bios = [vec![0; 0xf_3450], entry_point_3(3_000)].concat();
+    bios.resize(0x10_0000, 0);
+    fs::create_dir_all(root.path().join("dev")).unwrap();
+    fs::write(root.path().join("dev/mem"), bios).unwrap();
+    let output = run(agent(&["check", "--root"]).arg(root.path()));
+    let message = format!(
+        "smbios-creds: error: cannot look for SMBIOS: {}/sys/firmware does not exist\n\
+         smbios-creds: help: mount sysfs on /sys first\n",
+        root.path().display()
+    );
+    assert_eq!((code(&output), stderr(&output)), (1, message));
 }

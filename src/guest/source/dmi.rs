@@ -120,11 +120,12 @@ fn absent_firmware(system: &System) -> SourceError {
         SourceError::Container(dmi.join("tables").into())
     } else if dmi.exists() {
         SourceError::NoTables(dmi.into())
+    } else if !firmware.exists() {
+        // Without sysfs, the kernel shows no table that it has.
+        SourceError::NoSysfs(firmware.into())
     } else if entry_point_of_firmware::exists(system) {
         SourceError::KernelRefused(dmi.into())
-    } else if firmware.exists() {
-        SourceError::NoSmbios(dmi.into())
     } else {
-        SourceError::NoSysfs(firmware.into())
+        SourceError::NoSmbios(dmi.into())
     }
 }
