@@ -37,7 +37,7 @@ let
         Encrypt the file with a key of the guest's.''
     else if encrypted == "guest" && builtins.isPath source && lib.hasPrefix nullKey (beginningOf source) then
       ''
-        it was encrypted by the null key, which everybody has. Encrypt it with a key of the guest's:
+        it was encrypted with the null key, which everybody has. Encrypt it with a key of the guest's:
         systemd-creds encrypt --with-key=tpm2.''
     else if encrypted != false then
       null

@@ -41,7 +41,7 @@ pub fn protect(then: Then) -> Before {
     if may_lock() {
         log("lock memory", lock_memory());
     } else {
-        tracing::debug!("memory is not locked: that takes CAP_IPC_LOCK or a higher limit");
+        tracing::debug!("memory is not locked: locking needs CAP_IPC_LOCK or a higher limit");
     }
     Before { core: core.ok().flatten() }
 }
@@ -50,7 +50,7 @@ impl Before {
     /// Restores the settings that the executed program inherits. All other settings end with this program.
     pub fn restore(&self) {
         if let Some((soft, hard)) = self.core {
-            log("put back the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
+            log("restore the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
         // Rust's runtime ignores `SIGPIPE` before `main`. Only the agent can know that its caller ignored it too.
         if !crate::sys::sigpipe::was_ignored() {

@@ -29,7 +29,7 @@ const BLOCK_BYTES: usize = 12;
 #[non_exhaustive]
 pub enum Base64Error {
     /// A byte that is in neither alphabet, and is neither blank nor padding.
-    #[error("byte {position} of its text does not belong to base64")]
+    #[error("byte {position} of its text is not a base64 character")]
     Character {
         /// Position of the refused byte in the text, from 0.
         position: usize,
@@ -41,7 +41,7 @@ pub enum Base64Error {
     #[error("text follows its padding")]
     Trailing,
     /// The last character has unused bits that are not zero.
-    #[error("its last character has bits set that carry no data")]
+    #[error("the unused bits of its last character are not zero")]
     SpareBits,
 }
 

@@ -9,13 +9,13 @@ use super::base64::is_blank;
 #[non_exhaustive]
 pub enum HexError {
     /// A byte that is neither a digit nor blank.
-    #[error("byte {position} of its text is no hexadecimal digit")]
+    #[error("byte {position} of its text is not a hexadecimal digit")]
     Character {
         /// Position in the text, from 0.
         position: usize,
     },
     /// A last digit without another one.
-    #[error("its hexadecimal digits are odd in number")]
+    #[error("it has an odd number of hexadecimal digits")]
     Odd,
 }
 

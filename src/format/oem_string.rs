@@ -120,7 +120,7 @@ pub enum DecodeError {
     #[error("has no '=' between name and value")]
     NoEquals,
     /// The name breaks systemd's rules.
-    #[error("has a bad name: {0}")]
+    #[error("has a name that is not allowed: {0}")]
     Name(#[from] NameError),
     /// The value is not base64.
     #[error("has a value that is not base64: {0}")]
@@ -273,10 +273,10 @@ fn distance_at_most_two(a: &[u8], b: &[u8]) -> bool {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The name contains `=`: every reader would split the string there.
-    #[error("its name holds '=', which ends the name in an OEM string")]
+    #[error("its name contains '=', which ends the name in an OEM string")]
     EqualsInName,
     /// A text value contains a NUL byte, which ends every SMBIOS string. The binary form allows NUL bytes.
-    #[error("its value holds a NUL byte at position {position}, which only the binary form can carry")]
+    #[error("its value contains a NUL byte at position {position}, which only the binary form can carry")]
     Nul {
         /// Position of the NUL byte in the value, from 0.
         position: usize,

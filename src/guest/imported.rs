@@ -43,19 +43,19 @@ pub enum Closing {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
     /// The host stage reads the files again.
-    #[error("the table stays open in the initrd: the import of the host stage closes it")]
+    #[error("the table stays readable in the initrd: the import in the host stage closes it")]
     Initrd,
     /// The set came from a recording, which says nothing about this machine.
-    #[error("the table stays open: what was imported came from a recording")]
+    #[error("the table stays readable: the credentials came from a recording")]
     Recording,
     /// The host sent nothing.
-    #[error("the table stays open: nothing was sent by it")]
+    #[error("the table stays readable: it contains no credentials")]
     NothingSent,
     /// What arrived differs from what was sent, or does not meet the policy.
-    #[error("the table stays open: verification failed, and it shows what arrived")]
+    #[error("the table stays readable: verification failed, and 'smbios-creds check' needs the table")]
     NotVerified,
     /// Not every credential is in its place.
-    #[error("the table stays open: not every credential is in its place")]
+    #[error("the table stays readable: not every credential was imported")]
     NotPlaced,
 }
 
@@ -64,8 +64,8 @@ pub enum LeftOpen {
 pub enum CloseError {
     /// No report could be written, so no later import would know what was imported.
     #[error(
-        "the table stays open: no report of this import can be left in {0}, and without one no later import could tell \
-         what was imported"
+        "the table stays readable: no report of this import can be written to {0}, and without a report no later \
+         import could know what was imported"
     )]
     NoReport(ShownPath),
     /// This process cannot change `/sys`.
@@ -106,18 +106,20 @@ pub struct Placed {
 #[non_exhaustive]
 pub enum NotPlaced {
     /// The policy is all or nothing, but the verdict failed.
-    #[error("verification failed and --strict is given: nothing is materialized")]
+    #[error("verification failed and --strict is set: nothing was imported")]
     Strict,
     /// A trusted signature is required, but none proves the set.
-    #[error("a trusted signature is required and does not prove the whole set: nothing is materialized")]
+    #[error(
+        "a trusted signature is required, but no such signature proves the whole set: nothing was imported"
+    )]
     Unproven,
     /// A trusted signature proves the set, but this machine cannot accept all of it.
     #[error(
-        "a signed set is imported whole or not at all, and this machine cannot take all of it: nothing is materialized"
+        "a signed set must be imported completely, but this machine cannot use a part of it: nothing was imported"
     )]
     NotWhole,
     /// Under systemd, some names of the set have other values. The rest of the set is in place.
-    #[error("{} of {total} credentials are not the ones that were sent", .repair.foreign.len())]
+    #[error("{} of {total} credentials have other values than were sent", .repair.foreign.len())]
     Foreign {
         /// What was repaired, and which names have other values.
         repair: Repair,
@@ -137,7 +139,7 @@ pub enum NotReceived {
     #[error(transparent)]
     Distrusted(#[from] Distrusted),
     /// On this system only a signed set is trusted, and this set is not signed for it.
-    #[error("{platform}, where only a signed set is believed, and refused: {finding}")]
+    #[error("{platform}; only a signed set is accepted here, and this set was refused: {finding}")]
     Unsigned {
         /// The kind of system.
         platform: Platform,
@@ -255,7 +257,9 @@ impl Help for CloseError {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::ReadOnly(_) => Some(
-                "run it in no container, and in a unit without ProtectKernelTunables= and ProtectSystem=strict".into(),
+                "run the import outside a container, and in a unit without ProtectKernelTunables= and \
+                 ProtectSystem=strict"
+                    .into(),
             ),
             Self::NoReport(_) | Self::NotAFile(_) | Self::Io { .. } => None,
         }

@@ -35,25 +35,27 @@ impl Display for Platform {
         f.write_str(match self {
             Self::Sev => "this is a confidential VM (AMD SEV)",
             Self::MaybeSev => {
-                "this may be a confidential VM: its CPU offers AMD SEV, and without /dev/cpu/0/msr (module 'msr') \
-                 nobody can see whether it is on"
+                "this may be a confidential VM: its CPU offers AMD SEV, but without /dev/cpu/0/msr (module 'msr') \
+                 the guest cannot see whether SEV is on"
             }
             Self::Tdx => "this is a confidential VM (Intel TDX)",
             Self::ProtectedVirtualization => "this is a confidential VM (IBM Secure Execution)",
             Self::Cca => "this is a confidential VM (Arm CCA)",
-            Self::Container => "this is a container, and the SMBIOS table is not its own",
+            Self::Container => {
+                "this is a container, and the SMBIOS table belongs to the machine that runs it"
+            }
         })
     }
 }
 
 /// The error that no credential is read from the table of this platform.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}; refused: no credential is taken from SMBIOS or fw_cfg here")]
+#[error("{0}; credentials from SMBIOS and fw_cfg are refused here")]
 pub struct Distrusted(pub Platform);
 
 impl Help for Distrusted {
     fn help(&self) -> Option<Cow<'static, str>> {
-        Some("if you trust the host, give --confidential=allow".into())
+        Some("if you trust the host, use --confidential=allow".into())
     }
 }
 

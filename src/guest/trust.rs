@@ -39,7 +39,7 @@ pub enum TrustError {
         error: KeyError,
     },
     /// The name of a file in the directory does not end as the name of a public key must.
-    #[error("{0} is not named as a trusted key")]
+    #[error("{0} is not used as a trusted key: its name does not end in .pub")]
     Name(ShownPath),
     /// The directory contains no key.
     #[error("{0} has no trusted key")]
@@ -49,10 +49,10 @@ pub enum TrustError {
     NotOurs(ShownPath),
     /// The path to the directory contains a link to nothing. Someone made the link to trust a key, so the directory
     /// does not count as absent.
-    #[error("{0} is a link to nothing, so no trusted key is there")]
+    #[error("{0} is a symbolic link to a path that does not exist, so no trusted key can be read")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.
-    #[error("{0} holds no serial")]
+    #[error("{0} does not contain a serial")]
     Serial(ShownPath),
     /// The kernel reports an error.
     #[error("cannot read {file}: {}", .error.desc())]
@@ -76,9 +76,11 @@ impl Help for TrustError {
             Self::Empty(_) => {
                 "put a public key there (NAME.pub), or remove the directory; until then nothing is imported"
             }
-            Self::NotOurs(_) => "make it root's, and writable for root only",
+            Self::NotOurs(_) => "make root its owner, and let only root write to it",
             Self::Dangling(_) => "correct or remove it; until then nothing is imported",
-            Self::Serial(_) => "remove it if an old set may be accepted once; until then nothing is imported",
+            Self::Serial(_) => {
+                "remove the file if an older set may be accepted once; until then nothing is imported"
+            }
             Self::Read { .. } => return None,
         }))
     }
@@ -207,7 +209,7 @@ pub(super) fn remember(system: &System, serial: u64) {
     if let Err(error) = write(&system.serials(), serial) {
         let path = ShownPath::from(system.serials().as_path());
         tracing::warn!(
-            "serial {serial} is not remembered in {path}: {}. An older set would be accepted at the next boot, unless \
+            "cannot save serial {serial} in {path}: {}. At the next boot, an older set would be accepted, unless \
              --min-serial forbids it",
             error.desc()
         );

@@ -56,7 +56,7 @@ pub struct Answer {
 #[non_exhaustive]
 pub enum Objection {
     /// The import failed in the guest.
-    #[error("its import ended with exit code {0}")]
+    #[error("the guest's import ended with exit code {0}")]
     Failed(u8),
     /// Fewer credentials are intact than were sent.
     #[error("{verified} of {expected} credentials arrived intact")]
@@ -67,10 +67,10 @@ pub enum Objection {
         expected: u64,
     },
     /// The guest reports success, but sends no proof.
-    #[error("it sent no proof that it has the values")]
+    #[error("the guest sent no proof that it has the values")]
     Unproven,
     /// The guest reports success, but its proof is wrong: at least one value differs from the value that was sent.
-    #[error("its proof is wrong: it does not have the values that were sent, byte for byte")]
+    #[error("the guest's proof is wrong: at least one of its values is not the one that was sent")]
     WrongProof,
 }
 
@@ -78,13 +78,13 @@ pub enum Objection {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwaitError {
-    /// No guest can send a receipt: this process cannot listen to the socket.
+    /// No guest can send a receipt: this process cannot listen on the socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// No receipt arrived in time.
     #[error(
-        "no receipt arrived at {socket} within {} seconds{}: the guest did not get as far as its import, or it cannot \
-         reach this socket",
+        "no receipt arrived at {socket} within {} seconds{}: the guest did not reach its import, or cannot connect \
+         to this socket",
         .timeout.as_secs(),
         besides(*.others)
     )]
@@ -113,8 +113,10 @@ impl Help for AwaitError {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Listen(error) => error.help(),
-            Self::Timeout { .. } => Some("look at the guest's console".into()),
-            Self::Verifier(_) => Some("name the file that 'run --receipt' or 'emit --receipt' wrote".into()),
+            Self::Timeout { .. } => Some("read the guest's console".into()),
+            Self::Verifier(_) => {
+                Some("use --verifier with the file that 'run --receipt' or 'emit --receipt' wrote".into())
+            }
             Self::System { .. } => None,
         }
     }
@@ -123,7 +125,7 @@ impl Help for AwaitError {
 fn besides(others: usize) -> String {
     match others {
         0 => String::new(),
-        others => format!(" ({} brought none)", count(others, "connection")),
+        others => format!(" ({} sent no receipt)", count(others, "connection")),
     }
 }
 
@@ -134,13 +136,13 @@ fn besides(others: usize) -> String {
 pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
     let deadline = Instant::now() + wait.timeout;
     let listening = Listening::to(&wait.socket)?;
-    tracing::debug!("listens to {}", wait.socket);
+    tracing::debug!("listening on {}", wait.socket);
     let mut streams = VecDeque::new();
     let mut others = 0;
     let tell = |others: &mut usize, reason: &str| {
         *others += 1;
         if *others <= TOLD_MAX {
-            tracing::warn!("a connection to {} brought no receipt: {reason}", wait.socket);
+            tracing::warn!("a connection to {} sent no valid receipt: {reason}", wait.socket);
         }
     };
     loop {
@@ -169,7 +171,7 @@ pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
         }
         if streams.len() > STREAMS_MAX {
             streams.pop_front();
-            tell(&mut others, "too many others are open");
+            tell(&mut others, "too many other connections are open");
         }
     }
 }
@@ -219,14 +221,14 @@ impl Reading {
         if let Some(cid) = guest_cid
             && self.stream.peer_cid() != Some(cid)
         {
-            return Some(Err("it is from another machine".to_owned()));
+            return Some(Err("the connection is from another machine".to_owned()));
         }
         loop {
             let room = self.buffer.get_mut(self.length..).unwrap_or_default();
             let received = match self.stream.receive(room, Instant::now()) {
                 Ok(received) => received,
                 Err(Errno::ETIMEDOUT) if Instant::now() < self.deadline => return None,
-                Err(Errno::ETIMEDOUT) => return Some(Err("it did not end in time".to_owned())),
+                Err(Errno::ETIMEDOUT) => return Some(Err("the connection did not end in time".to_owned())),
                 Err(error) => return Some(Err(error.desc().to_owned())),
             };
             self.length += received;

@@ -116,8 +116,8 @@ pub const SYSTEMD_TOTAL: Limit = Limit {
     name: "systemd in the guest: all values",
     unit: Unit::Bytes,
     maximum: systemd::TOTAL_MAX,
-    above: "systemd skips credentials, and says so in the guest's log only",
-    advice: "send fewer, or import with smbios-creds alone",
+    above: "systemd skips credentials, and reports this only in the guest's log",
+    advice: "send fewer, or import only with smbios-creds",
     source: "CREDENTIALS_TOTAL_SIZE_MAX, systemd src/shared/creds-util.h",
     counts: Counted::Values,
     excess: Excess::Warn,
@@ -128,8 +128,8 @@ pub const SYSTEMD_FILES: Limit = Limit {
     name: "systemd in the guest: credentials",
     unit: Unit::Credentials,
     maximum: systemd::FILES_MAX,
-    above: "systemd drops those behind the 256th: its tmpfs has 256 pages, one a file",
-    advice: "send fewer, or import with smbios-creds alone",
+    above: "systemd drops credentials after the 256th: its tmpfs has 256 pages, one for each file",
+    advice: "send fewer, or import only with smbios-creds",
     source: "measured with systemd 252 to 262; mount_credentials_fs()",
     counts: Counted::Credentials,
     excess: Excess::Warn,
@@ -140,8 +140,8 @@ pub const SYSTEMD_256: Limit = Limit {
     name: "systemd 256 and older in the guest: one structure",
     unit: Unit::Bytes,
     maximum: write::STRING_AREA_MAX,
-    above: "such a guest loses what is behind, or has a cut value, without a word",
-    advice: "use systemd 257 or newer there, or let smbios-creds import",
+    above: "such a guest loses the strings after it, or gets a cut value, without a message",
+    advice: "use systemd 257 or newer in the guest, or import with smbios-creds",
     source: "read_virtual_file(), systemd src/core/import-creds.c before 257; measured",
     counts: Counted::LargestArea,
     excess: Excess::Warn,
@@ -153,7 +153,7 @@ pub const EVERYWHERE: Limit = Limit {
     unit: Unit::Bytes,
     maximum: 32_768,
     above: "not every hypervisor and API can carry them",
-    advice: "give --format the hypervisor's name to know",
+    advice: "use --format with the hypervisor's name to see its limits",
     source: "below every other limit, with room for the rest of a machine's configuration",
     counts: Counted::Area,
     excess: Excess::Warn,
@@ -189,7 +189,7 @@ impl std::fmt::Display for Usage {
         write!(f, "{name}: {used} {unit}")?;
         if self.is_exceeded() {
             let excess = used.saturating_sub(available);
-            write!(f, ", {excess} more than the {available} there are: {above}")
+            write!(f, ", {excess} more than the limit of {available}: {above}")
         } else {
             write!(f, " of {available}")
         }

@@ -34,14 +34,14 @@ pub enum DomainError {
     Unnamed,
     /// A directory cannot have this name.
     #[error(
-        "the domain's name, '{}', cannot be that of a directory: it is empty, begins with a dot, has a / or a control \
-         character, or has more than {NAME_MAX} bytes",
+        "the domain's name, '{}', cannot be the name of a directory: it is empty, begins with a dot, contains a / or \
+         a control character, or has more than {NAME_MAX} bytes",
         Escaped(.0)
     )]
     Name(Vec<u8>),
     /// The domain has no directory.
     #[error(
-        "domain '{}' has no credentials: {} is not there",
+        "domain '{}' has no credentials: {} does not exist",
         Escaped(.0), .1
     )]
     None(Vec<u8>, ShownPath),
@@ -59,12 +59,13 @@ pub enum DomainError {
 impl Help for DomainError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
-            Self::Unnamed => "give QEMU -name guest=NAME, as libvirt does",
+            Self::Unnamed => "add -name guest=NAME to QEMU's options, as libvirt does",
             Self::Name(_) => "rename the domain",
             Self::None(..) => {
-                "put them there before it starts (the hook does), or take QEMU itself as its emulator"
+                "write the credentials there before the domain starts (the hook does this), or use QEMU itself as \
+                 its emulator"
             }
-            Self::Unguarded(..) => "make it yours, and writable for no other user",
+            Self::Unguarded(..) => "let only the user that runs this program change it (chown, chmod)",
             Self::OnDisk(_) => "put the credentials below /run, where the hook puts them",
             Self::Failed(..) => return None,
         }))

@@ -23,7 +23,7 @@ pub enum EmitError {
         error: EncodeError,
     },
     /// There are two values for one name. The guest would use the first one.
-    #[error("credential {name}: it would be sent twice, and a name can have one value only: {sources}")]
+    #[error("credential {name}: it would be sent twice, but a name can have only one value: {sources}")]
     Duplicate {
         /// The credential's name.
         name: Name,
@@ -49,7 +49,9 @@ pub enum EmitError {
         string: usize,
     },
     /// The prefix of a string on the command line is almost the prefix of a credential.
-    #[error("OEM string {string} of the command line has a mistyped prefix, '{meant}' was probably meant")]
+    #[error(
+        "OEM string {string} of the command line has a mistyped prefix: the correct one is probably '{meant}'"
+    )]
     NearMiss {
         /// Number of the string on the command line, from 1.
         string: usize,
@@ -57,7 +59,7 @@ pub enum EmitError {
         meant: &'static str,
     },
     /// The command line already contains the manifest of another set.
-    #[error("OEM string {string} of the command line is a manifest, and a machine can have one only")]
+    #[error("OEM string {string} of the command line is a manifest, but a machine can have only one")]
     SecondManifest {
         /// Number of the string on the command line, from 1.
         string: usize,
@@ -76,13 +78,13 @@ pub enum EmitError {
     },
     /// The command line contains a credential that the manifest of the packed set does not list. No credential can be
     /// added to the set.
-    #[error("credential {0}: it is given beside the set, whose manifest does not list it")]
+    #[error("credential {0}: it is given in addition to the set, but the set's manifest does not list it")]
     BesideSet(Name),
     /// No manifest can be written for this set.
     #[error("cannot write a manifest: {0}")]
     Set(ManifestError),
     /// A string of the command line cannot be in a table.
-    #[error("of those on the command line, {0}")]
+    #[error("in the OEM strings of the command line, {0}")]
     Unwritable(WriteError),
     /// The kernel returned no random bytes for the salt.
     #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
@@ -97,11 +99,12 @@ pub enum EmitError {
     },
     /// The value of a plain credential is a ciphertext.
     #[error(
-        "credential {0}: it is a systemd-creds blob, and a service would get the ciphertext as its secret"
+        "credential {0}: it is the output of 'systemd-creds encrypt', so a service would get the ciphertext as its \
+         secret"
     )]
     SentAsPlain(Name),
     /// The name of an encrypted credential contains `=`: every reader would split the string there.
-    #[error("credential {0}: its name holds '=', which ends the name in an OEM string")]
+    #[error("credential {0}: its name contains '=', which ends the name in an OEM string")]
     SealedName(Name),
 }
 

@@ -35,7 +35,7 @@ pub enum HookError {
     #[error("the VirtualMachineInstance has no annotation {0}")]
     Missing(&'static str),
     /// The annotation does not contain a valid number of files.
-    #[error("the annotation {FILES} is no number from 1 to {FILES_MAX}")]
+    #[error("the annotation {FILES} is not a number from 1 to {FILES_MAX}")]
     Files,
     /// The arguments cannot be added to the domain.
     #[error(transparent)]
@@ -46,7 +46,7 @@ impl Help for HookError {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Missing(_) => Some("set it in spec.template.metadata of the VirtualMachine".into()),
-            Self::Files => Some("set it to the number that 'emit --files' was given".into()),
+            Self::Files => Some("set it to the number given to 'emit --files'".into()),
             Self::Domain(error) => error.help(),
             Self::Machine { .. } => None,
         }

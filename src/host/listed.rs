@@ -27,13 +27,13 @@ pub(super) fn with_encrypted(
 ) -> Result<Manifest, EmitError> {
     for (Sealed { name, blob }, _) in encrypted {
         if terms.encrypted.insert(name.clone(), blob.ciphertext()).is_some() {
-            let sources = "it is encrypted twice";
-            return Err(EmitError::Duplicate { name: name.clone(), sources, help: "remove one of both" });
+            let sources = "two encrypted credentials have this name";
+            return Err(EmitError::Duplicate { name: name.clone(), sources, help: "remove one" });
         }
     }
     manifest.with_terms(terms).map_err(|error| match error {
         ManifestError::Duplicate(name) => {
-            let sources = "one is encrypted and the other is not";
+            let sources = "an encrypted and a plain credential have this name";
             EmitError::Duplicate { name, sources, help: "remove one" }
         }
         error => EmitError::Set(error),
@@ -114,7 +114,7 @@ pub(super) fn both_sources<'a>(
             help: "remove the string, or do not select the file",
         },
         several if several.contains(&Origin::File) => Both {
-            sources: "both are OEM strings that are sent already, in a file that the command line names or on it",
+            sources: "both are OEM strings on the command line or in a file that the command line names",
             help: "remove one",
         },
         _ => Both { sources: "both are OEM strings of the command line", help: "remove one" },

@@ -48,7 +48,7 @@ pub enum SocketError {
 
 impl Help for SocketError {
     fn help(&self) -> Option<Cow<'static, str>> {
-        matches!(self, Self::Path).then_some("give a shorter path: a relative one may do".into())
+        matches!(self, Self::Path).then_some("use a shorter path, for example a relative one".into())
     }
 }
 
@@ -75,12 +75,12 @@ impl Display for Socket {
     }
 }
 
-/// Why this program cannot listen to a socket.
+/// Why this program cannot listen on a socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// A system call failed.
-    #[error("cannot listen to {socket}: {}", .error.desc())]
+    #[error("cannot listen on {socket}: {}", .error.desc())]
     System {
         /// The socket.
         socket: Socket,
@@ -88,13 +88,13 @@ pub enum ListenError {
         error: Errno,
     },
     /// The path does not end in a file name.
-    #[error("{0} names no socket")]
+    #[error("{0} does not end in a name")]
     NoName(ShownPath),
     /// The path exists, but is not a socket that this program created.
-    #[error("{0} exists and is not a socket that this program has made")]
+    #[error("{0} exists, but is not a socket of this program")]
     Foreign(ShownPath),
     /// Another process listens to the socket.
-    #[error("{0} is in use: another process listens to it")]
+    #[error("{0} is in use: another process listens on it")]
     InUse(ShownPath),
 }
 

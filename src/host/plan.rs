@@ -64,7 +64,7 @@ impl Help for PlanError {
         match self {
             Self::Merge(error) => error.help(),
             Self::Emit(error) => error.help(),
-            Self::Empty(name, _) => Some(format!("if that is meant, give --allow-empty {name}").into()),
+            Self::Empty(name, _) => Some(format!("if it may be empty, use --allow-empty {name}").into()),
         }
     }
 }
@@ -264,7 +264,7 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<Message> {
     if !seen.is_empty() {
         let seen = listed(&seen);
         warnings.push(Message::new(format!(
-            "given on the command line, where others could read them: credentials {seen}"
+            "given on the command line, where other users could read them: credentials {seen}"
         )));
     }
     warnings
@@ -287,8 +287,8 @@ pub fn limit_warnings(
         strings.credentials().map(|(name, ..)| name).filter(|name| name.as_str().starts_with('.')).collect();
     if !hidden.is_empty() {
         let what = format!(
-            "systemd reads no name that begins with '.' from @initrd or fw_cfg, so the credential may reach no service \
-             and stay there in plain text (credentials {})",
+            "systemd ignores names that begin with '.' in @initrd and fw_cfg, so services may not get the \
+             credential, and it may stay there in plain text (credentials {})",
             listed(&hidden)
         );
         warnings.push(Message::new(what).with_help(HELP_RENAME));
@@ -297,8 +297,8 @@ pub fn limit_warnings(
         strings.credentials().map(|(name, ..)| name).filter(|name| name.has_outer_blank()).collect();
     if !blank.is_empty() {
         let what = format!(
-            "a blank at the beginning or end of a name is a part of it, and a service that asks for the name without it \
-             finds nothing (credentials {})",
+            "a blank at the beginning or end of a name belongs to the name: a service that asks for the name without \
+             the blank gets nothing (credentials {})",
             listed(&blank)
         );
         warnings.push(Message::new(what).with_help(HELP_RENAME));
@@ -314,8 +314,8 @@ pub fn limit_warnings(
             }
             if !passed.is_empty() {
                 warnings.push(Message::new(format!(
-                    "systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by fw_cfg as \
-                     well, which such a guest reads if its kernel has qemu_fw_cfg (credentials {})",
+                    "systemd 256 and older in the guest cannot read all bytes of these from SMBIOS: they are also \
+                     sent by fw_cfg, which such a guest reads if its kernel has qemu_fw_cfg (credentials {})",
                     listed(&passed)
                 )));
             }

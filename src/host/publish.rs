@@ -55,16 +55,16 @@ pub enum PublishError {
         error: Errno,
     },
     /// The path does not end in a directory name.
-    #[error("{0} names no directory")]
+    #[error("{0} does not end in a name")]
     NoName(ShownPath),
     /// The path exists, but is not a directory.
     #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
     /// Another user owns the directory, or can change the files in it.
-    #[error("{0}: another user owns it or can change what it holds")]
+    #[error("{0}: another user owns it or can change its contents")]
     NotOurs(ShownPath),
     /// The directory contains a file that would be lost.
-    #[error("{directory} holds '{}', which was not written here", Escaped(.other))]
+    #[error("{directory} contains '{}', which this program did not write", Escaped(.other))]
     HoldsOther {
         /// The directory.
         directory: ShownPath,
@@ -72,13 +72,13 @@ pub enum PublishError {
         other: Vec<u8>,
     },
     /// The path is a mount point, which cannot be replaced.
-    #[error("{0} is a mount point, which cannot be replaced at once")]
+    #[error("{0} is a mount point, which cannot be replaced")]
     MountPoint(ShownPath),
     /// The file system cannot exchange two directories.
-    #[error("{0}: its file system cannot replace a directory at once")]
+    #[error("{0}: its file system cannot replace a directory in one step")]
     NoExchange(ShownPath),
     /// Another process created a directory with this name in the meantime.
-    #[error("{0} appeared in the meantime, and is not replaced")]
+    #[error("another program created {0} in the meantime, and it is not replaced")]
     Appeared(ShownPath),
 }
 
@@ -113,7 +113,7 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(no_name()) };
     let name = CString::new(name.as_bytes()).map_err(|_| no_name())?;
     let parent = open_parent(parent)?;
-    let in_memory = is_memory_only(&parent).map_err(context.cannot("look at"))?;
+    let in_memory = is_memory_only(&parent).map_err(context.cannot("check"))?;
     let storage = if in_memory { Storage::Memory } else { Storage::Disk };
     let existing = existing(&parent, &name, &context)?;
     remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left next to"))?;
@@ -128,7 +128,10 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
         write(&staged.directory, &name, content, storage).map_err(context.cannot("write"))?;
     }
     if let Some(existing) = &existing {
-        staged.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
+        staged
+            .directory
+            .take_mode_and_owner(existing)
+            .map_err(context.cannot("copy the mode and owner of"))?;
     }
     sync(&staged.directory)?;
     staged.put_in_place(&name, existing.is_some(), &context)?;
@@ -153,7 +156,7 @@ fn existing(parent: &Directory, name: &CStr, context: &Context) -> Result<Option
         result => result.map_err(context.cannot("open"))?,
     };
     let Some(existing) = existing else { return Ok(None) };
-    if !existing.stat().map_err(context.cannot("look at"))?.is_protected() {
+    if !existing.stat().map_err(context.cannot("check"))?.is_protected() {
         return Err(PublishError::NotOurs(context.shown()));
     }
     for name in existing.names().map_err(context.cannot("read"))? {
@@ -187,7 +190,7 @@ struct Staging<'a> {
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PublishError> {
-        let failed = |error| context.cannot("make a staging directory next to")(error);
+        let failed = |error| context.cannot("create a temporary directory next to")(error);
         let process = std::process::id();
         for attempt in 0..ATTEMPTS {
             let name = CString::new(staging::name(STAGING, process, attempt));

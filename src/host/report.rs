@@ -318,8 +318,8 @@ impl ReceiverRow {
 impl Planned {
     fn summary(&self) -> String {
         let how = match self.carrier {
-            Carrier::SealedMemfds => "in files that exist in memory alone",
-            Carrier::PrivateArgument => "in an argument that it alone sees",
+            Carrier::SealedMemfds => "in memory-only files",
+            Carrier::PrivateArgument => "in an argument that only it can read",
             Carrier::PlainArgument => "IN PLAIN TEXT on its command line",
         };
         let mut parts = Vec::new();

@@ -39,7 +39,7 @@ pub struct Set {
 #[non_exhaustive]
 pub enum SetError {
     /// The last line has no newline.
-    #[error("its last line has no newline, so the file is cut")]
+    #[error("the last line has no newline, so the file is cut")]
     Cut,
     /// A line has the prefix of a credential, but cannot be decoded.
     #[error("line {line} {error}")]
@@ -50,13 +50,13 @@ pub enum SetError {
         error: DecodeError,
     },
     /// A set cannot contain this line.
-    #[error("line {line} is no string of a set")]
+    #[error("line {line} is not a string of a set")]
     Foreign {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The set has no manifest.
-    #[error("it has no manifest, so nothing proves that it is whole")]
+    #[error("it has no manifest, so nothing proves that it is complete")]
     NoManifest,
     /// The set has two manifests.
     #[error("line {line} is a second manifest")]
@@ -68,7 +68,7 @@ pub enum SetError {
     #[error("its manifest cannot be read: {0}")]
     Manifest(#[from] ManifestError),
     /// The manifest lists a credential that is missing in the file.
-    #[error("credential {0}: the manifest lists it, and no line has it")]
+    #[error("credential {0}: the manifest lists it, but no line contains it")]
     Missing(Name),
     /// A line contains a credential that the manifest does not list.
     #[error("line {line} is a credential that the manifest does not list")]
@@ -77,10 +77,10 @@ pub enum SetError {
         line: usize,
     },
     /// Two lines contain a credential with the same name.
-    #[error("credential {0}: two lines have it")]
+    #[error("credential {0}: two lines contain it")]
     Twice(Name),
     /// The size of a value differs from the size in the manifest.
-    #[error("credential {name}: it has {size} bytes, and the manifest lists {listed}")]
+    #[error("credential {name}: it has {size} bytes, but the manifest lists {listed}")]
     Size {
         /// The credential's name.
         name: Name,
@@ -90,10 +90,10 @@ pub enum SetError {
         listed: u64,
     },
     /// The values do not match the digest in the manifest.
-    #[error("the digest in its manifest is not that of its values")]
+    #[error("the digest in its manifest does not match its values")]
     Digest,
     /// An encrypted credential differs from the one that the manifest lists.
-    #[error("line {line} is an encrypted credential, and not the one that the manifest lists")]
+    #[error("line {line} is an encrypted credential, but not the one that the manifest lists")]
     Ciphertext {
         /// Number of the line, from 1.
         line: usize,
@@ -102,7 +102,7 @@ pub enum SetError {
     #[error("its signature is refused: {0}")]
     Signature(#[from] SignatureError),
     /// The set has more signatures than a guest checks.
-    #[error("it has more than {SIGNATURES_MAX} signatures, and a guest looks at no more")]
+    #[error("it has more than {SIGNATURES_MAX} signatures, the most that a guest checks")]
     Signatures,
     /// A signature is for another manifest.
     #[error("the signature by key {0} is not of this set's manifest")]
@@ -111,7 +111,7 @@ pub enum SetError {
     #[error("{}", untrusted(.0))]
     Untrusted(Vec<KeyId>),
     /// The set does not contain a name that `--expect` requires.
-    #[error("credential {0}: it is expected (--expect), and the set does not have it{1}")]
+    #[error("credential {0}: it is expected (--expect), but the set does not contain it{1}")]
     Expected(Name, Near),
 }
 
@@ -128,13 +128,13 @@ impl Help for SetError {
             | Self::Size { .. }
             | Self::Digest
             | Self::Ciphertext { .. } => "pack the set again",
-            Self::Foreign { .. } | Self::NoManifest => "give a file that 'pack' wrote",
+            Self::Foreign { .. } | Self::NoManifest => "use a file that 'pack' wrote",
             Self::Signature(error) => return error.help(),
-            Self::Signatures => "remove those of old keys",
+            Self::Signatures => "remove the signatures of old keys",
             Self::OtherManifest(_) => "sign it again: minisign -S -m FILE.manifest",
             Self::Untrusted(keys) if keys.is_empty() => "sign it: minisign -S -m FILE.manifest",
             Self::Untrusted(_) => "sign it with a trusted key, or name this key with --trust",
-            Self::Expected(..) => "pack the set with it, or correct --expect",
+            Self::Expected(..) => "pack the set with this credential, or correct --expect",
         }))
     }
 }
@@ -142,7 +142,7 @@ impl Help for SetError {
 fn untrusted(keys: &[KeyId]) -> String {
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     match keys.as_slice() {
-        [] => "it is not signed, and --trust wants it to be".to_owned(),
+        [] => "it is not signed, but --trust requires a signature".to_owned(),
         keys => format!("it is signed by key {}, which --trust does not name", keys.join(" and key ")),
     }
 }

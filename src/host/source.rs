@@ -121,7 +121,7 @@ pub enum DirectoryError {
         near: Near,
     },
     /// A name that `--expect` requires was not selected.
-    #[error("credential {0}: it is expected (--expect), and is not among what was selected{1}")]
+    #[error("credential {0}: it is expected (--expect), but it was not selected{1}")]
     Expected(Name, Near),
     /// A value is empty.
     #[error("credential {guest}: {file} is empty")]
@@ -162,7 +162,9 @@ pub enum DirectoryError {
         kind: &'static str,
     },
     /// The file is larger than a credential may be.
-    #[error("credential {guest}: {file} has more than {VALUE_MAX} bytes, which no credential may")]
+    #[error(
+        "credential {guest}: {file} has more than {VALUE_MAX} bytes, the most that a credential may have"
+    )]
     TooLarge {
         /// The credential's name in the guest.
         guest: Name,
@@ -171,7 +173,7 @@ pub enum DirectoryError {
     },
     /// The values together are larger than the limit.
     #[error(
-        "credential {0}: with it, the values have more than {TOTAL_MAX} bytes together, which no table holds"
+        "credential {0}: with it, the values have more than {TOTAL_MAX} bytes in total, which no table can contain"
     )]
     TotalTooLarge(Name),
     /// Another process wrote to the file. The bytes may be neither the old value nor the new one.
@@ -198,19 +200,21 @@ impl Help for DirectoryError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
             Self::Unset => {
-                "give the unit LoadCredential= or LoadCredentialEncrypted=, or name a directory with --credentials"
+                "add LoadCredential= or LoadCredentialEncrypted= to the unit, or name a directory with --credentials"
             }
-            Self::Nothing { prefix: None, .. } => "give the unit LoadCredential=, or name another directory",
-            Self::Nothing { prefix: Some(_), .. } => "correct the prefix, or give the unit LoadCredential=",
-            Self::Missing { .. } => "name it in the unit's LoadCredential=",
+            Self::Nothing { prefix: None, .. } => {
+                "add LoadCredential= to the unit, or name another directory"
+            }
+            Self::Nothing { prefix: Some(_), .. } => "correct the prefix, or add LoadCredential= to the unit",
+            Self::Missing { .. } => "add it to LoadCredential= in the unit",
             Self::Expected(..) => "select it with --credential or --prefix, or with --all",
             Self::Empty { guest, .. } => {
-                return Some(format!("if that is meant, give --allow-empty {guest}").into());
+                return Some(format!("if it may be empty, use --allow-empty {guest}").into());
             }
             Self::Blob { .. } => {
-                "give --encrypted what 'systemd-creds encrypt --with-key=tpm2' or '--with-key=host' writes"
+                "use --encrypted with the output of 'systemd-creds encrypt --with-key=tpm2' or '--with-key=host'"
             }
-            Self::Changed { .. } => "try again when nothing writes to it",
+            Self::Changed { .. } => "try again when no program writes to the file",
             Self::Directory(..)
             | Self::Name { .. }
             | Self::NotAFile { .. }

@@ -52,13 +52,13 @@ pub enum NotPlanned {
     #[error("cannot tell which hypervisor {0} is")]
     Unknown(ShownPath),
     /// The program is Firecracker, which has no SMBIOS.
-    #[error("Firecracker has no SMBIOS, so {0} can pass no OEM strings")]
+    #[error("Firecracker has no SMBIOS, so {0} cannot pass OEM strings")]
     Firecracker(ShownPath),
     /// The credentials cannot be read.
     #[error(transparent)]
     Supply(#[from] SupplyError),
     /// The program does not exist, or it cannot be executed.
-    #[error("cannot find {0}, or it may not be executed")]
+    #[error("cannot find {0}, or it is not executable")]
     NotFound(ShownPath),
     /// The credentials cannot be merged with the command line.
     #[error(transparent)]
@@ -86,7 +86,7 @@ pub enum NotStarted {
 impl Help for NotPlanned {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(match self {
-            Self::Unknown(_) => format!("give --hypervisor {}", hypervisor::names()).into(),
+            Self::Unknown(_) => format!("use --hypervisor {}", hypervisor::names()).into(),
             Self::Firecracker(_) => {
                 "use QEMU, cloud-hypervisor or crosvm, or pass credentials through Firecracker's \
                                      metadata service"
@@ -102,10 +102,10 @@ impl Help for NotPlanned {
 }
 
 /// What to do where a private argument cannot be passed.
-const HELP_ALLOW_ARGV: &str = "start it with --allow-argv, with the secrets for all to see";
+const HELP_ALLOW_ARGV: &str = "use --allow-argv to start it anyway, with secrets that every user can read";
 
 /// What to do where files of OEM strings cannot be passed through a wrapper.
-const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, for which nothing is traced";
+const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, which needs no tracing";
 
 /// What to do about an error, or another way.
 fn either(error: &PrivateArgvError, other: &'static str) -> Cow<'static, str> {

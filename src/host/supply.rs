@@ -90,7 +90,7 @@ pub enum SupplyError {
     #[error("--trust: the key that begins with RW is refused: {0}")]
     KeyText(KeyError),
     /// The file next to the set, which was to be signed, is not the set's manifest.
-    #[error("{0} is not the manifest of the set beside it, so its signature is not of the set")]
+    #[error("{0} is not the manifest of the set next to it, so its signature is not a signature of the set")]
     OtherManifest(ShownPath),
     /// A set cannot be sent.
     #[error("set {file}: {error}")]

@@ -34,7 +34,7 @@ pub enum VerifierFileError {
         error: Errno,
     },
     /// The file does not contain a verifier.
-    #[error("{path} is no verifier: {error}")]
+    #[error("{path} is not a verifier: {error}")]
     Other {
         /// The file that is not a verifier.
         path: ShownPath,
@@ -42,14 +42,14 @@ pub enum VerifierFileError {
         error: VerifierError,
     },
     /// The path does not end in a file name.
-    #[error("{0} names no file")]
+    #[error("{0} does not end in a name")]
     NoName(ShownPath),
 }
 
 impl Help for VerifierFileError {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Other { .. } => Some("name another file with --verifier".into()),
+            Self::Other { .. } => Some("use --verifier with another file".into()),
             Self::NoName(_) => Some("use a path that ends in a name".into()),
             Self::System { .. } => None,
         }

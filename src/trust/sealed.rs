@@ -176,13 +176,13 @@ pub enum SealedError {
     #[error("has no '=' between name and blob")]
     NoEquals,
     /// The name breaks systemd's rules.
-    #[error("has a bad name: {0}")]
+    #[error("has a name that is not allowed: {0}")]
     Name(#[from] NameError),
     /// The text after the name is not a blob that may be sent.
     #[error("has a value that {0}")]
     Blob(#[from] BlobError),
     /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
-    #[error("is encrypted by the null key, which everybody has")]
+    #[error("is encrypted with the null key, which everybody has")]
     NullKey(Name),
 }
 
@@ -200,10 +200,10 @@ pub enum BlobError {
         size: usize,
     },
     /// The file does not start with a known kind of key, or it is shorter than every blob.
-    #[error("does not begin as a blob of systemd-creds of a kind that this version knows")]
+    #[error("does not begin like the output of 'systemd-creds encrypt' in a format that this version knows")]
     NotABlob,
     /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
-    #[error("is encrypted by the null key, which everybody has")]
+    #[error("is encrypted with the null key, which everybody has")]
     NullKey,
 }
 

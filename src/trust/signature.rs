@@ -90,7 +90,7 @@ pub enum KeyError {
 impl Help for KeyError {
     fn help(&self) -> Option<Cow<'static, str>> {
         (*self == Self::Secret)
-            .then_some("remove it from this machine, and give the public key (the .pub file)".into())
+            .then_some("remove it from this machine, and use the public key (the .pub file)".into())
     }
 }
 
@@ -102,7 +102,7 @@ pub enum SignatureError {
     #[error("it is not a minisign signature: it is not text of at most {SIGNATURE_MAX} bytes")]
     NotText,
     /// The file does not have the four lines of a signature file.
-    #[error("it is not a minisign signature: a signature file has four whole lines")]
+    #[error("it is not a minisign signature: a signature file has four complete lines")]
     Lines,
     /// A base64 line of the file is damaged.
     #[error("it is not a minisign signature: a line of base64 in it is damaged")]

@@ -141,7 +141,7 @@ fn only_oem_strings_that_lost_their_end_are_not_nothing() {
             let codes = codes(&delivery);
             assert!(codes.contains(&"oem-strings-broken".to_owned()), "{kept}: {codes:?}");
             assert!(
-                !is_said(&delivery, "nothing was sent") && delivery.is_anything_sent,
+                !is_said(&delivery, "the host sent no credentials") && delivery.is_anything_sent,
                 "{kept}: {codes:?}"
             );
         }
@@ -168,7 +168,7 @@ fn nothing_was_sent_is_said_only_of_a_table_read_to_its_end() {
     ] {
         let delivery = verified(&entry_point, &data);
         let codes = codes(&delivery);
-        assert_eq!(is_said(&delivery, "nothing was sent"), is_whole, "{codes:?}");
+        assert_eq!(is_said(&delivery, "the host sent no credentials"), is_whole, "{codes:?}");
         assert_eq!(codes.contains(&"oem-strings-unknown".to_owned()), !is_whole, "{codes:?}");
     }
 }

@@ -125,8 +125,8 @@ fn large_structure_is_advised_on_by_what_its_hypervisor_can_write() {
     for (name, machine, _) in machines() {
         let advice = advice(&delivery(&machine, &strings, 0), "long-structure");
         let wanted = match name {
-            "cloud-hypervisor" => "and cloud-hypervisor writes one structure only: let this program import",
-            "crosvm" => "and crosvm writes one structure only: let this program import",
+            "cloud-hypervisor" => "and cloud-hypervisor writes one structure only: import with smbios-creds",
+            "crosvm" => "and crosvm writes one structure only: import with smbios-creds",
             _ => "or start QEMU with smbios-creds-host, which writes smaller structures",
         };
         assert!(advice.contains(wanted) && !advice.contains("4091"), "{name}: {advice}");
@@ -154,7 +154,7 @@ fn dropped_strings_are_advised_on_by_the_firmware_that_must_carry_them() {
         let advice = advice(&delivery(&machine, &dropped, 0), "strings-missing");
         let wanted = match name {
             "SeaBIOS" => {
-                "smbios-entry-point-type=64 with SeaBIOS 1.17 or newer or UEFI firmware in place of SeaBIOS 1.16"
+                "smbios-entry-point-type=64 with SeaBIOS 1.17 or newer or UEFI firmware instead of SeaBIOS 1.16"
             }
             "OVMF" => "smbios-entry-point-type=64, which this firmware can carry",
             "cloud-hypervisor" => "look for an empty element in oem_strings of '--platform'",

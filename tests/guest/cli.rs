@@ -105,25 +105,34 @@ fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_
     let (exit, text) = import(None, &["--allow-none"]);
     assert_eq!(exit, 0, "{text}");
     assert!(text.starts_with("smbios-creds: warning: no SMBIOS: "), "{text}");
-    assert!(text.contains("the kernel refused it; nothing is required, so this is no failure\n"), "{text}");
-    let help = "smbios-creds: help: look for 'DMI' in the kernel's log; if the host sends credentials, name them with \
+    assert!(
+        text.contains("the kernel refused it; no credential is required, so this is not an error\n"),
+        "{text}"
+    );
+    let help = "smbios-creds: help: look for 'DMI' in the kernel's log; if the host sends credentials, list them in \
                 --require\n";
     assert!(text.ends_with(help), "{text}");
     for options in required {
         let (exit, text) = import(None, options);
         assert_eq!(exit, 4, "{text}");
-        assert!(text.contains("error: no SMBIOS: ") && !text.contains("no failure"), "{text}");
+        assert!(text.contains("error: no SMBIOS: ") && !text.contains("not an error"), "{text}");
     }
 
     // A machine that was sent nothing.
     let none = testdata("qemu-7.2-none");
     let (exit, text) = import(Some(&none), &[]);
     assert_eq!(exit, 0, "{text}");
-    assert!(text.contains("info: nothing was sent; nothing is required, so this is no failure\nsmbios-creds: help: if the host sends"), "{text}");
+    assert!(
+        text.contains(
+            "info: the host sent no credentials; no credential is required, so this is not an error\nsmbios-creds: \
+             help: if the host sends"
+        ),
+        "{text}"
+    );
     for (options, expected) in required.into_iter().zip([3, 3, 4]) {
         let (exit, text) = import(Some(&none), options);
         assert_eq!(exit, expected, "{options:?}: {text}");
-        assert!(!text.contains("no failure"), "{text}");
+        assert!(!text.contains("not an error"), "{text}");
     }
 
     // A table that is lost, and one that is damaged.
@@ -164,11 +173,9 @@ fn the_ways_a_table_can_be_absent_are_told_apart() {
     let recording = tempfile::tempdir().unwrap();
     let output = run_on(recording.path(), &["check"]);
     assert_eq!(code(&output), 1);
-    assert!(
-        stderr(&output).contains(
-            "smbios_entry_point is missing\nsmbios-creds: help: give --from a directory that holds"
-        )
-    );
+    assert!(stderr(&output).contains(
+        "smbios_entry_point is missing\nsmbios-creds: help: use --from with a directory that contains"
+    ));
 }
 
 #[test]
@@ -286,7 +293,7 @@ fn without_permission_the_error_names_the_file_and_what_to_do() {
     let output = run(&mut command);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains(&format!("cannot read {}: permission denied", file.display())));
-    assert!(stderr(&output).contains("run this as root, or give a recording with --from"));
+    assert!(stderr(&output).contains("run this as root, or use --from with a recording"));
 }
 
 #[test]
@@ -321,7 +328,7 @@ fn cat_prints_values_byte_for_byte() {
     // In a script, an empty value would be taken for the secret: x=$(smbios-creds cat db-password).
     let empty = cat(&["e"]);
     assert_eq!((empty.stdout.len(), code(&empty)), (0, 3));
-    assert!(stderr(&empty).contains("credential e: required and empty (0 bytes)"), "{}", stderr(&empty));
+    assert!(stderr(&empty).contains("credential e: required, but empty (0 bytes)"), "{}", stderr(&empty));
     let allowed = cat(&["e", "--allow-empty", "e"]);
     assert_eq!((allowed.stdout.len(), code(&allowed)), (0, 0));
     let another = cat(&["e", "bin", "--newline=no", "--allow-empty", "bin"]);
@@ -346,7 +353,7 @@ fn cat_does_not_print_what_may_not_be_the_value() {
     data.push(1);
     let output = run_on(recording(&data).path(), &["cat", "cut"]);
     assert_eq!((output.stdout.len(), code(&output)), (0, 3));
-    assert!(stderr(&output).contains("credential cut: the table breaks next to it"));
+    assert!(stderr(&output).contains("credential cut: the table is damaged after it"));
 }
 
 #[test]
@@ -440,13 +447,13 @@ fn finding_is_followed_by_a_line_that_says_what_to_do() {
     let strings = [&b"io.systemd.credential:a=1"[..], b"io.systemd.credential:b="];
     let source = recording(&table(&strings));
     let into = tempfile::tempdir().unwrap();
-    let help = "smbios-creds: help: check where the host takes it from (an unset variable, an empty file), or allow it \
-                with --allow-empty\n";
+    let help = "smbios-creds: help: correct the variable or the file on the host, or allow an empty value with \
+                --allow-empty\n";
     for (verb, what) in [
         (&["list"][..], "empty"),
         (&["import", "--into", "./creds"], "empty"),
         (&["exec", "--into", "./creds", "--", "true"], "empty"),
-        (&["cat", "b"], "required and empty"),
+        (&["cat", "b"], "required, but empty"),
     ] {
         let mut command = agent(&verb[..1]);
         command.arg("--from").arg(source.path()).args(&verb[1..]).current_dir(into.path());
@@ -459,12 +466,13 @@ fn finding_is_followed_by_a_line_that_says_what_to_do() {
 
 #[test]
 fn refused_value_of_an_option_is_followed_by_what_to_do() {
-    let none = "it is none of auto, system, initrd, credstore, and not a path either";
+    let none = "it is neither auto, system, initrd, credstore nor a path";
     let output = run(&mut agent(&["import", "--into", "sytem"]));
     let text = stderr(&output);
     assert_eq!(code(&output), 2, "{text}");
     let lines = format!(
-        "error: invalid value 'sytem' for '--into <SINK>': {none}\n  help: write a path with a '/', as ./directory\n\n"
+        "error: invalid value 'sytem' for '--into <SINK>': {none}\n  help: write a path with a '/', for example \
+         ./directory\n\n"
     );
     assert!(text.starts_with(&lines), "{text}");
     let secret = smbios_creds::format::base64::encode(&[b"Ed".as_slice(), &[0; 156]].concat());
@@ -472,7 +480,7 @@ fn refused_value_of_an_option_is_followed_by_what_to_do() {
     let text = stderr(&output);
     assert!(
         text.contains(
-            "it is a minisign SECRET key\n  help: remove it from this machine, and give the public key"
+            "it is a minisign SECRET key\n  help: remove it from this machine, and use the public key"
         ),
         "{text}"
     );
@@ -543,8 +551,7 @@ fn usage_errors_exit_2_and_help_exits_0() {
     // Each verb has what it reads, in the words of what it does.
     assert!(stdout(&run(&mut agent(&["list", "--help"]))).contains("Compare with the credentials in: auto"));
     assert!(
-        stdout(&run(&mut agent(&["import", "--help"])))
-            .contains("Materialize nothing unless the verdict passes")
+        stdout(&run(&mut agent(&["import", "--help"]))).contains("Import nothing unless verification passes")
     );
     for arguments in [&["--help"][..], &["--version"], &["import", "--help"], &["help", "cat"]] {
         let output = run(&mut agent(arguments));

@@ -169,10 +169,10 @@ fn failed_import_does_not_close() {
     let machine = Machine::new(&[b"io.systemd.credential:db=hunter2", manifest.as_bytes()]);
     let (exit, log) = machine.said(&["import", "--close"]);
     assert_eq!(exit, 3, "{log}");
-    assert!(log.contains("the table stays open: verification failed"), "{log}");
+    assert!(log.contains("the table stays readable: verification failed"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
     let (exit, log) = machine.said(&["import", "--close", "--strict"]);
-    assert!(exit == 3 && log.contains("the table stays open: verification failed"), "{log}");
+    assert!(exit == 3 && log.contains("the table stays readable: verification failed"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
     let report = fs::read_to_string(machine.path("run/smbios-creds/report.json")).unwrap();
     assert!(!report.contains("\"closed\""), "{report}");
@@ -200,7 +200,7 @@ fn nothing_sent_does_not_close() {
     machine.write("sys/firmware/dmi/tables/DMI", testkit::END);
     machine.write("sys/firmware/dmi/tables/smbios_entry_point", &entry_point_3(testkit::END.len()));
     let (exit, log) = machine.said(&["import", "--close", "--allow-none"]);
-    assert!(exit == 0 && log.contains("the table stays open: nothing was sent"), "{log}");
+    assert!(exit == 0 && log.contains("the table stays readable: it contains no credentials"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
 }
 
@@ -210,12 +210,12 @@ fn import_in_the_initrd_does_not_close_what_the_host_stage_reads_again() {
     machine.write("etc/initrd-release", b"ID=debian\n");
     let (exit, log) = machine.said(&["import", "--close"]);
     assert_eq!(exit, 0, "{log}");
-    assert!(log.contains("the table stays open in the initrd"), "{log}");
+    assert!(log.contains("the table stays readable in the initrd"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
     // A script of an initramfs that has no such file.
     fs::remove_file(machine.path("etc/initrd-release")).unwrap();
     let (exit, log) = machine.said(&["import", "--close", "--into", "initrd"]);
-    assert!(exit == 0 && log.contains("the table stays open in the initrd"), "{log}");
+    assert!(exit == 0 && log.contains("the table stays readable in the initrd"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
     // The host stage finds the report of the initrd, which does not say what it is to remember.
     assert_eq!(machine.said(&["import", "--close"]).0, 0);
@@ -238,7 +238,7 @@ fn without_a_report_nothing_is_closed_since_nothing_would_know_the_set() {
     fs::create_dir_all(machine.path("run")).unwrap();
     machine.write("run/smbios-creds", b"a file in the place of the directory");
     let (exit, log) = machine.said(&["import", "--close"]);
-    assert!(exit == 1 && log.contains("the table stays open: no report"), "{log}");
+    assert!(exit == 1 && log.contains("the table stays readable: no report"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
     assert!(machine.path("run/credstore/db").exists(), "it is imported all the same");
 }
@@ -272,7 +272,10 @@ fn second_import_ends_well_if_everything_is_still_in_place() {
         let log = stderr(&output);
         assert_eq!(code(&output), 0, "{arguments:?}: {log}");
         assert!(log.contains("the table is closed (mode 0000) by smbios-creds; the last import"), "{log}");
-        assert!(log.contains("Values were not, and what the host sends now cannot be read"), "{log}");
+        assert!(
+            log.contains("Values were not compared, and the credentials that the host sends now"),
+            "{log}"
+        );
         assert_eq!(stdout(&output).matches(" closed ").count(), 2, "{output:?}");
         assert!(!log.contains("run this as root"), "{log}");
     }
@@ -293,7 +296,7 @@ fn second_import_finds_ciphertexts_in_their_own_place() {
     assert_eq!(code, 0, "{log}");
     fs::remove_file(machine.path("run/credstore.encrypted/sealed")).unwrap();
     let (code, log) = machine.said(&import);
-    assert!(code == 1 && log.contains("credential sealed: it was imported, and it is missing in"), "{log}");
+    assert!(code == 1 && log.contains("credential sealed: it was imported, but it is missing in"), "{log}");
     assert!(log.contains("/run/credstore.encrypted"), "{log}");
 }
 
@@ -313,7 +316,7 @@ fn second_import_fails_if_a_credential_is_lost_changed_or_was_never_there() {
             "lost",
             |m| fs::remove_file(m.path("run/credstore/db")).unwrap(),
             &[],
-            "db: it was imported, and it is missing",
+            "db: it was imported, but it is missing",
         ),
         (
             "cut",
@@ -322,17 +325,22 @@ fn second_import_fails_if_a_credential_is_lost_changed_or_was_never_there() {
                 m.write("run/credstore/db", b"hunter");
             },
             &[],
-            "db: the file in",
+            "db: the size or mode of its file in",
         ),
         (
             "readable",
             |m| fs::set_permissions(m.path("run/credstore/db"), Permissions::from_mode(0o444)).unwrap(),
             &[],
-            "db: the file in",
+            "db: the size or mode of its file in",
         ),
-        ("report", |m| fs::remove_file(m.path("run/smbios-creds/report.json")).unwrap(), &[], "no report in"),
-        ("required", |_| (), &["--require", "absent"], "absent: required"),
-        ("elsewhere", |_| (), &["--into", "initrd"], "the last import put the credentials into"),
+        (
+            "report",
+            |m| fs::remove_file(m.path("run/smbios-creds/report.json")).unwrap(),
+            &[],
+            "the report of the last import is missing in",
+        ),
+        ("required", |_| (), &["--require", "absent"], "absent: it is required, but it was missing"),
+        ("elsewhere", |_| (), &["--into", "initrd"], "the last import wrote the credentials to"),
         (
             "failed",
             |m| {
@@ -341,7 +349,7 @@ fn second_import_fails_if_a_credential_is_lost_changed_or_was_never_there() {
                 fs::write(path, report).unwrap();
             },
             &[],
-            "the last import did not end well",
+            "the last import failed",
         ),
     ];
     for (what, spoil, options, message) in spoilt {
@@ -386,10 +394,14 @@ fn closed_set_that_a_trusted_key_has_not_signed_is_not_said_to_be_well() {
             assert!(code(&output) == 1 && said.contains(message), "{verb:?} {options:?}: {said}");
         }
     };
-    fails(&machine, &["--trust", &key], "a signed manifest is required, and the last import had none");
+    fails(
+        &machine,
+        &["--trust", &key],
+        "a signed manifest is required, but the set of the last import was not signed",
+    );
     let pub_file = fs::read(testdata("signed/owner.pub")).unwrap();
     machine.write("etc/smbios-creds/trusted/owner.pub", &pub_file);
-    fails(&machine, &[], "a signed manifest is required, and the last import had none");
+    fails(&machine, &[], "a signed manifest is required, but the set of the last import was not signed");
     // Of what a signed import leaves in its report.
     let report = machine.path("run/smbios-creds/report.json");
     let text = fs::read_to_string(&report).unwrap();
@@ -408,7 +420,7 @@ fn closed_set_that_a_trusted_key_has_not_signed_is_not_said_to_be_well() {
             "{verb:?}"
         );
     }
-    let not_believed = format!("signed by {id} for web01, serial 7, which is not what is believed now");
+    let not_believed = format!("signed by {id} for web01, serial 7, which is not accepted now");
     fails(&machine, &["--audience", "db01"], &not_believed);
     fails(&machine, &["--min-serial", "8"], &not_believed);
     sign("1234");
@@ -462,7 +474,10 @@ fn closed_by_another_program_is_not_said_to_be_ours() {
     fs::set_permissions(table, Permissions::from_mode(0o000)).unwrap();
     let (exit, log) = machine.said(&["import"]);
     assert_eq!(exit, 0, "{log}");
-    assert!(log.contains("(mode 0000), and the last report does not say by what"), "{log}");
+    assert!(
+        log.contains("(mode 0000), but the last report does not say that smbios-creds closed it"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn cut_dump_never_passes() {
     std::fs::write(&file, &std::fs::read(dump(CASES[0].0)).unwrap()[..32]).unwrap();
     let said = stderr(&run_on(&file, &["check"]));
     assert!(
-        said.contains("dump is not a file of 'dmidecode --dump-bin': it has 32 bytes, and the table"),
+        said.contains("dump is not a file of 'dmidecode --dump-bin': it has 32 bytes, but the table"),
         "{said}"
     );
 }

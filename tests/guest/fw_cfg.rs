@@ -102,8 +102,10 @@ fn same_value_in_both_channels_is_a_note_and_another_one_an_error() {
     assert_eq!(copied.entries[1].refusal(), Some(Refusal::Copy));
     let output = run_on(folder.path(), &["check", "--manifest=require"]);
     assert_eq!(code(&output), 0);
-    assert!(stdout(&output).starts_with("passed: 1 credential, the manifest proves the set whole\n"));
-    assert!(stdout(&output).contains("nothing: the host sends it by fw_cfg too"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).starts_with("passed: 1 credential, the manifest proves that the set is complete\n")
+    );
+    assert!(stdout(&output).contains("nothing: the host also sends it by fw_cfg"), "{}", stdout(&output));
 
     write_credential(folder.path(), 40, "db", b"hunter3");
     let contradicted = delivery(folder.path());
@@ -372,7 +374,7 @@ fn faithful_recording_is_for_its_owner_only_and_leaves_nothing_if_it_fails() {
     let before: Vec<_> = walk(&to).iter().map(|file| fs::read(file).unwrap()).collect();
     let output = record(source.path(), &to, &[]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("exists and is never overwritten"));
+    assert!(stderr(&output).contains("exists, and a recording never overwrites"));
     assert_eq!(walk(&to).iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>(), before);
     // One file of the second item is there: nothing of the first one is left.
     fs::remove_dir_all(&to).unwrap();

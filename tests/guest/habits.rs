@@ -9,12 +9,12 @@ fn mistyped_name_is_answered_with_the_one_that_arrived() {
     let strings: &[&[u8]] =
         &[b"io.systemd.credential:db-password=S3cret", b"io.systemd.credential:token-1=1"];
     let folder = recording(&table(strings));
-    let advice = "did you mean db-password, which arrived? If not, check that the host passes it";
+    let advice = "did you mean db-password, which arrived? If not, check that the host sends the credential";
     let output = run_on(folder.path(), &["cat", "db-pasword"]);
     assert_eq!((code(&output), stdout(&output).as_str()), (3, ""));
     assert!(
         stderr(&output)
-            .contains(&format!("missing: required, and did not arrive\nsmbios-creds: help: {advice}\n")),
+            .contains(&format!("missing: required, but did not arrive\nsmbios-creds: help: {advice}\n")),
         "{output:?}"
     );
     for verb in [&["check", "--require"][..], &["import", "--dry-run", "--require"]] {
@@ -31,7 +31,7 @@ fn mistyped_name_is_answered_with_the_one_that_arrived() {
         let output = run_on(folder.path(), &[&["check", "--require"], names].concat());
         let said = stdout(&output);
         assert!(code(&output) == 3 && !said.contains("did you mean"), "{said}");
-        assert!(said.contains("check its name, and that the host passes it"), "{said}");
+        assert!(said.contains("check the credential's name, and that the host sends it"), "{said}");
     }
 }
 
@@ -112,15 +112,15 @@ fn cat_prints_nothing_of_a_value_that_cannot_be_decoded() {
     let folder =
         recording(&table(&[secret, b"io.systemd.credential:odd=abc", b"io.systemd.credential:ok=6f6b"]));
     for (mode, name, reason) in [
-        ("unhex", "token", "byte 8 of its text is no hexadecimal digit"),
-        ("unhex", "odd", "its hexadecimal digits are odd in number"),
+        ("unhex", "token", "byte 8 of its text is not a hexadecimal digit"),
+        ("unhex", "odd", "it has an odd number of hexadecimal digits"),
         ("unbase64", "token", "its padding is missing or wrong"),
     ] {
         let output = run_on(folder.path(), &["cat", name, "ok", "--newline=yes", "--transcode", mode]);
         let said = stderr(&output);
         let printed = output.stdout.split(|&byte| byte == b'\n').count() - 1;
         assert_eq!((code(&output), printed), (3, 1), "the other one is printed: {output:?}");
-        let expected = format!("credential {name}: not printed, since it cannot be decoded: {reason}\n");
+        let expected = format!("credential {name}: not printed, because it cannot be decoded: {reason}\n");
         assert!(said.ends_with(&expected) && !said.contains("cafe"), "{said}");
     }
 }

@@ -115,7 +115,7 @@ fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
     fs::remove_file(odd.join("creds/a")).unwrap();
     let output = on(&["import", "--from", from, "--into"], &[&odd.join("creds")]);
     assert!(
-        stderr(&output).contains(r"holds '\x1b[31m', which is not a regular file"),
+        stderr(&output).contains(r"contains '\x1b[31m', which is not a regular file"),
         "{}",
         stderr(&output)
     );

@@ -37,10 +37,10 @@ fn list_says_why_something_was_refused() {
     let output = run_on(folder.path(), &["list", "--into", "/nonexistent/x"]);
     let text = "NAME SIZE ENCODING STATE      SOURCE REASON\n\
                 good   1B text     missing    11-0:1\n\
-                good   1B text     duplicate  11-0:2 the name was sent before, and the first one counts\n\
+                good   1B text     duplicate  11-0:2 the name was sent before, and the first value counts\n\
                 e      0B text     empty      11-0:3 its value is empty\n\
-                -       - text     no-equals  11-0:4 no '=' stands between name and value\n\
-                -       - text     bad-name   11-0:5 systemd allows no such name\n\
+                -       - text     no-equals  11-0:4 there is no '=' between name and value\n\
+                -       - text     bad-name   11-0:5 systemd does not allow this name\n\
                 -       - binary   bad-base64 11-0:6 its value is not base64\n";
     assert_eq!(stdout(&output), text);
     assert_eq!(code(&output), 3, "and does not end as if all were well");
@@ -82,9 +82,9 @@ fn reasons_of_a_broken_table_and_of_a_manifest_are_in_words_too() {
     let mut cut = oem(&[b"io.systemd.credential:a=val"]);
     cut.push(1);
     for (folder, state) in [
-        (recording(&cut), "maybe-cut  11-0:1 the table breaks next to it, so its end may be missing"),
-        (manifest_broken(b"1"), "size-differs 11-0:1 it has not the size it was sent with"),
-        (manifest_broken(b"21"), "digest-differs 11-0:1 a value of the set is not the one that was sent"),
+        (recording(&cut), "maybe-cut  11-0:1 the table is damaged after it, so its end may be missing"),
+        (manifest_broken(b"1"), "size-differs 11-0:1 its size differs from the size that was sent"),
+        (manifest_broken(b"21"), "digest-differs 11-0:1 a value of the set changed on the way"),
     ] {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let output = run_on(folder.path(), &["list", "--no-legend"]);
@@ -120,7 +120,7 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
     let [verdict, findings, advice] = parts.as_slice() else { panic!("{text}") };
     let machine = "machine: QEMU (pc-i440fx-10.0), firmware SeaBIOS 1.16.3-debian-1.16.3-2";
     assert_eq!(*verdict, format!("failed: 0 credentials\n{machine}"));
-    let lost = "error: 2 OEM strings are announced and none is there: the hypervisor dropped the strings (";
+    let lost = "error: 2 OEM strings are announced, but none arrived: the hypervisor dropped the strings (";
     assert!(findings.starts_with(lost), "{text}");
     // Where the hypervisor has dropped them, nothing says that the host sent none.
     assert!(!text.contains("is a credential") && !text.contains("pass credentials"), "{text}");
@@ -132,7 +132,7 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
     let strings: &[&[u8]] = &[b"io.systemd.credential:a=1"];
     assert_eq!(
         stdout(&run_on(recording(&table(strings)).path(), &["check"])),
-        "passed: 1 credential, and nothing proves that these are all\n"
+        "passed: 1 credential, and nothing proves that the set is complete\n"
     );
 }
 
@@ -145,8 +145,8 @@ fn check_says_once_what_to_do_for_all_that_need_the_same() {
     assert_eq!(
         advice,
         [
-            "  e, f: check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty",
-            "  a1, a2, a3, a4 and 2 more: check its name, and that the host passes it",
+            "  e, f: correct the variable or the file on the host, or allow an empty value with --allow-empty",
+            "  a1, a2, a3, a4 and 2 more: check the credential's name, and that the host sends it",
         ]
     );
 }

@@ -134,7 +134,7 @@ fn every_kind_and_severity_is_kept_however_many_of_another_come_first() {
     let delivery = testkit::verdict(&data);
     assert_eq!(delivery.findings.total(), count + 3);
     let said: Vec<_> = delivery.findings.iter().map(ToString::to_string).collect();
-    for text in ["has a bad name", "with the same value", "with another value"] {
+    for text in ["has a name that is not allowed", "with the same value", "with another value"] {
         assert!(said.iter().any(|said| said.contains(text)), "{text}: {said:?}");
     }
 }
@@ -144,7 +144,7 @@ fn what_is_asked_for_is_named_however_many_of_its_kind_come_first() {
     let (data, count) = filled(|n| text(format!("io.systemd.credential:c{n}=")));
     let root = system(&data);
     let name = format!("c{}", count - 1);
-    let wanted = format!("credential {name}: required and empty (0 bytes)");
+    let wanted = format!("credential {name}: required, but empty (0 bytes)");
     let check = run_on(&tables(root.path()), &["check", "--require", &name, "other"]);
     assert_eq!(code(&check), 3);
     assert_eq!(stdout(&check).matches(&wanted).count(), 1, "{}", stdout(&check));
@@ -154,7 +154,7 @@ fn what_is_asked_for_is_named_however_many_of_its_kind_come_first() {
     // And what is to be done is said for all of them.
     let text = stdout(&check);
     let advice = text.split("What to do\n").nth(1).unwrap();
-    assert!(advice.contains(&format!(" and {} more: check where the host", count - 4)), "{advice}");
+    assert!(advice.contains(&format!(" and {} more: correct the variable", count - 4)), "{advice}");
 }
 
 #[test]

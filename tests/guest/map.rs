@@ -55,10 +55,10 @@ fn cut_table_is_marked_where_it_breaks() {
     let lines = lines(source.path());
     assert!(is_marked(&lines, "- - entry point _SM3_", "the SMBIOS table is cut: 83 bytes"), "{lines:#?}");
     assert!(
-        is_marked(&lines, "41 33 2 text last 6 bytes maybe-cut", "the table breaks next to it"),
+        is_marked(&lines, "41 33 2 text last 6 bytes maybe-cut", "the table is damaged after it"),
         "{lines:#?}"
     );
-    assert_eq!(lines.last().unwrap(), "76 7 announced, and not here: the table is cut here");
+    assert_eq!(lines.last().unwrap(), "76 7 announced, but missing: the table is cut here");
     let before = lines.iter().position(|line| line.starts_with("5 35 1 text first 7 bytes")).unwrap();
     assert!(!lines[before + 1].starts_with('^'), "{lines:#?}");
 }
@@ -86,7 +86,7 @@ fn each_way_to_break_has_a_mark_at_its_place() {
         "3 OEM strings are announced"
     ));
     // An empty string ends the set before its time, and what follows is no structure, or looks like one.
-    for (behind, what) in [("io.systemd", "39 12 no structure"), ("A\x04CDE", "39 7 1 other structure")] {
+    for (behind, what) in [("io.systemd", "39 12 not a structure"), ("A\x04CDE", "39 7 1 other structure")] {
         let lines = lines_of(&[&dropped[..39], behind.as_bytes(), b"\0\0"].concat());
         let next =
             lines.iter().position(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{lines:#?}"));
@@ -114,7 +114,7 @@ fn each_way_to_break_has_a_mark_at_its_place() {
         broken.iter().any(|line| line.starts_with("^ the SMBIOS table breaks inside an OEM")),
         "{broken:#?}"
     );
-    assert!(is_marked(&broken, "7 11 no structure: the table breaks here", "the SMBIOS table is damaged"));
+    assert!(is_marked(&broken, "7 11 not a structure: the table breaks here", "the SMBIOS table is damaged"));
     let source = recording_with(b"", &table(&[db]));
     assert!(is_marked(
         &lines(source.path()),
@@ -139,7 +139,14 @@ fn strings_besides_credentials_have_their_kind_and_lost_ones_a_line() {
     ));
     let ends = |end: &str| lines.iter().any(|line| line.ends_with(end));
     assert!(ends(" 6 3 other -") && ends(" 4 encrypted vpn 140 bytes"), "{lines:#?}");
-    assert!(is_marked(&lines, "- - not here", "credential gone: missing: sent with 7 bytes"), "{lines:#?}");
+    assert!(
+        is_marked(
+            &lines,
+            "- - missing: neither in SMBIOS nor in fw_cfg",
+            "credential gone: missing: sent with 7 bytes"
+        ),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -185,7 +192,11 @@ fn fw_cfg_items_are_drawn_with_and_without_a_table() {
     let lines = lines(folder.path());
     assert_eq!(lines[1..3], ["- - fw_cfg items, by their keys", "- 7 40 raw db 7 bytes"]);
     assert!(
-        is_marked(&lines, "- 7 41 raw - bad-name", "the fw_cfg item of 7 bytes has a bad name"),
+        is_marked(
+            &lines,
+            "- 7 41 raw - bad-name",
+            "the fw_cfg item of 7 bytes has a name that is not allowed"
+        ),
         "{lines:#?}"
     );
     assert!(lines.contains(&"- 4 42 signature -".to_owned()), "{lines:#?}");

@@ -328,7 +328,7 @@ fn a_faithful_copy_is_for_its_owner_alone_and_overwrites_nothing() {
     let before = fs::read(to.join("DMI")).unwrap();
     let output = record(&testdata("qemu-7.2-q35"), &to, &["--with-secrets"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("exists and is never overwritten"));
+    assert!(stderr(&output).contains("exists, and a recording never overwrites"));
     assert_eq!(fs::read(to.join("DMI")).unwrap(), before);
     // One of the two files is there: the other one is not left behind either.
     fs::remove_file(to.join("smbios_entry_point")).unwrap();

@@ -141,7 +141,7 @@ fn null_key_is_refused_by_name() {
     let root = system(&[string("db", "null")]);
     let import = import(&root, &[]);
     assert_eq!(code(&import), 3);
-    assert!(stderr(&import).contains("credential db: encrypted by the null key"), "{}", stderr(&import));
+    assert!(stderr(&import).contains("credential db: encrypted with the null key"), "{}", stderr(&import));
     assert!(!root.path().join("run/credstore.encrypted").exists());
     let list = run(agent(&["list", "--root"]).arg(root.path()));
     assert!(stdout(&list).contains("null-key"), "{}", stdout(&list));
@@ -204,7 +204,7 @@ fn ciphertext_goes_to_the_encrypted_credstore_and_nowhere_else() {
 
     let second = import(&root, &[]);
     assert_eq!(code(&second), 0);
-    assert!(stderr(&second).contains("holds 1 encrypted (tpm2-pinned) already"), "{}", stderr(&second));
+    assert!(stderr(&second).contains("already contains 1 encrypted (tpm2-pinned)"), "{}", stderr(&second));
     let check = run(agent(&["check", "--json=short", "--root"]).arg(root.path()).env("PATH", "/nowhere"));
     assert!(stdout(&check).contains(r#""encoding":"encrypted""#), "{}", stdout(&check));
     assert!(stdout(&check).contains(r#""key":"tpm2-pinned""#), "{}", stdout(&check));
@@ -229,8 +229,8 @@ fn check_names_what_systemd_cannot_open() {
     let checked = check(&format!("{}:/usr/bin:/bin", path.path().display()));
     assert_eq!(code(&checked), 3);
     let shown = stdout(&checked);
-    assert!(shown.contains("credential tls: systemd-creds cannot open it on this machine"), "{shown}");
-    assert!(!shown.contains("web: systemd-creds cannot open") && !shown.contains("value\n"), "{shown}");
+    assert!(shown.contains("credential tls: systemd-creds cannot decrypt it on this machine"), "{shown}");
+    assert!(!shown.contains("web: systemd-creds cannot decrypt") && !shown.contains("value\n"), "{shown}");
     let both = [sealed("tls", TPM2).blob.text(), sealed("web", HOST).blob.text()].concat();
     assert_eq!(fs::read_to_string(asked).unwrap(), both);
     // Without systemd-creds nothing is known of it.
@@ -250,7 +250,7 @@ fn ciphertext_without_systemd_fails_the_import_and_is_not_written() {
     fs::remove_dir(root.path().join("run/systemd/system")).unwrap();
     let import = import(&root, &["--into=credstore"]);
     assert_eq!(code(&import), 3, "{}", stderr(&import));
-    assert!(stderr(&import).contains("only systemd as PID 1 can open it"), "{}", stderr(&import));
+    assert!(stderr(&import).contains("only systemd as PID 1 can decrypt it"), "{}", stderr(&import));
     assert!(!root.path().join("run/credstore.encrypted").exists());
     assert!(root.path().join("run/credstore/db").exists());
 }

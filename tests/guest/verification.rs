@@ -32,7 +32,7 @@ fn texts(delivery: &Delivery) -> Vec<String> {
 fn a_required_credential_that_is_missing_is_named() {
     let delivery = verified(&[b"io.systemd.credential:other=1"], &require("db-password"));
     assert!(!delivery.passed());
-    assert_eq!(texts(&delivery), ["credential db-password: missing: required, and did not arrive"]);
+    assert_eq!(texts(&delivery), ["credential db-password: missing: required, but did not arrive"]);
     assert_eq!(intact(&delivery), [("other", &b"1"[..])], "the others are handed out");
 }
 
@@ -84,7 +84,7 @@ fn proof_is_sent_only_if_every_value_is_the_one_that_was_sent() {
 fn a_required_credential_that_is_empty_is_named() {
     let delivery = verified(&[b"io.systemd.credential:db-password="], &require("db-password"));
     assert!(!delivery.passed());
-    assert!(texts(&delivery)[0].starts_with("credential db-password: required and empty (0 bytes)"));
+    assert!(texts(&delivery)[0].starts_with("credential db-password: required, but empty (0 bytes)"));
     assert!(intact(&delivery).is_empty());
 }
 
@@ -137,7 +137,7 @@ fn bytes_added_behind_a_value_are_noticed() {
     let texts = texts(&delivery);
     assert!(texts.iter().any(|text| text.contains("text: 10 bytes were sent, 15 arrived")), "{texts:?}");
     assert!(
-        texts.iter().any(|text| text.contains("byte 4 of its text does not belong to base64")),
+        texts.iter().any(|text| text.contains("byte 4 of its text is not a base64 character")),
         "{texts:?}"
     );
     // Without a manifest nothing tells that the text is longer than it was.
@@ -167,7 +167,7 @@ fn a_credential_that_the_manifest_lists_and_the_table_lacks_is_named() {
     let manifest = manifest_of(&[credential("here", b"1"), credential("gone", b"12345")]);
     let strings: &[&[u8]] = &[manifest.as_bytes(), b"io.systemd.credential:here=1"];
     let delivery = verified(strings, &Policy::default());
-    assert_eq!(texts(&delivery), ["credential gone: missing: sent with 5 bytes, and did not arrive"]);
+    assert_eq!(texts(&delivery), ["credential gone: missing: sent with 5 bytes, but did not arrive"]);
     assert_eq!(codes(&verified(strings, &require("gone"))), ["missing"], "said once");
     assert_eq!(intact(&delivery), [("here", &b"1"[..])]);
 }
@@ -206,7 +206,7 @@ fn blank_at_either_end_of_a_name_is_seen_and_warned_of() {
         let delivery = verified(&[string.as_bytes(), b"io.systemd.credential:my key=1"], &Policy::default());
         assert!(delivery.passed());
         let warning =
-            format!("credential {shown}: its name begins or ends with a blank, which is a part of it");
+            format!("credential {shown}: its name begins or ends with a blank, which belongs to the name");
         assert_eq!(texts(&delivery), [format!("{warning} (structure 11-0, string 1, offset 5)")]);
         let recording = testkit::recording(&table(&[string.as_bytes()]));
         let list = testkit::run_on(recording.path(), &["list", "--no-legend"]);

@@ -46,9 +46,9 @@ fn way_of_a_whole_credential_has_a_line_for_each_station() {
         "whole: credential db arrived".to_owned(),
         "sent       6 bytes, as the manifest says".to_owned(),
         format!("arrived    6 bytes, text (structure 11-0, string 2, offset {at})"),
-        "verified   yes: the manifest proves the set whole".to_owned(),
-        "in place   not looked at: what was sent is a recording".to_owned(),
-        "whole set  passed: 2 credentials, the manifest proves the set whole".to_owned(),
+        "verified   yes: the manifest proves that the set is complete".to_owned(),
+        "in place   not checked, because --from names a recording".to_owned(),
+        "whole set  passed: 2 credentials, the manifest proves that the set is complete".to_owned(),
     ];
     assert_eq!((exit, lines), (0, expected.to_vec()));
     let expected = json!({
@@ -70,10 +70,10 @@ fn way_of_a_whole_credential_has_a_line_for_each_station() {
 fn cut_credential_is_refused_with_both_sizes_and_what_to_do() {
     let source = sent(&[manifest(&[("db", "secret")]), text("db", "sec"), text("other", "1")]);
     let (exit, lines) = way(source.path(), "db");
-    assert_eq!((exit, &*lines[0]), (3, "refused: credential db arrived, and is not imported"));
+    assert_eq!((exit, &*lines[0]), (3, "refused: credential db arrived, but is not imported"));
     assert_eq!(lines[1], "sent       6 bytes, as the manifest says");
     assert!(lines[2].starts_with("arrived    3 bytes, text (structure 11-0, string 2"), "{lines:#?}");
-    assert_eq!(lines[3], "verified   no: it has not the size it was sent with");
+    assert_eq!(lines[3], "verified   no: its size differs from the size that was sent");
     assert!(
         lines.iter().any(|line| line.starts_with("error: credential db: 6 bytes were sent, 3 arrived ("))
     );
@@ -86,7 +86,7 @@ fn cut_credential_is_refused_with_both_sizes_and_what_to_do() {
     // Another credential of the same set is whole; the exit code is still that of the set.
     let (exit, lines) = way(source.path(), "other");
     assert_eq!((exit, &*lines[0]), (3, "whole: credential other arrived"));
-    assert_eq!(lines[1], "sent       the manifest does not list it");
+    assert_eq!(lines[1], "sent       the manifest does not list this credential");
     assert!(lines.iter().any(|line| line.starts_with("whole set  failed: ")), "{lines:#?}");
 }
 
@@ -95,7 +95,7 @@ fn missing_credential_exits_3_whether_it_was_sent_or_not() {
     let source = sent(&[manifest(&[("db", "secret")]), text("other", "1")]);
     for (name, line) in [
         ("db", "sent       6 bytes, as the manifest says"),
-        ("no", "sent       the manifest does not list it"),
+        ("no", "sent       the manifest does not list this credential"),
     ] {
         let (exit, lines) = way(source.path(), name);
         assert_eq!((exit, &*lines[0]), (3, &*format!("missing: credential {name} did not arrive")));
@@ -110,7 +110,7 @@ fn missing_credential_exits_3_whether_it_was_sent_or_not() {
     // A set that passes, and a machine that was sent nothing.
     let passes = sent(&[text("other", "1")]);
     let (exit, lines) = way(passes.path(), "db");
-    assert_eq!((exit, &*lines[1]), (3, "sent       no manifest says what was sent"));
+    assert_eq!((exit, &*lines[1]), (3, "sent       not known, because no valid manifest arrived"));
     assert_eq!(way(&testkit::testdata("qemu-7.2-none"), "db").0, 3);
     // A name that none can have is a mistake in the command line.
     let output = run_on(passes.path(), &["check", "a/b"]);
@@ -133,7 +133,7 @@ fn every_string_of_the_name_is_a_station_and_findings_of_the_name_are_kept() {
     // Of each kind, eight findings are kept; the one that is asked about is one of them.
     let strings: Vec<_> = (0..30).map(|number| text(&format!("c{number}"), "")).collect();
     let (exit, lines) = way(sent(&strings).path(), "c29");
-    assert_eq!((exit, &*lines[0]), (3, "refused: credential c29 arrived, and is not imported"));
+    assert_eq!((exit, &*lines[0]), (3, "refused: credential c29 arrived, but is not imported"));
     assert!(
         lines.iter().any(|line| line.starts_with("error: credential c29: empty (0 bytes)")),
         "{lines:#?}"
@@ -197,11 +197,11 @@ fn running_system_shows_files_of_the_name_and_units_that_ask_for_it() {
     for line in [
         format!("in place   {}: 6 bytes, mode 0400, the bytes that were sent", at("credentials/@system/db")),
         format!(
-            "in place   {}: 6 bytes, mode 0440, not what was sent, or open to others",
+            "in place   {}: 6 bytes, mode 0440, not the bytes that were sent, or readable by other users",
             at("credentials/nginx.service/db")
         ),
         format!(
-            "in place   {}: 3 bytes, mode 0400, not what was sent, or open to others",
+            "in place   {}: 3 bytes, mode 0400, not the bytes that were sent, or readable by other users",
             at("credentials/old.service/db")
         ),
         "asked by   nginx.service (LoadCredential=)".to_owned(),

@@ -49,7 +49,7 @@ fn every_limit_of_bytes_holds_at_it_and_not_above() {
         assert_eq!(at.to_string(), format!("{}: {available} bytes of {available}", limit.name));
         let above = with_filler(&way, limit, available + 1);
         assert!(above.is_exceeded());
-        assert!(above.to_string().contains(&format!("1 more than the {available} there are: ")), "{above}");
+        assert!(above.to_string().contains(&format!("1 more than the limit of {available}: ")), "{above}");
         assert_eq!((at.help(), above.help().as_deref()), (None, Some(limit.advice)));
     }
 }

@@ -65,14 +65,14 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         ("oem_strings=[Canary,b\n]", "blanks at the ends"),
         ("oem_strings=[Canary,,b]", "an empty OEM string"),
         ("oem_strings=[Canary,]", "an empty OEM string"),
-        ("oem_strings=[Canary],oem_strings=[b]", "twice, of which the last would win"),
+        ("oem_strings=[Canary],oem_strings=[b]", "twice, and only the last would be used"),
         (" oem_strings=[Canary], oem_strings=[b]", "spelled in a way"),
         (r#""oem_strings"=[Canary]"#, "spelled in a way"),
         // Up to v47 quotes are removed before the key is read.
         (r#"oem_strin""gs=[Canary]"#, "spelled in a way"),
-        ("oem_strings=[Canary]x", "something follows the ']'"),
+        ("oem_strings=[Canary]x", "there is text after the ']'"),
         // Nobody takes ` uuid` for `uuid`, until it comes first and blanks there are cut off.
-        ("oem_strings=[Canary], uuid=x", "a blank before one of its keys"),
+        ("oem_strings=[Canary], uuid=x", "a blank before a key"),
     ];
     for (platform, message) in cases {
         let refusal = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", platform]);
@@ -80,7 +80,7 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         assert!(refusal.contains(message), "{platform}: {refusal}");
     }
     let twice = refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform", "uuid=a", "--platform=uuid=b"]);
-    assert!(twice.contains("--platform is there twice"), "{twice}");
+    assert!(twice.contains("--platform is given twice"), "{twice}");
     assert!(refusal(CLOUD_HYPERVISOR, &["--kernel", "k", "--platform"]).contains("is the last argument"));
 }
 

@@ -30,13 +30,13 @@ fn strings_are_merged_into_crosvms_one_smbios() {
         assert_eq!(strings[..strings.len() - 2], *kept, "{arguments:?}");
     }
     let refused: [(&[&str], &str); 10] = [
-        (&["stop", "socket"], "starts no machine"),
+        (&["stop", "socket"], "does not start a machine"),
         (&["run", "--oem-strings", "Canary"], "deprecated"),
-        (&["run", "--smbios", "manufacturer=a", "--smbios=uuid=b"], "--smbios is there twice"),
+        (&["run", "--smbios", "manufacturer=a", "--smbios=uuid=b"], "--smbios is given twice"),
         (&["run", "--smbios", "oem-strings=Canary"], "not a list in brackets"),
         (&["run", "--smbios", "oem-strings=[Canary"], "not balanced"),
         (&["run", "--smbios", "oem-strings=[\"Canary]"], "not balanced"),
-        (&["run", "--smbios", "oem-strings=[Canary\"x\"]"], "quotes that are not around"),
+        (&["run", "--smbios", "oem-strings=[Canary\"x\"]"], "quotes that do not surround"),
         (&["run", "--smbios", "oem-strings=[Canary,,b]"], "nothing between two commas"),
         (&["run", "--smbios", r#"oem-strings=["Canary\n"]"#], "'\\' in quotes"),
         (&["run", "--smbios", "oem-strings=[a],oem-strings=[Canary]"], "twice"),
@@ -53,18 +53,18 @@ fn strings_are_merged_into_crosvms_one_smbios() {
 #[test]
 fn what_crosvm_refuses_of_smbios_is_refused_first() {
     for (option, message) in [
-        ("foo=bar", "refuses one of its keys"),
-        ("oem_strings=[x]", "refuses one of its keys"),
-        ("manufacturer=acme, product-name=web", "refuses one of its keys"),
-        ("MANUFACTURER=acme", "refuses one of its keys"),
+        ("foo=bar", "does not accept one of the keys"),
+        ("oem_strings=[x]", "does not accept one of the keys"),
+        ("manufacturer=acme, product-name=web", "does not accept one of the keys"),
+        ("MANUFACTURER=acme", "does not accept one of the keys"),
         ("vendor", "value without a key"),
-        ("manufacturer=a,manufacturer=b", "keys twice"),
+        ("manufacturer=a,manufacturer=b", "a key twice"),
         ("manufacturer=", "has no value"),
         ("manufacturer=\"\"", "has no value"),
         ("manufacturer=a b", "double quotes"),
         ("manufacturer=a=b", "double quotes"),
         ("manufacturer={a}", "double quotes"),
-        ("manufacturer=\"a\"b", "quotes that are not around"),
+        ("manufacturer=\"a\"b", "quotes that do not surround"),
         ("uuid=notauuid", "is not a UUID"),
         ("uuid=01234567-89ab-cdef-0123-456789abcde", "is not a UUID"),
     ] {

@@ -107,10 +107,10 @@ fn name_that_fw_cfg_cannot_carry_is_refused_by_name() {
     let error =
         planned(&[], vec![credential("db", b"1"), credential(&longer, b"2")]).unwrap_err().on_one_line();
     let expected = format!(
-        "credential {longer}: its name has 29 characters, and fw_cfg, the only channel of this machine"
+        "credential {longer}: its name has 29 characters, but fw_cfg, the only channel of this machine"
     );
     assert!(
-        error.starts_with(&expected) && error.contains("carries 28; send it under a shorter name"),
+        error.starts_with(&expected) && error.contains("carries at most 28; send it under a shorter name"),
         "{error}"
     );
     // SMBIOS carries it.
@@ -129,16 +129,16 @@ fn more_items_than_qemu_survives_are_refused_with_numbers() {
     let refused = exceeded(&[], 20).unwrap();
     assert_eq!(
         refused,
-        "QEMU: fw_cfg items: 21 items, 1 more than the 20 there are: QEMU ends with a failed assertion; send fewer \
-         credentials, or give QEMU more with -global fw_cfg.x-file-slots=64"
+        "QEMU: fw_cfg items: 21 items, 1 more than the limit of 20: QEMU ends with a failed assertion; send fewer \
+         credentials, or raise the limit with -global fw_cfg.x-file-slots=64"
     );
     // Another program's items take theirs, and a credential that is sent already is one as well.
     let others = ["-fw_cfg", "opt/org.example/a,string=x", "-fw_cfg", "opt/org.example/b,string=y"];
     assert_eq!(exceeded(&others, 17), None);
-    assert!(exceeded(&others, 18).unwrap().contains("19 items, 1 more than the 18 there are"));
+    assert!(exceeded(&others, 18).unwrap().contains("19 items, 1 more than the limit of 18"));
     let existing = ["-fw_cfg", "opt/io.systemd.credentials/x,string=y"];
     assert_eq!(exceeded(&existing, 18), None);
-    assert!(exceeded(&existing, 19).unwrap().contains("21 items, 1 more than the 20 there are"));
+    assert!(exceeded(&existing, 19).unwrap().contains("21 items, 1 more than the limit of 20"));
 }
 
 #[test]
@@ -161,10 +161,10 @@ fn items_are_as_many_as_the_command_line_gives_qemu() {
     for arguments in spellings {
         assert_eq!(exceeded(arguments, 51), None, "{arguments:?}");
         let refused = exceeded(arguments, 52).unwrap();
-        assert!(refused.contains("53 items, 1 more than the 52 there are"), "{arguments:?}: {refused}");
-        assert!(refused.contains("give x-file-slots a larger number"), "{refused}");
+        assert!(refused.contains("53 items, 1 more than the limit of 52"), "{arguments:?}: {refused}");
+        assert!(refused.contains("use a larger x-file-slots"), "{refused}");
     }
-    assert!(exceeded(&["-global", "fw_cfg.x-file-slots=16"], 4).unwrap().contains("than the 4 there are"));
+    assert!(exceeded(&["-global", "fw_cfg.x-file-slots=16"], 4).unwrap().contains("than the limit of 4"));
     assert!(exceeded(&["-global", "other.x-file-slots=64"], 20).is_some());
 }
 
@@ -196,7 +196,7 @@ fn credential_in_an_item_enters_the_manifest_of_either_channel() {
     assert!(!visible.contains("a,,b") && !visible.contains(file.path().to_str().unwrap()), "{visible}");
     assert_eq!(
         testkit::texts(&plan.warnings),
-        ["given on the command line, where others could read them: credentials text"]
+        ["given on the command line, where other users could read them: credentials text"]
     );
 
     // With SMBIOS, they stay items, so that no table has to hold them.
@@ -226,14 +226,14 @@ fn credential_in_an_item_enters_the_manifest_of_either_channel() {
 fn item_that_cannot_enter_the_manifest_is_refused_without_its_value() {
     let cases = [
         ("opt/io.smbios-creds/manifest,string=Canary", "a machine can have one manifest only"),
-        ("opt/io.systemd.credentials/Canary/Canary,string=x", "no name of a credential"),
-        ("opt/io.systemd.credentials/,string=Canary", "no name of a credential"),
-        ("opt/io.systemd.credentials/x,gen_id=Canary", "give file=PATH"),
+        ("opt/io.systemd.credentials/Canary/Canary,string=x", "not the name of a credential"),
+        ("opt/io.systemd.credentials/,string=Canary", "not the name of a credential"),
+        ("opt/io.systemd.credentials/x,gen_id=Canary", "use file=PATH"),
         ("opt/io.systemd.credentials/x,string=Canary,file=x", "needs one of 'file' and 'string'"),
         ("opt/io.systemd.credentials/x,string=", "needs one of 'file' and 'string'"),
         ("opt/io.systemd.credentials/x", "needs one of 'file' and 'string'"),
-        ("opt/io.systemd.credentials/x,string", "without a value"),
-        ("opt/io.systemd.credentials/x,nofile,string=Canary", "without a value"),
+        ("opt/io.systemd.credentials/x,string", "has no value"),
+        ("opt/io.systemd.credentials/x,nofile,string=Canary", "has no value"),
         ("opt/io.systemd.credentials/x,file=/nonexistent", "cannot read /nonexistent"),
     ];
     for machine in ["microvm", "q35"] {
@@ -262,7 +262,7 @@ fn oem_string_is_carried_as_an_item_or_refused_where_there_is_no_smbios() {
     assert_eq!(intact(&proven), [("x", &b"y"[..]), ("db", b"1")]);
     let refused = |option: &str| refusal(QEMU, &[&MICROVM[..], &["-smbios", option]].concat());
     let foreign = refused("type=11,value=io.systemd.credential:x=y,value=Canary");
-    assert!(foreign.contains("OEM string 2 of the command line is no credential"), "{foreign}");
+    assert!(foreign.contains("OEM string 2 of the command line is not a credential"), "{foreign}");
     assert!(!foreign.contains("Canary"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), testkit::oem(&[b"io.systemd.credential:x=y"])).unwrap();

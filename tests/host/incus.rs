@@ -109,7 +109,11 @@ fn incus_credential_without_a_value_is_refused_by_name() {
 fn incus_says_who_can_read_its_database() {
     let folder = directory(&[("db", b"secret")]);
     let output = emit(folder.path(), &[]);
-    assert!(stderr(&output).contains("Incus keeps it in its database: everyone"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("Incus keeps the secrets in its database: everyone"),
+        "{}",
+        stderr(&output)
+    );
     // 255 strings are the most that QEMU counts: 254 credentials and the manifest.
     let names: Vec<String> = (0..255).map(|n| n.to_string()).collect();
     let folder = directory(&names.iter().map(|name| (name.as_str(), &b"x"[..])).collect::<Vec<_>>());

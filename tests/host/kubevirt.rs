@@ -189,7 +189,7 @@ fn hook_fails_without_annotations_and_shows_no_text() {
         refused(&vmi, &domain, words, &canary);
     }
     for files in ["", "0", "04", "+4", " 4", "4 ", "-1", "65", "1.0", "99999", secret] {
-        refused(&annotated(files), &domain, "smbios-creds.io/files is no number from 1 to 64", &canary);
+        refused(&annotated(files), &domain, "smbios-creds.io/files is not a number from 1 to 64", &canary);
     }
     for (domain, words) in [
         (format!("<domain><name>{secret}</{secret}></domain>"), "is not well-formed XML at byte "),

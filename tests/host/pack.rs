@@ -135,7 +135,7 @@ fn signed_set_with_a_ciphertext_is_whole_or_nothing_without_systemd() {
     };
     let (output, plain, encrypted) = import(false, &["--trust", &key]);
     assert_eq!((code(&output), plain, encrypted), (3, false, false), "{}", stderr(&output));
-    assert!(stderr(&output).contains("this machine cannot take all of it"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("this machine cannot use a part of it"), "{}", stderr(&output));
     // What nobody has to sign is placed as far as it can be.
     let (output, plain, encrypted) = import(false, &[]);
     assert_eq!((code(&output), plain, encrypted), (3, true, false), "{}", stderr(&output));
@@ -317,7 +317,7 @@ fn unsigned_set_and_unknown_key_start_nothing_with_trust() {
     packed.sign_to("other", &packed.text("of-other"));
     let (owner, other) = (packed.text("owner.pub"), packed.text("of-other"));
     let message = refused(&packed.plan(&["--trust", &owner], &[]));
-    assert!(message.contains("it is not signed, and --trust wants it to be"), "{message}");
+    assert!(message.contains("it is not signed, but --trust requires a signature"), "{message}");
     let message = refused(&packed.plan(&["--trust", &owner, "--signature", &other], &[]));
     assert!(message.contains("which --trust does not name"), "{message}");
     assert_eq!(code(&packed.plan(&["--trust", &owner, "--signature", &other, &elsewhere], &[])), 0);
@@ -357,10 +357,10 @@ fn credential_beside_a_set_starts_nothing() {
     let packed = Packed::new(&[]);
     let smbios = "type=11,value=io.systemd.credential:evil=1";
     let message = refused(&packed.plan(&[], &["-smbios", smbios]));
-    assert!(message.contains("credential evil: it is given beside the set"), "{message}");
+    assert!(message.contains("credential evil: it is given in addition to the set"), "{message}");
     let item = "name=opt/io.systemd.credentials/evil,string=1";
     let message = refused(&packed.plan(&[], &["-fw_cfg", item]));
-    assert!(message.contains("credential evil: it is given beside the set"), "{message}");
+    assert!(message.contains("credential evil: it is given in addition to the set"), "{message}");
     assert_eq!(code(&packed.plan(&[], &["-smbios", "type=11,value=vendor"])), 0);
 }
 

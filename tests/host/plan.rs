@@ -135,13 +135,13 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
             let output = run(host_with(folder.path(), &[verb, "--all", "--", missing]).env("PATH", &path));
             assert_eq!(code(&output), 3, "{missing}");
             let text = stdout(&output) + &stderr(&output);
-            assert!(text.contains(&format!("cannot find {missing}, or it may not be executed")), "{text}");
+            assert!(text.contains(&format!("cannot find {missing}, or it is not executable")), "{text}");
         }
     }
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--", "sh"]));
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).contains(
-        "cannot tell which hypervisor sh is; nothing is started\nsmbios-creds-host: help: give --hypervisor"
+        "cannot tell which hypervisor sh is; nothing is started\nsmbios-creds-host: help: use --hypervisor"
     ));
     for firecracker in ["firecracker", "/opt/firecracker-v1.7-x86_64"] {
         let output = run(&mut host_with(folder.path(), &["plan", "--all", "--", firecracker]));
@@ -197,7 +197,7 @@ fn cloud_hypervisor_whose_image_has_the_option_reads_files() {
 #[test]
 fn names_that_begin_with_a_dot_are_warned_of() {
     let folder = directory(&[(".hidden", &[b'x'; 6000]), ("db", SECRET)]);
-    let warning = "systemd reads no name that begins with '.' from @initrd or fw_cfg";
+    let warning = "systemd ignores names that begin with '.' in @initrd and fw_cfg";
     let plan = |select: &[&str]| {
         let program = ["--hypervisor=qemu", "--", "true"];
         stdout(&run(&mut host_with(folder.path(), &[&["plan"], select, &program].concat())))
@@ -213,7 +213,7 @@ fn names_that_begin_with_a_dot_are_warned_of() {
 
 #[test]
 fn names_with_a_blank_at_either_end_are_warned_of_and_seen() {
-    let warning = "a blank at the beginning or end of a name is a part of it";
+    let warning = "a blank at the beginning or end of a name belongs to the name";
     for (file, shown) in [("db ", r"db\x20"), (" db", r"\x20db")] {
         let folder = directory(&[(file, SECRET), ("my key", SECRET)]);
         let plan = |select: &[&str]| {
@@ -398,11 +398,12 @@ fn plan_says_what_run_would_do() {
     assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "the program is not executed");
     assert!(
         text.starts_with(
-            "starts: qemu with 2 credentials (3 OEM strings in 3 structures, 1 fw_cfg item) in files"
+            "starts: qemu with 2 credentials (3 OEM strings in 3 structures, 1 fw_cfg item) in memory-only files"
         ),
         "{text}"
     );
-    let warning = "\nwarning: systemd 256 and older in the guest cannot read these whole from SMBIOS: they are passed by";
+    let warning = "\nwarning: systemd 256 and older in the guest cannot read all bytes of these \
+                   from SMBIOS: they are also sent by";
     assert!(text.contains(warning) && text.contains("qemu_fw_cfg (credentials tls)\n"), "{text}");
     assert!(text.contains("\n  name=opt/io.systemd.credentials/tls,file=/proc/self/fd/N\n"), "{text}");
     assert!(text.contains("\nNAME SIZE CHANNEL        FROM\ndb     6B SMBIOS         directory\ntls  4.8K SMBIOS, fw_cfg directory\n"), "{text}");
@@ -438,7 +439,10 @@ fn plan_says_what_run_would_do() {
     assert_eq!((&slots["name"], &slots["unit"]), (&"QEMU: fw_cfg items".into(), &"items".into()));
     assert_eq!((&slots["used"], &slots["available"]), (&3.into(), &20.into()));
     let text = stdout(&plan(&["--hypervisor=qemu"], &["-M", "microvm"]));
-    assert!(text.starts_with("starts: qemu with 2 credentials (3 fw_cfg items) in files"), "{text}");
+    assert!(
+        text.starts_with("starts: qemu with 2 credentials (3 fw_cfg items) in memory-only files"),
+        "{text}"
+    );
     assert!(text.contains("\nNAME SIZE CHANNEL FROM\ndb     6B fw_cfg  directory\n"), "{text}");
     assert!(!text.contains("one structure") && !text.contains("warning"), "{text}");
     // What has two ways to be given is given in one.
@@ -490,14 +494,14 @@ fn emit_makes_a_file_for_its_owner_alone_and_overwrites_nothing() {
     let before = std::fs::read(&file).unwrap();
     let again = emit(folder.path(), "strings", &["--output", path]);
     assert_eq!((code(&again), std::fs::read(&file).unwrap()), (1, before));
-    assert!(stderr(&again).contains(&format!("cannot make {path}: File exists")));
+    assert!(stderr(&again).contains(&format!("cannot create {path}: File exists")));
     let link = out.path().join("link");
     std::os::unix::fs::symlink(out.path().join("elsewhere"), &link).unwrap();
     assert_eq!(code(&emit(folder.path(), "strings", &["--output", link.to_str().unwrap()])), 1);
     assert!(!out.path().join("elsewhere").exists());
     let full = emit(folder.path(), "strings", &["--output", "/nonexistent/x"]);
     assert_eq!(code(&full), 1);
-    assert!(stderr(&full).contains("cannot make /nonexistent/x: No such file"));
+    assert!(stderr(&full).contains("cannot create /nonexistent/x: No such file"));
 }
 
 #[test]
@@ -534,7 +538,9 @@ fn the_example_for_a_vmm_makes_a_table_that_a_guest_accepts() {
     assert!(status.is_ok_and(|status| status.success()), "{} fails", example.display());
     let output = testkit::run_on(out.path(), &["check", "--manifest=require", "--require", "db", "large"]);
     assert_eq!(code(&output), 0, "{}", stdout(&output));
-    assert!(stdout(&output).starts_with("passed: 2 credentials, the manifest proves the set whole"));
+    assert!(
+        stdout(&output).starts_with("passed: 2 credentials, the manifest proves that the set is complete")
+    );
     let failed = Command::new(&example).arg("/nonexistent").arg(out.path()).output().unwrap();
     assert!(!failed.status.success());
 }

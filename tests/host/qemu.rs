@@ -154,17 +154,17 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("type=11,value=io.systemd.credential.binary:x=Canary!", "is not base64"),
         ("type=11,value=io.systemd.credential.binary:CanaryCanaryCA0=", "its name may be a secret in base64"),
         ("type=11,value=io.systemd.credential:x=", "its value on the command line is empty"),
-        ("type=11,value=io.smbios-creds.manifest:Canary", "is a manifest, and a machine can have one only"),
-        ("type=11,Canary=x", "takes only 'value=' and 'path='"),
-        ("type=11,value=a,Canary", "takes only 'value=' and 'path='"),
+        ("type=11,value=io.smbios-creds.manifest:Canary", "is a manifest, but a machine can have only one"),
+        ("type=11,Canary=x", "accepts only 'value=' and 'path='"),
+        ("type=11,value=a,Canary", "accepts only 'value=' and 'path='"),
         ("value=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("type=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("", "neither 'type=NUMBER' nor 'file='"),
         // QEMU takes a name alone for `=on`, and one behind `no` for `=off`.
-        ("type=11,value", "without a value"),
-        ("type=11,value=Canary,path", "without a value"),
-        ("type=1,serial=Canary,nofile", "without a value"),
-        ("type=11,value=Canary,notype", "without a value"),
+        ("type=11,value", "has no value"),
+        ("type=11,value=Canary,path", "has no value"),
+        ("type=1,serial=Canary,nofile", "has no value"),
+        ("type=11,value=Canary,notype", "has no value"),
     ];
     for (option, message) in cases {
         let refusal = refusal(QEMU, &["-smbios", option]);
@@ -187,7 +187,7 @@ fn what_may_be_an_option_or_a_value_is_refused() {
         &["-new-option", "-M", "microvm"],
         &["-name", "--machine", "x"],
     ] {
-        assert!(refusal(QEMU, arguments).contains("cannot be told whether it is an option or its value"));
+        assert!(refusal(QEMU, arguments).contains("may be an option or the value of an option"));
     }
     assert!(plan(QEMU, &["-nographic", "-M", "q35", "-enable-kvm", "-smbios", "type=1"]).is_ok());
 }
@@ -214,7 +214,7 @@ fn other_architectures_need_virt_and_firmware() {
 #[test]
 fn what_cannot_be_decided_is_warned_of() {
     let cases = [
-        (["-readconfig", "/dev/null"], "-readconfig is not a regular file, so it is not looked at"),
+        (["-readconfig", "/dev/null"], "-readconfig is not a regular file, so it was not read"),
         (["-incoming", "tcp:0:1"], "migrated or restored"),
     ];
     for (arguments, warning) in cases {
@@ -225,7 +225,7 @@ fn what_cannot_be_decided_is_warned_of() {
     assert!(
         seen.warnings[0]
             .what()
-            .contains("given on the command line, where others could read them: credentials seen")
+            .contains("given on the command line, where other users could read them: credentials seen")
     );
 }
 
@@ -271,7 +271,7 @@ fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
     assert_eq!(by_fw_cfg(&[], both()), [("opt/io.systemd.credentials/a,b".to_owned(), larger.clone())]);
     let plan = Plan::new(order(QEMU, &[], both())).unwrap();
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
-    assert!(plan.warnings[0].what().contains("passed by fw_cfg as well"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].what().contains("also sent by fw_cfg"), "{:?}", plan.warnings);
     assert!(plan.warnings[0].what().ends_with("(credentials a,b)"), "{:?}", plan.warnings);
     assert!(!plan.visible().concat().contains("xxx"));
 }
@@ -337,7 +337,7 @@ fn credential_from_a_file_is_not_called_visible() {
     let plan = plan(QEMU, &["-smbios", &both]).unwrap();
     assert_eq!(
         testkit::texts(&plan.warnings),
-        ["given on the command line, where others could read them: credentials seen"],
+        ["given on the command line, where other users could read them: credentials seen"],
         "{option}"
     );
 }
@@ -349,7 +349,7 @@ fn refused_credential_of_a_file_is_not_called_one_of_the_command_line() {
         let refused = refusal(QEMU, &["-smbios", &same]);
         assert!(refused.contains("one is in a file of OEM strings that the command line names"), "{refused}");
         let twice = refusal(QEMU, &["-smbios", &same, "-smbios", "type=11,value=io.systemd.credential:db=x"]);
-        assert!(twice.contains("in a file that the command line names or on it"), "{twice}");
+        assert!(twice.contains("on the command line or in a file that the command line names"), "{twice}");
         let (_file, empty) = file_of(option, "io.systemd.credential:empty=");
         let refused = refusal(QEMU, &["-smbios", &empty]);
         assert!(

@@ -192,7 +192,7 @@ fn configuration_file_is_read_as_qemu_reads_it() {
     for text in ["type = \"microvm\"\n", "[machine]\n  \n"] {
         let file = config(text);
         let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
-        assert!(refusal.contains("has neither a group nor a key of one"), "{refusal}");
+        assert!(refusal.contains("is neither a group nor a key of a group"), "{refusal}");
     }
     assert!(
         refusal(QEMU, &["-readconfig", "/nonexistent"]).contains("cannot read /nonexistent: No such file")
@@ -204,7 +204,7 @@ fn credential_in_an_item_of_a_configuration_file_is_refused() {
     for name in ["opt/io.systemd.credentials/other", "opt/io.smbios-creds/manifest"] {
         let file = config(&format!("[fw_cfg \"a\"]\n  name = \"{name}\"\n  string = \"Canary\"\n"));
         let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
-        assert!(refusal.contains(name) && refusal.contains("give it as the option -fw_cfg"), "{refusal}");
+        assert!(refusal.contains(name) && refusal.contains("send it with the option -fw_cfg"), "{refusal}");
         assert!(!refusal.contains("Canary"), "{refusal}");
     }
     let file = config("[fw_cfg \"a\"]\n  name = \"opt/org.example/other\"\n  string = \"x\"\n");
@@ -290,7 +290,7 @@ fn old_machine_type_has_a_table_of_32_kib() {
     let too_large = exceeded(&plan("isapc", 22_000));
     assert!(
         too_large.len() == 1
-            && too_large[0].contains("more than the 28672 there are: SeaBIOS leaves structures out"),
+            && too_large[0].contains("more than the limit of 28672: SeaBIOS omits structures"),
         "{too_large:?}"
     );
     assert_eq!(exceeded(&plan("pc-i440fx-2.1", 22_000)), [""; 0]);

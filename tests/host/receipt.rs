@@ -121,8 +121,8 @@ fn receipt_with_the_proof_of_every_value_ends_the_wait_with_0() {
     let receipt = said(&machine.strings);
     let message = receipt.encode();
     machine.send(&message);
-    let log = assert_ended(awaiting, 0, "the guest has what was sent (proven");
-    assert!(log.contains("says: 3 of 3 credentials verified\n"), "{log}");
+    let log = assert_ended(awaiting, 0, "the guest has every credential that was sent (proven");
+    assert!(log.contains("reports: 3 of 3 credentials verified\n"), "{log}");
     assert!(!machine.socket().exists(), "the socket is left");
     let proof = str::from_utf8(&message).unwrap().lines().find(|line| line.contains("PROOF")).unwrap();
     assert!(!log.contains(proof.split_once('=').unwrap().1), "{log}");
@@ -141,7 +141,7 @@ fn one_byte_of_a_value_that_differs_makes_await_exit_3() {
     assert_eq!((receipt.exit, receipt.verified, receipt.proof.is_some()), (0, 3, true));
     let awaiting = machine.awaiting_proof();
     machine.send(&receipt.encode());
-    assert_ended(awaiting, 3, "its proof is wrong: it does not have the values that were sent");
+    assert_ended(awaiting, 3, "the guest's proof is wrong: at least one of its values");
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn failed_import_makes_await_exit_3_with_the_guests_words() {
     strings.remove(cut);
     let awaiting = machine.awaiting_proof();
     machine.send(&said(&strings).encode());
-    let log = assert_ended(awaiting, 3, "its import ended with exit code 3");
-    let words = "says: credential db-password: missing: sent with 7 bytes, and did not arrive";
+    let log = assert_ended(awaiting, 3, "the guest's import ended with exit code 3");
+    let words = "reports: credential db-password: missing: sent with 7 bytes, but did not arrive";
     assert!(log.contains(words) && !log.contains("hunter2"), "{log}");
 }
 
@@ -165,10 +165,10 @@ fn guest_that_claims_success_without_a_proof_is_believed_only_if_asked_for() {
     receipt.proof = None;
     let awaiting = machine.awaiting_proof();
     machine.send(&receipt.encode());
-    assert_ended(awaiting, 3, "it sent no proof");
+    assert_ended(awaiting, 3, "the guest sent no proof");
     let awaiting = machine.awaiting(&["--no-proof"]);
     machine.send(&receipt.encode());
-    assert_ended(awaiting, 0, "the guest has what was sent (unproven");
+    assert_ended(awaiting, 0, "the guest has every credential that was sent (unproven");
     receipt.verified = 2;
     let awaiting = machine.awaiting(&["--no-proof"]);
     machine.send(&receipt.encode());
@@ -191,15 +191,18 @@ fn hostile_messages_neither_end_the_wait_nor_reach_a_terminal() {
     endless.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert!(endless.read(&mut [0]).is_ok_and(|read| read == 0), "the host gives it up");
     machine.send(&good);
-    let log = assert_ended(awaiting, 0, "the guest has what was sent (proven");
-    assert!(log.contains("it did not end in time") && log.contains("it has STATUS twice"), "{log}");
+    let log = assert_ended(awaiting, 0, "the guest has every credential that was sent (proven");
+    assert!(
+        log.contains("the connection did not end in time") && log.contains("it has STATUS twice"),
+        "{log}"
+    );
     assert!(log.contains("longer than 4096 bytes") && log.contains("it has no X_SMBIOS_CREDS_EXIT"), "{log}");
     assert!(!log.contains('\x1b') && !log.contains("owned"), "{log}");
 
     let awaiting = machine.awaiting(&["--no-proof"]);
     let hostile = String::from_utf8(good.to_vec()).unwrap();
     machine.send(hostile.replace("STATUS=3 of", "STATUS=\x1b[31m\r\u{202e}3 of").as_bytes());
-    let log = assert_ended(awaiting, 0, r"says: \x1b[31m\r\xe2\x80\xae3 of 3");
+    let log = assert_ended(awaiting, 0, r"reports: \x1b[31m\r\xe2\x80\xae3 of 3");
     assert!(!log.contains(['\x1b', '\r', '\u{202e}']), "{log}");
 }
 
@@ -221,9 +224,9 @@ fn flood_of_connections_does_not_fill_the_log() {
         machine.send(b"READY=1\n");
     }
     let log = assert_ended(awaiting, 1, "no receipt arrived at unix:");
-    assert!(log.contains("within 3 seconds (101 connections brought none)"), "{log}");
+    assert!(log.contains("within 3 seconds (101 connections sent no receipt)"), "{log}");
     assert_eq!(log.lines().count(), 10, "{log}");
-    assert!(log.ends_with("\nsmbios-creds-host: help: look at the guest's console\n"), "{log}");
+    assert!(log.ends_with("\nsmbios-creds-host: help: read the guest's console\n"), "{log}");
 }
 
 /// Any program of the guest can open streams and send nothing.
@@ -257,8 +260,11 @@ fn verifier_is_read_when_the_receipt_arrives() {
         }
         let awaiting = machine.awaiting_proof();
         machine.send(&said(&machine.strings).encode());
-        let log =
-            assert_ended(awaiting, 1, "help: name the file that 'run --receipt' or 'emit --receipt' wrote");
+        let log = assert_ended(
+            awaiting,
+            1,
+            "help: use --verifier with the file that 'run --receipt' or 'emit --receipt' wrote",
+        );
         let file = machine.verifier().display().to_string();
         assert_eq!(log.matches(&file).count(), 1, "it is said once: {log}");
         std::fs::write(machine.verifier(), "").unwrap();
@@ -272,18 +278,18 @@ fn socket_of_a_killed_process_is_replaced_and_nothing_else_is() {
     let refused = |expected| assert_ended(machine.spawn(&["--no-proof", "--timeout=1"]), 1, expected);
     // Another program's file, and sockets with its mode or in use.
     std::fs::write(&socket, "precious").unwrap();
-    refused("exists and is not a socket that this program has made");
+    refused("exists, but is not a socket of this program");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
     std::fs::remove_file(&socket).unwrap();
     std::os::unix::fs::symlink("/dev/null", &socket).unwrap();
-    refused("exists and is not a socket that this program has made");
+    refused("exists, but is not a socket of this program");
     std::fs::remove_file(&socket).unwrap();
     drop(UnixListener::bind(&socket).unwrap());
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o755)).unwrap();
-    refused("exists and is not a socket that this program has made");
+    refused("exists, but is not a socket of this program");
     std::fs::remove_file(&socket).unwrap();
     let mut first = machine.awaiting(&["--no-proof"]);
-    refused("is in use: another process listens to it");
+    refused("is in use: another process listens on it");
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(socket.exists(), "a killed process cannot remove it");

@@ -113,8 +113,8 @@ fn file_that_no_guest_should_take_encrypted_is_refused() {
     for (name, reason) in [
         ("null", "null key, which everybody has"),
         ("plain", "is not base64"),
-        ("base64", "does not begin as a blob of systemd-creds"),
-        ("empty", "does not begin as a blob of systemd-creds"),
+        ("base64", "does not begin like the output of 'systemd-creds encrypt'"),
+        ("empty", "does not begin like the output of 'systemd-creds encrypt'"),
         ("absent", "is missing"),
     ] {
         let refused = emit(folder.path(), &["--encrypted", name]);
@@ -129,10 +129,14 @@ fn name_in_both_forms_is_refused() {
     let folder = directory(&[("db", b"hunter2"), ("tls", &file("host"))]);
     let both = emit(folder.path(), &["--credential", "db", "--encrypted", "db=tls"]);
     assert_eq!(code(&both), 3);
-    assert!(stderr(&both).contains("one is encrypted and the other is not"), "{}", stderr(&both));
+    assert!(
+        stderr(&both).contains("an encrypted and a plain credential have this name"),
+        "{}",
+        stderr(&both)
+    );
     let twice = emit(folder.path(), &["--encrypted", "db=tls", "db=tls"]);
     assert_eq!(code(&twice), 3);
-    assert!(stderr(&twice).contains("encrypted twice"), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("two encrypted credentials"), "{}", stderr(&twice));
 }
 
 #[test]

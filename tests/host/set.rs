@@ -71,9 +71,9 @@ fn set_with_any_changed_byte_is_refused() {
 #[test]
 fn vectors_of_damaged_sets_are_refused_before_they_are_sent() {
     for (case, expected) in [
-        ("added-credential", "line 3 is no string of a set"),
+        ("added-credential", "line 3 is not a string of a set"),
         ("dropped-credential", "credential tls-key: the manifest lists it"),
-        ("flipped-value", "the digest in its manifest is not that of its values"),
+        ("flipped-value", "the digest in its manifest does not match its values"),
         ("nine-signatures", "it has more than 8 signatures"),
         ("legacy", "minisign's legacy format"),
         ("two-manifests", "a second manifest"),
@@ -293,6 +293,6 @@ fn fw_cfg_carries_one_signature_and_refuses_two() {
     fs::remove_dir_all(signature).unwrap();
     assert_eq!(code(&check()), 3, "without the item it is not signed");
     let error = plan("two-signatures").unwrap_err().to_string();
-    assert!(error.contains("opt/io.smbios-creds/signature") && error.contains("carries one"), "{error}");
+    assert!(error.contains("opt/io.smbios-creds/signature") && error.contains("carries only one"), "{error}");
     assert!(Path::new(&vector("two-signatures.strings")).is_file());
 }

@@ -84,7 +84,8 @@ fn too_few_files_are_refused_and_nothing_is_written() {
     let target = place.target();
     let output = emit(credentials.path(), &target, &["--files", "2"]);
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
-    let words = "the OEM strings take 3 structures, and there is room for 2; nothing is written\nsmbios-creds-host: help: give a larger --files";
+    let words = "the OEM strings need 3 structures, but only 2 are available; nothing is written\nsmbios-creds-host: \
+                 help: use a larger --files";
     assert!(stderr(&output).contains(words), "{}", stderr(&output));
     assert!(names(place.0.path()).is_empty());
     // What was there stays, after any refusal.
@@ -174,7 +175,7 @@ fn directory_with_anything_else_is_refused_and_kept() {
         let output = emit(credentials.path(), &place.target(), &[]);
         assert_eq!((code(&output), output.stdout.len()), (1, 0));
         assert!(
-            stderr(&output).contains("which was not written here\nsmbios-creds-host: help: use a new"),
+            stderr(&output).contains("which this program did not write\nsmbios-creds-host: help: use a new"),
             "{}",
             stderr(&output)
         );
@@ -203,26 +204,26 @@ fn path_that_is_no_directory_of_this_user_is_refused() {
     fs::write(place.0.path().join("file"), "x").unwrap();
     refused(&place.0.path().join("file"), "is not a directory");
     refused(&place.0.path().join("missing/web"), "No such file");
-    refused(Path::new("/"), "names no directory");
-    refused(&place.0.path().join(".."), "names no directory");
+    refused(Path::new("/"), "does not end in a name");
+    refused(&place.0.path().join(".."), "does not end in a name");
     assert!(names(&elsewhere).is_empty());
     // One that others can write to, and another user's.
     fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o777)).unwrap();
-    refused(&elsewhere, "another user owns it or can change what it holds");
+    refused(&elsewhere, "another user owns it or can change its contents");
     fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o700)).unwrap();
     if is_root() {
         chown(&elsewhere, Some(65_534), None).unwrap();
-        refused(&elsewhere, "another user owns it or can change what it holds");
+        refused(&elsewhere, "another user owns it or can change its contents");
     }
     // The same for the directory that it is in.
     let parent = place.0.path().join("parent");
     fs::create_dir(&parent).unwrap();
     fs::set_permissions(&parent, PermissionsExt::from_mode(0o777)).unwrap();
-    refused(&parent.join("web"), "parent: another user owns it or can change what it holds");
+    refused(&parent.join("web"), "parent: another user owns it or can change its contents");
     fs::set_permissions(&parent, PermissionsExt::from_mode(0o755)).unwrap();
     if is_root() {
         chown(&parent, Some(65_534), None).unwrap();
-        refused(&parent.join("web"), "parent: another user owns it or can change what it holds");
+        refused(&parent.join("web"), "parent: another user owns it or can change its contents");
     }
     assert!(names(&parent).is_empty());
 }

@@ -78,7 +78,7 @@ fn the_founding_incident_is_refused_before_anything_starts() {
         ),
         (&["--credential", "db", "tls"], "credential tls: "),
         (&["--credential", "empty"], "credential empty: "),
-        (&["--prefix", "e"], "help: if that is meant, give --allow-empty empty\n"),
+        (&["--prefix", "e"], "help: if it may be empty, use --allow-empty empty\n"),
         (&["--prefix", "d", "--expect", "db", "tls"], "credential tls: it is expected (--expect)"),
         (&["--prefix", "zzz"], "so nothing would be sent"),
     ];
@@ -105,7 +105,7 @@ fn the_founding_incident_is_refused_before_anything_starts() {
         let output = run(command.args(program));
         assert_eq!((code(&output), stderr(&output).lines().count()), (3, 2));
         assert!(
-            stderr(&output).contains("\nsmbios-creds-host: help: give the unit LoadCredential= or"),
+            stderr(&output).contains("\nsmbios-creds-host: help: add LoadCredential= or"),
             "{}",
             stderr(&output)
         );
@@ -123,7 +123,7 @@ fn mistyped_name_is_answered_with_the_file_that_is_there() {
     let (_programs, shell) = shell_with(QEMU_WORD);
     let program = ["--hypervisor", "qemu", "--", shell.to_str().unwrap(), "-c", "exit 9"];
     let missing = "db-pasword is missing (did you mean db-password?)";
-    let expected = "and is not among what was selected (did you mean db-password?)";
+    let expected = "but it was not selected (did you mean db-password?)";
     let cases: [(&[&str], &str); 3] = [
         (&["--credential", "db-pasword"], missing),
         (&["--credential", "guest=db-pasword"], missing),
@@ -197,7 +197,7 @@ fn names_that_no_credential_can_have_are_refused_and_escaped() {
     let folder = directory(&[("a=b", b"secret")]);
     let output = run(&mut host_with(folder.path(), &["emit", "--all", "--format", "strings"]));
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
-    assert!(stderr(&output).contains("credential a=b: its name holds '='"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("credential a=b: its name contains '='"), "{}", stderr(&output));
 }
 
 #[test]

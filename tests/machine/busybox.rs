@@ -39,7 +39,7 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
     let text = b"a,b=c \"d\" [e]\nline 2";
     let binary = [0, 0xff, 0x0a, 0x81, 0xff, 0xfe, 0];
     assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
-    assert!(results["import"].stderr.contains("materialized in /run/credentials/@system: 2 credentials"));
+    assert!(results["import"].stderr.contains("imported into /run/credentials/@system: 2 credentials"));
     assert!(results["again"].code == 0 && results["again"].stderr.contains("nothing to do"));
     let list = "NAME   SIZE ENCODING STATE    SOURCE\n\
                 text    20B text     imported 11-0:1\n\
@@ -133,7 +133,7 @@ fn every_byte_and_sixty_thousand_of_them_arrive() {
     assert!(results["again"].stderr.contains("nothing to do"), "{:?}", results["again"]);
     // What the first import did is still told after the second, which did nothing.
     let report: serde_json::Value = serde_json::from_slice(&results["report"].stdout).unwrap();
-    assert!(report["summary"].as_str().unwrap().starts_with("materialized in /run/credentials/@system: 3"));
+    assert!(report["summary"].as_str().unwrap().starts_with("imported into /run/credentials/@system: 3"));
     assert_eq!((&report["exit"], &report["delivery"]["verdict"]), (&0.into(), &"passed".into()));
     assert_eq!(report["delivery"]["credentials"][2]["size"], 60_000);
     assert!(!results["report"].text().contains("line 1"), "no value");
@@ -165,7 +165,7 @@ fn three_hundred_credentials_arrive_in_a_tmpfs_that_is_never_swapped() {
     let last = concat!(
         "the last import (version ",
         env!("CARGO_PKG_VERSION"),
-        "): materialized in /run/credentials/@system: 300 credentials"
+        "): imported into /run/credentials/@system: 300 credentials"
     );
     assert!(results["list"].stderr.contains(last), "{}", results["list"].stderr);
 }
@@ -213,7 +213,7 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
     let (_, console) = Machine::new("pid-1-required")
         .kernel_arguments("rdinit=/bin/smbios-creds -- exec --require=text /init")
         .boot_to_console("");
-    assert!(console.contains("error: credential text: missing: required, and did not arrive"), "{console}");
+    assert!(console.contains("error: credential text: missing: required, but did not arrive"), "{console}");
     assert!(console.contains("error: the program is not started"), "{console}");
     assert!(console.contains("Attempted to kill init! exitcode=0x00000300"), "{console}");
 }
@@ -252,7 +252,7 @@ fn a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothi
     assert!(cut["announced_bytes"].as_u64().unwrap() > 66_000 && size < 2000, "{cut}");
     assert!(!results["left"].text().contains("credentials"), "{}", results["left"].text());
     assert_eq!(results["files"].text(), "small\n", "what is left of the large one is not handed out");
-    assert!(results["import"].stderr.contains("credential large: the table breaks next to it"));
+    assert!(results["import"].stderr.contains("credential large: the table is damaged after it"));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_table_that_the_kernel_refuses_exits_4() {
     // What the firmware has is found in its memory, so that no unit takes this for a machine that was sent nothing.
     assert_eq!(results["unit"].code, 4, "{:?}", results["unit"]);
     assert_eq!(results["import"].code, 4, "{:?}", results["import"]);
-    assert!(results["import"].stderr.contains("the firmware has one, and /sys/firmware/dmi does not exist"));
+    assert!(results["import"].stderr.contains("the firmware has one, but /sys/firmware/dmi does not exist"));
     assert!(!results["left"].text().contains("credentials"));
 }
 

@@ -44,7 +44,11 @@ fn every_byte_in(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) ->
          result sums sh -c 'sha256sum /run/credentials/@system/*'",
     );
     assert_eq!(results["check"].code, 0, "{:?}", results["check"]);
-    assert!(results["check"].text().starts_with("passed: 7 credentials, the manifest proves the set whole"));
+    assert!(
+        results["check"]
+            .text()
+            .starts_with("passed: 7 credentials, the manifest proves that the set is complete")
+    );
     assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
     assert_eq!(digests(&results, "sums"), expected(secrets));
     results["check"].text().to_owned()
@@ -101,7 +105,7 @@ fn set_that_the_newest_qemu_drops_is_missed_in_the_guest() {
     assert_eq!(results["check"].code, 3, "{:?}", results["check"]);
     let check = results["check"].text();
     assert!(
-        check.contains("2 OEM strings are announced and none is there: the hypervisor dropped"),
+        check.contains("2 OEM strings are announced, but none arrived: the hypervisor dropped"),
         "{check}"
     );
 }

@@ -114,7 +114,7 @@ fn assert_delivered(results: &Results, console: &str) {
     assert_eq!(results["key"].stdout, every_byte());
     assert_eq!(results["other"].code, 0, "{console}");
     assert_eq!(results["check"].code, 0, "{:?}", results["check"]);
-    assert!(console.contains("the manifest proves the set whole"), "{console}");
+    assert!(console.contains("the manifest proves that the set is complete"), "{console}");
 }
 
 /// The service is down, the reason is on the console, and the boot went on.
@@ -217,7 +217,7 @@ fn openrc_and_runit_leave_a_service_down_behind_a_cut_table() {
             // The firmware of the machine that tests carries it.
             return;
         }
-        assert_down(&results, &console, &["credential large: the table breaks next to it"]);
+        assert_down(&results, &console, &["credential large: the table is damaged after it"]);
         assert_eq!(results["credentials"].text(), "small\n");
     }
 }
@@ -236,6 +236,6 @@ fn openrc_and_runit_start_a_service_where_nothing_was_sent_and_nothing_is_requir
             machine.boot_to_console(&format!("awaited() {{ [ -e /tmp/app ]; }}\n{WAIT}"));
         assert!(results.contains_key("@end"), "{console}");
         assert_eq!(results["app"].text(), "/tmp/app\n", "{console}");
-        assert!(console.contains("nothing is required, so this is no failure"), "{console}");
+        assert!(console.contains("no credential is required, so this is not an error"), "{console}");
     }
 }

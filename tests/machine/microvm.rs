@@ -24,7 +24,7 @@ fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-const PROVEN: &str = "passed: 6 credentials, the manifest proves the set whole";
+const PROVEN: &str = "passed: 6 credentials, the manifest proves that the set is complete";
 
 #[test]
 fn microvm_with_busybox_has_every_byte_and_the_manifest_proves_it() {
@@ -111,7 +111,7 @@ fn damaged(name: &str, directory: &tempfile::TempDir) -> Machine {
 }
 
 fn assert_damage_is_named(text: &str) {
-    assert!(text.contains("credential c-88: missing: sent with 88 bytes, and did not arrive"), "{text}");
+    assert!(text.contains("credential c-88: missing: sent with 88 bytes, but did not arrive"), "{text}");
     let cut = text.lines().find(|line| line.contains("credential large: ")).unwrap();
     assert!(cut.contains("300000") && cut.contains("299999"), "{cut}");
 }

@@ -33,7 +33,7 @@ fn as_pid_1_without_an_openable_console_it_logs_to_the_kernel_and_starts_the_pro
     assert!(results.contains_key("@end"), "{console}");
     assert_eq!(results["text"].text(), "value");
     assert_eq!(results["descriptors"].text(), "/dev/null\n/dev/null\n/dev/null\n");
-    assert!(results["log"].text().contains("] materialized in /run/credentials/@system: 1 credential"));
+    assert!(results["log"].text().contains("] imported into /run/credentials/@system: 1 credential"));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn as_pid_1_without_the_node_dev_console_it_finds_the_console_in_devtmpfs() {
     assert!(results.contains_key("@end"), "{console}");
     assert_eq!(results["text"].text(), "value");
     assert_eq!(results["descriptors"].text(), "/dev/console\n/dev/console\n/dev/console\n");
-    assert!(console.contains("smbios-creds: info: materialized in /run/credentials/@system"), "{console}");
+    assert!(console.contains("smbios-creds: info: imported into /run/credentials/@system"), "{console}");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn as_pid_1_without_a_console_it_says_in_the_kernels_log_why_it_gives_up() {
     let (results, console) = exec(machine("pid-1-no-console-missing").no_console(), "--require=other");
     assert!(results.is_empty(), "{results:?}");
     for message in [
-        "credential other: missing: required, and did not arrive",
+        "credential other: missing: required, but did not arrive",
         "the program is not started",
         "Attempted to kill init! exitcode=0x00000300",
     ] {
@@ -89,8 +89,9 @@ const LOOK_AROUND: &str = "result refused cat /tmp/refused
 /// What is logged of a directory that a read-only root lacks.
 fn missing(kind: &str, directory: &str, loss: &str) -> String {
     format!(
-        "smbios-creds: error: cannot mount {kind} on {directory}: the directory is missing, and the root file system is \
-         read-only. Without it, {loss}\nsmbios-creds: help: make the directory {directory} in the image of the root\n"
+        "smbios-creds: error: cannot mount {kind} on {directory}: the directory is missing, and the root file system \
+         is read-only. Without it, {loss}\nsmbios-creds: help: create the directory {directory} in the image of the \
+         root file system\n"
     )
 }
 
@@ -100,7 +101,8 @@ fn as_pid_1_on_a_read_only_root_without_proc_it_mounts_the_rest_and_imports() {
         read_only("pid-1-no-proc", "/proc", "--require=text").boot_to_console(LOOK_AROUND);
     assert!(results.contains_key("@end"), "{console}");
     assert!(results["refused"].text().contains("Read-only file system"), "{:?}", results["refused"]);
-    let message = missing("proc", "/proc", "a container cannot be told from a virtual machine");
+    let message =
+        missing("proc", "/proc", "the program cannot see whether this is a container or a virtual machine");
     assert!(console.replace('\r', "").contains(&message), "{console}");
     assert_eq!(results["text"].text(), "value", "{console}");
     let mounts = results["mounts"].text();
@@ -111,7 +113,7 @@ fn as_pid_1_on_a_read_only_root_without_proc_it_mounts_the_rest_and_imports() {
 #[test]
 fn as_pid_1_on_a_read_only_root_without_run_it_names_the_directory_and_starts_nothing_that_needs_credentials()
 {
-    let message = missing("tmpfs", "/run", "credentials have no place");
+    let message = missing("tmpfs", "/run", "credentials cannot be stored");
     let (results, console) = read_only("pid-1-no-run", "/run", "").boot_to_console(LOOK_AROUND);
     assert!(console.replace('\r', "").contains(&message), "{console}");
     assert!(results.contains_key("@end") && results["text"].code != 0, "{console}");
@@ -129,9 +131,9 @@ fn as_pid_1_on_a_read_only_root_with_nothing_at_all_it_names_every_directory() {
 
     assert!(results.is_empty(), "{results:?}");
     for (kind, directory, loss) in [
-        ("proc", "/proc", "a container cannot be told from a virtual machine"),
-        ("sysfs", "/sys", "nothing can be received"),
-        ("tmpfs", "/run", "credentials have no place"),
+        ("proc", "/proc", "the program cannot see whether this is a container or a virtual machine"),
+        ("sysfs", "/sys", "no credential can be received"),
+        ("tmpfs", "/run", "credentials cannot be stored"),
     ] {
         let message = missing(kind, directory, loss);
         assert!(console.replace('\r', "").contains(&message), "{message}: {console}");
@@ -170,9 +172,9 @@ fn as_pid_1_that_requires_a_manifest_it_starts_the_program_only_with_the_set_tha
         (
             "pid-1-unlisted",
             "io.systemd.credential:added=value".to_owned(),
-            "credential added: the manifest does not list it",
+            "credential added: the manifest does not list this credential",
         ),
-        ("pid-1-contradicted", of_another_set(), "a second manifest says something else"),
+        ("pid-1-contradicted", of_another_set(), "a second, different manifest was sent"),
         ("pid-1-invalid-manifest", "io.smbios-creds.manifest:AAAA".to_owned(), "the manifest cannot be read"),
     ] {
         let [credential, manifest] = proven();

@@ -89,24 +89,24 @@ fn unit_tells_the_host_how_its_import_ended() {
     assert!(none.stderr.contains("the host may not know how the import ended: cannot connect"), "{none:?}");
     let real = none.stderr.lines().find_map(|line| line.strip_prefix("real ")).unwrap();
     assert!(real.parse::<f64>().unwrap() < 5.0, "it waits a second at most, and QEMU is slow: {none:?}");
-    assert_awaited(&results, "proven", 0, "the guest has what was sent (proven, boot ");
-    assert_awaited(&results, "proven", 0, "says: smbios-creds: 3 of 3 credentials verified");
-    assert_awaited(&results, "other", 3, "its proof is wrong");
+    assert_awaited(&results, "proven", 0, "the guest has every credential that was sent (proven, boot ");
+    assert_awaited(&results, "proven", 0, "reports: smbios-creds: 3 of 3 credentials verified");
+    assert_awaited(&results, "other", 3, "the guest's proof is wrong");
     assert_eq!((results["restart"].code, results["import-failed"].code), (0, 3));
-    assert_awaited(&results, "failed", 3, "its import ended with exit code 3");
-    assert_awaited(&results, "failed", 3, "says: smbios-creds: credential absent: missing: required");
+    assert_awaited(&results, "failed", 3, "the guest's import ended with exit code 3");
+    assert_awaited(&results, "failed", 3, "reports: smbios-creds: credential absent: missing: required");
     assert_eq!(results["program"].code, 0);
     for told in ["import-failed", "program"] {
         assert!(
-            results[told].stderr.contains("the host was told how the import ended"),
+            results[told].stderr.contains("the result of the import was sent to the host"),
             "{:?}",
             results[told]
         );
     }
-    assert_awaited(&results, "exec", 0, "the guest has what was sent (unproven, boot ");
+    assert_awaited(&results, "exec", 0, "the guest has every credential that was sent (unproven, boot ");
     // This machine is not the guest with this CID.
-    assert_awaited(&results, "stranger", 1, "within 15 seconds (1 connection brought none)");
-    assert_awaited(&results, "stranger", 1, "it is from another machine");
+    assert_awaited(&results, "stranger", 1, "within 15 seconds (1 connection sent no receipt)");
+    assert_awaited(&results, "stranger", 1, "the connection is from another machine");
     for quiet in ["looks", "replayed"] {
         let log = &results[quiet].stderr;
         assert!(!log.contains("the host") && !log.contains("warning"), "{log}");
@@ -148,7 +148,7 @@ fn notify_socket_gets_one_status_line_which_a_relay_shows_in_the_unit_and_never_
     let message = r#""STATUS=smbios-creds: 2 of 2 credentials verified\n""#;
     assert!(sent.len() == 1 && sent[0].contains(message), "{import:?}");
     assert!(
-        import.stderr.contains("the host was told how the import ended (vsock-stream:2:8889)"),
+        import.stderr.contains("the result of the import was sent to the host (vsock-stream:2:8889)"),
         "{import:?}"
     );
     assert_awaited(&results, "await", 1, "it has no X_SMBIOS_CREDS_EXIT");

@@ -97,7 +97,11 @@ fn guest_verifies_structures_in_16_files_of_which_7_are_inactive() {
          result sums sh -c 'sha256sum /run/credentials/@system/*'",
     );
     assert_eq!(results["check"].code, 0, "{:?}", results["check"]);
-    assert!(results["check"].text().starts_with("passed: 9 credentials, the manifest proves the set whole"));
+    assert!(
+        results["check"]
+            .text()
+            .starts_with("passed: 9 credentials, the manifest proves that the set is complete")
+    );
     assert_eq!((results["import"].code, results["check"].stderr.as_str()), (0, ""));
     assert_eq!(digests(&results, "sums"), expected(&secrets));
 }

@@ -36,7 +36,7 @@ fn cut_and_lost(name: &str, release: Release) {
         assert!(alone["large"].text().starts_with("4063 "), "{:?}", alone["large"]);
         assert_ne!(alone["next"].code, 0);
         assert_eq!(states(&alone), ["differs", "missing"]);
-        let message = "repaired credential large (4063 bytes were there, 6000 bytes are now)";
+        let message = "repaired credential large (it had 4063 bytes; now it has 6000 bytes)";
         assert!(alone["again"].stderr.contains(message), "{:?}", alone["again"]);
     }
     let repaired = machine.import("--require next").boot(LOOK);
@@ -70,7 +70,7 @@ fn cut_and_lost(name: &str, release: Release) {
         concat!(
             "the last import (version ",
             env!("CARGO_PKG_VERSION"),
-            "): nothing to do: /run/credentials/@system holds every credential"
+            "): nothing to do: /run/credentials/@system already contains every credential"
         )
     };
     assert!(repaired["list"].stderr.contains(last), "{}", repaired["list"].stderr);
@@ -197,8 +197,8 @@ fn where_systemd_imported_everything_nothing_is_written() {
              result unit cat /tmp/seen",
         );
     assert_eq!(results["import"].code, 0, "{:?}", results["import"]);
-    let reason =
-        "credentials go to /run/credentials/@system: PID 1 is systemd, and passes on what it imported";
+    let reason = "credentials go to /run/credentials/@system: PID 1 is systemd, and passes on the credentials that \
+                  it imported";
     assert!(results["import"].stderr.contains(reason), "{:?}", results["import"]);
     assert_eq!(results["before"].text(), results["after"].text());
     assert!(results["after"].text().contains(" ro,nosuid,"), "{:?}", results["after"]);
@@ -239,7 +239,7 @@ fn imports_nothing(name: &str, release: Release) {
     for name in ["system.hostname", "systemd.extra-unit.sent.service"] {
         let list = results["list"].text();
         assert!(list.lines().any(|line| line.contains(name) && line.contains(" ineffective ")), "{list}");
-        let finding = format!("credential {name}: not effective in this boot");
+        let finding = format!("credential {name}: no effect in this boot");
         for said in ["check", "report"] {
             assert!(results[said].text().contains(&finding), "{:?}", results[said]);
         }
@@ -287,7 +287,7 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
     assert_ne!(alone["text"].code, 0, "its service does not see it");
     assert!(alone["mount"].text().contains(" rw,"), "PID 1 has left it writable: {:?}", alone["mount"]);
     assert_eq!(alone["system"].code, 1);
-    assert!(alone["system"].stderr.contains("passes on nothing of /run/credentials/@system"));
+    assert!(alone["system"].stderr.contains("does not pass on credentials from /run/credentials/@system"));
 
     // Our unit sees that, and brings the credential where services look.
     let mended = trapped.import("").boot(look);

@@ -108,7 +108,7 @@ fn assert_running(results: &Results, console: &str, message: &str) {
     assert_eq!(results["needy"].text(), "active\n", "it asks for no credential by name");
     assert!(results["log"].text().contains(message), "{:?}", results["log"]);
     assert!(
-        results["log"].text().contains("nothing is required, so this is no failure"),
+        results["log"].text().contains("no credential is required, so this is not an error"),
         "{:?}",
         results["log"]
     );
@@ -129,7 +129,7 @@ fn unit_that_requires_nothing_does_not_fail_where_nothing_can_have_been_sent() {
     let (results, console) = without_credentials(microvm("unit-microvm"), "");
     assert_running(&results, &console, "no SMBIOS, and fw_cfg cannot be read: ");
     let (results, console) = without_credentials(Machine::new("unit-nothing-sent"), "");
-    assert_running(&results, &console, "nothing was sent");
+    assert_running(&results, &console, "the host sent no credentials");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn unit_that_requires_a_credential_fails_where_nothing_can_have_been_sent() {
     let (results, console) = without_credentials(microvm("unit-microvm-required"), "--require text");
     assert_degraded(&results, &console, 4, "no SMBIOS, and fw_cfg cannot be read: ");
     let (results, console) = without_credentials(Machine::new("unit-nothing-required"), "--manifest=require");
-    assert_degraded(&results, &console, 3, "a manifest is required and none was sent");
+    assert_degraded(&results, &console, 3, "a manifest is required, but none was sent");
 }
 
 #[test]
@@ -149,5 +149,5 @@ fn unit_that_requires_nothing_fails_where_the_kernel_refused_the_table() {
         .kind("pc-i440fx-7.2,smbios-entry-point-type=64")
         .oem_string_file(file.path());
     let (results, console) = without_credentials(machine, "");
-    assert_degraded(&results, &console, 4, "the firmware has one, and /sys/firmware/dmi does not exist");
+    assert_degraded(&results, &console, 4, "the firmware has one, but /sys/firmware/dmi does not exist");
 }

@@ -22,7 +22,7 @@ const REFUSALS: [(&str, &[&str]); 62] = [
     ("serial-without-key", &["services.smbios-creds.minSerial: ", "services.smbios-creds.trustedKeys"]),
     ("audience-with-blank", &["services.smbios-creds.audience", "is not of type"]),
     ("sealed-plain", &[SOURCE, "path literal", "not written by \"systemd-creds encrypt\""]),
-    ("sealed-null-key", &[SOURCE, "by the null key, which everybody has"]),
+    ("sealed-null-key", &[SOURCE, "with the null key, which everybody has"]),
     ("sealed-literal", &[SOURCE, "it is not an absolute path"]),
     ("sealed-microvm", &["vms.web.credentials: the guest cannot take api-key", OTHER_MACHINE]),
     ("sealed-kind", &["services.smbios-creds.vms.web.credentials.api-key.encrypted", "is not of type"]),

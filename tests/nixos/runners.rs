@@ -358,6 +358,6 @@ fn a_missing_or_an_empty_secret_starts_nothing() {
         // Required in the guest, and unknown to the host.
         let message = refusal(&route, "runners.required", &[directory]);
         assert!(message.contains("smbios-creds.db-password is missing; nothing is started"), "{message}");
-        assert!(message.contains("help: name it in the unit's LoadCredential="), "{message}");
+        assert!(message.contains("help: add it to LoadCredential= in the unit"), "{message}");
     }
 }

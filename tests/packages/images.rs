@@ -90,7 +90,10 @@ fn boot(debian: &Debian, name: &str, disk: &Path, arguments: &str) -> Results {
     for check in ["early_check", "late_check"] {
         assert_eq!(results[check].code, 0, "{name}: {check}: {:?}", results[check]);
         let text = results[check].text();
-        assert!(text.starts_with("passed: 3 credentials, the manifest proves the set whole"), "{text}");
+        assert!(
+            text.starts_with("passed: 3 credentials, the manifest proves that the set is complete"),
+            "{text}"
+        );
     }
     assert_eq!(digests(&results, "early_sums"), expected(&secrets), "{name}: before the root is switched");
     let report: serde_json::Value = serde_json::from_slice(&results["early_report"].stdout).unwrap();

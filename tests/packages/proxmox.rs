@@ -134,7 +134,7 @@ fn hookscript_fails_the_start_without_every_credential() {
     node()
         .credential("large", &"hunter3".repeat(3000))
         .credential("more", &"hunter4".repeat(500))
-        .refuses("the OEM strings take 3 structures, and there is room for 2; nothing is written");
+        .refuses("the OEM strings need 3 structures, but only 2 are available; nothing is written");
     let missing = node();
     fs::remove_dir(missing.path("etc/smbios-creds/vms/100")).unwrap();
     missing.refuses("VM 100 has no credentials: ");

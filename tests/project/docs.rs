@@ -189,6 +189,6 @@ fn every_page_on_the_manifest_says_that_it_is_not_signed() {
 #[test]
 fn page_without_the_limit_of_the_manifest_is_found() {
     assert!(says_what_the_manifest_is_not("It is not\n//! signed. It finds\n  faults, not attackers."));
-    assert!(!says_what_the_manifest_is_not("The manifest proves the set whole."));
+    assert!(!says_what_the_manifest_is_not("The manifest proves that the set is complete."));
     assert!(!says_what_the_manifest_is_not("The manifest is not signed."));
 }

@@ -46,8 +46,8 @@ const PARTS: [&str; 15] = [
     "command line",
     "does not start",
     "file of the command line",
-    "in an argument that it alone sees",
-    "in files that exist in memory alone",
+    "in an argument that only it can read",
+    "in memory-only files",
     "IN PLAIN TEXT on its command line",
     "remove what an interrupted import left next to",
     "send fewer or smaller credentials",
@@ -362,7 +362,8 @@ fn text_of_an_error_says_what_happened_and_not_what_to_do() {
     sources(&project("src"), &mut files);
     let found: Vec<String> = files.iter().flat_map(|(file, text)| texts_with_advice(file, text)).collect();
     assert!(found.is_empty(), "move the advice into Help::help():\n{}", found.join("\n"));
-    for text in ["{0} is missing; give --into another path", "{0}: pack the set again", "cut. Send less"] {
+    for text in ["{0} is missing; use --into with another path", "{0}: pack the set again", "cut. Send less"]
+    {
         let source = format!("#[error(\"{text}\")] struct E;");
         assert_eq!(texts_with_advice("a", &source), [format!("a: {text}")]);
     }

@@ -211,7 +211,7 @@ fn under_a_small_limit_nothing_is_locked_and_everything_works_and_says_so() {
         }
         let message = stderr(&end(child));
         assert!(
-            message.contains("debug: memory is not locked: that takes CAP_IPC_LOCK"),
+            message.contains("debug: memory is not locked: locking needs CAP_IPC_LOCK"),
             "{limit}: {message}"
         );
     }

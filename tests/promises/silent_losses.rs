@@ -150,7 +150,7 @@ fn a_value_that_was_cut_at_a_page() {
     let output =
         import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let mended = "warning: repaired credential large (4063 bytes were there, 6000 bytes are now)\n";
+    let mended = "warning: repaired credential large (it had 4063 bytes; now it has 6000 bytes)\n";
     assert!(stderr(&output).contains(mended), "{}", stderr(&output));
 }
 
@@ -158,11 +158,11 @@ fn a_value_that_was_cut_at_a_page() {
 fn the_credential_behind_a_cut_one() {
     let manifest = manifest(&[("first", b"1"), ("next", b"value")]);
     let lost = sent(&[&manifest, &text("first", b"1")]);
-    let message = "error: credential next: missing: sent with 5 bytes, and did not arrive";
+    let message = "error: credential next: missing: sent with 5 bytes, but did not arrive";
     assert_reported(lost.path(), &[], 3, &[message]);
     // Without a manifest, what is required is missed.
     let lost = sent(&[&text("first", b"1")]);
-    let message = "error: credential next: missing: required, and did not arrive";
+    let message = "error: credential next: missing: required, but did not arrive";
     assert_reported(lost.path(), &["--require", "next"], 3, &[message]);
 
     let whole = sent(&[&text("first", b"1"), &text("next", b"value")]);
@@ -170,7 +170,7 @@ fn the_credential_behind_a_cut_one() {
     let output =
         import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let mended = "warning: repaired credential next (nothing was there, 5 bytes are now)\n";
+    let mended = "warning: repaired credential next (it was missing; now it has 5 bytes)\n";
     assert!(stderr(&output).contains(mended), "{}", stderr(&output));
 }
 
@@ -188,16 +188,16 @@ fn three_hundred_credentials_in_one_structure() {
         0,
         &[
             "note: an OEM strings structure of 9796 bytes is larger than a page (structure 11-0, offset 0)",
-            "warning: the count byte says 44 and 300 OEM strings are there: it cannot count past 255 (structure 11-0, \
+            "warning: the count byte says 44, but 300 OEM strings arrived: it cannot count past 255 (structure 11-0, \
              offset 0)",
-            "warning: 300 credentials of 1500 bytes are more than systemd's importer takes",
+            "warning: 300 credentials of 1500 bytes are more than systemd imports",
         ],
     );
     // QEMU 9.0 and newer announce no more than are there, and drop the rest.
     let mut dropped = testkit::oem(&strings[..40].iter().map(Vec::as_slice).collect::<Vec<_>>());
     dropped[4] = 44;
     let dropped = recording(&[&dropped, END].concat());
-    let message = "error: 44 OEM strings are announced and 40 are there: the hypervisor dropped strings (structure \
+    let message = "error: 44 OEM strings are announced, but 40 arrived: the hypervisor dropped strings (structure \
                    11-0, offset 0)";
     assert_reported(dropped.path(), &[], 3, &[message]);
 }
@@ -210,7 +210,7 @@ fn the_257th_credential() {
         recording(&[strings.chunks(100).flat_map(testkit::oem).collect::<Vec<_>>().as_slice(), END].concat())
     };
     assert_reported(structures(256).path(), &[], 0, &[]);
-    let message = "warning: 257 credentials of 1285 bytes are more than systemd's importer takes";
+    let message = "warning: 257 credentials of 1285 bytes are more than systemd imports";
     assert_reported(structures(257).path(), &[], 0, &[message]);
 }
 
@@ -220,15 +220,15 @@ fn an_empty_value() {
     let place = "(structure 11-0, string 1, offset 5)";
     let message = format!("error: credential db-password: empty (0 bytes) {place}");
     assert_reported(empty.path(), &[], 3, &[&message]);
-    let message = format!("error: credential db-password: required and empty (0 bytes) {place}");
+    let message = format!("error: credential db-password: required, but empty (0 bytes) {place}");
     assert_reported(empty.path(), &["--require", "db-password"], 3, &[&message]);
     // And the host does not send it.
     let folder = directory(&[("db-password", b"")]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
     let message = format!(
-        "smbios-creds-host: error: credential db-password: {}/db-password is empty; nothing is started\n\
-         smbios-creds-host: help: if that is meant, give --allow-empty db-password\n",
+        "smbios-creds-host: error: credential db-password: {}/db-password is empty; nothing is \
+         started\nsmbios-creds-host: help: if it may be empty, use --allow-empty db-password\n",
         folder.path().display()
     );
     assert_eq!(stderr(&output), message);
@@ -249,9 +249,9 @@ fn a_duplicate() {
 #[test]
 fn base64_that_is_none() {
     for (value, reason) in [
-        ("c2VjcmV0!", "byte 8 of its text does not belong to base64"),
+        ("c2VjcmV0!", "byte 8 of its text is not a base64 character"),
         ("c2VjcmV0c", "its padding is missing or wrong"),
-        ("c2VjcmV0cz==", "its last character has bits set that carry no data"),
+        ("c2VjcmV0cz==", "the unused bits of its last character are not zero"),
         ("c2Vjcg==cmV0", "text follows its padding"),
     ] {
         let string = format!("io.systemd.credential.binary:tls-key={value}");
@@ -273,8 +273,8 @@ fn a_prefix_that_is_nearly_right() {
         " io.systemd.credential:",
     ] {
         let mistyped = sent(&[&text("other", b"1"), format!("{prefix}db=secret").as_bytes()]);
-        let message = "error: an OEM string almost starts with 'io.systemd.credential:', which was probably meant; it \
-                       was not read (structure 11-0, string 2, offset 35)";
+        let message = "error: an OEM string almost starts with 'io.systemd.credential:': its prefix is probably \
+                       mistyped, so it was not read (structure 11-0, string 2, offset 35)";
         assert_reported(mistyped.path(), &[], 3, &[message]);
     }
 }
@@ -294,7 +294,7 @@ fn a_table_cut_at_64_kib() {
         cut.len()
     );
     let value = format!(
-        "error: credential large: the table breaks next to it, so its {} bytes may not be all of it; it was refused \
+        "error: credential large: the table is damaged after it, so its {} bytes may be incomplete; it was refused \
          (structure 11-0, string 2, offset 39)",
         left - 39 - 28
     );
@@ -303,10 +303,9 @@ fn a_table_cut_at_64_kib() {
     let folder = directory(&[("large", &vec![b'x'; 50_000])]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
-    let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the 61439 there are: QEMU \
-                 refuses to start, or its firmware cuts the table\n\
-                 smbios-creds-host: help: send fewer or smaller credentials\n\
-                 smbios-creds-host: error: qemu is not started\n";
+    let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the limit of 61439: \
+                 QEMU refuses to start, or its firmware cuts the table\nsmbios-creds-host: help: send fewer or \
+                 smaller credentials\nsmbios-creds-host: error: qemu is not started\n";
     assert!(stderr(&output).ends_with(limit), "{}", stderr(&output));
 }
 
@@ -339,8 +338,9 @@ const NO_SMBIOS: &str = "no SMBIOS: ROOT/sys/firmware/dmi does not exist. Either
 fn a_table_above_256_kib() {
     assert_no_source("sys/firmware", NO_SMBIOS);
     // Where the firmware still shows that it had one, no unit takes it for a machine that was sent nothing.
-    let refused = "no SMBIOS table: the firmware has one, and ROOT/sys/firmware/dmi does not exist, so the kernel refused \
-                   the table, most likely because it is larger than 256 KiB\nsmbios-creds: help: send less, and look for 'DMI' in the kernel's log";
+    let refused = "no SMBIOS table: the firmware has one, but ROOT/sys/firmware/dmi does not exist, so the kernel \
+                   refused the table, most likely because it is larger than 256 KiB\nsmbios-creds: help: send fewer \
+                   or smaller credentials, and look for 'DMI' in the kernel's log";
     let mut bios = [vec![0; 0xf_3450], entry_point_3(300_000)].concat();
     bios.resize(0x10_0000, 0);
     let efi = b"ACPI20=0x7f77e014\nSMBIOS3=0x7f5b2000\n".to_vec();
@@ -363,9 +363,9 @@ fn a_table_above_256_kib() {
 
 #[test]
 fn an_empty_sys_firmware_dmi() {
-    let message = "no SMBIOS table: ROOT/sys/firmware/dmi exists and is empty, so the kernel found an entry point and \
-                   could not map the table (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)\n\
-                   smbios-creds: help: send fewer or smaller credentials";
+    let message = "no SMBIOS table: ROOT/sys/firmware/dmi exists but is empty: the kernel found an entry point, but \
+                   could not map the table (cloud-hypervisor: the table must end below 1 MiB, at most 65512 \
+                   bytes)\nsmbios-creds: help: send fewer or smaller credentials";
     assert_no_source("sys/firmware/dmi", message);
 }
 
@@ -377,8 +377,8 @@ fn an_empty_element() {
         &[],
         3,
         &[
-            "error: 3 OEM strings are announced and 2 are there: the hypervisor dropped strings (structure 11-0, offset \
-             258)",
+            "error: 3 OEM strings are announced, but 2 arrived: the hypervisor dropped strings (structure 11-0, offset \
+           258)",
         ],
     );
     // cloud-hypervisor writes it, and with that the end of the set.
@@ -386,16 +386,17 @@ fn an_empty_element() {
     let behind = [&text("b", b"2"), b"\0\0".as_slice()].concat();
     let ended = recording(&[first.as_slice(), &behind, END].concat());
     let mut findings = vec![
-        "error: 3 OEM strings are announced and 1 are there: the hypervisor dropped strings (structure 11-0, offset 0)",
-        "error: text follows the OEM strings: an empty string has ended them early, and what follows it is lost \
-         (structure 11-0, offset 32)",
+        "error: 3 OEM strings are announced, but 1 arrived: the hypervisor dropped strings (structure 11-0, offset \
+         0)",
+        "error: text follows the OEM strings: an empty string has ended the list early, and the strings after it are \
+         lost (structure 11-0, offset 32)",
     ];
     let damage = format!(
-        "error: the SMBIOS table is damaged, its last {} bytes are no structure: its formatted area runs past the end \
-         of the table (offset 32)",
+        "error: the SMBIOS table is damaged: its last {} bytes are not a structure: its formatted area runs past the \
+         end of the table (offset 32)",
         behind.len() + END.len()
     );
-    let refused = "error: credential a: the table breaks next to it, so its 1 bytes may not be all of it; it was \
+    let refused = "error: credential a: the table is damaged after it, so its 1 bytes may be incomplete; it was \
                    refused (structure 11-0, string 1, offset 5)";
     findings.insert(0, &damage);
     findings.push(refused);
@@ -406,8 +407,8 @@ fn an_empty_element() {
         ["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", "oem_strings=[a,,b]"];
     let output = run(&mut host_with(folder.path(), &[&["run", "--all"], &platform[..]].concat()));
     assert_eq!(code(&output), 3);
-    let message = "smbios-creds-host: error: cannot merge OEM strings with --platform: an empty OEM string cuts off all \
-                   that follow it in the guest's table; nothing is started\n";
+    let message = "smbios-creds-host: error: cannot merge OEM strings with --platform: an empty OEM string cuts off \
+                   all strings after it in the guest's table; nothing is started\n";
     assert_eq!(stderr(&output), message);
 }
 
@@ -418,8 +419,8 @@ fn all_strings_in_qemu_10() {
         &[],
         3,
         &[
-            "error: 2 OEM strings are announced and none is there: the hypervisor dropped the strings (structure 11-0, \
-             offset 267)",
+            "error: 2 OEM strings are announced, but none arrived: the hypervisor dropped the strings (structure 11-0, \
+           offset 267)",
         ],
     );
 }
@@ -443,7 +444,7 @@ fn everything_without_dmi_sysfs() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let folder = root.path().join("run/credstore");
     let said = format!(
-        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and has imported nothing\n",
+        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and has imported no credentials\n",
         folder.display()
     );
     assert!(stderr(&output).starts_with(&said), "{}", stderr(&output));
@@ -475,8 +476,8 @@ fn everything_in_the_mount_trap() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let folder = root.path().join("run/credstore");
     let said = format!(
-        "smbios-creds: info: credentials go to {}: PID 1 is systemd, and passes on nothing: another program populated \
-         its @system\n",
+        "smbios-creds: info: credentials go to {}: PID 1 is systemd, but passes on no credentials, because another \
+         program filled @system\n",
         folder.display()
     );
     assert!(stderr(&output).starts_with(&said), "{}", stderr(&output));
@@ -499,10 +500,10 @@ fn stray_bytes_behind_a_path_string() {
 
     // In the binary form, which is what we send, it is no base64 any more.
     let source = sent(&[&manifest, &stray(b"io.systemd.credential.binary:db=c2VjcmV0"), &tls]);
-    let reason = "byte 8 of its text does not belong to base64";
+    let reason = "byte 8 of its text is not a base64 character";
     let refused =
         format!("error: the OEM string of 48 bytes has a value that is not base64: {reason} {place}");
-    let missing = "error: credential db: missing: sent with 6 bytes, and did not arrive";
+    let missing = "error: credential db: missing: sent with 6 bytes, but did not arrive";
     assert_reported(source.path(), &[], 3, &[&refused, missing]);
 
     // Nor is the manifest, if the bytes are behind that.
@@ -510,7 +511,7 @@ fn stray_bytes_behind_a_path_string() {
     let reason =
         format!("byte {} of its text", manifest.len() - smbios_creds::format::manifest::PREFIX.len());
     let unreadable = format!(
-        "error: the manifest cannot be read: it is not base64: {reason} does not belong to base64 (structure 11-0, \
+        "error: the manifest cannot be read: it is not base64: {reason} is not a base64 character (structure 11-0, \
          string 1, offset 5)"
     );
     assert_reported(source.path(), &[], 3, &[&unreadable]);

@@ -101,10 +101,12 @@ impl List {
 /// `check`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "With NAME, the exit status is 3 if this credential did not arrive or is refused, and else that of the \
-                  whole set. --map shows offsets and lengths in bytes, and the first words of each finding after '^' at its place. The \
-                  first 8 structures of Type 11 have lines of their own, and the first 32 strings of each. After these, \
-                  only those with a finding have a line; the others are counted."
+    after_help = "With NAME, the exit status is 3 if this credential did not arrive or was refused. Otherwise, \
+                        it is the exit status for the whole set. --map shows offsets and lengths in bytes. Below \
+                        each place with a finding, it shows '^' and the first words of the finding. The first 8 \
+                        structures of Type 11, and the first 32 strings of each, have their own lines. Later \
+                        structures and strings have a line only if there is a finding about them; the others are \
+                        counted."
 )]
 pub struct Check {
     /// Show the whole way of this credential instead: sent, arrived, verified, in place, asked for by which units
@@ -119,7 +121,7 @@ pub struct Check {
     /// Draw the table first: where each structure and string is, and where it breaks
     #[arg(long, conflicts_with = "json")]
     pub(super) map: bool,
-    /// Print no verdict: the exit status says it
+    /// Print no verdict; only the exit status shows it
     #[arg(short, long, conflicts_with_all = ["json", "map"])]
     pub(super) quiet: bool,
     /// No effect: this program starts no pager
@@ -131,11 +133,11 @@ pub struct Check {
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(
-    after_help = "With --close, the import of the host stage gives mode 0000 to /sys/firmware/dmi/tables/DMI, to raw in \
-                  /sys/firmware/dmi/entries/11-* and to raw of the fw_cfg items that may hold credentials. That stops \
-                  programs that read the table by habit or by accident, also in containers. It does not stop root: \
-                  'chmod 400' opens the files again. A later import ends with exit status 0 if everything that the last \
-                  report names is in its place."
+    after_help = "With --close, the import in the host stage sets mode 0000 on /sys/firmware/dmi/tables/DMI, \
+                        on raw in /sys/firmware/dmi/entries/11-* and on raw of the fw_cfg items that may contain \
+                        credentials. This stops programs that read the table by habit or by accident, also in \
+                        containers. It does not stop root: 'chmod 400' makes the files readable again. A later \
+                        import ends with exit status 0 if everything that the last report lists is in its place."
 )]
 pub struct Import {
     #[command(flatten)]
@@ -182,19 +184,18 @@ impl ImportOptions {
 /// `exec`
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(
-    after_help = "The program is not started if a credential given with --require is not handed out, if \
-                  --manifest=require is not met, if a trusted signature is required and missing, if --strict is given and the verdict fails, or if there is nothing \
-                  to import from. As PID 1, where to give up is a kernel panic, it is started all the same unless \
-                  --require, --manifest=require or --strict is given, or there is a trusted key. /proc, /sys and /run are mounted first; on a \
-                  read-only root the three directories must exist. If the kernel cannot open /dev/console, \
-                  messages go to the kernel's log (/dev/kmsg), and the program gets /dev/null as its standard \
-                  input, output and error. For that, /dev must be a directory and the kernel must have devtmpfs, \
-                  or the image must have the nodes /dev/null and /dev/kmsg. \
-                  init=/path/smbios-creds goes with -- exec PROGRAM at the end of the kernel's command line. SIGPIPE is \
-                  ignored in the program if it was ignored before, as in a unit of systemd; without /proc it has its \
-                  default effect."
-)]
+#[command(after_help = "The program does not start if a credential in --require was not imported, if \
+                        --manifest=require is not met, if a trusted signature is required but missing, if --strict \
+                        is set and verification failed, or if there is nothing to import from. If PID 1 ends, the \
+                        kernel panics. As PID 1, smbios-creds therefore starts the program anyway, unless --require, \
+                        --manifest=require or --strict is set, or there is a trusted key. As PID 1, it first mounts \
+                        /proc, /sys and /run; on a read-only root, these three directories must exist. If the kernel \
+                        cannot open /dev/console, messages go to the kernel's log (/dev/kmsg), and the program gets \
+                        /dev/null as its standard input, output and error. This needs the directory /dev and a \
+                        kernel with devtmpfs, or an image with the nodes /dev/null and /dev/kmsg. On the kernel's \
+                        command line, init=/path/smbios-creds needs -- exec PROGRAM at the end. If SIGPIPE was \
+                        ignored before, as in a systemd unit, the program ignores it too; without /proc, SIGPIPE has \
+                        its default effect.")]
 pub struct Exec {
     #[command(flatten)]
     pub(super) options: ImportOptions,
@@ -248,11 +249,12 @@ pub enum Newline {
 /// `record`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Without --with-secrets, filler of the same length replaces every value, every string that is not a \
-                  credential, serial numbers, asset tags, SKU numbers, UUIDs, addresses, host names and everything else \
-                  of the table, except: layout and sizes, names of credentials, and who made the machine, its firmware \
-                  and its parts, which model and which version. What was replaced is also replaced where these strings \
-                  repeat it, from 4 bytes on, but not in names of credentials: they are shown anyway."
+    after_help = "Without --with-secrets, the recording contains filler of the same length instead of every value, \
+                  every string that is not a credential, serial numbers, asset tags, SKU numbers, UUIDs, addresses, \
+                  host names and all other data of the table. It keeps only the layout and sizes, the names of \
+                  credentials, and the maker, model and version of the machine, its firmware and its parts. If these \
+                  strings repeat at least 4 bytes of replaced data, the repeated bytes are replaced too, except in \
+                  names of credentials."
 )]
 pub struct Record {
     /// Directory to write smbios_entry_point, DMI and qemu_fw_cfg to; existing files are never overwritten

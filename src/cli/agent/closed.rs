@@ -13,7 +13,8 @@ use crate::guest::verify::policy::Policy;
 use crate::text::help::Help as _;
 
 /// How to read again what was sent.
-const HELP_OPEN: &str = "as root, 'chmod 400 /sys/firmware/dmi/tables/DMI' opens the table; smbios-creds(1) names the other files";
+const HELP_OPEN: &str = "to make the table readable again, run 'chmod 400 /sys/firmware/dmi/tables/DMI' as root; \
+                         smbios-creds(1) lists the other files";
 
 /// Success means that everything that was imported is in its place. The program does not know what was sent, so the
 /// other exit codes do not apply.
@@ -34,7 +35,7 @@ pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit>
     let remembered = import_again(system, request)?;
     tell(&remembered);
     if let Err(error) = output::people(&table(&remembered.rows(), Legend::Shown)) {
-        tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
+        tracing::warn!("{error:#}: the import is complete, but its list cannot be shown");
     }
     Ok(exit(&remembered))
 }

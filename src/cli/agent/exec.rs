@@ -41,7 +41,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
     };
     let arguments = exec.program.program.iter().map(|argument| CString::new(argument.as_bytes()));
     let arguments: Vec<CString> =
-        arguments.collect::<Result<_, _>>().context("an argument holds a NUL byte")?;
+        arguments.collect::<Result<_, _>>().context("an argument contains a NUL byte")?;
     let environment = environment(directory)?;
     let Some(program) = arguments.first() else { return Ok(Exit::Usage) };
     before.restore();
@@ -85,5 +85,5 @@ fn environment(directory: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
     let inherited = std::env::vars_os().filter(|(name, _)| name != CREDENTIALS_DIRECTORY);
     let ours = directory.map(|directory| (CREDENTIALS_DIRECTORY.into(), directory.into()));
     let variables = inherited.chain(ours).map(|(name, value): (OsString, OsString)| variable(&name, &value));
-    variables.collect::<Result<_, _>>().context("a variable holds a NUL byte")
+    variables.collect::<Result<_, _>>().context("an environment variable contains a NUL byte")
 }

@@ -15,10 +15,10 @@ use crate::guest::verify::delivery::Delivery;
 use crate::text::help::Help as _;
 
 /// Why an import that finds nothing to import is not a failure.
-const NOTHING_REQUIRED: &str = "nothing is required, so this is no failure";
+const NOTHING_REQUIRED: &str = "no credential is required, so this is not an error";
 
 /// How to make it one.
-const HELP_REQUIRE: &str = "if the host sends credentials, name them with --require";
+const HELP_REQUIRE: &str = "if the host sends credentials, list them in --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     let request = options.request();
@@ -27,7 +27,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             Err(error) if error.is_closed() => return closed::dry_run(system, &request),
             received => received?,
         };
-        tracing::info!("dry run: {}; nothing is materialized", summary(&delivery));
+        tracing::info!("dry run: {}; nothing was written", summary(&delivery));
         return show(system, &request, &delivery);
     }
     let allows_none =
@@ -54,14 +54,16 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
             let states = states.chain(sealed::states(system, &request.into, &delivery));
             let table = table(&rows(&delivery, states), Legend::Shown);
             if let Err(error) = output::people(&table) {
-                tracing::warn!("{error:#}: the import has ended, and only its list is not shown");
+                tracing::warn!("{error:#}: the import is complete, but its list cannot be shown");
             }
             if let Closing::Failed(error) = closing {
-                return Err(anyhow::Error::from(error).context("the credentials are in their place"));
+                return Err(
+                    anyhow::Error::from(error).context("the import is complete, but the table is not closed")
+                );
             }
             Ok(match Ended::from(delivery.verdict()) {
                 Ended::NothingSent if allows_none() => {
-                    tracing::info!(help = HELP_REQUIRE, "nothing was sent; {NOTHING_REQUIRED}");
+                    tracing::info!(help = HELP_REQUIRE, "the host sent no credentials; {NOTHING_REQUIRED}");
                     Exit::Ok
                 }
                 ended => ended.into(),

@@ -31,7 +31,7 @@ const PROC: FileSystem = FileSystem {
     kind: "proc",
     flags: NOTHING_TO_RUN,
     options: None,
-    loss: "a container cannot be told from a virtual machine",
+    loss: "the program cannot see whether this is a container or a virtual machine",
 };
 
 const SYS: FileSystem = FileSystem {
@@ -39,7 +39,7 @@ const SYS: FileSystem = FileSystem {
     kind: "sysfs",
     flags: NOTHING_TO_RUN,
     options: None,
-    loss: "nothing can be received",
+    loss: "no credential can be received",
 };
 
 /// `/run` must be a separate file system. Otherwise systemd mounts one over it, which hides the files there.
@@ -48,7 +48,7 @@ const RUN: FileSystem = FileSystem {
     kind: "tmpfs",
     flags: MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_STRICTATIME),
     options: Some("mode=0755"),
-    loss: "credentials have no place",
+    loss: "credentials cannot be stored",
 };
 
 const DEV: FileSystem = FileSystem {
@@ -56,7 +56,7 @@ const DEV: FileSystem = FileSystem {
     kind: "devtmpfs",
     flags: MsFlags::MS_NOSUID,
     options: Some("mode=0755"),
-    loss: "messages have no place",
+    loss: "messages cannot be written",
 };
 
 /// Whether this process is PID 1. If PID 1 ends, the kernel panics.
@@ -91,11 +91,11 @@ impl FileSystem {
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
                 let what = "the directory is missing, and the root file system is read-only";
                 let message = Message::new(format!("{}: {what}", cannot()))
-                    .with_help(format!("make the directory {shown} in the image of the root"));
+                    .with_help(format!("create the directory {shown} in the image of the root file system"));
                 return Err(anyhow::Error::msg(message));
             }
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("cannot make {shown}"));
+                return Err(error).with_context(|| format!("cannot create {shown}"));
             }
             _ => {}
         }

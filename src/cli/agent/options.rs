@@ -210,7 +210,7 @@ impl Named for TrustArgs {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Strict {
-    /// Materialize nothing unless the verdict passes
+    /// Import nothing unless verification passes
     #[arg(long)]
     pub(super) strict: bool,
 }

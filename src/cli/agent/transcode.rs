@@ -11,7 +11,7 @@ const LINE: usize = 79;
 /// How to convert a value before it is printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Transcode {
-    /// Print the value as it is
+    /// Print the value unchanged
     #[default]
     Off,
     /// Encode as base64, in lines of 79 characters

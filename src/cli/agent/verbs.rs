@@ -170,7 +170,7 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
                     help = %format_args!(
                         "print it with 'systemd-creds decrypt --name={name} /run/credstore.encrypted/{name} -'"
                     ),
-                    "credential {name}: it is encrypted, and only systemd has the key"
+                    "credential {name}: it is encrypted, and only systemd can decrypt it"
                 );
             }
             tracing::error!("credential {name}: not printed");
@@ -180,7 +180,7 @@ fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
         match cat.transcode.of(credential.value.expose()) {
             Ok(value) => print_value(&value, cat.newline)?,
             Err(reason) => {
-                tracing::error!("credential {name}: not printed, since it cannot be decoded: {reason}");
+                tracing::error!("credential {name}: not printed, because it cannot be decoded: {reason}");
                 exit = Exit::Verification;
             }
         }
@@ -206,7 +206,7 @@ fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
         tracing::warn!("recorded to {shown} with every value in plain text");
     } else {
         write::write(&options.folder, &recording.redacted(), Secrets::Redacted)?;
-        tracing::info!("recorded to {shown}, with filler in place of values and personal data");
+        tracing::info!("recorded to {shown}, with filler instead of values and personal data");
     }
     Ok(Exit::Ok)
 }

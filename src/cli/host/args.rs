@@ -160,7 +160,7 @@ impl Sends {
 fn audience(text: &str) -> Result<String, &'static str> {
     if text.starts_with('@') {
         return Err(
-            "write the machine ID or the UUID itself: a guest replaces @machine-id and @uuid by its own",
+            "write the machine ID or the UUID itself: a guest replaces @machine-id and @uuid with its own",
         );
     }
     if is_audience(text) {
@@ -174,9 +174,10 @@ fn audience(text: &str) -> Result<String, &'static str> {
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("which").required(true).multiple(true).args(["all", "prefix", "credential", "encrypted"]),
-    after_help = "FILE has the values in plain text, for its owner only: keep it in a memory-only mount. FILE.manifest has \
-                  names, sizes and a digest, and no value: sign it with 'minisign -S -m FILE.manifest'. Then start the machine with \
-                  'run --set FILE'. Exit status 3: refused, and nothing is written."
+    after_help = "FILE contains the values in plain text, and only its owner can read it: keep it in a memory-only \
+                  mount. FILE.manifest contains names, sizes and a digest, but no values: sign it with 'minisign -S \
+                  -m FILE.manifest'. Then start the machine with 'run --set FILE'. Exit status 3: refused, and \
+                  nothing is written."
 )]
 pub struct Pack {
     #[command(flatten)]
@@ -257,14 +258,15 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
 /// `run`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The hypervisor keeps the PID, the open descriptors, the directory and the environment. \
-                  It may be started through wrappers (env, taskset, a script): the first program that has the \
-                  option's name in its file and is given all arguments receives the secrets, and no other program does. \
-                  A start that ends without it fails. A machine is never started without what was selected: an unset \
-                  $CREDENTIALS_DIRECTORY, a missing or empty file, a limit that is exceeded or an option that cannot be \
-                  merged ends with exit status 3. With arguments that start no guest (QEMU's -version, -help, -machine \
-                  none, -cpu help), it is executed unchanged and without credentials. SIGPIPE has its default effect in \
-                  the hypervisor, also if it was ignored before."
+    after_help = "The hypervisor keeps the PID, the open file descriptors, the working directory and the \
+                  environment. It may be started through wrappers (env, taskset, a script): the first program that \
+                  has the option's name in its file and gets all arguments receives the secrets, and no other \
+                  program does. If no such program is executed, the start fails. A machine is never started without \
+                  the selected credentials: an unset $CREDENTIALS_DIRECTORY, a missing or empty file, an exceeded \
+                  limit or an option that cannot be merged ends with exit status 3. With arguments that start no \
+                  guest (QEMU's -version, -help, -machine none, -cpu help), the hypervisor is executed unchanged and \
+                  without credentials. In the hypervisor, SIGPIPE has its default effect, even if it was ignored \
+                  before."
 )]
 pub struct Run {
     #[command(flatten)]
@@ -284,9 +286,9 @@ pub struct Plan {
 /// `emit`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "With --output-dir, standard output has the arguments for QEMU, or with --format libvirt an element of \
-                  a domain. A directory that is there is replaced at once, if it holds nothing but such files. Exit \
-                  status 3: refused, and nothing is written."
+    after_help = "With --output-dir, standard output contains the arguments for QEMU, or with --format libvirt an \
+                  element of a domain. An existing directory is replaced in one step if it contains only such files. \
+                  Exit status 3: refused, and nothing is written."
 )]
 pub struct Emit {
     #[command(flatten)]
@@ -325,9 +327,9 @@ impl Emit {
     pub(super) fn misfit(&self) -> Option<clap::Error> {
         let is_structures = matches!(self.format, Format::Structures | Format::Libvirt);
         let message = if self.output_dir.is_some() && !is_structures {
-            "--output-dir takes --format structures or libvirt: it writes structures"
+            "--output-dir needs --format structures or libvirt, because it writes structures"
         } else if self.request.is_some() && self.format != Format::Json {
-            "--request takes --format json: it is cloud-hypervisor's"
+            "--request needs --format json, because it is a request of cloud-hypervisor"
         } else {
             return None;
         };
@@ -358,13 +360,11 @@ pub enum Format {
 
 /// `on-define-domain`
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Writes the domain to standard output, unchanged but for arguments -smbios file=/var/run/smbios-creds/N. \
-                  The annotation smbios-creds.io/secret names the Secret that is mounted there, and \
-                  smbios-creds.io/files the number of its files. Exit status 3 without both of them, or if the domain \
-                  cannot be changed: KubeVirt does not start the machine then. integration/kubevirt/README.md has what a \
-                  cluster needs."
-)]
+#[command(after_help = "Writes the domain to standard output, unchanged except for added arguments -smbios \
+                        file=/var/run/smbios-creds/N. The annotation smbios-creds.io/secret names the Secret that is \
+                        mounted there, and smbios-creds.io/files gives the number of its files. Exit status 3 if one \
+                        of them is missing, or if the domain cannot be changed: KubeVirt then does not start the \
+                        machine. integration/kubevirt/README.md says what a cluster needs.")]
 pub struct OnDefineDomain {
     /// VirtualMachineInstance as JSON
     #[arg(long, value_name = "JSON")]

@@ -22,11 +22,15 @@ pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
     let boot = boot.map(|boot| format!(", boot {boot}")).unwrap_or_default();
     Ok(match objection {
         None => {
-            tracing::info!("the guest has what was sent ({proven}{boot}), and says: {status}");
+            tracing::info!(
+                "the guest has every credential that was sent ({proven}{boot}), and reports: {status}"
+            );
             Exit::Ok
         }
         Some(objection) => {
-            tracing::error!("the guest has not what was sent: {objection}{boot}; it says: {status}");
+            tracing::error!(
+                "the guest does not have every credential that was sent: {objection}{boot}; it reports: {status}"
+            );
             Exit::Verification
         }
     })
@@ -36,9 +40,9 @@ pub(super) fn run(options: Await) -> anyhow::Result<Exit> {
 fn misfit(options: &Await) -> Option<clap::Error> {
     let message = match (&options.listen, options.guest_cid) {
         (Socket::Vsock(_), None) => {
-            "--listen vsock:PORT takes --guest-cid CID: every machine of the host can connect to the port"
+            "--listen vsock:PORT needs --guest-cid CID, because every machine of the host can connect to the port"
         }
-        (Socket::Unix(_), Some(_)) => "--guest-cid takes --listen vsock:PORT: a Unix socket tells no CID",
+        (Socket::Unix(_), Some(_)) => "--guest-cid needs --listen vsock:PORT: a Unix socket has no CID",
         _ => return None,
     };
     Some(Host::command().error(clap::error::ErrorKind::ArgumentConflict, message))

@@ -12,17 +12,17 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 }
 
 fn from(text: &str, now: SystemTime) -> Result<u64, String> {
-    let form = "give 2030-01-31, 2030-01-31T12:00:00Z or +30d";
+    let form = "use 2030-01-31, 2030-01-31T12:00:00Z or +30d";
     let time = if let Some(span) = text.strip_prefix('+') {
         let span: Duration = humantime::parse_duration(span).map_err(|error| format!("{error}; {form}"))?;
-        now.checked_add(span).ok_or("it is too far away")?
+        now.checked_add(span).ok_or("the date is too far in the future")?
     } else {
         let is_date = !text.contains(['T', 't', ' ']);
         let whole = if is_date { format!("{text}{END_OF_DAY}") } else { text.to_owned() };
         humantime::parse_rfc3339(&whole).map_err(|error| format!("{error}; {form}"))?
     };
     if time <= now {
-        return Err("it is past already, so no guest would take the set".to_owned());
+        return Err("the date is in the past, so no guest would accept the set".to_owned());
     }
     time.duration_since(UNIX_EPOCH).map(|span| span.as_secs()).map_err(|error| error.to_string())
 }

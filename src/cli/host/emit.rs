@@ -39,7 +39,7 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     let is_on_stdout = emit.output.is_none() && emit.output_dir.is_none();
     if is_on_stdout && is_seen && !emit.force {
         let what = "standard output is a terminal or a log, where the secrets would stay";
-        return Ok(refuse(&Message::new(what).with_help("give --output FILE, a pipe, or --force")));
+        return Ok(refuse(&Message::new(what).with_help("use --output FILE, a pipe, or --force")));
     }
     let mut request = match emit.request.as_deref().map(Request::open).transpose() {
         Ok(request) => request,
@@ -106,7 +106,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
     let slots = match Slots::new(strings, emit.files.map(usize::from)) {
         Ok(slots) => slots,
         Err(error @ WriteError::TooFew { .. }) => {
-            let help = "give a larger --files, or send fewer credentials";
+            let help = "use a larger --files, or send fewer credentials";
             return Ok(refuse(&Message::new(error.to_string()).with_help(help)));
         }
         Err(error) => return Ok(refuse(&error)),
@@ -137,21 +137,24 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
 fn seen_by_others(format: Format) -> Option<&'static str> {
     match format {
         Format::Qemu => Some(
-            "QEMU reads it from its command line, where every user of the host can: 'run' starts it without",
+            "QEMU takes the secrets from its command line, where every user of the host can read them: use 'run' \
+             instead",
         ),
         Format::CloudHypervisor => Some(
-            "cloud-hypervisor reads it from its command line, where every user of the host can: 'run' starts it \
-             without",
+            "cloud-hypervisor takes the secrets from its command line, where every user of the host can read them: \
+             use 'run' instead",
         ),
         Format::Crosvm => Some(
-            "crosvm reads it from its command line, where every user of the host can: 'run' starts it without",
+            "crosvm takes the secrets from its command line, where every user of the host can read them: use 'run' \
+             instead",
         ),
         Format::Libvirt => Some(
-            "libvirt puts it on QEMU's command line and into the domain's log, where every user of the host can: \
-             'run' starts it without",
+            "libvirt writes the secrets to QEMU's command line and to the domain's log, where every user of the host \
+             can read them: use 'run' instead",
         ),
         Format::Incus => Some(
-            "Incus keeps it in its database: everyone who may read the profile or the instance can see the secrets",
+            "Incus keeps the secrets in its database: everyone who may read the profile or the instance can read \
+             them",
         ),
         Format::Strings | Format::Json | Format::Structures => None,
     }

@@ -26,7 +26,7 @@ impl NewFile {
         let mut options = File::options();
         options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let held = Held::new();
-        let file = options.open(path).with_context(|| format!("cannot make {}", Escaped::from(path)))?;
+        let file = options.open(path).with_context(|| format!("cannot create {}", Escaped::from(path)))?;
         Ok(Self { path: path.to_owned(), file, held: Some(held) })
     }
 
@@ -62,5 +62,5 @@ impl Drop for NewFile {
 /// Logs a warning that the secrets in this file are on a disk.
 pub(super) fn warn_of_disk(path: &Path) {
     let shown = Escaped::from(path);
-    tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until it is removed");
+    tracing::warn!("{shown} is on a disk: the secrets stay there in plain text until the file is removed");
 }

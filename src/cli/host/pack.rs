@@ -26,7 +26,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
     // 'run' would use an existing file as the signature of this set.
     if signature.symlink_metadata().is_ok() {
         let shown = Escaped::from(signature.as_path());
-        let what = format!("{shown} is there, a signature of another set");
+        let what = format!("{shown} exists, and is a signature of another set");
         return Ok(refuse(&Message::new(what).with_help("remove it")));
     }
     let terms = Terms {
@@ -57,7 +57,7 @@ fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<E
     if !set_file.is_in_memory() {
         if !pack.force {
             let what = format!("{shown} would be on a disk, where the secrets stay in plain text");
-            let help = "give a file below /run or another tmpfs, or --force";
+            let help = "use a file below /run or on another tmpfs, or --force";
             return Ok(refuse(&Message::new(what).with_help(help)));
         }
         warn_of_disk(&pack.output);

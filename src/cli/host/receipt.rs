@@ -35,7 +35,7 @@ pub(super) fn write_verifier(path: Option<&Path>, strings: &OemStrings) -> Resul
 }
 
 fn port(text: &str) -> Result<Address, String> {
-    let port = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let port = text.parse().map_err(|_| "it is not a number".to_owned())?;
     Address::new(port).map_err(|error| error.to_string())
 }
 
@@ -43,14 +43,13 @@ fn port(text: &str) -> Result<Address, String> {
 #[derive(Args, Debug)]
 #[command(
     group = clap::ArgGroup::new("belief").required(true).args(["verifier", "no_proof"]),
-    after_help = "The first receipt counts. Exit status: 0 the guest has what was sent; 3 it has not, and says why; 1 no \
-                  receipt arrived in time. As ExecStartPost= of the unit that starts a machine, it makes a machine without its \
-                  secrets a failed start.\n\n\
-                  Examples:\n  \
+    after_help = "Only the first receipt counts. Exit status: 0 the guest has every credential that was sent; 3 it \
+                  does not, and the error says why; 1 no receipt arrived in time. As ExecStartPost= of the unit that \
+                  starts a machine, it lets the start fail if the machine does not have its secrets.\n\nExamples:\n  \
                   smbios-creds-host run --all --receipt 8889 --verifier /run/vm/verifier -- cloud-hypervisor --vsock \
-                  cid=3,socket=/run/vm/vsock ...\n  \
-                  smbios-creds-host await --listen unix:/run/vm/vsock_8889 --verifier /run/vm/verifier\n  \
-                  smbios-creds-host await --listen vsock:8889 --guest-cid 3 --verifier /run/vm/verifier --timeout 5min"
+                  cid=3,socket=/run/vm/vsock ...\n  smbios-creds-host await --listen unix:/run/vm/vsock_8889 \
+                  --verifier /run/vm/verifier\n  smbios-creds-host await --listen vsock:8889 --guest-cid 3 \
+                  --verifier /run/vm/verifier --timeout 5min"
 )]
 pub struct Await {
     /// Address to listen on: vsock:PORT (QEMU, crosvm), or unix:SOCKET_PORT, where SOCKET is the socket of
@@ -83,7 +82,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     match seconds {
         Some(seconds @ 1..=TIMEOUT_MAX) => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("it is no time from 1s to {TIMEOUT_MAX}s, such as 90s or 5min")),
+        _ => Err(format!("it is not a time from 1s to {TIMEOUT_MAX}s, for example 90s or 5min")),
     }
 }
 

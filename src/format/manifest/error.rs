@@ -27,13 +27,13 @@ pub enum ManifestError {
     },
     /// The name of a machine in the audience is not valid.
     #[error(
-        "it is meant for a machine whose name is empty, is longer than 255 bytes, or has a character that is not printable ASCII"
+        "its audience is empty, is longer than 255 bytes, or contains a character that is not printable ASCII"
     )]
     Audience,
     /// The manifest lists no credentials, so it would prove nothing.
     #[error("it lists no credential")]
     Empty,
     /// This program does not know the manifest's version.
-    #[error("it has version {0}, this program knows version {VERSION}")]
+    #[error("it has version {0}, but this program reads only version {VERSION}")]
     Version(u32),
 }

@@ -29,7 +29,7 @@ pub enum AddressError {
     #[error("it does not begin with 'vsock-stream:'")]
     Kind,
     /// The CID is not the host's.
-    #[error("its CID is not 2, which is the host's")]
+    #[error("its CID is not 2, the CID of the host")]
     Cid,
     /// The port is not a decimal number from 1 to 4294967294 without a leading zero.
     #[error("its port is not a number from 1 to 4294967294")]

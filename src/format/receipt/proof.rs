@@ -59,7 +59,7 @@ pub struct Verifier([u8; PROOF_SIZE]);
 
 /// Why a text is not a verifier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("it is not 'sha256:' and 64 hexadecimal digits")]
+#[error("it is not 'sha256:' followed by 64 hexadecimal digits")]
 pub struct VerifierError;
 
 impl Verifier {

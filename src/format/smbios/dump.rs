@@ -19,13 +19,13 @@ pub enum DumpError {
     #[error(transparent)]
     EntryPoint(#[from] EntryPointError),
     /// It ends before the table.
-    #[error("it has {found} bytes, and the table begins after {TABLE_AT}")]
+    #[error("it has {found} bytes, but the table begins at byte {TABLE_AT}")]
     Cut {
         /// Bytes in the file.
         found: usize,
     },
     /// The table is in another place, as in an image of a machine's memory.
-    #[error("its table is at {address:#x}, and not at {TABLE_AT:#x}")]
+    #[error("its table is at {address:#x}, not at {TABLE_AT:#x}")]
     Address {
         /// What the entry point says.
         address: u64,

@@ -43,7 +43,7 @@ pub enum EntryPointError {
     #[error("its length byte says {0}, which is not allowed")]
     Length(u8),
     /// The entry point has fewer bytes than its length byte says.
-    #[error("it has {found} bytes, its length byte says {announced}")]
+    #[error("it has {found} bytes, but its length byte says {announced}")]
     Cut {
         /// Length according to the length byte.
         announced: u8,

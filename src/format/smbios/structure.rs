@@ -47,7 +47,7 @@ pub enum Damage {
     #[error("its formatted area runs past the end of the table")]
     FormattedArea,
     /// There are no two NUL bytes before the end of the table.
-    #[error("its strings have no end before the end of the table")]
+    #[error("its strings do not end before the end of the table")]
     Unterminated,
 }
 

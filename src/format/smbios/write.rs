@@ -41,13 +41,13 @@ pub const INACTIVE_SIZE: usize = 6;
 #[non_exhaustive]
 pub enum WriteError {
     /// A string is empty. It would end the string set, so the strings after it would be lost.
-    #[error("OEM string {string} is empty, which would end the set of strings before it")]
+    #[error("OEM string {string} is empty, which would end the list of strings")]
     Empty {
         /// Number of the string, from 1.
         string: usize,
     },
     /// A string contains a NUL byte, which would end the string there.
-    #[error("OEM string {string} holds a NUL byte at position {position}, which would end it there")]
+    #[error("OEM string {string} contains a NUL byte at position {position}, which would end the string")]
     Nul {
         /// Number of the string, from 1.
         string: usize,
@@ -55,13 +55,13 @@ pub enum WriteError {
         position: usize,
     },
     /// The strings need more structures than there are handles.
-    #[error("the OEM strings take {structures} structures, at most {HANDLES} can be numbered")]
+    #[error("the OEM strings need {structures} structures, but at most {HANDLES} can be numbered")]
     TooMany {
         /// Number of structures needed.
         structures: usize,
     },
     /// The strings need more structures than were requested.
-    #[error("the OEM strings take {structures} structures, and there is room for {count}")]
+    #[error("the OEM strings need {structures} structures, but only {count} are available")]
     TooFew {
         /// Number of structures needed.
         structures: usize,

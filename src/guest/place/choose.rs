@@ -42,12 +42,12 @@ pub enum Into {
 
 /// A text that is neither the name of a place nor a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("it is none of auto, system, initrd, credstore, and not a path either")]
+#[error("it is neither auto, system, initrd, credstore nor a path")]
 pub struct UnknownPlace;
 
 impl Help for UnknownPlace {
     fn help(&self) -> Option<Cow<'static, str>> {
-        Some("write a path with a '/', as ./directory".into())
+        Some("write a path with a '/', for example ./directory".into())
     }
 }
 
@@ -120,34 +120,38 @@ fn automatic(system: &System) -> Choice {
         (Seen::LeftToUs, _) => (
             Place::System,
             Handover::Nothing,
-            "PID 1 is systemd, is told to import nothing, and passes on what is in its @system",
+            "PID 1 is systemd, which imports nothing itself ($CREDENTIALS_DIRECTORY is set) and passes on the \
+             contents of @system",
             Method::Mount,
         ),
         (Seen::PassedOn(directory), Stage::Initrd) => (
             Place::System,
             Handover::Report,
-            "PID 1 is systemd in the initrd, and passes on what it imported",
+            "PID 1 is systemd in the initrd, and passes on the credentials that it imported",
             Method::Repair(directory),
         ),
         (Seen::PassedOn(directory), Stage::Host) => (
             Place::System,
             Handover::Clear,
-            "PID 1 is systemd, and passes on what it imported",
+            "PID 1 is systemd, and passes on the credentials that it imported",
             Method::Repair(directory),
         ),
         (Seen::Nothing, Stage::Initrd) => (
             Place::Credstore,
             Handover::Everything,
-            "PID 1 is systemd in the initrd, and has imported nothing",
+            "PID 1 is systemd in the initrd, and has imported no credentials",
             Method::Rename,
         ),
-        (Seen::Nothing, Stage::Host) => {
-            (Place::Credstore, Handover::Clear, "PID 1 is systemd, and has imported nothing", Method::Rename)
-        }
+        (Seen::Nothing, Stage::Host) => (
+            Place::Credstore,
+            Handover::Clear,
+            "PID 1 is systemd, and has imported no credentials",
+            Method::Rename,
+        ),
         (Seen::NotPassedOn, stage) => (
             Place::Credstore,
             if stage == Stage::Initrd { Handover::Everything } else { Handover::ClearExceptReport },
-            "PID 1 is systemd, and passes on nothing: another program populated its @system",
+            "PID 1 is systemd, but passes on no credentials, because another program filled @system",
             Method::Rename,
         ),
     };

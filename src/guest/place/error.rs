@@ -36,7 +36,7 @@ pub enum PlaceError {
         error: Errno,
     },
     /// A repair wrote a credential, but then could not find it unchanged.
-    #[error("credential {name} was not found whole in {directory} after the repair")]
+    #[error("credential {name} is not complete in {directory} after the repair")]
     NotKept {
         /// The credential's name.
         name: Name,
@@ -52,7 +52,7 @@ pub enum PlaceError {
         error: Box<PlaceError>,
     },
     /// The parent of the directory does not exist.
-    #[error("{parent} does not exist, so {path} cannot be made")]
+    #[error("{parent} does not exist, so {path} cannot be created")]
     NoParent {
         /// The parent that does not exist.
         parent: ShownPath,
@@ -63,13 +63,13 @@ pub enum PlaceError {
     #[error("{0} does not exist, so nothing can be imported below it")]
     NoRoot(ShownPath),
     /// The path cannot be the path of a directory.
-    #[error("{0} names no directory")]
+    #[error("{0} does not end in a name")]
     NoName(ShownPath),
     /// The path is a file or a link, not a directory.
     #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
     /// The directory contains a file that cannot be kept.
-    #[error("{directory} holds '{}', which is not a regular file", Escaped(.other))]
+    #[error("{directory} contains '{}', which is not a regular file", Escaped(.other))]
     HoldsOther {
         /// The directory that contains the file.
         directory: ShownPath,
@@ -77,27 +77,27 @@ pub enum PlaceError {
         other: Vec<u8>,
     },
     /// A mount point cannot be replaced as a whole.
-    #[error("{0} is a mount point, which cannot be replaced as a whole")]
+    #[error("{0} is a mount point, which cannot be replaced")]
     MountPoint(ShownPath),
     /// The file system cannot exchange two directories.
-    #[error("the file system of {0} cannot exchange two directories at once")]
+    #[error("the file system of {0} cannot replace a directory in one step")]
     NoExchange(ShownPath),
     /// Another process created the directory at the same time.
-    #[error("{0} has appeared while the credentials were written")]
+    #[error("another program created {0} during the import")]
     Appeared(ShownPath),
     /// Other users may write to a directory that only this user may change.
-    #[error("{0} belongs to another user or can be written by others, so nothing is put there")]
+    #[error("{0} belongs to another user, or other users can write to it, so nothing was written there")]
     NotOurs(ShownPath),
     /// Only root can import to a directory that belongs to root.
     #[error("{0} belongs to root, and this process runs as user {1}")]
     NeedsRoot(ShownPath, u32),
     /// `@system` already contains other files.
-    #[error("{0} holds other credentials or lacks some; it was not touched")]
+    #[error("{0} contains other credentials or lacks some, and was not changed")]
     InUse(ShownPath),
     /// systemd owns `@system`, but does not pass its content on to units.
     #[error(
-        "PID 1 is systemd and passes on nothing of {0}, so its services would not look there, and it would lose what it \
-         imports later; nothing was written"
+        "PID 1 is systemd, which does not pass on credentials from {0}: services would not get them, and systemd \
+         would lose credentials that it imports later; nothing was written"
     )]
     BesideSystemd(ShownPath),
 }
@@ -106,23 +106,27 @@ impl Help for PlaceError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
             Self::System { error, .. } | Self::Write { error, .. } => return hint(*error).map(Cow::Borrowed),
-            Self::NotKept { .. } => "see who else writes there, and run the import again",
+            Self::NotKept { .. } => "stop the other program that writes there, and run the import again",
             Self::HalfRepaired { error, .. } => return error.help(),
             Self::NoParent { parent, .. } => {
-                return Some(format!("make {parent} first, or give --into another path").into());
+                return Some(format!("create {parent} first, or use --into with another path").into());
             }
-            Self::NoRoot(_) => "give --root a directory",
-            Self::NoName(_) => "give --into a path that ends in a name",
-            Self::NotADirectory(_) => "give --into another path",
-            Self::HoldsOther { .. } => "give --into a directory for credentials only",
+            Self::NoRoot(_) => "use --root with an existing directory",
+            Self::NoName(_) => "use --into with a path that ends in a name",
+            Self::NotADirectory(_) => "use --into with another path",
+            Self::HoldsOther { .. } => "use --into with a directory that contains only credentials",
             Self::MountPoint(path) => {
-                return Some(format!("give --into a directory below it, as {path}/credentials").into());
+                return Some(
+                    format!("use --into with a directory below it, for example {path}/credentials").into(),
+                );
             }
-            Self::NoExchange(_) => "give --into a path where nothing is yet",
+            Self::NoExchange(_) => "use --into with a path that does not exist yet",
             Self::Appeared(_) => "run the import again",
-            Self::NotOurs(_) => "give --into a path that only you can change, or look who made it",
-            Self::NeedsRoot(..) => "run the import as root, or give --into a path of your own",
-            Self::InUse(_) => "see what differs with 'smbios-creds list'; to import again, unmount it first",
+            Self::NotOurs(_) => "use --into with a path that only you can change",
+            Self::NeedsRoot(..) => "run the import as root, or use --into with a path of your own",
+            Self::InUse(_) => {
+                "'smbios-creds list' shows the differences; to import again, unmount the directory first"
+            }
             Self::BesideSystemd(_) => {
                 "to pass the credentials to services that start from now on, use --into credstore"
             }
@@ -133,9 +137,11 @@ impl Help for PlaceError {
 /// Returns advice for an error that has the same cause for every action. Other errors are explained where they occur.
 fn hint(error: Errno) -> Option<&'static str> {
     match error {
-        Errno::EACCES | Errno::EPERM => Some("run this as root, or give --into a path of your own"),
-        Errno::ENOSPC | Errno::EDQUOT => Some("make room there, or give --into another path"),
-        Errno::EROFS => Some("give --into a path that can be written"),
+        Errno::EACCES | Errno::EPERM => Some("run this as root, or use --into with a path of your own"),
+        Errno::ENOSPC | Errno::EDQUOT => {
+            Some("free space on the file system, or use --into with another path")
+        }
+        Errno::EROFS => Some("use --into with a path on a writable file system"),
         _ => None,
     }
 }

@@ -63,7 +63,7 @@ fn mount_once(
 ) -> Result<Outcome, PlaceError> {
     let wanted = Wanted::all(set);
     let is_mounted = || Ok(!target.stat()?.shares_device(&credentials.stat()?));
-    let mounted = is_mounted().map_err(context.cannot("look at"))?;
+    let mounted = is_mounted().map_err(context.cannot("check"))?;
     if mounted && holds_all(target, &wanted).map_err(context.cannot("read"))? {
         return Ok(Outcome::Unchanged);
     }

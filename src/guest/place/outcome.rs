@@ -53,8 +53,8 @@ impl Display for Repaired {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { name, found, size } = self;
         match found {
-            None => write!(f, "{name} (nothing was there, {size} bytes are now)"),
-            Some(found) => write!(f, "{name} ({found} bytes were there, {size} bytes are now)"),
+            None => write!(f, "{name} (it was missing; now it has {size} bytes)"),
+            Some(found) => write!(f, "{name} (it had {found} bytes; now it has {size} bytes)"),
         }
     }
 }

@@ -46,7 +46,7 @@ fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Direc
 
 /// Refuses a directory that belongs to another user, or that other users can write to.
 pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), PlaceError> {
-    let stat = directory.stat().map_err(context.cannot("look at"))?;
+    let stat = directory.stat().map_err(context.cannot("check"))?;
     let user = directory::user();
     if stat.is_protected() {
         Ok(())

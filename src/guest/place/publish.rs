@@ -29,7 +29,7 @@ pub(super) fn publish(
     set: &[Wanted<'_>],
     context: &Context,
 ) -> Result<Outcome, PlaceError> {
-    let (storage, durability) = if is_memory_only(parent).map_err(context.cannot("look at"))? {
+    let (storage, durability) = if is_memory_only(parent).map_err(context.cannot("check"))? {
         (Storage::Memory, Durability::Volatile)
     } else {
         (Storage::Disk, Durability::Synced)
@@ -89,7 +89,7 @@ struct Staging<'a> {
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
-        let failed = |error| context.cannot("make a staging directory next to")(error);
+        let failed = |error| context.cannot("create a temporary directory next to")(error);
         // The name must be unique: otherwise the name could be another import's directory, which is in place by the
         // time it is locked.
         let process = process_id();
@@ -122,7 +122,7 @@ impl<'a> Staging<'a> {
 
     /// Takes over the other files, the mode and the owner of the directory that will be replaced.
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
-        self.directory.take_mode_and_owner(existing).map_err(context.cannot("keep mode and owner of"))?;
+        self.directory.take_mode_and_owner(existing).map_err(context.cannot("copy the mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {
             if !existing.stat_of(&*name).map_err(context.cannot("read"))?.is_file() {
                 let other = name.to_bytes().to_vec();
@@ -147,7 +147,7 @@ impl<'a> Staging<'a> {
         let Some(existing) = existing else {
             match self.parent.rename(&*self.name, target) {
                 Err(Errno::ENOTEMPTY | Errno::EEXIST) => return Err(PlaceError::Appeared(context.shown())),
-                result => result.map_err(context.cannot("put the credentials in place as"))?,
+                result => result.map_err(context.cannot("rename the new directory to"))?,
             }
             self.in_place = true;
             return Ok(());
@@ -156,7 +156,7 @@ impl<'a> Staging<'a> {
             Ok(()) => {}
             Err(Errno::EBUSY | Errno::EXDEV) => return Err(PlaceError::MountPoint(context.shown())),
             Err(Errno::EINVAL | Errno::ENOSYS) => return Err(PlaceError::NoExchange(context.shown())),
-            Err(error) => return Err(context.cannot("put the credentials in place in")(error)),
+            Err(error) => return Err(context.cannot("replace")(error)),
         }
         // Files that were added between the check and the exchange are now in the old directory. They are moved over.
         for name in existing.names_again().map_err(context.cannot("read"))? {

@@ -81,7 +81,7 @@ fn replace_all(
     // /run.
     let parent = Directory::open(context.path().parent().unwrap_or(Path::new("/")), Links::Refuse);
     let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
-    let own = own.map_err(context.cannot("look at"))?;
+    let own = own.map_err(context.cannot("check"))?;
     let view = View::new(system, context)?;
     leftover::remove_staged_files(&view.directory)
         .map_err(context.cannot("remove what an interrupted import left in"))?;

@@ -16,7 +16,7 @@ use crate::text::help::Help;
 #[non_exhaustive]
 pub enum RecordError {
     /// A file exists already.
-    #[error("{} exists and is never overwritten", Escaped::from(.0.as_path()))]
+    #[error("{} exists, and a recording never overwrites a file", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
     /// The kernel reports an error.
     #[error("cannot write {}: {error}", Escaped::from(.path.as_path()))]
@@ -30,7 +30,7 @@ pub enum RecordError {
 
 impl Help for RecordError {
     fn help(&self) -> Option<Cow<'static, str>> {
-        matches!(self, Self::Exists(_)).then_some("give another directory".into())
+        matches!(self, Self::Exists(_)).then_some("record to another directory".into())
     }
 }
 

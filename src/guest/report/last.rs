@@ -200,9 +200,9 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
-            tracing::warn!(help = %error.help().unwrap_or_default(), "no report is left: {error}");
+            tracing::warn!(help = %error.help().unwrap_or_default(), "no report of the import was written: {error}");
         } else {
-            tracing::debug!("no report is left: {error}");
+            tracing::debug!("no report of the import was written: {error}");
         }
     }
     is_left

@@ -39,7 +39,9 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
     match outcome {
         Outcome::Unchanged | Outcome::Materialized(Storage::Memory) => {}
         Outcome::Materialized(Storage::Swappable) => {
-            tracing::warn!("{shown} can be swapped: this kernel has neither tmpfs with 'noswap' nor ramfs");
+            tracing::warn!(
+                "values in {shown} can get into the swap space: this kernel has neither tmpfs with 'noswap' nor ramfs"
+            );
         }
         Outcome::Materialized(Storage::Disk) => {
             tracing::warn!(
@@ -52,9 +54,9 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
             }
             for name in foreign {
                 tracing::error!(
-                    help = "send it once",
-                    "credential {name}: {shown} has another value, which SMBIOS did not bring (fw_cfg, most likely), \
-                     and it was left alone"
+                    help = "send it only once",
+                    "credential {name}: {shown} contains another value, which did not come from SMBIOS (most likely \
+                     from fw_cfg), and it was not changed"
                 );
             }
             if !foreign.is_empty() {
@@ -70,7 +72,7 @@ pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, d
     let (shown, sealed) = (Escaped::from(directory), sealed(delivery));
     match outcome {
         None => {}
-        Some(Outcome::Unchanged) => tracing::info!("nothing to do: {shown} holds {sealed} already"),
+        Some(Outcome::Unchanged) => tracing::info!("nothing to do: {shown} already contains {sealed}"),
         Some(_) => tracing::info!("written to {shown}, for systemd to decrypt: {sealed}"),
     }
 }
@@ -79,7 +81,7 @@ pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, d
 pub(in crate::guest) fn cleared(credentials: usize) {
     if credentials > 0 {
         tracing::info!(
-            "{credentials} duplicates that systemd did not take over were removed from /run/credentials/@initrd"
+            "{credentials} duplicates that systemd did not need were removed from /run/credentials/@initrd"
         );
     }
 }
@@ -87,7 +89,9 @@ pub(in crate::guest) fn cleared(credentials: usize) {
 /// Logs that the sources are closed.
 pub(in crate::guest) fn closed(files: usize) {
     let files = listing::count(files, "file");
-    tracing::info!("closed {files} below /sys/firmware (mode 0000); as root, 'chmod 400' opens them");
+    tracing::info!(
+        "closed {files} below /sys/firmware (mode 0000); to make them readable again, run 'chmod 400' as root"
+    );
 }
 
 /// Returns the result for a set on one line, for the log and the report.
@@ -98,9 +102,9 @@ pub(in crate::guest) fn placed(directory: &Path, outcome: &Outcome, delivery: &D
         Outcome::Unchanged if sent == 0 && delivery.intact_sealed().next().is_some() => {
             format!("no plain credential was sent, {}", sealed(delivery))
         }
-        Outcome::Unchanged if sent == 0 => "there is no credential to materialize".to_owned(),
-        Outcome::Unchanged => format!("nothing to do: {shown} holds every credential already"),
-        Outcome::Materialized(_) => format!("materialized in {shown}: {}", summary(delivery)),
+        Outcome::Unchanged if sent == 0 => "there is no credential to import".to_owned(),
+        Outcome::Unchanged => format!("nothing to do: {shown} already contains every credential"),
+        Outcome::Materialized(_) => format!("imported into {shown}: {}", summary(delivery)),
         Outcome::Repaired(repair) => {
             format!("repaired in {shown}: {} of {sent} credentials", repair.repaired.len())
         }

@@ -229,13 +229,13 @@ impl Map<'_> {
         for fault in table.faults() {
             let (offset, length, what) = match *fault {
                 Fault::Damaged { offset, remaining, .. } => {
-                    (offset, remaining, "no structure: the table breaks here")
+                    (offset, remaining, "not a structure: the table breaks here")
                 }
                 Fault::BehindEndOfTable { offset, remaining } => {
                     (offset, remaining, "stray bytes after the end of the table")
                 }
                 Fault::Cut(Extent { announced_bytes: announced, found_bytes: found, .. }) => {
-                    (found, announced.saturating_sub(found), "announced, and not here: the table is cut here")
+                    (found, announced.saturating_sub(found), "announced, but missing: the table is cut here")
                 }
                 _ => continue,
             };
@@ -247,7 +247,7 @@ impl Map<'_> {
     /// Credentials that are in no source.
     fn lost(&mut self) {
         if self.delivery.findings.iter().any(|finding| Place::Nowhere.has(finding)) {
-            self.line(None, None, format_args!("not here"));
+            self.line(None, None, format_args!("missing: neither in SMBIOS nor in fw_cfg"));
             self.marks(INDENT, Place::Nowhere);
         }
     }

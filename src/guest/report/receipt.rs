@@ -60,7 +60,7 @@ pub fn in_words(imported: &Imported) -> String {
             format!("{verified} of {expected} credentials verified")
         }
         (None, Ok(_), _) => {
-            format!("{} imported, and {}", count(verified, "credential"), delivery.proof)
+            format!("{} imported, but {}", count(verified, "credential"), delivery.proof)
         }
     }
 }
@@ -87,7 +87,7 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
     }
     // The host's answer is ignored: the host closes the stream when it has the message.
     match stream.receive(&mut [0; 1], deadline) {
-        Err(error) if !is_closed(error) => Err(("see it read", error)),
+        Err(error) if !is_closed(error) => Err(("confirm that the host read it", error)),
         _ => Ok(()),
     }
 }
@@ -100,7 +100,7 @@ fn is_closed(error: Errno) -> bool {
 
 fn told(address: Address, result: Result<(), Failure>) {
     match result {
-        Ok(()) => tracing::info!("the host was told how the import ended ({address})"),
+        Ok(()) => tracing::info!("the result of the import was sent to the host ({address})"),
         Err((action, error)) => tracing::warn!(
             help = "start a listener on the host (smbios-creds-host await), and in the guest load the kernel's module \
                     vmw_vsock_virtio_transport before the import",

@@ -37,27 +37,27 @@ pub struct Remembered {
 /// Why the program cannot say that the imported set is in its place.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("no report in {0} says what was imported")]
+    #[error("the report of the last import is missing in {0}")]
     NoReport(ShownPath),
-    #[error("the last import did not end well: {0}")]
+    #[error("the last import failed: {0}")]
     NotWell(String),
-    #[error("the last import put the credentials into {folder}, and this looks into {directory}")]
+    #[error("the last import wrote the credentials to {folder}, but this command checks {directory}")]
     Elsewhere { folder: String, directory: ShownPath },
-    #[error("the report leaves out {0} of its credentials, since it would be too large")]
+    #[error("the report omits {0} of the imported credentials, because it would be too large")]
     Omitted(usize),
-    #[error("credential {0}: it was imported, and it is missing in {1}")]
+    #[error("credential {0}: it was imported, but it is missing in {1}")]
     Missing(Name, ShownPath),
-    #[error("credential {0}: the file in {1} has another size or mode than what was imported")]
+    #[error("credential {0}: the size or mode of its file in {1} changed after the import")]
     Differs(Name, ShownPath),
-    #[error("credential {0}: it takes more permission to look at it in {1}")]
+    #[error("credential {0}: no permission to check its file in {1}")]
     Unknown(Name, ShownPath),
-    #[error("credential {0}: required, and the last import brought none, or an empty one")]
+    #[error("credential {0}: it is required, but it was missing or empty in the last import")]
     Required(Name),
-    #[error("a manifest is required, and the last import had none that proved the set")]
+    #[error("a manifest is required, but no manifest proved the set of the last import")]
     NotProven,
-    #[error("a signed manifest is required, and the last import had none")]
+    #[error("a signed manifest is required, but the set of the last import was not signed")]
     NotSigned,
-    #[error("the last import had a set signed by {0}, which is not what is believed now")]
+    #[error("the last import had a set signed by {0}, which is not accepted now")]
     NotBelieved(KnownSignature),
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -124,7 +124,11 @@ impl Remembered {
     #[must_use]
     pub fn summary(&self) -> String {
         let Some(last) = &self.last else { return "the table is closed (mode 0000)".to_owned() };
-        let by = if last.closed { " by smbios-creds" } else { ", and the last report does not say by what" };
+        let by = if last.closed {
+            " by smbios-creds"
+        } else {
+            ", but the last report does not say that smbios-creds closed it"
+        };
         let (version, summary) = (Escaped(last.version.as_bytes()), Escaped(last.summary.as_bytes()));
         format!("the table is closed (mode 0000){by}; the last import (version {version}): {summary}")
     }
@@ -135,8 +139,8 @@ impl Remembered {
         let Self { directory, .. } = self;
         let compared = count(self.states.len(), "credential");
         format!(
-            "{compared} in {directory}: names and sizes were compared with the last report. Values were not, and what the \
-             host sends now cannot be read"
+            "{compared} in {directory}: names and sizes were compared with the last report. Values were not \
+             compared, and the credentials that the host sends now cannot be read"
         )
     }
 

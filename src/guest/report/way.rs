@@ -52,7 +52,7 @@ pub struct Way<'a> {
 enum Arrival {
     /// It is imported, or would be.
     Whole,
-    /// A string of this name arrived, and is not imported.
+    /// A string of this name arrived, but is not imported.
     Refused,
     /// Nothing of this name arrived.
     Missing,
@@ -109,7 +109,7 @@ impl<'a> Way<'a> {
         let Self { name, delivery, .. } = self;
         let (word, tone, what) = match self.arrival {
             Arrival::Whole => ("whole", Tone::Good, "arrived"),
-            Arrival::Refused => ("refused", Tone::Bad, "arrived, and is not imported"),
+            Arrival::Refused => ("refused", Tone::Bad, "arrived, but is not imported"),
             Arrival::Missing => ("missing", Tone::Bad, "did not arrive"),
         };
         let mut text = Text::default();
@@ -118,8 +118,12 @@ impl<'a> Way<'a> {
         _ = writeln!(text, ": credential {name} {what}");
         match (self.sent, self.manifest) {
             (Some(size), _) => station(&mut text, "sent", format_args!("{size} bytes, as the manifest says")),
-            (None, true) => station(&mut text, "sent", format_args!("the manifest does not list it")),
-            (None, false) => station(&mut text, "sent", format_args!("no manifest says what was sent")),
+            (None, true) => {
+                station(&mut text, "sent", format_args!("the manifest does not list this credential"));
+            }
+            (None, false) => {
+                station(&mut text, "sent", format_args!("not known, because no valid manifest arrived"));
+            }
         }
         self.arrived(&mut text);
         self.found(&mut text);
@@ -141,7 +145,7 @@ impl<'a> Way<'a> {
         for Row { size, encoding, source, reason, .. } in &self.credentials {
             let size = size.unwrap_or_default();
             station(text, "arrived", format_args!("{size} bytes, {encoding} ({source})"));
-            let how = if self.proven { "yes" } else { "as far as it can be" };
+            let how = if self.proven { "yes" } else { "only in part" };
             match reason {
                 Some(reason) => station(text, "verified", format_args!("no: {reason}")),
                 None => station(text, "verified", format_args!("{how}: {}", self.delivery.proof)),
@@ -155,7 +159,7 @@ impl<'a> Way<'a> {
     /// Where it is now.
     fn found(&self, text: &mut Text) {
         let Some(files) = &self.files else {
-            return station(text, "in place", format_args!("not looked at: what was sent is a recording"));
+            return station(text, "in place", format_args!("not checked, because --from names a recording"));
         };
         if files.is_empty() {
             station(text, "in place", format_args!("nowhere in /run/credentials and /run/credstore*"));
@@ -163,7 +167,7 @@ impl<'a> Way<'a> {
         for FoundFile { file, size, mode, state } in files {
             let state = match state {
                 State::Imported => "the bytes that were sent",
-                State::Differs => "not what was sent, or open to others",
+                State::Differs => "not the bytes that were sent, or readable by other users",
                 _ => "not compared with what was sent",
             };
             station(text, "in place", format_args!("{file}: {size} bytes, mode {mode}, {state}"));

@@ -22,13 +22,13 @@ pub enum SourceError {
     NoSysfs(ShownPath),
     /// `/sys/firmware/dmi` exists, but `tables` does not.
     #[error(
-        "no SMBIOS table: {0} exists and is empty, so the kernel found an entry point and could not map the table \
+        "no SMBIOS table: {0} exists but is empty: the kernel found an entry point, but could not map the table \
          (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)"
     )]
     NoTables(ShownPath),
     /// The firmware has an entry point, but the kernel has no table.
     #[error(
-        "no SMBIOS table: the firmware has one, and {0} does not exist, so the kernel refused the table, most likely \
+        "no SMBIOS table: the firmware has one, but {0} does not exist, so the kernel refused the table, most likely \
          because it is larger than 256 KiB"
     )]
     KernelRefused(ShownPath),
@@ -56,11 +56,12 @@ pub enum SourceError {
     NoFwCfg,
     /// The machine has the `fw_cfg` device, but `/sys` does not show its content.
     #[error(
-        "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device and its kernel has not loaded qemu_fw_cfg"
+        "no SMBIOS, and fw_cfg cannot be read: this machine has QEMU's device, but its kernel has not loaded \
+         qemu_fw_cfg"
     )]
     FwCfgNotLoaded,
     /// A `size` file does not contain a number.
-    #[error("{0} holds no size in bytes")]
+    #[error("{0} does not contain a size in bytes")]
     NotASize(ShownPath),
     /// The size of a file differs from the size that the `size` file next to it announces.
     #[error("{file} does not have the {size} bytes that the file 'size' next to it announces")]
@@ -84,11 +85,11 @@ pub enum SourceError {
     #[error("cannot read {0}: permission denied. Only root can read the running system's table")]
     PermissionDenied(ShownPath),
     /// A file has mode 0000, so not even root may read it.
-    #[error("cannot read {0}: it is closed (mode 0000), as 'import --close' leaves it")]
+    #[error("cannot read {0}: it is closed (mode 0000), for example by 'import --close'")]
     Closed(ShownPath),
     /// A file is larger than any table can be.
     #[error(
-        "{file} is larger than {limit} bytes, which no SMBIOS table with credentials is; nothing was read from it"
+        "{file} is larger than {limit} bytes, the limit for an SMBIOS table with credentials; it was not read"
     )]
     TooLarge {
         /// The file that is too large.
@@ -169,22 +170,25 @@ impl Help for SourceError {
             Self::NoSmbios(_) => "look for 'DMI' in the kernel's log",
             Self::NoSysfs(_) => "mount sysfs on /sys first",
             Self::NoTables(_) => "send fewer or smaller credentials",
-            Self::KernelRefused(_) => "send less, and look for 'DMI' in the kernel's log",
+            Self::KernelRefused(_) => {
+                "send fewer or smaller credentials, and look for 'DMI' in the kernel's log"
+            }
             Self::Container(_) => "run this in the virtual machine that the container is in",
             Self::NotARecording { .. } => {
-                "give --from a directory that holds smbios_entry_point and DMI, as /sys/firmware/dmi/tables does, or \
-                 qemu_fw_cfg, as /sys/firmware does"
+                "use --from with a directory that contains smbios_entry_point and DMI (as /sys/firmware/dmi/tables \
+                 does), or qemu_fw_cfg (as /sys/firmware does)"
             }
             Self::NotADump { .. } => {
-                "write it again, or give --from a directory that 'smbios-creds record' has written"
+                "write it again, or use --from with a directory that 'smbios-creds record' wrote"
             }
             Self::FwCfgNotLoaded => "run 'modprobe qemu_fw_cfg' first; in an initramfs, include the module",
             Self::OtherSize { .. } | Self::NotASize(_) => "record it again",
-            Self::PermissionDenied(_) => "run this as root, or give a recording with --from",
+            Self::PermissionDenied(_) => "run this as root, or use --from with a recording",
             Self::Closed(path) => {
                 return Some(
                     format!(
-                        "'smbios-creds list' shows what the last import says; as root, 'chmod 400 {path}' opens it"
+                        "'smbios-creds list' shows the last import; to make the table readable again, run 'chmod 400 \
+                         {path}' as root"
                     )
                     .into(),
                 );

@@ -35,9 +35,9 @@ impl Finding {
     fn advice_for(&self, machine: &Machine) -> Option<Cow<'static, str>> {
         let hypervisor = machine.hypervisor;
         match (&self.kind, hypervisor) {
-            (FindingKind::TableCut(_) | FindingKind::Damaged { .. }, Some(Hypervisor::HyperV)) => Some(
-                "nothing: Hyper-V writes such tables, and has no option for OEM strings of the host's".into(),
-            ),
+            (FindingKind::TableCut(_) | FindingKind::Damaged { .. }, Some(Hypervisor::HyperV)) => {
+                Some("nothing: Hyper-V writes such tables, and has no option for OEM strings".into())
+            }
             (FindingKind::TableCut(extent), _) => Some(cut(extent.announced_bytes, machine)),
             (FindingKind::Damaged { remaining, .. }, _) => {
                 let size = matches!(self.origin, Some(Origin::Smbios { offset: Some(offset), .. })
@@ -49,12 +49,15 @@ impl Finding {
                 if self.severity == Severity::Note =>
             {
                 Some(
-                    "nothing: the host sends it by fw_cfg too, which systemd 256 and older reads whole"
+                    "nothing: the host also sends it by fw_cfg, from which systemd 256 and older reads all of it"
                         .into(),
                 )
             }
             (FindingKind::Missing { near: Some(near), .. }, _) => Some(
-                format!("did you mean {near}, which arrived? If not, check that the host passes it").into(),
+                format!(
+                    "did you mean {near}, which arrived? If not, check that the host sends the credential"
+                )
+                .into(),
             ),
             (kind, Some(hypervisor)) => kind.hypervisor_advice(hypervisor),
             (_, None) => None,
@@ -73,8 +76,8 @@ fn cut(announced: usize, machine: &Machine) -> Cow<'static, str> {
         .into();
     }
     if announced <= TABLE_MAX_16_BITS {
-        return "no firmware is known that cuts so small a table: record it again; if it stays cut, another program has written \
-                over it"
+        return "no firmware is known that cuts so small a table: record it again; if it is still cut, another \
+                program has overwritten it"
             .into();
     }
     match (machine.firmware_kind(), machine.cuts_tables_above_64_kib()) {
@@ -131,7 +134,7 @@ fn dropped(machine: &Machine) -> Cow<'static, str> {
             // Writing to a string cannot fail.
             _ = write!(
                 text,
-                " with SeaBIOS 1.17 or newer or UEFI firmware in place of SeaBIOS {major}.{minor}"
+                " with SeaBIOS 1.17 or newer or UEFI firmware instead of SeaBIOS {major}.{minor}"
             );
         }
         _ => text.push_str(" with SeaBIOS 1.17 or newer or UEFI firmware"),
@@ -149,9 +152,7 @@ fn how_to_send(hypervisor: Hypervisor) -> &'static str {
         Hypervisor::Crosvm => {
             "start crosvm with smbios-creds-host, or pass credentials in oem-strings of '--smbios'"
         }
-        Hypervisor::HyperV => {
-            "Hyper-V has no option for OEM strings of the host's: send credentials another way"
-        }
+        Hypervisor::HyperV => "Hyper-V has no option for OEM strings: send credentials another way",
     }
 }
 
@@ -162,18 +163,18 @@ impl FindingKind {
         match self {
             Self::NoOemStrings | Self::NoCredentials => Some(how_to_send(hypervisor).into()),
             Self::TableShort(_) | Self::NoEndOfTable if hypervisor != Hypervisor::Qemu => {
-                Some("nothing, if a manifest says that all arrived".into())
+                Some("nothing, if a manifest proves that the set is complete".into())
             }
             Self::LongStructure { .. } if writes_one => Some(
                 format!(
-                    "systemd 256 and older reads only its first page, and {hypervisor} writes one structure only: let this \
-                     program import, which reads all of it"
+                    "systemd 256 and older reads only its first page, and {hypervisor} writes one structure only: \
+                     import with smbios-creds, which reads all of it"
                 )
                 .into(),
             ),
             Self::LongStructure { .. } if hypervisor == Hypervisor::Qemu => Some(
-                "systemd 256 and older reads only its first page: let this program import, which reads all of it, or start \
-                 QEMU with smbios-creds-host, which writes smaller structures"
+                "systemd 256 and older reads only its first page: import with smbios-creds, which reads all of it, \
+                 or start QEMU with smbios-creds-host, which writes smaller structures"
                     .into(),
             ),
             Self::CountWrapped { .. } | Self::CountUnclear { .. } if writes_one => Some(
@@ -198,11 +199,12 @@ impl FindingKind {
                 "a kernel never exports such a table; record it again"
             }
             Self::BehindEndOfTable { .. } => {
-                "nothing: firmware pads its tables, and Linux reads no further either; OEM strings belong in front of the \
-                 end-of-table structure"
+                "nothing: firmware pads its tables, and Linux reads no further either; OEM strings must be before \
+                 the end-of-table structure"
             }
             Self::TableShort(_) | Self::NoEndOfTable => {
-                "nothing, if a manifest says that all arrived; QEMU makes such tables from '-smbios file=' with two structures"
+                "nothing, if a manifest proves that the set is complete; QEMU makes such tables from '-smbios file=' \
+                 with two structures"
             }
             Self::NoOemStrings => {
                 "pass credentials on the host, and check that the hypervisor and its machine type carry OEM strings"
@@ -221,11 +223,12 @@ impl FindingKind {
     fn structure_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::StructureLength { .. } => {
-                "systemd refuses this structure and every one behind it; report it to whoever built the table"
+                "systemd refuses this structure and all structures after it; report this to the authors of the \
+                 hypervisor or firmware"
             }
             Self::LongStructure { .. } => {
-                "systemd 256 and older reads only its first page: let this program import, which reads all of it, or pack the \
-                 strings into structures of 4091 bytes or less if the hypervisor takes structures"
+                "systemd 256 and older reads only its first page: import with smbios-creds, which reads all of it, \
+                 or pack the strings into structures of 4091 bytes or less if the hypervisor takes structures"
             }
             Self::StringsMissing { found: 0, .. } => {
                 "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, or set \
@@ -234,15 +237,16 @@ impl FindingKind {
             Self::StringsMissing { .. } => "look for empty values on the hypervisor's command line",
             Self::StringSplit { .. } => "send values with NUL bytes in the binary form (base64)",
             Self::CountUnclear { .. } => {
-                "send values with NUL bytes in the binary form (base64), and 255 or fewer strings a structure"
+                "send values with NUL bytes in the binary form (base64), and at most 255 strings in each structure"
             }
             Self::CountWrapped { .. } => {
-                "nothing is lost here, but readers that trust the count byte lose strings; use 255 or fewer a structure"
+                "nothing is lost here, but readers that trust the count byte lose strings; use at most 255 strings \
+                 in each structure"
             }
             Self::SetEndedEarly | Self::EmptyString => {
-                "remove the empty OEM string on the host (a doubled comma, or an unset variable)"
+                "on the host, remove the empty OEM string (a doubled comma, or an unset variable)"
             }
-            Self::NearMiss { .. } => "correct the prefix on the host",
+            Self::NearMiss { .. } => "on the host, correct the prefix",
             // set_advice() names all others.
             _ => return None,
         })
@@ -261,29 +265,30 @@ impl FindingKind {
     /// What to do, if it is about a credential, the manifest or the set as a whole.
     fn set_advice(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotACredential { .. } => "correct the string on the host",
-            Self::ItemNotACredential { .. } => "correct the option -fw_cfg on the host",
+            Self::NotACredential { .. } => "on the host, correct the string",
+            Self::ItemNotACredential { .. } => "on the host, correct the option -fw_cfg",
             Self::MaybeCut { .. } => {
-                "fix the table: see the other findings; a manifest can prove the value whole"
+                "fix the table: see the other findings; a manifest can prove that the value is complete"
             }
-            Self::NameBlank => "remove the blank on the host if services ask for the name without it",
-            Self::Duplicate { .. } | Self::ManifestAgain { .. } | Self::ReceiptAgain => "send it once",
+            Self::NameBlank => "on the host, remove the blank, if services use the name without the blank",
+            Self::Duplicate { .. } | Self::ManifestAgain { .. } | Self::ReceiptAgain => "send it only once",
             Self::AboveSystemd { .. } => {
-                "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or let only this program import"
+                "systemd takes 256 credentials and 1048576 bytes at most; send fewer, or import only with \
+                 smbios-creds"
             }
-            Self::ManifestMissing => "send one from the host, or do not require it",
+            Self::ManifestMissing => "send a manifest from the host, or do not require it",
             Self::ManifestInvalid { .. } => "use the same version of this program on both ends",
             Self::Missing { expected: Some(_), .. } | Self::SizeDiffers { .. } => {
-                "it was lost or cut on its way: see the other findings, and the hypervisor's size limits"
+                "the value was lost or cut on the way: fix the other findings, and check the hypervisor's size limits"
             }
             Self::Trust(trust) => trust.advice(),
             Self::Sealed(sealed) => sealed.advice(),
-            Self::Missing { expected: None, .. } => "check its name, and that the host passes it",
+            Self::Missing { expected: None, .. } => "check the credential's name, and that the host sends it",
             Self::DigestDiffers => {
                 "a value changed on its way; QEMU before 7.2.18 and 10.0 may add bytes to 'path=' strings"
             }
             Self::NotListed => {
-                "send it with the others, so that the manifest lists it; or remove it on the host"
+                "send the credential with the others, so that the manifest lists it, or remove it on the host"
             }
             Self::Ineffective => {
                 "enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there"
@@ -292,7 +297,7 @@ impl FindingKind {
                 "run 'smbios-creds import' in the host stage too, or send it under another name"
             }
             Self::Empty { .. } => {
-                "check where the host takes it from (an unset variable, an empty file), or allow it with --allow-empty"
+                "correct the variable or the file on the host, or allow an empty value with --allow-empty"
             }
             Self::ReceiptInvalid { .. }
             | Self::EntryPoint { .. }

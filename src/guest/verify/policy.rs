@@ -26,14 +26,14 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum ManifestPolicy {
-    /// Verify it if it is there.
+    /// Verify the credentials with the manifest, if one was sent.
     #[default]
     Use,
-    /// Fail without it, and on credentials it does not list.
+    /// Fail if no manifest was sent, or if it does not list a credential.
     Require,
-    /// Fail unless a trusted key has signed it; the set is all or nothing.
+    /// Fail unless a trusted key has signed the manifest; import the complete set or nothing.
     Signed,
-    /// Do not look at it, unless there is a trusted key.
+    /// Ignore the manifest, unless there is a trusted key.
     Ignore,
 }
 
@@ -41,12 +41,13 @@ pub enum ManifestPolicy {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Confidential {
-    /// Do not look at the table.
+    /// Do not read the table.
     Refuse,
-    /// Believe a set that is signed for an audience of this machine. Without a trusted key and an audience, do not look.
+    /// Accept only a set that is signed for an audience of this machine. Without a trusted key and an audience, do not
+    /// read the table.
     #[default]
     Signed,
-    /// Believe the table.
+    /// Trust the table.
     Allow,
 }
 

@@ -49,29 +49,29 @@ impl Display for SealedFinding {
             Self::NotABlob { size, reason } => {
                 write!(f, "the OEM string of an encrypted credential, {size} bytes after its prefix, {reason}")
             }
-            Self::NullKey => f.write_str("encrypted by the null key, which everybody has; it was refused"),
+            Self::NullKey => f.write_str("encrypted with the null key, which everybody has; it was refused"),
             Self::OfOneUser { key } => write!(
                 f,
-                "encrypted for one user ({key}): no service of the system can open it, only one of that user's own manager"
+                "encrypted for one user ({key}): no system service can decrypt it, only the services of this user"
             ),
             Self::SentAsPlain { key } => write!(
                 f,
-                "a systemd-creds blob ({key}) sent as a plain credential: a service would get the ciphertext as its secret; \
-                 it was refused"
+                "encrypted ({key}), but sent as a plain credential: a service would get the ciphertext as its \
+                 secret; it was refused"
             ),
             Self::AlsoPlain => f.write_str("sent both plain and encrypted; both were refused"),
             Self::CiphertextDiffers => f.write_str(
                 "the ciphertext differs from the one that was sent, although its size is right; it was refused",
             ),
             Self::NoSystemd => {
-                f.write_str("encrypted, and only systemd as PID 1 can open it; it was not written")
+                f.write_str("encrypted, and only systemd as PID 1 can decrypt it; it was not written")
             }
             Self::CannotOpen => f.write_str(
-                "systemd-creds cannot open it on this machine, so no service gets it: it is sealed to another key or TPM, \
-                 under another name, or no longer valid",
+                "systemd-creds cannot decrypt it on this machine, so no service gets it: it was encrypted for \
+                 another key or TPM, under another name, or it has expired",
             ),
             Self::NotForDirectory => {
-                f.write_str("encrypted, and so not written to a directory for plain credentials")
+                f.write_str("encrypted, so it was not written to a directory for plain credentials")
             }
         }
     }
@@ -90,10 +90,11 @@ impl SealedFinding {
             Self::OfOneUser { .. } => "encrypt it without --uid",
             Self::SentAsPlain { .. } => "send it with --encrypted of smbios-creds-host",
             Self::AlsoPlain => "send it in one form only",
-            Self::CiphertextDiffers => "it changed on the way: send it again",
+            Self::CiphertextDiffers => "the ciphertext changed on the way: send it again",
             Self::NoSystemd => "run systemd in this guest, or send the credential unencrypted",
             Self::CannotOpen => {
-                "seal it again for this machine's TPM or key, under this name; 'systemd-creds decrypt' says why it fails"
+                "encrypt it again for this machine's TPM or key, under this name; 'systemd-creds decrypt' says why \
+                 it fails"
             }
             Self::NotForDirectory => {
                 "import without --into, under systemd: it goes to /run/credstore.encrypted"

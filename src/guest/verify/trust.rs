@@ -35,7 +35,7 @@ pub enum Audience {
 /// A text that is not a valid name of a machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "it is neither @machine-id nor @uuid, and not a name of 1 to 255 printable ASCII characters that starts without '@'"
+    "it is neither @machine-id nor @uuid nor a name of 1 to 255 printable ASCII characters that starts without '@'"
 )]
 pub struct UnknownAudience;
 

@@ -15,13 +15,13 @@ impl Display for TrustFinding {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::SignatureMissing => f.write_str(
-                "the set is not signed, and this machine takes only sets that a trusted key has signed",
+                "the set is not signed, but this machine accepts only sets that a trusted key has signed",
             ),
             Self::NoTrustedKey => {
-                f.write_str("a signed set is required, and this machine has no trusted key")
+                f.write_str("a signed set is required, but this machine has no trusted key")
             }
             Self::SignatureUnused => {
-                f.write_str("the set is signed, and this machine has no trusted key to check that with")
+                f.write_str("the set is signed, but this machine has no trusted key to verify the signature")
             }
             Self::SignatureInvalid { reason } => write!(f, "a signature cannot be read: {reason}"),
             Self::NotTrusted { by, trusted } if by.is_empty() => {
@@ -35,7 +35,7 @@ impl Display for TrustFinding {
                 "the signature by {key} does not match the manifest: one of the two was changed, or they do not belong together"
             ),
             Self::TooManySignatures { found } => {
-                write!(f, "the set has {found} signatures, at most 8 are allowed; none was looked at")
+                write!(f, "the set has {found} signatures, but at most 8 are allowed; none was checked")
             }
             Self::AudienceDiffers { .. }
             | Self::AudienceMissing { .. }
@@ -43,11 +43,11 @@ impl Display for TrustFinding {
             | Self::SerialOld { .. }
             | Self::Expired { .. } => self.fmt_terms(f),
             Self::ImportedBySystemd { credentials: 0 } => {
-                f.write_str("systemd imports credentials itself before anything is verified")
+                f.write_str("systemd imports credentials before smbios-creds can verify them")
             }
             Self::ImportedBySystemd { credentials } => {
                 let credentials = count(*credentials, "credential");
-                write!(f, "systemd imported {credentials} itself before anything was verified")
+                write!(f, "systemd imported {credentials} before smbios-creds could verify the set")
             }
         }
     }
@@ -58,22 +58,31 @@ impl TrustFinding {
     fn fmt_terms(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AudienceDiffers { audience, own } => {
-                write!(f, "the set is meant for {}, and this machine is {}", List(audience), List(own))
+                write!(f, "the set is meant for {}, but this machine is {}", List(audience), List(own))
             }
             Self::AudienceMissing { own } => {
                 write!(
                     f,
-                    "the set does not say which machine it is meant for, and this machine is {}",
+                    "the set does not name the machine that it is meant for; this machine is {}",
                     List(own)
                 )
             }
             Self::AudienceUnused { audience } => {
-                write!(f, "the set is meant for {}, and this machine was not told its name", List(audience))
+                write!(
+                    f,
+                    "the set is meant for {}, but this machine does not know its own name",
+                    List(audience)
+                )
             }
             Self::SerialOld { serial, minimum, seen } => {
                 match serial {
                     Some(serial) => _ = write!(f, "serial {serial} is older than {minimum}, "),
-                    None => _ = write!(f, "the set has no serial, and must have at least {minimum}, "),
+                    None => {
+                        _ = write!(
+                            f,
+                            "the set has no serial, but this machine requires at least {minimum}, "
+                        );
+                    }
                 }
                 f.write_str(if *seen {
                     "which this machine has seen: an old set was sent again"
@@ -83,12 +92,12 @@ impl TrustFinding {
             }
             Self::Expired { not_after, now: Some(now) } => {
                 let (end, now) = (Day(*not_after), Day(*now));
-                write!(f, "the set is not valid after {end}, and it is {now} by this machine's clock")
+                write!(f, "the set expired on {end}; this machine's clock says {now}")
             }
             Self::Expired { not_after, now: None } => {
                 write!(
                     f,
-                    "the set is not valid after {}, and this machine's clock cannot be read",
+                    "the set is not valid after {}, but this machine's clock cannot be read",
                     Day(*not_after)
                 )
             }
@@ -101,22 +110,25 @@ impl TrustFinding {
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::SignatureMissing => {
-                "make the set with 'smbios-creds-host pack', sign it with 'minisign -S', and send it with 'run --set'"
+                "pack the set with 'smbios-creds-host pack', sign it with 'minisign -S', and send it with 'run --set'"
             }
             Self::NoTrustedKey => {
-                "put the owner's public key into /etc/smbios-creds/trusted, with a name that ends in .pub, or give it with --trust"
+                "put the signer's public key into /etc/smbios-creds/trusted, with a name that ends in .pub, or name \
+                 it with --trust"
             }
             Self::SignatureUnused => {
-                "to take only signed sets, put the owner's public key into /etc/smbios-creds/trusted"
+                "to accept only signed sets, put the signer's public key into /etc/smbios-creds/trusted"
             }
             Self::SignatureInvalid { reason: SignatureError::Legacy } => {
                 "sign the manifest again with 'minisign -S' without -l, or with -H if minisign is older than 0.10"
             }
             Self::SignatureInvalid { .. } => "sign the manifest again with 'minisign -S'",
             Self::NotTrusted { .. } => {
-                "sign the set with a trusted key, or add the public key of its owner to this machine's image"
+                "sign the set with a trusted key, or add the signer's public key to this machine's image"
             }
-            Self::SignatureWrong { .. } => "sign the manifest that is sent, and send what was signed",
+            Self::SignatureWrong { .. } => {
+                "sign the manifest that is sent, and do not change it after signing"
+            }
             Self::TooManySignatures { .. } => "send the signatures of the keys that are in use",
             Self::AudienceDiffers { .. } => {
                 "send this machine its own set, or correct --audience in this machine's image"
@@ -124,12 +136,12 @@ impl TrustFinding {
             Self::AudienceMissing { .. } => {
                 "name the machine in the set ('smbios-creds-host pack --audience'), and sign it again"
             }
-            Self::AudienceUnused { .. } => "give this machine its name with --audience",
+            Self::AudienceUnused { .. } => "set this machine's name with --audience",
             Self::SerialOld { .. } => "send the newest set, or one with a higher serial",
-            Self::Expired { .. } => "set the clock if it is wrong; else make and sign a new set",
+            Self::Expired { .. } => "set the clock if it is wrong; otherwise pack and sign a new set",
             Self::ImportedBySystemd { .. } => {
-                "put CREDENTIALS_DIRECTORY=/run/credentials/@system on the kernel's command line: then systemd imports \
-                 nothing itself, and passes on what this program has verified"
+                "add CREDENTIALS_DIRECTORY=/run/credentials/@system to the kernel's command line: then systemd \
+                 imports nothing itself, and passes on the credentials that smbios-creds has verified"
             }
         }
     }
@@ -139,10 +151,10 @@ impl Display for Proof {
     /// Writes what proves that the set is the one that was sent, as part of a sentence.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => f.write_str("nothing proves that these are all"),
-            Self::Digest => f.write_str("the manifest proves the set whole"),
+            Self::None => f.write_str("nothing proves that the set is complete"),
+            Self::Digest => f.write_str("the manifest proves that the set is complete"),
             Self::Signature(Signed { key, audience, serial }) => {
-                write!(f, "the set is whole and signed by {key}")?;
+                write!(f, "the set is complete and signed by {key}")?;
                 if let Some(audience) = audience {
                     write!(f, " for {audience}")?;
                 }

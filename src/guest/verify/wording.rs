@@ -38,26 +38,35 @@ impl FindingKind {
             Self::EntryPoint { reason } => write!(f, "the SMBIOS entry point is damaged: {reason}"),
             Self::TableCut(extent) => write!(f, "the SMBIOS table is cut: {}", Sizes(extent)),
             Self::TableShort(extent) => {
-                write!(f, "the SMBIOS table is shorter than announced, yet no structure is missing: {}", Sizes(extent))
+                write!(
+                    f,
+                    "the SMBIOS table is shorter than announced, but no structure is missing: {}",
+                    Sizes(extent)
+                )
             }
-            Self::TableLong(extent) => write!(f, "the SMBIOS table is longer than announced: {}", Sizes(extent)),
+            Self::TableLong(extent) => {
+                write!(f, "the SMBIOS table is longer than announced: {}", Sizes(extent))
+            }
             Self::MoreStructures(extent) => {
                 write!(f, "the SMBIOS table has more structures than announced: {}", Sizes(extent))
             }
             Self::Damaged { remaining, reason } => {
-                write!(f, "the SMBIOS table is damaged, its last {remaining} bytes are no structure: {reason}")
+                write!(f, "the SMBIOS table is damaged: its last {remaining} bytes are not a structure: {reason}")
             }
             Self::NoEndOfTable => f.write_str("the SMBIOS table has no end-of-table structure"),
             Self::BehindEndOfTable { remaining } => {
                 write!(f, "{remaining} bytes after the end of the SMBIOS table were not read")
             }
-            Self::NoOemStrings => f.write_str("the SMBIOS table has no OEM strings (Type 11): nothing was sent"),
-            Self::OemStringsUnknown => f.write_str(
-                "no OEM strings (Type 11) are in what could be read of the SMBIOS table; whether any were sent is not known",
-            ),
-            Self::OemStringsBroken => {
-                f.write_str("the SMBIOS table breaks inside an OEM strings structure (Type 11), whose strings are lost")
+            Self::NoOemStrings => {
+                f.write_str("the SMBIOS table has no OEM strings (Type 11): the host sent no credentials")
             }
+            Self::OemStringsUnknown => f.write_str(
+                "the readable part of the SMBIOS table has no OEM strings (Type 11); whether the host sent any is \
+                 not known",
+            ),
+            Self::OemStringsBroken => f.write_str(
+                "the SMBIOS table breaks inside an OEM strings structure (Type 11), whose strings are lost",
+            ),
             Self::NoCredentials => f.write_str("none of the OEM strings is a credential"),
             _ => return None,
         })
@@ -73,30 +82,40 @@ impl FindingKind {
                 write!(f, "an OEM strings structure of {size} bytes is larger than a page")
             }
             Self::StringsMissing { announced, found: 0 } => {
-                write!(f, "{announced} OEM strings are announced and none is there: the hypervisor dropped the strings")
+                write!(
+                    f,
+                    "{announced} OEM strings are announced, but none arrived: the hypervisor dropped the strings"
+                )
             }
             Self::StringsMissing { announced, found } => {
-                write!(f, "{announced} OEM strings are announced and {found} are there: the hypervisor dropped strings")
+                write!(
+                    f,
+                    "{announced} OEM strings are announced, but {found} arrived: the hypervisor dropped strings"
+                )
             }
             Self::StringSplit { announced, found } => write!(
                 f,
-                "{announced} OEM strings are announced and {found} are there: a NUL byte inside a string has split it"
+                "{announced} OEM strings are announced, but {found} arrived: a NUL byte inside a string has split it"
             ),
             Self::CountUnclear { announced, found } => write!(
                 f,
-                "the count byte says {announced} and {found} OEM strings are there: it cannot count past 255, or NUL bytes \
-                 inside strings have split them"
+                "the count byte says {announced}, but {found} OEM strings arrived: it cannot count past 255, or NUL \
+                 bytes inside strings have split them"
             ),
             Self::CountWrapped { announced, found } => write!(
                 f,
-                "the count byte says {announced} and {found} OEM strings are there: it cannot count past 255"
+                "the count byte says {announced}, but {found} OEM strings arrived: it cannot count past 255"
             ),
             Self::SetEndedEarly => f.write_str(
-                "text follows the OEM strings: an empty string has ended them early, and what follows it is lost",
+                "text follows the OEM strings: an empty string has ended the list early, and the strings after it \
+                 are lost",
             ),
             Self::EmptyString => f.write_str("an OEM string is empty"),
             Self::NearMiss { meant } => {
-                write!(f, "an OEM string almost starts with '{meant}', which was probably meant; it was not read")
+                write!(
+                    f,
+                    "an OEM string almost starts with '{meant}': its prefix is probably mistyped, so it was not read"
+                )
             }
             Self::ItemNotACredential { reason, size } => {
                 write!(f, "the fw_cfg item of {size} bytes {reason}")
@@ -110,7 +129,8 @@ impl FindingKind {
     fn fmt_place(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::Ineffective => f.write_str(
-                "not effective in this boot: only PID 1 and generators read it, and they do not look into /run/credstore",
+                "no effect in this boot: only PID 1 and generators read this credential, and they do not read \
+                 /run/credstore",
             ),
             Self::NotHandedOver => f.write_str(
                 "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
@@ -128,9 +148,9 @@ impl FindingKind {
             Self::Duplicate { identical: false } => "was sent again with another value; the first one counts",
             Self::ManifestAgain { identical: true } => "the manifest was sent again",
             Self::ManifestAgain { identical: false } => {
-                "a second manifest says something else; the first one counts"
+                "a second, different manifest was sent; the first one counts"
             }
-            Self::ReceiptAgain => "a second address for a receipt says something else; the first one counts",
+            Self::ReceiptAgain => "a second, different address for a receipt was sent; the first one counts",
             _ => return None,
         }))
     }
@@ -140,28 +160,31 @@ impl FindingKind {
         Some(match self {
             Self::NotACredential { reason, size } => write!(f, "the OEM string of {size} bytes {reason}"),
             Self::MaybeCut { found } => {
-                write!(f, "the table breaks next to it, so its {found} bytes may not be all of it; it was refused")
+                write!(f, "the table is damaged after it, so its {found} bytes may be incomplete; it was refused")
             }
-            Self::NameBlank => f.write_str("its name begins or ends with a blank, which is a part of it"),
+            Self::NameBlank => f.write_str("its name begins or ends with a blank, which belongs to the name"),
             Self::AboveSystemd { credentials, bytes } => {
-                write!(f, "{credentials} credentials of {bytes} bytes are more than systemd's importer takes")
+                write!(f, "{credentials} credentials of {bytes} bytes are more than systemd imports")
             }
-            Self::ManifestMissing => f.write_str("a manifest is required and none was sent"),
+            Self::ManifestMissing => f.write_str("a manifest is required, but none was sent"),
             Self::ManifestInvalid { reason } => write!(f, "the manifest cannot be read: {reason}"),
-            Self::ReceiptInvalid { reason } => write!(f, "the address for a receipt cannot be read: {reason}"),
+            Self::ReceiptInvalid { reason } => {
+                write!(f, "the address for a receipt cannot be read: {reason}")
+            }
             Self::Missing { expected: Some(expected), required, .. } => {
                 let required = if *required { "required, " } else { "" };
-                write!(f, "missing: {required}sent with {expected} bytes, and did not arrive")
+                write!(f, "missing: {required}sent with {expected} bytes, but did not arrive")
             }
-            Self::Missing { expected: None, .. } => f.write_str("missing: required, and did not arrive"),
+            Self::Missing { expected: None, .. } => f.write_str("missing: required, but did not arrive"),
             Self::SizeDiffers { expected, found } => write!(f, "{expected} bytes were sent, {found} arrived"),
             Self::DigestDiffers => f.write_str(
-                "at least one value is not the one that was sent, though every size is right; all listed are refused",
+                "the digest does not match: a value changed on the way, although every size is right; all listed \
+                 credentials were refused",
             ),
             Self::Trust(trust) => trust.fmt(f),
             Self::Sealed(sealed) => sealed.fmt(f),
-            Self::NotListed => f.write_str("the manifest does not list it"),
-            Self::Empty { required: true } => f.write_str("required and empty (0 bytes)"),
+            Self::NotListed => f.write_str("the manifest does not list this credential"),
+            Self::Empty { required: true } => f.write_str("required, but empty (0 bytes)"),
             Self::Empty { required: false } => f.write_str("empty (0 bytes)"),
             Self::EntryPoint { .. }
             | Self::TableCut(_)
@@ -199,23 +222,23 @@ impl Refusal {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Self::NoEquals => "no '=' stands between name and value",
-            Self::BadName => "systemd allows no such name",
+            Self::NoEquals => "there is no '=' between name and value",
+            Self::BadName => "systemd does not allow this name",
             Self::BadBase64 => "its value is not base64",
             Self::TooLarge => "its value is larger than systemd allows",
-            Self::Duplicate => "the name was sent before, and the first one counts",
+            Self::Duplicate => "the name was sent before, and the first value counts",
             Self::Copy => "the same value came by fw_cfg",
             Self::Empty => "its value is empty",
-            Self::MaybeCut => "the table breaks next to it, so its end may be missing",
-            Self::SizeDiffers => "it has not the size it was sent with",
-            Self::DigestDiffers => "a value of the set is not the one that was sent",
-            Self::NotListed => "the manifest is required, and does not list it",
-            Self::NotABlob => "it is no blob of systemd-creds",
-            Self::NullKey => "everybody has its key",
-            Self::SentAsPlain => "it is a ciphertext, sent as a plain credential",
+            Self::MaybeCut => "the table is damaged after it, so its end may be missing",
+            Self::SizeDiffers => "its size differs from the size that was sent",
+            Self::DigestDiffers => "a value of the set changed on the way",
+            Self::NotListed => "a manifest is required, but it does not list this credential",
+            Self::NotABlob => "it is not the output of 'systemd-creds encrypt'",
+            Self::NullKey => "it is encrypted with the null key, which everybody has",
+            Self::SentAsPlain => "it is encrypted, but was sent as a plain credential",
             Self::AlsoPlain => "it was sent both plain and encrypted",
             Self::CiphertextDiffers => "the ciphertext differs from the one that was sent",
-            Self::Unproven => "a trusted signature is required, and does not prove the whole set",
+            Self::Unproven => "a trusted signature is required, but no such signature proves the whole set",
         }
     }
 }

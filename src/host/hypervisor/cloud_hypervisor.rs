@@ -23,7 +23,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings in the table",
     unit: Unit::Bytes,
     maximum: 65_398,
-    above: "the table runs past 1 MiB: the guest has no SMBIOS at all, or its kernel is overwritten",
+    above: "the table extends beyond 1 MiB: the guest has no SMBIOS at all, or its kernel is overwritten",
     advice: FEWER,
     source: "measured with v53.0; SMBIOS_START 0xf0000, arch/src/x86_64/smbios.rs",
     counts: Counted::Area,
@@ -35,7 +35,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
-    above: "the count wraps, and readers that go by it lose strings",
+    above: "the count overflows, and readers that use it lose strings",
     advice: FEWER,
     source: "'len() as u8', arch/src/x86_64/smbios.rs, measured with v53.0",
     counts: Counted::Strings,
@@ -71,12 +71,12 @@ const NOT_IN_TABLE: [&str; 5] =
 const API: [(&[u8], &str); 2] = [
     (
         b"--api-socket",
-        "every process that may connect to the API socket can read all OEM strings (vm.info): keep it in a directory \
+        "every process that can connect to the API socket can read all OEM strings (vm.info): keep it in a directory \
          that no other user can enter",
     ),
     (
         b"--dbus-service-name",
-        "every process that may call the D-Bus service can read all OEM strings (VmInfo): restrict it in the bus's \
+        "every process that can call the D-Bus service can read all OEM strings (VmInfo): restrict it in the bus's \
          policy",
     ),
 ];
@@ -190,7 +190,7 @@ impl Platform {
         if !payload {
             return Err(MergeError::no_smbios(
                 "cloud-hypervisor is given neither --kernel nor --firmware, so it starts no machine",
-                "for one that is made through its API, take the strings from 'emit --format json'",
+                "for a machine that its API creates, use 'emit --format json'",
             ));
         }
         match platform {
@@ -214,25 +214,25 @@ impl Platform {
             } else if let Some(value) = part.strip_prefix(PATHS) {
                 (value, &mut paths)
             } else if is_misspelt(part) {
-                return Err(refuse("its oem_strings are spelled in a way that versions read differently"));
+                return Err(refuse("oem_strings is spelled in a way that versions read differently"));
             } else if part.trim_start() != part {
                 // Blanks before the first key are removed, and merging may make this key the first one.
-                return Err(refuse("there is a blank before one of its keys, which makes it another key"));
+                return Err(refuse("a blank before a key makes it another key"));
             } else {
                 if part == "tdx=on" || part == "sev_snp=on" {
                     self.line.warnings.push(
-                        "this is a confidential VM, which does not trust its host: its guest takes no credential \
-                         from SMBIOS unless it is told to",
+                        "this is a confidential VM, which does not trust its host: its guest accepts no credential \
+                         from SMBIOS unless its configuration allows this",
                     );
                 }
                 if part.split_once('=').is_none_or(|(_, value)| value.trim().is_empty()) {
-                    return Err(refuse("one of its keys has no value"));
+                    return Err(refuse("a key has no value"));
                 }
                 self.others.push(part.to_owned());
                 continue;
             };
             if found.replace(key).is_some() {
-                return Err(refuse("it has oem_strings twice, of which the last would win"));
+                return Err(refuse("it contains oem_strings twice, and only the last would be used"));
             }
         }
         for string in list(strings)? {
@@ -339,8 +339,8 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
     }
     if text == b"--restore" || text.starts_with(b"--restore=") {
         return Err(MergeError::no_smbios(
-            "a machine that is restored (--restore) has the OEM strings of its snapshot, and gets no others",
-            "start it afresh, or without this program",
+            "a machine that is restored (--restore) has the OEM strings of its snapshot, and cannot get others",
+            "start it without --restore, or without this program",
         ));
     }
     Ok(())
@@ -353,10 +353,12 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     let mut parts = Vec::new();
     for (at, character) in text.char_indices() {
         match character {
-            '"' if depth > 0 => return Err(refuse("it has '\"' in a list, which versions read differently")),
+            '"' if depth > 0 => {
+                return Err(refuse("it contains '\"' in a list, which versions read differently"));
+            }
             '"' => quoted = !quoted,
             '[' | ']' if quoted => {
-                return Err(refuse("it has brackets in quotes, which versions read differently"));
+                return Err(refuse("it contains brackets in quotes, which versions read differently"));
             }
             '[' => depth += 1,
             ']' => depth = depth.checked_sub(1).ok_or_else(unbalanced)?,
@@ -378,7 +380,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
 fn list(text: Option<&str>) -> Result<Vec<&str>, MergeError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let content = text.strip_prefix('[').map_or(Some(text), |text| text.strip_suffix(']'));
-    let content = content.ok_or_else(|| refuse("something follows the ']' of a list"))?;
+    let content = content.ok_or_else(|| refuse("there is text after the ']' of a list"))?;
     // `[]` and an empty value are a list with one empty string, which is not written to the table.
     if content.is_empty() {
         return Ok(Vec::new());
@@ -391,7 +393,7 @@ fn list(text: Option<&str>) -> Result<Vec<&str>, MergeError> {
     }
     let elements: Vec<&str> = content.split(',').collect();
     if elements.iter().any(|element| element.is_empty()) {
-        return Err(refuse("an empty OEM string cuts off all that follow it in the guest's table"));
+        return Err(refuse("an empty OEM string cuts off all strings after it in the guest's table"));
     }
     Ok(elements)
 }

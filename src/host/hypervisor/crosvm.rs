@@ -22,7 +22,7 @@ pub const TABLE_LIMIT: Limit = Limit {
     name: "crosvm: strings in the table",
     unit: Unit::Bytes,
     maximum: 65_424,
-    above: "the table runs past 1 MiB, where the guest cannot map it",
+    above: "the table extends beyond 1 MiB, where the guest cannot map it",
     advice: FEWER,
     source: "measured with f1e797a68; SMBIOS_START 0xf0000, crosvm x86_64/src/smbios.rs",
     counts: Counted::Area,
@@ -114,7 +114,10 @@ impl Smbios {
             ));
         }
         let Some(run) = arguments.iter().position(|argument| argument == "run") else {
-            return Err(MergeError::no_smbios("this crosvm command starts no machine", "use 'crosvm run'"));
+            return Err(MergeError::no_smbios(
+                "this crosvm command does not start a machine",
+                "use 'crosvm run'",
+            ));
         };
         let mut read = Self { line: Line::new(route(0)), others: Vec::new() };
         read.line.at = run + 1;
@@ -125,13 +128,14 @@ impl Smbios {
             let is =
                 |name: &[u8]| text == name || text.strip_prefix(name).is_some_and(|t| t.starts_with(b"="));
             if is(b"--oem-strings") {
-                let reason = "crosvm itself calls it deprecated";
+                let reason = "crosvm calls this option deprecated";
                 let help = Some("move its string to --smbios oem-strings=[...]");
                 return Err(MergeError::Option { option: "--oem-strings", reason, help });
             }
             if is(b"--cfg") {
                 read.line.warnings.push(
-                    "the file given with --cfg is not looked at: if it has SMBIOS settings, those here replace them",
+                    "the file given with --cfg is not read: if it contains SMBIOS settings, the settings of this \
+                     program replace them",
                 );
             }
             let value = if text == SMBIOS.as_bytes() {
@@ -159,16 +163,16 @@ impl Smbios {
             let Some(value) = part.strip_prefix(STRINGS) else {
                 let key = check_other(part)?;
                 if !keys.insert(key) {
-                    return Err(refuse("it has one of its keys twice"));
+                    return Err(refuse("it contains a key twice"));
                 }
                 self.others.push(part.to_owned());
                 continue;
             };
             if std::mem::replace(&mut found, true) {
-                return Err(refuse("it has oem-strings twice"));
+                return Err(refuse("it contains oem-strings twice"));
             }
             let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
-            let list = list.ok_or_else(|| refuse("its oem-strings are not a list in brackets"))?;
+            let list = list.ok_or_else(|| refuse("oem-strings is not a list in brackets"))?;
             for element in split(list)? {
                 self.line.existing.kept.push((unquote(element)?, Origin::CommandLine));
             }
@@ -203,16 +207,16 @@ fn refuse(reason: &'static str) -> MergeError {
 
 /// Checks a key other than `oem-strings`. Refuses what crosvm would refuse, and returns the key.
 fn check_other(part: &str) -> Result<&str, MergeError> {
-    let (key, value) = part.split_once('=').ok_or_else(|| refuse("it has a value without a key"))?;
+    let (key, value) = part.split_once('=').ok_or_else(|| refuse("it contains a value without a key"))?;
     if !KEYS.contains(&key) {
-        let reason = "crosvm refuses one of its keys and would show all OEM strings";
+        let reason = "crosvm does not accept one of the keys, and its error would show all OEM strings";
         let help = "use only bios-vendor, bios-version, manufacturer, product-name, serial-number, uuid and oem-strings, \
                     without blanks before them";
         return Err(MergeError::Option { option: SMBIOS, reason, help: Some(help) });
     }
     let quoted = value.starts_with(['"', '\'']);
     if unquote(value)?.is_empty() {
-        return Err(refuse("one of its keys has no value"));
+        return Err(refuse("a key has no value"));
     }
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | ':' | '+' | '@' | '-');
@@ -270,7 +274,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
 
 /// Reads a string in double quotes, in single quotes, or without quotes.
 fn unquote(text: &str) -> Result<Secret, MergeError> {
-    let misquoted = || refuse("an OEM string has quotes that are not around the whole of it");
+    let misquoted = || refuse("an OEM string has quotes that do not surround the whole string");
     let inside = |quote: char| text.strip_prefix(quote).map(|text| text.strip_suffix(quote));
     if let Some(plain) = inside('\'') {
         let plain = plain.filter(|plain| !plain.contains('\'')).ok_or_else(misquoted)?;

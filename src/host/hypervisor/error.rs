@@ -12,14 +12,14 @@ use crate::text::help::{Help, Message};
 #[non_exhaustive]
 pub enum MergeError {
     /// An option has no value.
-    #[error("{option} is the last argument, and has no value")]
+    #[error("{option} is the last argument, but needs a value")]
     NoValue {
         /// The option that has no value.
         option: &'static str,
     },
     /// An argument that looks like an option is in the place of another option's value.
     #[error(
-        "'{}' follows '{}', and it cannot be told whether it is an option or its value",
+        "'{}' follows '{}', and may be an option or the value of an option",
         Escaped(.option), Escaped(.before)
     )]
     Ambiguous {
@@ -29,7 +29,7 @@ pub enum MergeError {
         option: Vec<u8>,
     },
     /// An option that may occur once occurs twice.
-    #[error("{option} is there twice, and {hypervisor} takes one")]
+    #[error("{option} is given twice, but {hypervisor} accepts only one")]
     Twice {
         /// The option that occurs twice.
         option: &'static str,
@@ -60,7 +60,7 @@ pub enum MergeError {
     #[error("{0}")]
     NoSmbios(Message),
     /// The hypervisor would log the strings.
-    #[error("{option} makes {hypervisor} log its whole configuration, all OEM strings with it")]
+    #[error("{option} makes {hypervisor} log its whole configuration, including all OEM strings")]
     Logs {
         /// The option that makes the hypervisor log its configuration.
         option: String,
@@ -69,7 +69,7 @@ pub enum MergeError {
     },
     /// The hypervisor's command line does not support the name of a credential.
     #[error(
-        "credential {name}: its name holds '{character}', which {hypervisor}'s command line cannot carry"
+        "credential {name}: its name contains '{character}', which {hypervisor}'s command line cannot carry"
     )]
     Name {
         /// The credential's name.
@@ -91,7 +91,8 @@ pub enum MergeError {
     },
     /// The name of a credential is too long for an item of `fw_cfg`.
     #[error(
-        "credential {name}: its name has {} characters, and fw_cfg, the only channel of this machine, carries {maximum}",
+        "credential {name}: its name has {} characters, but fw_cfg, the only channel of this machine, carries at \
+         most {maximum}",
         .name.as_str().len()
     )]
     ItemName {
@@ -102,7 +103,7 @@ pub enum MergeError {
     },
     /// No channel of this machine can send an OEM string to the guest.
     #[error(
-        "OEM string {string} of the command line is no credential, and this machine has no SMBIOS to carry it"
+        "OEM string {string} of the command line is not a credential, and this machine has no SMBIOS to carry it"
     )]
     NotCarried {
         /// Number of the string on the command line, from 1.
@@ -110,8 +111,8 @@ pub enum MergeError {
     },
     /// No channel of this machine can send an encrypted credential to the guest.
     #[error(
-        "credential {0}: it is encrypted, and this machine has no SMBIOS, which is the only channel that carries encrypted \
-         ones"
+        "credential {0}: it is encrypted, but this machine has no SMBIOS, the only channel that carries encrypted \
+         credentials"
     )]
     EncryptedNotCarried(Name),
     /// A string cannot be in a Type 11 structure.
@@ -129,9 +130,9 @@ impl MergeError {
 impl Help for MergeError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
-            Self::NoValue { .. } => "give it a value",
-            Self::Ambiguous { .. } => "put another option between",
-            Self::Twice { .. } => "make one of them",
+            Self::NoValue { .. } => "add a value",
+            Self::Ambiguous { .. } => "put another option between them",
+            Self::Twice { .. } => "merge both into one",
             Self::Option { help, .. } | Self::Item { help, .. } => return help.map(Cow::Borrowed),
             Self::NoSmbios(message) => return message.help(),
             Self::Logs { .. } => "remove it",

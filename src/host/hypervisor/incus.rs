@@ -22,7 +22,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     name: "Incus: strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
-    above: "the count wraps, and readers that go by it lose strings",
+    above: "the count overflows, and readers that use it lose strings",
     advice: FEWER,
     source: "measured with QEMU 7.2 and 10.0, which Incus starts",
     counts: Counted::Strings,
@@ -38,7 +38,7 @@ pub enum IncusError {
     Empty(Name),
     /// A string cannot be split into a key and a value.
     #[error(
-        "OEM string {string} has no '=' with text before and after it, so it is no key and value for Incus"
+        "OEM string {string} has no '=' with text before and after it, so it is not a key and value for Incus"
     )]
     NoPair {
         /// Number of the string, from 1.

@@ -35,10 +35,10 @@ use crate::text::help::Help;
 #[non_exhaustive]
 pub enum LaunchError {
     /// A file in memory cannot be created.
-    #[error("cannot make a file in memory for OEM strings: {0}")]
+    #[error("cannot create a file in memory for OEM strings: {0}")]
     Memfd(std::io::Error),
     /// An argument or a variable contains a NUL byte.
-    #[error("an argument or a variable holds a NUL byte")]
+    #[error("an argument or an environment variable contains a NUL byte")]
     Nul(#[from] NulError),
     /// The program cannot be given private arguments.
     #[error(transparent)]

@@ -75,7 +75,7 @@ fn what_is_in_the_way_is_named_and_left_alone() {
     assert_eq!(fs::read(place.target()).unwrap(), b"a file");
     fs::remove_file(place.target()).unwrap();
     fs::create_dir_all(place.target().join("sub/folder")).unwrap();
-    assert!(stderr(&place.import(&[])).contains("holds 'sub', which is not a regular file"));
+    assert!(stderr(&place.import(&[])).contains("contains 'sub', which is not a regular file"));
     assert!(place.target().join("sub/folder").exists());
     assert!(place.beside().is_empty());
     for path in ["/nonexistent/creds", "/", "./..", "./"] {
@@ -97,7 +97,7 @@ fn without_permission_nothing_is_written_and_the_error_says_what_to_do() {
     assert_eq!(code(&output), 1);
     assert!(
         stderr(&output).contains(
-            ": Permission denied\nsmbios-creds: help: run this as root, or give --into a path of your own\n"
+            ": Permission denied\nsmbios-creds: help: run this as root, or use --into with a path of your own\n"
         ),
         "{}",
         stderr(&output)
@@ -138,7 +138,7 @@ fn strict_materializes_nothing_unless_the_verdict_passes() {
     let place = Destination::new(strings);
     let output = place.import(&["--strict"]);
     assert_eq!((code(&output), place.target().exists()), (3, false));
-    assert!(stderr(&output).contains("--strict is given: nothing is materialized"));
+    assert!(stderr(&output).contains("--strict is set: nothing was imported"));
     assert_eq!(code(&place.import(&[])), 3, "and without it, what is intact, and still no success");
     assert_eq!(place.files(), BTreeMap::from([("a".into(), b"1".to_vec())]));
 }
@@ -180,7 +180,7 @@ fn initrd_and_credstore_are_filled_at_once() {
     let root = tempfile::tempdir().unwrap();
     let source = recording(&table(TWO));
     for (sink, folder) in [("initrd", "run/credentials/@initrd"), ("credstore", "run/credstore")] {
-        for outcome in ["materialized in", "nothing to do"] {
+        for outcome in ["imported into", "nothing to do"] {
             let mut command = agent(&["import", "--into", sink, "--from"]);
             let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
             assert_eq!(code(&output), 0, "{}", stderr(&output));

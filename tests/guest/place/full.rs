@@ -179,7 +179,7 @@ fn without_proc_everything_works_but_what_needs_it_and_that_is_named() {
     let expected = "import 0\n24\nexec 0\nqemu 0 started\nqemu 1 \ncrosvm 1 \n";
     assert_eq!(stdout(&output), expected, "{}", stderr(&output));
     assert!(stderr(&output).contains("error: qemu is not started: "), "{}", stderr(&output));
-    let help = "smbios-creds-host: help: start the hypervisor's own program, for which nothing is traced\n";
+    let help = "smbios-creds-host: help: start the hypervisor's own program, which needs no tracing\n";
     assert!(stderr(&output).contains(help), "{}", stderr(&output));
     assert!(stderr(&output).contains("cannot start the tracer"), "{}", stderr(&output));
 }
@@ -212,7 +212,7 @@ fn a_damaged_report_of_an_earlier_import_is_replaced_and_misleads_nobody() {
             timeout 10 "$agent" list --into system >/dev/null
             timeout 10 "$agent" import --from "$from" --into system >/dev/null
             echo "import $?"
-            [ -d $report ] || grep -c '"summary":"materialized' $report
+            [ -d $report ] || grep -c '"summary":"imported into' $report
             timeout 10 "$agent" import --from "$from" --into system >/dev/null
             echo "again $?"
             wc -c </run/credentials/@system/a"#
@@ -222,7 +222,8 @@ fn a_damaged_report_of_an_earlier_import_is_replaced_and_misleads_nobody() {
         let report = if what == "folder" { "" } else { "1\n" };
         let expected = format!("list 0\nimport 0\n{report}again 0\n24\n");
         assert_eq!(stdout(&output), expected, "{what}: {}", stderr(&output));
-        let warned = stderr(&output).contains("warning: no report is left: cannot write the report to");
+        let warned = stderr(&output)
+            .contains("warning: no report of the import was written: cannot write the report to");
         assert_eq!(warned, what == "folder", "{what}: {}", stderr(&output));
     }
 }

@@ -23,7 +23,7 @@ fn no_link_is_followed_out_of_the_folder() {
     symlink(&outside, place.target().join("a")).unwrap();
     let output = place.import(&[]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("holds 'a', which is not a regular file"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("contains 'a', which is not a regular file"), "{}", stderr(&output));
     assert_eq!(fs::read(&outside).unwrap(), b"untouched");
     assert_eq!(place.beside(), ["outside"]);
 
@@ -92,7 +92,7 @@ fn a_link_to_the_same_bytes_is_not_taken_for_the_credential() {
     assert!(stdout(&into("list")).contains(" differs "), "whoever owns the file can change it");
     let output = into("import");
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("holds 'a', which is not a regular file"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("contains 'a', which is not a regular file"), "{}", stderr(&output));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn no_link_fifo_or_folder_in_place_of_the_report_is_read_or_written() {
         let file = guest.path("run/smbios-creds/report.json");
         let metadata = fs::symlink_metadata(&file).unwrap();
         assert!(metadata.is_file() && metadata.mode() & 0o7777 == 0o600, "{metadata:?}");
-        assert!(fs::read_to_string(file).unwrap().contains("\"summary\":\"materialized in "));
+        assert!(fs::read_to_string(file).unwrap().contains("\"summary\":\"imported into "));
     };
     for name in ["report.json", "report.json.part"] {
         let (guest, _) = with_in_state_folder(name, |path, outside| symlink(outside, path).unwrap());
@@ -156,7 +156,11 @@ fn no_link_fifo_or_folder_in_place_of_the_report_is_read_or_written() {
             with_in_state_folder(name, |path, _| fs::write(path, vec![b' '; 5_000_000]).unwrap());
         report(&guest);
         let (_, output) = with_in_state_folder(name, |path, _| fs::create_dir(path).unwrap());
-        assert!(stderr(&output).contains("warning: no report is left: "), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("warning: no report of the import was written: "),
+            "{}",
+            stderr(&output)
+        );
     }
     // A second name of somebody's file is given up, and not written to.
     let (guest, _) =

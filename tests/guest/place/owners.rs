@@ -21,7 +21,7 @@ fn nothing_is_mounted_below_a_folder_that_others_can_write() {
         let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
         assert_eq!(code(&output), 1);
         assert!(
-            stderr(&output).contains("can be written by others, so nothing is put there"),
+            stderr(&output).contains("other users can write to it, so nothing was written there"),
             "{}",
             stderr(&output)
         );
@@ -41,7 +41,7 @@ fn nothing_is_mounted_below_a_folder_of_somebody_else() {
         chown(&path, Some(65_534), None).unwrap();
         let output = import_behind(root.path(), "system", ":");
         assert_eq!(code(&output), 1, "{folder}");
-        assert!(stderr(&output).contains("nothing is put there"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("nothing was written there"), "{}", stderr(&output));
         assert!(!root.path().join("run/credentials/@system").exists());
     }
 }
@@ -65,7 +65,8 @@ fn folders_of_somebody_else_are_not_filled() {
             let path = guest.folder(folder, mode, owner);
             let output = guest.import(sink);
             assert_eq!(code(&output), 1, "{folder} {mode:o} {owner}, {sink}: {}", stderr(&output));
-            let message = format!("{} belongs to another user or can be written by others", path.display());
+            let message =
+                format!("{} belongs to another user, or other users can write to it", path.display());
             assert!(stderr(&output).contains(&message), "{}", stderr(&output));
             assert!(!holds_value(guest.root.path()) && output.stdout.is_empty(), "{folder} {mode:o}");
         }
@@ -107,7 +108,7 @@ fn path_of_another_user_is_refused() {
         let before = names(&theirs);
         let output = import_to(&into);
         assert_eq!(code(&output), 1, "{}: {}", into.display(), stderr(&output));
-        let message = format!("{} belongs to another user or can be written by others", theirs.display());
+        let message = format!("{} belongs to another user, or other users can write to it", theirs.display());
         assert!(stderr(&output).contains(&message), "{}", stderr(&output));
         assert_eq!(names(&theirs), before);
         assert!(!into.join("a").exists());
@@ -133,7 +134,7 @@ fn path_that_others_can_write_is_refused_unless_sticky() {
         assert_eq!(code(&output), exit, "{mode:o} {}: {}", into.display(), stderr(&output));
         assert_eq!(into.join("a").exists(), exit == 0, "{mode:o} {}", into.display());
         if exit == 1 {
-            let message = format!("{} belongs to another user or can be written by", shared.display());
+            let message = format!("{} belongs to another user, or other users can write", shared.display());
             assert!(stderr(&output).contains(&message), "{}", stderr(&output));
         }
     }
@@ -217,7 +218,7 @@ fn missing_directory_is_named_as_what_it_is() {
     let output = import_to(&parent.join("creds"));
     assert_eq!(code(&output), 1);
     let message = format!(
-        "{0} does not exist, so {0}/creds cannot be made\nsmbios-creds: help: make {0} first",
+        "{0} does not exist, so {0}/creds cannot be created\nsmbios-creds: help: create {0} first",
         parent.display()
     );
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
@@ -225,7 +226,7 @@ fn missing_directory_is_named_as_what_it_is() {
     let output = run(command.arg(guest.source.path()).arg("--root").arg(&root));
     assert_eq!(code(&output), 1);
     let message = format!(
-        "{} does not exist, so nothing can be imported below it\nsmbios-creds: help: give --root",
+        "{} does not exist, so nothing can be imported below it\nsmbios-creds: help: use --root",
         root.display()
     );
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
@@ -243,14 +244,18 @@ fn a_state_folder_that_somebody_else_has_made_is_not_used() {
         fs::write(state.join("report.json"), "{\"version\":\"9\",\"summary\":\"forged\"}").unwrap();
         let output = guest.import("system");
         assert_eq!(code(&output), 1, "{}", stderr(&output));
-        let message = format!("{} belongs to another user or can be written by others", state.display());
+        let message = format!("{} belongs to another user, or other users can write to it", state.display());
         assert!(stderr(&output).contains(&message), "{}", stderr(&output));
         assert!(!holds_value(guest.root.path()));
         assert_eq!(names(&state), ["report.json"], "nothing is left there");
         // Where credentials need no such folder, there is no report, and that is said.
         let output = guest.import("credstore");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("warning: no report is left: "), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("warning: no report of the import was written: "),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(fs::read(state.join("report.json")).unwrap().len(), 34, "it is not ours to write");
         // What it says is not believed either.
         let output = run(

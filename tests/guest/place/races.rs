@@ -83,9 +83,9 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     if !testkit::is_root() {
         return;
     }
-    let not_ours = "belongs to another user or can be written by others";
+    let not_ours = "belongs to another user, or other users can write to it";
     for (script, message) in [
-        ("ln -s ../outside $f", "make a staging directory next to"),
+        ("ln -s ../outside $f", "create a temporary directory next to"),
         ("mkdir -m 777 $f", not_ours),
         ("mkdir -m 755 $f && ln -s ../../outside/file $f/a", not_ours),
         // Then another name is taken.
@@ -137,7 +137,7 @@ fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
             }
         });
         assert_eq!(code(&output), 1, "{by_link}: {}", stderr(&output));
-        assert!(stderr(&output).contains("nothing is put there"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("nothing was written there"), "{}", stderr(&output));
         assert!(!holds_value(place.folder.path()), "{by_link}");
     }
 }
@@ -363,8 +363,8 @@ fn two_imports_at_once_a_hundred_times_leave_one_complete_set() {
             "$agent" import --from "$from" --into system >/dev/null 2>/run/second & second=$!
             wait $first || { echo "$turn: first"; cat /run/first; }
             wait $second || { echo "$turn: second"; cat /run/second; }
-            [ "$(grep -c materialized /run/first)$(grep -c 'nothing to do' /run/second)" = 11 ] ||
-                [ "$(grep -c materialized /run/second)$(grep -c 'nothing to do' /run/first)" = 11 ] ||
+            [ "$(grep -c 'imported into' /run/first)$(grep -c 'nothing to do' /run/second)" = 11 ] ||
+                [ "$(grep -c 'imported into' /run/second)$(grep -c 'nothing to do' /run/first)" = 11 ] ||
                 { echo "$turn: not one of each"; cat /run/first /run/second; }
             [ "$(grep -c ' /run/' /proc/self/mounts)" = 1 ] || { echo "$turn: mounts"; grep /run /proc/self/mounts; }
             [ "$(cat /run/credentials/@system/* | wc -c)" = 48 ] || echo "$turn: not complete"

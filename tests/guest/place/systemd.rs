@@ -33,10 +33,12 @@ fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
     let output = import_below(root.path(), "system");
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("nothing was written"), "{}", stderr(&output));
-    for outcome in ["materialized in", "nothing to do"] {
+    for outcome in ["imported into", "nothing to do"] {
         let output = import_below(root.path(), "auto");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("/run/credstore: PID 1 is systemd, and has imported nothing"));
+        assert!(
+            stderr(&output).contains("/run/credstore: PID 1 is systemd, and has imported no credentials")
+        );
         assert!(stderr(&output).contains(outcome));
     }
     assert!(!root.path().join("run/credentials/@system").exists());
@@ -62,10 +64,10 @@ fn a_folder_that_systemd_does_not_hand_out_is_left_alone_and_credstore_is_used()
         let root = testkit::systemd_root(&[("a", b"on"), ("other", b"kept")]);
         let output = import_beside(root.path(), "system", mounts);
         assert_eq!(code(&output), 1);
-        assert!(stderr(&output).contains("passes on nothing of"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("does not pass on credentials from"), "{}", stderr(&output));
         let output = import_beside(root.path(), "auto", mounts);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("another program populated its @system"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("another program filled @system"), "{}", stderr(&output));
         assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
         assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"on");
     }
@@ -80,7 +82,7 @@ fn what_was_repaired_before_something_failed_is_told() {
     assert_eq!(code(&output), 1);
     let message = stderr(&output);
     assert!(message.contains("cannot write credential b ("), "{message}");
-    assert!(message.contains("repaired before that: a (2 bytes were there, 3 bytes are now)"), "{message}");
+    assert!(message.contains("repaired before that: a (it had 2 bytes; now it has 3 bytes)"), "{message}");
     assert_eq!(fs::read(root.path().join("run/credentials/@system/a")).unwrap(), b"one");
 }
 
@@ -92,7 +94,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
     assert_eq!(code(&import_below(root.path(), "auto")), 0);
     let drop = root.path().join("run/credentials/@initrd");
     let report = fs::read_to_string(drop.join("smbios-creds.report")).unwrap();
-    assert!(report.contains("\"summary\":\"materialized in ") && !report.contains("one"), "{report}");
+    assert!(report.contains("\"summary\":\"imported into ") && !report.contains("one"), "{report}");
     assert_eq!(fs::read(drop.join("b")).unwrap(), [0, 1, 2]);
     assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
 
@@ -108,7 +110,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
     fs::remove_file(drop.join("smbios-creds.report")).unwrap();
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(stderr(&output).contains("2 duplicates that systemd did not take over were removed"));
+    assert!(stderr(&output).contains("2 duplicates that systemd did not need were removed"));
     let left: Vec<_> = fs::read_dir(&drop).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left, ["other"]);
 }
@@ -120,7 +122,9 @@ fn a_report_that_cannot_be_left_fails_no_import() {
     fs::set_permissions(root.path().join("run/smbios-creds"), PermissionsExt::from_mode(0o700)).unwrap();
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(stderr(&output).contains("warning: no report is left: cannot write the report to"));
+    assert!(
+        stderr(&output).contains("warning: no report of the import was written: cannot write the report to")
+    );
     assert_eq!(fs::read(root.path().join("run/credstore/a")).unwrap(), b"one");
 }
 
@@ -132,11 +136,11 @@ fn what_systemd_cut_or_lost_is_repaired_and_reported_with_both_sizes() {
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("repaired credential a (2 bytes were there, 3 bytes are now)"),
+        stderr(&output).contains("repaired credential a (it had 2 bytes; now it has 3 bytes)"),
         "{}",
         stderr(&output)
     );
-    assert!(stderr(&output).contains("repaired credential b (nothing was there, 3 bytes are now)"));
+    assert!(stderr(&output).contains("repaired credential b (it was missing; now it has 3 bytes)"));
     let read = |name| fs::read(system.join(name)).unwrap();
     assert_eq!((read("a"), read("b"), read("other")), (b"one".to_vec(), vec![0, 1, 2], b"kept".to_vec()));
     assert_eq!(fs::metadata(system.join("a")).unwrap().mode() & 0o7777, 0o400);
@@ -178,7 +182,7 @@ fn repair_that_leaves_nothing_is_not_called_imported() {
     let output = import_beside(root.path(), "auto", mounts);
     assert_eq!(code(&output), 1);
     let message = stderr(&output);
-    assert!(message.contains("credential a was not found whole in "), "{message}");
+    assert!(message.contains("credential a is not complete in "), "{message}");
     assert!(!testkit::stdout(&output).contains("imported"), "{message}");
 }
 
@@ -224,7 +228,7 @@ fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
         let output = import_below(root.path(), "auto");
         assert_eq!(code(&output), 1);
         assert!(stderr(&output).contains("credential a: "), "{}", stderr(&output));
-        assert!(stderr(&output).contains("it was left alone"));
+        assert!(stderr(&output).contains("it was not changed"));
         let read = |name| fs::read(root.path().join("run/credentials/@system").join(name)).unwrap();
         assert_eq!(
             (read("a"), read("b")),
@@ -263,7 +267,7 @@ fn credential_that_only_pid_1_reads_is_not_called_imported_in_credstore() {
             assert!(line(name).contains(" ineffective "), "{text}");
             assert!(line("db ").contains(" imported "), "{text}");
         }
-        let message = format!("warning: credential {name}: not effective in this boot");
+        let message = format!("warning: credential {name}: no effect in this boot");
         assert!(stderr(&import).contains(&message), "{}", stderr(&import));
     }
 }
@@ -342,7 +346,7 @@ fn credential_that_pid_1_gets_is_called_imported() {
     let (import, list) = import_and_list(root.path(), &[b"io.systemd.credential:fstab.extra=value"]);
     for output in [&import, &list] {
         assert!(testkit::stdout(output).contains(" imported "), "{}", stderr(output));
-        assert!(!stderr(output).contains("not effective"), "{}", stderr(output));
+        assert!(!stderr(output).contains("no effect"), "{}", stderr(output));
     }
     // Names that a service imports are found in credstore.
     let root = testkit::systemd_root(&[]);
@@ -416,9 +420,9 @@ fn systemd_that_is_told_to_import_nothing_finds_the_set_in_its_directory() {
         }
         let output = import_beside(root.path(), "auto", ":");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        let says = "/run/credentials/@system: PID 1 is systemd, is told to import nothing";
+        let says = "/run/credentials/@system: PID 1 is systemd, which imports nothing itself";
         assert!(stderr(&output).contains(says), "{stage}: {}", stderr(&output));
-        assert!(stderr(&output).contains("materialized in"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("imported into"), "{}", stderr(&output));
         for other in ["run/credstore", "run/credentials/@initrd"] {
             assert!(!root.path().join(other).exists(), "{stage}: {other}");
         }

@@ -40,7 +40,7 @@ fn assert_arrived(results: &Results, secrets: &Secrets) {
     assert_eq!((check.code, results["import"].code), (0, 0), "{check:?} {:?}", results["import"]);
     let count = secrets.len();
     assert!(check.text().starts_with(&format!("passed: {count} credential")), "{}", check.text());
-    assert!(check.text().contains("the manifest proves the set whole"), "{}", check.text());
+    assert!(check.text().contains("the manifest proves that the set is complete"), "{}", check.text());
     assert_eq!(digests(results, "sums"), expected(secrets));
 }
 
@@ -224,7 +224,7 @@ fn libvirt_domains_have_their_own_sets_under_any_name() {
         assert_arrived(&host.results_after(User::System, label, (1, 0)), secrets);
     }
     let plain = host.results_after(User::System, "plain", (1, 0));
-    assert!(plain["check"].text().contains("nothing was sent"), "{:?}", plain["check"]);
+    assert!(plain["check"].text().contains("the host sent no credentials"), "{:?}", plain["check"]);
     for canary in [&first, &second] {
         assert_eq!(host.search(canary), Vec::<PathBuf>::new());
     }

@@ -27,7 +27,7 @@ use smbios_creds::cli::host::args::Host;
 pub fn write_to(directory: &Path) -> anyhow::Result<()> {
     let (man, completions) = (directory.join("man"), directory.join("completions"));
     for directory in [&man, &completions] {
-        create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     }
     for command in [Agent::command(), Host::command()] {
         // What '--help' is for is known, and a page for 'help' would say nothing.

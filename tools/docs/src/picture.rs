@@ -29,7 +29,7 @@ const CELL: (usize, usize) = (8, 19);
 /// The recording cannot be written, or the program cannot be run.
 pub fn svg(program: &Path, scratch: &Path) -> anyhow::Result<String> {
     let recording = scratch.join("recording");
-    create_dir_all(&recording).with_context(|| format!("cannot make {}", recording.display()))?;
+    create_dir_all(&recording).with_context(|| format!("cannot create {}", recording.display()))?;
     let table = cut_table()?;
     let entry_point = entry_point::write(u32::try_from(table.len())?, 0xf_0018);
     for (file, content) in [("DMI", table.expose()), ("smbios_entry_point", entry_point.as_slice())] {

@@ -24,16 +24,16 @@ pub enum EditError {
     #[error("the domain has a document type declaration, which no domain of libvirt needs")]
     DocumentType,
     /// The domain declares an encoding other than UTF-8.
-    #[error("the domain is declared to have another encoding than UTF-8")]
+    #[error("the domain's XML declares another encoding than UTF-8")]
     Encoding,
     /// The root element is not `<domain>`.
     #[error("the XML is not one <domain> of libvirt with elements in it")]
     NoDomain,
     /// The `commandline` element occurs twice.
-    #[error("the domain has <commandline> of QEMU's namespace twice")]
+    #[error("the domain has QEMU's <commandline> element twice")]
     Twice,
     /// The domain already contains one of the arguments.
-    #[error("the domain has one of these arguments already")]
+    #[error("the domain already has one of these arguments")]
     Present,
 }
 
@@ -41,9 +41,9 @@ impl Help for EditError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
             Self::DocumentType => "remove it",
-            Self::Encoding => "write it in UTF-8",
-            Self::Twice => "make one of them",
-            Self::Present => "ask for the hook once",
+            Self::Encoding => "save it in UTF-8",
+            Self::Twice => "merge both into one",
+            Self::Present => "call the hook only once",
             Self::Malformed(_) | Self::NoDomain => return None,
         }))
     }

@@ -24,7 +24,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     name: "libvirt: strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
-    above: "the count wraps, and readers that go by it lose strings",
+    above: "the count overflows, and readers that use it lose strings",
     advice: FEWER,
     source: "measured with QEMU 7.2 and 10.0",
     counts: Counted::Strings,

@@ -32,7 +32,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
     unit: Unit::Items,
     maximum: 32,
     above: "QEMU ends with a failed assertion",
-    advice: "send fewer credentials, or give QEMU more with -global fw_cfg.x-file-slots=64",
+    advice: "send fewer credentials, or raise the limit with -global fw_cfg.x-file-slots=64",
     source: "FW_CFG_FILE_SLOTS_DFLT, QEMU hw/nvram/fw_cfg.c; measured with QEMU 7.2",
     counts: Counted::Items,
     excess: Excess::Refuse,
@@ -42,7 +42,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
 pub const MORE_SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items of x-file-slots",
     maximum: 65_535,
-    advice: "send fewer credentials, or give x-file-slots a larger number",
+    advice: "send fewer credentials, or use a larger x-file-slots",
     ..SLOTS_LIMIT
 };
 
@@ -89,7 +89,8 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
         Some(Kind::Credential(Ok(name))) => name,
         // Text that looks like a bad name may be a value.
         Some(Kind::Credential(Err(_))) => {
-            let reason = "what follows is no name of a credential, so no guest would read it";
+            let reason =
+                "the text after the prefix is not the name of a credential, so no guest would read it";
             let help = Some("correct it or remove it");
             return Err(MergeError::Item { item: FW_CFG_DIRECTORY.into(), reason, help });
         }
@@ -98,16 +99,13 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
     let is_flag =
         |name: &[u8]| settings.parameters.iter().any(|p| p.value.is_none() && p.name.ends_with(name));
     if [&b"file"[..], b"string", b"gen_id"].into_iter().any(is_flag) {
-        return refuse("one of 'file', 'string' and 'gen_id' is there without a value", None);
+        return refuse("one of 'file', 'string' and 'gen_id' has no value", None);
     }
     let (value, origin) = match (given(b"file"), given(b"string"), given(b"gen_id")) {
         (Some(file), None, None) => (read_file("-fw_cfg file=", file, VALUE_MAX)?, Origin::File),
         (None, Some(text), None) => (Secret::from(text.to_vec()), Origin::CommandLine),
         (None, None, Some(_)) => {
-            return refuse(
-                "QEMU generates its value, which no manifest can prove then",
-                Some("give file=PATH"),
-            );
+            return refuse("QEMU generates its value, so no manifest can prove it", Some("use file=PATH"));
         }
         _ => return refuse("it needs one of 'file' and 'string', with a value", None),
     };
@@ -154,9 +152,13 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         arguments.extend(item(SIGNATURE, signature.to_vec().into()));
     }
     if signatures.next().is_some() {
-        let reason =
-            "the set has more than one signature, and fw_cfg, the only channel of this machine, carries one";
-        return Err(MergeError::Item { item: SIGNATURE.into(), reason, help: Some("remove the others") });
+        let reason = "the set has more than one signature, but fw_cfg, the only channel of this machine, carries \
+                      only one";
+        return Err(MergeError::Item {
+            item: SIGNATURE.into(),
+            reason,
+            help: Some("remove the other signatures"),
+        });
     }
     Ok(arguments)
 }

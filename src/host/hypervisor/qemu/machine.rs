@@ -52,20 +52,20 @@ impl Doubt {
     fn warning(self) -> &'static str {
         match self {
             Self::UnreadConfig => {
-                "the file given with -readconfig is not a regular file, so it is not looked at: if it sets the machine \
+                "the file given with -readconfig is not a regular file, so it was not read: if it sets the machine \
                  to microvm, the guest has no SMBIOS"
             }
             Self::Restored => {
-                "a machine that is migrated or restored keeps the credentials it was started with: it gets these when it \
-                 is reset, at the earliest"
+                "a machine that is migrated or restored keeps the credentials with which it was started: it gets the \
+                 new ones at the earliest when it is reset"
             }
             Self::Confidential => {
-                "this is a confidential VM, which does not trust its host: its guest takes no credential from the host \
-                 unless it is told to"
+                "this is a confidential VM, which does not trust its host: its guest accepts no credential from the \
+                 host unless its configuration allows this"
             }
             Self::OnlySeaBios => {
-                "machine types before pc-i440fx-2.1 pass SMBIOS structures in a form that only SeaBIOS reads: with UEFI \
-                 firmware, the guest has none of these credentials; use a newer machine type there"
+                "machine types before pc-i440fx-2.1 pass SMBIOS structures in a form that only SeaBIOS reads: with \
+                 UEFI firmware, the guest gets none of these credentials; use a newer machine type there"
             }
         }
     }
@@ -103,14 +103,13 @@ impl Machine {
         let sections = config::sections(text.expose()).map_err(|line| MergeError::File {
             option,
             file: ShownPath::from(Path::new(path)),
-            reason: format!("line {line} has neither a group nor a key of one"),
+            reason: format!("line {line} is neither a group nor a key of a group"),
         })?;
         for section in &sections {
             let item = section.last(b"name").filter(|_| section.group == b"fw_cfg");
             if let Some(item) = item.filter(|item| fw_cfg::kind(item).is_some()) {
-                let reason =
-                    "it is in a file of -readconfig, from which it cannot be taken into the manifest";
-                let help = "give it as the option -fw_cfg, or send it from the credentials directory";
+                let reason = "it is in a file of -readconfig, so the manifest cannot list it";
+                let help = "send it with the option -fw_cfg, or from the credentials directory";
                 return Err(MergeError::Item { item: item.to_vec(), reason, help: Some(help) });
             }
             self.take(section);
@@ -201,7 +200,7 @@ impl Machine {
                 } else if architecture == "loongarch64" {
                     refuse_and_help(
                         "on this architecture, QEMU passes SMBIOS to the guest through UEFI firmware only",
-                        "give it UEFI firmware with -bios or -drive if=pflash",
+                        "add UEFI firmware with -bios or -drive if=pflash",
                     )
                 } else {
                     Ok(Channel::FwCfg)

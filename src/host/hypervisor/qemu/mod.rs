@@ -49,7 +49,7 @@ pub const OLD_TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table of machine types before 2.1",
     unit: Unit::Bytes,
     maximum: 32_768,
-    above: "SeaBIOS leaves structures out",
+    above: "SeaBIOS omits structures",
     advice: "use a newer machine type, or send fewer or smaller credentials",
     source: "TEMPSMBIOSSIZE, SeaBIOS src/fw/biostables.c; measured with QEMU 7.2 and SeaBIOS 1.16.2",
     counts: Counted::Structures,
@@ -195,7 +195,7 @@ impl Options {
         let refuse = |reason, help| MergeError::Option { option: SMBIOS, reason, help };
         let settings = Settings::of_option(b"smbios", text.as_bytes());
         if settings.parameters.iter().any(is_flag_that_matters) {
-            return Err(refuse("one of 'file', 'type', 'value' and 'path' is there without a value", None));
+            return Err(refuse("one of 'file', 'type', 'value' and 'path' has no value", None));
         }
         if let Some(file) = settings.last(b"file") {
             if self.channel == Channel::FwCfg {
@@ -222,7 +222,7 @@ impl Options {
                 b"path" => (read_file("-smbios type=11,path=", &value, VALUE_MAX)?, Origin::File),
                 _ => {
                     return Err(refuse(
-                        "type=11 takes only 'value=' and 'path='",
+                        "type=11 accepts only 'value=' and 'path='",
                         Some("write a ',' in a string as ',,'"),
                     ));
                 }
@@ -240,9 +240,9 @@ impl Options {
         let bytes = read_file("-smbios file=", file, FILE_MAX)?;
         self.others += bytes.len();
         if self.machine.has_old_table() && bytes.expose().ends_with(&[0, 0]) {
-            let reason = "its file ends with two NUL bytes, and for machine types before 2.1 SeaBIOS adds one more, so \
-                          that the structures after it are lost";
-            let help = Some("use a newer machine type, or leave out the last byte");
+            let reason = "its file ends with two NUL bytes: for machine types before 2.1, SeaBIOS adds a third and \
+                          loses the structures after it";
+            let help = Some("use a newer machine type, or remove the last byte of the file");
             return Err(MergeError::Option { option: SMBIOS, reason, help });
         }
         let table = Table::parse(b"", bytes.expose().to_vec());
