@@ -38,19 +38,28 @@ fn tracer_reads_registers_before_system_calls_only() {
     }
 }
 
+/// A wrapper whose path needs no search in $PATH, in which each attempt is a call.
+const ENV: &str = "/usr/bin/env";
+
 #[test]
-fn wrapper_stops_at_no_call_that_links_it() {
+fn wrapper_stops_at_no_call_until_it_executes_the_next_program() {
     let program = TOOLS.path("dynamic");
     let name = program.to_str().unwrap();
+    let script = TOOLS.new_path("script");
+    testkit::write_program(&script, "#!/bin/sh\nexec \"$@\"\n", 0o755);
     let stops = |wrappers: &[&str]| {
         let arguments = [wrappers, &[name, "--one", PLACEHOLDER]].concat();
         counted(Path::new("/usr/bin/env"), &arguments).0
     };
-    // With LD_PRELOAD, which the count needs, all calls are stops.
-    let preloaded = stops(&["env", "LC_ALL=C", "env"]);
-    let without = stops(&["env", "-u", "LD_PRELOAD", "LC_ALL=C", "env"]);
-    let linking = preloaded - without;
-    assert!(linking > 40, "two stops at each of more than twenty calls: {preloaded} {without}");
+    // With LD_PRELOAD, which the count needs, all calls are stops: two for each.
+    let preloaded = stops(&["env", "LC_ALL=C.UTF-8", ENV]) - stops(&["env", "LC_ALL=C.UTF-8"]);
+    assert!(preloaded > 100, "{preloaded}");
+    let none = stops(&["env", "-u", "LD_PRELOAD", "LC_ALL=C.UTF-8"]);
+    for wrapper in [&[ENV][..], &["/usr/bin/nice"], &[script.to_str().unwrap()], &[ENV, "/usr/bin/nice", ENV]]
+    {
+        let some = stops(&[&["env", "-u", "LD_PRELOAD", "LC_ALL=C.UTF-8"], wrapper].concat());
+        assert!(some.abs_diff(none) <= 2, "{wrapper:?}: {some} {none}");
+    }
 }
 
 #[test]

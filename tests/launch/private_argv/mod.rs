@@ -1,6 +1,7 @@
 //! Private arguments: a program finds them, and nobody else does; or it is not started.
 
 mod cost;
+mod ends;
 mod faults;
 mod inheritance;
 mod launch;

@@ -11,6 +11,7 @@
 //! the tracer detaches when it has a second thread.
 
 mod calls;
+mod ends;
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -20,12 +21,11 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::channel::Request;
 use super::deliver::{deliver, has_values};
-use super::entry::EntryPoint;
 use super::failure::{Failure, failed};
 use super::files::Maker;
 use super::registers;
@@ -33,6 +33,7 @@ use super::stack::Replacement;
 use super::stage::{Guard, Stage};
 use super::tracee::{self, Ready, is_fault};
 use super::tracees::{Place, Tracee, Tracees};
+use super::watch::Watch;
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
@@ -50,8 +51,8 @@ pub(super) struct Chain {
     request: Request,
     stage: Stage,
     tracees: Tracees,
-    /// Where a program that was started stops next, while it is linked.
-    entry: Option<EntryPoint>,
+    /// Where the started program stops next. With `None`, it stops at its system calls.
+    watch: Option<Watch>,
     /// Creates files in the hypervisor, while this lasts.
     maker: Option<Maker>,
     /// The program that has the values. It is named in messages.
@@ -71,7 +72,7 @@ impl Chain {
             request,
             stage: Stage::Launching { told: false },
             tracees: Tracees::new(main),
-            entry: None,
+            watch: None,
             maker: None,
             hypervisor: Path::new("the hypervisor").into(),
             executed: Vec::new(),
@@ -145,22 +146,20 @@ impl Chain {
         if !libc::WIFSTOPPED(status) {
             return self.gone(pid, status);
         }
-        self.tracees.adopt(pid, None);
+        if self.tracees.of(pid).is_none() {
+            self.at_first_stop(pid)?;
+        }
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
         if event == 0 && signal == libc::SIGTRAP | 0x80 {
             return self.at_call(pid);
         }
         self.tracees.stopped(pid, Place::of_event(event));
         match event {
-            0 if signal == libc::SIGTRAP && self.is_at_entry(pid) => {
-                self.clear_entry(pid)?;
-                self.resume(pid, None)
-            }
-            0 => self.resume(pid, Signal::try_from(signal).map_err(|_| Failure::Signal)?),
+            0 => self.at_signal(pid, signal),
             libc::PTRACE_EVENT_EXEC => self.at_execution(pid),
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
                 if let Some(child) = ptrace::getevent(pid).ok().and_then(|child| i32::try_from(child).ok()) {
-                    self.tracees.adopt(Pid::from_raw(child), Some(pid));
+                    self.at_creation(pid, Pid::from_raw(child))?;
                 }
                 if event == libc::PTRACE_EVENT_CLONE && self.stage.ends_with_thread_of(pid) {
                     self.leave();
@@ -223,7 +222,7 @@ impl Chain {
                 Ok(None) | Err(_) => self.tracees.remove(other),
             }
         }
-        self.clear_entry(stopped)?;
+        self.clear_watch(stopped)?;
         // The exit of this tracer must not kill the process.
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
@@ -234,7 +233,7 @@ impl Chain {
     fn at_execution(&mut self, pid: Pid) -> Result<(), Failure> {
         self.tracees.executed(pid);
         if pid == self.main {
-            self.entry = None;
+            self.watch = None;
         }
         match self.stage {
             Stage::Launching { .. } => self.stage = Stage::Seeking,
@@ -267,7 +266,7 @@ impl Chain {
             }
         } else if pid == self.main {
             // Where no breakpoint can be set, it stops at its calls from the beginning.
-            self.entry = EntryPoint::set(pid).ok().flatten();
+            self.watch = Watch::linking(pid).ok().flatten();
         }
         self.resume(pid, None)
     }
@@ -298,20 +297,6 @@ impl Chain {
             return Err(Failure::Privileges);
         }
         tracee::has_word(pid, &self.request.word).map_err(failed("read the program's file"))
-    }
-
-    /// Whether a program has reached its entry point: `SIGTRAP` for the breakpoint comes, or has come.
-    fn is_at_entry(&self, pid: Pid) -> bool {
-        pid == self.main && self.entry.as_ref().is_some_and(|entry| entry.is_reached() == Ok(true))
-    }
-
-    /// Removes the breakpoint from a program that is stopped. It is killed if that fails: it could not go on.
-    fn clear_entry(&mut self, pid: Pid) -> Result<(), Failure> {
-        let Some(entry) = self.entry.take_if(|_| pid == self.main) else { return Ok(()) };
-        entry.clear().map_err(|errno| {
-            _ = kill(pid, Signal::SIGKILL);
-            failed("remove a breakpoint from the program")(errno)
-        })
     }
 
     /// Handles a process that a signal has stopped. It stays stopped until SIGCONT.
@@ -362,11 +347,11 @@ impl Chain {
 
     /// Continues a stopped process, and detaches from it if it no longer has to be traced.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
-        let resumed = if self.leaves(pid) && !self.is_at_entry(pid) {
-            self.clear_entry(pid)?;
+        let resumed = if self.leaves(pid) && self.reached(pid).is_none() {
+            self.clear_watch(pid)?;
             self.tracees.remove(pid);
             ptrace::detach(pid, signal)
-        } else if self.stage.stops_at_calls(pid, self.tracees.process(pid) == self.main, self.entry.is_none())
+        } else if self.stage.stops_at_calls(pid, self.tracees.process(pid) == self.main, self.watch.is_some())
         {
             ptrace::syscall(pid, signal)
         } else {

@@ -45,21 +45,25 @@
 //! the program does get one child: the tracer, which exits soon. An init must reap such children.
 
 mod attach;
+mod breakpoints;
+mod c_library;
 mod chain;
 mod channel;
 mod deliver;
-mod entry;
 mod error;
 mod failure;
 mod files;
 mod hidden;
 pub mod obstacle;
+mod program_memory;
 mod registers;
 pub mod stack;
 mod stage;
+mod symbols;
 mod tracee;
 mod tracees;
 mod tracer;
+mod watch;
 
 use std::io;
 use std::path::Path;

@@ -84,11 +84,11 @@ impl Stage {
         }
     }
 
-    /// Whether a thread stops at system calls. The calls of the program that was started show how the start ends, once the
-    /// program is linked. The calls of the hypervisor and its children show how long it must be traced.
-    pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, is_linked: bool) -> bool {
+    /// Whether a thread stops at system calls. The calls of the program that was started show how the start ends, unless
+    /// breakpoints show it. The calls of the hypervisor and its children show how long it must be traced.
+    pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
-            Self::Seeking => is_started_program && is_linked,
+            Self::Seeking => is_started_program && !has_breakpoints,
             Self::Making { process } => process == pid,
             Self::Guarding { by, .. } => by == Guard::Calls,
             Self::Launching { .. } | Self::Leaving => true,

@@ -17,9 +17,6 @@ use crate::text::escape::ShownPath;
 /// `AT_SECURE` of the auxiliary vector (getauxval(3)).
 const AT_SECURE: u64 = 23;
 
-/// The bit of SIGCONT in the masks of `/proc/PID/status`, where bit 0 is signal 1.
-const SIGCONT_BIT: u64 = 1 << (libc::SIGCONT - 1);
-
 /// How often the tracer checks for an event before it sleeps.
 const LOOKS: u32 = 100;
 
@@ -115,9 +112,20 @@ pub(super) fn parent(pid: Pid) -> Option<Pid> {
 
 /// Whether a SIGCONT is pending.
 pub(super) fn is_continued(pid: Pid) -> bool {
-    let pending =
-        |name| status(pid, name).and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or_default();
-    (pending("SigPnd") | pending("ShdPnd")) & SIGCONT_BIT != 0
+    has_signal(pid, libc::SIGCONT, ["SigPnd", "ShdPnd"])
+}
+
+/// Whether a process ignores or blocks a signal.
+pub(super) fn holds_back(pid: Pid, signal: i32) -> bool {
+    has_signal(pid, signal, ["SigBlk", "SigIgn"])
+}
+
+/// Whether a signal is in one of these masks of `/proc/PID/status`, where bit 0 is signal 1.
+fn has_signal(pid: Pid, signal: i32, masks: [&str; 2]) -> bool {
+    let text = read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_meant = |line: &&str| masks.iter().any(|mask| line.starts_with(mask));
+    let of = |line: &str| u64::from_str_radix(line.split_once(':')?.1.trim(), 16).ok();
+    text.lines().filter(is_meant).filter_map(of).any(|mask| mask >> (signal - 1) & 1 != 0)
 }
 
 /// Whether a process gains no privileges by executing a program, traced or not (`PR_SET_NO_NEW_PRIVS`). File

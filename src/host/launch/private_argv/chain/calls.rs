@@ -34,8 +34,7 @@ impl Chain {
             (Stage::Seeking, Call::Exit { code, group })
                 if process == self.main && (group || self.tracees.threads(process) == 1) =>
             {
-                self.exiting = Some((pid, code));
-                return Err(self.ended(format!("ended with exit code {code}")));
+                return Err(self.exits(pid, code));
             }
             (Stage::Guarding { process: hypervisor, .. }, Call::Execute { lists }) => {
                 let passed_on = || passes_on(pid, lists, &self.request.replacements);

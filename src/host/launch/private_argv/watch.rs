@@ -1,0 +1,112 @@
+//! Waits for the end of a program that a C library starts, without a stop at each of its system calls.
+//!
+//! Only the end of the started program matters: its exit code must not be 0, if nothing has executed the hypervisor. A
+//! dynamically linked wrapper makes dozens of system calls while it is linked, and dozens more until it executes the
+//! next program. It stops at breakpoints instead:
+//!
+//! 1. at its entry point, which it reaches when its libraries are loaded. The dynamic linker ends no program with
+//!    success, unless a variable such as `LD_PRELOAD` makes it do other things.
+//! 2. in the C library, at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
+//!    function that makes any system call, and where another library is loaded.
+//!
+//! A program stops at every call, as before, if the breakpoints are not certain to find its end: a static program; one
+//! with a variable `LD_*`; one that is not started by exactly one C library; one written in Go, which makes its system
+//! calls without the C library. It does so from the moment on when it calls `syscall`, loads another library, or
+//! creates a process or a thread. So a program with breakpoints has one thread, and shares its memory with nobody.
+//!
+//! Some ends are not found: a program may contain an instruction that makes the system call, and a library of its own
+//! may end it while it is linked. Then the start fails with its message, but the exit code stays 0.
+//!
+//! At a breakpoint, the kernel resets the action for `SIGTRAP` if this signal is ignored or blocked. So a program that
+//! is executed with such a `SIGTRAP` gets no breakpoints. One that ignores `SIGTRAP` itself ignores it no longer after
+//! it has loaded a library or called `syscall`.
+
+use std::fs::File;
+use std::io;
+
+use nix::libc;
+use nix::unistd::Pid;
+
+use super::breakpoints::Breakpoints;
+use super::c_library::{CLibrary, Headers};
+use super::tracee::{auxiliary, has_variable, holds_back};
+
+/// Values of the auxiliary vector (getauxval(3)): address and number of the program headers, where the dynamic linker
+/// is or 0, the program's entry point, and the kernel's code.
+const AT_PHDR: u64 = 3;
+const AT_PHNUM: u64 = 5;
+const AT_BASE: u64 = 7;
+const AT_ENTRY: u64 = 9;
+const AT_SYSINFO_EHDR: u64 = 33;
+
+/// Beginning of the names of variables that change what the dynamic linker does (ld.so(8)).
+const LINKER: &[u8] = b"LD_";
+
+/// A program that stops at breakpoints.
+pub(super) struct Watch {
+    breakpoints: Breakpoints,
+    until: Until,
+}
+
+/// What a program is to reach.
+#[derive(Clone, Copy)]
+enum Until {
+    /// Its entry point.
+    Linked(Headers),
+    /// Its end. `exit`: where the C library's function for it is.
+    Ended { exit: u64 },
+}
+
+/// What a program has reached.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Reached {
+    /// Its entry point: its libraries are loaded.
+    Entry,
+    /// The function with which it ends.
+    Exit,
+    /// A function after which its end is no longer certain to be found.
+    Unsure,
+}
+
+impl Watch {
+    /// Watches a program that is stopped before the first instruction of its dynamic linker. Returns `None` if it has
+    /// none, or may do something else than be linked.
+    pub(super) fn linking(pid: Pid) -> io::Result<Option<Self>> {
+        let kinds = [AT_BASE, AT_ENTRY, AT_PHDR, AT_PHNUM, AT_SYSINFO_EHDR];
+        let [Some(1..), Some(entry), Some(address), Some(count), vdso] = auxiliary(pid, kinds)? else {
+            return Ok(None);
+        };
+        if has_variable(pid, LINKER)? || holds_back(pid, libc::SIGTRAP) {
+            return Ok(None);
+        }
+        let breakpoints = Breakpoints::set(pid, &[entry])?;
+        Ok(Some(Self { breakpoints, until: Until::Linked(Headers { address, count, vdso }) }))
+    }
+
+    /// Watches a program that has reached its entry point, and has no breakpoint. Returns `None` if its end is not
+    /// certain to be found.
+    pub(super) fn linked(self, pid: Pid) -> io::Result<Option<Self>> {
+        let Until::Linked(headers) = self.until else { return Ok(None) };
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
+        let Some(CLibrary { exit, system_call, loads }) = CLibrary::find(&memory, headers) else {
+            return Ok(None);
+        };
+        let breakpoints = Breakpoints::set(pid, &[exit, system_call, loads])?;
+        Ok(Some(Self { breakpoints, until: Until::Ended { exit } }))
+    }
+
+    /// Returns what the program, which is stopped, has reached: `SIGTRAP` for the breakpoint comes, or has come.
+    pub(super) fn reached(&self, pid: Pid) -> nix::Result<Option<Reached>> {
+        let reached = self.breakpoints.reached(pid)?;
+        Ok(reached.map(|address| match self.until {
+            Until::Linked(_) => Reached::Entry,
+            Until::Ended { exit } if exit == address => Reached::Exit,
+            Until::Ended { .. } => Reached::Unsure,
+        }))
+    }
+
+    /// Removes the breakpoints from the program, or from a copy of it.
+    pub(super) fn clear(&self, pid: Pid) -> nix::Result<()> {
+        self.breakpoints.clear(pid)
+    }
+}
