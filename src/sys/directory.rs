@@ -3,7 +3,7 @@
 //! Links are not followed, so no name and no race can lead a call out of the directory. The modes of new directories do
 //! not depend on the umask. For files, the umask can only remove permissions.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -194,28 +194,31 @@ impl AsFd for Directory {
 impl Directory {
     /// Opens a directory by its path.
     pub(crate) fn open(path: &Path, links: Links) -> Result<Self, Errno> {
-        let resolve = match links {
-            Links::Follow => ResolveFlag::empty(),
-            Links::Refuse => ResolveFlag::RESOLVE_NO_SYMLINKS,
-        };
-        let how =
-            OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
+        if links == Links::Follow {
+            return openat(AT_FDCWD, path, DIRECTORY.difference(OFlag::O_NOFOLLOW), Mode::empty()).map(Self);
+        }
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
         match openat2(AT_FDCWD, path, how) {
-            // Linux before 5.6, or a seccomp filter that refuses an unknown call.
-            Err(Errno::ENOSYS | Errno::EPERM) => Self::open_by_component(path, links),
+            // Linux before 5.6, or a seccomp filter that cannot look into the call: that of an import, or of a unit.
+            Err(Errno::ENOSYS | Errno::EPERM) => Self::open_by_component(path),
             result => result.map(Self),
         }
     }
 
-    fn open_by_component(path: &Path, links: Links) -> Result<Self, Errno> {
-        let flags = match links {
-            Links::Follow => DIRECTORY.difference(OFlag::O_NOFOLLOW),
-            Links::Refuse => DIRECTORY,
+    /// Opens each directory of a path in the one before it. Only the last one must be readable.
+    fn open_by_component(path: &Path) -> Result<Self, Errno> {
+        let open = |directory: BorrowedFd<'_>, name: &OsStr, is_last| {
+            let flags = if is_last { DIRECTORY } else { DIRECTORY.union(OFlag::O_PATH) };
+            openat(directory, name, flags, Mode::empty())
         };
-        let start = if path.is_absolute() { c"/" } else { c"." };
-        let mut directory = openat(AT_FDCWD, start, flags, Mode::empty())?;
-        for component in path.components().filter(|component| !matches!(component, Component::RootDir)) {
-            directory = openat(&directory, component.as_os_str(), flags, Mode::empty())?;
+        let mut names =
+            path.components().filter(|component| !matches!(component, Component::RootDir)).peekable();
+        let start = if path.is_absolute() { "/" } else { "." };
+        let mut directory = open(AT_FDCWD, OsStr::new(start), names.peek().is_none())?;
+        while let Some(name) = names.next() {
+            directory = open(directory.as_fd(), name.as_os_str(), names.peek().is_none())?;
         }
         Ok(Self(directory))
     }
@@ -327,13 +330,14 @@ impl Directory {
         fchmod(self, Mode::from_bits_truncate(mode))
     }
 
-    /// Gives the directory the mode of another directory and, if they differ, its owner and group.
+    /// Gives the directory the mode of another directory and, if they differ, its owner and group. The bits set-user-ID
+    /// and set-group-ID are not taken over: the filter of an import refuses them, and they have no effect on its files.
     pub(crate) fn take_mode_and_owner(&self, other: &Self) -> Result<(), Errno> {
         let (Stat(theirs), Stat(own)) = (other.stat()?, self.stat()?);
         if (own.st_uid, own.st_gid) != (theirs.st_uid, theirs.st_gid) {
             fchown(self, Some(Uid::from_raw(theirs.st_uid)), Some(Gid::from_raw(theirs.st_gid)))?;
         }
-        self.set_mode(theirs.st_mode)
+        self.set_mode(theirs.st_mode & !(libc::S_ISUID | libc::S_ISGID))
     }
 
     /// Also gives a file of this directory the same name in another directory.

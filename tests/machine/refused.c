@@ -1,16 +1,25 @@
-/* For the guest: makes system calls that the sandbox of the units refuses, and some that it allows. Each is made with
-   arguments that the kernel itself would not answer with EPERM, if the process has every capability. Prints a line for
-   each: its name and the error's, or 'done'.
+/* Makes system calls that the sandbox of the units or the agent's filter refuses, and some that both allow. Each is made
+   with arguments that the kernel itself would not answer with EPERM, if the process has every capability. Prints a line
+   for each: its name and the error's, or 'done'. Files are made in the working directory.
 
    refused        all of them
-   refused i386   one of another architecture, after which it may be killed */
+   refused own    those of the agent's filter, which need no capability
+   refused i386   one of another architecture, after which it may be killed
+   refused x32    one of x32
+
+   If $FILTER names a file with a program for seccomp(2), it is set first. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -32,10 +41,68 @@ static void child(const char *name, unsigned long flags)
     say(name, pid);
 }
 
+static int filter(const char *path)
+{
+    static struct sock_filter program[256];
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return -1;
+    struct sock_fprog all = { fread(program, sizeof *program, 256, file), program };
+    fclose(file);
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &all);
+}
+
+/* Files that would run with another user's rights, each call that makes one, and the same calls without these bits. */
+static void set_id(void)
+{
+    struct open_how how = { .flags = O_RDONLY };
+    int file = openat(AT_FDCWD, "refused", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    say("fchmod_600", fchmod(file, 0600));
+    say("fchmod_suid", fchmod(file, 04700));
+    say("fchmod_sgid", fchmod(file, 02700));
+    TRY(fchmodat, AT_FDCWD, "refused", 04700);
+    say("fchmodat2", syscall(452, AT_FDCWD, "refused", 02700, 0));
+    say("openat_suid", openat(AT_FDCWD, "refused-openat", O_CREAT | O_WRONLY | O_CLOEXEC, 04700));
+    say("openat_sgid", openat(AT_FDCWD, "refused-openat", O_CREAT | O_WRONLY | O_CLOEXEC, 02700));
+    say("openat_unnamed", syscall(SYS_openat, AT_FDCWD, ".", O_TMPFILE | O_WRONLY, 04700));
+    /* Nothing is created, so there is no mode. */
+    say("openat_existing", syscall(SYS_openat, AT_FDCWD, "refused", O_RDONLY, 04700));
+    say("openat_directory", syscall(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY, 04700));
+    TRY(openat2, AT_FDCWD, ".", &how, sizeof how);
+    say("mkdirat_suid", mkdirat(AT_FDCWD, "refused-mkdirat", 04700));
+    say("mkdirat_sgid", mkdirat(AT_FDCWD, "refused-mkdirat-2", 02700));
+    say("mkdirat_700", mkdirat(AT_FDCWD, "refused-700", 0700));
+    TRY(mknodat, AT_FDCWD, "refused-mknodat", S_IFREG | 04700, 0);
+#ifdef SYS_open
+    say("open_suid", syscall(SYS_open, "refused-open", O_CREAT | O_WRONLY, 04700));
+    say("open_existing", syscall(SYS_open, "refused", O_RDONLY, 04700));
+    TRY(creat, "refused-creat", 04700);
+    TRY(chmod, "refused", 02700);
+    TRY(mkdir, "refused-mkdir", 02700);
+    TRY(mknod, "refused-mknod", S_IFREG | 04700, 0);
+#endif
+}
+
+/* Sockets other than streams to the host. */
+static void sockets(void)
+{
+    say("vsock", socket(40 /* AF_VSOCK */, SOCK_STREAM, 0));
+    say("inet", socket(AF_INET, SOCK_STREAM, 0));
+    say("inet6", socket(AF_INET6, SOCK_STREAM, 0));
+    say("unix", socket(AF_UNIX, SOCK_STREAM, 0));
+    say("netlink", socket(AF_NETLINK, SOCK_RAW, 0));
+}
+
 int main(int count, char **arguments)
 {
     static char none[64];
-    if (count > 1 && strcmp(arguments[1], "i386") == 0) {
+    const char *which = count > 1 ? arguments[1] : "";
+    umask(0);
+    if (getenv("FILTER") && filter(getenv("FILTER")) != 0) {
+        perror("filter");
+        return 1;
+    }
+    if (strcmp(which, "i386") == 0) {
 #ifdef __x86_64__
         long result;
         __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L /* getpid */) : "memory", "r8", "r9", "r10", "r11");
@@ -43,10 +110,22 @@ int main(int count, char **arguments)
 #endif
         return 0;
     }
+    if (strcmp(which, "x32") == 0) {
+#ifdef __x86_64__
+        say("x32", syscall(0x40000000 | SYS_getpid));
+#endif
+        return 0;
+    }
+    if (strcmp(which, "own") == 0) {
+        set_id();
+        sockets();
+        TRY(io_uring_setup, 0, none);
+        puts("end");
+        return 0;
+    }
 
     /* What an import needs. */
     say("open", openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC));
-    say("vsock", socket(40 /* AF_VSOCK */, SOCK_STREAM, 0));
     TRY(mount, none, "/nowhere", none, 0, none);
 
     /* Processes and what they may look at. */
@@ -107,23 +186,16 @@ int main(int count, char **arguments)
     TRY(msgget, 0, 01600);
     TRY(semget, 0, 1, 01600);
 
-    /* Sockets other than streams to the host, and those that listen. */
-    say("inet", socket(AF_INET, SOCK_STREAM, 0));
-    say("inet6", socket(AF_INET6, SOCK_STREAM, 0));
-    say("unix", socket(AF_UNIX, SOCK_STREAM, 0));
-    say("netlink", socket(AF_NETLINK, SOCK_RAW, 0));
+    /* Sockets, and those that listen. */
+    sockets();
     say("packet", socket(17 /* AF_PACKET */, SOCK_RAW, 0));
     TRY(bind, -1, none, 0);
     TRY(listen, -1, 0);
     TRY(accept, -1, none, none);
 
-    /* Files that would run with another user's rights, devices, and memory that is executable. */
-    int file = openat(AT_FDCWD, "/run/refused", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    say("fchmod_600", fchmod(file, 0600));
-    say("fchmod_suid", fchmod(file, 04700));
-    say("open_suid", openat(AT_FDCWD, "/run/refused-suid", O_CREAT | O_WRONLY | O_CLOEXEC, 04700));
-    say("mkdir_sgid", mkdirat(AT_FDCWD, "/run/refused-sgid", 02700));
-    TRY(mknodat, AT_FDCWD, "/run/refused-node", S_IFCHR | 0600, 0x103);
+    /* Devices, and memory that is executable. */
+    set_id();
+    say("mknodat_device", mknodat(AT_FDCWD, "refused-device", S_IFCHR | 0600, 0x103));
     void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     say("mprotect_exec", mprotect(page, 4096, PROT_READ | PROT_EXEC));
     puts("end");

@@ -1,51 +1,48 @@
-//! What the sandbox of the units refuses, tried from within it.
+//! What the sandbox of the units and the filter of an import refuse together, tried from within both.
 
-use std::process::Command;
-
-use testkit::machine::{Machine, Outcome, Release};
-
-/// The program that tries. It needs no library.
-fn refused() -> tempfile::TempPath {
-    let program = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-    let source = testkit::project("tests/machine/refused.c");
-    let options = ["-O1", "-static", "-D_GNU_SOURCE", "-o"];
-    let built = Command::new("cc").args(options).arg(&program).arg(source).status();
-    assert!(built.is_ok_and(|status| status.success()), "cc is needed, ./tests/prepare installs it");
-    program
-}
+use smbios_creds::cli::agent::filter;
+use testkit::machine::{Machine, Release};
+use testkit::syscalls::{filter_file, tried, trying};
 
 /// A drop-in that has the unit run the program instead. Every capability is back: what refuses is the filters, and the
 /// kernel itself would not.
 fn instead(arguments: &str) -> String {
     format!(
         "[Service]\nRemainAfterExit=no\nExecStart=\nExecStart=/usr/bin/refused {arguments}\n\
-         StandardOutput=append:/run/%N.said\nCapabilityBoundingSet=~\n"
+         WorkingDirectory=/run\nStandardOutput=append:/run/%N.said\nCapabilityBoundingSet=~\n"
     )
 }
 
-/// A drop-in that takes the filters away.
+/// A drop-in that has the program set the agent's filter first, as an import does.
+const FILTER: &str = "[Service]\nEnvironment=FILTER=/usr/share/refused.filter\n";
+
+/// A drop-in that takes the filters of the unit away.
 const OPEN: &str = "[Service]\nSystemCallFilter=\nSystemCallArchitectures=\nRestrictAddressFamilies=\n\
                     RestrictSUIDSGID=no\nLockPersonality=no\nMemoryDenyWriteExecute=no\nNoNewPrivileges=no\n";
 
 /// What an import needs. The mount fails, since there is nothing to mount.
-const ALLOWED: [(&str, &str); 4] =
-    [("open", "done"), ("vsock", "done"), ("mount", "ENOENT"), ("fchmod_600", "done")];
-
-fn calls(said: &Outcome) -> Vec<(&str, &str)> {
-    let (calls, end) = said.text().split_once("end\n").unwrap_or_else(|| panic!("{said:?}"));
-    assert_eq!(end, "", "it runs once");
-    calls.lines().map(|line| line.split_once(' ').unwrap()).collect()
-}
+const ALLOWED: [(&str, &str); 8] = [
+    ("open", "done"),
+    ("vsock", "done"),
+    ("mount", "ENOENT"),
+    ("fchmod_600", "done"),
+    ("mkdirat_700", "done"),
+    ("openat_existing", "done"),
+    ("openat_directory", "done"),
+    ("open_existing", "done"),
+];
 
 fn sandbox_refuses(name: &str, release: Release) {
-    let program = refused();
+    let (program, filter) =
+        (trying(), filter_file(filter::PROGRAM.iter().map(|at| (at.code, at.jt, at.jf, at.k))));
     let text = std::fs::read_to_string(testkit::project("integration/systemd/smbios-creds.service")).unwrap();
     let text = text.replace("StandardError=journal+console", "StandardError=null");
     let mut machine = Machine::new(name)
         .release(release)
         .modules()
         .systemd("")
-        .program("usr/bin/refused", program.to_path_buf());
+        .program("usr/bin/refused", program.to_path_buf())
+        .program("usr/share/refused.filter", filter.to_path_buf());
     for (unit, arguments, open) in [
         ("closed", "", false),
         ("closed-i386", "i386", false),
@@ -56,30 +53,29 @@ fn sandbox_refuses(name: &str, release: Release) {
         machine = machine
             .file(&format!("etc/systemd/system/{unit}.service"), text.clone())
             .file(&format!("{drop_ins}/instead.conf"), instead(arguments));
-        if open {
-            machine = machine.file(&format!("{drop_ins}/open.conf"), OPEN);
-        }
+        let (name, drop_in) = if open { ("open", OPEN) } else { ("filter", FILTER) };
+        machine = machine.file(&format!("{drop_ins}/{name}.conf"), drop_in);
     }
     let results = machine.boot(
         "modprobe vsock
          for unit in closed closed-i386 open open-i386; do
              systemctl start $unit.service
              result $unit cat /run/$unit.said
-             rm -rf /run/refused /run/refused-suid /run/refused-sgid /run/refused-node
+             rm -rf /run/refused /run/refused-*
          done\n",
     );
 
-    let (closed, open) = (calls(&results["closed"]), calls(&results["open"]));
+    let (closed, open) = (tried(results["closed"].text()), tried(results["open"].text()));
     assert_eq!(closed.len(), open.len());
-    assert!(closed.len() > 60, "{closed:?}");
+    assert!(closed.len() > 80, "{closed:?}");
     for (&(call, with), &(_, without)) in closed.iter().zip(&open) {
         // Else the test would show nothing.
         assert!(!["EPERM", "ENOSYS"].contains(&without), "without filters, {call} ends with {without}");
         if let Some((_, expected)) = ALLOWED.iter().find(|(allowed, _)| *allowed == call) {
             assert_eq!(&with, expected, "{call}");
         } else {
-            // A socket of another family, and since Linux 6.3 memory, are refused by another word.
-            let refused = ["EPERM", "EAFNOSUPPORT", "EACCES"];
+            // A socket of another family, openat2(2), and since Linux 6.3 memory, are refused by another word.
+            let refused = ["EPERM", "EAFNOSUPPORT", "EACCES", "ENOSYS"];
             assert!(
                 refused.contains(&with) && with != without,
                 "{call} ends with {with}, and {without} without filters"

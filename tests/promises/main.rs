@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod faults;
+mod filter;
 mod host_leaks;
 mod killed;
 mod leaks;

@@ -7,6 +7,8 @@ pub mod console;
 mod deferred;
 mod exec;
 pub mod failure;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+pub mod filter;
 mod help;
 mod import;
 pub mod init;

@@ -58,6 +58,18 @@ fn other_files_are_kept_and_old_values_replaced() {
     assert!(place.beside().is_empty());
 }
 
+/// The filter of an import refuses the bit.
+#[test]
+fn directory_with_set_group_id_bit_is_filled_and_loses_it() {
+    let place = Destination::new(TWO);
+    fs::create_dir(place.target()).unwrap();
+    fs::set_permissions(place.target(), PermissionsExt::from_mode(0o2750)).unwrap();
+    fs::write(place.target().join("a"), "old").unwrap();
+    assert_eq!(code(&place.import(&[])), 0);
+    assert_eq!(place.files()["a"], b"one");
+    assert_eq!(fs::metadata(place.target()).unwrap().mode() & 0o7777, 0o750);
+}
+
 #[test]
 fn a_file_that_others_can_read_is_written_anew() {
     let place = Destination::new(TWO);

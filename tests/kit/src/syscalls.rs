@@ -1,7 +1,9 @@
-//! The system calls that a unit allows.
+//! The system calls that a unit allows, and a program that tries those that are refused.
 
 use std::collections::BTreeSet;
 use std::process::Command;
+
+use tempfile::{NamedTempFile, TempPath};
 
 /// The calls that these names of calls and of groups stand for. `systemd-analyze` prints a group as a heading, and its
 /// members indented below it.
@@ -28,4 +30,35 @@ pub fn allowed(unit: &str) -> BTreeSet<String> {
     let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
     assert!(lines.iter().all(|line| !line.starts_with('~')), "{lines:?}");
     calls_of(&lines.join(" "))
+}
+
+/// Builds `tests/machine/refused.c`, which tries system calls. It needs no library.
+#[must_use]
+pub fn trying() -> TempPath {
+    let program = NamedTempFile::new().unwrap().into_temp_path();
+    let source = crate::project("tests/machine/refused.c");
+    let options = ["-O1", "-static", "-D_GNU_SOURCE", "-o"];
+    let built = Command::new("cc").args(options).arg(&program).arg(source).status();
+    assert!(built.is_ok_and(|status| status.success()), "cc is needed, ./tests/prepare installs it");
+    program
+}
+
+/// A program for seccomp(2) as a file, for the `$FILTER` of that program. An instruction is its code, how far it jumps, and
+/// its operand.
+#[must_use]
+pub fn filter_file(program: impl Iterator<Item = (u16, u8, u8, u32)>) -> TempPath {
+    let instruction = |(code, if_true, if_false, operand): (u16, u8, u8, u32)| {
+        [&code.to_ne_bytes()[..], &[if_true, if_false], &operand.to_ne_bytes()].concat()
+    };
+    let file = NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&file, program.flat_map(instruction).collect::<Vec<u8>>()).unwrap();
+    file
+}
+
+/// What that program printed: each call, and how it ended.
+#[must_use]
+pub fn tried(said: &str) -> Vec<(&str, &str)> {
+    let (calls, end) = said.split_once("end\n").unwrap_or_else(|| panic!("{said:?}"));
+    assert_eq!(end, "", "it runs once");
+    calls.lines().map(|line| line.split_once(' ').unwrap()).collect()
 }
