@@ -187,46 +187,60 @@ const END: usize = START + length(RULES.len());
 /// (`seccomp_cache_prepare()`, Linux `kernel/seccomp.c`). So the rules are searched by halves.
 pub const PROGRAM: [sock_filter; END + CHECKS.len()] = program();
 
-#[expect(clippy::indexing_slicing, reason = "a wrong index is a compile error")]
 const fn program() -> [sock_filter; END + CHECKS.len()] {
     const NOTHING: sock_filter = instruction(RETURN, libc::SECCOMP_RET_ALLOW);
     let mut program = [NOTHING; END + CHECKS.len()];
-    program[0] = load(CALLED_ARCHITECTURE);
-    program[1] = jump(IF_EQUAL, ARCHITECTURE, 1, 2, END + REFUSE);
-    program[2] = load(NUMBER);
-    program[3] = jump(IF_AT_LEAST, X32, 3, END + REFUSE, START);
-    program = search(program, START, 0, RULES.len());
-    let mut at = 0;
-    while at < CHECKS.len() {
-        let sock_filter { code, jt, jf, k } = CHECKS[at];
-        program[END + at] = sock_filter { code, jt, jf, k };
-        at += 1;
-    }
+    let (start, rest) = program.split_at_mut(START);
+    let (found, checks) = rest.split_at_mut(length(RULES.len()));
+    let first = [
+        load(CALLED_ARCHITECTURE),
+        jump(IF_EQUAL, ARCHITECTURE, 1, 2, END + REFUSE),
+        load(NUMBER),
+        jump(IF_AT_LEAST, X32, 3, END + REFUSE, START),
+    ];
+    copy(start, &first);
+    search(found, START, &RULES);
+    copy(checks, &CHECKS);
     program
 }
 
-/// Writes the search through the rules `from..to` at this place.
-#[expect(clippy::indexing_slicing, reason = "a wrong index is a compile error")]
-const fn search<const N: usize>(
-    mut program: [sock_filter; N],
-    mut place: usize,
-    mut from: usize,
-    to: usize,
-) -> [sock_filter; N] {
-    if to - from > ONE_BY_ONE {
-        let middle = from + (to - from) / 2;
-        let right = place + 1 + length(middle - from);
-        program[place] = jump(IF_AT_LEAST, RULES[middle].call, place, right, place + 1);
-        program = search(program, place + 1, from, middle);
-        return search(program, right, middle, to);
+const fn copy(mut to: &mut [sock_filter], mut from: &[sock_filter]) {
+    while let (Some((place, places)), Some((sock_filter { code, jt, jf, k }, rest))) =
+        (to.split_first_mut(), from.split_first())
+    {
+        *place = sock_filter { code: *code, jt: *jt, jf: *jf, k: *k };
+        (to, from) = (places, rest);
     }
-    while from < to {
-        assert!(from == 0 || RULES[from - 1].call < RULES[from].call);
-        program[place] = jump(IF_EQUAL, RULES[from].call, place, END + RULES[from].check, place + 1);
-        place += 1;
-        from += 1;
-    }
-    // The place after it may be the other half of the search.
-    program[place] = instruction(RETURN, libc::SECCOMP_RET_ALLOW);
-    program
 }
+
+/// Writes the search through these rules, which has its place here in the program.
+const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
+    let Some((first, to)) = to.split_first_mut() else { return };
+    let (low, high) = rules.split_at(rules.len() / 2);
+    *first = match (rules, high) {
+        // The place after it may be the other half of the search.
+        ([], _) => instruction(RETURN, libc::SECCOMP_RET_ALLOW),
+        (_, [middle, ..]) if rules.len() > ONE_BY_ONE => {
+            let (left, right) = to.split_at_mut(length(low.len()));
+            let right_place = place + 1 + left.len();
+            search(left, place + 1, low);
+            search(right, right_place, high);
+            jump(IF_AT_LEAST, middle.call, place, right_place, place + 1)
+        }
+        ([rule, rest @ ..], _) => {
+            search(to, place + 1, rest);
+            jump(IF_EQUAL, rule.call, place, END + rule.check, place + 1)
+        }
+    };
+}
+
+// The search needs them in this order.
+const _: () = {
+    let mut rules: &[Rule] = &RULES;
+    while let [rule, rest @ ..] = rules {
+        if let [next, ..] = rest {
+            assert!(rule.call < next.call);
+        }
+        rules = rest;
+    }
+};
