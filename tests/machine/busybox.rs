@@ -79,7 +79,7 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
         finding.starts_with("<11>") && finding.contains("] credential other: missing: required"),
         "{finding}"
     );
-    assert!(help.starts_with("<11>") && help.contains("] help: check its name"), "{help}");
+    assert!(help.starts_with("<11>") && help.contains("] help: check the credential's name"), "{help}");
 }
 
 fn digest(value: &[u8]) -> String {
