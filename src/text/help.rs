@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-/// A message that knows what to do. `Display` says what happened to what, and where.
+/// A message that comes with a remedy. `Display` says what happened to what, and where.
 ///
 /// ```
 /// use smbios_creds::guest::source::SourceError;

@@ -52,7 +52,7 @@ pub fn table_at(file: &[u8]) -> Result<usize, DumpError> {
         Ok(EntryPoint { address, .. }) if address != TABLE_AT as u64 => {
             return Err(DumpError::Address { address });
         }
-        // A damaged entry point is a finding, and the table may be whole.
+        // A damaged entry point is only a finding, because the table may still be intact.
         Ok(_) | Err(_) => {}
     }
     if file.len() > TABLE_AT { Ok(TABLE_AT) } else { Err(DumpError::Cut { found: file.len() }) }

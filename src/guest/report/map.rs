@@ -174,7 +174,7 @@ impl Map<'_> {
     fn structure(&mut self, oem: &OemStructure<'_>) {
         let Structure { offset, end, handle, ref strings, .. } = *oem.structure;
         let (index, found, [high, low]) = (oem.index, strings.len(), handle.to_be_bytes());
-        // Where the count byte is missing, verification has found that.
+        // The verification has already reported a missing count byte.
         let announced = count(oem.count().unwrap_or_default().into(), "string");
         let text = format_args!(
             "structure 11-{index}, handle 0x{high:02x}{low:02x}: {announced} announced, {found} found"

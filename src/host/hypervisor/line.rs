@@ -146,7 +146,7 @@ impl From<Vec<Argument>> for Written {
 pub struct Features(pub Vec<&'static str>);
 
 impl Features {
-    /// Whether the image contains this word.
+    /// Whether the executable file contains this word.
     #[must_use]
     pub fn has(&self, word: &str) -> bool {
         self.0.contains(&word)

@@ -27,7 +27,7 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     Features(words(program, questions).unwrap_or_default())
 }
 
-/// Whether the image of a native ELF program contains this word.
+/// Whether the file of a native ELF program contains this word.
 pub(super) fn has(program: &Path, word: &str) -> io::Result<bool> {
     words(program, &[word]).map(|found| !found.is_empty())
 }
