@@ -61,6 +61,8 @@ fn main() -> ExitCode {
     let print = |text: &str| std::io::stdout().write_all(text.as_bytes()).unwrap();
     let failed = run(&programs, &arguments, at_once, &target.join("tests"), print);
     if failed.is_empty() {
+        let count = programs.len();
+        print(&format!("\n== passed: {count} test programs of the tier {tier}\n"));
         return ExitCode::SUCCESS;
     }
     print(&format!("\n== {} failed; the output is above\n{}\n", failed.len(), failed.join("\n")));
