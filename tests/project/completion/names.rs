@@ -136,11 +136,19 @@ fn names_that_arrived_are_completed_where_a_name_is_expected() {
 }
 
 #[test]
-fn second_name_of_an_option_is_completed_by_bash() {
-    let installed = Installed::with_table(&["db-password", "tls-key"]);
-    let lines = ["smbios-creds import --require tls-key d", "smbios-creds import --require=tls-key d"];
-    for found in installed.candidates(Shell::Bash, &lines.map(str::to_owned)) {
-        assert_eq!(found, set(&["db-password"]));
+fn second_name_of_an_option_is_completed() {
+    let guest = Installed::with_table(&["db-password", "tls-key"]);
+    let host = Installed::with_directory(&["db-password", "tls-key"]);
+    for shell in SHELLS {
+        for (installed, line) in [
+            (&guest, "smbios-creds import --require tls-key d"),
+            (&guest, "smbios-creds import --require=tls-key d"),
+            (&guest, "smbios-creds check --manifest require --require tls-key d"),
+            (&host, "smbios-creds-host run --credential tls-key d"),
+        ] {
+            let found = installed.candidates(shell, &[line.to_owned()]);
+            assert_eq!(found, [set(&["db-password"])], "{shell:?}: {line}");
+        }
     }
 }
 

@@ -120,7 +120,13 @@ const BEFORE_VERBS: &str = "\n    case \"${cmd}\" in\n";
 ///
 /// `clap_complete` generates another text.
 pub(crate) fn zsh(text: &str, program: &str) -> anyhow::Result<String> {
-    let text = replaced(text, program, MARKS[0], &format!(":_{program}_names'"))?;
+    let function = format!(":_{program}_names'");
+    // An option takes names up to the next option.
+    let text = ["NAME", "GUEST[=HOST]"].iter().fold(text.to_owned(), |text, value| {
+        text.replace(&format!("]:{value}{}", MARKS[0]), &format!("]:*-*:{value}{function}"))
+    });
+    ensure_has(&text, program, &format!("]:*-*:NAME{function}"))?;
+    let text = text.replace(MARKS[0], &function);
     // The first line has to stay the first.
     let definition = format!("\n_{program}() {{\n");
     replaced(&text, program, &definition, &format!("\n{}{definition}", functions(program).zsh))
@@ -137,23 +143,41 @@ pub(crate) fn fish(text: &str, command: &Command) -> anyhow::Result<String> {
     let name = program.replace('-', "_");
     let function = format!("(__{name}_names)");
     let mut text = replaced(text, program, MARKS[1], &function)?;
-    for verb in command.get_subcommands().filter(|verb| verb.get_positionals().any(is_name)) {
-        let verb = verb.get_name();
-        writeln!(
-            text,
-            "complete -c {program} -n \"__fish_{name}_using_subcommand {verb}\" -f -a \"{function}\""
-        )?;
+    let mut several = Vec::new();
+    for verb in command.get_subcommands() {
+        let names = options(verb, is_name);
+        let mut condition = format!("__fish_{name}_using_subcommand {}", verb.get_name());
+        if !verb.get_positionals().any(is_name) {
+            if names.is_empty() {
+                continue;
+            }
+            write!(condition, "; and __{name}_takes_names")?;
+        }
+        writeln!(text, "complete -c {program} -n \"{condition}\" -f -a \"{function}\"")?;
+        several.extend(names);
     }
+    several.sort();
+    several.dedup();
+    let takes = include_str!("names/common.fish")
+        .replace("@NAME@", &format!("__{name}"))
+        .replace("@OPTIONS@", &several.join(" "));
+    text.push_str(&takes);
     Ok(format!("{}\n{text}", functions(program).fish))
 }
 
 /// Replaces every `wrong` by `right`, of which there must be at least one.
 pub(crate) fn replaced(text: &str, program: &str, wrong: &str, right: &str) -> anyhow::Result<String> {
+    ensure_has(text, program, wrong)?;
+    Ok(text.replace(wrong, right))
+}
+
+/// Refuses a completion that does not have a text.
+fn ensure_has(text: &str, program: &str, part: &str) -> anyhow::Result<()> {
     ensure!(
-        text.contains(wrong),
+        text.contains(part),
         "a completion of {program} has no {:?}: clap_complete has changed\n  help: see what it generates now, and change \
          or remove the correction in tools/docs/src/bash.rs or tools/docs/src/names.rs",
-        wrong.trim()
+        part.trim()
     );
-    Ok(text.replace(wrong, right))
+    Ok(())
 }
