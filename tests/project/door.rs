@@ -86,3 +86,23 @@ fn first_release_has_no_interface_to_compare_with() {
     let (said, calls) = semver(&["nightly"]);
     assert!(said.contains("no tag of a release") && calls.is_empty(), "{said}{calls}");
 }
+
+/// What `tools/links.py` says of a book with one page, and its exit code.
+fn links_of(page: &str) -> (i32, String) {
+    let book = tempfile::tempdir().unwrap();
+    std::fs::write(book.path().join("other.html"), "<h1 id=\"there\">There</h1>").unwrap();
+    std::fs::write(book.path().join("page.html"), page).unwrap();
+    let output = run(Command::new("python3").arg(project("tools/links.py")).arg(book.path()));
+    (code(&output), stdout(&output))
+}
+
+#[test]
+fn dead_link_of_the_rendered_book_is_found() {
+    let good = "<nav><a href=\"gone.html\"></a></nav><main><a href=\"other.html#there\">a</a> \
+                <a href=\"https://a.b/\">b</a> <a href=\"#here\">c</a> <h2 id=\"here\">d</h2></main>";
+    assert_eq!(links_of(good), (0, "2 pages, no dead link\n".to_owned()));
+    for dead in ["other.html#gone", "gone.html", "#gone", "img/gone.svg"] {
+        let (code, said) = links_of(&good.replace("other.html#there", dead));
+        assert!(code == 1 && said.ends_with(&format!("page.html: {dead}\n")), "{dead}: {said}");
+    }
+}
