@@ -2,6 +2,7 @@
 //! serial that it has imported.
 
 use std::borrow::Cow;
+use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
@@ -144,11 +145,9 @@ pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Re
 fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     let path = system.trusted();
     let Some(directory) = directory(&path)? else { return Ok(Vec::new()) };
-    let mut names =
-        directory.names().map_err(|error| TrustError::Read { file: path.as_path().into(), error })?;
-    names.sort_unstable();
+    let names = directory.names().map_err(|error| TrustError::Read { file: path.as_path().into(), error })?;
     let mut keys = Vec::new();
-    for name in names {
+    for name in BinaryHeap::from(names).into_sorted_vec() {
         // Links are followed, because configuration files may be links, as in NixOS.
         let file = path.join(name.to_string_lossy().as_ref());
         if !name.to_bytes().ends_with(KEY_ENDING) {

@@ -1,5 +1,6 @@
 //! The second search of a redaction: finds text that was replaced in one place, but is repeated in the kept parts.
 
+use std::collections::BinaryHeap;
 use std::ops::Range;
 
 /// Filler for a byte of text, in the first search and in this one.
@@ -19,8 +20,7 @@ pub(super) fn replace<'a>(
     hidden: impl IntoIterator<Item = &'a [u8]>,
 ) {
     let texts = hidden.into_iter().map(<[u8]>::trim_ascii).filter(|text| text.len() >= SEARCHED_MIN);
-    let mut hidden: Vec<&[u8]> = texts.collect();
-    hidden.sort_unstable();
+    let mut hidden: Vec<&[u8]> = texts.collect::<BinaryHeap<_>>().into_sorted_vec();
     hidden.dedup();
     for range in kept {
         let mut text = data.get_mut(range.clone()).unwrap_or_default();

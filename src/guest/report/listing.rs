@@ -1,7 +1,7 @@
 //! The listing and the verdict, for people and for programs.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
 use serde::ser::SerializeMap as _;
@@ -301,7 +301,7 @@ fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
         }
     }
     for Advice { names, .. } in &mut all {
-        names.sort_unstable();
+        *names = BinaryHeap::from(std::mem::take(names)).into_sorted_vec();
         names.dedup();
     }
     all

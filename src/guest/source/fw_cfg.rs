@@ -8,6 +8,7 @@
 //! Linux reads `raw` page by page, and for each page it reads the device from the first byte again. So this program
 //! reads nothing twice, and never more bytes than `size` announces.
 
+use std::collections::BinaryHeap;
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
@@ -107,11 +108,10 @@ struct Reader {
 impl Reader {
     fn items(&mut self, directory: &Directory) -> Result<Vec<Item>, SourceError> {
         let names = directory.names().map_err(|error| failed(self.path.clone(), error))?;
-        let mut keys: Vec<(u16, CString)> =
+        let keys: BinaryHeap<(u16, CString)> =
             names.into_iter().filter_map(|name| Some((key(&name)?, name))).collect();
-        keys.sort_unstable();
         let mut items = Vec::new();
-        for (key, name) in keys {
+        for (key, name) in keys.into_sorted_vec() {
             let path = self.path.join(key.to_string());
             let opened = directory.open_in(&name).map_err(|error| failed(path.clone(), error))?;
             let opened = opened.ok_or_else(|| failed(path.clone(), Errno::ENOENT))?;
