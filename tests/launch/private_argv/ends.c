@@ -19,6 +19,26 @@ extern char **environ;
 __asm__(".pushsection .note.go.buildid,\"a\",@note\n.long 4, 4, 4\n.asciz \"Go\"\n.byte 0\n.long 0\n.popsection");
 #endif
 
+/* Ends with success without any function of the C library. */
+static void raw(void)
+{
+#ifdef __x86_64__
+    __asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(0));
+#else
+    register long number __asm__("x8") = SYS_exit_group, code __asm__("x0") = 0;
+    __asm__ volatile("svc #0" : : "r"(number), "r"(code));
+#endif
+}
+
+#ifdef LIBRARY
+/* A library that has the function of the C library. */
+void _Exit(int code)
+{
+    for (;;)
+        raw();
+}
+#else
+
 static void *ends(void *unused)
 {
     (void)unused;
@@ -36,17 +56,6 @@ static volatile int caught;
 static void catches(int signal)
 {
     caught += signal == SIGTRAP;
-}
-
-/* Ends with success without any function of the C library. */
-static void raw(void)
-{
-#ifdef __x86_64__
-    __asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(0));
-#else
-    register long number __asm__("x8") = SYS_exit_group, code __asm__("x0") = 0;
-    __asm__ volatile("svc #0" : : "r"(number), "r"(code));
-#endif
 }
 
 /* Whether a child ended with success. */
@@ -132,3 +141,4 @@ int main(int argc, char **argv)
     }
     return done && argc > 2 ? execv(argv[2], argv + 2) : 99;
 }
+#endif

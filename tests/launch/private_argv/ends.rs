@@ -9,17 +9,27 @@ use std::time::Duration;
 
 use super::launch::{PLACEHOLDER, Running, Start, TOOLS, as_nobody, assert_nobody_is_left, proc};
 
-/// The program `ends.c`: dynamically linked, static, and with the note of a Go program.
-static ENDS: LazyLock<[String; 3]> = LazyLock::new(|| {
+/// The program `ends.c`: dynamically linked, static, with the note of a Go program, and with a library that has the
+/// function `_Exit` too.
+static ENDS: LazyLock<[String; 4]> = LazyLock::new(|| {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/launch/private_argv/ends.c");
-    [("ends", &[][..]), ("ends-static", &["-static"]), ("ends-go", &["-DGO"])].map(|(name, options)| {
+    let library = TOOLS.path("libends.so");
+    let [_, programs @ ..] = [
+        ("libends.so", &["-DLIBRARY", "-shared", "-fPIC"][..]),
+        ("ends", &[]),
+        ("ends-static", &["-static"]),
+        ("ends-go", &["-DGO"]),
+        ("ends-two", &[library.to_str().unwrap()]),
+    ]
+    .map(|(name, options)| {
         let path = TOOLS.path(name);
         let mut compiler = Command::new("cc");
         compiler.args(["-w", "-O1", "-pthread", "-o"]).arg(&path).arg(&source).args(options);
         let built = compiler.output().unwrap();
         assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
         path.to_str().unwrap().to_owned()
-    })
+    });
+    programs
 });
 
 /// Starts a program that ends in this way. The launcher runs through other programs.
@@ -52,7 +62,7 @@ fn assert_ends(output: &Output, said: u8, code: i32, what: &str) {
 
 #[test]
 fn wrapper_that_ends_with_success_in_any_way_fails_the_start() {
-    let [dynamic, fixed, go] = ENDS.each_ref();
+    let [dynamic, fixed, go, two] = ENDS.each_ref();
     for how in [
         "return",
         "exit",
@@ -73,6 +83,8 @@ fn wrapper_that_ends_with_success_in_any_way_fails_the_start() {
     }
     // A Go program makes its system calls itself.
     assert_ends(&ends(&[], go, "raw"), 0, 1, "Go");
+    // Either library may end it.
+    assert_ends(&ends(&[], two, "_Exit"), 0, 1, "two");
     let through = ["sh", "-c", "trap '' TRAP; exec \"$@\"", "sh"];
     for how in ["return", "syscall"] {
         assert_ends(&ends(&through, dynamic, how), 0, 1, &format!("without SIGTRAP {how}"));

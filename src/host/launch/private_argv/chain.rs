@@ -53,6 +53,8 @@ pub(super) struct Chain {
     tracees: Tracees,
     /// Where the started program stops next. With `None`, it stops at its system calls.
     watch: Option<Watch>,
+    /// Breakpoints that a process may have copied from a started program. They are removed at its first stop.
+    copied: Vec<Watch>,
     /// Creates files in the hypervisor, while this lasts.
     maker: Option<Maker>,
     /// The program that has the values. It is named in messages.
@@ -73,6 +75,7 @@ impl Chain {
             stage: Stage::Launching { told: false },
             tracees: Tracees::new(main),
             watch: None,
+            copied: Vec::new(),
             maker: None,
             hypervisor: Path::new("the hypervisor").into(),
             executed: Vec::new(),
@@ -146,7 +149,7 @@ impl Chain {
         if !libc::WIFSTOPPED(status) {
             return self.gone(pid, status);
         }
-        if self.tracees.of(pid).is_none() {
+        if self.tracees.stops_first(pid) {
             self.at_first_stop(pid)?;
         }
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
@@ -347,7 +350,7 @@ impl Chain {
 
     /// Continues a stopped process, and detaches from it if it no longer has to be traced.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
-        let resumed = if self.leaves(pid) && self.reached(pid).is_none() {
+        let resumed = if self.leaves(pid) && !self.is_at_breakpoint(pid) {
             self.clear_watch(pid)?;
             self.tracees.remove(pid);
             ptrace::detach(pid, signal)

@@ -56,12 +56,6 @@ pub(super) fn has_succeeded(pid: Pid) -> nix::Result<bool> {
     Ok(words(&ptrace::getregs(pid)?).made)
 }
 
-/// Returns the exit code of a thread that is about to exit: before the system call, or at the function that makes it.
-pub(super) fn exit_code(pid: Pid) -> nix::Result<u8> {
-    let [code, ..] = first_argument(&mut ptrace::getregs(pid)?).to_le_bytes();
-    Ok(code)
-}
-
 /// Changes the exit code of a thread that is about to exit.
 pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
     let mut registers = ptrace::getregs(pid)?;

@@ -38,10 +38,18 @@ pub(super) struct Tracee {
     pub(super) process: Pid,
     /// Whether the thread's memory contains the values.
     pub(super) holds: bool,
+    /// Whether the thread has stopped before. Its first stop is before its first instruction.
+    pub(super) has_stopped: bool,
     /// Whether the thread stays stopped until SIGCONT.
     pub(super) parked: bool,
     /// Where the thread was when it last stopped: in a system call, or outside.
     pub(super) place: Place,
+}
+
+impl Tracee {
+    fn new(process: Pid, holds: bool) -> Self {
+        Self { process, holds, has_stopped: false, parked: false, place: Place::OutsideCalls }
+    }
 }
 
 /// All traced threads.
@@ -49,8 +57,7 @@ pub(super) struct Tracees(BTreeMap<Pid, Tracee>);
 
 impl Tracees {
     pub(super) fn new(first: Pid) -> Self {
-        let tracee = Tracee { process: first, holds: false, parked: false, place: Place::OutsideCalls };
-        Self(BTreeMap::from([(first, tracee)]))
+        Self(BTreeMap::from([(first, Tracee::new(first, false))]))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Pid, &Tracee)> {
@@ -64,6 +71,12 @@ impl Tracees {
 
     pub(super) fn of(&mut self, pid: Pid) -> Option<&mut Tracee> {
         self.0.get_mut(&pid)
+    }
+
+    /// Whether this is the first stop of a thread. Adds it, if it is not known yet.
+    pub(super) fn stops_first(&mut self, pid: Pid) -> bool {
+        self.adopt(pid, None);
+        self.0.get_mut(&pid).is_some_and(|tracee| !std::mem::replace(&mut tracee.has_stopped, true))
     }
 
     /// Records where a thread has stopped.
@@ -118,7 +131,7 @@ impl Tracees {
         let parent = tracee::parent(pid);
         let holds =
             made_with_values || self.holds(process) || parent.is_some_and(|parent| self.holds(parent));
-        self.0.insert(pid, Tracee { process, holds, parked: false, place: Place::OutsideCalls });
+        self.0.insert(pid, Tracee::new(process, holds));
     }
 
     pub(super) fn remove(&mut self, pid: Pid) {

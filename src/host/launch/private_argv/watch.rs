@@ -9,10 +9,12 @@
 //! 2. in the C library, at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
 //!    function that makes any system call, and where another library is loaded.
 //!
-//! A program stops at every call, as before, if the breakpoints are not certain to find its end: a static program; one
-//! with a variable `LD_*`; one that is not started by exactly one C library; one written in Go, which makes its system
-//! calls without the C library. It does so from the moment on when it calls `syscall`, loads another library, or
-//! creates a process or a thread. So a program with breakpoints has one thread, and shares its memory with nobody.
+//! From then on, it stops at each of its calls: the next one is its last, or may be. It also does so after it has
+//! created a process or a thread. So a program with breakpoints has one thread, and shares its memory with nobody.
+//!
+//! A program stops at every call from its beginning if the breakpoints are not certain to find its end: a static
+//! program; one with a variable `LD_*`; one in which not exactly one C library is loaded; one written in Go, which makes
+//! its system calls without the C library.
 //!
 //! Some ends are not found: a program may contain an instruction that makes the system call, and a library of its own
 //! may end it while it is linked. Then the start fails with its message, but the exit code stays 0.
@@ -45,27 +47,16 @@ const LINKER: &[u8] = b"LD_";
 /// A program that stops at breakpoints.
 pub(super) struct Watch {
     breakpoints: Breakpoints,
-    until: Until,
+    at: At,
 }
 
-/// What a program is to reach.
+/// The breakpoints that a program has.
 #[derive(Clone, Copy)]
-enum Until {
-    /// Its entry point.
-    Linked(Headers),
-    /// Its end. `exit`: where the C library's function for it is.
-    Ended { exit: u64 },
-}
-
-/// What a program has reached.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Reached {
-    /// Its entry point: its libraries are loaded.
-    Entry,
-    /// The function with which it ends.
-    Exit,
-    /// A function after which its end is no longer certain to be found.
-    Unsure,
+enum At {
+    /// At its entry point.
+    Entry(Headers),
+    /// In its C library.
+    Library,
 }
 
 impl Watch {
@@ -80,29 +71,24 @@ impl Watch {
             return Ok(None);
         }
         let breakpoints = Breakpoints::set(pid, &[entry])?;
-        Ok(Some(Self { breakpoints, until: Until::Linked(Headers { address, count, vdso }) }))
+        Ok(Some(Self { breakpoints, at: At::Entry(Headers { address, count, vdso }) }))
     }
 
-    /// Watches a program that has reached its entry point, and has no breakpoint. Returns `None` if its end is not
-    /// certain to be found.
-    pub(super) fn linked(self, pid: Pid) -> io::Result<Option<Self>> {
-        let Until::Linked(headers) = self.until else { return Ok(None) };
+    /// Watches a program that has executed a breakpoint, and has none now. Returns `None` if its end is not certain to
+    /// be found, or has come.
+    pub(super) fn next(&self, pid: Pid) -> io::Result<Option<Self>> {
+        let At::Entry(headers) = self.at else { return Ok(None) };
         let memory = File::open(format!("/proc/{pid}/mem"))?;
         let Some(CLibrary { exit, system_call, loads }) = CLibrary::find(&memory, headers) else {
             return Ok(None);
         };
         let breakpoints = Breakpoints::set(pid, &[exit, system_call, loads])?;
-        Ok(Some(Self { breakpoints, until: Until::Ended { exit } }))
+        Ok(Some(Self { breakpoints, at: At::Library }))
     }
 
-    /// Returns what the program, which is stopped, has reached: `SIGTRAP` for the breakpoint comes, or has come.
-    pub(super) fn reached(&self, pid: Pid) -> nix::Result<Option<Reached>> {
-        let reached = self.breakpoints.reached(pid)?;
-        Ok(reached.map(|address| match self.until {
-            Until::Linked(_) => Reached::Entry,
-            Until::Ended { exit } if exit == address => Reached::Exit,
-            Until::Ended { .. } => Reached::Unsure,
-        }))
+    /// Whether the program, which is stopped, has executed a breakpoint: `SIGTRAP` for it comes, or has come.
+    pub(super) fn is_reached(&self, pid: Pid) -> nix::Result<bool> {
+        Ok(self.breakpoints.reached(pid)?.is_some())
     }
 
     /// Removes the breakpoints from the program, or from a copy of it.

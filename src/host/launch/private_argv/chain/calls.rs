@@ -34,7 +34,8 @@ impl Chain {
             (Stage::Seeking, Call::Exit { code, group })
                 if process == self.main && (group || self.tracees.threads(process) == 1) =>
             {
-                return Err(self.exits(pid, code));
+                self.exiting = Some((pid, code));
+                return Err(self.ended(format!("ended with exit code {code}")));
             }
             (Stage::Guarding { process: hypervisor, .. }, Call::Execute { lists }) => {
                 let passed_on = || passes_on(pid, lists, &self.request.replacements);
