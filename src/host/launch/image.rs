@@ -2,19 +2,93 @@
 //!
 //! The ELF image of a program that parses an option contains the option's name. The image of a program that only
 //! executes another one, such as env(1) or a compiled wrapper, does not.
+//!
+//! The launcher searches the program that it starts, and passes what it found on to the tracer. The tracer searches
+//! only other files, and this one if it was changed ([`State`]).
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::host::hypervisor::{Features, Hypervisor};
 
-use super::program::{Executable, executable};
+use super::program::Executable;
 
 /// Bytes that are read at a time. A larger buffer would cost more than it saves for small programs.
 const CHUNK: usize = 65_536;
+
+/// How old the last change of a file must be, so that a later change has another time. A file system may count in
+/// steps of two seconds, and a kernel in steps of ten milliseconds.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The state of a file that was not changed lately. If the file is changed later, it has another state.
+///
+/// Each change of its content sets the time of the last change of its inode (`ctime`), which no program can set to
+/// another time. Writing through a shared mapping may come later than this time, but execve(2) refuses a file that is
+/// mapped so (`ETXTBSY`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct State {
+    /// Device, inode, size in bytes, and seconds and nanoseconds of the last change of the content and of the inode.
+    numbers: [i64; 7],
+}
+
+impl State {
+    /// Number of bytes that [`State::to_bytes`] returns.
+    pub(super) const SIZE: usize = 7 * size_of::<i64>();
+
+    fn of(file: &Metadata) -> Option<Self> {
+        let (modified, changed) = (file.mtime(), file.ctime());
+        let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        if changed >= settled.cast_signed() || modified >= settled.cast_signed() {
+            return None;
+        }
+        let [device, inode, size] = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
+        let numbers = [device, inode, size, modified, file.mtime_nsec(), changed, file.ctime_nsec()];
+        Some(Self { numbers })
+    }
+
+    /// Returns the state as bytes, for the tracer.
+    pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        for (to, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.numbers) {
+            *to = number.to_ne_bytes();
+        }
+        bytes
+    }
+
+    /// Returns the state from its bytes.
+    pub(super) fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        let mut numbers = [0; 7];
+        for (to, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *to = i64::from_ne_bytes(*bytes);
+        }
+        Self { numbers }
+    }
+}
+
+/// What a search for one word has found in a file, as long as the file has this state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Answer {
+    /// The file's state.
+    pub(super) file: State,
+    /// Whether the file contains the word.
+    pub(super) has: bool,
+}
+
+/// What [`features`] has found last in this process.
+struct Search {
+    file: State,
+    words: &'static [&'static str],
+    found: Vec<&'static str>,
+}
+
+/// The last search. Between it and the start of the program are steps that have nothing to do with it.
+static LAST: Mutex<Option<Search>> = Mutex::new(None);
 
 /// Returns the words in a program's image that decide how a hypervisor is started. Returns no words if the program is
 /// not a native ELF program.
@@ -24,33 +98,59 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     if questions.is_empty() {
         return Features::default();
     }
-    Features(words(program, questions).unwrap_or_default())
+    let searched = File::open(program).and_then(|mut file| {
+        let before = State::of(&file.metadata()?);
+        let found = words(&mut file, questions)?;
+        let after = State::of(&file.metadata()?);
+        Ok((found, before.filter(|_| before == after)))
+    });
+    let Ok((found, state)) = searched else { return Features::default() };
+    let search = state.map(|file| Search { file, words: questions, found: found.clone() });
+    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = search;
+    Features(found)
 }
 
-/// Whether the file of a native ELF program contains this word.
-pub(super) fn has(program: &Path, word: &str) -> io::Result<bool> {
-    words(program, &[word]).map(|found| !found.is_empty())
+/// Returns what [`features`] has found out about this word, if its file can be recognised.
+pub(super) fn answer(word: &str) -> Option<Answer> {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let Search { file, words, found } = last.as_ref()?;
+    words.contains(&word).then(|| Answer { file: *file, has: found.contains(&word) })
+}
+
+/// Whether the file of a native ELF program contains this word. `known` is what is known about a file, which may be
+/// this one.
+pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Result<bool> {
+    let mut file = File::open(program)?;
+    if let Some(Answer { file: state, has }) = known
+        && State::of(&file.metadata()?) == Some(state)
+    {
+        return Ok(has);
+    }
+    words(&mut file, &[word]).map(|found| !found.is_empty())
 }
 
 /// Returns those of `words` that the image of a native ELF program contains.
-fn words<'a>(program: &Path, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
-    if executable(program)? != Executable::Native {
-        return Ok(Vec::new());
-    }
+fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let longest = words.iter().map(|word| word.len()).max().unwrap_or_default();
-    let mut file = File::open(program)?;
+    let mut left: Vec<(&str, Finder<'_>)> = words.iter().map(|&word| (word, Finder::new(word))).collect();
     let (mut found, mut window) = (Vec::new(), Vec::with_capacity(CHUNK + longest));
-    while found.len() < words.len() {
+    let mut is_first = true;
+    while !left.is_empty() {
         // A word may begin in one chunk and end in the next one.
         window.drain(..window.len().saturating_sub(longest));
-        if file.by_ref().take(CHUNK as u64).read_to_end(&mut window)? == 0 {
+        if file.take(CHUNK as u64).read_to_end(&mut window)? == 0 {
             break;
         }
-        for word in words {
-            if !found.contains(word) && memmem::find(&window, word.as_bytes()).is_some() {
+        if std::mem::take(&mut is_first) && Executable::of(&window) != Executable::Native {
+            break;
+        }
+        left.retain(|(word, finder)| {
+            let is_in = finder.find(&window).is_some();
+            if is_in {
                 found.push(*word);
             }
-        }
+            !is_in
+        });
     }
     Ok(found)
 }
@@ -58,6 +158,10 @@ fn words<'a>(program: &Path, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn found(path: &Path, asked: &[&'static str]) -> Vec<&'static str> {
+        words(&mut File::open(path).unwrap(), asked).unwrap()
+    }
 
     #[test]
     fn word_across_two_chunks_is_found_in_native_programs_only() {
@@ -69,12 +173,30 @@ mod tests {
             bytes.resize(at, 0);
             bytes.extend_from_slice(b"oem_strings");
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(words(&path, &["oem_strings", "absent"]).unwrap(), ["oem_strings"], "{at}");
+            assert_eq!(found(&path, &["oem_strings", "absent"]), ["oem_strings"], "{at}");
             bytes.pop();
             std::fs::write(&path, &bytes).unwrap();
-            assert!(words(&path, &["oem_strings"]).unwrap().is_empty(), "{at}");
+            assert!(found(&path, &["oem_strings"]).is_empty(), "{at}");
         }
         std::fs::write(&path, "#!/bin/sh\noem_strings").unwrap();
-        assert!(words(&path, &["oem_strings"]).unwrap().is_empty());
+        assert!(found(&path, &["oem_strings"]).is_empty());
+    }
+
+    #[test]
+    fn answer_counts_for_the_same_unchanged_file_only() {
+        let old = Path::new("/bin/true");
+        let state = State::of(&std::fs::metadata(old).unwrap()).unwrap();
+        assert_eq!(State::from_bytes(state.to_bytes()), state);
+        let known = Some(Answer { file: state, has: true });
+        assert!(has(old, "oem_strings", known).unwrap());
+        for at in 0..state.numbers.len() {
+            let mut other = state;
+            other.numbers[at] ^= 1;
+            assert!(!has(old, "oem_strings", Some(Answer { file: other, has: true })).unwrap(), "{at}");
+        }
+        assert!(!has(Path::new("/bin/false"), "oem_strings", known).unwrap());
+        // A file that was just written may change without another time.
+        let new = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(State::of(&new.as_file().metadata().unwrap()), None);
     }
 }

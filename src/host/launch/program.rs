@@ -30,14 +30,21 @@ pub(super) enum Executable {
 pub(super) fn executable(path: &Path) -> io::Result<Executable> {
     let mut header = Vec::with_capacity(MACHINE.end);
     File::open(path)?.take(MACHINE.end as u64).read_to_end(&mut header)?;
-    let machine = header.get(MACHINE).unwrap_or_default();
-    Ok(if header.starts_with(b"#!") {
-        Executable::Script
-    } else if header.starts_with(&IDENT) && machine == NATIVE.to_ne_bytes() {
-        Executable::Native
-    } else {
-        Executable::Other
-    })
+    Ok(Executable::of(&header))
+}
+
+impl Executable {
+    /// Returns how execve(2) treats a file with this beginning.
+    pub(super) fn of(header: &[u8]) -> Self {
+        let machine = header.get(MACHINE).unwrap_or_default();
+        if header.starts_with(b"#!") {
+            Self::Script
+        } else if header.starts_with(&IDENT) && machine == NATIVE.to_ne_bytes() {
+            Self::Native
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// Finds the executable file for a name. A name without `/` is searched for in `$PATH`, as execvp(3) does.

@@ -3,6 +3,7 @@
 mod cost;
 mod ends;
 mod faults;
+mod image;
 mod inheritance;
 mod launch;
 mod memory;

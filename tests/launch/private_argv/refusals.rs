@@ -197,3 +197,17 @@ fn yama_as_it_is_on_this_machine_allows_a_start() {
         _ => assert_says(&refused(&start, true), &["ptrace_scope is 3", "next boot"]),
     }
 }
+
+#[test]
+fn error_of_the_kernel_is_said_once() {
+    let kernel = || std::io::Error::from_raw_os_error(2);
+    let program = Path::new("/a/program").into();
+    for error in
+        [PrivateArgvError::Start(kernel()), PrivateArgvError::Unreadable { program, error: kernel() }]
+    {
+        // As the program prints it: with what is not started, and with the errors that led to it.
+        let error = anyhow::Error::new(LaunchError::from(error)).context("crosvm is not started");
+        let text = format!("{error:#}");
+        assert_eq!(text.matches("No such file or directory").count(), 1, "{text}");
+    }
+}

@@ -15,6 +15,7 @@ use super::hidden::Hidden;
 use super::obstacle::Obstacle;
 use super::tracer::TRACER;
 use crate::host::launch::child::forget_child;
+use crate::host::launch::image;
 use crate::sys::Errno;
 
 /// A tracer that starts early, while this process prepares the program. It waits for its instructions. Dropping this
@@ -67,7 +68,8 @@ impl Tracer {
         drop(between);
         let pid = read_array(&mut tracer).map(i32::from_ne_bytes).map_err(ended)?;
         let Hidden { replacements, files } = hidden;
-        let request = Request { launcher: std::process::id(), word: word.to_owned(), replacements, files };
+        let (launcher, known) = (std::process::id(), image::answer(word));
+        let request = Request { launcher, word: word.to_owned(), known, replacements, files };
         request.write(&mut tracer).map_err(ended)?;
         read_array::<1>(&mut tracer).map_err(ended)?;
         drop(request);

@@ -299,7 +299,8 @@ impl Chain {
         if tracee::is_secure(pid).map_err(failed("read the program's auxiliary vector"))? {
             return Err(Failure::Privileges);
         }
-        tracee::has_word(pid, &self.request.word).map_err(failed("read the program's file"))
+        tracee::has_word(pid, &self.request.word, self.request.known)
+            .map_err(failed("read the program's file"))
     }
 
     /// Handles a process that a signal has stopped. It stays stopped until SIGCONT.

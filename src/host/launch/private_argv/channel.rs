@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::files::InFiles;
 use super::stack::Replacement;
 use crate::host::hypervisor::Part;
+use crate::host::launch::image::{Answer, State};
 
 /// The one byte that means: continue.
 pub(super) const GO: [u8; 1] = [b'+'];
@@ -33,11 +34,18 @@ pub(super) struct Request {
     pub(super) launcher: u32,
     /// A word that is only in the image of a program that parses the private arguments.
     pub(super) word: String,
+    /// Whether the program that the launcher starts has the word, if it was searched before.
+    pub(super) known: Option<Answer>,
     /// The arguments whose values must not be visible.
     pub(super) replacements: Vec<Replacement>,
     /// The arguments that name files that only the hypervisor has.
     pub(super) files: Vec<InFiles>,
 }
+
+/// What is known about the word.
+const UNKNOWN: [u8; 1] = [b'?'];
+const HAS_WORD: [u8; 1] = [b'y'];
+const HAS_NO_WORD: [u8; 1] = [b'n'];
 
 /// The kind of a part of an argument.
 const TEXT: [u8; 1] = [b't'];
@@ -47,6 +55,13 @@ impl Request {
     pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
         out.write_all(&self.launcher.to_ne_bytes())?;
         write_bytes(out, self.word.as_bytes())?;
+        match self.known {
+            None => out.write_all(&UNKNOWN)?,
+            Some(Answer { file, has }) => {
+                out.write_all(if has { &HAS_WORD } else { &HAS_NO_WORD })?;
+                out.write_all(&file.to_bytes())?;
+            }
+        }
         write_length(out, self.replacements.len())?;
         for Replacement { placeholder, value } in &self.replacements {
             write_bytes(out, placeholder)?;
@@ -71,6 +86,10 @@ impl Request {
     pub(super) fn read(input: &mut impl Read) -> Result<Self> {
         let launcher = u32::from_ne_bytes(read_array(input)?);
         let word = String::from_utf8(read_bytes(input)?.to_vec()).map_err(|_| ErrorKind::InvalidData)?;
+        let known = match read_array(input)? {
+            UNKNOWN => None,
+            kind => Some(Answer { file: State::from_bytes(read_array(input)?), has: kind == HAS_WORD }),
+        };
         let mut replacements = Vec::new();
         for _ in 0..read_length(input)? {
             let placeholder = read_bytes(input)?.to_vec();
@@ -83,7 +102,7 @@ impl Request {
             let parts = (0..read_length(input)?).map(|_| read_part(input)).collect::<Result<_>>()?;
             files.push(InFiles { placeholder, parts });
         }
-        Ok(Self { launcher, word, replacements, files })
+        Ok(Self { launcher, word, known, replacements, files })
     }
 
     /// Returns the text that others see instead of each argument.

@@ -8,19 +8,19 @@ use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
-/// Why a program cannot be given private arguments.
+/// Why a program cannot be given private arguments. Its text contains the kernel's error, so this is not its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateArgvError {
     /// The program exists, but it cannot be read.
     #[error(
-        "cannot read {program}, and only a program that can be read can be given private arguments: {source}"
+        "cannot read {program}, and only a program that can be read can be given private arguments: {error}"
     )]
     Unreadable {
         /// The program that cannot be read.
         program: ShownPath,
         /// The error when reading it.
-        source: io::Error,
+        error: io::Error,
     },
     /// The program is neither a native ELF program nor a script.
     #[error(
@@ -47,7 +47,7 @@ pub enum PrivateArgvError {
     NotMainThread,
     /// The tracer cannot be started.
     #[error("cannot start the tracer that puts private arguments in place: {0}")]
-    Start(#[source] io::Error),
+    Start(io::Error),
     /// The tracer was started, but ended early.
     #[error(
         "the tracer that puts private arguments in place ended early: its own message is above this one, or \

@@ -147,8 +147,8 @@ fn check_program(path: &Path) -> Result<(), PrivateArgvError> {
         Ok(Executable::Native | Executable::Script) => Ok(()),
         Ok(Executable::Other) => Err(PrivateArgvError::NotNative { program: program() }),
         // execve(2) will report it.
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(PrivateArgvError::Unreadable { program: program(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(PrivateArgvError::Unreadable { program: program(), error }),
     }
 }
 

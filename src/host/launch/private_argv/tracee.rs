@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::sched_yield;
 
-use super::super::image;
+use super::super::image::{self, Answer};
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
@@ -166,9 +166,9 @@ pub(super) fn program(pid: Pid) -> ShownPath {
     read_link(executable(pid)).unwrap_or_else(|_| PathBuf::from("a program")).into()
 }
 
-/// Whether the image of the process's program contains this word.
-pub(super) fn has_word(pid: Pid, word: &str) -> io::Result<bool> {
-    image::has(&executable(pid), word)
+/// Whether the image of the process's program contains this word. `known` is what is known about a program.
+pub(super) fn has_word(pid: Pid, word: &str, known: Option<Answer>) -> io::Result<bool> {
+    image::has(&executable(pid), word, known)
 }
 
 fn executable(pid: Pid) -> PathBuf {
