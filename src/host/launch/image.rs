@@ -4,7 +4,7 @@
 //! executes another one, such as env(1) or a compiled wrapper, does not.
 //!
 //! The launcher searches the program that it starts, and passes what it found on to the tracer. The tracer searches
-//! only other files, and this one if it was changed ([`State`]).
+//! only other files, and this one if it was changed ([`Stamp`]).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -22,23 +22,27 @@ use super::program::Executable;
 /// Bytes that are read at a time. A larger buffer would cost more than it saves for small programs.
 const CHUNK: usize = 65_536;
 
+/// Shortest beginning that words share, so that it is searched for instead of each. A shorter one is found too often.
+const BEGINNING_MIN: usize = 8;
+
 /// How old the last change of a file must be, so that a later change has another time. A file system may count in
 /// steps of two seconds, and a kernel in steps of ten milliseconds.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// The state of a file that was not changed lately. If the file is changed later, it has another state.
+/// What tells a file from its later versions: a change gives it another stamp. A file that was changed a moment ago has
+/// no stamp.
 ///
 /// Each change of its content sets the time of the last change of its inode (`ctime`), which no program can set to
-/// another time. Writing through a shared mapping may come later than this time, but execve(2) refuses a file that is
-/// mapped so (`ETXTBSY`).
+/// another time. A write through a shared mapping may keep the time, but execve(2) refuses a file while it is mapped so
+/// (`ETXTBSY`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct State {
+pub(super) struct Stamp {
     /// Device, inode, size in bytes, and seconds and nanoseconds of the last change of the content and of the inode.
     numbers: [i64; 7],
 }
 
-impl State {
-    /// Number of bytes that [`State::to_bytes`] returns.
+impl Stamp {
+    /// Number of bytes that [`Stamp::to_bytes`] returns.
     pub(super) const SIZE: usize = 7 * size_of::<i64>();
 
     fn of(file: &Metadata) -> Option<Self> {
@@ -52,7 +56,7 @@ impl State {
         Some(Self { numbers })
     }
 
-    /// Returns the state as bytes, for the tracer.
+    /// Returns the stamp as bytes, for the tracer.
     pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         for (to, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.numbers) {
@@ -61,7 +65,7 @@ impl State {
         bytes
     }
 
-    /// Returns the state from its bytes.
+    /// Returns the stamp from its bytes.
     pub(super) fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
         let mut numbers = [0; 7];
         for (to, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -71,18 +75,18 @@ impl State {
     }
 }
 
-/// What a search for one word has found in a file, as long as the file has this state.
+/// What a search for one word has found in a file, as long as the file has this stamp.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
-    /// The file's state.
-    pub(super) file: State,
+    /// The file's stamp.
+    pub(super) file: Stamp,
     /// Whether the file contains the word.
     pub(super) has: bool,
 }
 
 /// What [`features`] has found last in this process.
 struct Search {
-    file: State,
+    file: Stamp,
     words: &'static [&'static str],
     found: Vec<&'static str>,
 }
@@ -99,13 +103,13 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
         return Features::default();
     }
     let searched = File::open(program).and_then(|mut file| {
-        let before = State::of(&file.metadata()?);
+        let before = Stamp::of(&file.metadata()?);
         let found = words(&mut file, questions)?;
-        let after = State::of(&file.metadata()?);
+        let after = Stamp::of(&file.metadata()?);
         Ok((found, before.filter(|_| before == after)))
     });
-    let Ok((found, state)) = searched else { return Features::default() };
-    let search = state.map(|file| Search { file, words: questions, found: found.clone() });
+    let Ok((found, stamp)) = searched else { return Features::default() };
+    let search = stamp.map(|file| Search { file, words: questions, found: found.clone() });
     *LAST.lock().unwrap_or_else(PoisonError::into_inner) = search;
     Features(found)
 }
@@ -121,8 +125,8 @@ pub(super) fn answer(word: &str) -> Option<Answer> {
 /// this one.
 pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Result<bool> {
     let mut file = File::open(program)?;
-    if let Some(Answer { file: state, has }) = known
-        && State::of(&file.metadata()?) == Some(state)
+    if let Some(Answer { file: stamp, has }) = known
+        && Stamp::of(&file.metadata()?) == Some(stamp)
     {
         return Ok(has);
     }
@@ -132,10 +136,10 @@ pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Resu
 /// Returns those of `words` that the image of a native ELF program contains.
 fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let longest = words.iter().map(|word| word.len()).max().unwrap_or_default();
-    let mut left: Vec<(&str, Finder<'_>)> = words.iter().map(|&word| (word, Finder::new(word))).collect();
+    let mut families = Family::of(words);
     let (mut found, mut window) = (Vec::new(), Vec::with_capacity(CHUNK + longest));
     let mut is_first = true;
-    while !left.is_empty() {
+    while !families.is_empty() {
         // A word may begin in one chunk and end in the next one.
         window.drain(..window.len().saturating_sub(longest));
         if file.take(CHUNK as u64).read_to_end(&mut window)? == 0 {
@@ -144,15 +148,50 @@ fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
         if std::mem::take(&mut is_first) && Executable::of(&window) != Executable::Native {
             break;
         }
-        left.retain(|(word, finder)| {
-            let is_in = finder.find(&window).is_some();
-            if is_in {
-                found.push(*word);
-            }
-            !is_in
-        });
+        families.retain_mut(|family| family.search(&window, &mut found));
     }
     Ok(found)
+}
+
+/// Words that begin with the same bytes, which are searched for instead of each word.
+struct Family<'a> {
+    beginning: Finder<'a>,
+    left: Vec<&'a str>,
+}
+
+impl<'a> Family<'a> {
+    /// Sorts words into families.
+    fn of(words: &[&'a str]) -> Vec<Self> {
+        let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
+        for &word in words {
+            let common = |other: &str| {
+                let same = word.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+                word.get(..same).filter(|same| same.len() >= BEGINNING_MIN)
+            };
+            match families.iter_mut().find_map(|family| Some((common(family.0)?, family))) {
+                Some((same, (beginning, family))) => {
+                    *beginning = same;
+                    family.push(word);
+                }
+                None => families.push((word, vec![word])),
+            }
+        }
+        families
+            .into_iter()
+            .map(|(beginning, left)| Self { beginning: Finder::new(beginning), left })
+            .collect()
+    }
+
+    /// Moves the words that are in these bytes to `found`. Returns whether words are left.
+    fn search(&mut self, bytes: &[u8], found: &mut Vec<&'a str>) -> bool {
+        for at in self.beginning.find_iter(bytes) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (here, left) = self.left.iter().partition(|word| rest.starts_with(word.as_bytes()));
+            self.left = left;
+            found.extend::<Vec<&str>>(here);
+        }
+        !self.left.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +217,23 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert!(found(&path, &["oem_strings"]).is_empty(), "{at}");
         }
+        // Words with the same beginning, each in the other's place.
+        for at in [CHUNK - 12, CHUNK - 5, CHUNK + 2] {
+            let words = ["oem_strings", "oem_string_paths", "SMBIOS", "oem_string_none"];
+            for (text, expected) in [
+                ("oem_string_paths oem_strings", vec![words[1], words[0]]),
+                ("oem_strings SMBIOS", vec![words[0], words[2]]),
+                ("oem_string_path oem_string", vec![]),
+            ] {
+                let mut bytes = own.clone();
+                bytes.resize(at, 0);
+                bytes.extend_from_slice(text.as_bytes());
+                std::fs::write(&path, &bytes).unwrap();
+                let mut found = found(&path, &words);
+                found.sort_unstable_by_key(|word| expected.iter().position(|other| other == word));
+                assert_eq!(found, expected, "{at}");
+            }
+        }
         std::fs::write(&path, "#!/bin/sh\noem_strings").unwrap();
         assert!(found(&path, &["oem_strings"]).is_empty());
     }
@@ -185,18 +241,18 @@ mod tests {
     #[test]
     fn answer_counts_for_the_same_unchanged_file_only() {
         let old = Path::new("/bin/true");
-        let state = State::of(&std::fs::metadata(old).unwrap()).unwrap();
-        assert_eq!(State::from_bytes(state.to_bytes()), state);
-        let known = Some(Answer { file: state, has: true });
+        let stamp = Stamp::of(&std::fs::metadata(old).unwrap()).unwrap();
+        assert_eq!(Stamp::from_bytes(stamp.to_bytes()), stamp);
+        let known = Some(Answer { file: stamp, has: true });
         assert!(has(old, "oem_strings", known).unwrap());
-        for at in 0..state.numbers.len() {
-            let mut other = state;
+        for at in 0..stamp.numbers.len() {
+            let mut other = stamp;
             other.numbers[at] ^= 1;
             assert!(!has(old, "oem_strings", Some(Answer { file: other, has: true })).unwrap(), "{at}");
         }
         assert!(!has(Path::new("/bin/false"), "oem_strings", known).unwrap());
         // A file that was just written may change without another time.
         let new = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(State::of(&new.as_file().metadata().unwrap()), None);
+        assert_eq!(Stamp::of(&new.as_file().metadata().unwrap()), None);
     }
 }

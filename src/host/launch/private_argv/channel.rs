@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::files::InFiles;
 use super::stack::Replacement;
 use crate::host::hypervisor::Part;
-use crate::host::launch::image::{Answer, State};
+use crate::host::launch::image::{Answer, Stamp};
 
 /// The one byte that means: continue.
 pub(super) const GO: [u8; 1] = [b'+'];
@@ -88,7 +88,7 @@ impl Request {
         let word = String::from_utf8(read_bytes(input)?.to_vec()).map_err(|_| ErrorKind::InvalidData)?;
         let known = match read_array(input)? {
             UNKNOWN => None,
-            kind => Some(Answer { file: State::from_bytes(read_array(input)?), has: kind == HAS_WORD }),
+            kind => Some(Answer { file: Stamp::from_bytes(read_array(input)?), has: kind == HAS_WORD }),
         };
         let mut replacements = Vec::new();
         for _ in 0..read_length(input)? {
