@@ -121,6 +121,14 @@ int main(int argc, char **argv)
         if (!(pid = fork()))
             exit(0);
         done = well(pid);
+    } else if (!strcmp(how, "fork-late")) {
+        /* Others run before the child, so that its tracer learns of its parent's event first. */
+        struct sched_param none = {0};
+        sched_setscheduler(0, SCHED_IDLE, &none);
+        if (!(pid = fork()))
+            exit(0);
+        sched_setscheduler(0, SCHED_OTHER, &none);
+        done = well(pid);
     } else if (!strcmp(how, "vfork")) {
         if (!(pid = vfork()))
             _exit(0);

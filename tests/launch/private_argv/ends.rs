@@ -111,8 +111,8 @@ fn wrapper_whose_children_end_executes_the_hypervisor() {
     let program = program.to_str().unwrap();
     for wrapper in &ENDS[..] {
         let mark = TOOLS.new_path("mark");
-        let hows = ["fork", "vfork", "shares", "spawn", "outlives", "loads", "signals"];
-        // On one processor, a child stops after the event of its maker.
+        let hows = ["fork", "fork-late", "vfork", "shares", "spawn", "outlives", "loads", "signals"];
+        // On one processor, a child that waits for it stops after the event of its maker.
         for (how, through) in hows.into_iter().flat_map(|how| [(how, &[][..]), (how, &["taskset", "1"])]) {
             if how == "loads" && wrapper.ends_with("static") || wrapper.ends_with("two") {
                 continue;
