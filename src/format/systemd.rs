@@ -16,21 +16,22 @@ pub const TOTAL_MAX: usize = 1_048_576;
 /// KiB, and each file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
 pub const FILES_MAX: usize = 256;
 
-/// Maximum number of bytes of one structure that systemd 256 and older reads: the result of one read of a sysfs file
-/// (`read_virtual_file()`, `src/core/import-creds.c`).
+/// Maximum number of bytes that systemd 256 and older reads from one SMBIOS structure: one read of the structure's
+/// sysfs file returns no more (`read_virtual_file()`, `src/core/import-creds.c`).
 pub const STRUCTURE_MAX: usize = 4096;
 
 /// Size in bytes of the tmpfs that PID 1 mounts for credentials (`fsmount_credentials_fs()`,
 /// `src/shared/mount-util.c`).
 pub const TMPFS_SIZE: usize = 1_048_576;
 
-/// Number of inodes of that tmpfs.
+/// Number of inodes of the tmpfs that PID 1 mounts for credentials.
 pub const TMPFS_INODES: usize = 1024;
 
-/// Prefix of an OEM string that contains a credential as text (`parse_smbios_strings()`, `src/core/import-creds.c`).
+/// Prefix of an OEM string that contains a credential whose value is text (`parse_smbios_strings()`,
+/// `src/core/import-creds.c`).
 pub const TEXT_PREFIX: &str = "io.systemd.credential:";
 
-/// Prefix of an OEM string that contains a credential in base64.
+/// Prefix of an OEM string that contains a credential whose value is in base64.
 pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
 
 /// Path prefix of the `fw_cfg` items that PID 1 imports, before SMBIOS (`import_credentials_qemu()`,
@@ -40,22 +41,23 @@ pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 /// Environment variable that contains the path of a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The credential with the address to which a guest's PID 1 sends notifications: a socket of the host (systemd(1),
-/// 254). It is not secret.
+/// Name of the credential that contains the address of a socket on the host. The guest's PID 1 sends notifications to
+/// this address (systemd(1), 254). The address is not secret.
 pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 
-/// Credentials that only PID 1 and generators read. They look only into the directory in PID 1's
+/// Credentials that only PID 1 and generators read. PID 1 and generators look only into the directory in PID 1's
 /// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. systemd's own units do not import these credentials
-/// (`ImportCredential=`, `LoadCredential=`). A `*` at the end stands for any text.
+/// (`ImportCredential=`, `LoadCredential=`). A `*` at the end of a name in the list stands for any text.
 ///
 /// The list is from systemd.system-credentials(7) of 262, which names the version that added each credential. Services
 /// import the other credentials on that page: for example, systemd-firstboot and systemd-sysusers import `passwd.*`,
-/// and systemd-network-generator imports `network.*`. `fstab.extra.initrd` is not in a man page.
+/// and systemd-network-generator imports `network.*`. No man page describes `fstab.extra.initrd`. Each comment in the
+/// list names the source file that reads the credentials below the comment, and the systemd version that added them.
 const EARLY: [&str; 12] = [
     // src/fstab-generator/fstab-generator.c, 254
     "fstab.extra",
     "fstab.extra.initrd",
-    // src/getty-generator/getty-generator.c, 258 and 254
+    // src/getty-generator/getty-generator.c, 258 (`getty.auto`) and 254 (`getty.ttys.*`)
     "getty.auto",
     "getty.ttys.container",
     "getty.ttys.serial",
@@ -87,7 +89,8 @@ mod tests {
 
     #[test]
     fn names_that_a_unit_imports_are_not_read_early_only() {
-        // Names from systemd.system-credentials(7) of 262, and from Import- and LoadCredential= of systemd's units.
+        // These names are in systemd.system-credentials(7) of 262, or in `ImportCredential=` or `LoadCredential=` of a
+        // unit of systemd.
         for name in [
             "passwd.hashed-password.root",
             "passwd.plaintext-password.root",

@@ -1,27 +1,27 @@
-//! The address for a receipt, and the OEM string that contains it.
+//! The address to which a guest sends a receipt, and the OEM string that contains this address.
 
 use std::fmt::{self, Display, Formatter};
 
-/// Prefix of the OEM string that asks for a receipt. An address follows.
+/// Prefix of the OEM string that asks for a receipt. The text of an [`Address`] follows the prefix.
 pub const PREFIX: &str = "io.smbios-creds.receipt:";
 
-/// Text before CID and port in an address, in systemd's notation (`socket_address_parse_vsock()`,
-/// `src/basic/socket-util.c`, v262).
+/// Text before the CID (a machine's number in vsock addresses) and the port in an address, in systemd's notation
+/// (`socket_address_parse_vsock()`, `src/basic/socket-util.c`, v262).
 const STREAM: &str = "vsock-stream:";
 
 /// The CID of the host, as its guests see it (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
 pub const HOST_CID: u32 = 2;
 
-/// The address to which a guest sends a receipt: a port of its host.
+/// The address to which a guest sends a receipt: a vsock port of its host.
 ///
-/// The text is always `vsock-stream:2:PORT`. Every other CID is refused. CID 2 is the host, which already knows
-/// everything in a receipt. Every other CID is this machine itself or another virtual machine.
+/// The text of an address is always `vsock-stream:2:PORT`. CID 2 is the host, which already knows everything in a
+/// receipt. Every other CID is refused, because it belongs to this machine itself or to another virtual machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     port: u32,
 }
 
-/// Why a text is not the address for a receipt.
+/// Why a text is not an address to which a receipt can be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -40,12 +40,12 @@ impl Address {
     /// Makes the address of a port on the host.
     ///
     /// # Errors
-    /// [`AddressError::Port`] for 0 and 4294967295, which mean "any port".
+    /// [`AddressError::Port`] for the ports 0 and 4294967295, which mean "any port".
     pub fn new(port: u32) -> Result<Self, AddressError> {
         if matches!(port, 0 | u32::MAX) { Err(AddressError::Port) } else { Ok(Self { port }) }
     }
 
-    /// Reads the text after [`PREFIX`].
+    /// Reads an address from the text after [`PREFIX`] in an OEM string.
     ///
     /// ```
     /// use smbios_creds::format::receipt::{Address, AddressError};
@@ -62,8 +62,8 @@ impl Address {
         Self::new(number(port).ok_or(AddressError::Port)?)
     }
 
-    /// Returns how many bytes of a text can be shown: an address completely, and any other text only as far as it
-    /// starts like an address. The rest may be any text, even a secret.
+    /// Returns how many bytes at the start of a text can be shown. An address can be shown completely, and any other
+    /// text only as far as it starts like an address. The rest of such a text may be a secret.
     #[must_use]
     pub fn public_length(text: &[u8]) -> usize {
         match Self::decode(text) {
@@ -74,7 +74,7 @@ impl Address {
         }
     }
 
-    /// The address's port on the host.
+    /// Returns the vsock port of the address.
     #[must_use]
     pub fn port(self) -> u32 {
         self.port

@@ -1,4 +1,4 @@
-//! Writes and reads a receipt's message.
+//! Writes and reads the message of a receipt: the text that a guest sends to its host.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -8,25 +8,25 @@ use super::address::number;
 use super::proof::ValueProof;
 use crate::text::escape::Escaped;
 
-/// Maximum number of bytes of a message. PID 1 of systemd reads at most as many bytes of a notification
+/// Maximum number of bytes of a message. systemd's PID 1 also reads at most 4096 bytes of a notification
 /// (`NOTIFY_BUFFER_MAX`, `src/basic/constants.h`, v262).
 pub const MESSAGE_MAX: usize = 4096;
 
-/// Maximum number of bytes of the escaped status. A longer status is cut, and then ends in `...`.
+/// Maximum number of bytes of a receipt's status after escaping. A longer status is cut, and then ends in `...`.
 pub const STATUS_MAX: usize = 2048;
 
 /// The result of an import, which a guest sends to its host.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    /// One line of human-readable text. It is escaped when written, and again when shown.
+    /// One line of text for people. The text is escaped when it is written, and again when it is shown.
     pub status: Status,
     /// The exit code of the import (smbios-creds(1)).
     pub exit: u8,
-    /// Number of credentials that the manifest lists. Without a manifest, the number that arrived.
+    /// Number of credentials that the manifest lists. Without a manifest, the number of credentials that arrived.
     pub expected: u64,
     /// Number of intact credentials.
     pub verified: u64,
-    /// ID of the boot in which the guest imported, from `/proc/sys/kernel/random/boot_id`.
+    /// ID of the boot in which the guest imported the credentials, from `/proc/sys/kernel/random/boot_id`.
     pub boot: Option<BootId>,
     /// Proof that the guest has every value. `None` if a value is missing, or if the set had no manifest.
     pub proof: Option<ValueProof>,
@@ -37,7 +37,7 @@ pub struct Receipt {
 pub struct Status(Vec<u8>);
 
 impl Status {
-    /// Makes the status of this program's own receipt: escapes the text, and cuts it to [`STATUS_MAX`] bytes.
+    /// Makes the status of a receipt that this program sends: escapes `text`, and cuts it to [`STATUS_MAX`] bytes.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut escaped = Escaped(text.as_bytes()).to_string();
@@ -49,8 +49,8 @@ impl Status {
         Self(escaped.into_bytes())
     }
 
-    /// Writes a message that contains only this status. It is for a socket that supports `sd_notify(3)`, but not
-    /// receipts.
+    /// Writes a message that contains only this status. The message is for a socket that supports `sd_notify(3)`, but
+    /// not receipts.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         [b"STATUS=", self.0.as_slice(), b"\n"].concat()
@@ -68,7 +68,7 @@ impl Display for Status {
 pub struct BootId([u8; 36]);
 
 impl BootId {
-    /// Returns the ID with this text, if the text is a boot ID.
+    /// Makes a boot ID from its text. Returns `None` if `text` is not a boot ID.
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
         let id: [u8; 36] = text.try_into().ok()?;
@@ -86,7 +86,7 @@ impl Display for BootId {
     }
 }
 
-/// Why a message is not a receipt. The message is never shown: it may be from any program in the guest.
+/// Why a message is not a receipt. The error never shows the message, which may be from any program in the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
@@ -112,11 +112,11 @@ const BOOT_ID: &str = "X_SMBIOS_CREDS_BOOT_ID";
 const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
 
 impl Receipt {
-    /// Writes the message, at most [`MESSAGE_MAX`] bytes. A blank line ends the message: cloud-hypervisor 52 and older
-    /// do not tell the host that a guest has sent its last byte.
+    /// Writes the message of this receipt, at most [`MESSAGE_MAX`] bytes. A blank line ends the message, because
+    /// cloud-hypervisor 52 and older do not tell the host that a guest has sent its last byte.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // The buffer never grows: growing would leave a copy that is not wiped.
+        // The buffer never grows: a buffer that grows leaves a copy in memory that is not wiped.
         let mut message = Zeroizing::new(Vec::with_capacity(MESSAGE_MAX));
         message.extend(self.status.encode());
         let mut line = |key: &str, value: &[u8]| {
@@ -137,13 +137,14 @@ impl Receipt {
         message
     }
 
-    /// Whether a message that begins with these bytes is complete.
+    /// Whether a message is complete: a complete message ends with a blank line.
     #[must_use]
     pub fn is_whole(message: &[u8]) -> bool {
         message.ends_with(b"\n\n")
     }
 
-    /// Reads a message. Ignores fields of other programs and of later versions.
+    /// Reads a receipt from a message. Ignores fields that belong to other programs or to later versions of this
+    /// program.
     ///
     /// # Errors
     /// [`ReceiptError`] says why the message is not a receipt.

@@ -1,4 +1,4 @@
-//! The receipt: a guest's message to its host about the result of an import. Written and read here.
+//! The receipt: a guest's message to its host about the result of an import. This module writes and reads receipts.
 //!
 //! The host asks for a receipt with one OEM string, `io.smbios-creds.receipt:vsock-stream:2:PORT`. The guest connects
 //! to this address and sends one message in the format of `sd_notify(3)`, with one `KEY=VALUE` per line:
@@ -12,12 +12,13 @@
 //! X_SMBIOS_CREDS_PROOF=…64 hexadecimal digits…
 //! ```
 //!
-//! The proof is the SHA-256 of [`PROOF_DOMAIN`], the manifest's salt, and the data of the manifest's digest. Only a
-//! program that has every value of the set, byte for byte, can compute the proof. The host stores the SHA-256 of the
-//! proof, a [`Verifier`]. The verifier is enough to check a proof, but not to forge one or to guess a value.
+//! The proof is the SHA-256 of [`PROOF_DOMAIN`], the manifest's salt, and the names and values of the set. Names and
+//! values are hashed in the same form as for the manifest's digest. Only a program that has every value of the set,
+//! byte for byte, can compute the proof. The host stores the SHA-256 of the proof, a [`Verifier`]. The verifier is
+//! enough to check a proof, but not to forge a proof or to guess a value.
 //!
-//! The message never contains `READY=1`, `ERRNO=` or another field on which a service manager acts. It never contains a
-//! value.
+//! The message never contains `READY=1`, `ERRNO=` or another field on which a service manager acts. The message never
+//! contains the value of a credential.
 
 mod address;
 mod message;

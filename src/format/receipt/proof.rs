@@ -8,20 +8,21 @@ use zeroize::Zeroizing;
 
 use crate::format::hex;
 
-/// Start of the hashed data, so that no other digest of the same values is a valid proof.
+/// Text at the start of the data that is hashed for a proof, so that no other digest of the same values is a valid
+/// proof.
 pub const PROOF_DOMAIN: &str = "io.smbios-creds.receipt";
 
-/// Size in bytes of a proof, which is a SHA-256.
+/// Size in bytes of a proof, which is a SHA-256 digest.
 const PROOF_SIZE: usize = 32;
 
 /// Proof that the sender of a receipt has every value of a set, byte for byte.
 ///
-/// The proof is wiped when dropped, and never printed: anyone who knows it could forge a receipt.
+/// The proof is wiped from memory when dropped, and never printed: anyone who knows the proof could forge a receipt.
 #[derive(Clone)]
 pub struct ValueProof(Zeroizing<[u8; PROOF_SIZE]>);
 
 impl ValueProof {
-    /// Makes a proof from these bytes.
+    /// Makes a proof from its 32 bytes.
     #[must_use]
     pub fn new(bytes: Zeroizing<[u8; PROOF_SIZE]>) -> Self {
         Self(bytes)
@@ -37,7 +38,7 @@ impl ValueProof {
         bytes_of(digits).map(Self)
     }
 
-    /// Returns the verifier of this proof.
+    /// Returns the verifier with which a host can check this proof.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
         Verifier(Sha256::digest(*self.0).into())
@@ -50,7 +51,7 @@ impl Debug for ValueProof {
     }
 }
 
-/// The SHA-256 of a proof. A host stores it to check the proof in a receipt.
+/// The SHA-256 of a proof. A host stores this digest, and later checks the proof in a receipt with it.
 ///
 /// The verifier is not secret. To compute the proof from values, or to check guessed values against the verifier, an
 /// attacker also needs the manifest's salt. The salt is random, and is stored only together with the values.
@@ -66,19 +67,19 @@ impl Verifier {
     /// Maximum number of bytes in a file with a verifier.
     pub const SIZE_MAX: usize = 128;
 
-    /// Whether this proof is the expected one. Takes the same time for every proof.
+    /// Whether `proof` is the proof from which this verifier was made. The check takes the same time for every proof.
     #[must_use]
     pub fn accepts(&self, proof: &ValueProof) -> bool {
         proof.verifier().0.ct_eq(&self.0).into()
     }
 
-    /// Returns the content of a file with this verifier: one line.
+    /// Returns the content of the file in which a host stores this verifier: one line.
     #[must_use]
     pub fn encode(&self) -> String {
         format!("sha256:{}\n", *hex::encode(&self.0))
     }
 
-    /// Reads the content of a file with a verifier.
+    /// Reads a verifier from the content of the file in which a host stores it.
     ///
     /// # Errors
     /// [`VerifierError`], if the file has any other content.

@@ -1,39 +1,40 @@
-//! A table in one file, as `dmidecode --dump-bin FILE` writes it (`dmidecode.c` of dmidecode 3.0 to 3.6).
+//! Finds the SMBIOS table in a file that `dmidecode --dump-bin FILE` wrote (`dmidecode.c` of dmidecode 3.0 to 3.6).
 //!
-//! The file begins with the entry point, padded with zeros to 32 bytes. The table follows. The entry point is changed in
-//! one thing: the address of the table is its place in the file, with the checksums to match.
+//! The file begins with the entry point, padded with zeros to 32 bytes. The table follows. dmidecode changes one field
+//! of the entry point: the address of the table becomes the table's position in the file. dmidecode also corrects the
+//! checksums of the entry point.
 
 use super::entry_point::{EntryPoint, EntryPointError, SIZE_MAX};
 
-/// Where the table begins in the file.
+/// Position of the table in the file, in bytes from the start of the file.
 const TABLE_AT: usize = 32;
 
-/// What `--dump-bin` writes before the table.
+/// The entry point, padded to its largest size, fills the file up to the table.
 const _: () = assert!(TABLE_AT == SIZE_MAX);
 
-/// Why a file is not one of `dmidecode --dump-bin`.
+/// Why a file is not a file that `dmidecode --dump-bin` wrote.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DumpError {
-    /// It does not begin with an entry point.
+    /// The file does not begin with an entry point.
     #[error(transparent)]
     EntryPoint(#[from] EntryPointError),
-    /// It ends before the table.
+    /// The file ends before the table begins.
     #[error("it has {found} bytes, but the table begins at byte {TABLE_AT}")]
     Cut {
-        /// Bytes in the file.
+        /// Number of bytes in the file.
         found: usize,
     },
-    /// The table is in another place, as in an image of a machine's memory.
+    /// The entry point gives another position of the table, as in a copy of a machine's memory.
     #[error("its table is at {address:#x}, not at {TABLE_AT:#x}")]
     Address {
-        /// What the entry point says.
+        /// Address of the table according to the entry point.
         address: u64,
     },
 }
 
-/// Where the table begins in the bytes of a file: the entry point is in front of it. What else is wrong with either is
-/// found when they are parsed ([`Table::parse`](super::Table::parse)).
+/// Returns the position of the table in `file`, in bytes. The bytes before this position are the entry point. Other
+/// errors of the entry point or the table are found by [`Table::parse`](super::Table::parse).
 ///
 /// ```
 /// use smbios_creds::format::smbios::dump::table_at;
@@ -44,7 +45,7 @@ pub enum DumpError {
 /// ```
 ///
 /// # Errors
-/// [`DumpError`]: it is a file of another kind, or the table is not in it.
+/// [`DumpError`] if `dmidecode --dump-bin` did not write this file, or if the file ends before the table.
 pub fn table_at(file: &[u8]) -> Result<usize, DumpError> {
     let entry_point = file.get(..TABLE_AT).unwrap_or(file);
     match EntryPoint::parse(entry_point) {

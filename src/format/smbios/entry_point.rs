@@ -7,28 +7,28 @@
 /// Size in bytes of the largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;
 
-/// The entry point's data about the table.
+/// The data about an SMBIOS table that its entry point contains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EntryPoint {
-    /// Form of the entry point: it decides whether type 127 ends the table.
+    /// Form of the entry point: it decides whether a structure of Type 127 ends the table.
     pub form: Form,
     /// Major and minor version of the specification that the table claims to follow.
     pub version: (u8, u8),
-    /// Size of the table in bytes. In an `_SM_` entry point, it is exact; in an `_SM3_` entry point, it is the maximum
-    /// size.
+    /// Size of the table in bytes. An `_SM_` entry point contains the exact size, and an `_SM3_` entry point the
+    /// maximum size.
     pub table_size: usize,
-    /// Number of structures. Only an `_SM_` entry point contains it.
+    /// Number of structures in the table. Only an `_SM_` entry point contains this number.
     pub structures: Option<usize>,
-    /// Where the table is: a physical address in memory.
+    /// Physical address of the table in memory.
     pub address: u64,
 }
 
 /// The two forms of the entry point.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
-    /// 32-bit, `_SM_` (§5.2.1).
+    /// The 32-bit form, which starts with `_SM_` (DSP0134 §5.2.1).
     Smbios2,
-    /// 64-bit, `_SM3_` (§5.2.2).
+    /// The 64-bit form, which starts with `_SM3_` (DSP0134 §5.2.2).
     Smbios3,
 }
 
@@ -45,18 +45,19 @@ pub enum EntryPointError {
     /// The entry point has fewer bytes than its length byte says.
     #[error("it has {found} bytes, but its length byte says {announced}")]
     Cut {
-        /// Length according to the length byte.
+        /// Length of the entry point in bytes, according to its length byte.
         announced: u8,
-        /// Number of bytes found.
+        /// Number of bytes that the entry point has.
         found: usize,
     },
-    /// The sum of the bytes is not 0.
+    /// The checksum is wrong: the sum of the entry point's bytes, modulo 256, is not 0.
     #[error("its checksum is wrong")]
     Checksum,
     /// The second part of an `_SM_` entry point does not start with its own anchor, `_DMI_`.
     #[error("its second part does not start with '_DMI_'")]
     IntermediateAnchor,
-    /// The sum of the bytes in the second part of an `_SM_` entry point is not 0.
+    /// The checksum of the second part of an `_SM_` entry point is wrong: the sum of this part's bytes, modulo 256, is
+    /// not 0.
     #[error("the checksum of its second part is wrong")]
     IntermediateChecksum,
 }
@@ -77,13 +78,15 @@ impl EntryPoint {
     }
 
     fn smbios2(bytes: &[u8]) -> Result<Self, EntryPointError> {
-        // The specification says 31. A misprint in its version 2.1 says 30, and newer firmware pads to 32.
+        // DSP0134 gives the length 31. A misprint in version 2.1 gives 30, and newer firmware pads the entry point to
+        // 32 bytes.
         let bytes = checked(bytes, 5, 30..=32)?;
         let intermediate = bytes.get(16..).unwrap_or_default();
         if !intermediate.starts_with(b"_DMI_") {
             return Err(EntryPointError::IntermediateAnchor);
         }
-        // The second part has 15 bytes. Linux exports an entry point of 30 bytes without the last one.
+        // The second part has 15 bytes. If an entry point has 30 bytes, Linux exports it without the last byte of the
+        // second part.
         if intermediate.get(..15).is_some_and(|part| sum(part) != 0) {
             return Err(EntryPointError::IntermediateChecksum);
         }
@@ -108,7 +111,8 @@ impl EntryPoint {
     }
 }
 
-/// Writes a 64-bit entry point (§5.2.2) of SMBIOS 3.2, for a table of `table_size` bytes at this physical address.
+/// Writes a 64-bit entry point (DSP0134 §5.2.2) of SMBIOS 3.2, for a table of `table_size` bytes at the physical
+/// address `address`.
 ///
 /// ```
 /// use smbios_creds::format::smbios::entry_point::{EntryPoint, write};
@@ -122,7 +126,8 @@ pub fn write(table_size: u32, address: u64) -> [u8; 24] {
     let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
     let with = |checksum| {
         let [c0, c1, c2, c3, c4] = *b"_SM3_";
-        // Length; version 3.2, without an errata number; revision of this form; a reserved byte.
+        // The fields between the checksum and the table's size. The version is 3.2, without an errata number
+        // (`docrev`).
         let [length, major, minor, docrev, revision, reserved] = [24, 3, 2, 0, 1, 0];
         [
             c0, c1, c2, c3, c4, checksum, length, major, minor, docrev, revision, reserved, s0, s1, s2, s3,
@@ -132,8 +137,8 @@ pub fn write(table_size: u32, address: u64) -> [u8; 24] {
     with(sum(&with(0)).wrapping_neg())
 }
 
-/// Returns the bytes that the length byte at `length_at` covers, if the length is allowed and the sum of the bytes is
-/// 0.
+/// Returns the bytes that the length byte at `length_at` covers, if the length is allowed and the sum of these bytes,
+/// modulo 256, is 0.
 fn checked(
     bytes: &[u8],
     length_at: usize,

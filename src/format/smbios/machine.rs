@@ -1,7 +1,9 @@
-//! What the firmware and the hypervisor say about themselves (Types 0 and 1, DSP0134 §7.1 and §7.2).
+//! What the firmware and the hypervisor say about themselves, in structures of Type 0 and Type 1 (DSP0134 §7.1 and
+//! §7.2).
 //!
-//! smbios-lib decodes these two structures. It never gets another structure, or a structure after a place where OEM
-//! strings may have spilled into the table. So no secret gets into its copies.
+//! The crate smbios-lib decodes these two structures. This module passes no other structure to the crate, and no
+//! structure that follows a Type 11 structure with a wrong number of strings: such bytes may be text of OEM strings. So
+//! the copies that the crate makes never contain a secret.
 //!
 //! These strings prove nothing: anyone who starts the machine can set most of them.
 
@@ -13,13 +15,14 @@ use smbioslib::{SMBiosInformation, SMBiosString, SMBiosStruct, SMBiosSystemInfor
 use super::{OemStructure, Table};
 use crate::text::escape::Escaped;
 
-/// Maximum number of bytes that are kept of a string. This was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+/// Maximum number of bytes that this module keeps of a string. Up to SMBIOS 2.6, this was the limit for every string
+/// (DSP0134 §6.1.3).
 const SHOWN_MAX: usize = 64;
 
 /// The machine that a table describes. Every string is escaped for printing, and at most 64 bytes long before escaping.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Machine {
-    /// The hypervisor, if the table shows which one it is.
+    /// The hypervisor, if the strings of the table identify it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<Hypervisor>,
     /// The firmware, if the table contains a Type 0 structure.
@@ -58,28 +61,28 @@ pub struct Model {
     pub version: Option<String>,
 }
 
-/// A hypervisor, recognized by its strings in Types 0 and 1.
+/// A hypervisor, recognized by strings in the Type 0 and Type 1 structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hypervisor {
-    /// QEMU. Its Type 1 has the manufacturer `QEMU` and its machine type as the version (`hw/smbios/smbios.c`; recorded
-    /// from 7.2 and 10.0).
+    /// QEMU. Its Type 1 structure has the manufacturer `QEMU` and its machine type as the version
+    /// (`hw/smbios/smbios.c`; recorded from 7.2 and 10.0).
     Qemu,
-    /// cloud-hypervisor. It writes Type 0 itself, with its own name as the vendor (`arch/src/x86_64/smbios.rs`;
-    /// recorded from 53).
+    /// cloud-hypervisor. It writes the Type 0 structure itself, with its own name as the vendor
+    /// (`arch/src/x86_64/smbios.rs`; recorded from 53).
     CloudHypervisor,
-    /// crosvm. It writes Type 0 itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
+    /// crosvm. It writes the Type 0 structure itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
     Crosvm,
-    /// Hyper-V. Its machines have the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
-    /// Their firmware is by the same manufacturer, or by American Megatrends in the first generation (seen in public
-    /// recordings). Hyper-V has its own OEM strings, and no option to add others.
+    /// Hyper-V. Its machines have the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`. The
+    /// vendor of their firmware is Microsoft too, or American Megatrends in machines of the first generation (seen in
+    /// public recordings). Hyper-V writes OEM strings of its own, but has no option to add others.
     HyperV,
 }
 
 /// The manufacturer's name in Hyper-V's machines.
 const MICROSOFT: &str = "Microsoft Corporation";
 
-/// Firmware whose handling of tables is known.
+/// A kind of firmware. This program knows how each of these kinds handles large tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirmwareKind {
     /// SeaBIOS, with its major and minor version if it reports them.
@@ -89,7 +92,8 @@ pub enum FirmwareKind {
 }
 
 impl Machine {
-    /// Reads what firmware and hypervisor say about themselves. The first structure of each type counts.
+    /// Reads from a table what firmware and hypervisor say about themselves. Uses only the first structure of Type 0
+    /// and the first structure of Type 1.
     ///
     /// ```
     /// use smbios_creds::format::smbios::{Table, machine::{Hypervisor, Machine}};
@@ -114,13 +118,15 @@ impl Machine {
         Self { hypervisor, firmware, model }
     }
 
-    /// Returns the kind of firmware, if its handling of tables is known.
+    /// Returns the kind of the firmware. Returns `None` if the firmware is of another kind than the kinds in
+    /// [`FirmwareKind`].
     #[must_use]
     pub fn firmware_kind(&self) -> Option<FirmwareKind> {
         let firmware = self.firmware.as_ref()?;
         match firmware.vendor.as_deref()? {
             "SeaBIOS" => Some(FirmwareKind::SeaBios(firmware.version.as_deref().and_then(major_and_minor))),
-            // Such as "EDK II", "Debian distribution of EDK II", and, before 2023, "EFI Development Kit II / OVMF".
+            // Examples of vendors: "EDK II", "Debian distribution of EDK II", and, before 2023, "EFI Development Kit II
+            // / OVMF".
             vendor if vendor.contains("EDK II") || vendor.contains("EFI Development Kit II") => {
                 Some(FirmwareKind::EdkII)
             }
@@ -130,8 +136,8 @@ impl Machine {
 
     /// Whether the firmware cuts tables that are larger than 65,535 bytes. Returns `None` if this is not known.
     ///
-    /// SeaBIOS before 1.17.0 copies only the size modulo 65,536 (`src/fw/biostables.c`, fixed by commit 163fd9f0). A
-    /// distribution may have included the fix in an older version.
+    /// SeaBIOS before 1.17.0 copies only as many bytes as the remainder of the table's size after division by 65,536
+    /// (`src/fw/biostables.c`, fixed by commit 163fd9f0). A distribution may have included the fix in an older version.
     #[must_use]
     pub fn cuts_tables_above_64_kib(&self) -> Option<bool> {
         match self.firmware_kind()? {
@@ -186,7 +192,7 @@ impl Hypervisor {
         } else if vendor == Some("crosvm") {
             Some(Self::Crosvm)
         } else {
-            // QEMU is often started with another manufacturer name, but the machine type remains QEMU's.
+            // QEMU is often started with another manufacturer name, but the version is still a machine type of QEMU.
             let is_machine_type = version.starts_with("pc-i440fx-") || version.starts_with("pc-q35-");
             let product = model.and_then(|model| model.product.as_deref());
             let is_hyper_v = (manufacturer, product) == (Some(MICROSOFT), Some("Virtual Machine"))
@@ -239,7 +245,8 @@ fn words(parts: [&Option<String>; 2]) -> String {
     parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Trims, cuts and escapes a string. Returns `None` if nothing remains.
+/// Prepares a string for printing: removes blanks at both ends, cuts the string to [`SHOWN_MAX`] bytes, and escapes it.
+/// Returns `None` if nothing remains.
 fn shown(string: &SMBiosString) -> Option<String> {
     let string = string.to_utf8_lossy()?;
     let bytes = string.trim_ascii().as_bytes();
@@ -255,8 +262,8 @@ fn major_and_minor(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Returns the offset of the first Type 11 structure that has not as many strings as it announces. The bytes after it
-/// may be the text of its strings, which can look like a structure by chance.
+/// Returns the offset of the first Type 11 structure whose number of strings differs from its count byte. The bytes
+/// after this structure may be text of its strings, which can look like a structure by chance.
 fn lost_strings(table: &Table) -> Option<usize> {
     let lost =
         |oem: &OemStructure<'_>| oem.count().map(usize::from) != Some(oem.structure.strings.len() % 256);

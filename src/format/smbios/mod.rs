@@ -1,8 +1,8 @@
-//! Reads Type 11 strings from SMBIOS bytes and writes them, by DSP0134 (System Management BIOS Reference Specification,
-//! 3.9.0).
+//! Reads and writes OEM strings in SMBIOS tables (structures of Type 11), as DSP0134 specifies (System Management BIOS
+//! Reference Specification, 3.9.0).
 //!
-//! [`Table::parse`] never fails, and keeps everything that can be read. Each error becomes a [`Fault`] with its
-//! position, next to the structures. So a cut or damaged table is noticed, even if its beginning looks correct.
+//! [`Table::parse`] never fails, and keeps everything that can be read. Each error becomes a [`Fault`], which the table
+//! contains in addition to its structures. So a cut or damaged table is noticed, even if its beginning looks correct.
 
 pub mod dump;
 pub mod entry_point;
@@ -24,20 +24,21 @@ pub const OEM_STRINGS: u8 = 11;
 /// systemd refuses every other length (`read_smbios11_field()`).
 pub const OEM_STRINGS_LENGTH: u8 = 5;
 
-/// An error of a whole table.
+/// An error that parsing found in a table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The entry point is damaged, so it cannot be read.
     EntryPoint(EntryPointError),
-    /// There are fewer bytes or structures than the entry point announces, and nothing shows that the table is
+    /// The table has fewer bytes or structures than the entry point announces, and nothing shows that the table is
     /// complete.
     Cut(Extent),
-    /// There are fewer bytes than announced, but every structure was found: a table may be smaller than its announced
-    /// maximum.
+    /// The table has fewer bytes than the entry point announces, but every structure was found. The announced size may
+    /// be a maximum, so the table may be smaller.
     Short(Extent),
-    /// There are more bytes than the entry point announces.
+    /// The table has more bytes than the entry point announces.
     Long(Extent),
-    /// There are more structures than the entry point announces. The kernel would stop before the additional ones.
+    /// The table has more structures than the entry point announces. The kernel would not read the additional
+    /// structures.
     MoreStructures(Extent),
     /// The bytes from `offset` on do not form a structure.
     Damaged {
@@ -50,27 +51,27 @@ pub enum Fault {
     },
     /// The table does not end with a structure of type 127.
     NoEndOfTable,
-    /// There are bytes after the end-of-table structure, which no program reads. An `_SM3_` table ends at this
+    /// Bytes follow the end-of-table structure (Type 127). No program reads these bytes. An `_SM3_` table ends at this
     /// structure. In an `_SM_` table, every announced structure precedes these bytes.
     BehindEndOfTable {
-        /// Start of these bytes, from the start of the table.
+        /// Start of these bytes, in bytes from the start of the table.
         offset: usize,
         /// Number of these bytes.
         remaining: usize,
     },
 }
 
-/// The size that the entry point announces, and the size that was found.
+/// The size of a table that the entry point announces, and the size that was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Extent {
     /// Announced size of the table in bytes.
     pub announced_bytes: usize,
-    /// Number of bytes found.
+    /// Number of bytes found in the table.
     pub found_bytes: usize,
-    /// Announced number of structures. An `_SM3_` entry point does not announce one.
+    /// Announced number of structures. `None` with an `_SM3_` entry point, which does not contain this number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced_structures: Option<usize>,
-    /// Number of structures found.
+    /// Number of structures found in the table.
     pub found_structures: usize,
 }
 
@@ -94,7 +95,8 @@ impl Table {
     pub fn parse(entry_point: &[u8], data: impl Into<Secret>) -> Self {
         let data = data.into();
         let entry_point = EntryPoint::parse(entry_point);
-        // Type 127 ends the table only after a 64-bit entry point (Linux drivers/firmware/dmi_scan.c).
+        // A structure of Type 127 ends the table only if the entry point is a 64-bit one (Linux
+        // drivers/firmware/dmi_scan.c).
         let ends_at_127 = matches!(entry_point, Ok(EntryPoint { form: Form::Smbios3, .. }));
         let walk = structure::walk(data.expose(), ends_at_127);
 
@@ -131,15 +133,15 @@ impl Table {
         self.entry_point.as_ref()
     }
 
-    /// The errors of the whole table.
+    /// Returns the errors that parsing found in the table.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Whether the table was read to its end, so that strings not found are not in the table. This needs a known end,
-    /// and a table that is neither cut nor damaged. Bytes after the end may belong to the table, unless they are
-    /// padding.
+    /// Whether the table was read to its end, so that a string that was not found is not in the table. For this, the
+    /// end of the table must be known, and the table must be neither cut nor damaged. Bytes after the end-of-table
+    /// structure must be padding: other bytes may belong to the table.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
@@ -154,8 +156,7 @@ impl Table {
             })
     }
 
-    /// Returns the offset at which the table breaks within a Type 11 structure. The strings of this structure are not
-    /// read.
+    /// Returns the offset of the damaged structure if it is of Type 11. The strings of this structure were not read.
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {
@@ -167,7 +168,7 @@ impl Table {
         })
     }
 
-    /// Returns every structure in table order.
+    /// Returns every structure, in the order of the table.
     #[must_use]
     pub fn structures(&self) -> &[Structure] {
         &self.structures
@@ -179,7 +180,8 @@ impl Table {
         self.data.expose()
     }
 
-    /// Returns the Type 11 structures in table order. The kernel calls the first one `11-0`, the next one `11-1`.
+    /// Returns the Type 11 structures in the order of the table. The kernel calls the first one `11-0`, and the next
+    /// one `11-1`.
     pub fn oem_structures(&self) -> impl Iterator<Item = OemStructure<'_>> {
         self.structures
             .iter()
@@ -208,9 +210,9 @@ fn extent_fault(entry_point: &EntryPoint, bytes: usize, structures: usize, ended
     }
 }
 
-/// Whether an `_SM_` table was complete before its bytes stopped forming structures: it contains an end-of-table
-/// structure and every announced structure. Linux does not read further either (`dmi_decode_table()`,
-/// `drivers/firmware/dmi_scan.c`).
+/// Whether a table with an `_SM_` entry point is complete although damaged bytes follow its structures: the structures
+/// before these bytes include an end-of-table structure and every announced structure. Linux does not read the damaged
+/// bytes of such a table either (`dmi_decode_table()`, `drivers/firmware/dmi_scan.c`).
 ///
 /// If there are more structures than announced, the last one must be the end-of-table structure. Otherwise the damaged
 /// bytes may be one of the announced structures.
@@ -233,7 +235,7 @@ pub(crate) fn is_padding(bytes: &[u8]) -> bool {
 /// A Type 11 structure and its strings.
 #[derive(Clone, Copy)]
 pub struct OemStructure<'a> {
-    /// Number of this structure among the Type 11 structures, from 0.
+    /// Number of this structure among the Type 11 structures, counted from 0.
     pub index: usize,
     /// Position and length of the structure.
     pub structure: &'a Structure,
@@ -241,14 +243,17 @@ pub struct OemStructure<'a> {
 }
 
 impl<'a> OemStructure<'a> {
-    /// Returns the count byte. It may be wrong: some hypervisors let it wrap, or count strings that they then omit.
+    /// Returns the count byte: the number of strings that the structure announces. The number may be wrong: some
+    /// hypervisors let the byte overflow (256 strings become 0), or count strings that they then omit. Returns `None`
+    /// if the structure is too short for a count byte.
     #[must_use]
     pub fn count(&self) -> Option<u8> {
         let at = self.structure.offset + usize::from(OEM_STRINGS_LENGTH) - 1;
         (self.structure.length >= OEM_STRINGS_LENGTH).then(|| self.data.get(at).copied())?
     }
 
-    /// Returns offset and bytes of every string found, also of empty strings. The count byte has no effect.
+    /// Returns every string found, even if it is empty: its offset in the table, and its bytes. The count byte has no
+    /// effect.
     pub fn strings(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let data = self.data;
         self.structure
@@ -258,14 +263,15 @@ impl<'a> OemStructure<'a> {
             .map(move |range| (range.start, data.get(range).unwrap_or_default()))
     }
 
-    /// Returns the bytes after the structure in the table.
+    /// Returns all bytes of the table that follow this structure.
     #[must_use]
     pub fn behind(&self) -> &'a [u8] {
         self.data.get(self.structure.end..).unwrap_or_default()
     }
 }
 
-/// Whether the bytes at the position of a header look like text: type and handle are printable.
+/// Whether the bytes look like text, although a structure's header should be in their place: the bytes for type and
+/// handle are printable.
 pub(crate) fn looks_like_text(header: &[u8]) -> bool {
     matches!(header, [kind, _, low, high, ..] if [kind, low, high].iter().all(|byte| byte.is_ascii_graphic()))
 }

@@ -10,7 +10,7 @@ use memchr::memchr;
 /// Structure type that ends a table (DSP0134 §7.46).
 pub const END_OF_TABLE: u8 = 127;
 
-/// Length in bytes of type, length and handle (DSP0134 §6.1.2).
+/// Length in bytes of a structure's header: type, length and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;
 
 /// Length of the two NUL bytes that end a structure's string set (DSP0134 §6.1.3).
@@ -21,15 +21,15 @@ const TERMINATOR: usize = 2;
 pub struct Structure {
     /// Type number of the structure.
     pub kind: u8,
-    /// Handle, with which other structures refer to this one.
+    /// Handle: a number with which other structures refer to this structure.
     pub handle: u16,
     /// Start of the structure, in bytes from the start of the table.
     pub offset: usize,
     /// Length of the formatted area in bytes.
     pub length: u8,
-    /// Positions of the strings, without their NUL bytes.
+    /// Positions of the structure's strings in the table, without the NUL byte that ends each string.
     pub strings: Vec<Range<usize>>,
-    /// Start of the next structure.
+    /// Start of the next structure, in bytes from the start of the table.
     pub end: usize,
 }
 
@@ -46,7 +46,7 @@ pub enum Damage {
     /// The formatted area extends beyond the end of the table.
     #[error("its formatted area runs past the end of the table")]
     FormattedArea,
-    /// There are no two NUL bytes before the end of the table.
+    /// The table ends before the two NUL bytes that end the structure's string set.
     #[error("its strings do not end before the end of the table")]
     Unterminated,
 }
@@ -58,8 +58,8 @@ pub(super) struct Walk {
     pub(super) damage: Option<Damage>,
 }
 
-/// Reads structures until the table ends or the bytes do not form a structure. With `ends_at_127`, the end-of-table
-/// structure is the last one.
+/// Reads structures until the table ends or the bytes do not form a structure. If `ends_at_127` is true, an
+/// end-of-table structure (Type 127) also ends the reading.
 pub(super) fn walk(data: &[u8], ends_at_127: bool) -> Walk {
     let mut walk = Walk { structures: Vec::new(), end: 0, damage: None };
     while let Some(rest) = data.get(walk.end..).filter(|rest| !rest.is_empty()) {
@@ -81,7 +81,7 @@ pub(super) fn walk(data: &[u8], ends_at_127: bool) -> Walk {
     walk
 }
 
-/// Reads the structure at the start of `rest`, which is at `offset` in the table.
+/// Reads the structure at the start of `rest`. `offset` is the position of `rest` in the table.
 fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
     let [kind, length, handle_low, handle_high, _, _, ..] = *rest else { return Err(Damage::TooShort) };
     let formatted = usize::from(length);

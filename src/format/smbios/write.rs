@@ -1,8 +1,8 @@
 //! Writes Type 11 structures in the form that [`super`] reads.
 //!
 //! systemd 256 and older reads only the first 4096 bytes of a structure and loses the rest without an error
-//! (`read_virtual_file()`, `src/core/import-creds.c`). So strings are packed into several structures of at most this
-//! size, if the hypervisor accepts structures.
+//! (`read_virtual_file()`, `src/core/import-creds.c`). So this program packs strings into several structures of at most
+//! 4096 bytes, if the hypervisor accepts whole structures.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,21 +13,23 @@ use crate::format::credential::Secret;
 use crate::format::systemd;
 use crate::text::help::Help;
 
-/// Largest string area of a structure that systemd 256 and older reads completely: 4096 bytes minus the formatted area.
-/// The area includes the two NUL bytes that end the string set.
+/// Size in bytes of the largest string area in a structure that systemd 256 and older reads completely: 4096 bytes
+/// minus the formatted area. The string area includes the two NUL bytes that end the string set.
 pub const STRING_AREA_MAX: usize = systemd::STRUCTURE_MAX - OEM_STRINGS_LENGTH as usize;
 
-/// Maximum number of strings in one structure. The limit is its count byte (DSP0134 §7.12).
+/// Maximum number of strings in one structure: the largest number that fits into the structure's count byte (DSP0134
+/// §7.12).
 pub const STRINGS_MAX: usize = 255;
 
 /// Handle of the first structure that this program writes. Each further structure gets the next free handle.
 ///
 /// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm assign handles from 0 up. QEMU assigns handles
-/// by type, in steps of 0x100 up to 0x2900, and 0x7F00 to the end (`hw/smbios/smbios.c`). OVMF assigns the lowest free
-/// handle, and 0xFEFF to the end. DSP0134 §6.1.2 reserves the handles above.
+/// by structure type, in steps of 0x100 up to 0x2900. Its end-of-table structure (Type 127) gets the handle 0x7F00
+/// (`hw/smbios/smbios.c`). OVMF gives each structure the lowest free handle. Its end-of-table structure gets the handle
+/// 0xFEFF. DSP0134 §6.1.2 reserves the handles above 0xFEFF.
 pub const FIRST_HANDLE: u16 = 0x8b00;
 
-/// Number of handles for this program's structures.
+/// Number of handles that this program can assign to its structures.
 const HANDLES: u16 = 0xfe00 - FIRST_HANDLE;
 
 /// Structure type that readers ignore (DSP0134, "Inactive (Type 126)").
@@ -40,16 +42,16 @@ pub const INACTIVE_SIZE: usize = 6;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// A string is empty. It would end the string set, so the strings after it would be lost.
+    /// A string is empty. An empty string would end the string set, so the strings after it would be lost.
     #[error("OEM string {string} is empty, which would end the list of strings")]
     Empty {
-        /// Number of the string, from 1.
+        /// Number of the string, counted from 1.
         string: usize,
     },
     /// A string contains a NUL byte, which would end the string there.
     #[error("OEM string {string} contains a NUL byte at position {position}, which would end the string")]
     Nul {
-        /// Number of the string, from 1.
+        /// Number of the string, counted from 1.
         string: usize,
         /// Position of the NUL byte in the string, from 0.
         position: usize,
@@ -70,10 +72,11 @@ pub enum WriteError {
     },
 }
 
-/// Divides strings into structures, in order: at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings in each. A
-/// larger string gets its own structure.
+/// Divides strings into structures. Returns one range of string indexes for each structure, in order. A structure gets
+/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that is too large for this limit gets a
+/// structure of its own.
 ///
-/// `sizes` are the sizes of the strings, without the NUL that ends each string.
+/// `sizes` are the sizes of the strings in bytes, without the NUL byte that ends each string.
 #[must_use]
 pub fn pack(sizes: &[usize]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -93,17 +96,17 @@ pub fn pack(sizes: &[usize]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Returns the size in bytes of a structure with strings of these sizes. The sizes do not include the NUL that ends
-/// each string.
+/// Returns the size in bytes of a structure with strings of these sizes. The sizes do not include the NUL byte that
+/// ends each string.
 #[must_use]
 pub fn structure_size(sizes: &[usize]) -> usize {
     let area: usize = sizes.iter().map(|size| size + 1).sum();
-    // One more NUL ends the string set. An empty set has two NUL bytes.
+    // One more NUL byte ends the string set. An empty string set consists of two NUL bytes.
     usize::from(OEM_STRINGS_LENGTH) + area + if sizes.is_empty() { 2 } else { 1 }
 }
 
-/// Writes strings as Type 11 structures, packed by [`pack`]. The handles start at [`FIRST_HANDLE`]. Handles in `taken`
-/// are skipped.
+/// Writes strings as Type 11 structures, divided by [`pack`]. The handles of the structures start at [`FIRST_HANDLE`].
+/// Handles in `taken` belong to other structures, so they are skipped.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::structures;
@@ -113,7 +116,7 @@ pub fn structure_size(sizes: &[usize]) -> usize {
 /// ```
 ///
 /// # Errors
-/// [`WriteError`] if a reader could not read the same strings again.
+/// [`WriteError`] if a string is empty or contains a NUL byte, or if there are too few free handles.
 pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, WriteError> {
     for (index, string) in strings.iter().enumerate() {
         if string.is_empty() {
@@ -135,8 +138,8 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
     Ok(structures)
 }
 
-/// Does the same as [`structures`], but returns exactly `count` structures: the rest are inactive structures with the
-/// next handles.
+/// Writes exactly `count` structures: the Type 11 structures that [`structures`] returns, and after them inactive
+/// structures with the next handles.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::padded;
@@ -146,8 +149,7 @@ pub fn structures(strings: &[&[u8]], taken: &[u16]) -> Result<Vec<Secret>, Write
 /// ```
 ///
 /// # Errors
-/// [`WriteError`] if a reader could not read the same strings again, or if the strings need more than `count`
-/// structures.
+/// [`WriteError`] for the same reasons as in [`structures`], or if the strings need more than `count` structures.
 pub fn padded(strings: &[&[u8]], count: usize) -> Result<Vec<Secret>, WriteError> {
     let mut structures = structures(strings, &[])?;
     if structures.len() > count {
@@ -170,7 +172,7 @@ fn inactive(handle: u16) -> Secret {
 /// Writes one structure of at most [`STRINGS_MAX`] strings.
 fn structure(handle: u16, strings: &[&[u8]]) -> Secret {
     let sizes: Vec<usize> = strings.iter().map(|string| string.len()).collect();
-    // All bytes go into one allocation. A vector that grows leaves copies in freed memory.
+    // The vector is large enough from the start. A vector that grows leaves copies of the strings in freed memory.
     let mut bytes = Vec::with_capacity(structure_size(&sizes));
     let count = u8::try_from(strings.len()).unwrap_or(u8::MAX);
     bytes.extend_from_slice(&[OEM_STRINGS, OEM_STRINGS_LENGTH]);
