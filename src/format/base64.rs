@@ -2,25 +2,26 @@
 //!
 //! Both alphabets are accepted and may be mixed. Space, tab, newline and carriage return are skipped anywhere. Padding
 //! is mandatory, unused bits must be zero, and nothing may follow the padding. systemd v252 to v254 accepts only the
-//! standard alphabet, so [`encode`] writes that one.
+//! standard alphabet, so [`encode`] writes only the standard alphabet.
 //!
-//! The decoder processes sixteen characters in one vector, the encoder eight in one machine word. No branch and no
-//! table index depends on a value, so neither time nor cache reveals the value. The length of a value is not secret.
+//! The decoder processes sixteen characters at a time in one vector, and the encoder eight characters at a time in one
+//! machine word of 64 bits. No branch and no table index depends on a value, so neither the time nor the CPU's cache
+//! reveals the value. The length of a value is not secret.
 
 use wide::i8x16;
 use zeroize::Zeroizing;
 
-/// The number 1 in each byte of a word.
+/// A word with the number 1 in each of its bytes.
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The highest bit of each byte in a word.
+/// A word in which only the highest bit of each byte is set.
 const HIGH: u64 = ONES << 7;
 
-/// Number of characters in a word, and of the bytes that they encode.
+/// Number of characters in a word. They encode [`WORD_BYTES`] bytes.
 const WORD: usize = 8;
 const WORD_BYTES: usize = 6;
 
-/// Number of characters in a vector, and of the bytes that they encode.
+/// Number of characters in a vector. They encode [`BLOCK_BYTES`] bytes.
 const BLOCK: usize = 16;
 const BLOCK_BYTES: usize = 12;
 
@@ -28,13 +29,13 @@ const BLOCK_BYTES: usize = 12;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Base64Error {
-    /// A byte that is in neither alphabet, and is neither blank nor padding.
+    /// A byte of the text is in neither alphabet, and is neither a blank nor `=`.
     #[error("byte {position} of its text is not a base64 character")]
     Character {
         /// Position of the refused byte in the text, from 0.
         position: usize,
     },
-    /// The last group is not padded with `=`.
+    /// The `=` at the end of the text are missing, or their number is wrong.
     #[error("its padding is missing or wrong")]
     Padding,
     /// Text follows the padding.
@@ -50,7 +51,7 @@ pub enum Base64Error {
 /// # Errors
 /// [`Base64Error`] names the first error that systemd would find.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
-    // Text that smbios-creds-host wrote needs neither a check of each byte nor a copy.
+    // This succeeds for text that smbios-creds-host wrote. Such text needs neither a check of each byte nor a copy.
     if let Some(bytes) = decode_exactly(text) {
         return Ok(bytes);
     }
@@ -67,13 +68,13 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
     decode_exactly(&plain).ok_or_else(|| reason(&plain))
 }
 
-/// Decodes a text that consists only of the standard alphabet and its padding.
+/// Decodes a text that consists only of the standard alphabet and its padding. Returns `None` for any other text.
 fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let data = match text {
         [data @ .., b'=', b'='] | [data @ .., b'='] | data => data,
     };
     let (blocks, rest) = data.as_chunks::<BLOCK>();
-    // Missing characters are replaced by 'A', which is six zero bits.
+    // In the last block, an 'A' replaces each missing character: 'A' stands for six zero bits.
     let mut last = Zeroizing::new([b'A'; BLOCK]);
     last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let mut bytes = Zeroizing::new(vec![0; (blocks.len() + 1) * BLOCK_BYTES]);
@@ -88,15 +89,16 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         valid &= is_valid;
     }
     let size = blocks.len() * BLOCK_BYTES + rest.len() * BLOCK_BYTES / BLOCK;
-    // The bits of the last character that carry no data are zeros too.
+    // The bytes after the data must be zero. They include the unused bits of the last character.
     let is_zero = bytes.iter().skip(size).fold(0, |all, byte| all | byte) == 0;
     bytes.truncate(size);
     (valid.all() && is_zero && text.len().is_multiple_of(4)).then_some(bytes)
 }
 
-/// Converts sixteen characters to six bits in each byte. Also returns which of them belong to the standard alphabet.
+/// Converts each of sixteen characters to a byte with the six bits that it stands for. Also returns which characters
+/// belong to the standard alphabet.
 fn sextets(characters: i8x16) -> (i8x16, i8x16) {
-    // As numbers with a sign, bytes from 128 on are below all characters.
+    // Bytes are compared as signed numbers, so bytes from 128 on are below all characters.
     let within = |first: u8, last: u8| {
         characters.simd_gt(i8x16::splat(first.cast_signed() - 1))
             & characters.simd_lt(i8x16::splat(last.cast_signed() + 1))
@@ -109,7 +111,7 @@ fn sextets(characters: i8x16) -> (i8x16, i8x16) {
     (characters + steps, upper | lower | digit | plus | slash)
 }
 
-/// Packs eight times six bits into 48 bits. The first character is in the highest bits.
+/// Packs eight bytes with six bits each into six bytes. The bits of the first character become the highest bits.
 fn pack(sextets: u64) -> [u8; WORD_BYTES] {
     let twelves = (sextets & 0x003f_003f_003f_003f) | ((sextets & 0x3f00_3f00_3f00_3f00) >> 2);
     let halves = (twelves & 0x0000_0fff_0000_0fff) | ((twelves & 0x0fff_0000_0fff_0000) >> 4);
@@ -117,12 +119,12 @@ fn pack(sextets: u64) -> [u8; WORD_BYTES] {
     bytes
 }
 
-/// Whether the decoder skips a byte, at any position.
+/// Whether a byte is a blank, which the decoder skips at any position.
 pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Returns why a text was refused that contains only base64 characters and `=`.
+/// Returns why [`decode_exactly`] refused a text that contains only base64 characters and `=`.
 fn reason(text: &[u8]) -> Base64Error {
     let data = text.iter().take_while(|&&byte| byte != b'=').count();
     let padding = text.iter().skip(data).take_while(|&&byte| byte == b'=').count();
@@ -152,7 +154,7 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(String::from_utf8(text).unwrap_or_default())
 }
 
-/// The inverse of [`pack`].
+/// Unpacks six bytes into eight bytes with six bits each. This is the inverse of [`pack`].
 fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     let bits = bytes.iter().fold(0, |bits, &byte| (bits << 8) | u64::from(byte));
     let halves = (bits & 0xff_ffff) | (bits >> 24 << 32);
@@ -160,7 +162,7 @@ fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     (twelves & 0x003f_003f_003f_003f) | ((twelves << 2) & 0x3f00_3f00_3f00_3f00)
 }
 
-/// The inverse of [`sextets`].
+/// Converts eight bytes with six bits each to characters. This is the inverse of [`sextets`].
 fn characters(sextets: u64) -> u64 {
     let from = |first: u64| ((sextets + ONES * (128 - first)) & HIGH) >> 7;
     // Each byte of the result is a character. Every byte is larger than the number that is subtracted from it.

@@ -13,9 +13,9 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 
 /// The name of a credential, checked by systemd's rules.
 ///
-/// 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E) without `/` and `:`, and neither `.` nor `..` (systemd
-/// `credential_name_valid()`, `src/shared/creds-util.c`). So a name can always be a file name, and is always safe to
-/// print.
+/// A name consists of 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E). It contains neither `/` nor `:`, and
+/// it is neither `.` nor `..` (systemd `credential_name_valid()`, `src/shared/creds-util.c`). So a name can always be a
+/// file name, and is always safe to print.
 ///
 /// ```
 /// use smbios_creds::format::credential::Name;
@@ -26,12 +26,14 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name {
-    /// What decides between two names nearly always, in one comparison: the first bytes, the first foremost.
+    /// The first [`HEAD`] bytes of the name as one number, with the first byte as the highest. Comparing two such
+    /// numbers is nearly always enough to order two names.
     head: u128,
     text: String,
 }
 
-/// Bytes in the head of a name. A shorter one has zeros after its end, and no name has a zero byte.
+/// Number of bytes in the head of a name. If the name is shorter, zero bytes fill the head. No name contains a zero
+/// byte.
 const HEAD: usize = 16;
 
 /// Why bytes cannot be the name of a credential.
@@ -63,7 +65,7 @@ pub enum NameError {
 }
 
 impl Name {
-    /// Checks `bytes` against systemd's rules.
+    /// Makes a name from `bytes`, if systemd's rules allow this name.
     ///
     /// # Errors
     /// [`NameError`] says which rule is broken.
@@ -78,8 +80,8 @@ impl Name {
         Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
     }
 
-    /// Does the same as [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and names are not
-    /// wiped.
+    /// Checks a name like [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and names are
+    /// not wiped from memory.
     pub(crate) fn check(bytes: &[u8]) -> Result<&str, NameError> {
         match bytes {
             [] => return Err(NameError::Empty),
@@ -91,7 +93,7 @@ impl Name {
         let is_refused = |byte: u8| !matches!(byte, 0x20..=0x7e) || matches!(byte, b'/' | b':');
         match bytes.iter().enumerate().find(|&(_, &byte)| is_refused(byte)) {
             Some(refused) => Err(refuse(refused)),
-            // Printable ASCII is UTF-8.
+            // Printable ASCII is always UTF-8, so this cannot fail.
             None => str::from_utf8(bytes).map_err(|_| NameError::Empty),
         }
     }
@@ -102,7 +104,7 @@ impl Name {
         &self.text
     }
 
-    /// The name for people, without a copy if it has no blank at either end.
+    /// Returns the name as `Display` writes it. Makes no copy if the name neither begins nor ends with a blank.
     pub(crate) fn shown(&self) -> Cow<'_, str> {
         if self.has_outer_blank() { self.to_string().into() } else { self.as_str().into() }
     }
@@ -114,8 +116,8 @@ impl Name {
     }
 }
 
-/// Orders names like `str`, but compares eight bytes at a time. Names often have the same beginning, and musl compares
-/// single bytes.
+/// Orders names like `str`, but compares the first 16 bytes as one number. Names often have the same beginning, and
+/// musl compares one byte at a time.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
         match self.head.cmp(&other.head) {
@@ -192,8 +194,8 @@ impl From<Name> for String {
     }
 }
 
-/// Secret bytes. They are wiped when dropped, have no `Display`, and their `Debug` shows only their number. Only
-/// [`Secret::expose`] returns the bytes, so every use can be found.
+/// Secret bytes. The bytes are wiped from memory when dropped. This type has no `Display`, and its `Debug` shows only
+/// the number of bytes. Only [`Secret::expose`] returns the bytes, so every use of the bytes can be found in the code.
 ///
 /// ```
 /// use smbios_creds::format::credential::Secret;
@@ -210,13 +212,14 @@ impl Secret {
         &self.0
     }
 
-    /// Returns a copy in separate memory, which is wiped too. `Secret` is not `Clone`, so every copy can be found.
+    /// Returns a copy in separate memory, which is wiped too. `Secret` is not `Clone`, so every copy can be found in
+    /// the code.
     #[must_use]
     pub(crate) fn copy(&self) -> Self {
         self.expose().to_vec().into()
     }
 
-    /// Number of secret bytes.
+    /// Returns the number of secret bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -241,8 +244,9 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
     }
 }
 
-/// Wipes the bytes and the unused capacity of the buffer. Zeroize writes one byte at a time, which would take an eighth
-/// of an import's time. This is `memset`, and the barrier keeps the compiler from removing it.
+/// Wipes the bytes and the unused capacity of the buffer. The crate `zeroize` writes one byte at a time, which would
+/// take an eighth of an import's time. This code becomes a call of `memset`, and the barrier keeps the compiler from
+/// removing this call.
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);

@@ -2,7 +2,7 @@
 //!
 //! The item `opt/io.systemd.credentials/NAME` contains the value of a credential, byte for byte. systemd 251 and newer
 //! imports it (`import_credentials_qemu()`, `src/core/import-creds.c`). The item [`MANIFEST`] contains a manifest: the
-//! base64 that follows the prefix in an OEM string. systemd and other programs ignore it.
+//! same base64 text as the manifest's OEM string, but without the prefix. systemd and other programs ignore this item.
 
 use super::credential::{Name, NameError, Secret};
 use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
@@ -10,11 +10,11 @@ use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
 /// Path of the item that contains a manifest.
 pub const MANIFEST: &str = "opt/io.smbios-creds/manifest";
 
-/// Path of the item that contains a signature of the manifest. Its content is the text that follows the prefix in an
-/// OEM string.
+/// Path of the item that contains a signature of the manifest. The item contains the same text as the signature's OEM
+/// string, but without the prefix.
 pub const SIGNATURE: &str = "opt/io.smbios-creds/signature";
 
-/// Path of the item with the address to which the guest sends its receipt.
+/// Path of the item that contains the address to which the guest sends its receipt.
 pub const RECEIPT: &str = "opt/io.smbios-creds/receipt";
 
 /// Start of the paths of items that only this program reads.
@@ -28,7 +28,7 @@ const SMBIOS_TABLES: &str = "etc/smbios/smbios-tables";
 /// if a path is longer.
 pub const PATH_MAX: usize = 55;
 
-/// Longest name in bytes of a credential that can be sent in an item.
+/// Length in bytes of the longest credential name that fits into the path of an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 
 /// Maximum number of bytes that a guest reads from all items: systemd's limit for all credentials, plus room for a
@@ -40,8 +40,8 @@ pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 pub struct Item {
     /// The number that selects the item in the device.
     pub key: u16,
-    /// The item's path. QEMU calls this path the item's name. Text in the path that looks like a bad name may be a
-    /// value.
+    /// The item's path. QEMU calls this path the item's name. The path is a [`Secret`], because by mistake it may
+    /// contain a value where the credential's name should be.
     pub path: Secret,
     /// The item's content.
     pub content: Content,
@@ -52,7 +52,7 @@ pub struct Item {
 pub enum Content {
     /// The item's bytes.
     Bytes(Secret),
-    /// The item is larger than a value may be. It was not read.
+    /// The item is larger than a credential's value may be, so it was not read.
     TooLarge {
         /// Size of the item in bytes.
         size: usize,
@@ -70,10 +70,10 @@ impl Content {
     }
 }
 
-/// The kind of an item, which its path determines.
+/// The kind of an item. The path of the item determines its kind.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// A credential, or an item whose credential has a bad name.
+    /// A credential: its name, or why the name is not allowed.
     Credential(Result<Name, NameError>),
     /// A manifest.
     Manifest,
@@ -104,8 +104,8 @@ pub fn kind(path: &[u8]) -> Option<Kind> {
     path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
 }
 
-/// Whether the item with this path may contain a credential. Such items are credentials, items of this program, and the
-/// copy of the SMBIOS table.
+/// Whether the item with this path may contain the value of a credential. Such items are the credentials themselves,
+/// the items of this program, and QEMU's copy of the SMBIOS table.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::holds_secrets;

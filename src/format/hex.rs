@@ -1,25 +1,26 @@
-//! Hexadecimal digits.
+//! Encodes bytes as hexadecimal digits, and decodes such digits.
 
 use zeroize::Zeroizing;
 
 use super::base64::is_blank;
 
-/// Why text is not a row of hexadecimal digits. The text itself is never part of the error: it may be a secret.
+/// Why a text is not a row of hexadecimal digits. The error never contains the text, which may be a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HexError {
-    /// A byte that is neither a digit nor blank.
+    /// A byte of the text is neither a hexadecimal digit nor a blank.
     #[error("byte {position} of its text is not a hexadecimal digit")]
     Character {
-        /// Position in the text, from 0.
+        /// Position of the refused byte in the text, from 0.
         position: usize,
     },
-    /// A last digit without another one.
+    /// The number of hexadecimal digits is odd, but every byte needs two digits.
     #[error("it has an odd number of hexadecimal digits")]
     Odd,
 }
 
-/// Two lower-case digits for each byte. Which bytes they stand for changes neither time nor place of an access.
+/// Encodes each byte as two lower-case hexadecimal digits. Neither the time nor the memory addresses that this function
+/// uses depend on the values of the bytes.
 ///
 /// ```
 /// assert_eq!(*smbios_creds::format::hex::encode(b"S3\n"), "53330a");
@@ -27,7 +28,7 @@ pub enum HexError {
 #[must_use]
 pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     let digit = |nibble: u8| {
-        // 39 from '9' + 1 to 'a', where the nibble is above 9.
+        // In ASCII, 'a' is 39 more than the character after '9'. So 39 is added to a nibble above 9.
         let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
         char::from(b'0' + nibble + is_letter * 39)
     };
@@ -39,8 +40,8 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     digits
 }
 
-/// The bytes that digits stand for, capital or small, with blanks anywhere (`unhexmem_full()`, `src/basic/hexdecoct.c` of
-/// systemd).
+/// Decodes hexadecimal digits, in upper or lower case. Skips blanks at any position (`unhexmem_full()`,
+/// `src/basic/hexdecoct.c` of systemd).
 ///
 /// ```
 /// assert_eq!(smbios_creds::format::hex::decode(b"53 33\n0A")?.as_slice(), b"S3\n");
@@ -48,9 +49,10 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
 /// ```
 ///
 /// # Errors
-/// [`HexError`] names the first byte that is no digit.
+/// [`HexError`] gives the position of the first byte that is neither a digit nor a blank, or says that the number of
+/// digits is odd.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, HexError> {
-    // With room for all of it, no copy is left where it grew.
+    // The buffer is large enough from the start: a buffer that grows leaves a copy in memory that is not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     let mut high = None;
     for (position, &byte) in text.iter().enumerate().filter(|(_, byte)| !is_blank(**byte)) {

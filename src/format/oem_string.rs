@@ -23,14 +23,14 @@ pub const ENCRYPTED_PREFIX: &str = "io.smbios-creds.encrypted:";
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Unchanged, after [`TEXT_PREFIX`].
+    /// The value is unchanged. The OEM string begins with [`TEXT_PREFIX`].
     Text,
-    /// In base64, after [`BINARY_PREFIX`].
+    /// The value is in base64. The OEM string begins with [`BINARY_PREFIX`].
     Binary,
 }
 
 impl Encoding {
-    /// Returns the prefix of an OEM string in this form.
+    /// Returns the prefix of an OEM string with a value in this form.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Encoding {
         }
     }
 
-    /// Its name in listings.
+    /// Returns the name of this form, as listings show it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl std::fmt::Display for Encoding {
 pub enum OemString<'a> {
     /// A plain credential, and the form of its value.
     Credential(Credential, Encoding),
-    /// Either the name of a credential without a value (in the binary form), or a value that has lost its name.
+    /// Either the name of a credential with an empty value (in the binary form), or a value that has lost its name.
     MaybeNameless(MaybeNameless),
     /// A string that has the prefix of a credential but cannot be decoded. No part of the string is ever shown: text
     /// that looks like a name may be a value that has lost its name.
@@ -83,16 +83,16 @@ pub enum OemString<'a> {
     Foreign,
 }
 
-/// The name of a credential without a value, or a value that has lost its name. In the binary form, the two look the
-/// same if the padding of the value's base64 is one `=`.
+/// The name of a credential with an empty value, or a value that has lost its name. In the binary form, the two look
+/// the same if the padding of the value's base64 is one `=`.
 ///
-/// There is no [`Name`] of this text until [`Self::named`] makes one: names are shown, and never wiped.
+/// Only [`Self::named`] makes a [`Name`] of this text, because names are shown, and are never wiped from memory.
 #[derive(Debug)]
 pub struct MaybeNameless(Secret);
 
 impl MaybeNameless {
-    /// Returns the credential if the text is known to be a name: the valid manifest lists the text, or `is_name`
-    /// returns true for it.
+    /// Returns a credential with an empty value if the text is known to be a name: `manifest` lists the text, or
+    /// `is_name` returns true for it. The caller must pass only a valid manifest.
     pub fn named(
         &self,
         manifest: Option<&Manifest>,
@@ -105,7 +105,7 @@ impl MaybeNameless {
         Some(Credential::new(Name::new(text).ok()?, Vec::new()))
     }
 
-    /// Length in bytes of the text after the prefix.
+    /// Returns the length in bytes of the text between the prefix and the `=`.
     #[must_use]
     pub fn length(&self) -> usize {
         self.0.len()
@@ -116,7 +116,7 @@ impl MaybeNameless {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The string contains no `=`, or (in base64) no `=` except the padding.
+    /// The string contains no `=`. In the binary form, the `=` of the padding do not count.
     #[error("has no '=' between name and value")]
     NoEquals,
     /// The name breaks systemd's rules.
@@ -166,7 +166,8 @@ pub fn decode(string: &[u8]) -> OemString<'_> {
 const PREFIXES: [&str; 6] =
     [TEXT_PREFIX, BINARY_PREFIX, manifest::PREFIX, SIGNATURE_PREFIX, ENCRYPTED_PREFIX, RECEIPT_PREFIX];
 
-/// Whether a string starts with one of the prefixes that are not for plain credentials.
+/// Whether a string starts with the prefix of a manifest, a signature, an encrypted credential, or the address for a
+/// receipt.
 pub(crate) fn is_accompanying(string: &[u8]) -> bool {
     let [_, _, others @ ..] = PREFIXES;
     others.iter().any(|prefix| string.starts_with(prefix.as_bytes()))
@@ -201,9 +202,9 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     }
 }
 
-/// Splits at the first `=`. A binary string in which every `=` is padding has lost its name. The text before its
-/// padding is the secret, which must not be printed as a name. systemd refuses such a string too, because `=` or `==`
-/// is not base64. A single `=` at the end still means an empty value.
+/// Splits a name from its value at the first `=`. A string in the binary form in which every `=` is padding has lost
+/// its name. The text before the padding is the secret, which must not be printed as a name. systemd refuses such a
+/// string too, because `=` or `==` is not base64. A single `=` at the end still means an empty value.
 fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let at = rest.iter().position(|&byte| byte == b'=')?;
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);
@@ -216,7 +217,7 @@ fn may_be_value(name: &str) -> bool {
     base64::decode(&Zeroizing::new([name.as_bytes(), b"="].concat())).is_ok()
 }
 
-/// Maximum number of characters of a mistyped prefix that are compared.
+/// Maximum number of characters at the start of a string that are compared with the prefixes.
 const NEAR_MISS_HEAD: usize = 40;
 
 /// Returns the prefix that was probably meant, and the length of the mistyped prefix in bytes. The string may differ
@@ -245,7 +246,8 @@ fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     })
 }
 
-/// Returns the length in bytes of a mistyped prefix. The text after the prefix may be secret.
+/// Returns the length in bytes of the mistyped prefix at the start of a string, or 0 if there is none. The text after
+/// the prefix may be secret.
 pub(crate) fn near_miss_length(string: &[u8]) -> usize {
     near_miss(string).map_or(0, |(_, length)| length)
 }
@@ -272,7 +274,7 @@ fn distance_at_most_two(a: &[u8], b: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The name contains `=`: every reader would split the string there.
+    /// The name contains `=`: every reader would end the name at this `=`.
     #[error("its name contains '=', which ends the name in an OEM string")]
     EqualsInName,
     /// A text value contains a NUL byte, which ends every SMBIOS string. The binary form allows NUL bytes.
@@ -289,7 +291,7 @@ pub enum EncodeError {
     },
 }
 
-/// Writes a credential as an OEM string, without the NUL that ends it in the table.
+/// Writes a credential as an OEM string. The NUL byte that ends each string in the SMBIOS table is not included.
 ///
 /// Prefer [`Encoding::Binary`]: no hypervisor's command line passes on every text unchanged.
 ///

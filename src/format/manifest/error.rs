@@ -3,7 +3,7 @@
 use crate::format::base64::Base64Error;
 use crate::format::credential::Name;
 
-/// The version of the manifest that this program writes. It reads no other version.
+/// Version number of the manifests that this program writes. It cannot read manifests of another version.
 pub(super) const VERSION: u32 = 1;
 
 /// Why a manifest cannot be written or read.
@@ -16,13 +16,13 @@ pub enum ManifestError {
     /// The text after the prefix is not base64.
     #[error("it is not base64: {0}")]
     Base64(#[from] Base64Error),
-    /// The base64 does not contain the expected JSON object. The error does not show the object: the digest of weak
-    /// secrets should not be in logs.
+    /// The base64 does not contain the expected JSON object. The error does not show the object, because logs should
+    /// not contain the digest of weak secrets.
     #[error("it is not the expected JSON object (line {line}, column {column})")]
     Json {
-        /// Line of the JSON text, from 1.
+        /// Line of the error in the JSON text, counted from 1.
         line: usize,
-        /// Column of the JSON text, from 1.
+        /// Column of the error in the JSON text, counted from 1.
         column: usize,
     },
     /// The name of a machine in the audience is not valid.

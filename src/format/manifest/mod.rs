@@ -1,31 +1,34 @@
-//! The manifest lists what the host sent, so that the guest can tell whether everything arrived. Written and read here.
+//! The manifest lists what the host sent, so that the guest can tell whether everything arrived. This module writes and
+//! reads manifests.
 //!
-//! The manifest is not signed. It finds faults, not attackers: anyone who can change a value can also write a new
-//! manifest.
+//! A manifest contains no signature. Without a separate signature, it shows faults, but does not stop attackers: anyone
+//! who can change a value can also write a new manifest.
 //!
-//! It is one OEM string, `io.smbios-creds.manifest:` and the base64 of one JSON object:
+//! A manifest is one OEM string: the prefix `io.smbios-creds.manifest:`, and the base64 of a JSON object such as this
+//! one:
 //!
 //! ```json
 //! {"version":1,"credentials":{"db-password":44,"tls-key":1704},"salt":"…16 bytes…","digest":"…32 bytes…"}
 //! ```
 //!
-//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is the SHA-256 of the salt and, for
-//! each credential in this order, of its name and its value. The length of each name and value precedes it as eight
-//! bytes, lowest first. There is one digest for the whole set, and never one for each value: a reader of the string
-//! must not be able to try weak passwords one by one. `salt` and `digest` are base64. systemd and other programs ignore
-//! the string.
+//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is the SHA-256 of the salt, followed
+//! by the name and the value of each credential in the same order. Eight bytes before each name and before each value
+//! give its length in bytes, with the lowest byte first. There is one digest for the whole set, and never one for each
+//! value: a reader of the manifest must not be able to try weak passwords one by one. `salt` and `digest` are in
+//! base64. systemd and other programs ignore the OEM string.
 //!
-//! Four more fields may follow. They have a meaning in a signed set ([`Terms`]):
+//! Four more fields may follow, which are meant for a signed set ([`Terms`]):
 //!
 //! ```json
 //! {"audience":["web01"],"serial":7,"not-after":1893456000,"encrypted":{"tls-key":{"size":746,"sha256":"…32 bytes…"}}}
 //! ```
 //!
-//! Programs ignore fields that they do not know.
+//! Programs that read a manifest ignore fields that they do not know.
 //!
-//! Blanks follow the object until its base64 ends in `==`. Reason: Incus builds each string from a key and a value with
-//! `=` between them, and drops a key without a value (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A
-//! manifest that ends in `==` can be split at its first `=`: the second `=` is the value.
+//! After the JSON object, there are as many blanks as are necessary to make its base64 end in `==`. The reason is that
+//! Incus builds each string from a key and a value with `=` between them, and drops a key without a value
+//! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A manifest that ends in `==` can be split at its
+//! first `=`: the second `=` is the value.
 
 mod error;
 mod terms;
@@ -47,10 +50,10 @@ use crate::format::receipt::{PROOF_DOMAIN, ValueProof};
 /// Prefix of an OEM string that contains a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
 
-/// Size in bytes of the stack area to wipe. Computing the digest uses less.
+/// Size in bytes of the stack area to wipe after a digest was computed. The computation uses less.
 const STACK_SIZE: usize = 8192;
 
-/// The list of what the host sent: names, sizes and one digest.
+/// A manifest: the names and sizes of the credentials that the host sent, one digest of all values, and the [`Terms`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Manifest(Fields);
 
@@ -91,13 +94,14 @@ impl Manifest {
         Ok(Self(Fields { terms, ..self.0 }))
     }
 
-    /// The manifest's terms: audience, serial, end of validity, and encrypted credentials.
+    /// Returns the manifest's terms: audience, serial, end of validity, and encrypted credentials.
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.0.terms
     }
 
-    /// Writes the OEM string, without the NUL that ends it in the table. It ends in `==`.
+    /// Writes the manifest as an OEM string that ends in `==`. The NUL byte that ends each string in the SMBIOS table
+    /// is not included.
     ///
     /// ```
     /// # use smbios_creds::format::credential::{Credential, Name};
@@ -111,22 +115,23 @@ impl Manifest {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut json = wire::write(&self.0);
-        // If one byte remains after the groups of three, base64 adds two bytes of padding (RFC 4648, section 4).
+        // If the number of bytes is a multiple of three plus one, base64 adds two `=` as padding (RFC 4648, section 4).
         while json.len() % 3 != 1 {
             json.push(' ');
         }
         string(&json)
     }
 
-    /// Does the same as [`Self::encode`], but returns at most `size` bytes. Omits the blanks if the string is too large
-    /// with them: a manifest that another program wrote may have no blanks.
+    /// Writes the manifest like [`Self::encode`], but in at most `size` bytes. Omits the blanks after the JSON object
+    /// if the string would be too large: `size` may be the size of a manifest that another program wrote without
+    /// blanks. Returns `None` if the string is too large even without blanks.
     pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
         let padded = self.encode();
         let text = if padded.len() > size { string(&wire::write(&self.0)) } else { padded };
         (text.len() <= size).then_some(text)
     }
 
-    /// Reads the text after [`PREFIX`] in an OEM string.
+    /// Reads a manifest from the text after [`PREFIX`] in an OEM string.
     ///
     /// # Errors
     /// [`ManifestError`] says what is wrong with the text.
@@ -134,32 +139,33 @@ impl Manifest {
         wire::read(&base64::decode(text)?).map(Self)
     }
 
-    /// Returns name and size of every plain credential that was sent, sorted by name.
+    /// Returns the name and the size in bytes of every plain credential that the manifest lists, sorted by name.
     pub fn credentials(&self) -> impl Iterator<Item = (&Name, u64)> {
         self.0.credentials.iter().map(|(name, &size)| (name, size))
     }
 
-    /// Returns the size with which `name` was sent, if it was sent.
+    /// Returns the size in bytes that the manifest gives for the plain credential `name`. Returns `None` if the
+    /// manifest does not list this credential.
     #[must_use]
     pub fn size_of(&self, name: &Name) -> Option<u64> {
         self.0.credentials.get(name).copied()
     }
 
-    /// Whether a credential of this name was sent.
+    /// Whether the manifest lists a plain credential with this name.
     #[must_use]
     pub fn lists(&self, name: &str) -> bool {
         self.0.credentials.contains_key(name)
     }
 
-    /// Returns the same manifest with the digest of the values that `value_of` returns. Without `value_of`, the digest
-    /// is zero.
+    /// Returns the same manifest with the digest of the values that `value_of` returns. If `value_of` is `None`, every
+    /// byte of the digest is zero.
     pub(crate) fn with_digest_of<'a>(self, value_of: Option<impl Fn(&Name) -> Option<&'a Secret>>) -> Self {
         let digest = value_of.map_or([0; DIGEST_SIZE], |value_of| self.digest_of(value_of));
         Self(Fields { digest, ..self.0 })
     }
 
-    /// Whether the values that `value_of` returns for the listed names are exactly the values that were sent. Takes
-    /// constant time for equal sizes.
+    /// Whether the values that `value_of` returns for the listed names are exactly the values that were sent. The time
+    /// that this takes depends only on the sizes of the values.
     #[must_use]
     pub fn matches<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> bool {
         self.digest_of(value_of).ct_eq(&self.0.digest).into()
@@ -179,8 +185,8 @@ impl Manifest {
         ValueProof::new(digest)
     }
 
-    /// Computes a digest. Afterwards, this function's stack area contains parts of the values, and the caller wipes it.
-    /// `domain` separates digests for different purposes.
+    /// Computes a digest. Afterwards, this function's stack area contains parts of the values, so the caller must call
+    /// [`wipe_stack`]. `domain` is hashed first, so that digests for different purposes differ.
     #[inline(never)]
     fn hash<'a>(&self, domain: &str, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> [u8; DIGEST_SIZE] {
         let mut hash = Sha256::new_with_prefix(domain);
@@ -199,11 +205,12 @@ fn string(json: &str) -> String {
     format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
 }
 
-/// Overwrites the stack area of a function that has just returned. SHA-256 stores the current block there, as bytes and
-/// as words, and its `zeroize` feature wipes neither.
+/// Overwrites the stack area of a function that has just returned. The crate `sha2` stores the block that it hashes on
+/// the stack, as bytes and as words. The crate's feature `zeroize` wipes neither.
 #[inline(never)]
 fn wipe_stack() {
-    // A local variable: a reference to the array expression would point to a constant outside of the stack.
+    // The array is a local variable, because a reference to the array expression would point to a constant outside of
+    // the stack.
     let stack = [0_u8; STACK_SIZE];
     optimization_barrier(&stack);
 }

@@ -15,7 +15,7 @@ use crate::format::credential::Name;
 pub(super) const SALT_SIZE: usize = 16;
 pub(super) const DIGEST_SIZE: usize = 32;
 
-/// The content of the object.
+/// The content of the JSON object, decoded from base64.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Fields {
     pub(super) credentials: BTreeMap<Name, u64>,
@@ -30,7 +30,7 @@ struct Version {
     version: u32,
 }
 
-/// The JSON object. Unknown fields are ignored, so later versions can add fields.
+/// The JSON object as it is in the manifest. Unknown fields are ignored, so later versions can add fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Wire {
@@ -55,7 +55,7 @@ struct WireCiphertext {
 pub(super) fn read(json: &[u8]) -> Result<Fields, ManifestError> {
     let misfit =
         |error: serde_json::Error| ManifestError::Json { line: error.line(), column: error.column() };
-    // The version is read first: a later version may have other fields.
+    // The version number is read first, because a manifest of a later version may have other fields.
     let Version { version } = serde_json::from_slice(json).map_err(misfit)?;
     if version != VERSION {
         return Err(ManifestError::Version(version));
@@ -77,7 +77,7 @@ pub(super) fn read(json: &[u8]) -> Result<Fields, ManifestError> {
     Ok(Fields { credentials: wire.credentials, salt: wire.salt.0, digest: wire.digest.0, terms })
 }
 
-/// Writes the object. Omits empty fields.
+/// Writes the JSON object of a manifest. Omits terms that have no value.
 pub(super) fn write(manifest: &Fields) -> String {
     let (salt, digest) = (base64::encode(&manifest.salt), base64::encode(&manifest.digest));
     let sizes = manifest.credentials.iter().map(|(name, size)| format!("{}:{size}", quoted(name.as_str())));
@@ -114,7 +114,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
 }
 
-/// Bytes of known length, base64 in JSON.
+/// An array of `N` bytes, which the JSON text contains in base64.
 struct Fixed<const N: usize>([u8; N]);
 
 impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
@@ -125,7 +125,8 @@ impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
     }
 }
 
-/// Reads a map by names, and refuses a repeated name. By default, the last value would silently be used.
+/// Reads a JSON object whose keys are names of credentials. Refuses a name that occurs twice: by default, serde would
+/// silently use the last value.
 fn names_once<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<Name, T>, D::Error> {

@@ -51,8 +51,9 @@ pub enum Fault {
     },
     /// The table does not end with a structure of type 127.
     NoEndOfTable,
-    /// Bytes follow the end-of-table structure (Type 127). No program reads these bytes. An `_SM3_` table ends at this
-    /// structure. In an `_SM_` table, every announced structure precedes these bytes.
+    /// Bytes follow the end-of-table structure (Type 127). No program reads these bytes. A table with an `_SM3_` entry
+    /// point ends at the end-of-table structure. In a table with an `_SM_` entry point, every announced structure
+    /// precedes these bytes.
     BehindEndOfTable {
         /// Start of these bytes, in bytes from the start of the table.
         offset: usize,
