@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-/// Seconds since 1970-01-01 00:00 UTC, displayed as the day in UTC.
+/// A time in seconds since 1970-01-01 00:00 UTC. `Display` writes the date of this time, in UTC.
 ///
 /// ```
 /// use smbios_creds::text::day::Day;

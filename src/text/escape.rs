@@ -1,12 +1,13 @@
-//! Makes text from outside safe to print.
+//! Makes text from outside of this program safe to print.
 //!
-//! Names, paths and strings of a table come from the host. Unchanged, they could control a terminal or forge a line of
-//! a log. So everything except printable ASCII is written as `\xNN`.
+//! Names, paths and the strings of the SMBIOS table come from the host. Unchanged, they could control a terminal or
+//! forge a line of a log. So every byte except printable ASCII is written as `\n`, `\r`, `\t`, or `\x` and two
+//! hexadecimal digits.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Bytes from outside, displayed with everything except printable ASCII escaped.
+/// Bytes from outside of this program. `Display` escapes every byte except printable ASCII.
 ///
 /// ```
 /// use smbios_creds::text::escape::Escaped;
@@ -33,7 +34,7 @@ impl<'a> From<&'a Path> for Escaped<'a> {
     }
 }
 
-/// A path, displayed with everything except printable ASCII escaped.
+/// A path. `Display` escapes every byte except printable ASCII.
 ///
 /// ```
 /// use smbios_creds::text::escape::ShownPath;
@@ -43,7 +44,7 @@ impl<'a> From<&'a Path> for Escaped<'a> {
 pub struct ShownPath(PathBuf);
 
 impl ShownPath {
-    /// Returns the path.
+    /// Returns the path without escapes.
     #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
@@ -68,8 +69,8 @@ impl From<PathBuf> for ShownPath {
     }
 }
 
-/// Writes text to another writer. Escapes every character that could control a terminal or change the direction of
-/// text: [`write_safely`].
+/// A writer that passes text on to another writer. It uses [`write_safely`] to escape every character that could
+/// control a terminal or change the direction of text.
 #[cfg(feature = "cli")]
 pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
 
@@ -80,7 +81,8 @@ impl<W: fmt::Write> fmt::Write for Safely<'_, W> {
     }
 }
 
-/// Writes a harmless character unchanged, and any other as `\u{…}`.
+/// Writes a harmless character unchanged. Escapes a character that could control a terminal or change the direction of
+/// text: for example, ESC becomes `\u{1b}`.
 ///
 /// # Errors
 /// Returns the errors of `out`.

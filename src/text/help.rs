@@ -1,4 +1,4 @@
-//! What to do about an error, apart from what happened.
+//! Messages with a remedy. What happened and what to do are two separate texts.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -13,21 +13,21 @@ use std::fmt::{self, Display, Formatter};
 /// assert_eq!(error.help().as_deref(), Some("mount sysfs on /sys first"));
 /// ```
 pub trait Help: Display {
-    /// What to do, as an imperative without a full stop. `None` if there is nothing that always helps.
+    /// Returns the remedy, as an imperative without a full stop. Returns `None` if no remedy always helps.
     fn help(&self) -> Option<Cow<'static, str>>;
 
-    /// What happened and what to do, where there is only one line.
+    /// Returns the message and its remedy on one line, with `; ` between them.
     fn on_one_line(&self) -> String {
         joined(&self.to_string(), self.help())
     }
 }
 
-/// What happened and what to do. It is compiled once for all types of errors.
+/// Joins a message and its remedy. This is a separate function, so that it is compiled once for all types of errors.
 fn joined(what: &str, help: Option<Cow<'static, str>>) -> String {
     help.map_or_else(|| what.to_owned(), |help| [what, "; ", &help].concat())
 }
 
-/// What happened, and what to do.
+/// A message: the text that says what happened, and a remedy if there is one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
     what: String,
@@ -35,18 +35,18 @@ pub struct Message {
 }
 
 impl Message {
-    /// What happened, and nothing that helps.
+    /// Makes a message without a remedy. `what` is the text that says what happened.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), help: None }
     }
 
-    /// What happened.
+    /// Returns the text that says what happened.
     #[must_use]
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// Adds what to do.
+    /// Returns the message with this remedy.
     #[must_use]
     pub fn with_help(self, help: impl Into<Cow<'static, str>>) -> Self {
         Self { help: Some(help.into()), ..self }
@@ -66,7 +66,7 @@ impl Display for Message {
 }
 
 impl serde::Serialize for Message {
-    /// On one line.
+    /// Writes the message and its remedy as one string, on one line.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.on_one_line())
     }

@@ -1,4 +1,4 @@
-//! JSON, for people and for programs, by one serializer.
+//! Writes JSON for people and for programs, with one serializer.
 
 use std::io::{self, Write};
 
@@ -8,16 +8,16 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 /// Whether JSON is indented.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Layout {
-    /// By two blanks, with a line for each value.
+    /// Indented by two blanks, with a line for each value.
     Pretty,
-    /// All of it on one line.
+    /// The whole JSON text is on one line.
     Short,
 }
 
 /// Writes a value as JSON.
 ///
-/// Form and destination are chosen while it runs: with a type for each of them, the code that writes findings would be in
-/// the agent three times.
+/// Layout and destination are chosen at run time. With a separate type for each layout and destination, the compiler
+/// would put the code that writes findings into the agent three times.
 ///
 /// ```
 /// use smbios_creds::text::json::{Layout, write};
@@ -28,16 +28,16 @@ pub enum Layout {
 /// ```
 ///
 /// # Errors
-/// Those of `out`, and those of the value.
+/// Returns the errors of `out`, and the errors of `value` when it is serialized.
 pub fn write(out: &mut dyn Write, value: &impl Serialize, layout: Layout) -> serde_json::Result<()> {
     let form = Form((layout == Layout::Pretty).then(PrettyFormatter::new));
     value.serialize(&mut Serializer::with_formatter(out, form))
 }
 
-/// Indented, or on one line.
+/// Formats JSON with indentation if it contains a [`PrettyFormatter`], and otherwise on one line.
 struct Form(Option<PrettyFormatter<'static>>);
 
-/// Methods that differ between the two forms.
+/// Defines the methods of [`Formatter`] whose output differs between the two layouts.
 macro_rules! either {
     ($($method:ident($($argument:ident)?)),+ $(,)?) => {
         $(

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
 
-/// The meaning of a part of a text. The code that prints the text decides whether and how to show it.
+/// The meaning of a part of a text. The code that prints the text decides whether and how to show this meaning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tone {
     /// The name of a column, or the title of a list.
     Heading,
-    /// The expected state.
+    /// A state that is as expected.
     Good,
     /// A state that needs attention.
     Doubtful,
@@ -31,13 +31,14 @@ impl Text {
         &self.text
     }
 
-    /// Returns the parts that have a tone, in order, each as a range of [`Text::as_str`].
+    /// Returns the parts of the text that have a [`Tone`], in order. Each part is given as its range of bytes in
+    /// [`Text::as_str`], with its tone.
     #[must_use]
     pub fn marks(&self) -> &[(Range<usize>, Tone)] {
         &self.marks
     }
 
-    /// Appends a part, and its tone if it has one.
+    /// Appends a part to the text, and marks it with its tone if it has one.
     pub fn push(&mut self, part: &str, tone: Option<Tone>) {
         let start = self.text.len();
         self.text.push_str(part);
@@ -46,7 +47,8 @@ impl Text {
         }
     }
 
-    /// Appends lines in aligned columns, separated by one blank. The columns in `right` are aligned to the right.
+    /// Appends lines whose cells form aligned columns. One blank separates two columns. The columns whose numbers (from
+    /// 0) are in `right` are aligned to the right, and the other columns to the left.
     pub fn push_columns<const N: usize>(&mut self, lines: &[[Cell<'_>; N]], right: &[usize]) {
         let mut widths = [0; N];
         for line in lines {
@@ -81,7 +83,7 @@ impl Text {
     }
 }
 
-/// Blanks, which are appended in blocks of this length.
+/// A block of blanks. Longer rows of blanks are appended block by block.
 const BLANKS: &str = "                                ";
 
 impl Write for Text {
@@ -104,20 +106,20 @@ pub struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// Makes a cell.
+    /// Makes a cell with this text and this tone.
     pub fn new(text: impl Into<Cow<'a, str>>, tone: Option<Tone>) -> Self {
         Self { text: text.into(), tone }
     }
 
-    /// Makes the cells for the names of columns.
+    /// Makes a line of cells that contains the names of the columns.
     #[must_use]
     pub fn headings<const N: usize>(names: [&'a str; N]) -> [Self; N] {
         names.map(|name| Self::new(name, Some(Tone::Heading)))
     }
 }
 
-/// Formats a size like systemd 262 (`format_bytes()`, `src/basic/format-util.c`): base 1024, with one decimal, not
-/// rounded. A decimal of 0 is left out (up to systemd 254: `1.0K`).
+/// Formats a size in bytes as systemd 262 does (`format_bytes()`, `src/basic/format-util.c`): in units of 1024, with
+/// one decimal, cut and not rounded. A decimal of 0 is left out, as in `1K`: systemd 254 and older writes `1.0K`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let mut text = String::with_capacity(8);
@@ -136,13 +138,13 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Formats a number and its noun: `1 credential`, `2 credentials`.
+/// Formats a number, and the noun in singular or plural: `1 credential`, `2 credentials`.
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Formats several things, separated by commas.
+/// Formats several things as one text, with a comma and a blank between them.
 #[must_use]
 pub fn listed<T: Display>(things: &[T]) -> String {
     let mut text = String::new();

@@ -1,4 +1,5 @@
-//! Text for people: made safe to print, aligned, and marked good or bad. And JSON for programs.
+//! Makes text for people: safe to print, aligned in columns, and with parts marked as good or bad. Also writes JSON for
+//! programs.
 
 pub mod day;
 pub mod escape;

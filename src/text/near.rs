@@ -1,13 +1,15 @@
-//! Finds the name that somebody meant who mistyped it.
+//! Finds the name that a user probably meant when the user mistyped it.
 
 /// Maximum number of edits between the typed name and the name that may be meant.
 const EDITS_MAX: usize = 2;
 
-/// Number of bytes of the typed name that allow one edit. With fewer, all short names would be near each other.
+/// The typed name must have this many bytes for each edit that is allowed. If fewer bytes were enough, all short names
+/// would be near each other.
 const BYTES_PER_EDIT: usize = 3;
 
-/// The first of the names that is nearest to what was typed, if one is near. An edit adds, removes or replaces a byte, or
-/// swaps two. Capital and small letters count as one.
+/// Returns the name that differs from `typed` by the fewest edits. If several names do, returns the first of them.
+/// Returns `None` if every name differs by too many edits. An edit adds, removes or replaces a byte, or swaps two
+/// neighboring bytes. Upper-case and lower-case letters count as equal.
 ///
 /// ```
 /// use smbios_creds::text::near::nearest;
@@ -24,8 +26,8 @@ pub fn nearest<'a>(
         .find_map(|edits| names.clone().find(|name| is_within(edits, typed.as_bytes(), name.as_bytes())))
 }
 
-/// Whether so many edits make one of the other. Each edit is looked for at the first difference, so that the time grows
-/// with the length of the names, and not with its square: a table has thousands of names.
+/// Whether at most `edits` edits turn `this` into `that`. Each edit is tried only at the first difference. So the time
+/// grows with the length of the names, and not with the square of the length: a table may contain thousands of names.
 fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
     if this.len().abs_diff(that.len()) > edits {
         return false;
@@ -33,7 +35,7 @@ fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
     let same = this.iter().zip(that).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     let (this, that) = (this.get(same..).unwrap_or_default(), that.get(same..).unwrap_or_default());
     let ([a, after_a @ ..], [b, after_b @ ..]) = (this, that) else {
-        // What is left of the longer one is no longer than the edits.
+        // One name has ended. The rest of the other name has at most as many bytes as there are edits left.
         return true;
     };
     let Some(left) = edits.checked_sub(1) else { return false };

@@ -1,4 +1,5 @@
-//! Trust: proves who sent a set, and limits who can read it. Used by host and guest; no I/O.
+//! Signatures, which prove who sent a set, and encrypted credentials, which only the guest's own key can decrypt. Host
+//! and guest use these modules, which do no input or output.
 
 pub mod sealed;
 pub mod signature;

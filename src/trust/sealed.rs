@@ -1,13 +1,13 @@
 //! A credential that only the guest's own key can decrypt: a blob from `systemd-creds encrypt`, and its OEM string.
 //!
-//! `io.smbios-creds.encrypted:NAME=BLOB` contains the blob in base64, on one line. The guest puts this text into
-//! `/run/credstore.encrypted/NAME`, where systemd decrypts it for a unit (`LoadCredentialEncrypted=` and
-//! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. It reads the header, which is not
-//! encrypted, and says which kind of key decrypts the blob.
+//! `io.smbios-creds.encrypted:NAME=BLOB` contains the blob in base64, on one line. The guest writes the base64 text to
+//! the file `/run/credstore.encrypted/NAME`, where systemd decrypts it for a unit (`LoadCredentialEncrypted=` and
+//! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. It reads only the blob's header,
+//! which is not encrypted. The header shows which kind of key decrypts the blob.
 //!
-//! This project has its own prefix because systemd does not decrypt a blob that arrives under systemd's prefix. The
-//! service would get the ciphertext as its secret (`LoadCredential=` and `ImportCredential=`, measured with 254 and
-//! 262).
+//! This project has its own prefix because systemd does not decrypt a blob that arrives under systemd's prefix. A
+//! service would get the ciphertext instead of the secret (`LoadCredential=` and `ImportCredential=`, measured with 254
+//! and 262).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -28,17 +28,18 @@ pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
 /// A kind of key that encrypts blobs.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Key {
-    /// The kind's name, as in `systemd-creds encrypt --with-key=`.
+    /// Name of the kind of key, as in `systemd-creds encrypt --with-key=`.
     name: &'static str,
-    /// The ID at the beginning of a blob.
+    /// ID of the kind of key. It is at the beginning of each blob that was encrypted with such a key.
     id: [u8; ID_SIZE],
 }
 
 /// Size in bytes of the ID of a kind of key (`sd_id128_t`).
 const ID_SIZE: usize = 16;
 
-/// Every kind of key that a blob can name (systemd `src/shared/creds-util.h`, v262). A blob of a pinned kind names the
-/// storage root key of the TPM that encrypted it. systemd 261 and older do not support pinned kinds.
+/// Every kind of key that a blob can name (systemd `src/shared/creds-util.h`, v262). A blob that was encrypted with a
+/// key of a pinned kind also names the storage root key of the TPM that encrypted the blob. systemd 261 and older do
+/// not support pinned kinds.
 const KEYS: [Key; 15] = [
     key("host", 0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a),
     key("host-of-one-user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
@@ -57,7 +58,7 @@ const KEYS: [Key; 15] = [
     key(NULL, 0x0584_69da_f6f5_4324_8005_49da_0f8e_a2fb),
 ];
 
-/// Name of the empty key, which everybody has. `systemd-creds` 254 and older calls it `tpm2-absent`.
+/// Name of the empty key, which everybody has. `systemd-creds` 254 and older calls this key `tpm2-absent`.
 const NULL: &str = "null";
 
 const fn key(name: &'static str, id: u128) -> Key {
@@ -71,13 +72,14 @@ impl Key {
         self.name == NULL
     }
 
-    /// Whether only a unit of one user's service manager can decrypt the blob. Units of the system manager cannot.
+    /// Whether only a unit of one user's service manager can decrypt the blob. Units of the system manager cannot
+    /// decrypt it.
     #[must_use]
     pub fn is_of_one_user(&self) -> bool {
         self.name.ends_with("-of-one-user")
     }
 
-    /// The kind's name.
+    /// Returns the name of the kind of key.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.name
@@ -98,17 +100,19 @@ const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 /// Size in bytes of the part of a blob that this program reads: the ID and the sizes.
 pub(crate) const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
 
-/// Smallest size of a blob in bytes; systemd refuses a shorter one. It is the sum of the header, the vector padded to a
-/// multiple of 8, 20 bytes for the times and the name's size (padded as well), and the tag.
+/// Smallest size of a blob in bytes; systemd refuses a shorter blob. A blob has at least four parts: the header; the
+/// initialization vector, padded from 12 to 16 bytes; two times and the size of the name, padded from 20 to 24 bytes;
+/// and the tag of 16 bytes.
 const BLOB_MIN: usize = HEADER_SIZE + 16 + 24 + 16;
 
 /// Number of base64 characters that contain the header.
 const HEADER_TEXT: usize = HEADER_SIZE.div_ceil(3) * 4;
 
-/// Returns the kind of key of a blob, which can be raw or in base64. Returns `None` if `value` is not a systemd blob.
+/// Returns the kind of key with which a blob is encrypted. The blob can be raw or in base64. Returns `None` if `value`
+/// is not a systemd blob.
 ///
-/// This function also checks plain values, to find a blob that was sent as a plain credential. So it keeps no part of
-/// the value.
+/// This function is also called for plain values, to find a blob that was sent as a plain credential. So it keeps no
+/// part of `value`.
 #[must_use]
 pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     if value.len() < BLOB_MIN {
@@ -117,7 +121,7 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     key_in(value).or_else(|| {
         let characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte)).take(HEADER_TEXT);
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-        // Most values are none, and need no copy that is wiped.
+        // Most values are not base64. They are refused before the copy below, which must be wiped from memory.
         if !characters.clone().all(is_base64) {
             return None;
         }
@@ -143,15 +147,15 @@ pub(crate) fn header_length(value: &[u8]) -> usize {
     }
 }
 
-/// Returns the kind of key that a header names.
+/// Returns the kind of key whose ID is at the start of a blob's header.
 fn key_in(header: &[u8]) -> Option<&'static Key> {
     let id = header.get(..ID_SIZE)?;
     header.get(ID_SIZE..HEADER_SIZE).filter(|sizes| *sizes == SIZES)?;
     KEYS.iter().find(|key| key.id == id)
 }
 
-/// A blob from `systemd-creds encrypt`. It is not secret: a blob of the empty key, which everybody can decrypt, is
-/// refused.
+/// A blob from `systemd-creds encrypt`. A blob is not secret, because [`Blob::new`] refuses blobs that are encrypted
+/// with the empty key, which everybody can decrypt.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Blob {
     /// The blob in base64, on one line.
@@ -199,7 +203,8 @@ pub enum BlobError {
         /// Size in bytes of the blob in base64.
         size: usize,
     },
-    /// The file does not start with a known kind of key, or it is shorter than every blob.
+    /// The file does not start with the header of a known kind of key, or it is shorter than the shortest possible
+    /// blob.
     #[error("does not begin like the output of 'systemd-creds encrypt' in a format that this version knows")]
     NotABlob,
     /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
@@ -227,7 +232,8 @@ impl Blob {
         if key.is_null() {
             return Err(BlobError::NullKey);
         }
-        // Encoded again: on one line, and in the standard alphabet, which every systemd reads.
+        // The blob is encoded again, so that the text is on one line, and in the standard alphabet, which every version
+        // of systemd reads.
         let text = base64::encode(&bytes).as_str().to_owned();
         if text.len() > BLOB_MAX {
             return Err(BlobError::TooLarge { size: text.len() });
@@ -235,7 +241,8 @@ impl Blob {
         Ok(Self { text, key })
     }
 
-    /// The blob in base64. The guest's file contains this text, and the manifest lists its size and SHA-256.
+    /// Returns the blob in base64. The guest writes this text to `/run/credstore.encrypted/NAME`, and the manifest
+    /// lists the size and the SHA-256 of this text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -247,7 +254,7 @@ impl Blob {
         Ciphertext { size: self.text.len() as u64, sha256: Sha256::digest(&self.text).into() }
     }
 
-    /// The kind of key that decrypts the blob.
+    /// Returns the kind of key that decrypts the blob.
     #[must_use]
     pub fn key(&self) -> &'static Key {
         self.key
@@ -255,11 +262,11 @@ impl Blob {
 }
 
 impl Sealed {
-    /// Reads the text after [`PREFIX`] in an OEM string.
+    /// Reads an encrypted credential from the text after [`PREFIX`] in an OEM string.
     ///
     /// # Errors
-    /// [`SealedError`] says what is wrong with the text. It contains the credential's name only if a blob follows the
-    /// name. Otherwise the text before the `=` may be a secret.
+    /// [`SealedError`] says what is wrong with the text. The error contains the credential's name only if a blob
+    /// follows the name. Otherwise the text before the `=` may be a secret.
     pub fn decode(rest: &[u8]) -> Result<Self, SealedError> {
         let at = rest.iter().position(|&byte| byte == b'=').ok_or(SealedError::NoEquals)?;
         let (name, blob) = rest.split_at(at);
@@ -270,8 +277,8 @@ impl Sealed {
         }
     }
 
-    /// Writes the OEM string, without the NUL that ends it in the table. Returns `None` if the name contains `=`: every
-    /// reader would split the string there.
+    /// Writes the encrypted credential as an OEM string. The NUL byte that ends each string in the SMBIOS table is not
+    /// included. Returns `None` if the name contains `=`: every reader would end the name at this `=`.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
         let (name, text) = (self.name.as_str(), self.blob.text());

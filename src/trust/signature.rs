@@ -16,11 +16,12 @@ use crate::text::help::Help;
 
 pub use crate::format::oem_string::SIGNATURE_PREFIX as PREFIX;
 
-/// Largest number of signatures that a set may have. During a key change, two owners sign. Each signature must be
-/// verified.
+/// Largest number of signatures that a set may have. While one key replaces another, a set has two signatures. The
+/// number is limited, because the guest must verify each signature.
 pub const SIGNATURES_MAX: usize = 8;
 
-/// Largest signature file in bytes. minisign allows 1024 and 8192 bytes for the two comments (`src/minisign.h`, 0.11).
+/// Largest size in bytes of a signature file. minisign allows 1024 and 8192 bytes for the two comments
+/// (`src/minisign.h`, 0.11).
 pub const SIGNATURE_MAX: usize = 10_240;
 
 /// Largest size in bytes of a file with a public key.
@@ -32,23 +33,24 @@ const UNTRUSTED: &str = "untrusted comment:";
 /// Start of the third line of a signature file.
 const TRUSTED: &str = "trusted comment: ";
 
-/// Size in bytes of a public key: two for the algorithm, eight for the key's number, 32 for the key itself.
+/// Size in bytes of a public key: two bytes for the algorithm, eight for the key's number, and 32 for the key itself.
 const KEY_SIZE: usize = 42;
 
 /// Size in bytes of a secret key (`SeckeyStruct`, `src/minisign.h`, 0.11).
 const SECRET_KEY_SIZE: usize = 158;
 
-/// Size in bytes of a signature: two for the algorithm, eight for the key's number, 64 for the signature itself.
+/// Size in bytes of a signature: two bytes for the algorithm, eight for the key's number, and 64 for the signature
+/// itself.
 const SIGNATURE_SIZE: usize = 74;
 
-/// Algorithm of every public key. Also the algorithm of a signature of the file itself (`minisign -S -l`, the default
-/// before 0.10).
+/// The algorithm in every public key. It is also the algorithm in a signature that was made over the file itself, and
+/// not over the file's digest (`minisign -S -l`, the default before minisign 0.10).
 const PLAIN: [u8; 2] = *b"Ed";
 
-/// Algorithm of a signature of the file's `BLAKE2b` digest, the default since minisign 0.10.
+/// The algorithm in a signature that was made over the file's `BLAKE2b` digest, the default since minisign 0.10.
 const PREHASHED: [u8; 2] = *b"ED";
 
-/// The number of a key. It is displayed like in minisign: in upper-case hexadecimal, without leading zeroes.
+/// The number of a key. `Display` writes it as minisign does: in upper-case hexadecimal, without leading zeroes.
 ///
 /// The number selects the key for a signature, but proves nothing: anyone can make a key with the number of another
 /// key.
@@ -82,7 +84,7 @@ pub enum KeyError {
     /// The line with the key is damaged.
     #[error("it is not a minisign public key: the line that starts with RW is damaged")]
     Damaged,
-    /// The file contains the secret key. It must not be on a machine that only verifies.
+    /// The file contains a secret key. A secret key must not be on a machine that only verifies signatures.
     #[error("it is a minisign SECRET key")]
     Secret,
 }
@@ -132,7 +134,7 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// Reads the content of a `.pub` file, or only its line that starts with `RW`.
+    /// Reads a public key from the content of a `.pub` file, or from only the line of this file that starts with `RW`.
     ///
     /// ```
     /// use smbios_creds::trust::signature::TrustedKey;
@@ -162,7 +164,7 @@ impl TrustedKey {
         if algorithm == PLAIN { Ok(Self { id, key }) } else { Err(KeyError::Damaged) }
     }
 
-    /// The key's number.
+    /// Returns the key's number.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
@@ -186,22 +188,23 @@ impl std::str::FromStr for TrustedKey {
 /// A signature that is not verified yet.
 #[derive(Clone)]
 pub struct Signature {
-    /// The four lines of the file, each with its newline.
+    /// The four lines of the signature file, each with its newline.
     text: String,
     id: KeyId,
     inner: Minisign,
 }
 
 impl Signature {
-    /// Reads a signature file, as `minisign -S` writes it. Lines may end with CR LF, and the last line may have no
-    /// newline. Adds blanks to the untrusted comment until the base64 of the file ends in `==`.
+    /// Reads a signature from a signature file, as `minisign -S` writes it. Lines may end with CR LF, and the last line
+    /// may have no newline. Adds blanks to the untrusted comment until the base64 of the file ends in `==`.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with the file.
     pub fn read(file: &[u8]) -> Result<Self, SignatureError> {
         let text = text_of(file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?;
         let mut whole: String = text.trim_ascii_end().lines().flat_map(|line| [line, "\n"]).collect();
-        // Padded like a manifest: Incus needs a `=` at the end. The untrusted comment is not signed.
+        // The file is padded like a manifest, because Incus needs a `=` at the end of the OEM string. Blanks in the
+        // untrusted comment do no harm, because this comment is not signed.
         let blanks = (4 - whole.len() % 3) % 3;
         if let Some(end) = whole.find('\n')
             && whole.len() + blanks <= SIGNATURE_MAX
@@ -211,13 +214,13 @@ impl Signature {
         Self::whole(whole)
     }
 
-    /// Reads the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. A string that was cut at
-    /// the end has fewer lines, or its last line has no newline.
+    /// Reads a signature from the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. If the
+    /// string was cut, it contains fewer lines, or its last line has no newline.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with the text.
     pub fn decode(text: &[u8]) -> Result<Self, SignatureError> {
-        // Checked before a copy is made: base64 has four characters for three bytes.
+        // The size is checked before a copy is made. Base64 has four characters for every three bytes.
         if text.len() > SIGNATURE_MAX.div_ceil(3) * 4 {
             return Err(SignatureError::NotText);
         }
@@ -225,13 +228,14 @@ impl Signature {
         Self::whole(text_of(&file, SIGNATURE_MAX).ok_or(SignatureError::NotText)?.to_owned())
     }
 
-    /// Reads four lines. Each must have a newline, and nothing may follow the last line.
+    /// Reads a signature from the four lines of a signature file. Each line must end with a newline, and nothing may
+    /// follow the last line.
     fn whole(text: String) -> Result<Self, SignatureError> {
         let mut lines = text.split('\n');
         let mut line = || lines.next().ok_or(SignatureError::Lines);
         let (untrusted, signature, trusted, _, end) = (line()?, line()?, line()?, line()?, line()?);
         let is_whole = untrusted.starts_with(UNTRUSTED) && trusted.starts_with(TRUSTED) && end.is_empty();
-        // Some readers end a line at a carriage return, and others do not.
+        // Carriage returns are refused, because some readers end a line at a carriage return, and others do not.
         if !is_whole || lines.next().is_some() || text.contains('\r') {
             return Err(SignatureError::Lines);
         }
@@ -247,14 +251,14 @@ impl Signature {
         Ok(Self { text, id, inner })
     }
 
-    /// Number of the key that the signature names. Only [`TrustedKey::has_signed`] proves that this key made the
-    /// signature.
+    /// Returns the number of the key that the signature names. Only [`TrustedKey::has_signed`] proves that this key
+    /// made the signature.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.id
     }
 
-    /// Writes the OEM string, without the NUL that ends it in the table.
+    /// Writes the signature as an OEM string. The NUL byte that ends each string in the SMBIOS table is not included.
     #[must_use]
     pub fn encode(&self) -> String {
         format!("{PREFIX}{}", *base64::encode(self.text.as_bytes()))
