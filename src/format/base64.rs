@@ -1,8 +1,8 @@
 //! Base64 that accepts exactly what systemd accepts (`unbase64mem_full()`, `src/basic/hexdecoct.c`, v255 to v262).
 //!
-//! Both alphabets are accepted and may be mixed. Space, tab, newline and carriage return are skipped anywhere. Padding
-//! is mandatory, unused bits must be zero, and nothing may follow the padding. systemd v252 to v254 accepts only the
-//! standard alphabet, so [`encode`] writes only the standard alphabet.
+//! The decoder accepts the standard alphabet and the URL-safe alphabet, even mixed. It skips space, tab, newline and
+//! carriage return at any position. Padding is mandatory, unused bits must be zero, and nothing may follow the padding.
+//! systemd v252 to v254 accepts only the standard alphabet, so [`encode`] writes only the standard alphabet.
 //!
 //! The decoder processes sixteen characters at a time in one vector, and the encoder eight characters at a time in one
 //! machine word of 64 bits. No branch and no table index depends on a value, so neither the time nor the CPU's cache
@@ -17,11 +17,11 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 /// A word in which only the highest bit of each byte is set.
 const HIGH: u64 = ONES << 7;
 
-/// Number of characters in a word. They encode [`WORD_BYTES`] bytes.
+/// Number of characters in a word, which encode [`WORD_BYTES`] bytes.
 const WORD: usize = 8;
 const WORD_BYTES: usize = 6;
 
-/// Number of characters in a vector. They encode [`BLOCK_BYTES`] bytes.
+/// Number of characters in a vector, which encode [`BLOCK_BYTES`] bytes.
 const BLOCK: usize = 16;
 const BLOCK_BYTES: usize = 12;
 
@@ -35,7 +35,7 @@ pub enum Base64Error {
         /// Position of the refused byte in the text, from 0.
         position: usize,
     },
-    /// The `=` at the end of the text are missing, or their number is wrong.
+    /// The padding of the text (`=` at the end) is missing or wrong.
     #[error("its padding is missing or wrong")]
     Padding,
     /// Text follows the padding.
@@ -51,7 +51,8 @@ pub enum Base64Error {
 /// # Errors
 /// [`Base64Error`] names the first error that systemd would find.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Base64Error> {
-    // This succeeds for text that smbios-creds-host wrote. Such text needs neither a check of each byte nor a copy.
+    // `decode_exactly` succeeds for text that smbios-creds-host wrote. Such text needs neither a check of each byte nor
+    // a copy.
     if let Some(bytes) = decode_exactly(text) {
         return Ok(bytes);
     }
@@ -89,14 +90,14 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         valid &= is_valid;
     }
     let size = blocks.len() * BLOCK_BYTES + rest.len() * BLOCK_BYTES / BLOCK;
-    // The bytes after the data must be zero. They include the unused bits of the last character.
+    // All bits after the data must be zero. So the unused bits of the last character must be zero too.
     let is_zero = bytes.iter().skip(size).fold(0, |all, byte| all | byte) == 0;
     bytes.truncate(size);
     (valid.all() && is_zero && text.len().is_multiple_of(4)).then_some(bytes)
 }
 
-/// Converts each of sixteen characters to a byte with the six bits that it stands for. Also returns which characters
-/// belong to the standard alphabet.
+/// Converts each of sixteen base64 characters to a byte that contains the six bits of this character. Also returns
+/// which characters belong to the standard alphabet.
 fn sextets(characters: i8x16) -> (i8x16, i8x16) {
     // Bytes are compared as signed numbers, so bytes from 128 on are below all characters.
     let within = |first: u8, last: u8| {
@@ -105,7 +106,8 @@ fn sextets(characters: i8x16) -> (i8x16, i8x16) {
     };
     let (upper, lower, digit) = (within(b'A', b'Z'), within(b'a', b'z'), within(b'0', b'9'));
     let (plus, slash) = (within(b'+', b'+'), within(b'/', b'/'));
-    // Offsets from a character to its number: A becomes 0, a becomes 26, 0 becomes 52, + becomes 62, / becomes 63.
+    // A step is the offset from a character to its base64 number: A becomes 0, a becomes 26, 0 becomes 52, + becomes
+    // 62, / becomes 63.
     let step = |which: i8x16, step| which & i8x16::splat(step);
     let steps = step(upper, -65) | step(lower, -71) | step(digit, 4) | step(plus, 19) | step(slash, 16);
     (characters + steps, upper | lower | digit | plus | slash)
@@ -150,11 +152,11 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     let last = Zeroizing::new(characters(unpack(*last)).to_be_bytes());
     text.extend(last.iter().take((rest.len() * WORD).div_ceil(WORD_BYTES)));
     text.resize(bytes.len().div_ceil(3) * 4, b'=');
-    // The text is ASCII, so this cannot fail.
+    // The text is ASCII, so its conversion to a string cannot fail.
     Zeroizing::new(String::from_utf8(text).unwrap_or_default())
 }
 
-/// Unpacks six bytes into eight bytes with six bits each. This is the inverse of [`pack`].
+/// Unpacks six bytes into eight bytes with six bits each, as the inverse of [`pack`].
 fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     let bits = bytes.iter().fold(0, |bits, &byte| (bits << 8) | u64::from(byte));
     let halves = (bits & 0xff_ffff) | (bits >> 24 << 32);
@@ -162,7 +164,7 @@ fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
     (twelves & 0x003f_003f_003f_003f) | ((twelves << 2) & 0x3f00_3f00_3f00_3f00)
 }
 
-/// Converts eight bytes with six bits each to characters. This is the inverse of [`sextets`].
+/// Converts eight bytes with six bits each to eight characters, as the inverse of [`sextets`].
 fn characters(sextets: u64) -> u64 {
     let from = |first: u64| ((sextets + ONES * (128 - first)) & HIGH) >> 7;
     // Each byte of the result is a character. Every byte is larger than the number that is subtracted from it.

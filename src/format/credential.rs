@@ -13,9 +13,9 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 
 /// The name of a credential, checked by systemd's rules.
 ///
-/// A name consists of 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E). It contains neither `/` nor `:`, and
-/// it is neither `.` nor `..` (systemd `credential_name_valid()`, `src/shared/creds-util.c`). So a name can always be a
-/// file name, and is always safe to print.
+/// A name consists of 1 to [`NAME_MAX`] bytes of printable ASCII (0x20 to 0x7E). A name contains neither `/` nor `:`,
+/// and is neither `.` nor `..` (systemd `credential_name_valid()`, `src/shared/creds-util.c`). So a name can always be
+/// a file name, and is always safe to print.
 ///
 /// ```
 /// use smbios_creds::format::credential::Name;
@@ -26,8 +26,8 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name {
-    /// The first [`HEAD`] bytes of the name as one number, with the first byte as the highest. Comparing two such
-    /// numbers is nearly always enough to order two names.
+    /// The first [`HEAD`] bytes of the name, as one big-endian number. To order two names, it is nearly always enough
+    /// to compare these numbers.
     head: u128,
     text: String,
 }
@@ -93,7 +93,7 @@ impl Name {
         let is_refused = |byte: u8| !matches!(byte, 0x20..=0x7e) || matches!(byte, b'/' | b':');
         match bytes.iter().enumerate().find(|&(_, &byte)| is_refused(byte)) {
             Some(refused) => Err(refuse(refused)),
-            // Printable ASCII is always UTF-8, so this cannot fail.
+            // Printable ASCII is always UTF-8, so the conversion cannot fail.
             None => str::from_utf8(bytes).map_err(|_| NameError::Empty),
         }
     }
@@ -205,15 +205,15 @@ impl From<Name> for String {
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Returns the bytes. Never pass them to code that formats or logs them, or that copies them into memory that is
-    /// not wiped.
+    /// Returns the bytes. Never pass the bytes to code that formats or logs them, or that copies them into memory that
+    /// is not wiped.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Returns a copy in separate memory, which is wiped too. `Secret` is not `Clone`, so every copy can be found in
-    /// the code.
+    /// Returns a copy in separate memory, which is also wiped when dropped. `Secret` is not `Clone`, so every copy can
+    /// be found in the code.
     #[must_use]
     pub(crate) fn copy(&self) -> Self {
         self.expose().to_vec().into()
@@ -245,8 +245,8 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
 }
 
 /// Wipes the bytes and the unused capacity of the buffer. The crate `zeroize` writes one byte at a time, which would
-/// take an eighth of an import's time. This code becomes a call of `memset`, and the barrier keeps the compiler from
-/// removing this call.
+/// take an eighth of an import's time. The method `fill` becomes a call of `memset`, and the barrier keeps the compiler
+/// from removing this call.
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);

@@ -1,8 +1,9 @@
 //! Items of QEMU's `fw_cfg` device that contain credentials: their paths and their content.
 //!
 //! The item `opt/io.systemd.credentials/NAME` contains the value of a credential, byte for byte. systemd 251 and newer
-//! imports it (`import_credentials_qemu()`, `src/core/import-creds.c`). The item [`MANIFEST`] contains a manifest: the
-//! same base64 text as the manifest's OEM string, but without the prefix. systemd and other programs ignore this item.
+//! imports this item (`import_credentials_qemu()`, `src/core/import-creds.c`). The item [`MANIFEST`] contains a
+//! manifest: the same base64 text as the manifest's OEM string, but without the prefix. systemd and other programs
+//! ignore the item of the manifest.
 
 use super::credential::{Name, NameError, Secret};
 use super::systemd::{FW_CFG_DIRECTORY, TOTAL_MAX};
@@ -35,7 +36,7 @@ pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 /// manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
-/// An item, read from the device or from a recorded directory.
+/// An item, read from the `fw_cfg` device or from a recording.
 #[derive(Debug)]
 pub struct Item {
     /// The number that selects the item in the device.

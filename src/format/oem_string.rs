@@ -1,8 +1,8 @@
 //! Converts a `Credential` to an OEM string and back.
 //!
-//! The rules are exactly systemd's (`parse_smbios_strings()`, `src/core/import-creds.c`, v252 to v262). The prefix must
-//! match byte for byte. Name and value are split at the first `=`. A text value is used unchanged, and a binary value
-//! is base64 ([`crate::format::base64`]).
+//! For credentials, the rules are exactly systemd's (`parse_smbios_strings()`, `src/core/import-creds.c`, v252 to
+//! v262). The prefix must match byte for byte. Name and value are split at the first `=`. A text value is used
+//! unchanged, and a binary value is base64 ([`crate::format::base64`]).
 
 use zeroize::Zeroizing;
 
@@ -76,10 +76,10 @@ pub enum OemString<'a> {
     /// A string that starts almost like one of this program's prefixes. Most likely a secret follows a mistyped prefix,
     /// so the text must not be shown.
     NearMiss {
-        /// The prefix that was probably meant.
+        /// The prefix that the sender probably meant.
         meant: &'static str,
     },
-    /// Another program's string. Its text may be a secret too.
+    /// An OEM string of another program. The text of such a string may be a secret too.
     Foreign,
 }
 
@@ -92,7 +92,7 @@ pub struct MaybeNameless(Secret);
 
 impl MaybeNameless {
     /// Returns a credential with an empty value if the text is known to be a name: `manifest` lists the text, or
-    /// `is_name` returns true for it. The caller must pass only a valid manifest.
+    /// `is_name` returns true for the text. The caller must pass only a valid manifest.
     pub fn named(
         &self,
         manifest: Option<&Manifest>,
@@ -116,7 +116,7 @@ impl MaybeNameless {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The string contains no `=`. In the binary form, the `=` of the padding do not count.
+    /// The string contains no `=` between name and value. In the binary form, it may contain `=` as padding.
     #[error("has no '=' between name and value")]
     NoEquals,
     /// The name breaks systemd's rules.
@@ -204,7 +204,8 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
 
 /// Splits a name from its value at the first `=`. A string in the binary form in which every `=` is padding has lost
 /// its name. The text before the padding is the secret, which must not be printed as a name. systemd refuses such a
-/// string too, because `=` or `==` is not base64. A single `=` at the end still means an empty value.
+/// string too, because a value that consists only of `=` is not base64. A string with a single `=`, at its end, has a
+/// name and an empty value.
 fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let at = rest.iter().position(|&byte| byte == b'=')?;
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);
@@ -225,7 +226,7 @@ const NEAR_MISS_HEAD: usize = 40;
 /// at most two letters.
 fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     let start = string.iter().position(u8::is_ascii_graphic)?;
-    // This copy is wiped: it may contain the beginning of a secret without a prefix.
+    // This copy is wiped, because the copy may contain the beginning of a secret that has no prefix.
     let mut lowered = Zeroizing::new([0; NEAR_MISS_HEAD]);
     let mut length = 0;
     let word = string.iter().skip(start).take_while(|byte| !matches!(byte, b':' | b'='));
@@ -246,8 +247,8 @@ fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     })
 }
 
-/// Returns the length in bytes of the mistyped prefix at the start of a string, or 0 if there is none. The text after
-/// the prefix may be secret.
+/// Returns the length in bytes of the mistyped prefix at the start of a string, or 0 if the string does not start with
+/// a mistyped prefix. The text after the prefix may be secret.
 pub(crate) fn near_miss_length(string: &[u8]) -> usize {
     near_miss(string).map_or(0, |(_, length)| length)
 }
@@ -291,7 +292,8 @@ pub enum EncodeError {
     },
 }
 
-/// Writes a credential as an OEM string. The NUL byte that ends each string in the SMBIOS table is not included.
+/// Writes a credential as an OEM string. The OEM string does not include the NUL byte that ends each string in the
+/// SMBIOS table.
 ///
 /// Prefer [`Encoding::Binary`]: no hypervisor's command line passes on every text unchanged.
 ///

@@ -1,6 +1,7 @@
-//! systemd's limits, prefixes and directories. Each is defined once, with its source.
+//! systemd's limits, prefixes and directories. Each value is defined once, with its source in systemd.
 //!
-//! Version numbers mean the systemd in the guest. A constant without a version is valid for 252 to 262.
+//! Version numbers are versions of the systemd in the guest. A constant without a version number is valid for systemd
+//! 252 to 262.
 
 /// Longest name of a credential in bytes (`CREDENTIAL_NAME_MAX`, `src/shared/creds-util.h`).
 pub const NAME_MAX: usize = 255;
@@ -12,8 +13,9 @@ pub const VALUE_MAX: usize = 1_048_576;
 /// `src/shared/creds-util.h`).
 pub const TOTAL_MAX: usize = 1_048_576;
 
-/// Maximum number of credentials that PID 1 can store. Empty credentials do not count. Its tmpfs has 256 pages of 4
-/// KiB, and each file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
+/// Maximum number of credentials that PID 1 can store. Empty credentials do not count. PID 1's tmpfs for credentials
+/// has 256 pages of 4 KiB, and each file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`;
+/// measured).
 pub const FILES_MAX: usize = 256;
 
 /// Maximum number of bytes that systemd 256 and older reads from one SMBIOS structure: one read of the structure's
@@ -34,7 +36,7 @@ pub const TEXT_PREFIX: &str = "io.systemd.credential:";
 /// Prefix of an OEM string that contains a credential whose value is in base64.
 pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
 
-/// Path prefix of the `fw_cfg` items that PID 1 imports, before SMBIOS (`import_credentials_qemu()`,
+/// Path prefix of the `fw_cfg` items that PID 1 imports, before it imports OEM strings (`import_credentials_qemu()`,
 /// `src/core/import-creds.c`, 251 and newer).
 pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 
@@ -49,10 +51,11 @@ pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 /// `$CREDENTIALS_DIRECTORY`, and never into `/run/credstore`. systemd's own units do not import these credentials
 /// (`ImportCredential=`, `LoadCredential=`). A `*` at the end of a name in the list stands for any text.
 ///
-/// The list is from systemd.system-credentials(7) of 262, which names the version that added each credential. Services
-/// import the other credentials on that page: for example, systemd-firstboot and systemd-sysusers import `passwd.*`,
-/// and systemd-network-generator imports `network.*`. No man page describes `fstab.extra.initrd`. Each comment in the
-/// list names the source file that reads the credentials below the comment, and the systemd version that added them.
+/// The list is from the man page systemd.system-credentials(7) of systemd 262, which names the version that added each
+/// credential. Services import the other credentials on this man page: for example, systemd-firstboot and
+/// systemd-sysusers import `passwd.*`, and systemd-network-generator imports `network.*`. No man page describes
+/// `fstab.extra.initrd`. Each comment in the list names the source file that reads the credentials below the comment,
+/// and the systemd version that added them.
 const EARLY: [&str; 12] = [
     // src/fstab-generator/fstab-generator.c, 254
     "fstab.extra",
@@ -65,7 +68,8 @@ const EARLY: [&str; 12] = [
     "import.pull",
     // src/ssh-generator/ssh-generator.c, 256
     "ssh.listen",
-    // PID 1: src/shared/hostname-setup.c, 254; src/shared/machine-id-setup.c, 254; src/core/import-creds.c, 253
+    // Read by PID 1 itself: src/shared/hostname-setup.c, 254; src/shared/machine-id-setup.c, 254;
+    // src/core/import-creds.c, 253
     "system.hostname",
     "system.machine_id",
     NOTIFY_SOCKET,

@@ -1,4 +1,4 @@
-//! Formats days for people.
+//! Formats dates for people, such as `2030-01-01`.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -15,7 +15,7 @@ pub struct Day(pub u64);
 impl Display for Day {
     /// Uses the algorithm `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // Eras have 400 years and begin on 1 March, so that a leap day is the last day of a year.
+        // The calculation uses eras of 400 years that begin on 1 March, so that a leap day is the last day of a year.
         let days = self.0 / 86_400 + 719_468;
         let (era, day) = (days / 146_097, days % 146_097);
         let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -1,7 +1,7 @@
 //! Makes text from outside of this program safe to print.
 //!
-//! Names, paths and the strings of the SMBIOS table come from the host. Unchanged, they could control a terminal or
-//! forge a line of a log. So every byte except printable ASCII is written as `\n`, `\r`, `\t`, or `\x` and two
+//! Names, paths and the strings of the SMBIOS table come from the host. Unchanged, such text could control a terminal
+//! or forge a line of a log. So every byte except printable ASCII is written as `\n`, `\r`, `\t`, or `\x` and two
 //! hexadecimal digits.
 
 use std::fmt::{self, Display, Formatter, Write as _};
@@ -69,8 +69,8 @@ impl From<PathBuf> for ShownPath {
     }
 }
 
-/// A writer that passes text on to another writer. It uses [`write_safely`] to escape every character that could
-/// control a terminal or change the direction of text.
+/// A writer that passes text on to another writer. The writer uses [`write_safely`] to escape every character that
+/// could control a terminal or change the direction of text.
 #[cfg(feature = "cli")]
 pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
 

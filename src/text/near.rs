@@ -1,15 +1,15 @@
 //! Finds the name that a user probably meant when the user mistyped it.
 
-/// Maximum number of edits between the typed name and the name that may be meant.
+/// Maximum number of edits between the typed name and the name that the user may have meant.
 const EDITS_MAX: usize = 2;
 
-/// The typed name must have this many bytes for each edit that is allowed. If fewer bytes were enough, all short names
+/// Number of bytes that the typed name must have for each allowed edit. If fewer bytes were enough, all short names
 /// would be near each other.
 const BYTES_PER_EDIT: usize = 3;
 
-/// Returns the name that differs from `typed` by the fewest edits. If several names do, returns the first of them.
-/// Returns `None` if every name differs by too many edits. An edit adds, removes or replaces a byte, or swaps two
-/// neighboring bytes. Upper-case and lower-case letters count as equal.
+/// Returns the name that differs from `typed` by the fewest edits. If several names differ by equally few edits,
+/// returns the first of these names. Returns `None` if every name differs by too many edits. An edit adds, removes or
+/// replaces a byte, or swaps two neighboring bytes. Upper-case and lower-case letters count as equal.
 ///
 /// ```
 /// use smbios_creds::text::near::nearest;
@@ -35,7 +35,7 @@ fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
     let same = this.iter().zip(that).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     let (this, that) = (this.get(same..).unwrap_or_default(), that.get(same..).unwrap_or_default());
     let ([a, after_a @ ..], [b, after_b @ ..]) = (this, that) else {
-        // One name has ended. The rest of the other name has at most as many bytes as there are edits left.
+        // One name has ended. The rest of the other name has at most `edits` bytes, so `edits` edits are enough.
         return true;
     };
     let Some(left) = edits.checked_sub(1) else { return false };

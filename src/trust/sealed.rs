@@ -1,13 +1,14 @@
-//! A credential that only the guest's own key can decrypt: a blob from `systemd-creds encrypt`, and its OEM string.
+//! Encrypted credentials, which only the guest's own key can decrypt: the blob from `systemd-creds encrypt`, and the
+//! OEM string that contains the blob.
 //!
 //! `io.smbios-creds.encrypted:NAME=BLOB` contains the blob in base64, on one line. The guest writes the base64 text to
 //! the file `/run/credstore.encrypted/NAME`, where systemd decrypts it for a unit (`LoadCredentialEncrypted=` and
-//! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. It reads only the blob's header,
-//! which is not encrypted. The header shows which kind of key decrypts the blob.
+//! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. This program reads only the
+//! header of a blob, which is not encrypted. The header shows which kind of key decrypts the blob.
 //!
 //! This project has its own prefix because systemd does not decrypt a blob that arrives under systemd's prefix. A
-//! service would get the ciphertext instead of the secret (`LoadCredential=` and `ImportCredential=`, measured with 254
-//! and 262).
+//! service would get the ciphertext instead of the secret (`LoadCredential=` and `ImportCredential=`, measured with
+//! systemd 254 and 262).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -30,7 +31,7 @@ pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
 pub struct Key {
     /// Name of the kind of key, as in `systemd-creds encrypt --with-key=`.
     name: &'static str,
-    /// ID of the kind of key. It is at the beginning of each blob that was encrypted with such a key.
+    /// ID of the kind of key. Each blob that was encrypted with a key of this kind begins with the ID.
     id: [u8; ID_SIZE],
 }
 
@@ -73,7 +74,7 @@ impl Key {
     }
 
     /// Whether only a unit of one user's service manager can decrypt the blob. Units of the system manager cannot
-    /// decrypt it.
+    /// decrypt such a blob.
     #[must_use]
     pub fn is_of_one_user(&self) -> bool {
         self.name.ends_with("-of-one-user")
@@ -92,9 +93,10 @@ impl Display for Key {
     }
 }
 
-/// Sizes in bytes of key, cipher block, initialization vector and tag. They follow the ID, each in 32 bits, lowest byte
-/// first (`struct encrypted_credential_header`, systemd `src/shared/creds-util.c`, v262). These are the sizes of
-/// AES-256-GCM, the only cipher that systemd uses with these kinds of key.
+/// Four sizes in bytes: of the key, the cipher block, the initialization vector, and the tag. In a blob, these sizes
+/// follow the ID, each as a 32-bit number with the lowest byte first (`struct encrypted_credential_header`, systemd
+/// `src/shared/creds-util.c`, v262). The sizes are the ones of AES-256-GCM, the only cipher that systemd uses with
+/// these kinds of key.
 const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 
 /// Size in bytes of the part of a blob that this program reads: the ID and the sizes.
@@ -111,8 +113,8 @@ const HEADER_TEXT: usize = HEADER_SIZE.div_ceil(3) * 4;
 /// Returns the kind of key with which a blob is encrypted. The blob can be raw or in base64. Returns `None` if `value`
 /// is not a systemd blob.
 ///
-/// This function is also called for plain values, to find a blob that was sent as a plain credential. So it keeps no
-/// part of `value`.
+/// This function is also called for plain values, to find a blob that was sent as a plain credential. So this function
+/// keeps no part of `value`.
 #[must_use]
 pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     if value.len() < BLOB_MIN {
@@ -121,7 +123,8 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     key_in(value).or_else(|| {
         let characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte)).take(HEADER_TEXT);
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-        // Most values are not base64. They are refused before the copy below, which must be wiped from memory.
+        // Most values are not base64. Such values are refused here, before the code below makes a copy, which must be
+        // wiped from memory.
         if !characters.clone().all(is_base64) {
             return None;
         }
@@ -277,8 +280,9 @@ impl Sealed {
         }
     }
 
-    /// Writes the encrypted credential as an OEM string. The NUL byte that ends each string in the SMBIOS table is not
-    /// included. Returns `None` if the name contains `=`: every reader would end the name at this `=`.
+    /// Writes the encrypted credential as an OEM string. The OEM string does not include the NUL byte that ends each
+    /// string in the SMBIOS table. Returns `None` if the name contains `=`: every reader would end the name at this
+    /// `=`.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
         let (name, text) = (self.name.as_str(), self.blob.text());

@@ -1,8 +1,9 @@
 //! Converts a minisign signature of a manifest to an OEM string and back. Reads the trusted public keys.
 //!
-//! The OEM string is `io.smbios-creds.signature:` and the base64 of a whole signature file, as `minisign -S` writes it.
-//! The signed data is the manifest's whole OEM string with its prefix, as in the file `NAME.manifest`: without a NUL or
-//! a newline at the end. Because the prefix is signed too, a signature of another file is never valid for a manifest.
+//! The OEM string consists of the prefix `io.smbios-creds.signature:` and the base64 of a whole signature file, as
+//! `minisign -S` writes it. The signed data is the manifest's whole OEM string with its prefix, as in the file
+//! `NAME.manifest`: without a NUL or a newline at the end. Because the prefix is signed too, a signature of another
+//! file is never valid for a manifest.
 //!
 //! This program never uses a private key. Only this file uses the crate `minisign_verify`.
 
@@ -43,14 +44,15 @@ const SECRET_KEY_SIZE: usize = 158;
 /// itself.
 const SIGNATURE_SIZE: usize = 74;
 
-/// The algorithm in every public key. It is also the algorithm in a signature that was made over the file itself, and
-/// not over the file's digest (`minisign -S -l`, the default before minisign 0.10).
+/// The algorithm in every public key. A signature also has this algorithm if it was made over the file itself, and not
+/// over the file's digest (`minisign -S -l`, the default before minisign 0.10).
 const PLAIN: [u8; 2] = *b"Ed";
 
 /// The algorithm in a signature that was made over the file's `BLAKE2b` digest, the default since minisign 0.10.
 const PREHASHED: [u8; 2] = *b"ED";
 
-/// The number of a key. `Display` writes it as minisign does: in upper-case hexadecimal, without leading zeroes.
+/// The number of a key. `Display` writes the number as minisign does: in upper-case hexadecimal, without leading
+/// zeroes.
 ///
 /// The number selects the key for a signature, but proves nothing: anyone can make a key with the number of another
 /// key.
@@ -76,7 +78,7 @@ pub enum KeyError {
     /// The file is larger than [`KEY_MAX`], or it is not text.
     #[error("it is not a minisign public key: it is not text of at most {KEY_MAX} bytes")]
     NotText,
-    /// The file is neither one line, nor a comment and one line.
+    /// The file does not consist of an optional comment line and one line with the key.
     #[error(
         "it is not a minisign public key: expected an 'untrusted comment:' line and one line that starts with RW"
     )]
@@ -195,8 +197,8 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads a signature from a signature file, as `minisign -S` writes it. Lines may end with CR LF, and the last line
-    /// may have no newline. Adds blanks to the untrusted comment until the base64 of the file ends in `==`.
+    /// Reads a signature from a signature file, as `minisign -S` writes it. Lines may end with CR LF, and the newline
+    /// of the last line may be missing. Adds blanks to the untrusted comment until the base64 of the file ends in `==`.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with the file.
@@ -258,7 +260,8 @@ impl Signature {
         self.id
     }
 
-    /// Writes the signature as an OEM string. The NUL byte that ends each string in the SMBIOS table is not included.
+    /// Writes the signature as an OEM string. The OEM string does not include the NUL byte that ends each string in the
+    /// SMBIOS table.
     #[must_use]
     pub fn encode(&self) -> String {
         format!("{PREFIX}{}", *base64::encode(self.text.as_bytes()))
@@ -280,7 +283,8 @@ impl PartialEq for Signature {
 impl Eq for Signature {}
 
 /// Returns the number of the trusted key that signed `manifest`, which is the manifest's whole OEM string. Only the
-/// first [`SIGNATURES_MAX`] signatures are checked. The first valid signature decides, and the others have no effect.
+/// first [`SIGNATURES_MAX`] signatures are checked. The first valid signature decides, and later signatures have no
+/// effect.
 ///
 /// ```
 /// use smbios_creds::trust::signature::{Signature, TrustedKey, signer};

@@ -3,14 +3,14 @@
 use crate::format::base64::Base64Error;
 use crate::format::credential::Name;
 
-/// Version number of the manifests that this program writes. It cannot read manifests of another version.
+/// Version number of the manifests that this program writes. The program cannot read manifests of another version.
 pub(super) const VERSION: u32 = 1;
 
 /// Why a manifest cannot be written or read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The same name is listed twice.
+    /// The manifest lists the same name twice.
     #[error("it lists credential {0} twice")]
     Duplicate(Name),
     /// The text after the prefix is not base64.

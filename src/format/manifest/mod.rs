@@ -1,8 +1,8 @@
 //! The manifest lists what the host sent, so that the guest can tell whether everything arrived. This module writes and
 //! reads manifests.
 //!
-//! A manifest contains no signature. Without a separate signature, it shows faults, but does not stop attackers: anyone
-//! who can change a value can also write a new manifest.
+//! A manifest contains no signature. Without a separate signature, a manifest shows faults, but does not stop
+//! attackers: anyone who can change a value can also write a new manifest.
 //!
 //! A manifest is one OEM string: the prefix `io.smbios-creds.manifest:`, and the base64 of a JSON object such as this
 //! one:
@@ -25,7 +25,7 @@
 //!
 //! Programs that read a manifest ignore fields that they do not know.
 //!
-//! After the JSON object, there are as many blanks as are necessary to make its base64 end in `==`. The reason is that
+//! After the JSON object, there are as many blanks as are necessary to make the base64 end in `==`. The reason is that
 //! Incus builds each string from a key and a value with `=` between them, and drops a key without a value
 //! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A manifest that ends in `==` can be split at its
 //! first `=`: the second `=` is the value.
@@ -50,7 +50,7 @@ use crate::format::receipt::{PROOF_DOMAIN, ValueProof};
 /// Prefix of an OEM string that contains a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
 
-/// Size in bytes of the stack area to wipe after a digest was computed. The computation uses less.
+/// Size in bytes of the stack area to wipe after a digest was computed. The computation uses a smaller area.
 const STACK_SIZE: usize = 8192;
 
 /// A manifest: the names and sizes of the credentials that the host sent, one digest of all values, and the [`Terms`].
@@ -79,7 +79,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns the same manifest with these terms.
+    /// Returns the same manifest, but with `terms` as its terms.
     ///
     /// # Errors
     /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another credential, and
@@ -100,8 +100,8 @@ impl Manifest {
         &self.0.terms
     }
 
-    /// Writes the manifest as an OEM string that ends in `==`. The NUL byte that ends each string in the SMBIOS table
-    /// is not included.
+    /// Writes the manifest as an OEM string that ends in `==`. The OEM string does not include the NUL byte that ends
+    /// each string in the SMBIOS table.
     ///
     /// ```
     /// # use smbios_creds::format::credential::{Credential, Name};
@@ -165,7 +165,7 @@ impl Manifest {
     }
 
     /// Whether the values that `value_of` returns for the listed names are exactly the values that were sent. The time
-    /// that this takes depends only on the sizes of the values.
+    /// of this check depends only on the sizes of the values.
     #[must_use]
     pub fn matches<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> bool {
         self.digest_of(value_of).ct_eq(&self.0.digest).into()
@@ -177,8 +177,8 @@ impl Manifest {
         digest
     }
 
-    /// Returns the proof for a receipt: it proves that the sender has the values that `value_of` returns for the listed
-    /// names.
+    /// Returns the proof for a receipt. The proof shows that the sender of the receipt has the values that `value_of`
+    /// returns for the listed names.
     pub fn value_proof<'a>(&self, value_of: impl Fn(&Name) -> Option<&'a Secret>) -> ValueProof {
         let digest = Zeroizing::new(self.hash(PROOF_DOMAIN, value_of));
         wipe_stack();
@@ -206,7 +206,7 @@ fn string(json: &str) -> String {
 }
 
 /// Overwrites the stack area of a function that has just returned. The crate `sha2` stores the block that it hashes on
-/// the stack, as bytes and as words. The crate's feature `zeroize` wipes neither.
+/// the stack, as bytes and as words. The feature `zeroize` of this crate wipes neither the bytes nor the words.
 #[inline(never)]
 fn wipe_stack() {
     // The array is a local variable, because a reference to the array expression would point to a constant outside of

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::format::credential::Name;
 
-/// The terms of a set: the machines for which it is meant, the end of its validity, its serial number, and its
+/// The terms of a set: the machines for which the set is meant, the end of its validity, its serial number, and its
 /// encrypted credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Terms {
     /// Names of the machines for which the set is meant. If the list is empty, the set is for any machine.
     pub audience: Vec<String>,
-    /// Serial number of the set among the sets for the same audience. A later set has a higher number.
+    /// Serial number of the set among the sets for the same audience. A later set has a higher serial number.
     pub serial: Option<u64>,
     /// End of the set's validity, in seconds since 1970-01-01 00:00 UTC.
     pub not_after: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Ciphertext {
     /// Size in bytes of the ciphertext's base64 text, which follows the `=` in the OEM string of an encrypted
     /// credential.
     pub size: u64,
-    /// SHA-256 of this base64 text.
+    /// SHA-256 of the ciphertext's base64 text.
     pub sha256: [u8; 32],
 }
 

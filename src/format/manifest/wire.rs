@@ -30,7 +30,8 @@ struct Version {
     version: u32,
 }
 
-/// The JSON object as it is in the manifest. Unknown fields are ignored, so later versions can add fields.
+/// The JSON object of a manifest, as serde reads it. Unknown fields are ignored, so later versions of this program can
+/// add fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Wire {
@@ -109,7 +110,8 @@ fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-/// Writes a JSON string. Names and audiences are printable ASCII, and JSON escapes only two of these characters.
+/// Writes a JSON string. Names and audiences are printable ASCII. In JSON, only two of the printable ASCII characters
+/// must be escaped.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
 }

@@ -9,7 +9,7 @@ pub const PREFIX: &str = "io.smbios-creds.receipt:";
 /// (`socket_address_parse_vsock()`, `src/basic/socket-util.c`, v262).
 const STREAM: &str = "vsock-stream:";
 
-/// The CID of the host, as its guests see it (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
+/// The CID with which every guest addresses its host (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
 pub const HOST_CID: u32 = 2;
 
 /// The address to which a guest sends a receipt: a vsock port of its host.
@@ -28,7 +28,7 @@ pub enum AddressError {
     /// The text does not begin with `vsock-stream:`.
     #[error("it does not begin with 'vsock-stream:'")]
     Kind,
-    /// The CID is not the host's.
+    /// The CID is not 2, the CID of the host.
     #[error("its CID is not 2, the CID of the host")]
     Cid,
     /// The port is not a decimal number from 1 to 4294967294 without a leading zero.
@@ -37,7 +37,7 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Makes the address of a port on the host.
+    /// Makes the address of the vsock port `port` on the host.
     ///
     /// # Errors
     /// [`AddressError::Port`] for the ports 0 and 4294967295, which mean "any port".

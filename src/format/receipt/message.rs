@@ -24,11 +24,11 @@ pub struct Receipt {
     pub exit: u8,
     /// Number of credentials that the manifest lists. Without a manifest, the number of credentials that arrived.
     pub expected: u64,
-    /// Number of intact credentials.
+    /// Number of credentials that arrived intact.
     pub verified: u64,
     /// ID of the boot in which the guest imported the credentials, from `/proc/sys/kernel/random/boot_id`.
     pub boot: Option<BootId>,
-    /// Proof that the guest has every value. `None` if a value is missing, or if the set had no manifest.
+    /// Proof that the guest has every value. The proof is `None` if a value is missing, or if the set had no manifest.
     pub proof: Option<ValueProof>,
 }
 
@@ -93,13 +93,13 @@ pub enum ReceiptError {
     /// The message has more than [`MESSAGE_MAX`] bytes.
     #[error("it is longer than {MESSAGE_MAX} bytes")]
     TooLong,
-    /// A required field is missing.
+    /// The message does not contain a required field.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A field occurs twice.
+    /// The message contains a field twice.
     #[error("it has {0} twice")]
     Twice(&'static str),
-    /// A field's value is malformed.
+    /// The value of a field in the message is malformed.
     #[error("its {0} is malformed")]
     Malformed(&'static str),
 }

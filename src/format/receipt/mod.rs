@@ -1,7 +1,8 @@
 //! The receipt: a guest's message to its host about the result of an import. This module writes and reads receipts.
 //!
 //! The host asks for a receipt with one OEM string, `io.smbios-creds.receipt:vsock-stream:2:PORT`. The guest connects
-//! to this address and sends one message in the format of `sd_notify(3)`, with one `KEY=VALUE` per line:
+//! to the address `vsock-stream:2:PORT` and sends one message in the format of `sd_notify(3)`, with one `KEY=VALUE` per
+//! line:
 //!
 //! ```text
 //! STATUS=smbios-creds: 3 of 3 credentials verified

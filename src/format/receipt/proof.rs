@@ -51,7 +51,7 @@ impl Debug for ValueProof {
     }
 }
 
-/// The SHA-256 of a proof. A host stores this digest, and later checks the proof in a receipt with it.
+/// The SHA-256 of a proof. A host stores the verifier, and uses it to check the proof in a receipt.
 ///
 /// The verifier is not secret. To compute the proof from values, or to check guessed values against the verifier, an
 /// attacker also needs the manifest's salt. The salt is random, and is stored only together with the values.
@@ -79,10 +79,10 @@ impl Verifier {
         format!("sha256:{}\n", *hex::encode(&self.0))
     }
 
-    /// Reads a verifier from the content of the file in which a host stores it.
+    /// Reads a verifier from the content of the file in which a host stores the verifier.
     ///
     /// # Errors
-    /// [`VerifierError`], if the file has any other content.
+    /// [`VerifierError`], if the file does not contain a verifier.
     pub fn decode(text: &[u8]) -> Result<Self, VerifierError> {
         let digits = text.strip_prefix(b"sha256:").and_then(|rest| rest.strip_suffix(b"\n"));
         digits.and_then(bytes_of).map(|bytes| Self(*bytes)).ok_or(VerifierError)

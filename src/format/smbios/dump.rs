@@ -1,8 +1,8 @@
 //! Finds the SMBIOS table in a file that `dmidecode --dump-bin FILE` wrote (`dmidecode.c` of dmidecode 3.0 to 3.6).
 //!
-//! The file begins with the entry point, padded with zeros to 32 bytes. The table follows. dmidecode changes one field
-//! of the entry point: the address of the table becomes the table's position in the file. dmidecode also corrects the
-//! checksums of the entry point.
+//! The file begins with the entry point, padded with zeros to 32 bytes. The table follows the entry point. dmidecode
+//! changes one field of the entry point: the address of the table becomes the table's position in the file. dmidecode
+//! also corrects the checksums of the entry point.
 
 use super::entry_point::{EntryPoint, EntryPointError, SIZE_MAX};
 
@@ -25,7 +25,7 @@ pub enum DumpError {
         /// Number of bytes in the file.
         found: usize,
     },
-    /// The entry point gives another position of the table, as in a copy of a machine's memory.
+    /// The entry point gives a position of the table other than byte 32, as in a copy of a machine's memory.
     #[error("its table is at {address:#x}, not at {TABLE_AT:#x}")]
     Address {
         /// Address of the table according to the entry point.
@@ -33,8 +33,8 @@ pub enum DumpError {
     },
 }
 
-/// Returns the position of the table in `file`, in bytes. The bytes before this position are the entry point. Other
-/// errors of the entry point or the table are found by [`Table::parse`](super::Table::parse).
+/// Returns the position of the table in `file`, in bytes. The bytes before this position are the entry point.
+/// [`Table::parse`](super::Table::parse) finds other errors of the entry point and of the table.
 ///
 /// ```
 /// use smbios_creds::format::smbios::dump::table_at;

@@ -1,8 +1,8 @@
 //! The SMBIOS entry point (DSP0134 §5.2.1 and §5.2.2), as Linux exports it in `smbios_entry_point`.
 //!
-//! This program parses the entry point itself: smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes, a length
-//! that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). See
-//! `docs/decisions/0001-smbios-lib.md`.
+//! This program parses the entry point itself: the crate smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes,
+//! a length that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). For the whole decision,
+//! see `docs/decisions/0001-smbios-lib.md`.
 
 /// Size in bytes of the largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;
@@ -10,9 +10,9 @@ pub const SIZE_MAX: usize = 32;
 /// The data about an SMBIOS table that its entry point contains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EntryPoint {
-    /// Form of the entry point: it decides whether a structure of Type 127 ends the table.
+    /// Form of the entry point. The form decides whether a structure of Type 127 ends the table.
     pub form: Form,
-    /// Major and minor version of the specification that the table claims to follow.
+    /// Major and minor version of DSP0134 that the table claims to follow.
     pub version: (u8, u8),
     /// Size of the table in bytes. An `_SM_` entry point contains the exact size, and an `_SM3_` entry point the
     /// maximum size.
@@ -39,7 +39,7 @@ pub enum EntryPointError {
     /// The entry point starts with neither `_SM_` nor `_SM3_`.
     #[error("it starts with neither '_SM_' nor '_SM3_'")]
     Anchor,
-    /// Neither the specification nor Linux allows this length.
+    /// Neither DSP0134 nor Linux allows the length that the length byte gives.
     #[error("its length byte says {0}, which is not allowed")]
     Length(u8),
     /// The entry point has fewer bytes than its length byte says.
@@ -126,7 +126,7 @@ pub fn write(table_size: u32, address: u64) -> [u8; 24] {
     let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
     let with = |checksum| {
         let [c0, c1, c2, c3, c4] = *b"_SM3_";
-        // The fields between the checksum and the table's size. The version is 3.2, without an errata number
+        // These fields are between the checksum and the table's size. The version is 3.2, without an errata number
         // (`docrev`).
         let [length, major, minor, docrev, revision, reserved] = [24, 3, 2, 0, 1, 0];
         [

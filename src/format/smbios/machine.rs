@@ -2,10 +2,10 @@
 //! §7.2).
 //!
 //! The crate smbios-lib decodes these two structures. This module passes no other structure to the crate, and no
-//! structure that follows a Type 11 structure with a wrong number of strings: such bytes may be text of OEM strings. So
-//! the copies that the crate makes never contain a secret.
+//! structure that follows a Type 11 structure with a wrong number of strings: the bytes after such a structure may be
+//! text of OEM strings. So the copies that the crate makes never contain a secret.
 //!
-//! These strings prove nothing: anyone who starts the machine can set most of them.
+//! The strings in these structures prove nothing: anyone who starts the machine can set most of the strings.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -15,8 +15,8 @@ use smbioslib::{SMBiosInformation, SMBiosString, SMBiosStruct, SMBiosSystemInfor
 use super::{OemStructure, Table};
 use crate::text::escape::Escaped;
 
-/// Maximum number of bytes that this module keeps of a string. Up to SMBIOS 2.6, this was the limit for every string
-/// (DSP0134 §6.1.3).
+/// Maximum number of bytes that this module keeps of a string. In SMBIOS 2.6 and older, every string was limited to 64
+/// bytes (DSP0134 §6.1.3).
 const SHOWN_MAX: usize = 64;
 
 /// The machine that a table describes. Every string is escaped for printing, and at most 64 bytes long before escaping.
@@ -65,17 +65,18 @@ pub struct Model {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hypervisor {
-    /// QEMU. Its Type 1 structure has the manufacturer `QEMU` and its machine type as the version
-    /// (`hw/smbios/smbios.c`; recorded from 7.2 and 10.0).
+    /// QEMU. The Type 1 structure contains `QEMU` as the manufacturer, and the machine type as the version
+    /// (`hw/smbios/smbios.c`; recorded from QEMU 7.2 and 10.0).
     Qemu,
-    /// cloud-hypervisor. It writes the Type 0 structure itself, with its own name as the vendor
-    /// (`arch/src/x86_64/smbios.rs`; recorded from 53).
+    /// cloud-hypervisor. This hypervisor writes the Type 0 structure itself, with its own name as the vendor
+    /// (`arch/src/x86_64/smbios.rs`; recorded from cloud-hypervisor 53).
     CloudHypervisor,
-    /// crosvm. It writes the Type 0 structure itself, with its own name as the vendor (`x86_64/src/smbios.rs`).
+    /// crosvm. This hypervisor writes the Type 0 structure itself, with its own name as the vendor
+    /// (`x86_64/src/smbios.rs`).
     Crosvm,
-    /// Hyper-V. Its machines have the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`. The
-    /// vendor of their firmware is Microsoft too, or American Megatrends in machines of the first generation (seen in
-    /// public recordings). Hyper-V writes OEM strings of its own, but has no option to add others.
+    /// Hyper-V. A Hyper-V machine has the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
+    /// The vendor of the firmware is also Microsoft, or American Megatrends in a machine of the first generation (seen
+    /// in public recordings). Hyper-V writes OEM strings of its own, but has no option to add other OEM strings.
     HyperV,
 }
 
@@ -85,7 +86,7 @@ const MICROSOFT: &str = "Microsoft Corporation";
 /// A kind of firmware. This program knows how each of these kinds handles large tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirmwareKind {
-    /// SeaBIOS, with its major and minor version if it reports them.
+    /// SeaBIOS, with its major and minor version if SeaBIOS reports them.
     SeaBios(Option<(u32, u32)>),
     /// UEFI firmware made from EDK II, such as OVMF.
     EdkII,
@@ -134,10 +135,11 @@ impl Machine {
         }
     }
 
-    /// Whether the firmware cuts tables that are larger than 65,535 bytes. Returns `None` if this is not known.
+    /// Whether the firmware cuts tables that are larger than 65,535 bytes. Returns `None` if the firmware or its
+    /// version is not known.
     ///
-    /// SeaBIOS before 1.17.0 copies only as many bytes as the remainder of the table's size after division by 65,536
-    /// (`src/fw/biostables.c`, fixed by commit 163fd9f0). A distribution may have included the fix in an older version.
+    /// SeaBIOS before 1.17.0 copies only `size % 65536` bytes of a table (`src/fw/biostables.c`, fixed by commit
+    /// 163fd9f0). A distribution may have included the fix in an older version.
     #[must_use]
     pub fn cuts_tables_above_64_kib(&self) -> Option<bool> {
         match self.firmware_kind()? {
@@ -228,7 +230,8 @@ impl Display for Machine {
         if let Some(version) = model.and_then(|model| model.version.as_deref()) {
             write!(f, " ({version})")?;
         }
-        // These two hypervisors write Type 0 themselves, so Type 0 does not describe firmware.
+        // cloud-hypervisor and crosvm write the Type 0 structure themselves, so this structure does not describe
+        // firmware.
         if matches!(self.hypervisor, Some(Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) {
             return Ok(());
         }
@@ -240,7 +243,7 @@ impl Display for Machine {
     }
 }
 
-/// Joins the parts that exist, with a blank between them.
+/// Joins the parts that are not `None`, with a blank between them.
 fn words(parts: [&Option<String>; 2]) -> String {
     parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
 }

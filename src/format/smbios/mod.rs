@@ -55,9 +55,9 @@ pub enum Fault {
     /// point ends at the end-of-table structure. In a table with an `_SM_` entry point, every announced structure
     /// precedes these bytes.
     BehindEndOfTable {
-        /// Start of these bytes, in bytes from the start of the table.
+        /// Start of the bytes after the end-of-table structure, in bytes from the start of the table.
         offset: usize,
-        /// Number of these bytes.
+        /// Number of bytes after the end-of-table structure.
         remaining: usize,
     },
 }
@@ -69,14 +69,14 @@ pub struct Extent {
     pub announced_bytes: usize,
     /// Number of bytes found in the table.
     pub found_bytes: usize,
-    /// Announced number of structures. `None` with an `_SM3_` entry point, which does not contain this number.
+    /// Announced number of structures. The number is `None` for an `_SM3_` entry point, which does not contain it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced_structures: Option<usize>,
     /// Number of structures found in the table.
     pub found_structures: usize,
 }
 
-/// A parsed table. Its bytes contain secrets, and are wiped when the table is dropped.
+/// A parsed table. The bytes of the table contain secrets, and are wiped from memory when the table is dropped.
 pub struct Table {
     entry_point: Option<EntryPoint>,
     data: Secret,
@@ -140,9 +140,9 @@ impl Table {
         &self.faults
     }
 
-    /// Whether the table was read to its end, so that a string that was not found is not in the table. For this, the
-    /// end of the table must be known, and the table must be neither cut nor damaged. Bytes after the end-of-table
-    /// structure must be padding: other bytes may belong to the table.
+    /// Whether the table was read to its end, so that a string that was not found is not in the table. The result is
+    /// true only if the end of the table is known, and if the table is neither cut nor damaged. Bytes after the
+    /// end-of-table structure must be padding, because other bytes may belong to the table.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
@@ -157,7 +157,8 @@ impl Table {
             })
     }
 
-    /// Returns the offset of the damaged structure if it is of Type 11. The strings of this structure were not read.
+    /// Returns the offset of the damaged structure, if this structure is of Type 11. The strings of this structure were
+    /// not read.
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {

@@ -1,13 +1,13 @@
 //! Walks over the structures of a table (DSP0134 §6.1), and records their positions.
 //!
 //! The walk copies nothing, so secrets are only in the table's own buffer. If bytes do not form a structure, the walk
-//! reports their position and the reason.
+//! reports the position of the bytes and the reason.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-/// Structure type that ends a table (DSP0134 §7.46).
+/// Type number of the structure that ends a table (DSP0134 §7.46).
 pub const END_OF_TABLE: u8 = 127;
 
 /// Length in bytes of a structure's header: type, length and handle (DSP0134 §6.1.2).
@@ -16,7 +16,7 @@ const HEADER_LENGTH: usize = 4;
 /// Length of the two NUL bytes that end a structure's string set (DSP0134 §6.1.3).
 const TERMINATOR: usize = 2;
 
-/// The position of a structure in the table.
+/// A structure of a table: its type, handle and position.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Structure {
     /// Type number of the structure.
@@ -37,7 +37,7 @@ pub struct Structure {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Damage {
-    /// There are too few bytes for a header and an empty string set.
+    /// Too few bytes are left for a header and an empty string set.
     #[error("too few bytes are left for a structure")]
     TooShort,
     /// The length byte is smaller than the length of the header.
@@ -51,7 +51,8 @@ pub enum Damage {
     Unterminated,
 }
 
-/// The structures that were read, the position where reading stopped, and the reason if the bytes were damaged.
+/// The result of a walk: the structures that were read, the position where reading stopped, and the reason if the bytes
+/// were damaged.
 pub(super) struct Walk {
     pub(super) structures: Vec<Structure>,
     pub(super) end: usize,

@@ -1,4 +1,4 @@
-//! Writes Type 11 structures in the form that [`super`] reads.
+//! Writes Type 11 structures in the form that [`Table::parse`](super::Table::parse) reads.
 //!
 //! systemd 256 and older reads only the first 4096 bytes of a structure and loses the rest without an error
 //! (`read_virtual_file()`, `src/core/import-creds.c`). So this program packs strings into several structures of at most
@@ -24,9 +24,9 @@ pub const STRINGS_MAX: usize = 255;
 /// Handle of the first structure that this program writes. Each further structure gets the next free handle.
 ///
 /// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm assign handles from 0 up. QEMU assigns handles
-/// by structure type, in steps of 0x100 up to 0x2900. Its end-of-table structure (Type 127) gets the handle 0x7F00
-/// (`hw/smbios/smbios.c`). OVMF gives each structure the lowest free handle. Its end-of-table structure gets the handle
-/// 0xFEFF. DSP0134 §6.1.2 reserves the handles above 0xFEFF.
+/// by structure type, in steps of 0x100 up to 0x2900. QEMU's end-of-table structure (Type 127) gets the handle 0x7F00
+/// (`hw/smbios/smbios.c`). OVMF gives each structure the lowest free handle. OVMF's end-of-table structure gets the
+/// handle 0xFEFF. DSP0134 §6.1.2 reserves the handles above 0xFEFF.
 pub const FIRST_HANDLE: u16 = 0x8b00;
 
 /// Number of handles that this program can assign to its structures.
@@ -48,7 +48,7 @@ pub enum WriteError {
         /// Number of the string, counted from 1.
         string: usize,
     },
-    /// A string contains a NUL byte, which would end the string there.
+    /// A string contains a NUL byte, which would end the string at this position.
     #[error("OEM string {string} contains a NUL byte at position {position}, which would end the string")]
     Nul {
         /// Number of the string, counted from 1.
@@ -56,24 +56,24 @@ pub enum WriteError {
         /// Position of the NUL byte in the string, from 0.
         position: usize,
     },
-    /// The strings need more structures than there are handles.
+    /// The strings need more structures than there are free handles.
     #[error("the OEM strings need {structures} structures, but at most {HANDLES} can be numbered")]
     TooMany {
-        /// Number of structures needed.
+        /// Number of structures that the strings need.
         structures: usize,
     },
-    /// The strings need more structures than were requested.
+    /// The strings need more structures than the caller requested.
     #[error("the OEM strings need {structures} structures, but only {count} are available")]
     TooFew {
-        /// Number of structures needed.
+        /// Number of structures that the strings need.
         structures: usize,
-        /// Number of structures requested.
+        /// Number of structures that the caller requested.
         count: usize,
     },
 }
 
 /// Divides strings into structures. Returns one range of string indexes for each structure, in order. A structure gets
-/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that is too large for this limit gets a
+/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that is larger than this limit gets a
 /// structure of its own.
 ///
 /// `sizes` are the sizes of the strings in bytes, without the NUL byte that ends each string.
@@ -172,7 +172,8 @@ fn inactive(handle: u16) -> Secret {
 /// Writes one structure of at most [`STRINGS_MAX`] strings.
 fn structure(handle: u16, strings: &[&[u8]]) -> Secret {
     let sizes: Vec<usize> = strings.iter().map(|string| string.len()).collect();
-    // The vector is large enough from the start. A vector that grows leaves copies of the strings in freed memory.
+    // The vector is large enough for the whole structure from the start. A vector that grows leaves copies of the
+    // strings in freed memory.
     let mut bytes = Vec::with_capacity(structure_size(&sizes));
     let count = u8::try_from(strings.len()).unwrap_or(u8::MAX);
     bytes.extend_from_slice(&[OEM_STRINGS, OEM_STRINGS_LENGTH]);
