@@ -1,8 +1,9 @@
 //! Base64 that accepts exactly what systemd accepts (`unbase64mem_full()`, `src/basic/hexdecoct.c`, v255 to v262).
 //!
-//! The decoder accepts the standard alphabet and the URL-safe alphabet, even mixed. It skips space, tab, newline and
-//! carriage return at any position. Padding is mandatory, unused bits must be zero, and nothing may follow the padding.
-//! systemd v252 to v254 accepts only the standard alphabet, so [`encode`] writes only the standard alphabet.
+//! The decoder accepts the standard alphabet and the URL-safe alphabet, even mixed. The decoder skips space, tab,
+//! newline and carriage return at any position. Padding is mandatory, unused bits must be zero, and nothing may follow
+//! the padding. systemd v252 to v254 accepts only the standard alphabet, so [`encode`] writes only the standard
+//! alphabet.
 //!
 //! The decoder processes sixteen characters at a time in one vector, and the encoder eight characters at a time in one
 //! machine word of 64 bits. No branch and no table index depends on a value, so neither the time nor the CPU's cache

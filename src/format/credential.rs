@@ -109,7 +109,7 @@ impl Name {
         if self.has_outer_blank() { self.to_string().into() } else { self.as_str().into() }
     }
 
-    /// Whether the name begins or ends with a blank. Such a blank is part of the name, but hard to see.
+    /// Whether the name begins or ends with a blank. A blank at either end is part of the name, but hard to see.
     #[must_use]
     pub fn has_outer_blank(&self) -> bool {
         self.text.starts_with(' ') || self.text.ends_with(' ')

@@ -105,8 +105,8 @@ pub fn kind(path: &[u8]) -> Option<Kind> {
     path.strip_prefix(FW_CFG_DIRECTORY.as_bytes()).map(|name| Kind::Credential(Name::new(name)))
 }
 
-/// Whether the item with this path may contain the value of a credential. Such items are the credentials themselves,
-/// the items of this program, and QEMU's copy of the SMBIOS table.
+/// Whether the item with this path may contain the value of a credential. Values may be in the items of credentials, in
+/// the items of this program, and in QEMU's copy of the SMBIOS table.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::holds_secrets;

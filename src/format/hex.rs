@@ -28,7 +28,7 @@ pub enum HexError {
 #[must_use]
 pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     let digit = |nibble: u8| {
-        // In ASCII, 'a' is 39 more than the character after '9'. So 39 is added to a nibble above 9.
+        // In ASCII, 'a' is 39 more than the character after '9'. So 39 is added to the character for a nibble above 9.
         let is_letter = (9_u8.wrapping_sub(nibble) >> 4) & 1;
         char::from(b'0' + nibble + is_letter * 39)
     };

@@ -1,5 +1,5 @@
-//! The formats that host and guest share: credentials, OEM strings, the manifest and the SMBIOS table. These modules do
-//! no input or output.
+//! The formats that host and guest share: credentials, OEM strings, the manifest and the SMBIOS table. The modules for
+//! these formats do no input or output.
 
 pub mod base64;
 pub mod credential;

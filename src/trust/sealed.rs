@@ -269,7 +269,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`SealedError`] says what is wrong with the text. The error contains the credential's name only if a blob
-    /// follows the name. Otherwise the text before the `=` may be a secret.
+    /// follows the name. If no blob follows, the text before the `=` may be a secret.
     pub fn decode(rest: &[u8]) -> Result<Self, SealedError> {
         let at = rest.iter().position(|&byte| byte == b'=').ok_or(SealedError::NoEquals)?;
         let (name, blob) = rest.split_at(at);

@@ -1,8 +1,9 @@
 //! Reads and writes OEM strings in SMBIOS tables (structures of Type 11), as DSP0134 specifies (System Management BIOS
 //! Reference Specification, 3.9.0).
 //!
-//! [`Table::parse`] never fails, and keeps everything that can be read. Each error becomes a [`Fault`], which the table
-//! contains in addition to its structures. So a cut or damaged table is noticed, even if its beginning looks correct.
+//! [`Table::parse`] never fails, and keeps everything that can be read. Each error in the table becomes a [`Fault`],
+//! which the table contains in addition to its structures. So a cut or damaged table is noticed, even if its beginning
+//! looks correct.
 
 pub mod dump;
 pub mod entry_point;
@@ -182,8 +183,8 @@ impl Table {
         self.data.expose()
     }
 
-    /// Returns the Type 11 structures in the order of the table. The kernel calls the first one `11-0`, and the next
-    /// one `11-1`.
+    /// Returns the Type 11 structures in the order of the table. The kernel calls the first Type 11 structure `11-0`,
+    /// and the next one `11-1`.
     pub fn oem_structures(&self) -> impl Iterator<Item = OemStructure<'_>> {
         self.structures
             .iter()
@@ -216,8 +217,8 @@ fn extent_fault(entry_point: &EntryPoint, bytes: usize, structures: usize, ended
 /// before these bytes include an end-of-table structure and every announced structure. Linux does not read the damaged
 /// bytes of such a table either (`dmi_decode_table()`, `drivers/firmware/dmi_scan.c`).
 ///
-/// If there are more structures than announced, the last one must be the end-of-table structure. Otherwise the damaged
-/// bytes may be one of the announced structures.
+/// If the table has more structures than the entry point announces, the last structure must be the end-of-table
+/// structure. If the last structure is of another type, the damaged bytes may be one of the announced structures.
 fn ends_before_damage(entry_point: Option<&EntryPoint>, structures: &[Structure]) -> bool {
     let Some(announced) = entry_point.and_then(|entry_point| entry_point.structures) else { return false };
     let is_end = |structure: &Structure| structure.kind == END_OF_TABLE;
