@@ -1,8 +1,8 @@
 //! Waits for the receipt of a guest.
 //!
-//! Any program in the guest may connect and send anything. So each stream has a limit of bytes and of time. A message
-//! that is not a receipt is never shown, and the text of a receipt is shown escaped. A wrong message does not end the
-//! wait, and does not delay a receipt: all streams are read at the same time.
+//! Any program in the guest may connect and send any bytes. So the size of a message and the time for each stream
+//! (connection) are limited. A message that is not a receipt is never shown, and the text of a receipt is shown
+//! escaped. A wrong message does not end the wait, and does not delay a receipt: all streams are read at the same time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,13 +19,15 @@ use crate::sys::socket::Stream;
 use crate::text::help::Help;
 use crate::text::listing::count;
 
-/// Maximum number of streams that are read at the same time. If there are more, the oldest is closed.
+/// Maximum number of streams that are read at the same time. If there are more, the oldest stream is closed.
 const STREAMS_MAX: usize = 64;
 
-/// Longest time for one stream. This project's guest agent sends the whole receipt immediately.
+/// Longest time in which a stream must bring its receipt. This project's guest agent sends the whole receipt
+/// immediately.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Maximum number of streams without a receipt that are logged. A guest must not be able to fill the host's log.
+/// Maximum number of streams without a valid receipt for which a warning is logged. A guest must not be able to fill
+/// the host's log.
 const TOLD_MAX: usize = 8;
 
 /// A wait for a receipt.
@@ -33,11 +35,12 @@ const TOLD_MAX: usize = 8;
 pub struct Wait {
     /// The socket at which the receipt arrives.
     pub socket: Socket,
-    /// The CID of the guest. Streams from other machines are not read.
+    /// The CID of the guest, which is its address for `AF_VSOCK`. If it is set, streams from other machines are not
+    /// read.
     pub guest_cid: Option<u32>,
     /// Longest time to wait.
     pub timeout: Duration,
-    /// File with the verifier of the credentials that were sent. With `None`, a receipt is believed without a proof.
+    /// File with the verifier of the credentials that were sent. If `None`, a receipt is accepted without a proof.
     pub verifier: Option<PathBuf>,
 }
 
@@ -46,8 +49,8 @@ pub struct Wait {
 pub struct Answer {
     /// The guest's receipt.
     pub receipt: Receipt,
-    /// Why the receipt does not show that the guest has all credentials. `None` if the receipt shows it, as far as the
-    /// host can check.
+    /// Why the receipt does not show that the guest has all credentials. `None` if the host found nothing wrong with
+    /// the receipt.
     pub objection: Option<Objection>,
 }
 
@@ -93,7 +96,7 @@ pub enum AwaitError {
         socket: Socket,
         /// Length of the wait.
         timeout: Duration,
-        /// Number of streams that brought no receipt.
+        /// Number of streams that did not bring a receipt.
         others: usize,
     },
     /// The verifier cannot be read, so the proof cannot be checked.
@@ -102,7 +105,7 @@ pub enum AwaitError {
     /// A system call failed.
     #[error("cannot receive from {socket}: {}", .error.desc())]
     System {
-        /// The socket.
+        /// The socket on which this process listens.
         socket: Socket,
         /// The kernel's error.
         error: Errno,
@@ -203,20 +206,21 @@ fn objection(receipt: &Receipt, verifier: Option<&Verifier>) -> Option<Objection
 struct Reading {
     stream: Stream,
     deadline: Instant,
-    /// The buffer never grows: growing would leave a copy that is not wiped.
+    /// The received bytes. The buffer never grows, because growing would leave a copy of the bytes in memory that is
+    /// not wiped.
     buffer: Zeroizing<Vec<u8>>,
     length: usize,
 }
 
 impl Reading {
     fn new(stream: Stream) -> Self {
-        // One more byte than a message may have, so that a longer message is noticed.
+        // The buffer has room for one more byte than a message may have, so that a longer message is noticed.
         let buffer = Zeroizing::new(vec![0; MESSAGE_MAX + 1]);
         Self { stream, deadline: Instant::now() + STREAM_TIMEOUT, buffer, length: 0 }
     }
 
-    /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream brings none. Returns `None`
-    /// if more bytes may follow.
+    /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream does not bring a valid one.
+    /// Returns `None` if more bytes of the receipt may follow.
     fn read(&mut self, guest_cid: Option<u32>) -> Option<Result<Receipt, String>> {
         if let Some(cid) = guest_cid
             && self.stream.peer_cid() != Some(cid)

@@ -4,15 +4,17 @@ use crate::format::credential::{Credential, Name, Secret};
 use crate::format::receipt::Address;
 use crate::trust::signature::KeyId;
 
-/// OEM strings that are already on the command line or in its files, and that reach the same machine. Credentials among
-/// them are listed in the manifest: a guest that requires a manifest accepts only listed credentials.
+/// OEM strings that are already on the command line or in files that it names, and that are sent to the same machine.
+/// The manifest also lists the credentials in these strings: a guest that requires a manifest accepts only listed
+/// credentials.
 #[derive(Debug, Default)]
 pub struct Existing {
-    /// Strings that are written again, before this program's strings, and the source of each.
+    /// Strings that this program writes again, before its own strings, and the source of each string.
     pub kept: Vec<(Secret, Origin)>,
     /// Strings that the hypervisor itself reads from files. This program does not write them again.
     pub elsewhere: Vec<Secret>,
-    /// Credentials in items of `fw_cfg`, which are written as such items again.
+    /// Credentials in `fw_cfg` items of the command line, and the source of each. This program writes these items
+    /// again.
     pub items: Vec<(Credential, Origin)>,
     /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
@@ -23,7 +25,7 @@ pub struct Existing {
 pub enum Origin {
     /// The credentials directory.
     Directory,
-    /// The command line, where others can read it.
+    /// The command line, where other users can read the credential.
     CommandLine,
     /// A file that the command line names.
     File,
@@ -61,7 +63,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// Returns the name of a credential that is from the credentials directory or a packed set, or is encrypted.
+    /// Returns the name of the credential, if it is encrypted, or if its source is the credentials directory or a
+    /// packed set.
     pub(super) fn selected(&self) -> Option<&Name> {
         match self {
             Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }

@@ -1,8 +1,9 @@
-//! The credentials of a libvirt domain. This program is the domain's `<emulator>`.
+//! Finds the credentials of a libvirt domain whose `<emulator>` is this program.
 //!
-//! libvirt executes the emulator with the domain's name, and has no other way to pass it information. So the name
-//! determines the directory with the domain's credentials. The directory must be in memory, and no other user may be
-//! able to change it. No name leads to another place.
+//! libvirt passes the domain's name to the emulator in an argument, and has no other way to pass it information. So the
+//! domain's name determines the directory with the domain's credentials. The directory must be in memory, and no other
+//! user may be able to change it. A name that contains `/` or begins with a dot is refused, because it could lead to a
+//! directory elsewhere.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -16,10 +17,11 @@ use crate::sys::guarded::{self, Unguarded};
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 
-/// The file name under which this program is an emulator.
+/// File name of this program if libvirt starts it as an emulator.
 pub const PROGRAM: &str = "qemu-with-credentials";
 
-/// Parent of the domains' directories, whose names are the domains' names. The hook fills the directories.
+/// Directory that contains one directory for each domain, with the domain's name. libvirt's hook writes the credentials
+/// into the domain's directory.
 const DOMAINS: &str = "/run/smbios-creds/domains";
 
 /// Maximum number of bytes of a file's name (`NAME_MAX`, Linux `include/uapi/linux/limits.h`).
@@ -29,17 +31,17 @@ const NAME_MAX: usize = 255;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DomainError {
-    /// The command line does not give QEMU a name.
+    /// QEMU's command line does not contain the name of the domain.
     #[error("the domain has no name")]
     Unnamed,
-    /// A directory cannot have this name.
+    /// No directory can have the domain's name.
     #[error(
         "the domain's name, '{}', cannot be the name of a directory: it is empty, begins with a dot, contains a / or \
          a control character, or has more than {NAME_MAX} bytes",
         Escaped(.0)
     )]
     Name(Vec<u8>),
-    /// The domain has no directory.
+    /// The domain has no credentials directory.
     #[error(
         "domain '{}' has no credentials: {} does not exist",
         Escaped(.0), .1
@@ -51,7 +53,7 @@ pub enum DomainError {
     /// Another user can change the directory or its parents.
     #[error("the credentials directory {0} is refused: other users can change {1}")]
     Unguarded(ShownPath, ShownPath),
-    /// The credentials directory is on a disk.
+    /// The credentials directory is not in memory only: its file system is neither a tmpfs nor a ramfs.
     #[error("the credentials directory {0} is refused: it is not in memory only (tmpfs or ramfs)")]
     OnDisk(ShownPath),
 }
@@ -75,10 +77,10 @@ impl Help for DomainError {
 /// The directory in which QEMU is searched for, unless it is in the emulator's directory.
 const PROGRAMS: &str = "/usr/bin";
 
-/// Returns the path of the QEMU that an emulator with this name starts: `qemu-with-credentials` starts the one for this
-/// machine's architecture, and `qemu-with-credentials-ARCH` the one for another architecture. QEMU in the emulator's
-/// own directory is preferred, as NixOS needs it. Otherwise it is in `/usr/bin`. Returns `None` for the name of another
-/// program.
+/// Returns the path of the QEMU that this program starts as an emulator with the name `argv0`. `qemu-with-credentials`
+/// starts the QEMU for the host's architecture, and `qemu-with-credentials-ARCH` starts the QEMU for the architecture
+/// ARCH. A QEMU in the emulator's own directory is preferred, because NixOS needs this. Otherwise, the QEMU in
+/// `/usr/bin` is used. Returns `None` if `argv0` is not the name of an emulator.
 #[must_use]
 pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     let argv0 = Path::new(argv0);
@@ -90,13 +92,14 @@ pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     };
     let mut program = OsString::from("qemu-system-");
     program.push(architecture);
-    // A name without a directory was found in $PATH, so its directory is not known.
+    // If `argv0` is a name without a directory, the program was found in $PATH, and its directory is not known.
     let beside = argv0.parent().filter(|directory| directory.is_absolute());
     let beside = beside.map(|directory| directory.join(&program)).filter(|path| path.exists());
     Some(beside.unwrap_or_else(|| Path::new(PROGRAMS).join(program)))
 }
 
-/// Returns the directory with the credentials of the domain for which QEMU was given these arguments.
+/// Returns the directory with the credentials of a domain. `arguments` are QEMU's arguments, which contain the domain's
+/// name.
 ///
 /// # Errors
 /// [`DomainError`], if the domain must not be started.
@@ -118,7 +121,8 @@ pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
                 };
             }
             Err(Unguarded::Failed(Errno::ENOENT)) => {}
-            // A domain of another user may have the same name.
+            // The directory may belong to a domain of another user that has the same name, so the next directory is
+            // tried.
             Err(Unguarded::Failed(Errno::EACCES)) => denied = denied.or(Some(path)),
             Err(Unguarded::Failed(error)) => return Err(DomainError::Failed(path.as_path().into(), error)),
             Err(Unguarded::By(part)) => {
@@ -135,13 +139,13 @@ pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
     })
 }
 
-/// Whether a name is always the name of one directory entry.
+/// Whether a domain's name can also be the name of a directory, and is not a path that leads elsewhere.
 fn is_usable(name: &[u8]) -> bool {
     let is_hostile = |byte: &u8| *byte == b'/' || byte.is_ascii_control();
     !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(b".") && !name.iter().any(is_hostile)
 }
 
-/// Returns the possible directories for a domain's credentials. The first one that exists counts.
+/// Returns the possible directories for a domain's credentials. The first directory that exists is used.
 fn candidates(name: &[u8]) -> Vec<PathBuf> {
     let file = OsStr::from_bytes(name);
     let mut unit = b"smbios-creds-domain@".to_vec();

@@ -14,7 +14,7 @@ use crate::trust::sealed::SealedError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// The credential cannot be written.
+    /// The credential cannot be written as an OEM string.
     #[error("credential {name}: {error}")]
     Encode {
         /// The credential's name.
@@ -27,7 +27,7 @@ pub enum EmitError {
     Duplicate {
         /// The credential's name.
         name: Name,
-        /// The sources of both values, and what to do.
+        /// The sources of both values.
         sources: &'static str,
         /// What to do.
         help: &'static str,
@@ -40,7 +40,7 @@ pub enum EmitError {
         /// What is wrong with the string.
         error: DecodeError,
     },
-    /// A string of the command line may be a value that has lost its name.
+    /// A string of the command line may be a value without a name.
     #[error(
         "OEM string {string} of the command line has an empty value, and its name may be a secret in base64"
     )]
@@ -55,7 +55,7 @@ pub enum EmitError {
     NearMiss {
         /// Number of the string on the command line, from 1.
         string: usize,
-        /// The prefix that was probably meant.
+        /// The most similar valid prefix.
         meant: &'static str,
     },
     /// The command line already contains the manifest of another set.
@@ -83,7 +83,7 @@ pub enum EmitError {
     /// No manifest can be written for this set.
     #[error("cannot write a manifest: {0}")]
     Set(ManifestError),
-    /// A string of the command line cannot be in a table.
+    /// A string of the command line cannot be in an SMBIOS table.
     #[error("in the OEM strings of the command line, {0}")]
     Unwritable(WriteError),
     /// The kernel returned no random bytes for the salt.
@@ -103,7 +103,7 @@ pub enum EmitError {
          secret"
     )]
     SentAsPlain(Name),
-    /// The name of an encrypted credential contains `=`: every reader would split the string there.
+    /// The name of an encrypted credential contains `=`: every reader would take the text before this `=` for the name.
     #[error("credential {0}: its name contains '=', which ends the name in an OEM string")]
     SealedName(Name),
 }

@@ -1,9 +1,9 @@
 //! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments for the structures in a Secret.
 //!
 //! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in
-//! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So the domain contains paths, but no values. An admission
-//! policy mounts the Secret in the container where QEMU runs (see `integration/kubevirt`). A sidecar does not get the
-//! Secret, and this program does not need it.
+//! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So this hook adds only paths to the domain, and no values. An
+//! admission policy mounts the Secret in the container where QEMU runs (see `integration/kubevirt`). The hook runs in a
+//! sidecar container, which does not get the Secret and does not need it.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::text::help::Help;
 /// Directory in QEMU's container in which the Secret is mounted.
 pub const DIRECTORY: &str = "/var/run/smbios-creds";
 
-/// Maximum number of files that can be requested. A table has no room for more structures of 4 KiB.
+/// Maximum number of files that can be requested. An SMBIOS table has no room for more structures of 4 KiB.
 pub const FILES_MAX: u16 = 64;
 
 /// Why the arguments cannot be added to a domain. No error shows text of the machine's definition, because the text may
@@ -53,10 +53,10 @@ impl Help for HookError {
     }
 }
 
-/// The annotation with the name of the Secret.
+/// Name of the annotation that contains the name of the Secret.
 const SECRET: &str = "smbios-creds.io/secret";
 
-/// The annotation with the number of the Secret's files.
+/// Name of the annotation that contains the number of the Secret's files.
 const FILES: &str = "smbios-creds.io/files";
 
 #[derive(Deserialize)]
@@ -79,7 +79,8 @@ struct Annotations {
     files: Option<String>,
 }
 
-/// Returns the domain of a `VirtualMachineInstance`, with arguments to read the files of its Secret.
+/// Returns the XML of `domain` with QEMU arguments added, which read the files of the Secret. `machine` is the
+/// `VirtualMachineInstance` in JSON.
 ///
 /// # Errors
 /// [`HookError`] says why the machine must not start. Without the arguments, it would start without credentials.
@@ -90,12 +91,12 @@ pub fn on_define_domain(machine: &str, domain: &str) -> Result<String, HookError
     Ok(with_arguments(domain, &arguments)?)
 }
 
-/// Returns the number of files from the machine's annotation.
+/// Returns the number of files that the machine's annotation states.
 fn files(machine: &str) -> Result<u16, HookError> {
     let machine: Machine = serde_json::from_str(machine)
         .map_err(|error| HookError::Machine { line: error.line(), column: error.column() })?;
     let annotations = machine.metadata.annotations.unwrap_or_default();
-    // Without this annotation, the policy mounts nothing.
+    // Without this annotation, the admission policy does not mount a Secret.
     annotations.secret.filter(|name| !name.is_empty()).ok_or(HookError::Missing(SECRET))?;
     let files = annotations.files.ok_or(HookError::Missing(FILES))?;
     let is_plain = !files.starts_with('0') && files.bytes().all(|byte| byte.is_ascii_digit());

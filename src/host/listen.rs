@@ -27,7 +27,7 @@ pub enum Socket {
     /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the socket in its
     /// `--vsock` option.
     Unix(PathBuf),
-    /// A port of `AF_VSOCK`, with which QEMU and crosvm connect their guests to the host.
+    /// A port of an `AF_VSOCK` socket. Guests of QEMU and crosvm can connect to such a port of the host.
     Vsock(u32),
 }
 
@@ -93,7 +93,7 @@ pub enum ListenError {
     /// The path exists, but is not a socket that this program created.
     #[error("{0} exists, but is not a socket of this program")]
     Foreign(ShownPath),
-    /// Another process listens to the socket.
+    /// Another process listens on the socket.
     #[error("{0} is in use: another process listens on it")]
     InUse(ShownPath),
 }
@@ -109,14 +109,14 @@ impl Help for ListenError {
     }
 }
 
-/// A socket at which receipts arrive. Dropping this value removes a Unix socket.
+/// A socket at which receipts arrive. Dropping this value removes the file of a Unix socket.
 pub(super) struct Listening {
     listener: Listener,
     file: Option<SocketFile>,
 }
 
 impl Listening {
-    /// Listens to a socket. Replaces a Unix socket that a killed process of this program has left.
+    /// Listens on a socket. If a killed process of this program has left a Unix socket at the path, replaces it.
     pub(super) fn to(socket: &Socket) -> Result<Self, ListenError> {
         let failed = |error| ListenError::System { socket: socket.clone(), error };
         match socket {
@@ -140,7 +140,8 @@ impl Listening {
         }
     }
 
-    /// Waits until a new stream connects, or one of `streams` has data. Returns the new stream, if there is one.
+    /// Waits until another program connects, or until data arrives on one of `streams`. Returns the stream of a new
+    /// connection, if another program has connected.
     pub(super) fn accept<'a>(
         &self,
         streams: impl Iterator<Item = &'a Stream>,
@@ -169,7 +170,7 @@ struct SocketFile {
     shown: ShownPath,
     directory: Directory,
     name: CString,
-    /// The socket that this process created.
+    /// The file that this process created for the socket. `None` before this process has created it.
     made: Option<Stat>,
 }
 
@@ -185,8 +186,8 @@ impl SocketFile {
         Ok(Self { path, shown, directory, name, made: None })
     }
 
-    /// Removes a socket that a process of this program has left: this user owns it, it has this program's mode, and
-    /// nothing listens to it.
+    /// Removes the socket's file if an earlier process of this program has left it: the current user owns the file, its
+    /// mode is 0600, and no process listens on the socket.
     fn remove_stale(&self, failed: impl Fn(Errno) -> ListenError) -> Result<(), ListenError> {
         let found = self.directory.stat_of(&*self.name).map_err(&failed)?;
         if !found.is_socket() || !found.is_own() || found.mode() & 0o777 != SOCKET_MODE {
@@ -199,13 +200,14 @@ impl SocketFile {
         }
     }
 
-    /// Removes the socket, unless another file has replaced it.
+    /// Removes the socket's file, unless another file has replaced it.
     fn remove_own(&self) {
         let found = self.directory.stat_of(&*self.name);
         if let (Some(made), Ok(found)) = (&self.made, found)
             && made.is_same(&found)
         {
-            // On an error, the socket remains. The kernel refuses connections to it, and the next process replaces it.
+            // If the removal fails, the socket's file remains. The kernel refuses connections to it, and the next
+            // process of this program replaces it.
             _ = self.directory.remove_file(&*self.name);
         }
     }

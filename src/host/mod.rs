@@ -1,13 +1,13 @@
 //! The host's part: reads a credentials directory, writes its files as OEM strings, checks them against every limit on
 //! the route, and passes them to a hypervisor. No secret is on a command line.
 //!
-//! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` combines these steps. For an
-//! engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the engine's configuration
-//! names.
+//! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` calls these modules to start a
+//! hypervisor. For an engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the
+//! engine's configuration names.
 //!
 //! `await_receipt` waits until a guest reports which credentials arrived.
 //!
-//! A VMM in Rust, or a test harness, makes three calls:
+//! A virtual machine monitor in Rust, or a test harness, makes these three calls:
 //!
 //! ```
 //! use smbios_creds::host::strings::OemStrings;
@@ -32,7 +32,7 @@ pub mod emit_error;
 pub mod hypervisor;
 #[cfg(feature = "cli")]
 pub mod kubevirt;
-// The code needs the stack pointer, whose name differs on each architecture.
+// The code of `launch` uses the stack pointer register, whose name differs on each architecture.
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub mod launch;
 mod listed;

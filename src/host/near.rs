@@ -1,16 +1,17 @@
-//! Finds the credential that somebody meant who mistyped its name.
+//! Finds the credential whose name is most similar to a mistyped name.
 
 use std::fmt::{self, Display, Formatter};
 
 use crate::format::credential::Name;
 use crate::text::near::nearest;
 
-/// End of a message about a missing name: the name that may be meant, or nothing.
+/// End of a message about a missing name: `(did you mean NAME?)`, or no text if no name is similar.
 #[derive(Clone, Debug, Default)]
 pub struct Near(Option<Box<Name>>);
 
 impl Near {
-    /// Returns the nearest of these names, if one is near. A name that is asked for itself is left out.
+    /// Finds the name in `names` that is most similar to `missing`. Ignores the names in `asked_for`, because the user
+    /// named these as well.
     pub(super) fn among<'a>(
         missing: &Name,
         names: impl Iterator<Item = &'a Name> + Clone,

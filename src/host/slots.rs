@@ -1,8 +1,8 @@
 //! Writes one structure per file, for an engine that starts QEMU with a static configuration.
 //!
-//! Such a configuration names its files, but the number of structures depends on the credentials. So a fixed number of
-//! files can be requested. The remaining files contain inactive structures, which every reader ignores. QEMU accepts
-//! one structure per file ([`qemu`]).
+//! Such a configuration names each file, but the number of structures depends on the credentials. So the user can set
+//! the number of files (`emit --files`). The files that are not needed contain inactive structures, which every reader
+//! ignores. QEMU supports only one structure per file ([`qemu`]).
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::format::smbios::write::{self, INACTIVE_SIZE, WriteError};
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
-/// Structures, each for its own file. The file's name is its number, from 0.
+/// Structures, each for its own file. The name of a file is the number of its structure, from 0.
 #[derive(Debug)]
 pub struct Slots {
     structures: Vec<Secret>,
@@ -35,11 +35,11 @@ impl Help for Unprintable {
 }
 
 impl Slots {
-    /// Packs strings into structures, and adds inactive structures until there are `count`.
+    /// Packs strings into structures, and adds inactive structures until there are `count` structures.
     ///
     /// # Errors
-    /// [`WriteError::TooFew`], if the strings need more than `count` structures. Another error, if a string cannot be
-    /// written.
+    /// [`WriteError::TooFew`], if the strings need more than `count` structures. Any other [`WriteError`], if a string
+    /// cannot be written.
     pub fn new(strings: &OemStrings, count: Option<usize>) -> Result<Self, WriteError> {
         let texts: Vec<&[u8]> = strings.texts().collect();
         let used = write::pack(&strings.sizes()).len();
@@ -48,7 +48,7 @@ impl Slots {
         Ok(Self { structures, inactive })
     }
 
-    /// Returns the route of these structures into the guest, which is QEMU's.
+    /// Returns the route of these structures into the guest, which leads through QEMU.
     #[must_use]
     pub fn route(&self) -> Route {
         qemu::route(self.inactive * INACTIVE_SIZE)
@@ -73,7 +73,7 @@ impl Slots {
         Ok(self.files().map(|(name, _)| format!("file={text}/{name}")).collect())
     }
 
-    /// Writes QEMU's arguments, one option per line, quoted for a shell.
+    /// Writes the QEMU options that read the files in `directory`, one option per line and quoted for a shell.
     ///
     /// # Errors
     /// [`Unprintable`], if the path contains control characters or is not UTF-8.
@@ -87,7 +87,7 @@ impl Slots {
         Ok(lines)
     }
 
-    /// Writes the arguments as an element of a libvirt domain.
+    /// Writes an XML element for a libvirt domain. It contains the QEMU options that read the files in `directory`.
     ///
     /// # Errors
     /// [`Unprintable`], if the path cannot be in XML.

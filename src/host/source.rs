@@ -1,7 +1,7 @@
 //! Reads a credentials directory, such as systemd fills for a service (`LoadCredential=`, systemd.exec(5)).
 //!
-//! Reading fails closed. A file that is missing, empty, a symbolic link, or not a regular file is an error before
-//! anything starts. Otherwise the guest would boot without credentials, and without an error.
+//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty, a symbolic link, or not a
+//! regular file is an error. Otherwise the guest would boot without credentials, and without an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ pub const TOTAL_MAX: usize = SYSTEMD_TOTAL_MAX + 65_536;
 pub struct Selection {
     /// Which files of the directory are selected.
     pub which: Which,
-    /// Files from `systemd-creds encrypt`. They are sent encrypted, and not as plain credentials.
+    /// Files that `systemd-creds encrypt` wrote. They are sent as encrypted credentials, and not as plain ones.
     pub encrypted: Vec<Mapping>,
     /// Names in the guest that must be among the selected credentials.
     pub expect: Vec<Name>,
@@ -46,14 +46,14 @@ impl Selection {
 }
 
 impl Selection {
-    /// Removes the files that are sent encrypted.
+    /// Removes the files of encrypted credentials from `mappings`.
     fn plain(&self, mut mappings: Vec<Mapping>) -> Vec<Mapping> {
         let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
         mappings.retain(|mapping| !encrypted.contains(&mapping.host));
         mappings
     }
 
-    /// The file in the directory that may be meant by the name of one that is not there.
+    /// Finds the file in the directory whose name is most similar to the name of a missing file.
     fn near(&self, folder: &Directory, missing: &Name) -> Near {
         let mappings: &[Mapping] = if let Which::Named(mappings) = &self.which { mappings } else { &[] };
         let asked_for: Vec<Name> = mappings.iter().chain(&self.encrypted).map(|m| m.host.clone()).collect();
@@ -74,7 +74,8 @@ pub enum Which {
     Named(Vec<Mapping>),
 }
 
-/// A credential and the file with its value: `NAME`, or `GUEST=HOST`.
+/// The name of a credential in the guest, and the name of the file that contains its value. In text: `NAME` if both
+/// names are equal, or `GUEST=HOST`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
     /// The credential's name in the guest.
@@ -107,7 +108,7 @@ pub enum DirectoryError {
     Nothing {
         /// The credentials directory.
         directory: ShownPath,
-        /// The prefix with which no name begins.
+        /// The prefix that was requested, with which no file name begins.
         prefix: Option<String>,
     },
     /// A named file does not exist.
@@ -117,7 +118,7 @@ pub enum DirectoryError {
         guest: Name,
         /// The missing file.
         file: ShownPath,
-        /// The file that may be meant.
+        /// The file with the most similar name, if there is one.
         near: Near,
     },
     /// A name that `--expect` requires was not selected.
@@ -141,7 +142,7 @@ pub enum DirectoryError {
         /// The rule that the name breaks.
         error: NameError,
     },
-    /// A file for `--encrypted` is not a blob that may be sent.
+    /// A file that `--encrypted` names is not an encrypted credential that may be sent.
     #[error("credential {guest}: {file} {error}")]
     Blob {
         /// The credential's name in the guest.
@@ -176,7 +177,7 @@ pub enum DirectoryError {
         "credential {0}: with it, the values have more than {TOTAL_MAX} bytes in total, which no table can contain"
     )]
     TotalTooLarge(Name),
-    /// Another process wrote to the file. The bytes may be neither the old value nor the new one.
+    /// Another process wrote to the file while it was read. The bytes may be neither the old value nor the new one.
     #[error("credential {guest}: {file} has changed while it was read")]
     Changed {
         /// The credential's name in the guest.
@@ -240,11 +241,11 @@ pub fn directory() -> Result<PathBuf, DirectoryError> {
     std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or(DirectoryError::Unset)
 }
 
-/// Reads the selected credentials. They are in the order in which they were named, or sorted by name. Values are read
-/// byte for byte: a newline at the end is part of the value.
+/// Reads the selected credentials. Returns them in the order of [`Which::Named`], or otherwise sorted by name. Values
+/// are read byte for byte: a newline at the end is part of the value.
 ///
 /// # Errors
-/// [`DirectoryError`] names the file, and says what to do.
+/// [`DirectoryError`] says why the credentials cannot be read.
 pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, DirectoryError> {
     let folder = Directory::open(directory, Links::Follow)
         .map_err(|errno| DirectoryError::Directory(directory.into(), errno))?;
@@ -283,10 +284,10 @@ pub fn read(directory: &Path, selection: &Selection) -> Result<Vec<Credential>, 
     Ok(credentials)
 }
 
-/// Reads the credentials to send encrypted, in the order in which they were named.
+/// Reads the encrypted credentials, in the order of [`Selection::encrypted`].
 ///
 /// # Errors
-/// [`DirectoryError`] names the file, and says what to do.
+/// [`DirectoryError`] says why the credentials cannot be read.
 pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sealed>, DirectoryError> {
     if selection.encrypted.is_empty() {
         return Ok(Vec::new());
@@ -306,8 +307,8 @@ pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sea
     selection.encrypted.iter().map(read).collect()
 }
 
-/// Returns every name in the directory that begins with the prefix. Reading finds entries that are not files, such as
-/// symbolic links and directories.
+/// Returns every name in the directory that begins with the prefix, including the names of symbolic links and
+/// directories. `read_file` refuses these later.
 fn listed(folder: &Directory, path: &Path, prefix: Option<&str>) -> Result<Vec<Mapping>, DirectoryError> {
     let mut names = Vec::new();
     for name in folder.names().map_err(|errno| DirectoryError::Directory(path.into(), errno))? {
@@ -342,13 +343,13 @@ fn read_file(
         }
         error => DirectoryError::Io { guest: guest(), file: file(), error },
     };
-    // Without search permission for the directory, the error concerns the directory and not the file.
+    // If the user has no search permission for the directory, the error names the directory and not the file.
     let looked_at = folder.stat_of(host.as_str()).map_err(|error| match (error, path.parent()) {
         (Errno::EACCES, Some(directory)) => DirectoryError::Directory(directory.into(), error),
         _ => failed(error),
     });
-    // The kind is checked before the file is opened, because opening some devices starts them. It is checked again
-    // after opening.
+    // The kind of the file is checked before the file is opened, because opening some devices starts them. It is
+    // checked again after the file is opened.
     if let Some(kind) = looked_at?.kind() {
         return Err(not_a_file(kind));
     }

@@ -1,13 +1,14 @@
-//! Starts a hypervisor: the main procedure of the host's program.
+//! Starts a hypervisor with credentials, in these steps:
 //!
 //! 1. The program is recognized as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
-//! 2. The credentials are read. If they are missing, this error is reported before any other.
-//! 3. The program's image is searched for the words that decide how it is started. It is not executed for this.
+//! 2. The credentials are read. A missing credential is reported before the errors of later steps.
+//! 3. The program's executable file is searched for the words that decide how the program is started. The program is
+//!    not executed for this.
 //! 4. Credentials and command line are merged, and checked against every limit on the route ([`Plan::new`]).
-//! 5. A program that would show the credentials to others, because it cannot be traced, is refused.
+//! 5. The program is refused if it would show the credentials to other users because its start cannot be traced.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
-//! Meanwhile, [`ahead`] starts the process that the start most likely needs.
+//! Before these steps, [`ahead`] starts the tracer, a process that most likely will be needed in step 6.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -28,17 +29,17 @@ use crate::text::help::Help;
 /// A request to start a hypervisor with credentials.
 #[derive(Debug)]
 pub struct Request {
-    /// The program. It is searched for in `$PATH` if it contains no `/`.
+    /// Path or name of the program. A name without `/` is searched for in `$PATH`.
     pub program: PathBuf,
-    /// The kind of hypervisor. With `None`, the program's file name determines it.
+    /// The kind of hypervisor. If `None`, the program's file name determines the kind.
     pub hypervisor: Option<&'static dyn Hypervisor>,
-    /// The name that the program gets as its first argument. With `None`, it gets its own name.
+    /// The name that the program gets as `argv[0]`. If `None`, the program gets the text in [`Self::program`].
     pub argv0: Option<OsString>,
-    /// The arguments after the name.
+    /// The program's arguments after `argv[0]`.
     pub arguments: Vec<OsString>,
     /// The source of the credentials.
     pub supply: Supply,
-    /// Whether strings may be on the command line in plain text, if they cannot be passed otherwise.
+    /// Whether OEM strings may be on the command line in plain text, if they cannot be passed in another way.
     pub allow_argv: bool,
     /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
@@ -63,10 +64,12 @@ pub enum NotPlanned {
     /// The credentials cannot be merged with the command line.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The credentials would have to be in a private argument, but the program cannot be given one.
+    /// The credentials must be in an argument that only the hypervisor can see, but the program cannot be started with
+    /// such an argument.
     #[error("{0}")]
     Private(#[from] PrivateArgvError),
-    /// The credentials would have to be in files for a program that this one executes, but the start cannot be traced.
+    /// The program is a wrapper. The start must be traced so that only the hypervisor gets the files with the
+    /// credentials, but it cannot be traced.
     #[error("{0}")]
     Files(#[source] PrivateArgvError),
 }
@@ -101,19 +104,20 @@ impl Help for NotPlanned {
     }
 }
 
-/// What to do where a private argument cannot be passed.
+/// What to do if the program cannot be started with an argument that only the hypervisor can see.
 const HELP_ALLOW_ARGV: &str = "use --allow-argv to start it anyway, with secrets that every user can read";
 
-/// What to do where files of OEM strings cannot be passed through a wrapper.
+/// What to do if files with OEM strings cannot be passed to the hypervisor through a wrapper.
 const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, which needs no tracing";
 
-/// What to do about an error, or another way.
+/// Returns what to do about an error, followed by `other`, which also helps.
 fn either(error: &PrivateArgvError, other: &'static str) -> Cow<'static, str> {
     error.help().map_or(other.into(), |help| format!("{help}; or {other}").into())
 }
 
 impl NotStarted {
-    /// What to do, which depends on what was to carry the strings.
+    /// Returns what to do about the error. This depends on how the strings would have been passed to the hypervisor
+    /// (`carrier`).
     #[must_use]
     pub fn help(&self, carrier: Carrier) -> Option<Cow<'static, str>> {
         match self {
@@ -127,7 +131,8 @@ impl NotStarted {
     }
 }
 
-/// A start without a guest, with which libvirt and other programs query a hypervisor. It gets no credentials.
+/// The start of a hypervisor that runs no guest. libvirt and other programs start a hypervisor in this way to query it.
+/// The hypervisor gets no credentials.
 #[derive(Debug)]
 pub struct Probe {
     /// The kind of hypervisor.
@@ -137,7 +142,7 @@ pub struct Probe {
     arguments: Vec<OsString>,
 }
 
-/// Returns a probe if the program would start no guest. Reads no credentials, and executes nothing.
+/// Returns a probe if the program would start no guest with its arguments. Reads no credentials, and executes nothing.
 ///
 /// # Errors
 /// [`NotPlanned`], if the program is not a hypervisor, or does not exist.
@@ -203,7 +208,7 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     Ok(plan)
 }
 
-/// Refuses a program that would show the strings to other programs.
+/// Refuses a program that would show the strings to other programs, because its start cannot be traced.
 fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     match plan.carrier {
         Carrier::PrivateArgument => Ok(private_argv::check(&plan.program)?),
@@ -214,7 +219,8 @@ fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     }
 }
 
-/// Starts the tracer if the start will most likely need it, so that it becomes ready during planning.
+/// Starts the tracer if the hypervisor's start will most likely need it. The tracer then becomes ready while the start
+/// is planned.
 #[must_use]
 pub fn ahead(request: &Request) -> Option<Ahead> {
     let hypervisor = recognise(request).ok()?;

@@ -32,7 +32,7 @@ impl OemStrings {
     /// Writes credentials as OEM strings, and adds a manifest.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential.
+    /// [`EmitError`] names the credential that cannot be sent.
     pub fn new(credentials: &[Credential]) -> Result<Self, EmitError> {
         Self::beside(Existing::default(), credentials)
     }
@@ -40,7 +40,7 @@ impl OemStrings {
     /// Writes credentials as OEM strings after the existing strings, and adds a manifest of all credentials.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential or the string.
+    /// [`EmitError`] names the credential or the string that cannot be sent.
     pub fn beside(existing: Existing, credentials: &[Credential]) -> Result<Self, EmitError> {
         Self::beside_encrypted(existing, credentials, &[])
     }
@@ -48,7 +48,7 @@ impl OemStrings {
     /// Does the same as [`Self::beside`], and adds encrypted credentials.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential or the string.
+    /// [`EmitError`] names the credential or the string that cannot be sent.
     pub fn beside_encrypted(
         existing: Existing,
         credentials: &[Credential],
@@ -57,18 +57,20 @@ impl OemStrings {
         Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
-    /// Writes plain and encrypted credentials as a separate set, whose manifest contains these terms.
+    /// Writes plain and encrypted credentials as a separate set. Its manifest contains `terms`, for example the names
+    /// of the machines for which the set is meant.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential.
+    /// [`EmitError`] names the credential that cannot be sent.
     pub fn set(credentials: &[Credential], encrypted: &[Sealed], terms: Terms) -> Result<Self, EmitError> {
         Self::of(Existing::default(), (credentials, encrypted), random_salt()?, terms)
     }
 
-    /// Does the same as [`Self::beside`], with this salt, which must be random and new for each set.
+    /// Does the same as [`Self::beside`], but uses `salt` for the manifest. The salt must be random, and each set needs
+    /// a new one.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential or the string.
+    /// [`EmitError`] names the credential or the string that cannot be sent.
     pub fn with_salt(
         existing: Existing,
         credentials: &[Credential],
@@ -131,7 +133,7 @@ impl OemStrings {
         Self { strings, elsewhere, items, encrypted: set.encrypted, verifier: None }.asking(asked)
     }
 
-    /// Makes the list from strings that already include their manifest.
+    /// Makes an [`OemStrings`] of the strings of a packed set, which already include the manifest.
     pub(super) fn of_set(strings: Vec<(Secret, Content)>) -> Self {
         let encrypted = strings.iter().filter_map(|(text, _)| {
             let sealed = Sealed::decode(text.expose().strip_prefix(ENCRYPTED_PREFIX.as_bytes())?);
@@ -141,7 +143,7 @@ impl OemStrings {
         Self { strings, elsewhere: Vec::new(), items: Vec::new(), encrypted, verifier: None }
     }
 
-    /// Inserts the address for a receipt before the manifest, if a receipt is requested.
+    /// Inserts an OEM string with the address for a receipt before the manifest, if a receipt is requested.
     pub(super) fn asking(mut self, asked: Option<(Address, Verifier)>) -> Result<Self, EmitError> {
         let Some((address, verifier)) = asked else { return Ok(self) };
         let mut contents = self.strings.iter().map(|(_, content)| content).chain(&self.elsewhere);
@@ -227,8 +229,8 @@ impl OemStrings {
         self.strings.iter().map(|(text, _)| text.len()).collect()
     }
 
-    /// Returns Type 11 structures of the strings. Each is small enough for systemd 256 and older, unless a single
-    /// string is larger.
+    /// Returns Type 11 structures that contain the strings. systemd 256 and older can read each structure completely,
+    /// unless a single string is too large.
     ///
     /// # Errors
     /// [`WriteError`], if a string cannot be in a structure.
@@ -244,7 +246,8 @@ impl OemStrings {
         write::structures(&self.texts().collect::<Vec<_>>(), taken)
     }
 
-    /// Returns a credential that is sent, with its value.
+    /// Returns the credential with the name `wanted` and its value. Returns `None` if it is not sent, or if only a file
+    /// of structures contains its value.
     #[must_use]
     pub fn credential(&self, wanted: &Name) -> Option<Credential> {
         if let Some((item, _)) = self.items.iter().find(|(item, _)| item.name == *wanted) {
@@ -257,8 +260,8 @@ impl OemStrings {
         found.and_then(|(text, _)| value_of(wanted, text))
     }
 
-    /// Returns each plain credential of the manifest with its value, in the order of [`Self::credentials`]. The value
-    /// is `None` if it is in a file of structures.
+    /// Returns each plain credential of the manifest with its value, in the order of [`Self::credentials`]. A
+    /// credential is `None` if its value is in a file of structures, which the hypervisor itself reads.
     pub fn with_values(&self) -> impl Iterator<Item = (&Name, Option<Credential>)> {
         let strings = self.strings.iter().filter_map(|(text, content)| match content {
             Content::Credential { name, .. } => Some((name, value_of(name, text))),
@@ -272,7 +275,7 @@ impl OemStrings {
         strings.chain(elsewhere).chain(items)
     }
 
-    /// Returns the strings themselves.
+    /// Returns the strings in the order in which they are sent, without copying them.
     #[must_use]
     pub fn into_texts(self) -> Vec<Secret> {
         self.strings.into_iter().map(|(text, _)| text).collect()
@@ -283,7 +286,7 @@ impl OemStrings {
 pub(super) fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
     match decode(text.expose()) {
         OemString::Credential(credential, _) => Some(credential),
-        // An empty value that this program wrote, so the text is a name.
+        // The text may be a name without a value, or a value without a name. If it is equal to `name`, it is a name.
         OemString::MaybeNameless(text) => text.named(None, |text| text == name.as_str()),
         _ => None,
     }

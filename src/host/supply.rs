@@ -13,13 +13,13 @@ use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, SignatureError, TrustedKey};
 
-/// End of the name of the file with a set's manifest, which is the file to sign.
+/// End of the name of the file that contains a set's manifest. This is the file to sign.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
 
-/// End of the name of the file with the signature of a set's manifest. minisign uses this name.
+/// End of the name of the file that contains the signature of a set's manifest. minisign gives the file this name.
 pub const SIGNATURE_SUFFIX: &str = ".manifest.minisig";
 
-/// Returns the path of a file next to a set: the set's path and this suffix.
+/// Returns the path of a file next to a set: the path of the set, followed by `suffix`.
 #[must_use]
 pub fn beside(set: &Path, suffix: &str) -> PathBuf {
     let mut path = set.as_os_str().to_owned();
@@ -32,7 +32,7 @@ pub fn beside(set: &Path, suffix: &str) -> PathBuf {
 pub enum Supply {
     /// Credentials are files of a credentials directory.
     Directory {
-        /// The directory. With `None`, the directory in `$CREDENTIALS_DIRECTORY`.
+        /// Path of the directory. If `None`, the path in `$CREDENTIALS_DIRECTORY` is used.
         directory: Option<PathBuf>,
         /// The files to read from the directory.
         selection: Selection,
@@ -67,7 +67,7 @@ pub enum SupplyError {
     File {
         /// The file that cannot be read.
         file: ShownPath,
-        /// The kernel's error, or the kind of file.
+        /// The kernel's error, or what is wrong with the file.
         reason: String,
     },
     /// A signature file is not a valid signature.
@@ -89,7 +89,7 @@ pub enum SupplyError {
     /// The text of a public key is not valid. The text is not shown, because it may be part of a secret key.
     #[error("--trust: the key that begins with RW is refused: {0}")]
     KeyText(KeyError),
-    /// The file next to the set, which was to be signed, is not the set's manifest.
+    /// The file next to the set whose name ends in `.manifest` does not contain the manifest of this set.
     #[error("{0} is not the manifest of the set next to it, so its signature is not a signature of the set")]
     OtherManifest(ShownPath),
     /// A set cannot be sent.
@@ -115,10 +115,10 @@ impl Help for SupplyError {
     }
 }
 
-/// The credentials to send: without a manifest yet, or as a set with its manifest.
+/// The credentials to send: either credentials without a manifest, or a set that already contains its manifest.
 #[derive(Debug)]
 pub enum Sent {
-    /// Plain and encrypted credentials. They share a manifest with the credentials that are on the command line.
+    /// Plain and encrypted credentials. Their manifest will also list the credentials on the hypervisor's command line.
     Credentials(Vec<Credential>, Vec<Sealed>),
     /// A set, which is sent unchanged.
     Set(Set),
@@ -140,8 +140,8 @@ impl Supply {
         }
     }
 
-    /// Returns the names of credentials on the command line whose value may be empty. A set allows none: its manifest
-    /// already lists every credential.
+    /// Returns the names of credentials on the command line whose value may be empty. Returns no names for a set,
+    /// because credentials on the command line cannot be added to a set.
     #[must_use]
     pub fn allow_empty(&self) -> Vec<Name> {
         match self {
@@ -175,10 +175,10 @@ impl SetFiles {
 }
 
 impl Sent {
-    /// Writes the OEM strings after the existing strings.
+    /// Returns all OEM strings to send: first the existing strings, then the strings of these credentials.
     ///
     /// # Errors
-    /// [`EmitError`] names the credential or the string.
+    /// [`EmitError`] names the credential or the string that cannot be sent.
     pub fn beside(self, existing: Existing) -> Result<OemStrings, EmitError> {
         match self {
             Self::Credentials(credentials, encrypted) => {
@@ -194,7 +194,8 @@ fn read_signature(path: &Path) -> Result<Signature, SupplyError> {
     Signature::read(text.expose()).map_err(|error| SupplyError::Signature { file: path.into(), error })
 }
 
-/// Reads a public key from its text, or from a file. Each key begins with `RW`, the base64 of its algorithm.
+/// Reads a public key. `key` is the text of the key, or the path of a file that contains it. The text of each key
+/// begins with `RW`, because a key begins with the name of its algorithm, and `RW` is how this name begins in base64.
 fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     let text = key.as_os_str().as_encoded_bytes();
     if text.starts_with(b"RW") && !text.contains(&b'.') {
@@ -204,13 +205,14 @@ fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     TrustedKey::read(text.expose()).map_err(|error| SupplyError::Key { file: key.into(), error })
 }
 
-/// Whether the file exists. Returns true on any other error, so that an unreadable signature is not ignored.
+/// Whether the file exists. Also returns true if this cannot be found out, so that an unreadable signature is not
+/// ignored.
 fn is_there(path: &Path) -> bool {
     // Symbolic links are not followed: a link to a missing signature must be an error.
     !path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Compares the file that was signed with the set's manifest, if the file still exists.
+/// Checks that the file that was signed contains the set's manifest. Checks nothing if this file does not exist.
 fn check_manifest(path: &Path, set: &Set) -> Result<(), SupplyError> {
     if !is_there(path) {
         return Ok(());

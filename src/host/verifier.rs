@@ -1,7 +1,8 @@
-//! The file with a verifier: written when credentials are sent, read by the program that waits for the receipt.
+//! The file with a verifier. The program that sends credentials writes it, and the program that waits for the receipt
+//! reads it.
 //!
-//! The verifier is not secret ([`Verifier`]), but only its owner can read the file. The file is replaced atomically: a
-//! reader finds either the old or the new line.
+//! The verifier is not secret ([`Verifier`]), but only the file's owner can read the file. The file is replaced
+//! atomically: a program that reads it gets either the old or the new verifier.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -93,7 +94,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
         directory.rename(&*staged, &*name)
     };
     put().map_err(|error| {
-        // The first error is reported, not an error of this removal.
+        // If this removal fails too, only the first error is reported.
         _ = directory.remove_file(&*staged);
         failed(error)
     })
