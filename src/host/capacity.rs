@@ -1,7 +1,7 @@
 //! The limits of each channel from the host into the guest, as data.
 //!
-//! Exceeding almost any of these limits causes no error: strings are dropped, a table is cut, or a guest kernel is
-//! overwritten. So a set is checked against every limit before anything starts.
+//! If almost any of these limits is exceeded, no program reports an error: strings are dropped, a table is cut, or a
+//! guest's kernel is overwritten. So a set is checked against every limit before the hypervisor starts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub struct Limit {
     pub above: &'static str,
     /// What to do if the limit is exceeded.
     pub advice: &'static str,
-    /// The source of the limit.
+    /// Where the limit is documented, or how it was measured.
     pub source: &'static str,
     /// The property of a set that the limit applies to.
     #[serde(skip)]
@@ -82,7 +82,7 @@ pub enum Counted {
     /// Items of `fw_cfg`: one for each credential, one for the manifest, one for each signature, and one for the
     /// address for a receipt.
     Items,
-    /// Bytes of all items.
+    /// Bytes of all `fw_cfg` items.
     ItemBytes,
 }
 
@@ -99,7 +99,7 @@ pub enum Excess {
 /// The advice for most limits.
 pub(super) const FEWER: &str = "send fewer or smaller credentials";
 
-/// Size of one argument of a program. libvirt puts all strings into one argument.
+/// Maximum number of bytes of one argument of a program. libvirt puts all strings into one argument.
 pub const ARGUMENT: Limit = Limit {
     name: "Linux: one argument",
     unit: Unit::Bytes,
@@ -147,7 +147,7 @@ pub const SYSTEMD_256: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// A size that every hypervisor supports. It is for strings whose destination is not known.
+/// Maximum number of bytes of the strings that every hypervisor supports. It is checked if the hypervisor is not known.
 pub const EVERYWHERE: Limit = Limit {
     name: "every hypervisor: strings in the table",
     unit: Unit::Bytes,
@@ -166,7 +166,7 @@ pub struct Usage {
     pub limit: &'static Limit,
     /// The amount that the set needs.
     pub used: usize,
-    /// The available amount: the maximum minus the amount that the hypervisor itself needs.
+    /// The amount that is available to the set: the limit's maximum, minus the amount that other data uses.
     pub available: usize,
 }
 
@@ -218,18 +218,18 @@ pub enum Structures {
 pub struct Route {
     /// How strings on this route become Type 11 structures.
     pub structures: Structures,
-    /// Every limit on this route, and how much of it other data uses.
+    /// Every limit on this route, and the amount of the limit that other data uses.
     pub limits: Vec<(&'static Limit, usize)>,
 }
 
 impl Route {
-    /// Returns the route for strings whose destination is not known.
+    /// Returns the route for strings whose hypervisor is not known.
     #[must_use]
     pub fn anywhere() -> Self {
         Self { structures: Structures::Packed, limits: vec![(&EVERYWHERE, 0)] }
     }
 
-    /// Divides strings of these sizes into structures. Returns the ranges of strings.
+    /// Divides strings of these sizes into structures. Returns the range of strings for each structure.
     #[must_use]
     pub fn pack(&self, sizes: &[usize]) -> Vec<Range<usize>> {
         match self.structures {
@@ -274,7 +274,7 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));
     let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0)];
-    // systemd 256 and older cuts structures, but reads items completely.
+    // systemd 256 and older cuts structures, but reads `fw_cfg` items completely.
     let systemd_256 = (route.structures != Structures::None).then_some((&SYSTEMD_256, 0));
     own.chain(argument)
         .chain(systemd)
@@ -299,7 +299,7 @@ pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {
         at = size + 1 + if structures == Structures::One { at } else { 0 };
-        // One more NUL ends the set.
+        // One more NUL ends the set of strings in the structure.
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX
         {

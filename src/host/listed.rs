@@ -1,4 +1,4 @@
-//! The content of a manifest: credentials among the strings that are sent already, and encrypted credentials.
+//! Finds the credentials that a manifest must list: encrypted credentials, and the credentials in existing OEM strings.
 
 use super::content::{Content, Origin};
 use super::emit_error::EmitError;
@@ -40,7 +40,8 @@ pub(super) fn with_encrypted(
     })
 }
 
-/// Returns the kind of a string that is sent already. If the string is a credential, adds it to `set`.
+/// Returns the kind of an existing OEM string, for example of one on the command line. If the string is a credential,
+/// adds the credential to `set`.
 pub(super) fn look_at(
     text: &Secret,
     origin: Origin,
@@ -76,14 +77,14 @@ pub(super) fn look_at(
     }
 }
 
-/// Where two credentials of a name are from, and what to do.
+/// The sources of two credentials with the same name, and how to remove one of them.
 pub(super) struct Both {
     pub(super) sources: &'static str,
     pub(super) help: &'static str,
 }
 
-/// Returns where two credentials with the same name are from, and what to do. `in_items` of them are in items of
-/// `fw_cfg`.
+/// Returns the sources of the two credentials with the name `wanted`, and how to remove one of them. `in_items` is the
+/// number of credentials with this name in `fw_cfg` items.
 pub(super) fn both_sources<'a>(
     wanted: &Name,
     in_items: usize,

@@ -1,6 +1,6 @@
-//! Credentials + hypervisor + its command line -> [`Plan`]: what would be sent, what others would see, and every limit
-//! on the route. This module starts and writes nothing. The module `start` reads the credentials and the program's
-//! file.
+//! Makes a [`Plan`] from credentials, a hypervisor and the hypervisor's command line. The plan contains what would be
+//! sent, what other users would see, and every limit on the route into the guest. This module starts no program and
+//! writes no file. The module `start` reads the credentials and the program's executable file.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,17 +25,17 @@ pub struct Order {
     pub hypervisor: &'static dyn Hypervisor,
     /// The program to start.
     pub program: PathBuf,
-    /// The name that the program gets as its first argument (`argv[0]`).
+    /// The name that the program gets as `argv[0]`.
     pub argv0: OsString,
-    /// The arguments after the name.
+    /// The arguments after `argv[0]`.
     pub arguments: Vec<OsString>,
-    /// The words found in the program's image.
+    /// The words of [`Hypervisor::questions`] that were found in the program's executable file.
     pub features: Features,
     /// The credentials to send.
     pub sends: Sent,
     /// Names of credentials on the command line whose value may be empty.
     pub allow_empty: Vec<Name>,
-    /// Whether strings may be on the command line in plain text, if they cannot be passed otherwise.
+    /// Whether OEM strings may be on the command line in plain text, if they cannot be passed in another way.
     pub allow_argv: bool,
     /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
@@ -51,7 +51,7 @@ pub enum PlanError {
     /// The credentials cannot be written as OEM strings.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// A credential on the command line or in its files has an empty value.
+    /// A credential on the command line, or in a file that the command line names, has an empty value.
     #[error(
         "credential {0}: its value {place} is empty",
         place = if *.1 == Origin::File { "in a file that the command line names" } else { "on the command line" }
@@ -86,7 +86,8 @@ pub enum Carrier {
 pub enum Receiver {
     /// The program that is started receives the strings.
     Program,
-    /// The first program that the started program executes with all arguments, and that has this word in its image.
+    /// The started program is a wrapper. The strings are received by the first program that it executes with all of its
+    /// arguments, and whose executable file contains this word.
     Executed {
         /// Part of the name or of the help text of the option that contains the strings.
         word: &'static str,
@@ -98,7 +99,7 @@ pub enum Receiver {
 pub struct Plan {
     /// The program to start.
     pub program: PathBuf,
-    /// The name that the program gets as its first argument.
+    /// The name that the program gets as `argv[0]`.
     pub argv0: OsString,
     /// The kind of hypervisor.
     pub hypervisor: &'static dyn Hypervisor,
@@ -118,7 +119,7 @@ pub struct Plan {
     pub copies: Vec<Name>,
     /// Every limit on the route, and how much of it is used.
     pub usages: Vec<Usage>,
-    /// Warnings for the user before the start.
+    /// Warnings for the user. They do not prevent the start.
     pub warnings: Vec<Message>,
 }
 
@@ -184,7 +185,8 @@ impl Plan {
         })
     }
 
-    /// Returns how a credential gets into the guest. A large credential is sent in both ways.
+    /// Returns the channels through which a credential gets into the guest. A credential that is too large for systemd
+    /// 256 and older may be sent through both channels.
     #[must_use]
     pub fn channels(&self, name: &Name) -> Vec<Channel> {
         if self.items.contains(name) || self.route.structures == Structures::None {
@@ -196,12 +198,12 @@ impl Plan {
         }
     }
 
-    /// Returns the exceeded limits that prevent a start.
+    /// Returns the exceeded limits that prevent the start.
     pub fn exceeded(&self) -> impl Iterator<Item = &Usage> {
         self.usages.iter().filter(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse)
     }
 
-    /// Returns the arguments as others will see them, escaped for printing. The program's name is the first.
+    /// Returns the arguments as others will see them, escaped for printing. The first element is the program's name.
     #[must_use]
     pub fn visible(&self) -> Vec<String> {
         let text = |text: &OsString| Escaped(text.as_encoded_bytes()).to_string();
@@ -241,7 +243,8 @@ fn receiver(hypervisor: &dyn Hypervisor, carrier: Carrier, features: &Features) 
     let parses = |word| match carrier {
         Carrier::PlainArgument => true,
         Carrier::PrivateArgument => features.has(word),
-        // A program gets files if its image contains a word for them. A program without any of the words is a wrapper.
+        // The started program gets the files if its executable file contains any word of `questions`. If it contains
+        // none of these words, the program is a wrapper.
         Carrier::SealedMemfds => !features.0.is_empty(),
     };
     match hypervisor.receiver_word() {
@@ -270,11 +273,11 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<Message> {
     warnings
 }
 
-/// What to do about a name that a guest reads differently.
+/// What to do about a name that programs in the guest may read differently.
 const HELP_RENAME: &str = "send it under another name, --credential GUEST=HOST";
 
-/// Returns warnings about names and about limits that depend on the guest, with the credentials that it would lose.
-/// `copies` are passed by `fw_cfg` as well.
+/// Returns warnings about credentials' names, and about exceeded limits that only some guests have. `copies` are the
+/// credentials that are also sent in `fw_cfg` items.
 #[must_use]
 pub fn limit_warnings(
     strings: &OemStrings,

@@ -1,8 +1,9 @@
 //! Publishes a directory of files with secrets atomically.
 //!
-//! The files are written to a staging directory next to the destination, which only its owner can enter. One rename
-//! replaces the old directory. If the process is killed at any point, either the old or the new directory is complete.
-//! The next process removes the staging directory that a killed process has left.
+//! The files are written to a staging directory next to the destination. Only the owner of the staging directory can
+//! enter it. One rename replaces the old directory with the staging directory. If the process is killed at any point,
+//! either the old or the new directory is complete. The next process removes the staging directory that a killed
+//! process has left.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
@@ -25,7 +26,7 @@ const STAGING: &str = ".smbios-creds-host-";
 /// Number of names to try for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
-/// Mode of a file: its owner can read it, and nobody can write it.
+/// Mode of a file: only its owner can read the file, and no user can write to it.
 const FILE_MODE: u32 = 0o400;
 
 /// Mode of a new directory.
@@ -68,7 +69,7 @@ pub enum PublishError {
     HoldsOther {
         /// The directory.
         directory: ShownPath,
-        /// Name of that file.
+        /// Name of the file that would be lost.
         other: Vec<u8>,
     },
     /// The path is a mount point, which cannot be replaced.
@@ -77,7 +78,7 @@ pub enum PublishError {
     /// The file system cannot exchange two directories.
     #[error("{0}: its file system cannot replace a directory in one step")]
     NoExchange(ShownPath),
-    /// Another process created a directory with this name in the meantime.
+    /// Another process created a directory with this name while the files were written.
     #[error("another program created {0} in the meantime, and it is not replaced")]
     Appeared(ShownPath),
 }
@@ -97,14 +98,16 @@ impl Help for PublishError {
     }
 }
 
-/// Writes each structure to a file in the directory `target`, and replaces all files in it.
+/// Writes each structure to its own file in the directory `target`. The new files replace all files that the directory
+/// contained.
 ///
-/// An existing directory must not contain other files. It keeps its mode and its group. A new directory has mode 0700.
-/// Returns the kind of file system on which the files are.
+/// An existing directory must not contain files of other programs. It keeps its mode and its group. A new directory has
+/// mode 0700. Returns the kind of file system on which the files are.
 ///
 /// # Errors
-/// [`PublishError`] says what to do. Either nothing has changed, or the new files are in place and the old files remain
-/// next to them. The next run removes the old files.
+/// [`PublishError`] says why the files could not be published. After an error, either the directory is unchanged, or it
+/// contains the new files, and the old files remain in a staging directory next to it. The next run removes the old
+/// files.
 pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let path = std::path::absolute(target)
         .map_err(|error| Context { path: target }.cannot("find")(io_errno(error)))?;
@@ -117,7 +120,7 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let storage = if in_memory { Storage::Memory } else { Storage::Disk };
     let existing = existing(&parent, &name, &context)?;
     remove_stale(&parent).map_err(context.cannot("remove what an interrupted run left next to"))?;
-    // Signals stay blocked until the staging directory is removed, because this variable is dropped last.
+    // Signals stay blocked until the staging directory is removed, because `held` is dropped after `staged`.
     let held = Held::new();
     let staged = Staging::new(&parent, &context)?;
     let sync = |directory: &Directory| match storage {
@@ -149,7 +152,8 @@ fn open_parent(path: &Path) -> Result<Directory, PublishError> {
     })
 }
 
-/// Opens the existing directory, if there is one. This user must own it, and it must contain only this program's files.
+/// Opens the existing directory, if there is one. The user that runs this program must own the directory, and it must
+/// contain only this program's files.
 fn existing(parent: &Directory, name: &CStr, context: &Context) -> Result<Option<Directory>, PublishError> {
     let existing = match parent.open_in(name) {
         Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(PublishError::NotADirectory(context.shown())),
@@ -178,13 +182,14 @@ fn write(directory: &Directory, name: &str, content: &Secret, storage: Storage) 
     }
 }
 
-/// A staging directory next to the destination. Its lock tells other processes that it is in use: a directory that a
-/// killed process has left is not locked. Dropping this value removes the directory, unless it is in place.
+/// A staging directory next to the destination. The process that uses it holds a lock on it. A staging directory that a
+/// killed process has left is not locked. Dropping this value removes the directory, unless it has become the
+/// destination.
 struct Staging<'a> {
     parent: &'a Directory,
     name: CString,
     directory: Directory,
-    /// Whether nothing remains under the staging name.
+    /// Whether the staging directory has become the destination, so that nothing must be removed.
     in_place: bool,
 }
 
@@ -201,12 +206,14 @@ impl<'a> Staging<'a> {
             }
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             let locked = directory.try_lock().map_err(|error| {
-                // The directory is empty. If it is not, it belongs to another program, and stays.
+                // This removes an empty directory only. If the directory is not empty, another program has written to
+                // it, and it stays.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
             let stat = directory.stat().map_err(failed)?;
-            // Another process may have removed the directory as a leftover before it was locked.
+            // Another process may have removed the directory before this process locked it, because an unlocked staging
+            // directory looks like one that a killed process has left.
             if locked && !stat.is_removed() {
                 return Ok(Self { parent, name, directory, in_place: false });
             }
@@ -239,17 +246,17 @@ impl<'a> Staging<'a> {
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
-            // The first error is reported, not an error of this removal. The next run removes the rest.
+            // If this removal fails too, only the first error is reported. The next run removes the remaining files.
             _ = remove(self.parent, &self.name);
         }
     }
 }
 
-/// Removes a directory and this program's files in it. If it contains other files, they stay, and so does the
-/// directory.
+/// Removes a directory and this program's files in it. If the directory contains other files, these files and the
+/// directory stay.
 fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
     let Some(directory) = parent.open_in(name)? else { return Ok(()) };
-    // The directory may have taken over a mode that does not allow removing files.
+    // The directory may have the mode of the destination, which may not allow its owner to remove files.
     directory.set_mode(DIRECTORY_MODE)?;
     for file in directory.names()?.iter().filter(|file| Slots::is_name(file.to_bytes())) {
         directory.remove_file(&**file)?;
@@ -260,17 +267,18 @@ fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
 /// Removes staging directories that no process has locked.
 fn remove_stale(parent: &Directory) -> Result<(), Errno> {
     for name in parent.names()?.iter().filter(|name| staging::is_name(STAGING, name.to_bytes())) {
-        // Another user owns it, or it no longer exists. Both are skipped.
+        // If the directory cannot be opened, another user owns it, or it no longer exists. In both cases, it is
+        // skipped.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
         if !stat.is_own() {
             continue;
         }
-        // Its process may have put it in place before this process locked it.
+        // The process that made the directory may have renamed it to its destination before this process locked it.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() {
             match remove(parent, name) {
-                // If it is not empty, another program has written files into it. They stay.
+                // If the directory is not empty, another program has written files into it. These files stay.
                 Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => {}
                 Err(error) => return Err(error),
             }
@@ -279,7 +287,7 @@ fn remove_stale(parent: &Directory) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The path that errors name.
+/// The path that is shown in error messages.
 struct Context<'a> {
     path: &'a Path,
 }

@@ -1,4 +1,5 @@
-//! Reports a plan as human-readable text and as JSON. Contains names and sizes, never values.
+//! Reports a plan as human-readable text and as JSON. The report contains the credentials' names and sizes, but never
+//! their values.
 
 use std::fmt::Write as _;
 
@@ -23,15 +24,16 @@ use crate::trust::signature::KeyId;
 pub struct PlanReport {
     /// Whether `run` would start the hypervisor.
     pub starts: bool,
-    /// The hypervisor that would be started unchanged and without credentials, because its arguments start no guest.
+    /// Name of the hypervisor, if it would be started unchanged and without credentials because its arguments start no
+    /// guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unchanged: Option<&'static str>,
     /// Why the hypervisor would not be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Message>,
-    /// Warnings for the user before the start.
+    /// Warnings for the user. They do not prevent the start.
     pub warnings: Vec<Message>,
-    /// The planned start. `None` if there is no plan.
+    /// The planned start. `None` if the start was refused, or if the arguments start no guest.
     #[serde(flatten)]
     pub planned: Option<Planned>,
 }
@@ -51,7 +53,7 @@ pub struct Planned {
     /// The terms and signatures of a packed set. `None` if the credentials were not packed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<SetRow>,
-    /// Every encrypted credential.
+    /// Every encrypted credential that the manifest lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encrypted: Vec<EncryptedRow>,
     /// Number of OEM strings that are sent, including the manifest. 0 if the machine has no SMBIOS.
@@ -59,9 +61,10 @@ pub struct Planned {
     /// Number of `fw_cfg` items that are sent.
     #[serde(rename = "fw_cfg_items")]
     pub items: usize,
-    /// The structures for the strings: those that this program builds, or the one that the hypervisor builds.
+    /// The Type 11 structures that contain the strings. This program builds them, or the hypervisor builds a single
+    /// one.
     pub structures: Vec<StructureRow>,
-    /// Every limit on the route.
+    /// Every limit on the route into the guest.
     pub limits: Vec<LimitRow>,
     /// The arguments as other users will see them.
     pub arguments: Vec<String>,
@@ -72,8 +75,8 @@ pub struct Planned {
 pub struct ReceiverRow {
     /// The program that is started, escaped for printing.
     pub program: String,
-    /// If another program receives the strings: the word that its image must contain. The started program executes this
-    /// other program.
+    /// If the started program is a wrapper, which executes another program that receives the strings: a word that the
+    /// executable file of this other program must contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executes: Option<&'static str>,
 }
@@ -135,14 +138,14 @@ pub struct StructureRow {
 /// The row of a limit.
 #[derive(Debug, Serialize)]
 pub struct LimitRow {
-    /// The limit itself.
+    /// Name, unit and maximum of the limit, and what to do if it is exceeded.
     #[serde(flatten)]
     pub limit: &'static Limit,
-    /// The needed amount.
+    /// The amount that the set needs.
     pub used: usize,
-    /// The available amount.
+    /// The amount that is available to the set.
     pub available: usize,
-    /// Whether more is needed than is available.
+    /// Whether the set needs more than is available.
     pub exceeded: bool,
 }
 
@@ -247,7 +250,7 @@ impl PlanReport {
         Self { starts, unchanged: None, errors, warnings, planned: Some(planned) }
     }
 
-    /// Makes the report of a start without a guest.
+    /// Makes the report for a hypervisor whose arguments start no guest.
     #[must_use]
     pub fn probe(hypervisor: &'static str) -> Self {
         let (errors, warnings) = (Vec::new(), Vec::new());

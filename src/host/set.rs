@@ -23,10 +23,10 @@ use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
-/// Largest file of a set in bytes: all values in base64, their names, a manifest and signatures.
+/// Maximum size of a set's file in bytes. All values in base64, their names, a manifest and signatures fit into it.
 pub const FILE_MAX: usize = 2 * TOTAL_MAX;
 
-/// A set whose manifest proves its values.
+/// A set whose values match its manifest.
 #[derive(Debug)]
 pub struct Set {
     strings: Vec<(Secret, Content)>,
@@ -34,7 +34,7 @@ pub struct Set {
     signatures: Vec<Signature>,
 }
 
-/// Why a set cannot be sent. Of the file's text, only names that its manifest lists are shown.
+/// Why a set cannot be sent. The messages show no text of the file, except names that the manifest lists.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetError {
@@ -186,7 +186,7 @@ impl Set {
         Ok(set)
     }
 
-    /// Adds a line to the set, if the manifest lists it or if it is a signature.
+    /// Adds the string in a line to the set: a credential that the manifest lists, or a signature.
     fn take(
         &mut self,
         line: usize,
@@ -240,8 +240,8 @@ impl Set {
     /// Adds a signature, which is sent after the manifest. Does not verify the signature.
     ///
     /// # Errors
-    /// [`SetError::Signatures`] if there are too many signatures. A signature that the set already has is not added
-    /// again.
+    /// [`SetError::Signatures`] if the set then has too many signatures. A signature that the set already has is not
+    /// added again, and is not an error.
     pub fn sign(&mut self, signature: Signature) -> Result<(), SetError> {
         if self.signatures.contains(&signature) { Ok(()) } else { self.push(signature) }
     }
@@ -270,13 +270,13 @@ impl Set {
         Ok(())
     }
 
-    /// The manifest's OEM string, without the NUL that ends it in a table. Signatures cover these bytes.
+    /// Returns the manifest's OEM string, without the NUL that ends it in a table. Signatures cover these bytes.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
         self.manifest.expose()
     }
 
-    /// Refuses a set that does not contain all of these names.
+    /// Refuses a set that does not contain all credentials in `names`.
     ///
     /// # Errors
     /// [`SetError::Expected`] names the first missing credential.
@@ -319,7 +319,7 @@ impl Set {
         OemStrings::of_set(strings).asking(asked)
     }
 
-    /// Returns the verifier for the proof that a guest has every value.
+    /// Returns the verifier, which checks a guest's proof that it has every value.
     fn verifier(&self) -> Option<Verifier> {
         let OemString::Manifest(text) = decode(self.manifest.expose()) else { return None };
         let manifest = Manifest::decode(text).ok()?;
@@ -332,7 +332,7 @@ impl Set {
     }
 }
 
-/// The values found for the credentials that the manifest lists.
+/// The credentials found in the file: the values of the plain ones, and the names of the encrypted ones.
 #[derive(Default)]
 struct Values {
     plain: BTreeMap<Name, Secret>,
@@ -345,7 +345,8 @@ impl Values {
     }
 }
 
-/// Returns the encrypted credential after the prefix. Returns `None` unless the manifest lists exactly its bytes.
+/// Decodes an encrypted credential from `wire`, its OEM string without the prefix. Returns `None` if the manifest does
+/// not list a credential with exactly these bytes.
 fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<Sealed> {
     let sealed = Sealed::decode(wire).ok()?;
     let is_listed = manifest.terms().encrypted.get(&sealed.name) == Some(&sealed.blob.ciphertext());
@@ -354,8 +355,8 @@ fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<Sealed> {
     (is_listed && is_own).then_some(sealed)
 }
 
-/// Whether a text contains only base64 characters. Readers of base64 skip blanks, but not every command line passes
-/// them on.
+/// Whether a text contains only base64 characters. Readers of base64 skip blanks, but not every command line passes on
+/// blanks.
 fn is_base64(text: &[u8]) -> bool {
     text.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
 }
