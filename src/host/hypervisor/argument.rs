@@ -8,14 +8,15 @@ use crate::host::strings::OemStrings;
 /// A part of an argument for the hypervisor.
 #[derive(Debug)]
 pub enum Part {
-    /// Text that others may see.
+    /// Text that other users may see.
     Text(OsString),
     /// The path of a file with this content. The hypervisor reads the file when it starts.
     File(Secret),
 }
 
-/// Returns the text that others see instead of an argument with files that only the hypervisor has. `number` counts
-/// such arguments from 1. A file with this name never exists: a hypervisor that gets this text exits with an error.
+/// Returns the text that other users see instead of an argument with paths of files that only the hypervisor can read.
+/// `number` is the number of the argument among such arguments, from 1. The paths in the text never exist, so a
+/// hypervisor that gets the text exits with an error.
 #[must_use]
 pub fn hidden(parts: &[Part], number: usize) -> OsString {
     let mut text = OsString::new();
@@ -31,7 +32,7 @@ pub fn hidden(parts: &[Part], number: usize) -> OsString {
 /// An argument for the hypervisor.
 #[derive(Debug)]
 pub enum Argument {
-    /// An argument that was on the command line before, or that contains no secret.
+    /// An argument that all users may see: it was already on the command line, or it contains no secret.
     Public(OsString),
     /// An argument that contains the paths of files.
     Files(Vec<Part>),
@@ -39,7 +40,7 @@ pub enum Argument {
     Private(Secret),
 }
 
-/// Joins all strings with commas.
+/// Joins all strings with commas, between the texts `before` and `after`.
 pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {
@@ -52,7 +53,8 @@ pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secre
     parts.concat().into()
 }
 
-/// Joins all strings with commas. Each is in double quotes, with `\` before `"` and `\`.
+/// Joins all strings with commas, between the texts `before` and `after`. Each string is in double quotes, with `\`
+/// before each `"` and each `\` in it.
 pub(super) fn quoted(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {
@@ -68,7 +70,8 @@ pub(super) fn quoted(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secre
     parts.concat().into()
 }
 
-/// Splits a text at the bytes that must be escaped. The text is not copied here: the caller copies all parts once.
+/// Appends a text to `parts`, in pieces. `escape` returns the replacement of a byte that must be escaped. The text is
+/// not copied here: the caller joins the pieces, and so copies each byte only once.
 pub(super) fn push_escaped<'a>(
     parts: &mut Vec<&'a [u8]>,
     text: &'a [u8],

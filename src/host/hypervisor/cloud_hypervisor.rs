@@ -1,9 +1,10 @@
-//! cloud-hypervisor: `--platform oem_strings=[S1,S2]`, which may occur once.
+//! cloud-hypervisor reads OEM strings from `--platform oem_strings=[S1,S2]`. The option may occur only once.
 //!
-//! Its option parser has changed. Up to v47, it removes `"` and then splits at every comma. From v48 on, `"` stays part
-//! of a string. Text that the two parsers read differently is refused here, and this program writes no such text
-//! (`option_parser/src/lib.rs`; both were run on the same texts). For an unknown key or a bad value, the error shows
-//! only this key or value (seen with v26 to v53). A syntax error shows the whole option, so it must not occur.
+//! cloud-hypervisor's option parser has changed. Up to v47, the parser removes `"` and then splits at every comma. From
+//! v48 on, `"` stays part of a string. Text that the two parsers read differently is refused here, and this program
+//! writes no such text (`option_parser/src/lib.rs`; both parsers were run on the same texts). For an unknown key or a
+//! bad value, the error shows only this key or value (seen with v26 to v53). A syntax error shows the whole option, so
+//! it must not occur.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,8 +18,8 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin};
 
-/// Bytes of the strings in cloud-hypervisor's one Type 11 structure, each with its NUL. Without other SMBIOS fields,
-/// the rest of its table has 114 bytes.
+/// Maximum number of bytes of the strings in cloud-hypervisor's one Type 11 structure, each string with its NUL. If no
+/// other SMBIOS fields are set, the rest of the table takes 114 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: strings in the table",
     unit: Unit::Bytes,
@@ -42,7 +43,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Largest body of a request to cloud-hypervisor's API.
+/// Maximum size of the body of a request to cloud-hypervisor's API.
 pub const REQUEST_LIMIT: Limit = Limit {
     name: "cloud-hypervisor: API request",
     unit: Unit::Bytes,
@@ -60,10 +61,10 @@ const STRINGS: &str = "oem_strings=";
 const PATHS: &str = "oem_string_paths=";
 const STRINGS_FEATURE: &str = "oem_strings";
 const PATHS_FEATURE: &str = "oem_string_paths";
-/// Only in the errors of its SMBIOS code (`arch/src/x86_64/smbios.rs`), which is only built on x86-64 up to v53.
+/// Word in the errors of the SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built on x86-64 only.
 const SMBIOS_FEATURE: &str = "SMBIOS";
 
-/// Keys of `--platform` whose values are not in the table.
+/// Keys of `--platform` whose values are not in the SMBIOS table.
 const NOT_IN_TABLE: [&str; 5] =
     ["num_pci_segments", "iommu_segments", "iommu_address_width", "tdx", "sev_snp"];
 
@@ -81,7 +82,7 @@ const API: [(&[u8], &str); 2] = [
     ),
 ];
 
-/// Maximum number of bytes that the structure of a key's value needs in addition to the value.
+/// Maximum number of bytes that a key of `--platform` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
 /// Returns the route through the command line. Other keys of `--platform` add `others` bytes to the table.
@@ -133,13 +134,13 @@ impl Hypervisor for CloudHypervisor {
     }
 }
 
-/// cloud-hypervisor's command line. Its `--platform` is merged with OEM strings.
+/// cloud-hypervisor's command line. Its option `--platform` is merged with OEM strings.
 #[derive(Debug)]
 pub struct Platform {
     line: Line,
-    /// The other parts of the option's value, unchanged.
+    /// The parts of the value of `--platform` that are not OEM strings, unchanged.
     others: Vec<String>,
-    /// Paths of files with strings that the option already contains.
+    /// Paths of files with OEM strings, which `--platform` already contains.
     paths: Vec<String>,
     by_paths: bool,
 }
@@ -289,7 +290,7 @@ impl CommandLine for Platform {
         &mut self.line
     }
 
-    /// Writes the one `--platform`: as a private argument, or with paths if cloud-hypervisor can read files.
+    /// Writes a single `--platform`. Its value is a private argument, or contains paths if this version reads files.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         self.check_names(strings)?;
         let platform = if self.by_paths {
@@ -323,7 +324,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
-/// Whether only some versions would read a part as OEM strings. All versions read an unquoted value alike.
+/// Whether only some versions would read a part as OEM strings. All versions read a value without quotes alike.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };
@@ -346,7 +347,7 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// Splits at commas outside of brackets and quotes. Both must be balanced, and must not be mixed.
+/// Splits a text at commas outside of brackets and quotes, which must be balanced, and must not be mixed.
 fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     let unbalanced = || refuse("its brackets or quotes are not balanced");
     let (mut depth, mut quoted, mut start) = (0_usize, false, 0);
@@ -376,7 +377,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     Ok(parts)
 }
 
-/// Returns the elements of `[a,b]`, or of `a`.
+/// Returns the elements of a list such as `[a,b]`, or of a list with one element such as `a`.
 fn list(text: Option<&str>) -> Result<Vec<&str>, MergeError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let content = text.strip_prefix('[').map_or(Some(text), |text| text.strip_suffix(']'));

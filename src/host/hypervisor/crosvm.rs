@@ -1,8 +1,10 @@
-//! crosvm: `--smbios oem-strings=["S1","S2"]`. If the option is repeated, the last one counts.
+//! crosvm reads OEM strings from `--smbios oem-strings=["S1","S2"]`. If the option occurs several times, crosvm uses
+//! only the last one.
 //!
-//! Strings are written in double quotes. In them, `\"` and `\\` mean `"` and `\`, and every other character means
-//! itself (`serde_keyvalue/src/key_values.rs`). If crosvm refuses a key or a value, its error shows the whole option
-//! with all strings (seen with f1e797a68). So options that crosvm would refuse must not be merged.
+//! This program writes strings in double quotes. Between double quotes, `\"` and `\\` mean `"` and `\`, and every other
+//! character means itself (`serde_keyvalue/src/key_values.rs`). If crosvm refuses a key or a value, its error message
+//! shows the whole option with all strings (seen with f1e797a68). So options that crosvm would refuse must not be
+//! merged.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,7 +19,8 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin};
 
-/// Bytes of the strings in crosvm's one Type 11 structure, each with its NUL. The rest of its table has 88 bytes.
+/// Maximum number of bytes of the strings in crosvm's one Type 11 structure, each string with its NUL. The rest of
+/// crosvm's table takes 88 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "crosvm: strings in the table",
     unit: Unit::Bytes,
@@ -44,7 +47,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
 const NAME: &str = "crosvm";
 const SMBIOS: &str = "--smbios";
 const STRINGS: &str = "oem-strings=";
-/// The other keys of crosvm's `SmbiosOptions`.
+/// The keys of `--smbios` except `oem-strings` (`SmbiosOptions` in crosvm).
 const KEYS: [&str; 6] =
     ["bios-vendor", "bios-version", "manufacturer", "product-name", "serial-number", "uuid"];
 const OPTION_WORD: &str = "oem-strings";
@@ -93,11 +96,11 @@ impl Hypervisor for Crosvm {
     }
 }
 
-/// crosvm's command line. Its `--smbios` is merged with OEM strings.
+/// crosvm's command line. Its option `--smbios` is merged with OEM strings.
 #[derive(Debug)]
 pub struct Smbios {
     line: Line,
-    /// The other parts of the option's value, unchanged.
+    /// The parts of the value of `--smbios` that are not OEM strings, unchanged.
     others: Vec<String>,
 }
 
@@ -105,7 +108,7 @@ impl Smbios {
     /// Reads the arguments of crosvm on a host with this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if the command starts no machine or one without SMBIOS, or if `--smbios` cannot be read.
+    /// [`MergeError`], if the command starts no machine, if the machine has no SMBIOS, or if `--smbios` cannot be read.
     pub fn read(architecture: &str, arguments: &[OsString]) -> Result<Self, MergeError> {
         if architecture != "x86_64" {
             return Err(MergeError::no_smbios(
@@ -186,7 +189,7 @@ impl CommandLine for Smbios {
         &mut self.line
     }
 
-    /// Writes the one `--smbios`, which is a private argument.
+    /// Writes a single `--smbios` option, whose value is a private argument.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         let mut before = self.others;
         before.push(format!("{STRINGS}["));
@@ -205,7 +208,8 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: SMBIOS, reason, help: None }
 }
 
-/// Checks a key other than `oem-strings`. Refuses what crosvm would refuse, and returns the key.
+/// Checks a part of `--smbios` other than `oem-strings`, and returns its key. Refuses keys and values that crosvm would
+/// refuse.
 fn check_other(part: &str) -> Result<&str, MergeError> {
     let (key, value) = part.split_once('=').ok_or_else(|| refuse("it contains a value without a key"))?;
     if !KEYS.contains(&key) {
@@ -237,7 +241,7 @@ fn is_uuid(text: &str) -> bool {
     groups.eq([8, 4, 4, 4, 12].map(Some))
 }
 
-/// Splits at commas outside of brackets and quotes.
+/// Splits a text at the commas outside of brackets and quotes.
 fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     let (mut depth, mut quote, mut escaped, mut start) = (0_usize, None, false, 0);
     let mut parts = Vec::new();
@@ -262,7 +266,7 @@ fn split(text: &str) -> Result<Vec<&str>, MergeError> {
         return Err(refuse("its brackets or quotes are not balanced"));
     }
     let last = text.get(start..).unwrap_or_default();
-    // The text is empty or ends with a comma. crosvm allows both.
+    // If `last` is empty, the text is empty or ends with a comma. crosvm allows both.
     if !last.is_empty() {
         parts.push(last);
     }

@@ -17,15 +17,15 @@ pub enum MergeError {
         /// The option that has no value.
         option: &'static str,
     },
-    /// An argument that looks like an option is in the place of another option's value.
+    /// An argument that looks like an option follows an option that needs a value.
     #[error(
         "'{}' follows '{}', and may be an option or the value of an option",
         Escaped(.option), Escaped(.before)
     )]
     Ambiguous {
-        /// The argument before it.
+        /// The option that needs a value.
         before: Vec<u8>,
-        /// The argument that may be an option or a value.
+        /// The argument after this option, which may be its value or another option.
         option: Vec<u8>,
     },
     /// An option that may occur once occurs twice.
@@ -36,7 +36,8 @@ pub enum MergeError {
         /// The hypervisor's name.
         hypervisor: &'static str,
     },
-    /// An option's text cannot be read, or can be read in several ways. It may contain secrets, so it is not shown.
+    /// An option's text cannot be read, or can be read in several ways. The text may contain secrets, so it is not
+    /// shown.
     #[error("cannot merge OEM strings with {option}: {reason}")]
     Option {
         /// The option that cannot be read.
@@ -53,7 +54,7 @@ pub enum MergeError {
         option: &'static str,
         /// The file that cannot be read.
         file: ShownPath,
-        /// The kernel's error, or the kind of file.
+        /// The kernel's error, or what is wrong with the file.
         reason: String,
     },
     /// The machine would have no SMBIOS, or the program would not start a machine.
@@ -79,12 +80,12 @@ pub enum MergeError {
         /// The hypervisor's name.
         hypervisor: &'static str,
     },
-    /// An item of `fw_cfg` cannot be listed in the manifest. Its value may be a secret, so it is not shown.
+    /// The manifest cannot list an item of `fw_cfg`. The item's value may be a secret, so it is not shown.
     #[error("cannot send the -fw_cfg item '{}': {reason}", Escaped(.item))]
     Item {
         /// The item's path.
         item: Vec<u8>,
-        /// What is wrong with the item, and what to do.
+        /// What is wrong with the item.
         reason: &'static str,
         /// What to do.
         help: Option<&'static str>,
@@ -121,7 +122,7 @@ pub enum MergeError {
 }
 
 impl MergeError {
-    /// The machine would have no SMBIOS for this reason, about which this is to be done.
+    /// Returns the error that the machine would have no SMBIOS. `what` is the reason, and `help` is what to do.
     pub(super) fn no_smbios(what: impl Into<String>, help: &'static str) -> Self {
         Self::NoSmbios(Message::new(what).with_help(help))
     }

@@ -1,10 +1,10 @@
 //! Incus: keys and values of a profile or an instance, as YAML. Another program loads the YAML.
 //!
 //! Incus makes an OEM string from each key and its value. `smbios11.KEY` becomes `KEY=VALUE`, and
-//! `systemd.credential-binary.NAME` becomes `io.systemd.credential.binary:NAME=VALUE`. The strings are in any order,
-//! and each is in a file for QEMU (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A key without a value
-//! is dropped. The manifest has no key of its own: it is split at its first `=`, see
-//! [`manifest`](crate::format::manifest).
+//! `systemd.credential-binary.NAME` becomes `io.systemd.credential.binary:NAME=VALUE`. Incus writes the strings in any
+//! order, each to its own file for QEMU (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A key without a
+//! value is dropped. The manifest has no special key: its OEM string is split at the first `=` into a key and a value,
+//! see [`manifest`](crate::format::manifest).
 
 use std::borrow::Cow;
 
@@ -62,7 +62,7 @@ pub fn route() -> Route {
     Route { structures: Structures::One, limits }
 }
 
-/// Writes the strings as a `config`, for `incus profile edit` and `incus launch`.
+/// Writes the strings as a YAML mapping `config`, for `incus profile edit` and `incus launch`.
 ///
 /// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2 §7.4.2), and the manifest of
 /// a large set is longer. A name is printable ASCII, so only two characters must be escaped in a quoted scalar.

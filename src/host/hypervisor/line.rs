@@ -1,4 +1,4 @@
-//! The trait of a hypervisor, and its command line after it was read.
+//! The trait for hypervisors, and a hypervisor's command line after it was read.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
@@ -18,39 +18,40 @@ pub trait Hypervisor: Debug + Sync {
     /// The hypervisor's name on this program's command line, in JSON and in messages.
     fn name(&self) -> &'static str;
 
-    /// Whether a program with this file name is this hypervisor. The additions of nixpkgs to a wrapped program's name
-    /// are removed before.
+    /// Whether a program with this file name is this hypervisor. The caller removes what nixpkgs adds to the name of a
+    /// wrapped program (`.NAME-wrapped`).
     fn is_program(&self, file_name: &[u8]) -> bool;
 
     /// One line about the hypervisor for `--help`.
     fn about(&self) -> &'static str;
 
-    /// A word in the image of every program that parses the option with the strings. Wrappers do not have the word.
-    /// Only a program with this word receives the secrets.
+    /// A word that the hypervisor's executable file contains, because the hypervisor parses the option with the OEM
+    /// strings. A wrapper's executable file does not contain the word. Only a program whose file contains it receives
+    /// the secrets.
     fn receiver_word(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether every version reads the strings from files. Then nothing is traced, unless a wrapper executes the
-    /// hypervisor.
+    /// Whether every version of the hypervisor reads the strings from files. If so, its start is traced only if a
+    /// wrapper executes it.
     fn always_reads_files(&self) -> bool {
         false
     }
 
-    /// Words to search for in the program's image: they decide how it is started. If there are none, the image is not
-    /// read.
+    /// Words to search for in the program's executable file. The words found decide how the program is started. If the
+    /// list is empty, the file is not read.
     fn questions(&self) -> &'static [&'static str] {
         &[]
     }
 
     /// Whether the program starts no guest with these arguments: it prints information, or answers queries about
-    /// itself. Then it needs no credentials. Returns false if this is not certain.
+    /// itself. The program then needs no credentials. Returns false if this is not certain.
     fn starts_no_guest(&self, arguments: &[OsString]) -> bool {
         let _ = arguments;
         false
     }
 
-    /// Reads the arguments of a program, without the program's own name.
+    /// Reads the arguments of a program. They do not include the program's own name.
     ///
     /// # Errors
     /// [`MergeError`], if OEM strings would not arrive, or if others would see them.
@@ -64,7 +65,7 @@ pub trait Hypervisor: Debug + Sync {
 
 /// A hypervisor's command line, into which OEM strings can be written.
 pub trait CommandLine: Debug {
-    /// The data that every command line has.
+    /// Returns the data that every hypervisor's command line has.
     fn line(&mut self) -> &mut Line;
 
     /// Writes OEM strings into the command line.
@@ -95,18 +96,18 @@ impl Channel {
     }
 }
 
-/// The data that every command line has after it was read.
+/// The data that every hypervisor's command line has after it was read.
 #[derive(Debug)]
 pub struct Line {
     /// The arguments that stay unchanged on the command line.
     pub arguments: Vec<OsString>,
-    /// The index at which this program inserts its arguments.
+    /// The index in `arguments` at which this program inserts its own arguments.
     pub at: usize,
     /// OEM strings that are already on the command line.
     pub existing: Existing,
     /// The route of the strings into the guest, with its limits.
     pub route: Route,
-    /// Warnings for the user about the other options.
+    /// Warnings for the user about other options on the command line.
     pub warnings: Vec<&'static str>,
 }
 
@@ -116,7 +117,7 @@ impl Line {
         Self { arguments, at: 0, existing, route, warnings }
     }
 
-    /// Returns the arguments with this program's arguments inserted.
+    /// Returns the arguments of the command line, with this program's arguments (`ours`) inserted.
     pub(super) fn with(self, ours: impl IntoIterator<Item = Argument>) -> Vec<Argument> {
         let mut arguments: Vec<Argument> = self.arguments.into_iter().map(Argument::Public).collect();
         let after = arguments.split_off(self.at.min(arguments.len()));
@@ -141,7 +142,7 @@ impl From<Vec<Argument>> for Written {
     }
 }
 
-/// The words found in a program's image, of those that its hypervisor asks for.
+/// The words of [`Hypervisor::questions`] that were found in a program's executable file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Features(pub Vec<&'static str>);
 
@@ -160,7 +161,7 @@ pub(super) fn plain_name(program: &Path) -> &[u8] {
     wrapped.unwrap_or(name)
 }
 
-/// Reads a file that an option names, as the hypervisor will do.
+/// Reads a file that an option of the hypervisor names.
 pub(super) fn read_file(option: &'static str, path: &[u8], limit: usize) -> Result<Secret, MergeError> {
     let path = Path::new(OsStr::from_bytes(path));
     let refuse = |reason: String| MergeError::File { option, file: ShownPath::from(path), reason };

@@ -1,8 +1,8 @@
-//! Hypervisors, one per file: how to read their command line, and how to merge OEM strings with it.
+//! Hypervisors, one per file. Each file reads the hypervisor's command line, and merges OEM strings with it.
 //!
 //! To add a hypervisor, write a file here with a type that implements [`Hypervisor`], declare it below, and add it to
-//! [`ALL`]. This file contains its limits, the words to search for in a program's image, and everything about its
-//! options.
+//! [`ALL`]. The new file contains the hypervisor's limits, the words to search for in its executable file, and
+//! everything about its options.
 
 mod argument;
 pub mod cloud_hypervisor;
@@ -29,7 +29,7 @@ pub fn named(name: &str) -> Option<&'static dyn Hypervisor> {
     ALL.iter().copied().find(|hypervisor| hypervisor.name() == name)
 }
 
-/// Returns the hypervisor with a program's file name.
+/// Returns the hypervisor to which a program's file name belongs.
 ///
 /// ```
 /// use smbios_creds::host::hypervisor::of_program;

@@ -1,8 +1,8 @@
 //! cloud-hypervisor's API request that creates a machine (`vm.create`), with OEM strings in it.
 //!
-//! The limit applies to the whole body (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so only a whole request
-//! can be checked. If the body is larger, cloud-hypervisor up to v53 parses the rest of the body as another request,
-//! and its answer shows part of the body.
+//! The size limit applies to the whole body of the request (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so
+//! only a whole request can be checked. If the body is larger, cloud-hypervisor up to v53 parses the rest of the body
+//! as another request, and its answer shows part of the body.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,21 +22,20 @@ use crate::text::help::Help;
 const PLATFORM: &str = "platform";
 const OEM_STRINGS: &str = "oem_strings";
 
-/// Largest file of a request that is read: the limit of cloud-hypervisor after v53.
+/// Maximum size, in bytes, of a file with a request. cloud-hypervisor after v53 has the same limit.
 const FILE_MAX: usize = 4 << 20;
 
-/// Maximum number of bytes that the structure of another field of `platform` needs in the table in addition to its
-/// text.
+/// Maximum number of bytes that another field of `platform` needs in the SMBIOS table, in addition to the field's text.
 const FIELD_OVERHEAD: usize = 32;
 
-/// The body of a `vm.create`, without its OEM strings.
+/// The body of a `vm.create` request, without its OEM strings.
 #[derive(Debug)]
 pub struct Request {
     /// The JSON before the array of OEM strings.
     before: String,
     /// OEM strings that the request already contains.
     existing: Vec<Secret>,
-    /// Maximum number of bytes that other fields add to the table.
+    /// Maximum number of bytes that other fields of `platform` add to the SMBIOS table.
     in_table: usize,
 }
 
@@ -61,7 +60,7 @@ pub enum RequestError {
     /// A part of the request has the wrong type.
     #[error("the request cannot be read: {0}")]
     Type(&'static str),
-    /// An OEM string has a character that it cannot have.
+    /// An OEM string contains a control character.
     #[error("the request cannot be read: 'platform.oem_strings' has a control character")]
     Control,
 }
@@ -109,21 +108,23 @@ impl Request {
         Self::read(json.expose())
     }
 
-    /// Returns the smallest possible request. It is used to check an array whose request is not known.
+    /// Returns the smallest possible request. It is used to check the limits of an array of OEM strings whose request
+    /// is not known.
     #[must_use]
     pub fn smallest() -> Self {
         let before = format!("{{\"{PLATFORM}\":{{\"{OEM_STRINGS}\":");
         Self { before, existing: Vec::new(), in_table: 0 }
     }
 
-    /// Returns the strings that the request already contains. They are written again.
+    /// Returns the strings that the request already contains. [`Self::write`] writes them again.
     #[must_use]
     pub fn existing(&mut self) -> Existing {
         let kept = std::mem::take(&mut self.existing).into_iter().map(|text| (text, Origin::File)).collect();
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the limits on the strings in a request to the API. The rest of the request uses a part of them.
+    /// Returns the route of the strings through the API, with its limits. The rest of the request uses a part of each
+    /// limit.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();

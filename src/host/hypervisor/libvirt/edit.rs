@@ -1,4 +1,4 @@
-//! Adds QEMU arguments to an existing domain. The domain's own text stays unchanged, byte for byte.
+//! Adds QEMU arguments to the XML of an existing libvirt domain. The domain's own text stays unchanged, byte for byte.
 //!
 //! libvirt reads the arguments from `arg` elements in a `commandline` element. Both are in QEMU's namespace, with any
 //! prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
@@ -49,9 +49,10 @@ impl Help for EditError {
     }
 }
 
-/// A change to a domain: a text and its position.
+/// A change to a domain: a new text, and the range that it replaces.
 struct Change {
-    /// The range that is replaced: empty, or the end of an empty element.
+    /// The range of bytes that is replaced. It is empty if the text is only inserted. Otherwise, it is the `/>` of an
+    /// empty element.
     range: Range<usize>,
     text: String,
 }
@@ -67,7 +68,7 @@ pub fn with_arguments(domain: &str, arguments: &[&str]) -> Result<String, EditEr
     Ok([before, &text, after].concat())
 }
 
-/// One pass over a domain.
+/// Reads a domain once, and finds where the arguments must be added.
 struct Search<'a> {
     reader: NsReader<&'a [u8]>,
     arguments: &'a [&'a str],
@@ -75,11 +76,12 @@ struct Search<'a> {
     at: usize,
     /// Number of open elements.
     depth: usize,
-    /// The prefix of the open `commandline` element. If it is not empty, it ends with a colon.
+    /// The prefix of the open `commandline` element, which is empty or ends with a colon. `None` outside of this
+    /// element.
     open: Option<String>,
     /// The change to an existing `commandline` element.
     existing: Option<Change>,
-    /// The change that adds a `commandline` element. It is known at the end of the root element.
+    /// The change that adds a `commandline` element. `None` until the end of the root element was read.
     new: Option<Change>,
 }
 
@@ -138,7 +140,8 @@ impl<'a> Search<'a> {
         EditError::Malformed(self.reader.buffer_position())
     }
 
-    /// Whether an element has this name and this namespace. `None` means an element without a namespace.
+    /// Whether an element has this name and this namespace. If `namespace` is `None`, the element must have no
+    /// namespace.
     fn is(&self, element: &BytesStart<'_>, local: &str, namespace: Option<&str>) -> bool {
         let (found, name) = self.reader.resolver().resolve_element(element.name());
         let is_bound = match (namespace, found) {
@@ -163,7 +166,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Records the `commandline` element.
+    /// Records the domain's `commandline` element, to which the arguments will be added.
     fn command_line(&mut self, element: &BytesStart<'_>, is_empty: bool) -> Result<(), EditError> {
         if self.existing.is_some() || self.open.is_some() {
             return Err(EditError::Twice);
@@ -180,12 +183,12 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Refuses an argument that would be added again: it would add the same structure twice.
+    /// Refuses a domain that already contains one of the arguments: the guest would get the same structure twice.
     fn argument(&self, element: &BytesStart<'_>) -> Result<(), EditError> {
         let value = element.try_get_attribute("value").map_err(|_| self.malformed())?;
         let value = value.map(|value| value.normalized_value(XmlVersion::Implicit1_0)).transpose();
         match value.map_err(|_| self.malformed())? {
-            // Other arguments have the same option name, so only values with '=' are compared.
+            // A domain may contain the option `-smbios` several times, so only arguments with '=' are compared.
             Some(value) if value.contains('=') && self.arguments.contains(&value.as_ref()) => {
                 Err(EditError::Present)
             }

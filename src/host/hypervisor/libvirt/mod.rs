@@ -1,4 +1,4 @@
-//! libvirt: domain XML for its QEMU driver. The user or another program puts the XML into a domain.
+//! Writes domain XML for libvirt's QEMU driver. The user or another program puts the XML into a domain.
 //!
 //! libvirt passes all strings to QEMU in one argument, which every user of the host can read. It also writes the
 //! argument to the domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). libvirt cannot pass the strings in a
@@ -31,14 +31,16 @@ pub const STRINGS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Returns the route through libvirt's one argument for QEMU, which builds one structure from the strings.
+/// Returns the route through libvirt, which passes all strings to QEMU in one argument. QEMU builds one structure from
+/// the strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
     Route { structures: Structures::One, limits }
 }
 
-/// Writes two elements of a domain. Add the content of the first to the domain's `<os>`, and the second to `<domain>`.
+/// Writes the XML elements `<os>` and `<sysinfo>`. Add the content of `<os>` to the domain's own `<os>`, and add
+/// `<sysinfo>` to its `<domain>`.
 #[must_use]
 pub fn xml(strings: &OemStrings) -> Secret {
     let mut parts: Vec<&[u8]> =
@@ -65,7 +67,8 @@ pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String 
     format!("<qemu:commandline xmlns:qemu='{NAMESPACE}'>\n{arguments}</qemu:commandline>\n")
 }
 
-/// Writes one element per line for each of these arguments. `prefix` is the prefix of QEMU's namespace, with its colon.
+/// Writes an `arg` element for each of these arguments, one per line. `prefix` is the prefix of QEMU's namespace, with
+/// its colon.
 fn argument_elements<'a>(prefix: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let mut xml = String::new();
     for argument in arguments {

@@ -1,5 +1,5 @@
-//! QEMU's configuration files for `-readconfig`: sections of groups, as `qemu_config_foreach()` in
-//! `util/qemu-config.c` reads them.
+//! Parses QEMU's configuration files for `-readconfig` like `qemu_config_foreach()` in `util/qemu-config.c`. A file
+//! consists of sections, and each section belongs to a group of options:
 //!
 //! ```text
 //! [object "tdx0"]
@@ -14,14 +14,14 @@ use super::syntax::{Parameter, Settings};
 /// Longest line in bytes that QEMU reads. It reads a longer line as two lines.
 const LINE_MAX: usize = 1023;
 
-/// Longest group, key or ID in bytes.
+/// Maximum length in bytes of a group's name, of a key and of an ID.
 const WORD_MAX: usize = 63;
 
-/// Reads a file's text, section by section. The settings borrow from the text and do not copy it, because a file may
-/// contain secrets.
+/// Splits a configuration file's text into sections. The settings borrow from the text and do not copy it, because a
+/// file may contain secrets.
 ///
 /// # Errors
-/// The number of the line at which QEMU stops, from 1.
+/// Returns the number, from 1, of the line at which QEMU would stop with an error.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Settings<'_>>, usize> {
     let mut sections: Vec<Settings> = Vec::new();
     let lines = text.split_inclusive(|&byte| byte == b'\n').flat_map(|line| line.chunks(LINE_MAX));
@@ -59,14 +59,16 @@ fn setting(line: &[u8]) -> Option<Parameter<'_>> {
     Some(Parameter::new(name, value.unwrap_or_default()))
 }
 
-/// Works like `%63s` of scanf(3): returns the bytes up to a blank, at least one.
+/// Works like `%63s` of scanf(3): returns the bytes before the first blank, and the rest of the text. Returns `None` if
+/// there is no byte before the blank.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().take(WORD_MAX).position(u8::is_ascii_whitespace);
     let end = end.unwrap_or(text.len().min(WORD_MAX));
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
 }
 
-/// Works like `%63[^"]` of scanf(3): returns the bytes up to `end`, at least one.
+/// Works like `%63[^"]` of scanf(3): returns the bytes before `end`, and the rest of the text. Returns `None` if there
+/// is no byte before `end`.
 fn until(text: &[u8], end: u8, maximum: usize) -> Option<(&[u8], &[u8])> {
     let at = text.iter().take(maximum).position(|&byte| byte == end);
     text.split_at_checked(at.unwrap_or(text.len().min(maximum))).filter(|(found, _)| !found.is_empty())

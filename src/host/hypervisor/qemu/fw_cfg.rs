@@ -1,12 +1,13 @@
 //! QEMU's `fw_cfg`. It is the only channel into machines without SMBIOS, and a second channel for values that systemd
 //! 256 and older cannot read completely from SMBIOS.
 //!
-//! systemd 256 and older reads one page of a structure, so it cuts a larger string in any case. It also reads
-//! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and the first
-//! value of a name counts (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer). So such a
-//! value is passed there as well. The guest needs the kernel's `qemu_fw_cfg`. If this is a module, systemd loads it.
+//! systemd 256 and older reads only one memory page of each structure, so it always cuts a larger string. It also reads
+//! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and uses the first
+//! value that it finds for a name (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer). So
+//! the value of a larger string is also passed in such an item. The guest's kernel needs the driver `qemu_fw_cfg`. If
+//! the driver is a module, systemd loads it.
 //!
-//! `parse_fw_cfg()` in `system/vl.c` shows how QEMU reads an item.
+//! `parse_fw_cfg()` in `system/vl.c` shows how QEMU reads a `-fw_cfg` option.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -21,12 +22,12 @@ use crate::host::hypervisor::error::MergeError;
 use crate::host::hypervisor::line::read_file;
 use crate::host::strings::{Content, OemStrings, Origin};
 
-/// Maximum number of items that are passed in addition to SMBIOS, including those on the command line. Of QEMU's 32
-/// items, 16 are free in a machine without further devices (measured with QEMU 7.2). Fewer are free if devices have
-/// their own items.
+/// Maximum number of items that are passed in addition to SMBIOS, including the items on the command line. Of QEMU's 32
+/// slots for `fw_cfg` items, 16 are free in a machine without additional devices (measured with QEMU 7.2). Some devices
+/// need slots for their own items.
 pub const FILES_MAX: usize = 8;
 
-/// Number of items of a machine without SMBIOS.
+/// Maximum number of `fw_cfg` items in a machine without SMBIOS.
 pub const SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items",
     unit: Unit::Items,
@@ -38,7 +39,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// The same limit if the command line sets another number of items, which has 16 bits.
+/// Maximum number of `fw_cfg` items that the command line can set (`x-file-slots`, a number of 16 bits).
 pub const MORE_SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items of x-file-slots",
     maximum: 65_535,
@@ -46,7 +47,7 @@ pub const MORE_SLOTS_LIMIT: Limit = Limit {
     ..SLOTS_LIMIT
 };
 
-/// Bytes of all items together.
+/// Maximum number of bytes of all `fw_cfg` items together.
 pub const BYTES_LIMIT: Limit = Limit {
     name: "smbios-creds in the guest: all fw_cfg items",
     unit: Unit::Bytes,
@@ -58,12 +59,13 @@ pub const BYTES_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Number of items that a machine without SMBIOS has itself: 8 in `microvm` and 9 in `virt` (measured with QEMU 7.2).
-/// The rest is for a few devices: `ramfb` needs 2.
+/// Number of `fw_cfg` items that are reserved for QEMU itself in a machine without SMBIOS. `microvm` needs 8 of them,
+/// and `virt` needs 9 (measured with QEMU 7.2). The other reserved items are for additional devices, for example 2 for
+/// `ramfb`.
 pub const OWN_ITEMS: usize = 12;
 
-/// Returns the route into a machine without SMBIOS, in which `others` items are already used. `slots` is QEMU's number
-/// of items, if the command line sets it.
+/// Returns the route into a machine without SMBIOS. `slots` is the maximum number of `fw_cfg` items, if the command
+/// line sets it. `others` is the number of other programs' items on the command line.
 pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
     let taken = OWN_ITEMS + others;
     let slots = slots.map_or((&SLOTS_LIMIT, taken), |slots| {
@@ -72,11 +74,11 @@ pub(super) fn route(slots: Option<usize>, others: usize) -> Route {
     Route { structures: Structures::None, limits: vec![slots, (&BYTES_LIMIT, 0)] }
 }
 
-/// Returns the credential in an item of the command line, and the source of its value. Returns `None` for another
-/// program's item.
+/// Returns the credential in a `-fw_cfg` option of the command line, and the source of the credential's value. Returns
+/// `None` for another program's item.
 ///
 /// # Errors
-/// [`MergeError::Item`], if the item cannot be listed in the manifest.
+/// [`MergeError::Item`], if the manifest cannot list the item.
 pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, MergeError> {
     let Some(path) = settings.last(b"name") else { return Ok(None) };
     let refuse = |reason, help| Err(MergeError::Item { item: path.to_vec(), reason, help });
@@ -87,7 +89,7 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
             return refuse("it belongs to a manifest, which this program writes", Some("remove it"));
         }
         Some(Kind::Credential(Ok(name))) => name,
-        // Text that looks like a bad name may be a value.
+        // The text after the prefix may be a value by mistake, so the error does not show it.
         Some(Kind::Credential(Err(_))) => {
             let reason =
                 "the text after the prefix is not the name of a credential, so no guest would read it";
@@ -112,7 +114,8 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
     Ok(Some((Credential::new(name, value), origin)))
 }
 
-/// Returns the credentials that are passed by `fw_cfg` as well. The command line already has `items` items.
+/// Returns the credentials that are passed in `fw_cfg` items in addition to SMBIOS. The command line already contains
+/// `items` such items.
 #[must_use]
 pub fn chosen(strings: &OemStrings, items: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);
@@ -170,7 +173,7 @@ pub fn option(credential: Credential) -> [Argument; 2] {
 }
 
 fn path(name: &Name) -> String {
-    // The raw name, because `Display` escapes blanks.
+    // The name is not formatted with `Display`, which escapes blanks.
     [FW_CFG_DIRECTORY, name.as_str()].concat()
 }
 

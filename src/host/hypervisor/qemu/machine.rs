@@ -1,4 +1,4 @@
-//! Reads from QEMU's arguments the machine's type, and what prevents the machine from reading OEM strings.
+//! Reads QEMU's arguments to find the machine's type, and what may prevent its guest from receiving OEM strings.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -17,10 +17,11 @@ use crate::text::help::Message;
 /// Size in bytes of the largest configuration file that is read.
 const CONFIG_MAX: usize = 1 << 20;
 
-/// A machine, as options and configuration files describe it. If they contradict each other, the last one counts.
+/// A machine, as options and configuration files describe it. If several of them set the same property, QEMU uses the
+/// last value.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    /// The machine's type. `None` for QEMU's default.
+    /// The machine's type. `None` means QEMU's default type.
     kind: Option<Vec<u8>>,
     /// Whether the machine has firmware. Without firmware, `virt` machines have no SMBIOS.
     has_firmware: bool,
@@ -28,21 +29,21 @@ pub(super) struct Machine {
     guard: Vec<u8>,
     /// Paths of the `fw_cfg` items on the command line and in configuration files.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
-    /// QEMU's number of items. `None` for its default.
+    /// The maximum number of `fw_cfg` items that the command line sets. `None` means QEMU's default.
     pub(super) fw_cfg_slots: Option<usize>,
     doubts: BTreeSet<Doubt>,
-    /// Whether QEMU only prints information.
+    /// Whether QEMU only prints information and exits.
     prints: bool,
 }
 
 /// Why a guest may not receive the strings.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Doubt {
-    /// The content of a configuration file cannot be known.
+    /// A configuration file was not read, because it is not a regular file.
     UnreadConfig,
     /// The machine is migrated or restored.
     Restored,
-    /// The guest does not trust the host.
+    /// The machine is a confidential VM, whose guest does not trust the host.
     Confidential,
     /// The machine passes structures in a form that only SeaBIOS reads, but it may have other firmware.
     OnlySeaBios,
@@ -92,7 +93,7 @@ impl Machine {
     }
 
     fn read_config(&mut self, path: &OsStr) -> Result<(), MergeError> {
-        // A pipe is not read: its bytes would be missing when QEMU reads it.
+        // A pipe is not read here: the bytes would be missing when QEMU reads the pipe.
         let opened = file::open(Path::new(path)).and_then(|file| file::read(&file, 0));
         if matches!(opened, Ok(Content::Other(_))) {
             self.doubts.insert(Doubt::UnreadConfig);
@@ -147,7 +148,7 @@ impl Machine {
         self.prints |= settings.asks_for_help();
     }
 
-    /// Whether the machine runs no guest. QEMU either prints information, or makes a machine without a processor to
+    /// Whether QEMU starts no guest. It then either prints information, or makes a machine without a processor to
     /// answer queries about itself.
     pub(super) fn has_no_guest(&self) -> bool {
         self.prints || self.kind.as_deref() == Some(b"none")
@@ -165,7 +166,7 @@ impl Machine {
         kind == "isapc" || numbers.is_some_and(|numbers| numbers <= (2, 0))
     }
 
-    /// Returns warnings for the user.
+    /// Returns warnings for the user about why the guest may not receive the strings.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &'static str> + use<> {
         let guarded = (!self.guard.is_empty()).then_some(Doubt::Confidential);
         let only_seabios = (self.has_old_table() && self.has_firmware).then_some(Doubt::OnlySeaBios);
@@ -178,7 +179,7 @@ impl Machine {
     /// error, and `virt` passes SMBIOS only through UEFI firmware. Both have `fw_cfg`.
     ///
     /// # Errors
-    /// [`MergeError`], if the machine has neither channel.
+    /// [`MergeError`], if the guest can receive credentials neither through SMBIOS nor through `fw_cfg`.
     pub(super) fn channel(&self, architecture: &str) -> Result<Channel, MergeError> {
         let refuse = |reason: &str| Err(MergeError::NoSmbios(Message::new(reason)));
         let refuse_and_help = |reason: &str, help| Err(MergeError::no_smbios(reason, help));
@@ -212,8 +213,8 @@ impl Machine {
 }
 
 /// Returns the number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or `-global
-/// driver=…,property=…,value=…` (`qemu_global_option()`, `system/qdev-monitor.c`). The device is `fw_cfg_io` on x86,
-/// and `fw_cfg_mem` on other architectures.
+/// driver=DRIVER,property=PROPERTY,value=VALUE` (`qemu_global_option()`, `system/qdev-monitor.c`). The device is
+/// `fw_cfg_io` on x86, and `fw_cfg_mem` on other architectures.
 fn slots(settings: &Settings) -> Option<usize> {
     let drivers = [&b"fw_cfg"[..], b"fw_cfg_io", b"fw_cfg_mem"];
     let short = settings.parameters.iter().rfind(|parameter| {

@@ -1,12 +1,14 @@
-//! QEMU: this program's structures in files, `-smbios file=PATH`. If the machine has no SMBIOS, items of `fw_cfg`.
+//! QEMU reads this program's structures from files (`-smbios file=PATH`). If the machine has no SMBIOS, QEMU passes the
+//! credentials in `fw_cfg` items.
 //!
-//! QEMU does not accept `-smbios type=11` together with such a file, so this program moves existing strings into its
-//! own structures. Each file contains one structure. After a 32-bit entry point, a second structure in the same file
-//! makes the table one structure longer than announced, and its end is lost (recorded as `qemu-7.2-no-end-marker`).
+//! QEMU does not accept `-smbios type=11` together with a file of structures, so this program moves existing strings
+//! into its own structures. Each file contains one structure. If the table has a 32-bit entry point, a second structure
+//! in the same file makes the table one structure longer than the entry point says, and the guest loses the end of the
+//! table (recorded as `qemu-7.2-no-end-marker`).
 //!
 //! The module `syntax` describes how QEMU reads options. `smbios_entry_add()` in `hw/smbios/smbios.c` shows the meaning
-//! of `-smbios`. QEMU ignores a section `[smbios]` of a configuration file (measured with QEMU 7.2), so its strings
-//! need not be moved.
+//! of `-smbios`. QEMU ignores a section `[smbios]` of a configuration file (measured with QEMU 7.2), so the strings of
+//! such a section need not be moved.
 
 mod config;
 pub mod fw_cfg;
@@ -30,8 +32,9 @@ use crate::host::strings::{OemStrings, Origin, copy};
 
 /// Limit of QEMU's structure table.
 ///
-/// This is the limit of a 32-bit entry point. With a 64-bit one, QEMU has no limit, but SeaBIOS up to 1.16.3 copies the
-/// size modulo 65,536. QEMU 9.0 and newer changes from one entry point to the other automatically.
+/// This is the limit of a 32-bit entry point. With a 64-bit entry point, QEMU has no limit, but SeaBIOS up to 1.16.3
+/// stores the table's size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
+/// automatically.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table",
     unit: Unit::Bytes,
@@ -58,14 +61,16 @@ pub const OLD_TABLE_LIMIT: Limit = Limit {
 
 /// Bytes of a table that QEMU and its firmware need for their own structures.
 ///
-/// Without further options, these are 330 bytes, and 67 for SeaBIOS's Type 0 (measured). Each further socket needs
-/// about 100 bytes, and each 16 GiB of memory about 50. So this is enough for a terabyte on four sockets.
+/// Without further options, these are 330 bytes, and 67 for SeaBIOS's Type 0 (measured). Each additional CPU socket
+/// needs about 100 bytes, and each 16 GiB of memory need about 50 bytes. So 4096 bytes are enough for a machine with
+/// four CPU sockets and 1 TiB of memory.
 pub const OWN_STRUCTURES: usize = 4096;
 
-/// Only in QEMU's help (`DEF("smbios", …)`, `qemu-options.hx`), which every QEMU contains for every architecture.
+/// A part of QEMU's help text (`smbios` in `qemu-options.hx`). The executable file of every QEMU contains this text,
+/// whatever its architecture.
 const WORD: &str = "-smbios file=binary";
 
-/// Largest file of structures that is read, in bytes.
+/// Maximum size, in bytes, of a file of structures that is read.
 const FILE_MAX: usize = 65_535;
 
 /// Returns the route of structures in files. Other options add `others` bytes to the table.
@@ -79,8 +84,8 @@ fn old_route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-/// Returns the guest's name from QEMU's arguments (`-name`), with doubled commas replaced by one. If there are several
-/// names, the last one counts.
+/// Returns the guest's name from QEMU's arguments (`-name`), with each `,,` replaced by `,`. If there are several
+/// names, returns the last one.
 #[must_use]
 pub fn guest_name(arguments: &[OsString]) -> Option<Vec<u8>> {
     let name_of = |item| match item {
@@ -117,7 +122,7 @@ impl Hypervisor for Qemu {
         true
     }
 
-    /// The word shows whether the program is a wrapper: a wrapper must not inherit the files.
+    /// The word shows whether the program is QEMU itself or a wrapper. A wrapper must not inherit the files.
     fn questions(&self) -> &'static [&'static str] {
         &[WORD]
     }
@@ -144,7 +149,7 @@ pub struct Options {
     channel: Channel,
     /// Handles of structures in files that the command line names.
     handles: Vec<u16>,
-    /// Maximum number of bytes that other options add to the table.
+    /// Maximum number of bytes that other `-smbios` options add to the table.
     others: usize,
 }
 
@@ -182,7 +187,8 @@ impl Options {
         }
     }
 
-    /// Reads a `-fw_cfg` option. Returns true if its credential is now in `existing`, so that the option is omitted.
+    /// Reads a `-fw_cfg` option. Returns true if the option's credential is now in `existing`, so that the option
+    /// itself is omitted.
     fn take_item(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let item = fw_cfg::read(&Settings::of_option(b"fw_cfg", text.as_bytes()))?;
         let is_ours = item.is_some();
@@ -190,7 +196,8 @@ impl Options {
         Ok(is_ours)
     }
 
-    /// Reads an `-smbios` option. Returns true if its strings are now in `existing`, so that the option is omitted.
+    /// Reads an `-smbios` option. Returns true if the option's strings are now in `existing`, so that the option itself
+    /// is omitted.
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let refuse = |reason, help| MergeError::Option { option: SMBIOS, reason, help };
         let settings = Settings::of_option(b"smbios", text.as_bytes());
@@ -227,7 +234,7 @@ impl Options {
                     ));
                 }
             };
-            // QEMU does not write an empty string, but counts it.
+            // QEMU does not write an empty string to the structure, but includes it in the structure's count byte.
             if !string.0.is_empty() {
                 self.line.existing.kept.push(string);
             }
@@ -260,7 +267,7 @@ impl CommandLine for Options {
         &mut self.line
     }
 
-    /// Adds one file for each structure, and one for each credential that is passed by `fw_cfg`.
+    /// Adds one option with a file for each structure, and one for each credential in a `fw_cfg` item.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         if self.channel == Channel::FwCfg {
             return Ok(self.line.with(fw_cfg::all(strings)?).into());
@@ -298,15 +305,15 @@ pub fn option(strings: &OemStrings) -> Secret {
 }
 
 /// Returns a structure without its last NUL, for QEMU's machine types up to 2.0. SeaBIOS adds a NUL to each structure.
-/// With one NUL too many, it would read the next structure from a wrong position (`qemu_cfg_smbios_load_external()`,
-/// SeaBIOS `src/fw/paravirt.c`).
+/// With one NUL too many, SeaBIOS would read the next structure from a wrong position
+/// (`qemu_cfg_smbios_load_external()`, SeaBIOS `src/fw/paravirt.c`).
 fn without_last_nul(structure: &Secret) -> Secret {
     let bytes = structure.expose();
     Secret::from(bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec())
 }
 
 /// Whether a parameter has no value, but needs one. QEMU reads a name without a value as `name=on`, and `noname` as
-/// `name=off`. For these parameters, neither is useful.
+/// `name=off`. For `file`, `type`, `value` and `path`, neither `on` nor `off` is a useful value.
 fn is_flag_that_matters(parameter: &Parameter) -> bool {
     let name = parameter.name.strip_prefix(b"no").unwrap_or(&parameter.name);
     parameter.value.is_none() && matches!(name, b"file" | b"type" | b"value" | b"path")

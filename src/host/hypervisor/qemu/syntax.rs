@@ -78,7 +78,7 @@ pub(super) enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// Returns the original arguments.
+    /// Returns the original arguments of this item, one or two.
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'a OsString> {
         let (first, second) = match *self {
             Self::Option { argument, value, .. } => (argument, Some(value)),
@@ -88,7 +88,8 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Splits arguments as QEMU does. Items after an error must not be used.
+/// Splits arguments into options and images, as QEMU does. Items after an error must not be used, because they may be
+/// wrong.
 pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<'_>, MergeError>> {
     let mut rest = arguments.iter();
     std::iter::from_fn(move || {
@@ -111,8 +112,8 @@ pub(super) fn items(arguments: &[OsString]) -> impl Iterator<Item = Result<Item<
     })
 }
 
-/// Returns one spelling of an option that determines what happens to the strings. Such an option must never be read as
-/// the value of another option.
+/// If the option `name` determines what happens to the OEM strings, returns its usual spelling. Such an option must
+/// never be read as the value of another option.
 fn deciding(name: &[u8]) -> Option<&'static str> {
     match name {
         b"smbios" => Some(SMBIOS),
@@ -137,13 +138,14 @@ impl<'a> Parameter<'a> {
 
 /// The settings of one group of options (QEMU's term), from an option or from a section of a configuration file.
 pub(super) struct Settings<'a> {
-    /// `machine`, `object`, `fw_cfg` and so on, in the spelling of configuration files.
+    /// Name of the group, spelled as in configuration files: for example `machine`, `object` or `fw_cfg`.
     pub(super) group: &'a [u8],
     pub(super) parameters: Vec<Parameter<'a>>,
 }
 
 impl<'a> Settings<'a> {
-    /// Returns the settings of an option. An option that is an abbreviation is read like the full option.
+    /// Returns the settings of an option. An option that is an abbreviation, such as `-bios`, is read like the full
+    /// option.
     pub(super) fn of_option(name: &'a [u8], value: &'a [u8]) -> Self {
         let (group, implied): (&[u8], &[u8]) = match name {
             b"M" | b"machine" => (b"machine", b"type"),
@@ -154,7 +156,7 @@ impl<'a> Settings<'a> {
             b"pflash" => return Self::of_sugar(b"drive", &[(b"if", b"pflash"), (b"file", value)]),
             name => (name, b""),
         };
-        // JSON must begin with the first byte. QEMU does not accept a blank before it.
+        // The first byte must be `{`, because QEMU does not accept a blank before the JSON.
         let json = if name == b"object" && value.starts_with(b"{") { json(value) } else { None };
         Self { group, parameters: json.unwrap_or_else(|| parameters(value, implied)) }
     }
@@ -164,7 +166,7 @@ impl<'a> Settings<'a> {
         Self { group, parameters: parameters.iter().map(parameter).collect() }
     }
 
-    /// Returns the value of a parameter. If there are several, the last one counts in QEMU.
+    /// Returns the value of a parameter. If the parameter occurs several times, returns the last value, as QEMU does.
     pub(super) fn last(&self, name: &[u8]) -> Option<&[u8]> {
         self.parameters.iter().rfind(|parameter| *parameter.name == *name)?.value.as_deref()
     }
@@ -174,9 +176,9 @@ impl<'a> Settings<'a> {
         self.parameters.iter().any(|parameter| *parameter.name == *name)
     }
 
-    /// Whether an option asks for a list of its kinds, or of the properties of one kind (`is_help_option()`). QEMU then
-    /// prints the list and exits, or refuses to start. In both cases, it starts no machine. Measured for these options
-    /// with QEMU 7.2.
+    /// Whether an option asks QEMU for help, such as a list of all CPU types or of a device's properties
+    /// (`is_help_option()`). QEMU then prints the list and exits, or refuses to start. In both cases, it starts no
+    /// machine. Measured with QEMU 7.2 for the options in `has_help`.
     pub(super) fn asks_for_help(&self) -> bool {
         let is_asked =
             |parameter: &Parameter| match (self.group, &*parameter.name, parameter.value.as_deref()) {
@@ -211,8 +213,8 @@ fn is_flag(name: &[u8]) -> bool {
     FLAGS.iter().any(|flag| flag.as_bytes() == name)
 }
 
-/// Splits `name=value,name=value`. The first may be a value without a name. Its name is then `implied`, if that is not
-/// empty.
+/// Splits `name=value,name=value`. If `implied` is not empty, the first parameter may be a value without a name. Its
+/// name is then `implied`.
 fn parameters<'a>(text: &'a [u8], implied: &'a [u8]) -> Vec<Parameter<'a>> {
     let mut parameters = Vec::new();
     let mut rest = text;
@@ -237,7 +239,8 @@ fn parameters<'a>(text: &'a [u8], implied: &'a [u8]) -> Vec<Parameter<'a>> {
     parameters
 }
 
-/// Returns a value up to the first single `,`, and the text after this comma.
+/// Returns a value that ends at the first single `,`, and the text after this comma. In the value, `,,` is replaced by
+/// `,`.
 fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     let mut end = 0;
     while let Some(&byte) = text.get(end) {
@@ -264,8 +267,8 @@ fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     (Cow::Owned(value), behind)
 }
 
-/// Parses the strings of a JSON object, which some options accept. Returns `None` if the text is not a JSON object:
-/// QEMU would not start.
+/// Returns the string values of an option's value in JSON, which some options accept. Returns `None` if the text is not
+/// a JSON object: QEMU would not start.
 fn json(text: &[u8]) -> Option<Vec<Parameter<'static>>> {
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&in_double_quotes(text)).ok()?;
