@@ -30,7 +30,7 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
 /// the host's log.
 const TOLD_MAX: usize = 8;
 
-/// A wait for a receipt.
+/// How to wait for a receipt.
 #[derive(Clone, Debug)]
 pub struct Wait {
     /// The socket at which the receipt arrives.
@@ -38,7 +38,7 @@ pub struct Wait {
     /// The CID of the guest, which is its address for `AF_VSOCK`. If it is set, streams from other machines are not
     /// read.
     pub guest_cid: Option<u32>,
-    /// Longest time to wait.
+    /// Longest time to wait for the receipt.
     pub timeout: Duration,
     /// File with the verifier of the credentials that were sent. If `None`, a receipt is accepted without a proof.
     pub verifier: Option<PathBuf>,
@@ -64,9 +64,9 @@ pub enum Objection {
     /// Fewer credentials are intact than were sent.
     #[error("{verified} of {expected} credentials arrived intact")]
     Fewer {
-        /// Number of intact credentials.
+        /// Number of credentials that arrived intact.
         verified: u64,
-        /// Number of credentials sent.
+        /// Number of credentials that were sent.
         expected: u64,
     },
     /// The guest reports success, but sends no proof.

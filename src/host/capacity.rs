@@ -1,4 +1,4 @@
-//! The limits of each channel from the host into the guest, as data.
+//! The limits of each route from the host into the guest, as constants.
 //!
 //! If almost any of these limits is exceeded, no program reports an error: strings are dropped, a table is cut, or a
 //! guest's kernel is overwritten. So a set is checked against every limit before the hypervisor starts.
@@ -30,7 +30,7 @@ pub struct Limit {
     /// The property of a set that the limit applies to.
     #[serde(skip)]
     pub counts: Counted,
-    /// Whether nothing is started if the limit is exceeded.
+    /// What happens if the limit is exceeded: the start is refused, or a warning is logged.
     #[serde(rename = "severity")]
     pub excess: Excess,
 }
@@ -77,7 +77,7 @@ pub enum Counted {
     Values,
     /// Number of credentials that are not empty.
     Credentials,
-    /// Bytes of the largest structure, without its formatted area.
+    /// Bytes of the strings in the largest structure, with their NULs and the NUL that ends the structure.
     LargestArea,
     /// Items of `fw_cfg`: one for each credential, one for the manifest, one for each signature, and one for the
     /// address for a receipt.
@@ -241,7 +241,7 @@ impl Route {
 }
 
 /// Compares a set with every limit on its route. `argument` is the size of the largest argument that contains strings
-/// in plain text, if one does.
+/// in plain text, if there is such an argument.
 #[must_use]
 pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Vec<Usage> {
     let sizes = strings.sizes();
@@ -289,7 +289,8 @@ fn string_area(sizes: &[usize]) -> usize {
     sizes.iter().map(|size| size + 1).sum::<usize>() + 1
 }
 
-/// Returns the credentials that a guest with systemd 256 or older would not receive completely, in table order.
+/// Returns the credentials that a guest with systemd 256 or older would not receive completely, in the order of the
+/// table.
 #[must_use]
 pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<Name> {
     if structures == Structures::None {

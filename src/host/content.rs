@@ -49,16 +49,16 @@ pub enum Content {
     Encrypted {
         /// The credential's name.
         name: Name,
-        /// Size of the base64 in bytes.
+        /// Size in bytes of the encrypted value in base64.
         size: usize,
     },
     /// The manifest, which lists all credentials.
     Manifest,
     /// A signature of the manifest. The signature names this key, but was not verified.
     Signature(KeyId),
-    /// The address for a receipt.
+    /// The address to which the guest must send a receipt.
     Receipt,
-    /// Another program's string.
+    /// A string that belongs to another program.
     Foreign,
 }
 

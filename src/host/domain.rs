@@ -74,7 +74,7 @@ impl Help for DomainError {
     }
 }
 
-/// The directory in which QEMU is searched for, unless it is in the emulator's directory.
+/// The directory in which QEMU is searched for, unless QEMU is in the emulator's directory.
 const PROGRAMS: &str = "/usr/bin";
 
 /// Returns the path of the QEMU that this program starts as an emulator with the name `argv0`. `qemu-with-credentials`

@@ -70,7 +70,7 @@ pub enum EmitError {
         /// Number of the string, from 1.
         string: usize,
     },
-    /// A signature on the command line is for another manifest.
+    /// The command line contains a signature of another manifest.
     #[error("OEM string {string} of the command line is a signature of another manifest")]
     OtherSignature {
         /// Number of the string on the command line, from 1.
@@ -89,7 +89,8 @@ pub enum EmitError {
     /// The kernel returned no random bytes for the salt.
     #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
     Random(Errno),
-    /// An encrypted credential on the command line is not valid, or everybody can decrypt it.
+    /// An encrypted credential on the command line is not valid, or it is encrypted with the empty key, so everybody
+    /// can decrypt it.
     #[error("OEM string {string} of the command line {error}")]
     Sealed {
         /// Number of the string on the command line, from 1.

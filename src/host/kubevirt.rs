@@ -83,7 +83,8 @@ struct Annotations {
 /// `VirtualMachineInstance` in JSON.
 ///
 /// # Errors
-/// [`HookError`] says why the machine must not start. Without the arguments, it would start without credentials.
+/// [`HookError`] says why the machine must not start. Without the arguments, the machine would start without
+/// credentials.
 pub fn on_define_domain(machine: &str, domain: &str) -> Result<String, HookError> {
     let values: Vec<String> =
         (0..files(machine)?).map(|number| format!("file={DIRECTORY}/{number}")).collect();

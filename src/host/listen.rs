@@ -24,8 +24,8 @@ const SOCKET_MODE: u32 = 0o600;
 /// A socket on this host, at which a receipt can arrive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Socket {
-    /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the socket in its
-    /// `--vsock` option.
+    /// A Unix socket. cloud-hypervisor connects a guest's port N to `SOCKET_N`, where SOCKET is the path in
+    /// cloud-hypervisor's `--vsock` option.
     Unix(PathBuf),
     /// A port of an `AF_VSOCK` socket. Guests of QEMU and crosvm can connect to such a port of the host.
     Vsock(u32),
@@ -41,7 +41,7 @@ pub enum SocketError {
     /// The path is empty, or too long for a Unix socket.
     #[error("the path of a Unix socket has 1 to {PATH_MAX} bytes")]
     Path,
-    /// The port is not valid.
+    /// The port is not a number from 1 to 4294967294.
     #[error("the port is not a number from 1 to 4294967294")]
     Port,
 }
@@ -82,7 +82,7 @@ pub enum ListenError {
     /// A system call failed.
     #[error("cannot listen on {socket}: {}", .error.desc())]
     System {
-        /// The socket.
+        /// The socket on which this program cannot listen.
         socket: Socket,
         /// The kernel's error.
         error: Errno,

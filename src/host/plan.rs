@@ -73,7 +73,7 @@ impl Help for PlanError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carrier {
-    /// Files that exist only in memory and cannot be changed any more.
+    /// Files that exist only in memory, and that no program can change after they are written.
     SealedMemfds,
     /// An argument that only the hypervisor can see.
     PrivateArgument,
@@ -86,10 +86,10 @@ pub enum Carrier {
 pub enum Receiver {
     /// The program that is started receives the strings.
     Program,
-    /// The started program is a wrapper. The strings are received by the first program that it executes with all of its
-    /// arguments, and whose executable file contains this word.
+    /// The started program is a wrapper. The first program that the wrapper executes with all arguments, and whose
+    /// executable file contains this word, receives the strings.
     Executed {
-        /// Part of the name or of the help text of the option that contains the strings.
+        /// A part of the name, or of the help text, of the hypervisor's option for OEM strings.
         word: &'static str,
     },
 }
@@ -111,13 +111,13 @@ pub struct Plan {
     pub route: Route,
     /// The OEM strings to send.
     pub strings: OemStrings,
-    /// The arguments after the name, with the strings.
+    /// The arguments after `argv[0]`, including those with the OEM strings.
     pub arguments: Vec<Argument>,
     /// Credentials that are only in `fw_cfg` items of the command line, and not in a string.
     items: BTreeSet<Name>,
-    /// Credentials that are passed by `fw_cfg` in addition to SMBIOS.
+    /// Credentials that are passed in `fw_cfg` items in addition to SMBIOS.
     pub copies: Vec<Name>,
-    /// Every limit on the route, and how much of it is used.
+    /// Every limit on the route, and how much of it the set uses.
     pub usages: Vec<Usage>,
     /// Warnings for the user. They do not prevent the start.
     pub warnings: Vec<Message>,
@@ -203,7 +203,8 @@ impl Plan {
         self.usages.iter().filter(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse)
     }
 
-    /// Returns the arguments as others will see them, escaped for printing. The first element is the program's name.
+    /// Returns the arguments as other users will see them, escaped for printing. The first element is the program's
+    /// name.
     #[must_use]
     pub fn visible(&self) -> Vec<String> {
         let text = |text: &OsString| Escaped(text.as_encoded_bytes()).to_string();
@@ -229,16 +230,16 @@ impl Plan {
         std::iter::once(text(&self.argv0)).chain(rest).collect()
     }
 
-    /// Returns the text that others see instead of a private argument. No hypervisor accepts this text: a hypervisor
-    /// that gets it exits with an error, and does not start a machine without credentials. A script that does not quote
-    /// its arguments passes the text on unchanged.
+    /// Returns the text that other users see instead of a private argument. No hypervisor accepts this text: a
+    /// hypervisor that gets the text exits with an error, and does not start a machine without credentials. A script
+    /// that does not quote its arguments passes the text on unchanged.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())
     }
 }
 
-/// Returns which program receives the strings: the started program, or a program that it executes.
+/// Returns which program receives the strings: the started program, or a program that the started program executes.
 fn receiver(hypervisor: &dyn Hypervisor, carrier: Carrier, features: &Features) -> Receiver {
     let parses = |word| match carrier {
         Carrier::PlainArgument => true,

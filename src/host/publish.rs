@@ -101,8 +101,8 @@ impl Help for PublishError {
 /// Writes each structure to its own file in the directory `target`. The new files replace all files that the directory
 /// contained.
 ///
-/// An existing directory must not contain files of other programs. It keeps its mode and its group. A new directory has
-/// mode 0700. Returns the kind of file system on which the files are.
+/// An existing directory must not contain files of other programs. The existing directory keeps its mode and its group.
+/// A new directory has mode 0700. Returns the kind of file system on which the files are.
 ///
 /// # Errors
 /// [`PublishError`] says why the files could not be published. After an error, either the directory is unchanged, or it
@@ -207,7 +207,7 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             let locked = directory.try_lock().map_err(|error| {
                 // This removes an empty directory only. If the directory is not empty, another program has written to
-                // it, and it stays.
+                // it, and the directory stays.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;

@@ -115,7 +115,7 @@ pub struct SetRow {
 pub struct EncryptedRow {
     /// The credential's name in the guest.
     pub name: Name,
-    /// Size of the base64 in bytes.
+    /// Size in bytes of the encrypted value in base64.
     pub size: usize,
     /// The kind of key that decrypts the credential.
     pub key: &'static str,

@@ -147,7 +147,7 @@ fn untrusted(keys: &[KeyId]) -> String {
     }
 }
 
-/// Writes OEM strings as the file of a set.
+/// Returns the content of a set's file, which contains these OEM strings.
 #[must_use]
 pub fn write(strings: &OemStrings) -> Secret {
     strings.texts().flat_map(|text| [text, b"\n"]).collect::<Vec<_>>().concat().into()

@@ -1,4 +1,5 @@
-//! Reads a credentials directory, such as systemd fills for a service (`LoadCredential=`, systemd.exec(5)).
+//! Reads a credentials directory, such as the directory that systemd fills for a service (`LoadCredential=`,
+//! systemd.exec(5)).
 //!
 //! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty, a symbolic link, or not a
 //! regular file is an error. Otherwise the guest would boot without credentials, and without an error.
@@ -31,9 +32,9 @@ pub struct Selection {
     pub which: Which,
     /// Files that `systemd-creds encrypt` wrote. They are sent as encrypted credentials, and not as plain ones.
     pub encrypted: Vec<Mapping>,
-    /// Names in the guest that must be among the selected credentials.
+    /// Credentials, by their names in the guest, that must be selected.
     pub expect: Vec<Name>,
-    /// Names in the guest whose value may be empty.
+    /// Credentials, by their names in the guest, whose value may be empty.
     pub allow_empty: Vec<Name>,
 }
 
@@ -53,7 +54,7 @@ impl Selection {
         mappings
     }
 
-    /// Finds the file in the directory whose name is most similar to the name of a missing file.
+    /// Compares the name of a missing file with all names in the directory, and returns the most similar name.
     fn near(&self, folder: &Directory, missing: &Name) -> Near {
         let mappings: &[Mapping] = if let Which::Named(mappings) = &self.which { mappings } else { &[] };
         let asked_for: Vec<Name> = mappings.iter().chain(&self.encrypted).map(|m| m.host.clone()).collect();
@@ -108,7 +109,7 @@ pub enum DirectoryError {
     Nothing {
         /// The credentials directory.
         directory: ShownPath,
-        /// The prefix that was requested, with which no file name begins.
+        /// The prefix with which no file name begins. `None` if no prefix was requested.
         prefix: Option<String>,
     },
     /// A named file does not exist.
@@ -124,7 +125,7 @@ pub enum DirectoryError {
     /// A name that `--expect` requires was not selected.
     #[error("credential {0}: it is expected (--expect), but it was not selected{1}")]
     Expected(Name, Near),
-    /// A value is empty.
+    /// A value is empty, although it must not be empty.
     #[error("credential {guest}: {file} is empty")]
     Empty {
         /// The credential's name in the guest.
@@ -172,7 +173,7 @@ pub enum DirectoryError {
         /// The file that is too large.
         file: ShownPath,
     },
-    /// The values together are larger than the limit.
+    /// All values together have more than [`TOTAL_MAX`] bytes.
     #[error(
         "credential {0}: with it, the values have more than {TOTAL_MAX} bytes in total, which no table can contain"
     )]
@@ -233,7 +234,7 @@ fn nothing(directory: &ShownPath, prefix: Option<&str>) -> String {
     }
 }
 
-/// Returns the directory in `$CREDENTIALS_DIRECTORY`.
+/// Returns the path in `$CREDENTIALS_DIRECTORY`.
 ///
 /// # Errors
 /// [`DirectoryError::Unset`], if the variable is not set or is empty.

@@ -110,7 +110,7 @@ const HELP_ALLOW_ARGV: &str = "use --allow-argv to start it anyway, with secrets
 /// What to do if files with OEM strings cannot be passed to the hypervisor through a wrapper.
 const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, which needs no tracing";
 
-/// Returns what to do about an error, followed by `other`, which also helps.
+/// Returns two ways to solve the problem: the error's own help, if there is one, and `other`.
 fn either(error: &PrivateArgvError, other: &'static str) -> Cow<'static, str> {
     error.help().map_or(other.into(), |help| format!("{help}; or {other}").into())
 }
@@ -161,7 +161,7 @@ impl Probe {
     /// Replaces this process with the program (`exec`), with its arguments unchanged. Returns only on failure.
     ///
     /// # Errors
-    /// [`LaunchError`] says why nothing was executed.
+    /// [`LaunchError`] says why the program was not executed.
     pub fn start(self) -> Result<Infallible, LaunchError> {
         let arguments = self.arguments.into_iter().map(Argument::Public).collect();
         let private = Private { placeholder: "", word: "", files: Files::Inherited };
@@ -231,7 +231,7 @@ pub fn ahead(request: &Request) -> Option<Ahead> {
 /// Replaces this process with the planned program (`exec`). Returns only on failure.
 ///
 /// # Errors
-/// [`NotStarted`] says why nothing was executed.
+/// [`NotStarted`] says why the program was not executed.
 pub fn start(plan: Plan, ahead: Option<Ahead>) -> Result<Infallible, NotStarted> {
     if let Some(usage) = plan.exceeded().next() {
         return Err(NotStarted::Exceeded(*usage));

@@ -71,7 +71,8 @@ pub fn read(path: &Path) -> Result<Verifier, VerifierFileError> {
     }
 }
 
-/// Writes a verifier, and replaces an older verifier in the file. A file with other content is kept, and is an error.
+/// Writes a verifier, and replaces an older verifier in the file. A file with other content is not changed, and is an
+/// error.
 ///
 /// # Errors
 /// [`VerifierFileError`] says why the file cannot be written.

@@ -268,7 +268,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Returns the option's value with every string in a file. Files that the option already named come first.
+    /// Returns the value of `--platform` with a file for each string. Paths that it already contained come first.
     fn with_paths(&self, strings: &OemStrings) -> Vec<Part> {
         let mut before = self.others.clone();
         let paths: String = self.paths.iter().flat_map(|path| [path, ","]).collect();

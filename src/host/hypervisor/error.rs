@@ -28,7 +28,7 @@ pub enum MergeError {
         /// The argument after this option, which may be its value or another option.
         option: Vec<u8>,
     },
-    /// An option that may occur once occurs twice.
+    /// An option that may occur only once occurs twice.
     #[error("{option} is given twice, but {hypervisor} accepts only one")]
     Twice {
         /// The option that occurs twice.
@@ -99,7 +99,7 @@ pub enum MergeError {
     ItemName {
         /// The credential's name.
         name: Name,
-        /// Longest name in characters.
+        /// Maximum length of the name in characters.
         maximum: usize,
     },
     /// No channel of this machine can send an OEM string to the guest.

@@ -1,4 +1,4 @@
-//! Incus: keys and values of a profile or an instance, as YAML. Another program loads the YAML.
+//! Writes the keys and values of an Incus profile or instance as YAML. Another program loads the YAML into Incus.
 //!
 //! Incus makes an OEM string from each key and its value. `smbios11.KEY` becomes `KEY=VALUE`, and
 //! `systemd.credential-binary.NAME` becomes `io.systemd.credential.binary:NAME=VALUE`. Incus writes the strings in any
@@ -68,7 +68,7 @@ pub fn route() -> Route {
 /// a large set is longer. A name is printable ASCII, so only two characters must be escaped in a quoted scalar.
 ///
 /// # Errors
-/// [`IncusError`] names the credential.
+/// [`IncusError`] names the credential or the string that Incus cannot send.
 pub fn yaml(strings: &OemStrings) -> Result<Secret, IncusError> {
     let mut parts: Vec<&[u8]> = vec![b"config:\n"];
     for (index, (text, (content, _))) in strings.texts().zip(strings.contents()).enumerate() {

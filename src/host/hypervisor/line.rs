@@ -54,7 +54,7 @@ pub trait Hypervisor: Debug + Sync {
     /// Reads the arguments of a program. They do not include the program's own name.
     ///
     /// # Errors
-    /// [`MergeError`], if OEM strings would not arrive, or if others would see them.
+    /// [`MergeError`], if OEM strings would not reach the guest, or if other users would see the strings.
     fn read(
         &self,
         program: &Path,
@@ -132,7 +132,7 @@ impl Line {
 pub struct Written {
     /// The arguments, without the program's own name.
     pub arguments: Vec<Argument>,
-    /// Credentials that are also passed through a second channel, for systemd 256 and older.
+    /// Credentials that are also passed through a second channel (`fw_cfg`), for systemd 256 and older.
     pub copies: Vec<Name>,
 }
 

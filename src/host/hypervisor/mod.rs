@@ -1,8 +1,8 @@
 //! Hypervisors, one per file. Each file reads the hypervisor's command line, and merges OEM strings with it.
 //!
-//! To add a hypervisor, write a file here with a type that implements [`Hypervisor`], declare it below, and add it to
-//! [`ALL`]. The new file contains the hypervisor's limits, the words to search for in its executable file, and
-//! everything about its options.
+//! To add a hypervisor, write a file in this directory with a type that implements [`Hypervisor`], declare the file's
+//! module below, and add the type to [`ALL`]. The new file contains the hypervisor's limits, the words to search for in
+//! its executable file, and everything about its options.
 
 mod argument;
 pub mod cloud_hypervisor;

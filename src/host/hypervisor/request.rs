@@ -132,7 +132,7 @@ impl Request {
         Route { structures: Structures::One, limits }
     }
 
-    /// Writes the whole body. It does not end with a newline, which would count as part of the body.
+    /// Writes the whole body. The body does not end with a newline, because a newline would count as part of the body.
     #[must_use]
     pub fn write(&self, strings: &OemStrings) -> Secret {
         quoted(strings, format!("{}[", self.before).as_bytes(), format!("]{AFTER}").as_bytes())
@@ -141,7 +141,7 @@ impl Request {
 
 fn string(value: Value) -> Result<Secret, RequestError> {
     match value {
-        // JSON has escapes for control characters, but no string that this program writes needs one.
+        // JSON has escapes for control characters, but no string that this program writes needs such an escape.
         Value::String(text) if text.contains(char::is_control) => Err(RequestError::Control),
         Value::String(text) => Ok(text.into_bytes().into()),
         _ => Err(RequestError::Type("'platform.oem_strings' has an element that is not a string")),

@@ -1,7 +1,7 @@
 //! Adds QEMU arguments to the XML of an existing libvirt domain. The domain's own text stays unchanged, byte for byte.
 //!
-//! libvirt reads the arguments from `arg` elements in a `commandline` element. Both are in QEMU's namespace, with any
-//! prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
+//! libvirt reads the arguments from `arg` elements in a `commandline` element. Both elements are in QEMU's namespace,
+//! with any prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub enum EditError {
     /// The domain is not well-formed XML.
     #[error("the domain is not well-formed XML at byte {0}")]
     Malformed(u64),
-    /// The domain has a document type declaration, which can change the meaning of the rest.
+    /// The domain has a document type declaration, which can change the meaning of the rest of the XML.
     #[error("the domain has a document type declaration, which no domain of libvirt needs")]
     DocumentType,
     /// The domain declares an encoding other than UTF-8.
@@ -60,7 +60,7 @@ struct Change {
 /// Returns the domain with arguments for QEMU, which follow the domain's own arguments.
 ///
 /// # Errors
-/// [`EditError`], if the arguments cannot be added so that libvirt uses each exactly once.
+/// [`EditError`], if the arguments cannot be added so that libvirt uses each argument exactly once.
 pub fn with_arguments(domain: &str, arguments: &[&str]) -> Result<String, EditError> {
     let Change { range, text } = Search::new(domain, arguments).run()?;
     let before = domain.get(..range.start).unwrap_or_default();
@@ -217,7 +217,8 @@ impl<'a> Search<'a> {
         argument_elements(prefix, self.arguments.iter().copied())
     }
 
-    /// Writes a new `commandline` element. It uses the root's prefix for QEMU's namespace, or declares its own prefix.
+    /// Writes a new `commandline` element. It uses the prefix that the root element declares for QEMU's namespace. If
+    /// the root element declares none, the new element declares a prefix.
     fn whole_element(&self) -> String {
         let bindings = self.reader.resolver().bindings_of(1);
         let prefix = bindings.into_iter().find_map(|(prefix, namespace)| match prefix {

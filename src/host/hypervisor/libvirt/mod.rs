@@ -16,7 +16,8 @@ use crate::format::smbios::write;
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::OemStrings;
 
-/// The namespace of the QEMU driver's own elements (`src/conf/domain_conf.h` and `src/qemu/qemu_domain.h`).
+/// The XML namespace of elements that only libvirt's QEMU driver reads (`src/conf/domain_conf.h` and
+/// `src/qemu/qemu_domain.h`).
 const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// Maximum number of strings in the one Type 11 structure that QEMU builds from libvirt's strings.
@@ -59,8 +60,8 @@ pub fn xml(strings: &OemStrings) -> Secret {
     parts.concat().into()
 }
 
-/// Writes an element of a domain with additional QEMU arguments. The arguments contain no secrets. The only effect of
-/// the element in libvirt is that the domain is marked as tainted (`custom-argv`).
+/// Writes an XML element for a libvirt domain, which contains additional QEMU arguments. The arguments contain no
+/// secrets. The only effect of the element in libvirt is that the domain is marked as tainted (`custom-argv`).
 #[must_use]
 pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
     let arguments = argument_elements("qemu:", arguments);

@@ -6,8 +6,8 @@
 //!   qom-type = "tdx-guest"
 //! ```
 //!
-//! The format has no escapes, and needs a blank between a key and `=`. Text after a closing bracket or quote is
-//! ignored.
+//! The format has no escape characters, and needs a blank between a key and `=`. Text after a closing bracket or quote
+//! is ignored.
 
 use super::syntax::{Parameter, Settings};
 

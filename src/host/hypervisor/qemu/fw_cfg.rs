@@ -1,5 +1,5 @@
-//! QEMU's `fw_cfg`. It is the only channel into machines without SMBIOS, and a second channel for values that systemd
-//! 256 and older cannot read completely from SMBIOS.
+//! Sends credentials through QEMU's `fw_cfg`. This is the only channel into machines without SMBIOS, and a second
+//! channel for values that systemd 256 and older cannot read completely from SMBIOS.
 //!
 //! systemd 256 and older reads only one memory page of each structure, so it always cuts a larger string. It also reads
 //! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and uses the first

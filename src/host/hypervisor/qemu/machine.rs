@@ -41,7 +41,7 @@ pub(super) struct Machine {
 enum Doubt {
     /// A configuration file was not read, because it is not a regular file.
     UnreadConfig,
-    /// The machine is migrated or restored.
+    /// The machine continues from a migration or from a saved state (`-incoming` or `-loadvm`).
     Restored,
     /// The machine is a confidential VM, whose guest does not trust the host.
     Confidential,
@@ -155,7 +155,7 @@ impl Machine {
     }
 
     /// Whether SeaBIOS makes the table from structures that QEMU passes one by one (`smbios_legacy_mode`, QEMU
-    /// `hw/i386/pc_piix.c` and `pc_q35.c`). This is so for machine types up to 2.0, and for `isapc`.
+    /// `hw/i386/pc_piix.c` and `pc_q35.c`). SeaBIOS does this for machine types up to 2.0, and for `isapc`.
     pub(super) fn has_old_table(&self) -> bool {
         let kind = self.kind.as_deref().and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default();
         let version = ["pc-i440fx-", "pc-q35-", "pc-"].iter().find_map(|family| kind.strip_prefix(family));
@@ -176,7 +176,7 @@ impl Machine {
     }
 
     /// Returns the channel through which the guest can receive credentials. `microvm` ignores `-smbios` without an
-    /// error, and `virt` passes SMBIOS only through UEFI firmware. Both have `fw_cfg`.
+    /// error, and `virt` passes SMBIOS only through UEFI firmware. Both machine types have `fw_cfg`.
     ///
     /// # Errors
     /// [`MergeError`], if the guest can receive credentials neither through SMBIOS nor through `fw_cfg`.
@@ -212,9 +212,9 @@ impl Machine {
     }
 }
 
-/// Returns the number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or `-global
-/// driver=DRIVER,property=PROPERTY,value=VALUE` (`qemu_global_option()`, `system/qdev-monitor.c`). The device is
-/// `fw_cfg_io` on x86, and `fw_cfg_mem` on other architectures.
+/// Returns the maximum number of `fw_cfg` items that a global property sets: `-global DRIVER.PROPERTY=VALUE`, or
+/// `-global driver=DRIVER,property=PROPERTY,value=VALUE` (`qemu_global_option()`, `system/qdev-monitor.c`). The driver
+/// of `fw_cfg` is `fw_cfg_io` on x86, and `fw_cfg_mem` on other architectures.
 fn slots(settings: &Settings) -> Option<usize> {
     let drivers = [&b"fw_cfg"[..], b"fw_cfg_io", b"fw_cfg_mem"];
     let short = settings.parameters.iter().rfind(|parameter| {
@@ -228,7 +228,8 @@ fn slots(settings: &Settings) -> Option<usize> {
     number(value).and_then(|slots| u16::try_from(slots).ok()).map(usize::from)
 }
 
-/// Whether an object protects a machine's memory from its host, on architectures with SMBIOS (QEMU `qapi/qom.json`).
+/// Whether an object of this kind (`qom-type`) protects a machine's memory from its host, on architectures with SMBIOS
+/// (QEMU `qapi/qom.json`).
 fn is_guard(kind: &[u8]) -> bool {
     matches!(kind, b"sev-guest" | b"sev-snp-guest" | b"tdx-guest" | b"rme-guest")
 }

@@ -30,7 +30,7 @@ use crate::format::smbios::{OEM_STRINGS, Table};
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin, copy};
 
-/// Limit of QEMU's structure table.
+/// Maximum size of QEMU's structure table.
 ///
 /// This is the limit of a 32-bit entry point. With a 64-bit entry point, QEMU has no limit, but SeaBIOS up to 1.16.3
 /// stores the table's size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
@@ -46,8 +46,8 @@ pub const TABLE_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Limit of the table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. A structure that does not fit is
-/// omitted.
+/// Maximum size of the table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. SeaBIOS omits a structure that
+/// does not fit.
 pub const OLD_TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table of machine types before 2.1",
     unit: Unit::Bytes,
@@ -61,9 +61,9 @@ pub const OLD_TABLE_LIMIT: Limit = Limit {
 
 /// Bytes of a table that QEMU and its firmware need for their own structures.
 ///
-/// Without further options, these are 330 bytes, and 67 for SeaBIOS's Type 0 (measured). Each additional CPU socket
-/// needs about 100 bytes, and each 16 GiB of memory need about 50 bytes. So 4096 bytes are enough for a machine with
-/// four CPU sockets and 1 TiB of memory.
+/// Without further options, QEMU's structures need 330 bytes, and SeaBIOS's Type 0 structure needs 67 bytes (measured).
+/// Each additional CPU socket needs about 100 bytes, and each 16 GiB of memory needs about 50 bytes. So 4096 bytes are
+/// enough for a machine with four CPU sockets and 1 TiB of memory.
 pub const OWN_STRUCTURES: usize = 4096;
 
 /// A part of QEMU's help text (`smbios` in `qemu-options.hx`). The executable file of every QEMU contains this text,
@@ -147,7 +147,7 @@ pub struct Options {
     line: Line,
     machine: Machine,
     channel: Channel,
-    /// Handles of structures in files that the command line names.
+    /// Handles of the structures in files that the command line names. New structures must have other handles.
     handles: Vec<u16>,
     /// Maximum number of bytes that other `-smbios` options add to the table.
     others: usize,
@@ -312,14 +312,14 @@ fn without_last_nul(structure: &Secret) -> Secret {
     Secret::from(bytes.strip_suffix(b"\0").unwrap_or(bytes).to_vec())
 }
 
-/// Whether a parameter has no value, but needs one. QEMU reads a name without a value as `name=on`, and `noname` as
-/// `name=off`. For `file`, `type`, `value` and `path`, neither `on` nor `off` is a useful value.
+/// Whether a parameter has no value, but needs one. QEMU reads a name without a value as `name=on`, and a name with the
+/// prefix `no` as `name=off`. For `file`, `type`, `value` and `path`, neither `on` nor `off` is a useful value.
 fn is_flag_that_matters(parameter: &Parameter) -> bool {
     let name = parameter.name.strip_prefix(b"no").unwrap_or(&parameter.name);
     parameter.value.is_none() && matches!(name, b"file" | b"type" | b"value" | b"path")
 }
 
-/// Returns the architecture that a QEMU program emulates, from its name.
+/// Returns the architecture that a QEMU program emulates, which is part of the program's name.
 fn architecture(program: &Path) -> &str {
     let name = plain_name(program).strip_prefix(b"qemu-system-");
     let name = name.and_then(|name| std::str::from_utf8(name).ok());

@@ -1,5 +1,5 @@
-//! Parses options like QEMU: `lookup_opt()` in `system/vl.c`, `get_opt_name_value()` in `util/qemu-option.c`,
-//! `keyval_parse_one()` in `util/keyval.c` and `qobject_from_json()` in `qobject/json-parser.c`.
+//! Parses options like these functions of QEMU: `lookup_opt()` in `system/vl.c`, `get_opt_name_value()` in
+//! `util/qemu-option.c`, `keyval_parse_one()` in `util/keyval.c` and `qobject_from_json()` in `qobject/json-parser.c`.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -177,7 +177,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Whether an option asks QEMU for help, such as a list of all CPU types or of a device's properties
-    /// (`is_help_option()`). QEMU then prints the list and exits, or refuses to start. In both cases, it starts no
+    /// (`is_help_option()`). QEMU then prints the list and exits, or refuses to start. In both cases, QEMU starts no
     /// machine. Measured with QEMU 7.2 for the options in `has_help`.
     pub(super) fn asks_for_help(&self) -> bool {
         let is_asked =
@@ -255,7 +255,7 @@ fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     if !escaped.contains(&b',') {
         return (Cow::Borrowed(escaped), behind);
     }
-    // All bytes go into one allocation. A vector that grows leaves copies in freed memory.
+    // All bytes go into one allocation. A vector that grows leaves copies of its bytes in freed memory.
     let mut value = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
     while let Some(&byte) = bytes.next() {
@@ -267,8 +267,8 @@ fn unescape(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     (Cow::Owned(value), behind)
 }
 
-/// Returns the string values of an option's value in JSON, which some options accept. Returns `None` if the text is not
-/// a JSON object: QEMU would not start.
+/// Returns the members of a JSON object that are strings. Some options accept such an object as their value. Returns
+/// `None` if the text is not a JSON object: QEMU would not start.
 fn json(text: &[u8]) -> Option<Vec<Parameter<'static>>> {
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&in_double_quotes(text)).ok()?;
