@@ -22,7 +22,7 @@ pub enum EmitError {
         /// Why the credential cannot be written.
         error: EncodeError,
     },
-    /// There are two values for one name. The guest would use the first one.
+    /// There are two values for one name. The guest would use the first value.
     #[error("credential {name}: it would be sent twice, but a name can have only one value: {sources}")]
     Duplicate {
         /// The credential's name.

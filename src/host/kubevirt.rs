@@ -1,4 +1,4 @@
-//! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments for the structures in a Secret.
+//! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments that read structures from the files of a Secret.
 //!
 //! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in
 //! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So this hook adds only paths to the domain, and no values. An

@@ -183,7 +183,7 @@ fn write(directory: &Directory, name: &str, content: &Secret, storage: Storage) 
 }
 
 /// A staging directory next to the destination. The process that uses it holds a lock on it. A staging directory that a
-/// killed process has left is not locked. Dropping this value removes the directory, unless it has become the
+/// killed process has left is not locked. Dropping this value removes the staging directory, unless it has become the
 /// destination.
 struct Staging<'a> {
     parent: &'a Directory,

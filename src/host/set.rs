@@ -270,7 +270,8 @@ impl Set {
         Ok(())
     }
 
-    /// Returns the manifest's OEM string, without the NUL that ends it in a table. Signatures cover these bytes.
+    /// Returns the manifest's OEM string, without the NUL that ends it in a table. Signatures cover the bytes of this
+    /// string.
     #[must_use]
     pub fn manifest(&self) -> &[u8] {
         self.manifest.expose()

@@ -8,7 +8,7 @@
 //! 5. The program is refused if it would show the credentials to other users because its start cannot be traced.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
-//! Before these steps, [`ahead`] starts the tracer, a process that most likely will be needed in step 6.
+//! Before these steps, [`ahead`] starts the process that traces the start, if step 6 will most likely need it.
 
 use std::borrow::Cow;
 use std::convert::Infallible;

@@ -190,7 +190,7 @@ impl OemStrings {
         self.items.iter().map(|(credential, origin)| (credential, *origin))
     }
 
-    /// Returns the manifest's OEM string. Signatures cover these bytes.
+    /// Returns the manifest's OEM string. Signatures cover the bytes of this string.
     #[must_use]
     pub fn manifest_string(&self) -> &[u8] {
         let manifest = self.strings.iter().find(|(_, content)| *content == Content::Manifest);
@@ -217,7 +217,7 @@ impl OemStrings {
         text.expose().strip_prefix(RECEIPT_PREFIX.as_bytes())
     }
 
-    /// Returns the verifier for the proof in a receipt, if [`Existing::receipt`] requests one.
+    /// Returns the verifier for the proof in a receipt, if [`Existing::receipt`] requests a receipt.
     #[must_use]
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
