@@ -4,7 +4,7 @@
 //! executes another one, such as env(1) or a compiled wrapper, does not.
 //!
 //! The launcher searches the program that it starts, and passes what it found on to the tracer. The tracer searches
-//! only other files, and this one if it was changed ([`Stamp`]).
+//! only other files, and this one if it was changed (see `Stamp`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};

@@ -33,7 +33,7 @@ use crate::host::strings::{OemStrings, Origin, copy};
 /// Maximum size of QEMU's structure table.
 ///
 /// This is the limit of a 32-bit entry point. With a 64-bit entry point, QEMU has no limit, but SeaBIOS up to 1.16.3
-/// stores the table's size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
+/// cuts the table to its size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
 /// automatically.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table",
