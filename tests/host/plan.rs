@@ -318,7 +318,7 @@ fn run_delivers_through_wrappers_or_fails_and_says_what_ran() {
             let output = run(&mut host_with(folder.path(), &program));
             let text = stderr(&output);
             assert_eq!(code(&output), exit, "{text}");
-            assert!(text.contains("Nothing has received the secrets") && text.contains(word), "{text}");
+            assert!(text.contains("No program has received the secrets") && text.contains(word), "{text}");
         }
     }
 }

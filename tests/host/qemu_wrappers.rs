@@ -210,7 +210,7 @@ fn wrapper_that_never_executes_qemu_fails_and_has_no_file() {
         let output = run(&mut host_with(folder.path(), &[&options[..], program].concat()));
         let text = stderr(&output);
         assert_eq!(code(&output), exit, "{text}");
-        assert!(text.contains("Nothing has received the secrets") && text.contains(QEMU_WORD), "{text}");
+        assert!(text.contains("No program has received the secrets") && text.contains(QEMU_WORD), "{text}");
         assert!(!stdout(&output).contains("memfd"), "{}", stdout(&output));
     }
 }
@@ -248,7 +248,7 @@ fn wrapped_qemu_that_cannot_be_traced_is_not_started_and_a_direct_one_is() {
     let text = stderr(&output);
     assert_eq!((code(&output), stdout(&output).as_str()), (3, ""), "{text}");
     assert!(
-        text.contains("traces it already") && text.contains("start the hypervisor's own program"),
+        text.contains("already traces this command") && text.contains("start the hypervisor's own program"),
         "{text}"
     );
     assert!(!text.contains("--allow-argv"), "it puts nothing into files: {text}");

@@ -162,8 +162,8 @@ fn starts(name: &str, release: Release) {
     page_delivers(&results, of_page);
     // What they cannot do they say, and nothing is started.
     for (unit, scope, cause) in [
-        ("user", 2, "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE"),
-        ("root", 3, "kernel.yama.ptrace_scope is 3, so nothing can be traced"),
+        ("user", 2, "kernel.yama.ptrace_scope is 2, so tracing needs CAP_SYS_PTRACE"),
+        ("root", 3, "kernel.yama.ptrace_scope is 3, so not even root can trace"),
     ] {
         assert_eq!(of("seen", unit, scope).text(), "", "{unit} {scope}");
         assert!(of("status", unit, scope).text().contains("status=3"), "{:?}", of("status", unit, scope));

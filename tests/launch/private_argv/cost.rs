@@ -131,8 +131,8 @@ fn tracer_starts_before_credentials_are_read() {
     // It is refused, since it is traced, but not before.
     let output = command.arg("--").arg(TOOLS.path("static")).arg("--kernel=k").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("traces it already"), "{text}");
-    assert!(text.contains("smbios-creds-host: help: start it without strace"), "{text}");
+    assert!(text.contains("already traces this command"), "{text}");
+    assert!(text.contains("smbios-creds-host: help: start the command without strace"), "{text}");
     let log = std::fs::read_to_string(log).unwrap();
     let at = |what: &dyn Fn(&str) -> bool| log.lines().position(what).unwrap();
     let starts = at(&|line| ["clone", "vfork"].iter().any(|call| line.starts_with(call)));

@@ -56,7 +56,7 @@ fn assert_ends(output: &Output, said: u8, code: i32, what: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{what}: {:?} {text}", output.status.signal());
     assert!(text.contains(&format!("ended with exit code {said}")), "{what}: {text}");
-    assert!(text.contains("Nothing has received the secrets"), "{what}: {text}");
+    assert!(text.contains("No program has received the secrets"), "{what}: {text}");
     assert_eq!(text.lines().count(), 1, "{what}: {text}");
 }
 

@@ -91,6 +91,6 @@ fn image_changed_after_the_launchers_search_gets_no_value() {
     let group = faulty.child.id().into();
     let output = faulty.child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("none of the programs that it executed is the hypervisor"), "{text}");
+    assert!(text.contains("none of the executed programs is the hypervisor"), "{text}");
     assert_nobody_is_left(group);
 }

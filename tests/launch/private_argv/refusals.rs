@@ -145,7 +145,7 @@ fn a_nul_in_a_value_is_refused() {
     let values = [b"CanaryCanary\0more".as_slice()];
     let program = TOOLS.path("static");
     let text = refused(&Start::new(&program, &values), false);
-    assert_says(&text, &["a private argument holds a NUL byte", "exit status: 1"]);
+    assert_says(&text, &["a private argument contains a NUL byte", "exit status: 1"]);
 }
 
 /// execve(2) on a thread of its own ends the first one, which is the one that is traced.
@@ -170,7 +170,10 @@ fn whoever_traces_the_start_already_is_named() {
     let program = TOOLS.path("static");
     let through = ["strace", "-f", "-qq", "-e", "trace=none", "-e", "signal=none"];
     let text = refused(&Start { through: &through, ..Start::new(&program, &VALUES) }, false);
-    assert_says(&text, &["cannot trace the start", "traces it already", "strace", "exit status: 1"]);
+    assert_says(
+        &text,
+        &["cannot trace the start", "already traces this command", "strace", "exit status: 1"],
+    );
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn the_tracer_is_not_for_people() {
         let output = std::process::Command::new(TOOLS.path("launcher")).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(text.contains("it is not for people"), "{text}");
+        assert!(text.contains("only this program itself"), "{text}");
     }
 }
 

@@ -186,7 +186,7 @@ fn start_that_never_executes_the_hypervisor_fails_and_names_what_ran() {
         let output = fails(Path::new(&script), &[&script, PLACEHOLDER], b"CanaryCanary", ("X", "x"));
         let text = text(&output);
         assert_eq!(output.status.code(), Some(code), "{text}");
-        assert!(text.contains("Nothing has received the secrets"), "{text}");
+        assert!(text.contains("No program has received the secrets"), "{text}");
         for name in names {
             assert!(text.contains(name), "{name}: {text}");
         }

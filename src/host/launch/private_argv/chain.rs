@@ -364,7 +364,7 @@ impl Chain {
         match resumed {
             // It was killed while it was stopped: the next wait reports it.
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(failed("let the program go on")(errno)),
+            Err(errno) => return Err(failed("continue the program")(errno)),
         }
         if let Stage::Launching { told: told @ false } = &mut self.stage {
             *told = true;

@@ -13,9 +13,7 @@ use crate::text::help::Help;
 #[non_exhaustive]
 pub enum PrivateArgvError {
     /// The program exists, but it cannot be read.
-    #[error(
-        "cannot read {program}, and only a program that can be read can be given private arguments: {error}"
-    )]
+    #[error("cannot read {program}, but only a readable program can get private arguments: {error}")]
     Unreadable {
         /// The program that cannot be read.
         program: ShownPath,
@@ -24,7 +22,7 @@ pub enum PrivateArgvError {
     },
     /// The program is neither a native ELF program nor a script.
     #[error(
-        "{program} is neither a 64-bit ELF program of this machine nor a script with '#!', and cannot be given private \
+        "{program} is neither a 64-bit ELF program for this machine nor a script with '#!', so it cannot get private \
          arguments"
     )]
     NotNative {
@@ -32,10 +30,10 @@ pub enum PrivateArgvError {
         program: ShownPath,
     },
     /// A value contains a NUL byte, which an argument cannot contain.
-    #[error("a private argument holds a NUL byte, which no argument can")]
+    #[error("a private argument contains a NUL byte, which an argument cannot contain")]
     Nul,
     /// The arguments are larger than the stack allows.
-    #[error("the private arguments have {size} bytes, at most {limit} fit into the stack")]
+    #[error("the private arguments have {size} bytes, but at most {limit} fit into the stack")]
     TooLarge {
         /// Size in bytes of all private arguments, each with its NUL.
         size: u64,
@@ -43,19 +41,19 @@ pub enum PrivateArgvError {
         limit: u64,
     },
     /// The call was not made on the main thread, which is the only thread that the tracer sees.
-    #[error("private arguments can only be given on the main thread")]
+    #[error("only the main thread can pass private arguments")]
     NotMainThread,
     /// The tracer cannot be started.
-    #[error("cannot start the tracer that puts private arguments in place: {0}")]
+    #[error("cannot start the tracer that passes the private arguments: {0}")]
     Start(io::Error),
     /// The tracer was started, but ended early.
     #[error(
-        "the tracer that puts private arguments in place ended early: its own message is above this one, or \
-         another process killed it (a seccomp filter that does not allow ptrace would: SystemCallFilter= in a systemd unit)"
+        "the tracer that passes the private arguments ended early: the error above says why, or another process or a \
+         seccomp filter without ptrace killed it (SystemCallFilter= in a systemd unit)"
     )]
     Ended,
     /// The kernel does not let the tracer attach.
-    #[error("cannot trace the start, which is how private arguments get in place: {}: {obstacle}", .errno.desc())]
+    #[error("cannot trace the start, which is needed to pass the private arguments: {}: {obstacle}", .errno.desc())]
     Attach {
         /// The kernel's error.
         errno: Errno,

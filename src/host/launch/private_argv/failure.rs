@@ -14,21 +14,21 @@ pub(super) enum Failure {
     Stack(#[from] StackError),
     #[error(
         "{KILLED}: executing it changes its privileges (set-user-ID, set-group-ID or file capabilities), which Linux \
-         does not grant to a program that is traced"
+         does not allow for a traced program"
     )]
     Privileges,
     #[error("{KILLED}: cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
-    #[error("the program was killed, since it could no longer be traced: cannot {action}: {source}")]
+    #[error("the program was killed because it could no longer be traced: cannot {action}: {source}")]
     Guard { action: &'static str, source: io::Error },
     #[error(
-        "{KILLED}: it or a program that executes it got a real-time signal, which cannot be passed on to a program \
-         that is traced"
+        "{KILLED}: the program, or a program that executes it, got a real-time signal, which cannot be passed on to a \
+         traced program"
     )]
     Signal,
     #[error(
-        "the start {how}, and none of the programs that it executed is the hypervisor, which has '{word}' in its \
-         file and is given all arguments: {executed}. Nothing has received the secrets"
+        "the start {how}, but none of the executed programs is the hypervisor, which has '{word}' in its file and \
+         gets all arguments: {executed}. No program has received the secrets"
     )]
     Ended { how: String, word: String, executed: String },
     #[error("{program} received the secrets, and was killed because it executed another program")]
@@ -39,8 +39,8 @@ impl Help for Failure {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Privileges => Some(
-                "give them to the process that starts it (AmbientCapabilities= in a systemd unit), and start a copy of the \
-                 program without them"
+                "grant the capabilities to the process that starts the program (AmbientCapabilities= in a systemd unit), \
+                 and start a copy of the program without them"
                     .into(),
             ),
             Self::Again { word, .. } => Some(

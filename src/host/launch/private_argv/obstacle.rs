@@ -64,20 +64,17 @@ impl Display for Obstacle {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Traced { by } => {
-                write!(f, "process {by} traces it already")
+                write!(f, "process {by} already traces this command")
             }
-            Self::Capability => f.write_str(
-                "kernel.yama.ptrace_scope is 2, so tracing takes CAP_SYS_PTRACE",
-            ),
+            Self::Capability => f.write_str("kernel.yama.ptrace_scope is 2, so tracing needs CAP_SYS_PTRACE"),
             Self::Never => f.write_str(
-                "kernel.yama.ptrace_scope is 3, so nothing can be traced, not even by root, until it is set to \
-                 another value at the next boot",
+                "kernel.yama.ptrace_scope is 3, so not even root can trace a program until the next boot",
             ),
-            Self::Filter => f.write_str(
-                "a seccomp filter is in force, which most likely does not allow ptrace",
-            ),
+            Self::Filter => {
+                f.write_str("a seccomp filter is in force, which most likely does not allow ptrace")
+            }
             Self::Unknown => f.write_str(
-                "a security module (SELinux with deny_ptrace, AppArmor) or a container may forbid to trace",
+                "a security module (SELinux with deny_ptrace, AppArmor) or a container may forbid tracing",
             ),
         }
     }
@@ -86,9 +83,9 @@ impl Display for Obstacle {
 impl Help for Obstacle {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
-            Self::Traced { .. } => "start it without strace or a debugger",
+            Self::Traced { .. } => "start the command without strace or a debugger",
             Self::Capability => {
-                "give it CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in a systemd unit), or set \
+                "grant CAP_SYS_PTRACE to the command (AmbientCapabilities=CAP_SYS_PTRACE in a systemd unit), or set \
                  kernel.yama.ptrace_scope to 1"
             }
             Self::Filter => "allow ptrace (SystemCallFilter=ptrace in a systemd unit)",

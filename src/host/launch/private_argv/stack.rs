@@ -57,14 +57,14 @@ pub enum StackError {
     #[error("its stack pointer is not a multiple of {ALIGNMENT}")]
     Alignment,
     /// The block extends beyond the stack, or a null is missing.
-    #[error("its initial stack is not what the System V ABI says")]
+    #[error("its initial stack does not have the form of the System V ABI")]
     Malformed,
     /// The auxiliary vector is not that of a 64-bit ELF program.
     #[error("it is not a 64-bit ELF program")]
     NotElf64,
     /// A placeholder is missing in the arguments, or occurs too often.
     #[error(
-        "{found} of its arguments are placeholders, and there are {expected}: each must be passed on to it once"
+        "{found} of its arguments are placeholders, but {expected} were expected: a wrapper must pass on each argument once"
     )]
     Placeholders {
         /// Number of placeholders, each of which must be an argument.
@@ -73,7 +73,7 @@ pub enum StackError {
         found: usize,
     },
     /// The new stack pointer would be below address 0.
-    #[error("there is no room below its stack")]
+    #[error("its stack cannot grow enough")]
     Room,
 }
 

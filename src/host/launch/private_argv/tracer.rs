@@ -28,9 +28,9 @@ const DETACHED: &str = "detached";
 /// Why the tracer stopped before it traced a start.
 #[derive(Debug, thiserror::Error)]
 enum TraceError {
-    #[error("'{TRACER}' is what this program calls itself with, to start a hypervisor; it is not for people")]
+    #[error("'{TRACER}' is an internal command that only this program itself may use, to start a hypervisor")]
     NotForPeople,
-    #[error("the tracer that puts private arguments in place cannot {action}: {source}")]
+    #[error("the tracer that passes the private arguments cannot {action}: {source}")]
     Prepare { action: &'static str, source: io::Error },
 }
 
@@ -105,7 +105,7 @@ fn protect() -> Result<(), TraceError> {
     // the launcher ends, and must not end before: the kernel would then kill the launcher, which would look like a
     // crash.
     SigSet::all().thread_block().map_err(preparing("block signals"))?;
-    let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its descriptors"))?;
+    let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its file descriptors"))?;
     let descriptors: Vec<RawFd> =
         descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for descriptor in descriptors.into_iter().filter(|&descriptor| descriptor > STDERR_FILENO) {

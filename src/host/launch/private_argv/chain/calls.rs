@@ -63,7 +63,7 @@ impl Chain {
     /// Lets the hypervisor continue to create its files. When all exist, gives the hypervisor its arguments.
     fn make_files(&mut self, pid: Pid) -> Result<(), Failure> {
         let Some(maker) = &mut self.maker else { return Ok(()) };
-        if !maker.at_call().map_err(failed("make files in memory for it"))? {
+        if !maker.at_call().map_err(failed("create files in memory for the program"))? {
             return Ok(());
         }
         let files = maker.fill(&self.request.files).map_err(failed("write files in memory for it"))?;
