@@ -8,7 +8,7 @@
 //!    bytes were expected and found, and where the table broke.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
 //!    memory. This library wipes every copy that it makes of a value, whichever allocator the program uses. Your
-//!    program must wipe the bytes that it reads itself: move them into a [`Secret`] or a [`Table`].
+//!    program must wipe the bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
 //!
 //! # Modules
 //!
@@ -16,14 +16,14 @@
 //! |---|---|
 //! | [`format::credential`] | [`Name`], [`Secret`], [`Credential`] |
 //! | [`format::oem_string`] | converts a credential to an OEM string and back |
-//! | [`format::manifest`] | list of what the host sent: names, sizes and one digest; read and written |
+//! | [`format::manifest`] | reads and writes the list of what the host sent: names, sizes and one digest |
 //! | [`format::base64`] | decodes base64 that systemd accepts, and encodes base64 |
 //! | [`format::smbios`] | parses SMBIOS bytes into Type 11 strings, and reports every fault of the table |
-//! | [`format::smbios::machine`] | identifies the hypervisor and the firmware by Types 0 and 1 |
-//! | [`guest`] | the import: source -> verify -> place -> handover -> report |
-//! | [`host`] | the start: credentials directory -> OEM strings -> limits -> hypervisor |
-//! | [`format::systemd`] | systemd's limits and names, each with its source in systemd |
-//! | [`trust::signature`] | converts a minisign signature of a manifest to an OEM string and back; trusted keys |
+//! | [`format::smbios::machine`] | identifies the hypervisor and the firmware by SMBIOS structures of Types 0 and 1 |
+//! | [`guest`] | the steps of an import: source -> verify -> place -> handover -> report |
+//! | [`host`] | the steps of a start: credentials directory -> OEM strings -> limits -> hypervisor |
+//! | [`format::systemd`] | systemd's limits and names, each with the file of systemd that defines it |
+//! | [`trust::signature`] | converts a minisign signature of a manifest to an OEM string and back; reads trusted keys |
 //! | [`trust::sealed`] | encrypted credentials, which only the guest's own key can decrypt |
 //! | [`text::escape`] | makes text from outside safe to print |
 //! | [`text::listing`] | human-readable text: columns, sizes, marks for good and bad |
@@ -53,11 +53,11 @@
 //! `examples/harness.rs`: it makes a table, imports the table into a directory as a guest would, and shows that a cut
 //! table is noticed.
 //!
-//! [`guest::import::import`] imports on the running system, as `smbios-creds import` does.
+//! [`guest::import::import`] imports the credentials of the running system, as `smbios-creds import` does.
 //!
 //! # Features
 //!
-//! * `launch`: starts a hypervisor with private arguments (`host::start`). Only for aarch64 and x86-64.
+//! * `launch`: starts a hypervisor with private arguments (`host::start`). Available only on aarch64 and x86-64.
 //! * `cli`, on by default: the code of the two programs, with clap and the log. This feature enables `launch`.
 //!
 //! A VMM that only needs the format needs neither feature: set `default-features = false`.

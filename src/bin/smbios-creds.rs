@@ -12,13 +12,13 @@ use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this allocator also
-/// wipes copies by other libraries. (musl's own allocator calls the kernel for every few blocks, which would be half of
-/// all system calls of an import.)
+/// wipes copies by other libraries. (musl's own allocator makes a system call for every few blocks. These calls would
+/// be half of all system calls of an import.)
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 ctor::declarative::ctor! {
-    /// Before Rust's runtime changes anything (docs/decisions/0002-before-main.md).
+    /// Runs before Rust's runtime changes anything (docs/decisions/0002-before-main.md).
     #[ctor(unsafe)]
     fn before_main() {
         start::before_main();

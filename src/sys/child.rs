@@ -1,5 +1,5 @@
-//! Runs a program to its end, and returns whether it succeeded, or what it wrote. (The `Command` of std would make up a
-//! twentieth of the agent's size.)
+//! Runs a program to its end, and returns whether it succeeded, or what it wrote. (This module does not use std's
+//! `Command`, whose code would be a twentieth of the agent's size.)
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -15,11 +15,11 @@ use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use zeroize::Zeroizing;
 
-/// How often a program is asked whether it has ended.
+/// Time between two checks whether a program has ended.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Runs a program of `$PATH` with this input, and discards its output and messages. Returns whether its exit status was
-/// 0; `None` if it was not run.
+/// Runs a program from `$PATH` with `input` as its standard input, and discards its output and error messages. Returns
+/// whether its exit status was 0; `None` if the program could not be run.
 pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     let mut file = File::from(memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC).ok()?);
     file.write_all(input).ok()?;
@@ -33,13 +33,13 @@ pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     }
 }
 
-/// Runs a program of `$PATH` without input, discards its messages, and returns its output, whatever its exit status.
-/// Returns `None` if the output is empty or has `maximum` bytes or more. A program that takes longer than `patience` is
-/// killed, and `None` is returned.
+/// Runs a program from `$PATH` without input, and discards its error messages. Returns its output, even if its exit
+/// status is not 0. Returns `None` if the output is empty or has `maximum` bytes or more. A program that takes longer
+/// than `patience` is killed, and `None` is returned.
 pub(crate) fn output(arguments: &[&CStr], maximum: u64, patience: Duration) -> Option<Zeroizing<Vec<u8>>> {
     let memory = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
     let mut file = File::from(memory);
-    // A write past its end fails.
+    // This seal makes a write past the end of the file fail.
     file.set_len(maximum).ok()?;
     fcntl_add_seals(&file, SealFlags::GROW).ok()?;
     let child = spawn(arguments, &null()?, &file)?;
@@ -53,7 +53,7 @@ pub(crate) fn output(arguments: &[&CStr], maximum: u64, patience: Duration) -> O
         std::thread::sleep(INTERVAL);
         waited += INTERVAL;
     }
-    // Both have one position in the file.
+    // The child and this process share one position in the file, which is now the size of the output.
     let size = file.stream_position().ok().filter(|size| (1..maximum).contains(size))?;
     file.rewind().ok()?;
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(size).ok()?]);
@@ -61,7 +61,7 @@ pub(crate) fn output(arguments: &[&CStr], maximum: u64, patience: Duration) -> O
     Some(bytes)
 }
 
-/// `/dev/null`.
+/// Opens `/dev/null`.
 fn null() -> Option<File> {
     File::options().read(true).write(true).open("/dev/null").ok()
 }

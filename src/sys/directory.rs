@@ -1,7 +1,8 @@
 //! An open directory, and operations relative to it.
 //!
-//! Links are not followed, so no name and no race can lead a call out of the directory. The modes of new directories do
-//! not depend on the umask. For files, the umask can only remove permissions.
+//! Symbolic links are not followed, so no name and no race can make a call leave the directory. [`Directory::make_in`]
+//! creates a directory with exactly the given mode. In all other calls, the umask removes permissions from a new file
+//! or directory.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -22,7 +23,8 @@ use rustix::fs::{FlockOperation, RawDir, RenameFlags, SeekFrom, flock, renameat_
 
 use super::{Errno, errno};
 
-/// `statfs` type of ramfs and of a rootfs without tmpfs (Linux `include/uapi/linux/magic.h`).
+/// File system type that statfs(2) returns for a ramfs, and for a rootfs that is not a tmpfs (Linux
+/// `include/uapi/linux/magic.h`).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 const DIRECTORY: OFlag =
@@ -57,12 +59,12 @@ impl Stat {
         self.is_a(SFlag::S_IFSOCK)
     }
 
-    /// Returns the type of the file, unless it is a regular file.
+    /// Returns the type of the file for a message, such as `a directory`; `None` for a regular file.
     pub(crate) fn kind(&self) -> Option<&'static str> {
         kind(self.0.st_mode)
     }
 
-    /// Returns type and permission bits (`st_mode`).
+    /// Returns the bits of the type and of the permissions (`st_mode`).
     pub(crate) fn mode(&self) -> u32 {
         self.0.st_mode
     }
@@ -78,7 +80,7 @@ impl Stat {
         usize::try_from(self.0.st_size).ok()
     }
 
-    /// Whether the file no longer has a name.
+    /// Whether the file was removed: no directory contains a name for it.
     pub(crate) fn is_removed(&self) -> bool {
         self.0.st_nlink == 0
     }
@@ -88,17 +90,18 @@ impl Stat {
         self.0.st_uid == user()
     }
 
-    /// Whether this is a directory of the effective user in which no other user can replace anything.
+    /// Whether the effective user owns this directory, and no other user can replace files in it.
     pub(crate) fn is_protected(&self) -> bool {
         self.is_own() && !self.is_replaceable()
     }
 
-    /// Whether users other than its owner can replace files in this directory. In a sticky directory they cannot.
+    /// Whether users other than the owner can replace files in this directory. In a directory with the sticky bit,
+    /// other users cannot replace them.
     pub(super) fn is_replaceable(&self) -> bool {
         self.is_writable_for_others() && self.0.st_mode & libc::S_ISVTX == 0
     }
 
-    /// Whether the mode lets users other than the owner write.
+    /// Whether the mode lets users other than the owner write to the file.
     pub(super) fn is_writable_for_others(&self) -> bool {
         self.0.st_mode & 0o022 != 0
     }
@@ -108,30 +111,30 @@ impl Stat {
         self.0.st_uid
     }
 
-    /// Whether both describe the same file.
+    /// Whether this status and `other` describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
     }
 
     #[cfg(feature = "cli")]
-    /// Returns device and inode number, in the format of `$JOURNAL_STREAM` (systemd.exec(5)).
+    /// Returns the numbers of the device and the inode, in the format of `$JOURNAL_STREAM` (systemd.exec(5)).
     pub(crate) fn identity(&self) -> String {
         format!("{}:{}", self.0.st_dev, self.0.st_ino)
     }
 
     #[cfg(feature = "cli")]
-    /// Whether this is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
+    /// Whether the file is the kernel's log, `/dev/kmsg` (Linux `Documentation/admin-guide/devices.txt`).
     pub(crate) fn is_kernel_log(&self) -> bool {
         self.is_device(1, 11)
     }
 
     #[cfg(feature = "cli")]
-    /// Whether this is `/dev/null` (the same list).
+    /// Whether the file is `/dev/null` (Linux `Documentation/admin-guide/devices.txt`).
     pub(crate) fn is_null(&self) -> bool {
         self.is_device(1, 3)
     }
 
-    /// Whether this is a directory.
+    /// Whether the file is a directory.
     pub(crate) fn is_directory(&self) -> bool {
         SFlag::from_bits_truncate(self.0.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
     }
@@ -142,13 +145,13 @@ impl Stat {
         file_type == SFlag::S_IFCHR && (major(self.0.st_rdev), minor(self.0.st_rdev)) == (first, second)
     }
 
-    /// Whether both files are on the same mounted file system.
+    /// Whether this file and `other` are on the same mounted file system.
     pub(crate) fn shares_device(&self, other: &Self) -> bool {
         self.0.st_dev == other.0.st_dev
     }
 }
 
-/// Returns the type of a file with this mode, unless it is a regular file.
+/// Returns the type of a file with this mode, such as `a directory`; `None` for a regular file.
 pub(super) fn kind(mode: u32) -> Option<&'static str> {
     match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => None,
@@ -165,7 +168,7 @@ pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
     fstat(file).map(Stat)
 }
 
-/// Returns the status of the file at a path, for its owner, group and mode. Follows links.
+/// Returns the status of the file at a path. Follows links.
 pub(crate) fn stat_at(path: &Path) -> Result<Stat, Errno> {
     nix::sys::stat::stat(path).map(Stat)
 }
@@ -175,7 +178,7 @@ pub(crate) fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Whether an open file or directory is only in memory: on a tmpfs or a ramfs.
+/// Whether the file system of an open file or directory is only in memory: a tmpfs or a ramfs.
 pub(crate) fn is_memory_only(file: impl AsFd) -> Result<bool, Errno> {
     let kind = fstatfs(file)?.filesystem_type();
     Ok(kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
@@ -201,13 +204,14 @@ impl Directory {
             .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
         match openat2(AT_FDCWD, path, how) {
-            // Linux before 5.6, or a seccomp filter that cannot look into the call: that of an import, or of a unit.
+            // Linux before 5.6 does not have openat2(2). A seccomp filter (of an import or of a unit) refuses
+            // openat2(2), because a filter cannot read the flags of this call.
             Err(Errno::ENOSYS | Errno::EPERM) => Self::open_by_component(path),
             result => result.map(Self),
         }
     }
 
-    /// Opens each directory of a path in the one before it. Only the last one must be readable.
+    /// Opens each directory of a path relative to the previous directory. Only the last directory must be readable.
     fn open_by_component(path: &Path) -> Result<Self, Errno> {
         let open = |directory: BorrowedFd<'_>, name: &OsStr, is_last| {
             let flags = if is_last { DIRECTORY } else { DIRECTORY.union(OFlag::O_PATH) };
@@ -223,7 +227,7 @@ impl Directory {
         Ok(Self(directory))
     }
 
-    /// Opens a directory in this one; `None` if it does not exist.
+    /// Opens the directory `name` in this directory. Returns `None` if `name` does not exist.
     pub(crate) fn open_in(&self, name: &CStr) -> Result<Option<Self>, Errno> {
         match openat(self, name, DIRECTORY, Mode::empty()) {
             Ok(directory) => Ok(Some(Self(directory))),
@@ -232,7 +236,7 @@ impl Directory {
         }
     }
 
-    /// Opens a directory in this one. If it does not exist, creates it with exactly this mode.
+    /// Opens the directory `name` in this directory. If `name` does not exist, first creates it with exactly this mode.
     pub(crate) fn make_in(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
         let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
         match self.make(name, mode) {
@@ -242,7 +246,7 @@ impl Directory {
         }
     }
 
-    /// Creates a directory in this one, with this mode minus the umask.
+    /// Creates the directory `name` in this directory. The umask removes permissions from `mode`.
     pub(crate) fn make(&self, name: &CStr, mode: u32) -> Result<(), Errno> {
         mkdirat(self, name, Mode::from_bits_truncate(mode))
     }
@@ -262,8 +266,8 @@ impl Directory {
         Ok(fstatvfs(self)?.flags().contains(FsFlags::ST_RDONLY))
     }
 
-    /// Returns the names in the directory, without `.` and `..`. Reads from the descriptor's current position to the
-    /// end.
+    /// Returns the names in the directory, without `.` and `..`. A second call returns no names, because it continues
+    /// where the first call ended.
     pub(crate) fn names(&self) -> Result<Vec<CString>, Errno> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut entries = RawDir::new(&self.0, &mut buffer);
@@ -277,37 +281,38 @@ impl Directory {
         Ok(names)
     }
 
-    /// Returns the names again, also if they were already read.
+    /// Returns all names in the directory, even if an earlier call has already returned them.
     pub(crate) fn names_again(&self) -> Result<Vec<CString>, Errno> {
         seek(&self.0, SeekFrom::Start(0)).map_err(errno)?;
         self.names()
     }
 
-    /// Opens a file for reading. Does not wait for the writer of a FIFO.
+    /// Opens the file `name` for reading. If the file is a FIFO, does not wait for a writer.
     pub(crate) fn read(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         openat(self, name, flags, Mode::empty()).map(File::from)
     }
 
-    /// Opens a file for reading. Neither a link nor a mount can lead out of this directory.
+    /// Opens the file `name` for reading. Neither a symbolic link nor `..` can lead out of this directory.
     pub(crate) fn read_beneath(&self, name: &(impl NixPath + ?Sized)) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let opened = match openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)) {
-            // For the same reasons as in `open`. The name is only one component.
+            // openat2(2) fails for the same reasons as in `open`. Callers give a name with only one component.
             Err(Errno::ENOSYS | Errno::EPERM) => openat(self, name, flags | OFlag::O_NOFOLLOW, Mode::empty()),
             result => result,
         };
         opened.map(File::from)
     }
 
-    /// Creates a new file for writing, with this mode minus the umask.
+    /// Creates the new file `name` for writing. The umask removes permissions from `mode`.
     pub(crate) fn create(&self, name: &(impl NixPath + ?Sized), mode: u32) -> Result<File, Errno> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(self, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
     }
 
-    /// Waits until no other process holds the lock file of this name, and holds it while it is open.
+    /// Waits until no other process has a lock on the lock file `name`, and locks the file. Closing the returned
+    /// descriptor removes the lock.
     pub(crate) fn lock_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let lock = openat(self, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -315,8 +320,8 @@ impl Directory {
         Ok(lock)
     }
 
-    /// Locks this directory while it is open. Returns `false` if another process holds the lock. (The lock of nix
-    /// panics if it cannot be released.)
+    /// Locks this directory until it is closed. Returns `false` if another process has locked it. (nix's `Flock` is not
+    /// used, because it panics if it cannot remove the lock.)
     pub(crate) fn try_lock(&self) -> Result<bool, Errno> {
         match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
@@ -325,13 +330,14 @@ impl Directory {
         }
     }
 
-    /// Sets exactly this mode of the directory.
+    /// Sets the mode of the directory to exactly this mode.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
         fchmod(self, Mode::from_bits_truncate(mode))
     }
 
-    /// Gives the directory the mode of another directory and, if they differ, its owner and group. The bits set-user-ID
-    /// and set-group-ID are not taken over: the filter of an import refuses them, and they have no effect on its files.
+    /// Gives this directory the mode of `other`. If the owner or the group differs, also sets the owner and group of
+    /// `other`. The set-user-ID and set-group-ID bits are not copied: the seccomp filter of an import refuses them, and
+    /// they have no effect on the files that an import writes.
     pub(crate) fn take_mode_and_owner(&self, other: &Self) -> Result<(), Errno> {
         let (Stat(theirs), Stat(own)) = (other.stat()?, self.stat()?);
         if (own.st_uid, own.st_gid) != (theirs.st_uid, theirs.st_gid) {
@@ -340,12 +346,12 @@ impl Directory {
         self.set_mode(theirs.st_mode & !(libc::S_ISUID | libc::S_ISGID))
     }
 
-    /// Also gives a file of this directory the same name in another directory.
+    /// Makes a hard link: the file `name` of this directory also gets this name in the directory `other`.
     pub(crate) fn link_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
         linkat(self, name, other, name, LinkatFlags::empty())
     }
 
-    /// Renames a file. Replaces an existing file of the new name.
+    /// Renames the file `name` to `target` in this directory. Replaces `target` if it exists.
     pub(crate) fn rename(
         &self,
         name: &(impl NixPath + ?Sized),
@@ -354,12 +360,12 @@ impl Directory {
         renameat(self, name, self, target)
     }
 
-    /// Moves a file into another directory, in which its name must not exist (`EEXIST`).
+    /// Moves the file `name` into the directory `other`. Fails with `EEXIST` if `other` already contains this name.
     pub(crate) fn move_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
         renameat_with(&self.0, name, &other.0, name, RenameFlags::NOREPLACE).map_err(errno)
     }
 
-    /// Exchanges two names of this directory, atomically.
+    /// Exchanges the files or directories of two names in this directory, atomically.
     pub(crate) fn exchange(&self, name: &CStr, target: &CStr) -> Result<(), Errno> {
         renameat_with(&self.0, name, &self.0, target, RenameFlags::EXCHANGE).map_err(errno)
     }

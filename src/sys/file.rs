@@ -19,32 +19,33 @@ pub(crate) enum Content {
     TooLarge,
     /// A regular file that changed while it was read.
     Changed,
-    /// Not a regular file: `a directory`, `a FIFO`.
+    /// Not a regular file. The text says what it is, such as `a directory` or `a FIFO`.
     Other(&'static str),
 }
 
-/// Opens a file for reading. Does not wait for the writer of a FIFO. (The open of nix makes a second call under musl.)
+/// Opens a file for reading. If the file is a FIFO, does not wait for a writer. (nix's `open` is not used, because it
+/// makes a second system call under musl.)
 pub(crate) fn open(path: &Path) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(errno)
 }
 
-/// Sets exactly this mode of an open file.
+/// Sets the mode of an open file to exactly this mode.
 pub(crate) fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
     rustix::fs::fchmod(file, Mode::from_bits_truncate(mode)).map_err(errno)
 }
 
-/// Reads a regular file of at most `limit` bytes. The buffer never grows: to grow means to copy, and the old copy is
-/// not wiped.
+/// Reads a regular file of at most `limit` bytes. The buffer never grows: a buffer that grows is copied, and the old
+/// copy is not wiped.
 pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     let metadata = file.metadata().map_err(io_errno)?;
     if let Some(kind) = kind(metadata.mode()) {
         return Ok(Content::Other(kind));
     }
-    // One byte above the limit shows that the file is too large.
+    // If one byte more than the limit can be read, the file is too large.
     let more = (limit as u64).saturating_add(1);
     let size = match metadata.len() {
-        // The kernel's files do not always report their size.
+        // Files of the kernel, such as those in `/proc` and sysfs, may report the size 0.
         0 => more,
         size => size.min(more),
     };
@@ -54,14 +55,14 @@ pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
 }
 
-/// Reads a regular file whose size another file reports. Returns [`Content::Changed`] if the size differs. Never reads
-/// more than `size` bytes.
+/// Reads a regular file that must have exactly `size` bytes. Returns [`Content::Changed`] if its size differs. Never
+/// reads more than `size` bytes.
 pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
     let metadata = file.metadata().map_err(io_errno)?;
     if let Some(kind) = kind(metadata.mode()) {
         return Ok(Content::Other(kind));
     }
-    // The kernel's files do not always report their size.
+    // Files of the kernel, such as those in `/proc` and sysfs, may report the size 0.
     if metadata.len() != 0 && metadata.len() != size as u64 {
         return Ok(Content::Changed);
     }
@@ -71,10 +72,11 @@ pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
 }
 
 /// Does the same as [`read`] for a file to which other processes may write. The file is read twice, because a file
-/// system may give two writes within one tick of its clock (ramfs: up to 10 ms) the same time. A writer that pauses in
-/// the middle is not noticed. Only a new file that is renamed over the old one is safe.
+/// system may give two writes within one tick of its clock (ramfs: up to 10 ms) the same time. If a writer pauses
+/// during both reads, this function does not notice that the file is incomplete. Only a writer that writes a new file,
+/// and then renames it over the old file, is safe.
 pub(crate) fn read_unchanged(mut file: &File, limit: usize) -> Result<Content, Errno> {
-    // The ctime is not compared: a rename changes it, but is safe.
+    // The ctime is not compared, because a rename changes the ctime, but not the content.
     let state = |metadata: Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     let before = file.metadata().map(state).map_err(io_errno)?;
     let content = read(file, limit)?;

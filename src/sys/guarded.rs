@@ -1,17 +1,18 @@
-//! Opens directories and files by paths of which no other user can change any part.
+//! Opens a directory or a file only if no other user can change any part of its path.
 //!
-//! A program that writes to `/a/b/c` trusts every user who can replace `/a`, `/a/b` or a link among them. So each
+//! A program that writes to `/a/b/c` trusts every user who can replace `/a`, `/a/b` or a link in this path. So each
 //! directory and each link on the path must belong to the effective user, to root, or to the owner of `/`, who can
-//! replace everything anyway. (In a user namespace without root, root's files have another owner. Files of all other
-//! users without an ID in the namespace have this owner too, so they cannot be distinguished.) A directory that others
-//! can write to must be sticky: there, they can replace only their own files.
+//! replace everything anyway. (In a user namespace in which root has no ID, root's files have the overflow user as
+//! their owner. The files of all other users without an ID in the namespace have this owner too, so they cannot be
+//! distinguished from root's files.) A directory that other users can write to must have the sticky bit: in such a
+//! directory, users can replace only their own files.
 //!
-//! Each part is checked by its path, once, from `/` down. This is sound by induction. No user can replace `/`. If only
-//! trusted users can change a directory's content, then a checked part stays unchanged, unless they change it. So the
-//! path of the next part only contains checked parts. A link is replaced by its text, so no checked path contains a
-//! link. The destination is opened first and stays open, which mounts everything that is mounted on demand: a check
-//! does not, and would see the files below the mount. At the end, the open directory must be the one to which the path
-//! led.
+//! Each part of the path is checked once, from `/` to the destination. One check of each part is enough: no user can
+//! replace `/`, and if only trusted users can change the content of a checked directory, no other user can replace the
+//! next part after its check. A link is replaced by the path that it contains, so no checked path contains a link. The
+//! destination is opened before the checks, and stays open. If a file system is mounted on demand (autofs), opening the
+//! destination mounts this file system; a check does not mount it, and would check a directory that the mount hides. At
+//! the end, the open directory must be the directory to which the checked path leads.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -30,7 +31,7 @@ const LINKS_MAX: usize = 40;
 /// Why a path is not opened.
 #[derive(Debug)]
 pub(crate) enum Unguarded {
-    /// The kernel reports an error.
+    /// A system call failed with this error.
     Failed(Errno),
     /// Another user can change this part of the path.
     By(PathBuf),
@@ -42,18 +43,21 @@ impl From<Errno> for Unguarded {
     }
 }
 
-/// Opens a directory. Follows links.
+/// Opens a directory if no other user can change a part of its path. Follows links.
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
-    // The path is also checked if opening failed: a user who can change the path is the better explanation.
+    // The path is also checked if it could not be opened: if another user can change the path, the error names this
+    // part of the path.
     let (at, stat) = walk(&path, End::Directory)?;
     let opened = opened?;
-    // If another user changed the path in between, they may still change it.
+    // If the two are not the same directory, another user changed the path after it was opened, and may change it
+    // again.
     if opened.stat()?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
-/// Opens a file that no other user can write to. Follows links. Also opens a file that is not regular.
+/// Opens a file if no other user can write to the file, or change a part of its path. Follows links. Also opens files
+/// that are not regular, such as devices.
 pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = file::open(&path);
@@ -62,7 +66,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
     if directory::stat(&opened)?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
-/// The expected type at the end of a path.
+/// The expected type of the destination of a path.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum End {
     Directory,

@@ -1,7 +1,7 @@
-//! Functions for files, directories and sockets, by descriptor.
+//! Functions that access files, directories and sockets through open file descriptors.
 //!
-//! Only this module names rustix or nix for files. It does not use credentials. All functions return one error type,
-//! [`Errno`], whichever library made the call.
+//! Other modules use these functions for files, and not rustix or nix directly. This module does not use the types for
+//! credentials. All functions return the same error type, [`Errno`], no matter which library makes the system call.
 
 pub(crate) mod child;
 pub(crate) mod directory;
@@ -25,17 +25,17 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use nix::errno::Errno;
 
-/// Returns an environment variable in the format of execve(2).
+/// Returns an environment variable as `NAME=VALUE`, the format of execve(2).
 #[cfg(feature = "launch")]
 pub(crate) fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
     CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
 }
 
-/// This process's ID, if a program that never forks has stored it; 0 otherwise.
+/// This process's ID if `remember_process_id` was called; otherwise 0.
 static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 
-/// Stores this process's ID for all later calls of [`process_id`]. For a program that never forks: this saves a system
-/// call.
+/// Stores this process's ID, so that later calls of [`process_id`] need no system call. Only a program that never forks
+/// may call this function.
 #[cfg(feature = "cli")]
 pub(crate) fn remember_process_id() {
     PROCESS_ID.store(std::process::id(), Relaxed);
@@ -73,8 +73,8 @@ pub(crate) fn io_errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// Returns seconds since 1970-01-01 00:00 UTC by the machine's clock, if it can be read. (`SystemTime::now` panics
-/// otherwise.)
+/// Returns the time of the machine's clock, in seconds since 1970-01-01 00:00 UTC; `None` if the clock cannot be read.
+/// (`SystemTime::now` would panic.)
 pub(crate) fn clock() -> Option<u64> {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).ok()?;
     u64::try_from(now.tv_sec()).ok()

@@ -10,11 +10,11 @@ use nix::unistd::{AccessFlags, access};
 use rustix::fs::{MemfdFlags, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-/// Name of a file in memory, which `/proc/PID/fd` shows after `memfd:`.
+/// Name of each memfd of this program. The links in `/proc/PID/fd` show it after `memfd:`.
 pub(crate) const MEMFD_NAME: &CStr = c"smbios-creds";
 
-/// Makes a file that exists only in memory, that only its owner can read, and that can no longer be changed. Its
-/// descriptor is at least `lowest_descriptor`, and execve(2) closes it.
+/// Makes a file that exists only in memory. Only the owner can read the file, and nobody can change it. The number of
+/// the returned descriptor is at least `lowest_descriptor`, and execve(2) closes the descriptor.
 pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::Result<OwnedFd> {
     let memfd = memfd_create(MEMFD_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fcntl_dupfd_cloexec(&memfd, lowest_descriptor)?);
@@ -22,7 +22,7 @@ pub(crate) fn sealed_memfd(content: &[u8], lowest_descriptor: i32) -> std::io::R
     Ok(file.into())
 }
 
-/// Writes a file in memory. Then only its owner can read it, and nobody can change it.
+/// Writes `content` to a memfd, and seals the memfd: then only its owner can read it, and nobody can change it.
 pub(crate) fn seal(file: &mut File, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
     fchmod(&*file, rustix::fs::Mode::RUSR)?;

@@ -3,8 +3,8 @@
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Signals that end a process by default, and that can come from outside. A write above the file size limit
-/// (setrlimit(2)) sends `SIGXFSZ`; if the signal is blocked, the write fails with `EFBIG`.
+/// Signals that end a process by default, and that another process or the kernel can send. A write above the file size
+/// limit (setrlimit(2)) sends `SIGXFSZ`; if the signal is blocked, the write fails with `EFBIG`.
 const ENDING: [Signal; 11] = [
     Signal::SIGALRM,
     Signal::SIGHUP,
@@ -19,12 +19,13 @@ const ENDING: [Signal; 11] = [
     Signal::SIGXFSZ,
 ];
 
-/// Blocks the signals of this thread that would end the process, until this value is dropped. Then they take effect.
+/// Blocks signals that would end the process, in this thread, until this value is dropped. Signals that arrived in the
+/// meantime then take effect.
 ///
 /// A drop without [`Held::release`] means that a step has failed. Then a pending `SIGXFSZ` has no effect: the failed
 /// write has already reported the error.
 pub(crate) struct Held {
-    /// The signal mask before; `None` if the mask could not be changed.
+    /// The previous signal mask; `None` if the mask could not be changed.
     before: Option<SigSet>,
     /// Whether all steps succeeded.
     released: bool,
@@ -37,7 +38,7 @@ impl Held {
         Self { before: ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(), released: false }
     }
 
-    /// Lets the signals take effect after a success.
+    /// Unblocks the signals after all steps have succeeded.
     pub(crate) fn release(mut self) {
         self.released = true;
     }

@@ -1,7 +1,8 @@
-//! Finds out whether this process's caller ignored `SIGPIPE`.
+//! Finds out whether `SIGPIPE` was ignored when this program was started.
 //!
-//! Rust's runtime ignores the signal before `main`, and an executed program inherits this. sigaction(2) would return
-//! the caller's setting, but needs unsafe code. `/proc/self/stat` shows the setting too.
+//! Rust's runtime ignores `SIGPIPE` before it calls `main`, and a program that this process executes inherits this
+//! setting. sigaction(2) would return the original setting, but needs unsafe code. `/proc/self/stat` shows the setting
+//! too.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -9,18 +10,18 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
 /// Index of the field in `/proc/self/stat` with the ignored signals, counted from the field after the program's name.
-/// It is the 33rd of all fields (`proc_pid_stat(5)`).
+/// Counted from the beginning of the file, it is the 33rd field (`proc_pid_stat(5)`).
 const IGNORED: usize = 33 - 2;
 
-/// Larger than this field and all fields before it together, in bytes.
+/// Size of the buffer in bytes: the field of the ignored signals and all fields before it are shorter.
 const ROOM: usize = 1024;
 
 static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Stores for [`was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, the answer is no.
+/// Stores for [`was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, stores `false`.
 ///
 /// This function must run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard
-/// library that the runtime must start first.
+/// library that Rust's runtime must initialize first.
 pub(crate) fn look() {
     let mut buffer = [0; ROOM];
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -30,7 +31,7 @@ pub(crate) fn look() {
     WAS_IGNORED.store(ignored(stat).is_some_and(|signals| signals & BIT != 0), Relaxed);
 }
 
-/// Whether the caller ignored `SIGPIPE`. Needs an earlier call of [`look`].
+/// Whether `SIGPIPE` was ignored when this program was started. Returns `false` if [`look`] was not called before.
 pub(crate) fn was_ignored() -> bool {
     WAS_IGNORED.load(Relaxed)
 }
@@ -38,8 +39,8 @@ pub(crate) fn was_ignored() -> bool {
 /// The bit of `SIGPIPE` in a set of signals.
 const BIT: u64 = 1 << (Signal::PIPE.as_raw() - 1);
 
-/// Returns the ignored signals up to the 31st from `/proc/self/stat`. The program's name in this file may contain any
-/// byte.
+/// Returns the ignored signals from the text of `/proc/self/stat`, one bit for each signal from 1 to 31. The program's
+/// name in this text may contain any byte.
 fn ignored(stat: &[u8]) -> Option<u64> {
     let fields = stat.rsplit(|&byte| byte == b')').next()?;
     let field = fields.split(|&byte| byte == b' ').nth(IGNORED)?;

@@ -1,7 +1,7 @@
 //! Stream sockets between a guest and its host: `AF_VSOCK` sockets, and Unix sockets, through which cloud-hypervisor
 //! passes on the connections of its guest.
 //!
-//! No call waits beyond its deadline: it then fails with `ETIMEDOUT`.
+//! A call that is not finished at its deadline fails with `ETIMEDOUT`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -17,7 +17,7 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::{Errno, errno};
 
-/// The wildcard for every CID of this machine (`VMADDR_CID_ANY`, Linux `include/uapi/linux/vm_sockets.h`).
+/// The wildcard that stands for every CID of this machine (`VMADDR_CID_ANY`, Linux `include/uapi/linux/vm_sockets.h`).
 const CID_ANY: u32 = u32::MAX;
 
 /// Mode of a Unix socket: only its owner may connect.
@@ -99,7 +99,7 @@ impl Listener {
 }
 
 impl Stream {
-    /// Returns the CID of the machine at the other end, if this is a stream of `AF_VSOCK`.
+    /// Returns the CID of the machine at the other end of the stream; `None` if the socket is a Unix socket.
     pub(crate) fn peer_cid(&self) -> Option<u32> {
         getpeername::<VsockAddr>(self.0.as_raw_fd()).ok().map(|address| address.cid())
     }
@@ -134,14 +134,14 @@ impl Stream {
     }
 }
 
-/// Waits until a socket is ready for one of `events`, or broken.
+/// Waits until a socket is ready for one of `events`, or has an error.
 fn wait(socket: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<(), Errno> {
     wait_all(&mut [PollFd::new(socket.as_fd(), events)], deadline)
 }
 
 fn wait_all(sockets: &mut [PollFd<'_>], deadline: Instant) -> Result<(), Errno> {
     loop {
-        // Rounded up to the next millisecond, so that the last round waits until the deadline.
+        // The timeout is rounded up to the next millisecond, so that poll(2) does not return before the deadline.
         let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(sockets, timeout) {

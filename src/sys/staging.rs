@@ -1,7 +1,7 @@
-//! Names of staging directories. By these names, a later process recognises what a killed process left.
+//! Names of staging directories. By these names, a later process recognises the directories that a killed process left.
 //!
-//! A prefix is not enough: a directory of the user may have the same prefix. So the name ends in a checksum of the
-//! rest.
+//! A prefix is not enough, because the name of a user's own directory may begin with it. So the name of a staging
+//! directory ends with a checksum of the text before the checksum.
 
 /// Returns the name of a staging directory for this process and this attempt.
 pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
@@ -10,7 +10,7 @@ pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
     format!("{name}-{checksum:016x}")
 }
 
-/// Whether [`name`] returns this name for this prefix.
+/// Whether `found` is a name that [`name`] returns for this prefix.
 pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
     let parts = || {
         let (process, rest) = std::str::from_utf8(found).ok()?.strip_prefix(prefix)?.split_once('-')?;
@@ -19,7 +19,8 @@ pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
     parts().is_some_and(|(process, attempt)| name(prefix, process, attempt).as_bytes() == found)
 }
 
-/// FNV-1a of 64 bits. It need not withstand an attacker: only this user can create a directory there.
+/// Returns the 64-bit FNV-1a checksum. The checksum does not stop attackers, and need not: only this user can create a
+/// directory next to the staging directories.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -16,10 +16,10 @@ const LAST: i32 = 2;
 const NULL: &CStr = c"/dev/null";
 
 /// Opens `/dev/null` for each of the three descriptors that is closed. If `/dev/null` cannot be opened, opens the root
-/// directory instead: it always exists, cannot be read as a file, and refuses writes.
+/// directory instead. The root directory always exists, cannot be read as a file, and refuses writes.
 ///
 /// This function may run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard library
-/// that the runtime must start first.
+/// that Rust's runtime must initialize first.
 pub(crate) fn fill() {
     // The kernel returns the lowest free descriptor (open(2)).
     while let Ok(file) = open(NULL, OFlags::RDWR).or_else(|_| open(c"/", OFlags::RDONLY | OFlags::DIRECTORY))
@@ -29,7 +29,8 @@ pub(crate) fn fill() {
     }
 }
 
-/// Whether messages on standard error are lost, because it is one of the files that [`fill`] opens.
+/// Whether messages on standard error are lost, because standard error is `/dev/null` or a directory, as after
+/// [`fill`].
 pub(crate) fn is_error_unseen() -> bool {
     stat(std::io::stderr()).is_ok_and(|stat| stat.is_null() || stat.is_directory())
 }
@@ -39,12 +40,12 @@ pub(crate) fn has_null() -> bool {
     open(NULL, OFlags::RDWR | OFlags::CLOEXEC).is_ok()
 }
 
-/// Opens `/dev/console` as all three descriptors, as the kernel does for PID 1.
+/// Opens `/dev/console` as standard input, output and error, as the kernel does for PID 1.
 pub(crate) fn open_console() -> Result<(), Errno> {
     become_all(c"/dev/console")
 }
 
-/// Opens `/dev/null` as all three descriptors.
+/// Opens `/dev/null` as standard input, output and error.
 pub(crate) fn open_null() -> Result<(), Errno> {
     become_all(NULL)
 }
@@ -58,7 +59,7 @@ fn open(path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// The kernel's log as standard error.
+/// Switches standard error between the kernel's log and the previous file.
 pub(crate) struct KernelLog {
     log: OwnedFd,
     before: OwnedFd,
