@@ -5,21 +5,22 @@ use std::process::ExitCode;
 use crate::guest::imported::{Ended, NotReceived};
 use crate::guest::source::SourceError;
 
-/// How a program ends.
+/// The exit code of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
     /// The program succeeded.
     Ok = 0,
-    /// A step failed.
+    /// A step failed, for example a system call.
     Failure = 1,
     /// The arguments are not valid.
     Usage = 2,
-    /// In the guest: what arrived differs from what was sent, or does not meet the requirements. On the host: the
-    /// credentials are missing, cannot be sent, or would be visible to others.
+    /// In the guest: the credentials that arrived differ from those that were sent, or do not meet the requirements. On
+    /// the host: a credential is missing, cannot be sent, or would be visible to other users.
     Verification = 3,
     /// The machine has no SMBIOS, or its table has no Type 11 structure.
     NoSource = 4,
-    /// Refused, because the table of a confidential VM or a container is not trusted.
+    /// The import is refused, because the program runs in a confidential VM or a container, where the table is not
+    /// trusted.
     Refused = 5,
 }
 

@@ -1,10 +1,10 @@
-//! What to do about an error that ends a verb.
+//! Finds the remedy for an error that ends a subcommand.
 
 use std::borrow::Cow;
 
 use crate::text::help::Help;
 
-/// Returns what to do about the error, if the error, or an error that caused it, has this type.
+/// Returns the remedy for the error, if the error, or an error that caused it, has the type `H`.
 pub(super) fn help_of<H>(error: &anyhow::Error) -> Option<Cow<'static, str>>
 where
     H: Help + std::fmt::Debug + Send + Sync + 'static,

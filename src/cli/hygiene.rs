@@ -6,8 +6,8 @@ use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// All memory is locked only if at least this many bytes may be locked. After locking, every allocation above the limit
-/// fails. This size is several times the need of the largest table.
+/// Memory is locked only if the process may lock at least this many bytes. Once memory is locked, an allocation above
+/// the process's limit fails. This size is several times the memory that the largest table needs.
 const LOCKABLE_MIN: rlim_t = 16 * 1_048_576;
 
 /// What the process does after its work.
@@ -19,19 +19,22 @@ pub enum Then {
     Ends,
 }
 
-/// The old settings that a program inherits if this process executes it.
+/// The previous settings of this process. A program that this process executes must inherit them.
 pub struct Before {
     core: Option<(rlim_t, rlim_t)>,
 }
 
-/// Protects the process. An error here does not fail the process: it is logged at debug level.
+/// Protects the secrets in this process from core dumps, debuggers, swap and panic messages. If a protection cannot be
+/// set, logs the error at debug level, and continues.
 ///
-/// If another program is executed next, the settings that it inherits are kept for [`Before::restore`].
+/// If this process will execute another program, keeps the settings that the program must inherit, for
+/// [`Before::restore`].
 #[must_use]
 pub fn protect(then: Then) -> Before {
     hide_panics();
     log("forbid debuggers and core dumps", set_dumpable(false));
-    // If another program follows, the hard limit stays, because only a process with a capability could raise it again.
+    // If this process will execute another program, the hard limit is not changed: only a process with a capability
+    // could raise the hard limit again.
     let core = match then {
         Then::Executes => getrlimit(Resource::RLIMIT_CORE).map(Some),
         Then::Ends => Ok(None),
@@ -47,12 +50,14 @@ pub fn protect(then: Then) -> Before {
 }
 
 impl Before {
-    /// Restores the settings that the executed program inherits. All other settings end with this program.
+    /// Restores the settings that the executed program inherits. The kernel itself resets all other settings when this
+    /// process executes the program.
     pub fn restore(&self) {
         if let Some((soft, hard)) = self.core {
             log("restore the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
-        // Rust's runtime ignores `SIGPIPE` before `main`. Only the agent can know that its caller ignored it too.
+        // Rust's runtime ignores `SIGPIPE` before `main`. Only the agent finds out whether `SIGPIPE` was ignored
+        // before.
         if !crate::sys::sigpipe::was_ignored() {
             sigpipe::reset();
         }
@@ -60,12 +65,12 @@ impl Before {
 }
 
 fn may_lock() -> bool {
-    // A process with this capability has no limit.
+    // The limit does not apply to a process with `CAP_IPC_LOCK`.
     let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     capable || getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft >= LOCKABLE_MIN)
 }
 
-/// Locks all pages that are or will be in use, each when it is first used.
+/// Locks all current and future pages of this process in memory, each page when it is first used.
 fn lock_memory() -> nix::Result<()> {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
@@ -77,7 +82,8 @@ fn log(action: &str, result: nix::Result<()>) {
     }
 }
 
-/// Replaces the panic message, which can quote secret data. Only the place of the panic is logged.
+/// Replaces the panic message, which can quote secret data. Logs only the line of the source code where the panic
+/// happened.
 fn hide_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

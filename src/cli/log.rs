@@ -1,4 +1,4 @@
-//! The log: lines on stderr, with the priorities that the journal and the kernel's log read.
+//! Writes the log to stderr, with the priorities that the journal and the kernel's log read.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -17,16 +17,16 @@ use tracing_subscriber::registry::{Extensions, ExtensionsMut, LookupSpan, SpanDa
 use crate::sys::directory::{Stat, stat};
 use crate::text::escape::Safely;
 
-/// Sends everything of `level` and above to stderr, in the name of this program.
+/// Starts the log: messages of `level` and of more severe levels go to stderr, under the name `program`.
 pub fn start(program: &'static str, level: LevelFilter) {
     let lines = tracing_subscriber::fmt::layer()
-        // If a line cannot be written, nothing can report it: standard error would be the place, and a failure there
-        // a panic.
+        // If a line cannot be written to standard error, the layer must not report this failure: it would write to
+        // standard error too, and panic.
         .log_internal_errors(false)
         .with_writer(|| LineByLine(io::stderr().lock()))
         .event_format(Lines { program, prefixed: OnceLock::new() });
     let subscriber = NoSpans { level }.with(lines);
-    // It fails only if a log has been started before, and that one serves as well.
+    // This call fails only if a log was started before. The first log is then used.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -37,11 +37,12 @@ pub(super) fn is_log_file(file: impl AsFd) -> bool {
     stat(file).is_ok_and(|stat| stat.is_kernel_log() || is_journal(&stat))
 }
 
-/// One event, one line: `<3>message` for a log that knows priorities, else `program: error: message`. Fields follow
-/// as ` name=value`. The field `help` has a line of its own: `<3>help: what to do`, else `program: help: what to do`.
+/// Formats each event as one line: `<3>message` for the journal or the kernel's log, otherwise `program: error:
+/// message`. Fields follow the message as ` name=value`. The field `help` has a line of its own: `<3>help: what to do`,
+/// or `program: help: what to do`.
 struct Lines {
     program: &'static str,
-    /// Whether stderr is such a log. It is looked at when the first line is logged.
+    /// Whether stderr is the journal or the kernel's log. The first line that is logged sets this field.
     prefixed: OnceLock<bool>,
 }
 
@@ -70,7 +71,7 @@ where
             } else {
                 write!(line, "{}: {word}", self.program)?;
             }
-            // Text of the table has been escaped before; this is for the paths and system messages between.
+            // Text from the table is already escaped. This call also escapes paths, and messages of the system.
             Safely(&mut line).write_str(&text)?;
             line.write_char('\n')?;
         }
@@ -78,7 +79,7 @@ where
     }
 }
 
-/// What an event says, and what to do about it.
+/// The text of an event, and its remedy.
 #[derive(Default)]
 struct Fields {
     /// The message, and every field except `help`.
@@ -87,7 +88,7 @@ struct Fields {
 }
 
 impl Visit for Fields {
-    /// Without the quotation marks of `Debug`.
+    /// Writes the string without the quotation marks of `Debug`.
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
@@ -102,7 +103,7 @@ impl Visit for Fields {
     }
 }
 
-/// Writes each line in one piece: the kernel's log takes each write for a record.
+/// Writes each line with a write of its own, because the kernel's log makes one record of each write.
 struct LineByLine<W>(W);
 
 impl<W: io::Write> io::Write for LineByLine<W> {
@@ -116,10 +117,10 @@ impl<W: io::Write> io::Write for LineByLine<W> {
     }
 }
 
-/// What is below the lines: a subscriber without spans, of which this program has none. The registry of
-/// tracing-subscriber maps 64 KiB and a block of thread-local memory for them, which are two system calls of an import.
+/// A subscriber that does not support spans, because the programs use none. The registry of tracing-subscriber maps 64
+/// KiB and a block of thread-local memory for spans, which costs an import two system calls.
 struct NoSpans {
-    /// What is below it is not logged.
+    /// Events that are less severe than this level are not logged.
     level: LevelFilter,
 }
 
@@ -155,7 +156,7 @@ impl LookupSpan<'_> for NoSpans {
     }
 }
 
-/// The data of a span, of which there is none.
+/// The data of a span. There are no spans, so no value of this type exists.
 enum NoSpan {}
 
 impl SpanData<'_> for NoSpan {
@@ -186,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps each write apart, as the kernel's log does.
+    /// Stores each write as a record of its own, as the kernel's log does.
     #[derive(Clone, Default)]
     struct Records(Arc<Mutex<Vec<String>>>);
 
@@ -201,7 +202,8 @@ mod tests {
         }
     }
 
-    /// What a log gets that knows priorities, or that does not.
+    /// Returns the records that the events write to a log with priorities (`is_prefixed`) or to a log without
+    /// priorities.
     fn records(is_prefixed: bool, events: impl FnOnce()) -> Vec<String> {
         let records = Records::default();
         let writer = records.clone();

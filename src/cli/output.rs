@@ -19,13 +19,13 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 
 fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(bytes) {
-        // The reader has closed the pipe, because it needs no more.
+        // The program that reads the pipe has closed it, because it needs no more output.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
 }
 
-/// Writes text for people, coloured on a terminal that shows colours.
+/// Writes human-readable text, in colours if standard output is a terminal that shows colours.
 pub(super) fn people(people: &Text) -> anyhow::Result<()> {
     if !shows_colours() {
         return text(people.as_str());
@@ -69,7 +69,7 @@ pub(super) fn json(value: &impl Serialize, form: Json) -> anyhow::Result<()> {
     bytes(&json)
 }
 
-/// Writes a secret without the buffers of the standard library, which are never wiped.
+/// Writes a secret, but not through the buffers of the standard library, which are never wiped.
 pub(super) fn secret(mut bytes: &[u8]) -> anyhow::Result<()> {
     let stdout = std::io::stdout();
     while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Help, and complaints about arguments.
+//! Prints help, and errors in the arguments.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -12,8 +12,8 @@ use crate::text::escape::write_safely;
 use crate::text::help::Help;
 use crate::trust::signature::KeyError;
 
-/// Prints help to stdout and complaints to stderr, with what was typed made safe to print. `help` says what to do, if there
-/// is more to say than how to use the program.
+/// Prints help to stdout, and an error in the arguments to stderr. Escapes the text, because it can quote the
+/// arguments. `help` is a remedy that is added to clap's text.
 #[must_use]
 pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     let mut text = String::new();
@@ -28,7 +28,7 @@ pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
         // Writing to a string cannot fail.
         _ = writeln!(text, "\n  help: {help}");
     }
-    // Nobody is left to tell if this fails.
+    // If the program cannot write to stdout or stderr, it has no other way to report this.
     if error.use_stderr() {
         _ = std::io::stderr().write_all(text.as_bytes());
         Exit::Usage
@@ -38,8 +38,8 @@ pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     }
 }
 
-/// Returns the text of clap, with what to do below its first line if a value says that. What was given as a key is not
-/// shown: it may be a secret key.
+/// Returns clap's text. If the error of a value has a remedy, inserts the remedy after the first line. Removes a value
+/// that is not a valid public key, because it may be a secret key.
 fn complaint(error: &clap::Error) -> String {
     let mut text = error.to_string();
     let source = error.source();

@@ -1,4 +1,4 @@
-//! The command line of `smbios-creds-host`. The comments on arguments are their help text.
+//! The command line of `smbios-creds-host`. The doc comments of the options are their `--help` texts.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::ffi::OsString;
@@ -85,7 +85,7 @@ pub struct Select {
 }
 
 impl Select {
-    /// Returns the selection that these options make.
+    /// Returns the selection that these options describe.
     #[must_use]
     pub fn selection(&self) -> Selection {
         let which = match &self.prefix {
@@ -156,7 +156,7 @@ impl Sends {
     }
 }
 
-/// Checks a name for a machine that a manifest can contain.
+/// Checks whether a manifest can contain this text as the name of a machine (an audience).
 fn audience(text: &str) -> Result<String, &'static str> {
     if text.starts_with('@') {
         return Err(
@@ -231,7 +231,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Returns the start that these options request.
+    /// Returns the request for a start that these options describe.
     #[must_use]
     pub fn request(self) -> Request {
         let mut arguments = self.program.into_iter();
@@ -247,7 +247,7 @@ impl Target {
     }
 }
 
-/// Parses the name of a known hypervisor.
+/// Returns the parser for the names of the known hypervisors.
 fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
     PossibleValuesParser::new(
         ALL.iter().map(|hypervisor| PossibleValue::new(hypervisor.name()).help(hypervisor.about())),

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A date without a time means the end of that day. A leap second (23:59:60) does not count.
+/// Time of day that completes a date without a time: the end of the day. Leap seconds (23:59:60) are ignored.
 const END_OF_DAY: &str = "T23:59:59Z";
 
-/// Returns seconds since 1970-01-01 00:00 UTC. `text` is a date (its last second counts), a time (RFC 3339, in UTC), or
-/// a span from now.
+/// Converts `text` to seconds since 1970-01-01 00:00 UTC. `text` is a date (which means the last second of this day), a
+/// date with a time (RFC 3339, in UTC), or `+` and a time span from now.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     from(text, SystemTime::now())
 }

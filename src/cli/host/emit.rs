@@ -89,7 +89,8 @@ pub(super) fn run(emit: &Emit) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Returns the first exceeded limit above which nothing is written. Logs a warning for each other exceeded limit.
+/// Returns the first limit that the strings exceed and above which nothing is written. If there is no such limit, logs
+/// a warning for each other limit that the strings exceed.
 fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Option<Usage> {
     let usages = check(strings, route, argument);
     let excess = usages.iter().find(|usage| usage.is_exceeded() && usage.limit.excess == Excess::Refuse);
@@ -101,7 +102,8 @@ fn excess(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Optio
     excess.copied()
 }
 
-/// Writes a directory of structures. Prints to standard output the arguments or the XML that name its files.
+/// Writes structures to the files of a directory. Prints the arguments or the XML that name these files to standard
+/// output.
 fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
     let slots = match Slots::new(strings, emit.files.map(usize::from)) {
         Ok(slots) => slots,
@@ -133,7 +135,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
     Ok(Exit::Ok)
 }
 
-/// Returns a warning that says who can see the secrets, if the program that takes this form shows them.
+/// Returns a warning that says who can see the secrets, if the program that reads this format shows them to others.
 fn seen_by_others(format: Format) -> Option<&'static str> {
     match format {
         Format::Qemu => Some(
@@ -168,7 +170,7 @@ fn route(format: Format) -> Route {
         Format::Structures => qemu::route(0),
         Format::CloudHypervisor => cloud_hypervisor::route(0),
         Format::Crosvm => crosvm::route(0),
-        // QEMU makes one structure from the strings on its command line, whichever program put them there.
+        // QEMU makes one structure from all strings on its command line, also if libvirt wrote the command line.
         Format::Qemu | Format::Libvirt => libvirt::route(),
         Format::Incus => incus::route(),
     }

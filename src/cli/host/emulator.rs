@@ -1,4 +1,5 @@
-//! The program as the `<emulator>` of a libvirt domain: starts QEMU with the domain's credentials.
+//! `qemu-with-credentials`, the program as the `<emulator>` of a libvirt domain: starts QEMU with the domain's
+//! credentials.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use crate::host::source::Selection;
 use crate::host::start::Request;
 use crate::host::supply::Supply;
 
-/// Starts QEMU if this program is executed under the name of an emulator. Returns `None` under another name, and an
-/// exit code if the start fails.
+/// Starts QEMU if this program was executed as `qemu-with-credentials` or `qemu-with-credentials-ARCH`. Returns `None`
+/// if the program has another name, and an exit code if the start fails.
 #[must_use]
 pub fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();

@@ -1,4 +1,4 @@
-//! The program as its own helper: the helper process puts private arguments in place.
+//! The program as its own helper process, which gives the hypervisor the arguments that contain secrets.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::host::launch::helper::Helper;
 pub fn run() -> Option<ExitCode> {
     let helper = Helper::of_this_process()?;
     log::start("smbios-creds-host", LevelFilter::INFO);
-    // The helper exits, and executes no program except itself. So it does not need the old settings.
+    // The helper exits, and executes no program except itself. So the helper does not need the previous settings.
     _ = hygiene::protect(Then::Ends);
     Some(helper.run())
 }

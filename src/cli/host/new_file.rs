@@ -12,8 +12,9 @@ use crate::sys::directory::is_memory_only;
 use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 
-/// A new file of mode 0600. Dropping this value before [`NewFile::keep`] removes the file. Until then, no signal can
-/// end the process: otherwise a file could remain that has only a part of the secrets but looks complete.
+/// A new file of mode 0600. Dropping this value before [`NewFile::keep`] removes the file. While this value exists,
+/// signals cannot end the process: otherwise a file could remain that contains only a part of the secrets, but looks
+/// complete.
 pub(super) struct NewFile {
     path: PathBuf,
     file: File,
@@ -53,7 +54,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if self.held.is_some() {
-            // The first error is reported, not an error of this removal.
+            // The program reports the error that came first, and ignores an error of this removal.
             _ = remove_file(&self.path);
         }
     }

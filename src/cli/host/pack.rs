@@ -50,7 +50,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
 }
 
 fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
-    // If one file fails, the other file is removed too.
+    // If one file cannot be written, both files are removed.
     let set_file = NewFile::create(&pack.output)?;
     let manifest_file = NewFile::create(manifest)?;
     let shown = Escaped::from(pack.output.as_path());

@@ -1,4 +1,5 @@
-//! The options that request a receipt, and the options of `await`. The comments on arguments are their help text.
+//! The options that request a receipt, and the options of `await`. The doc comments of the options are their `--help`
+//! texts.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ pub struct Ask {
     pub(super) verifier: Option<PathBuf>,
 }
 
-/// Writes to `path` the data with which a receipt for these credentials can be checked, if `--verifier` was given.
+/// If `--verifier` was given, writes the verifier of these strings to its file. `await` uses this file to check the
+/// receipt.
 pub(super) fn write_verifier(path: Option<&Path>, strings: &OemStrings) -> Result<(), VerifierFileError> {
     match (path, strings.verifier()) {
         (Some(path), Some(verifier)) => verifier::write(path, verifier),

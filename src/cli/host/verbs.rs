@@ -23,7 +23,7 @@ use crate::host::supply::Supply;
 use crate::text::help::{Help as _, Message};
 use crate::text::listing::{count, listed};
 
-/// What is said where a refusal starts nothing.
+/// End of the message for a start that is refused.
 const NOTHING_STARTED: &str = "nothing is started";
 
 /// Runs the selected subcommand.
@@ -120,7 +120,8 @@ fn execute(
     Err(error).context(message)
 }
 
-/// What to do with the hypervisor: start it without credentials to answer a query, or with the planned credentials.
+/// How to start the hypervisor: without credentials if its arguments start no guest (such as `-version`), otherwise
+/// with the planned credentials.
 enum Decision {
     Probe(Probe),
     Plan(Box<Plan>),
@@ -141,7 +142,7 @@ fn run_probe(probe: Probe, before: &Before) -> anyhow::Result<Exit> {
     Err(error).with_context(|| format!("{name} is not started"))
 }
 
-/// Whether a limit is exceeded above which the hypervisor is not started. Logs each exceeded limit.
+/// Whether the set exceeds a limit above which the hypervisor is not started. Logs each of these exceeded limits.
 fn is_exceeded(plan: &Plan) -> bool {
     let tell = |usage: &&Usage| tracing::error!(help = usage.limit.advice, "{usage}");
     plan.exceeded().inspect(tell).count() > 0
