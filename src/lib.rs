@@ -1,13 +1,14 @@
-//! Reads, verifies and stores credentials that a virtual machine receives over SMBIOS Type 11. Writes them on the host.
+//! Reads, verifies and stores credentials that a virtual machine receives over SMBIOS Type 11. On the host, writes
+//! credentials as SMBIOS Type 11 strings.
 //!
 //! A host passes secrets to a virtual machine as SMBIOS Type 11 "OEM strings",
 //! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel can cut or
 //! drop a table without reporting an error. This library keeps the two promises of `smbios-creds`:
 //!
-//! 1. The guest has exactly what the host sent, or a finding says what is wrong: which credential is affected, how many
-//!    bytes were expected and found, and where the table broke.
+//! 1. The guest has exactly the credentials that the host sent, or a finding says what is wrong: which credential is
+//!    affected, how many bytes were expected and found, and from which offset on the table is damaged.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
-//!    memory. This library wipes every copy that it makes of a value, whichever allocator the program uses. Your
+//!    memory. This library wipes every copy that it makes of a value, with every allocator. Your
 //!    program must wipe the bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
 //!
 //! # Modules

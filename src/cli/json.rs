@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-/// Whether to print JSON, in the words of systemd-creds.
+/// Whether to print JSON, and in which form. The names of the forms are those of systemd-creds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Json {
     /// Indented

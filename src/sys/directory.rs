@@ -75,7 +75,7 @@ impl Stat {
         !Mode::from_bits_truncate(self.0.st_mode).intersects(Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO)
     }
 
-    /// Returns the size in bytes.
+    /// Returns the size of the file in bytes.
     pub(crate) fn size(&self) -> Option<usize> {
         usize::try_from(self.0.st_size).ok()
     }

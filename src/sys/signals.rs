@@ -22,8 +22,8 @@ const ENDING: [Signal; 11] = [
 /// Blocks signals that would end the process, in this thread, until this value is dropped. Signals that arrived in the
 /// meantime then take effect.
 ///
-/// A drop without [`Held::release`] means that a step has failed. Then a pending `SIGXFSZ` has no effect: the failed
-/// write has already reported the error.
+/// If this value is dropped without a call of [`Held::release`], a step has failed. A pending `SIGXFSZ` then has no
+/// effect, because the failed write has already reported the error.
 pub(crate) struct Held {
     /// The previous signal mask; `None` if the mask could not be changed.
     before: Option<SigSet>,
