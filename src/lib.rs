@@ -8,8 +8,8 @@
 //! 1. The guest has exactly the credentials that the host sent, or a finding says what is wrong: which credential is
 //!    affected, how many bytes were expected and found, and from which offset on the table is damaged.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
-//!    memory. This library wipes every copy that it makes of a value, with every allocator. Your
-//!    program must wipe the bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
+//!    memory. This library wipes every copy that it makes of a value, with every allocator. Your program must wipe the
+//!    bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
 //!
 //! # Modules
 //!
