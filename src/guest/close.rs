@@ -5,7 +5,7 @@
 //! sysfs.
 //! The entry point stays readable. Without the entry point, dmidecode searches `/dev/mem` for the table, and prints it.
 //!
-//! Root can open the files again with `chmod 400`.
+//! Root can make the files readable again with `chmod 400`.
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::sys::file::{self, Content};
 /// `drivers/firmware/dmi-sysfs.c`).
 const ENTRIES: &str = "dmi/entries";
 
-/// The beginning of the directory name of a Type 11 structure. The structure's number follows.
+/// Beginning of the name of a Type 11 structure's directory. The rest of the name is the number of the structure.
 const OEM_STRINGS: &[u8] = b"11-";
 
 /// The file with the table, in `dmi/tables`.
@@ -46,17 +46,18 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // In any stage, a set in `@initrd` is for the next stage.
+        // In any stage, a set in `@initrd` is for the stage after switch-root.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),
     }
 }
 
-/// Closes every open file from which a credential may have been read. Returns the number of files that were closed.
+/// Closes every file from which a credential may have been read: sets its mode to 0000. Returns the number of files
+/// that were not closed before.
 ///
 /// # Errors
-/// Returns the first [`CloseError`]. All other files are closed anyway.
+/// Returns the first [`CloseError`]. After an error, the function still closes the other files.
 pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     let mut all = Closer { closed: 0, failed: None };
     let firmware = system.firmware();
@@ -85,7 +86,8 @@ struct Closer {
 }
 
 impl Closer {
-    /// Closes `raw` in each selected subdirectory of this directory. A file that does not exist needs no closing.
+    /// Closes the file `raw` in each subdirectory of `path` that `is_meant` selects. A file that does not exist is not
+    /// an error.
     fn each(&mut self, path: &Path, is_meant: impl Fn(&CStr, &Directory) -> bool) {
         let opened = Directory::open(path, Links::Follow).and_then(|parent| Ok((parent.names()?, parent)));
         let (names, parent): (Vec<CString>, _) = match opened {

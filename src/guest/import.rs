@@ -1,14 +1,15 @@
-//! The import: the main task of the guest, on one page.
+//! The import, which is the main task of the guest's program, in six steps.
 //!
-//! 1. The sources receive what the host sent. If the system's table must not be trusted, the import is refused first.
+//! 1. The sources receive what the host sent. If this system is a confidential VM or a container, its SMBIOS table must
+//!    not be trusted, and the import is refused first.
 //! 2. The received credentials are verified against the manifest and the policy.
-//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. Encrypted
-//!    credentials go to systemd's own directory for them.
-//! 4. In the initrd, the set is handed over to the host stage. In the host stage, the set that was handed over is
-//!    removed. Credentials that have no effect in their place are added to the findings.
-//! 5. A report says what was done. If closing was requested and every credential is in its place, the sources are
-//!    closed next.
-//! 6. A receipt tells the host what was done, if the host requested one.
+//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. It writes
+//!    encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
+//! 4. In the initrd, the set is handed over to the host stage. In the host stage, the copy that the initrd handed over
+//!    is removed. A finding is added for each credential that has no effect in its place.
+//! 5. A report says what was done. If `--close` was given and every credential is in its place, the files from which
+//!    the credentials were read are then made unreadable.
+//! 6. If the host requested a receipt, the import sends one, which says what was done.
 //!
 //! Each step logs what it did, through [`tracing`]. The log never contains a value.
 
@@ -37,9 +38,9 @@ use crate::format::credential::Credential;
 pub struct Request {
     /// A recorded directory to import from, instead of the running system's sources.
     pub from: Option<PathBuf>,
-    /// The place for the credentials.
+    /// Where to write the credentials.
     pub into: Into,
-    /// The requirements for the credentials.
+    /// The conditions that the received set must meet.
     pub policy: Policy,
     /// Whether to close the files from which the credentials were read, after all of them are in place.
     pub close: bool,
@@ -67,8 +68,8 @@ pub struct Request {
 /// ```
 ///
 /// # Errors
-/// [`NotReceived`] says why there is nothing to import. It is no error if a credential was received but not placed: see
-/// [`Imported::placed`].
+/// Returns [`NotReceived`], which says why there is nothing to import. A credential that was received but could not be
+/// written is not an error here: see [`Imported::placed`].
 pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceived> {
     let mut imported = receive(system, request).map(|mut delivery| {
         let placed = place(system, request, &mut delivery);
@@ -88,8 +89,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
         imported.closing = why_not.map_or(Closing::Closes, Closing::LeftOpen);
     }
     let is_closing = matches!(imported, Ok(Imported { closing: Closing::Closes, .. }));
-    // An import to a directory that the user chose changes nothing on this machine, so it leaves no report. If the
-    // sources are closed, the existing report must stay, because only it knows what was imported.
+    // An import to a directory that the user chose changes nothing else on this machine, so it writes no report. If an
+    // earlier import closed the sources, the existing report must stay, because nothing else says what was imported.
     let is_reported = match &imported {
         Err(error) if error.is_closed() => false,
         _ if matches!(request.into, Into::At(Place::Directory(_))) && !is_closing => false,
@@ -114,8 +115,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
     imported
 }
 
-/// Runs an import whose sources are closed. It compares the last report with the credentials in the place, and closes
-/// the files that are still open if closing was requested. It writes nothing else.
+/// Runs an import whose sources an earlier import closed. Compares the report of that import with the credentials in
+/// their place. If closing was requested, closes the files that are still readable. Writes no credential and no report.
 ///
 /// # Errors
 /// [`CloseError`] if a file could not be closed.
@@ -130,7 +131,7 @@ pub fn import_again(system: &System, request: &Request) -> Result<Remembered, Cl
     Ok(remembered)
 }
 
-/// The first two steps: receives and verifies. Writes nothing.
+/// Receives what the host sent, and verifies it: the first two steps of an import. Writes nothing.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
@@ -140,9 +141,9 @@ pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceiv
     Ok(delivery)
 }
 
-/// Receives and verifies, for everything that prints or writes a value. Reads the recorded directory `from`, or the
-/// running system's sources. Every caller gets the check here: on a system whose table must not be trusted, only a set
-/// that is signed for this machine is accepted.
+/// Receives and verifies a set. Everything in this program that prints or writes a value calls this function. Reads the
+/// recorded directory `from` or, if `from` is `None`, the running system's sources. Also checks the system for every
+/// caller: if the system's SMBIOS table must not be trusted, only a set that is signed for this machine is accepted.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.

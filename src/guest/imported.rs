@@ -20,7 +20,7 @@ use crate::text::help::Help;
 pub struct Imported {
     /// What arrived, with the findings of verification.
     pub delivery: Delivery,
-    /// Where the credentials are now, or why they are nowhere.
+    /// Where the credentials were written, or why they were not written.
     pub placed: Result<Placed, NotPlaced>,
     /// Whether the files from which the credentials were read are closed.
     pub closing: Closing,
@@ -39,10 +39,10 @@ pub enum Closing {
     Failed(CloseError),
 }
 
-/// Why an import leaves all files open although closing was requested. None of these is an error.
+/// Why an import leaves the sources' files readable although closing was requested. None of these reasons is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
-    /// The host stage reads the files again.
+    /// This is the initrd, and the import in the host stage reads the files again.
     #[error("the table stays readable in the initrd: the import in the host stage closes it")]
     Initrd,
     /// The set came from a recording, which says nothing about this machine.
@@ -59,7 +59,7 @@ pub enum LeftOpen {
     NotPlaced,
 }
 
-/// Why the files could not be closed.
+/// Why the sources' files could not be made unreadable.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
     /// No report could be written, so no later import would know what was imported.
@@ -84,20 +84,20 @@ pub enum CloseError {
     },
 }
 
-/// A set that is in its place.
+/// A set that was written to its place.
 #[derive(Debug)]
 pub struct Placed {
-    /// The place that was filled.
+    /// The place to which the set was written.
     pub place: Place,
     /// The directory of that place.
     pub directory: PathBuf,
     /// Why this place was chosen.
     pub reason: &'static str,
-    /// What had to be done for the plain credentials.
+    /// The result for the plain credentials: they were in place already, were written, or were repaired.
     pub outcome: Outcome,
-    /// What had to be done for the encrypted credentials; `None` if there were none to write.
+    /// The result for the encrypted credentials; `None` if there were none to write.
     pub sealed: Option<Outcome>,
-    /// What was also handed over to the host stage.
+    /// What the import did with `@initrd`, the directory for the handover to the host stage.
     pub handed_over: Handover,
 }
 
@@ -105,10 +105,10 @@ pub struct Placed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotPlaced {
-    /// The policy is all or nothing, but the verdict failed.
+    /// `--strict` is set and verification failed, so nothing was written.
     #[error("verification failed and --strict is set: nothing was imported")]
     Strict,
-    /// A trusted signature is required, but none proves the set.
+    /// A trusted signature is required, but no trusted signature proves the set.
     #[error(
         "a trusted signature is required, but no such signature proves the whole set: nothing was imported"
     )]
@@ -118,10 +118,11 @@ pub enum NotPlaced {
         "a signed set must be imported completely, but this machine cannot use a part of it: nothing was imported"
     )]
     NotWhole,
-    /// Under systemd, some names of the set have other values. The rest of the set is in place.
+    /// Under systemd, some credentials of the set already had other values, which were not changed. The other
+    /// credentials of the set are in place.
     #[error("{} of {total} credentials have other values than were sent", .repair.foreign.len())]
     Foreign {
-        /// What was repaired, and which names have other values.
+        /// The credentials that were repaired, and the names of those that have other values.
         repair: Repair,
         /// Number of credentials in the set.
         total: usize,
@@ -138,7 +139,7 @@ pub enum NotReceived {
     /// The running system's table must not be trusted.
     #[error(transparent)]
     Distrusted(#[from] Distrusted),
-    /// On this system only a signed set is trusted, and this set is not signed for it.
+    /// On this system only a signed set is trusted, and the received set is not signed for this system.
     #[error("{platform}; only a signed set is accepted here, and this set was refused: {finding}")]
     Unsigned {
         /// The kind of system.
@@ -154,7 +155,7 @@ pub enum NotReceived {
     Source(#[from] SourceError),
 }
 
-/// How an import ended, as the exit code in the report (smbios-creds-format(7)).
+/// How an import ended. The number is the exit code in the report (smbios-creds-format(7)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Ended {
@@ -164,7 +165,7 @@ pub enum Ended {
     NotDone = 1,
     /// What arrived differs from what was sent, or does not meet the requirements.
     Unverified = 3,
-    /// There is no source, or nothing was sent.
+    /// The machine has no source of credentials, or the host sent none.
     NothingSent = 4,
     /// The running system's table must not be trusted.
     Distrusted = 5,
@@ -181,7 +182,7 @@ impl From<Verdict> for Ended {
 }
 
 impl Ended {
-    /// Returns how an import ended whose sources received nothing.
+    /// Returns how an import ended if its sources received nothing because of this error.
     #[must_use]
     pub fn of(error: &SourceError) -> Self {
         match error {
@@ -222,7 +223,7 @@ impl Imported {
 }
 
 impl NotPlaced {
-    /// Whether the policy is the reason that nothing is placed. The findings say why.
+    /// Whether nothing was written because the policy forbids it. The findings give the reason.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Strict | Self::Unproven | Self::NotWhole)
@@ -230,13 +231,13 @@ impl NotPlaced {
 }
 
 impl NotReceived {
-    /// Whether a source exists but is closed.
+    /// Whether a source exists, but its files are closed (mode 0000).
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Source(SourceError::Closed(_)))
     }
 
-    /// Whether the machine has no source at all. This is false for a table that the kernel found but could not read.
+    /// Whether the machine has no source at all. If the kernel found a table but could not read it, the answer is no.
     #[must_use]
     pub fn is_without_source(&self) -> bool {
         matches!(self, Self::Source(error) if error.is_without_source())

@@ -1,10 +1,10 @@
 //! Detects confidential VMs and containers, in which secrets must not be read from SMBIOS.
 //!
 //! A confidential VM does not trust its host, and nothing proves that the table is genuine. In a container, the table
-//! belongs to the machine around the container. Detection works as in systemd (`src/basic/confidential-virt.c` and
+//! belongs to the machine that runs the container. Detection works as in systemd (`src/basic/confidential-virt.c` and
 //! `src/basic/virt.c`, v262), with two differences. If the CPU offers SEV but does not show whether SEV is active, this
-//! module assumes that it is: in doubt, secrets are refused. And a file such as `/.dockerenv` does not indicate a
-//! container, because a VM made from a container's image still has this file.
+//! module assumes that SEV is active: in doubt, secrets are refused. And a file such as `/.dockerenv` does not indicate
+//! a container, because a VM made from a container's image still has this file.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -48,7 +48,7 @@ impl Display for Platform {
     }
 }
 
-/// The error that no credential is read from the table of this platform.
+/// The error of an import on this platform: no credential is read, because the SMBIOS table must not be trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}; credentials from SMBIOS and fw_cfg are refused here")]
 pub struct Distrusted(pub Platform);
@@ -68,7 +68,8 @@ pub fn detect(system: &System) -> Option<Platform> {
 /// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
-/// Whether this is a container. A visible table then belongs to the machine around the container.
+/// Whether this process runs in a container. If an SMBIOS table is visible in a container, it belongs to the machine
+/// that runs the container.
 #[must_use]
 pub fn is_container(system: &System) -> bool {
     let manager = system.path("run/host/container-manager").exists();
@@ -133,9 +134,10 @@ mod x86 {
         }
     }
 
-    /// Bit in ECX of leaf 1: a hypervisor is present (AMD APM vol. 3 appendix E, Intel SDM vol. 2A CPUID).
+    /// Bit in ECX of CPUID leaf 1 that is set if a hypervisor is present (AMD APM vol. 3 appendix E, Intel SDM vol. 2A
+    /// CPUID).
     const HYPERVISOR: u32 = 1 << 31;
-    /// CPUID leaf for encrypted memory (AMD APM vol. 3 appendix E.4.17). Bit 1 of EAX is SEV.
+    /// CPUID leaf for encrypted memory (AMD APM vol. 3 appendix E.4.17). Bit 1 of EAX is set if the CPU offers SEV.
     const AMD_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
     const AMD_SEV: u32 = 1 << 1;
     /// `SEV_STATUS` (AMD APM vol. 2 §15.34.10): bits 0 to 2 show that SEV, SEV-ES and SEV-SNP are active.
@@ -143,7 +145,8 @@ mod x86 {
     const SEV_STATUS_ON: u64 = 0b111;
     /// CPUID leaf for TDX (Intel TDX module specification).
     const INTEL_TDX: u32 = 0x21;
-    /// CPUID leaves and bits of Hyper-V (TLFS, feature identification). An isolated VM does not manage CPUs.
+    /// CPUID leaves and bits of Hyper-V (TLFS, feature identification). In an isolated VM, the bit for CPU management
+    /// is not set.
     const HYPERV_VENDOR: u32 = 0x4000_0000;
     const HYPERV_FEATURES: u32 = 0x4000_0003;
     const HYPERV_FEATURES_MIN: u32 = 0x4000_0005;
@@ -173,7 +176,7 @@ mod x86 {
     fn sev(cpu: &impl Cpu) -> Option<Platform> {
         let [highest, ..] = cpu.cpuid(0x8000_0000);
         let offered = highest >= AMD_ENCRYPTED_MEMORY && cpu.cpuid(AMD_ENCRYPTED_MEMORY)[0] & AMD_SEV != 0;
-        // Hyper-V hides AMD's leaf from its SNP guests.
+        // Hyper-V hides AMD's CPUID leaf for encrypted memory from its SEV-SNP guests.
         if !offered {
             return (hyperv_isolation(cpu) == Some(HYPERV_SNP)).then_some(Platform::Sev);
         }
@@ -194,7 +197,7 @@ mod x86 {
         isolated.then(|| cpu.cpuid(HYPERV_ISOLATION_CONFIGURATION)[1] & 0xf)
     }
 
-    /// Returns the twelve letters of a leaf, in the order EBX, EDX, ECX.
+    /// Returns the twelve letters in the registers of a CPUID leaf, in the order EBX, EDX, ECX.
     fn signature(cpu: &impl Cpu, leaf: u32) -> [u8; 12] {
         let [_, b, c, d] = cpu.cpuid(leaf);
         let mut letters = [0; 12];

@@ -8,7 +8,7 @@ pub struct System {
     root: PathBuf,
 }
 
-/// This variable keeps systemd from importing anything itself. It is set for PID 1 or on the kernel's command line.
+/// With this variable in its environment, systemd imports no credentials itself. The kernel's command line can set it.
 const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 
 /// The stages of a boot.
@@ -16,7 +16,7 @@ const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 pub enum Stage {
     /// The initramfs, before switch-root.
     Initrd,
-    /// The root file system.
+    /// After switch-root, on the root file system.
     Host,
 }
 
@@ -38,7 +38,7 @@ impl System {
         &self.root
     }
 
-    /// Returns a path in this system. `below` must not start with `/`.
+    /// Returns the path of `below` under the root directory. `below` must not start with `/`.
     #[must_use]
     pub fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
@@ -74,7 +74,8 @@ impl System {
         self.path("run/credstore")
     }
 
-    /// `/run/credstore.encrypted`, which `LoadCredentialEncrypted=` and `ImportCredential=` search. A switch-root keeps it.
+    /// `/run/credstore.encrypted`, which `LoadCredentialEncrypted=` and `ImportCredential=` search. A switch-root keeps
+    /// this directory.
     #[must_use]
     pub fn encrypted_credstore(&self) -> PathBuf {
         self.path("run/credstore.encrypted")
@@ -86,14 +87,14 @@ impl System {
         self.path("run/smbios-creds")
     }
 
-    /// `/etc/smbios-creds/trusted`, the directory of trusted public keys. If it exists, a trusted key must sign every
-    /// set.
+    /// `/etc/smbios-creds/trusted`, the directory of trusted public keys. If this directory exists, every set must be
+    /// signed with one of these keys.
     #[must_use]
     pub fn trusted(&self) -> PathBuf {
         self.path("etc/smbios-creds/trusted")
     }
 
-    /// `/var/lib/smbios-creds`, the directory of the highest serial that this machine has imported.
+    /// `/var/lib/smbios-creds`, the directory of the file with the highest serial that this machine has imported.
     #[must_use]
     pub fn serials(&self) -> PathBuf {
         self.path("var/lib/smbios-creds")
@@ -123,8 +124,8 @@ impl System {
         self.path("run/systemd/system").exists() && std::process::id() != 1
     }
 
-    /// Whether the environment of PID 1 has this variable. Only root may read it; if it cannot be read, the answer is
-    /// no.
+    /// Whether the environment of PID 1 has this variable. Only root may read this environment; if it cannot be read,
+    /// the answer is no.
     #[must_use]
     pub fn pid_1_has(&self, variable: &str) -> bool {
         let is_it =
@@ -132,8 +133,9 @@ impl System {
         self.any_of_pid_1(is_it)
     }
 
-    /// Whether the environment of PID 1 contains `/run/credentials/@system`. systemd imports nothing itself if it finds
-    /// this variable at start (`import_credentials()`, `src/core/import-creds.c`, v254 to v262).
+    /// Whether the environment of PID 1 contains `CREDENTIALS_DIRECTORY=/run/credentials/@system`. systemd imports no
+    /// credentials itself if it finds this variable when it starts (`import_credentials()`, `src/core/import-creds.c`,
+    /// v254 to v262).
     #[must_use]
     pub fn pid_1_imports_nothing(&self) -> bool {
         self.any_of_pid_1(|entry| entry == IMPORT_NOTHING.as_bytes())
@@ -144,7 +146,8 @@ impl System {
         environment.split(|&byte| byte == 0).any(is_it)
     }
 
-    /// Whether the kernel's command line sets this variable for PID 1. Words after `--` are arguments of PID 1.
+    /// Whether the kernel's command line sets `CREDENTIALS_DIRECTORY=/run/credentials/@system` for PID 1. Words after
+    /// `--` are not variables but arguments of PID 1.
     #[must_use]
     pub fn is_told_to_import_nothing(&self) -> bool {
         let line = std::fs::read(self.path("proc/cmdline")).unwrap_or_default();
@@ -152,7 +155,7 @@ impl System {
         words.any(|word| word == IMPORT_NOTHING.as_bytes())
     }
 
-    /// Returns the stage by the same rules as systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).
+    /// Determines the stage of the boot by the same rules as systemd (`in_initrd()`, `src/basic/initrd-util.c`, v262).
     #[must_use]
     pub fn stage(&self) -> Stage {
         let is_initrd = match std::env::var("SYSTEMD_IN_INITRD").as_deref() {

@@ -1,5 +1,5 @@
-//! What the running system says about trust: the trusted keys in its image, its names, its clock, and the highest
-//! serial that it has imported.
+//! Reads what the trust in a set depends on: the trusted keys in the machine's image, the machine's ID and UUID, its
+//! clock, and the highest serial that it has imported.
 
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
@@ -17,10 +17,10 @@ use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 use crate::trust::signature::{KEY_MAX, KeyError, TrustedKey};
 
-/// The end of the name of a file with a trusted key.
+/// The name of a file with a trusted key ends in these bytes.
 const KEY_ENDING: &[u8] = b".pub";
 
-/// Largest file with a serial, a machine ID or a UUID, in bytes.
+/// Maximum size, in bytes, of a file that contains a serial, a machine ID or a UUID.
 const LINE_MAX: usize = 64;
 
 /// Name of the file with the highest serial that this machine has imported.
@@ -31,7 +31,7 @@ const SERIAL_PART: &str = "serial.part";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// A file in the directory is not a public key.
+    /// A file in the directory of trusted keys is not a public key.
     #[error("cannot use the trusted key {file}: {error}")]
     Key {
         /// The file that is not a public key.
@@ -39,17 +39,17 @@ pub enum TrustError {
         /// Why the file is not a public key.
         error: KeyError,
     },
-    /// The name of a file in the directory does not end as the name of a public key must.
+    /// The name of a file in the directory of trusted keys does not end in `.pub`.
     #[error("{0} is not used as a trusted key: its name does not end in .pub")]
     Name(ShownPath),
-    /// The directory contains no key.
+    /// The directory of trusted keys contains no key.
     #[error("{0} has no trusted key")]
     Empty(ShownPath),
     /// Another user could add or change a key.
     #[error("{0} can be changed by another user, so the keys are not trusted")]
     NotOurs(ShownPath),
-    /// The path to the directory contains a link to nothing. Someone made the link to trust a key, so the directory
-    /// does not count as absent.
+    /// The path of the directory of trusted keys contains a link to a path that does not exist. The link was made to
+    /// trust a key, so the directory does not count as absent.
     #[error("{0} is a symbolic link to a path that does not exist, so no trusted key can be read")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.
@@ -93,8 +93,8 @@ pub fn has_keys(system: &System) -> bool {
     !matches!(directory(&system.trusted()), Ok(None))
 }
 
-/// Opens the directory with trusted keys. Returns `None` only if nothing has its name. On most machines, this needs
-/// only one call.
+/// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On most machines, this
+/// needs only one system call.
 fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
     // This call does not follow links, so it shows whether the name exists at all.
     if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
@@ -118,8 +118,8 @@ fn unguarded(error: Unguarded, path: &Path) -> TrustError {
     }
 }
 
-/// Completes the configured trust with facts about the system. `is_running` is true for the running system's set, and
-/// false for a recording.
+/// Returns `policy` completed with facts about this system: its trusted keys, its names, its clock and its highest
+/// serial. `is_running` is true for the running system's set, and false for a recording.
 ///
 /// # Errors
 /// [`TrustError`]: if the trusted keys, names or serials cannot be determined, no set is accepted.
@@ -170,7 +170,7 @@ fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     }
 }
 
-/// Reads the only line of a file; `None` if the content is not one.
+/// Returns the content of a file that has only one line; `None` if the file is too large or does not contain text.
 fn line(path: &Path) -> Result<Option<String>, Errno> {
     match file::open(path).and_then(|file| file::read(&file, LINE_MAX))? {
         Content::Bytes(text) => Ok(str::from_utf8(&text).ok().map(|text| text.trim_ascii().to_owned())),
@@ -183,7 +183,7 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the highest serial that this machine has imported. The disk is only mounted in the host stage.
+/// Returns the highest serial that this machine has imported; `None` in the initrd, where the disk is not mounted yet.
 fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     if system.stage() == Stage::Initrd {
         return Ok(None);
@@ -237,10 +237,10 @@ fn write(path: &Path, serial: u64) -> Result<(), Errno> {
 
 /// Returns the number of credentials that systemd itself has imported; `None` if systemd imports none.
 ///
-/// systemd imports credentials before a signature is checked. It imports nothing if its environment contains the
-/// directory of its credentials. The kernel sets this variable if it is on the kernel's command line
-/// (`import_credentials()`, `src/core/import-creds.c`, v254 to v262). If systemd imported in the initrd, its
-/// environment in the host stage contains the directory too.
+/// systemd imports credentials before a signature is checked. systemd imports nothing if its environment contains
+/// `CREDENTIALS_DIRECTORY=/run/credentials/@system`. The kernel sets this variable if the kernel's command line
+/// contains it (`import_credentials()`, `src/core/import-creds.c`, v254 to v262). If systemd imported credentials in
+/// the initrd, its environment in the host stage contains this variable too.
 fn imported_by_systemd(system: &System) -> Option<usize> {
     if !system.is_booted_with_systemd()
         || (system.is_told_to_import_nothing() && system.pid_1_imports_nothing())
@@ -249,6 +249,6 @@ fn imported_by_systemd(system: &System) -> Option<usize> {
     }
     let directory = Directory::open(&system.system_credentials(), Links::Refuse);
     let credentials = directory.and_then(|directory| directory.names()).map_or(0, |names| names.len());
-    // In the initrd, systemd has not started in the host stage yet, where it will import again.
+    // In the initrd, it does not matter that the directory is empty: systemd will import again in the host stage.
     (credentials > 0 || system.stage() == Stage::Initrd).then_some(credentials)
 }

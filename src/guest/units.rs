@@ -1,4 +1,4 @@
-//! Units of systemd that ask for a credential.
+//! Finds the units of systemd that ask for a credential.
 
 use std::time::Duration;
 
@@ -9,28 +9,30 @@ use crate::guest::system::System;
 use crate::sys::child;
 use crate::text::escape::Escaped;
 
-/// Directives by which a unit gets a credential of the system (systemd.exec(5)). `SetCredential=` has a value of its own.
+/// Directives by which a unit gets one of the system's credentials (systemd.exec(5)). `SetCredential=` is not one of
+/// them: the unit itself contains its value.
 const DIRECTIVES: [&str; 3] = ["LoadCredential", "LoadCredentialEncrypted", "ImportCredential"];
 
-/// How long systemd may take to answer.
+/// Longest time to wait for the output of `systemctl`.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Most bytes of unit files that are read.
+/// Maximum size, in bytes, of all unit files that are read.
 const FILES_MAX: u64 = 4 << 20;
 
 /// A unit that asks for a credential.
 #[derive(Debug, Serialize)]
 pub struct Asking {
-    /// Its name, escaped.
+    /// The unit's name, escaped.
     pub unit: String,
-    /// The directive that does.
+    /// The directive by which the unit asks for the credential.
     pub directive: &'static str,
 }
 
-/// The units that systemd has loaded and that ask for a credential of this name; `None` if systemd does not answer.
+/// Returns the units that systemd has loaded and that ask for a credential of this name; `None` if systemd does not
+/// answer.
 ///
-/// `systemctl show` prints `[unprintable]` for `LoadCredential=` (measured with 252, 254 and 257), so the files of the units
-/// are read.
+/// `systemctl show` prints `[unprintable]` for `LoadCredential=` (measured with 252, 254 and 257), so this function
+/// reads the unit files, with `systemctl cat`.
 pub(in crate::guest) fn asking_for(system: &System, name: &Name) -> Option<Vec<Asking>> {
     if !system.is_booted_with_systemd() {
         return None;
@@ -41,7 +43,8 @@ pub(in crate::guest) fn asking_for(system: &System, name: &Name) -> Option<Vec<A
     Some(read(&files, name))
 }
 
-/// Reads what `systemctl cat` prints: each file after a comment with its path, drop-ins after the file of their unit.
+/// Parses the output of `systemctl cat`. It prints a comment with the path before each file, and the drop-ins of a unit
+/// after the unit's own file.
 fn read(files: &[u8], name: &Name) -> Vec<Asking> {
     let mut asking: Vec<Asking> = Vec::new();
     let mut unit: &[u8] = b"";
@@ -49,7 +52,7 @@ fn read(files: &[u8], name: &Name) -> Vec<Asking> {
         if let Some(path) = line.strip_prefix(b"# /") {
             let mut parts = path.rsplit(|&byte| byte == b'/');
             let (file, directory) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            // A drop-in changes the unit before it.
+            // A file in a directory `NAME.d` is a drop-in: it changes the unit that was printed before it.
             if !directory.ends_with(b".d") {
                 unit = file;
             }
@@ -67,7 +70,7 @@ fn read(files: &[u8], name: &Name) -> Vec<Asking> {
     asking
 }
 
-/// A directive of ours, and what it is set to.
+/// Returns the directive in this line and its value, if the directive is one of [`DIRECTIVES`].
 fn assignment(line: &[u8]) -> Option<(&'static str, &[u8])> {
     let at = line.iter().position(|&byte| byte == b'=')?;
     let (key, value) = (line.get(..at)?.trim_ascii(), line.get(at + 1..)?.trim_ascii());
@@ -75,8 +78,9 @@ fn assignment(line: &[u8]) -> Option<(&'static str, &[u8])> {
     Some((directive, value))
 }
 
-/// Whether a value asks for a credential of this name. `LoadCredential=ID:PATH` reads the credential of the system that the
-/// path names if it has no `/`, and the one of its own name if there is none; `ImportCredential=` takes a `*` at its end.
+/// Whether a value asks for a credential of this name. If PATH in `LoadCredential=ID:PATH` has no `/`, it is the name
+/// of one of the system's credentials. `LoadCredential=ID` without a path asks for the credential with the name ID. The
+/// value of `ImportCredential=` may end in `*`.
 fn asks_for(directive: &str, value: &[u8], name: &Name) -> bool {
     let name = name.as_str().as_bytes();
     let mut parts = value.splitn(2, |&byte| byte == b':');

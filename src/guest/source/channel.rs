@@ -1,4 +1,4 @@
-//! The interface of a source.
+//! The interface that every source of credentials implements.
 
 use std::path::Path;
 
@@ -7,22 +7,23 @@ use crate::guest::system::System;
 use crate::guest::verify::received::Received;
 use crate::sys::directory::stat_at;
 
-/// The input of sources: the running system, or a recording of a system.
+/// What the sources read: the running system, or a recording of a system.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// The kernel's files in this running system.
     Running(&'a System),
-    /// A directory that contains copies of these files.
+    /// A directory that contains copies of the kernel's files.
     Recording(&'a Path),
-    /// A file of `dmidecode --dump-bin`, with a table and its entry point.
+    /// A file that `dmidecode --dump-bin` wrote, with an SMBIOS table and its entry point.
     Dump(&'a Path),
 }
 
 impl<'a> Input<'a> {
-    /// What is named instead of the running system: a directory, or a file.
+    /// Returns the input at this path: a dump if the path is a file, otherwise a recorded directory.
     #[must_use]
     pub fn named(path: &'a Path) -> Self {
-        // What cannot be looked at is told of by what cannot be read in it.
+        // If `stat` fails, the path counts as a directory. The sources report the error when they read the directory's
+        // files.
         if stat_at(path).is_ok_and(|stat| !stat.is_directory()) {
             Self::Dump(path)
         } else {
@@ -39,8 +40,8 @@ pub trait Source: Sync {
     /// [`SourceError`]. If the error says that this machine does not have the source, the other sources are used.
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError>;
 
-    /// Returns what to do so that this machine gets the source, if this can be detected. It is called only if every
-    /// source is absent, so it costs a machine with a source nothing.
+    /// Returns an error that says how this machine can get the source; `None` if this cannot be detected. This function
+    /// is called only if every source is absent, so it costs no time on a machine that has a source.
     fn why_absent(&self, input: Input<'_>) -> Option<SourceError> {
         let _ = input;
         None

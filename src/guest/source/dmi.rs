@@ -24,7 +24,8 @@ pub const ENTRY_POINT: &str = "smbios_entry_point";
 /// File name of the structure table.
 pub const TABLE: &str = "DMI";
 
-/// Largest table that is read, in bytes: systemd's limit for all credentials, plus room for everything else.
+/// Largest table that is read, in bytes: systemd's limit for all credentials, plus 64 KiB for everything else in the
+/// table.
 pub const TABLE_SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
 /// The source for the SMBIOS table.
@@ -52,10 +53,10 @@ impl Raw {
     }
 }
 
-/// Reads both files.
+/// Reads the entry point and the table.
 ///
 /// # Errors
-/// [`SourceError`] distinguishes the reasons why a table can be absent.
+/// Returns [`SourceError`], which says why the table is absent or cannot be read.
 pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     let directory = match input {
         Input::Running(system) => system.firmware().join("dmi/tables"),
@@ -77,11 +78,11 @@ pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     Ok(Raw { entry_point, data })
 }
 
-/// Reads a file of `dmidecode --dump-bin`.
+/// Reads a file that `dmidecode --dump-bin` wrote.
 fn read_dump(path: &Path) -> Result<Raw, SourceError> {
     let mut data = read_file(path, entry_point::SIZE_MAX + TABLE_SIZE_MAX)?;
     let table_at = table_at(&data).map_err(|error| SourceError::NotADump { file: path.into(), error })?;
-    // In its place: the table holds secrets, and a copy of it would have to be wiped as well.
+    // The table stays in the same buffer: it contains secrets, and a copy of it would have to be wiped too.
     let entry_point = data.drain(..table_at).collect();
     Ok(Raw { entry_point: Zeroizing::new(entry_point), data })
 }
@@ -96,10 +97,10 @@ fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, SourceErro
     }
 }
 
-/// Returns why a file does not exist.
+/// Returns the error that explains why a file of the table does not exist.
 fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
     match input {
-        // A recorded directory with only fw_cfg items has neither file.
+        // A recorded directory with only fw_cfg items contains neither file of the table.
         Input::Recording(directory)
             if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
         {
@@ -121,7 +122,7 @@ fn absent_firmware(system: &System) -> SourceError {
     } else if dmi.exists() {
         SourceError::NoTables(dmi.into())
     } else if !firmware.exists() {
-        // Without sysfs, the kernel shows no table that it has.
+        // Without sysfs, the kernel cannot show its table.
         SourceError::NoSysfs(firmware.into())
     } else if entry_point_of_firmware::exists(system) {
         SourceError::KernelRefused(dmi.into())

@@ -10,24 +10,26 @@ use zeroize::Zeroizing;
 use crate::format::smbios::entry_point::{EntryPoint, SIZE_MAX};
 use crate::guest::system::System;
 
-/// The area for the entry point of firmware other than UEFI (DSP0134 §5.2.1): physical address, and size in bytes.
+/// The memory area in which firmware other than UEFI puts the entry point (DSP0134 §5.2.1): physical address, and size
+/// in bytes.
 const AREA: (u64, usize) = (0xf_0000, 0x1_0000);
 
 /// The address of an entry point is a multiple of this number (DSP0134 §5.2.1).
 const BOUNDARY: usize = 16;
 
-/// Whether an entry point exists. If it cannot be read, the answer is no.
+/// Whether an entry point exists. If this cannot be found out, the answer is no.
 pub(super) fn exists(system: &System) -> bool {
     let efi = system.firmware().join("efi");
     if efi.exists() {
-        // `systab_show()`, Linux `drivers/firmware/efi/efi.c`: `SMBIOS3=0x…`, `SMBIOS=0x…`.
+        // The file has lines such as `SMBIOS3=0x…` and `SMBIOS=0x…` (`systab_show()`, Linux
+        // `drivers/firmware/efi/efi.c`).
         return read_to_string(efi.join("systab")).is_ok_and(|tables| tables.contains("SMBIOS"));
     }
     cfg!(target_arch = "x86_64") && is_in_area(system)
 }
 
-/// Searches the same area as Linux (`dmi_scan_machine()`, `drivers/firmware/dmi_scan.c`). Only root can read
-/// `/dev/mem`.
+/// Searches for an entry point in the same memory area as Linux (`dmi_scan_machine()`, `drivers/firmware/dmi_scan.c`).
+/// Only root can read `/dev/mem`.
 fn is_in_area(system: &System) -> bool {
     let (address, size) = AREA;
     // Small tables are in this area too, so the buffer may contain secrets.

@@ -20,7 +20,7 @@ pub enum SourceError {
     /// `/sys` is not mounted, so the program cannot know whether SMBIOS exists.
     #[error("cannot look for SMBIOS: {0} does not exist")]
     NoSysfs(ShownPath),
-    /// `/sys/firmware/dmi` exists, but `tables` does not.
+    /// `/sys/firmware/dmi` exists, but its subdirectory `tables` does not.
     #[error(
         "no SMBIOS table: {0} exists but is empty: the kernel found an entry point, but could not map the table \
          (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)"
@@ -32,10 +32,11 @@ pub enum SourceError {
          because it is larger than 256 KiB"
     )]
     KernelRefused(ShownPath),
-    /// A container does not show the table. A visible table would belong to the machine around the container.
+    /// This is a container, in which no table is visible. A visible table would belong to the machine that runs the
+    /// container.
     #[error("no SMBIOS table: this is a container, and {0} does not exist in it")]
     Container(ShownPath),
-    /// The recorded directory lacks one of its two files.
+    /// The recorded directory lacks the file `smbios_entry_point` or the file `DMI`.
     #[error("no recording in {directory}: {file} is missing")]
     NotARecording {
         /// The directory that was selected.
@@ -43,7 +44,7 @@ pub enum SourceError {
         /// The missing file.
         file: &'static str,
     },
-    /// A file that was given is not a dump of a table.
+    /// The selected file is not a file that `dmidecode --dump-bin` wrote.
     #[error("{file} is not a file of 'dmidecode --dump-bin': {error}")]
     NotADump {
         /// The file.
@@ -71,7 +72,7 @@ pub enum SourceError {
         /// The announced size in bytes.
         size: usize,
     },
-    /// All items together exceed the limit.
+    /// All `fw_cfg` items together are larger than the limit.
     #[error(
         "{directory} has more than {limit} bytes of credentials, which no host sends; nothing was imported"
     )]
@@ -81,7 +82,7 @@ pub enum SourceError {
         /// Largest accepted size in bytes.
         limit: usize,
     },
-    /// This user may not read a file.
+    /// The user of this process may not read a file.
     #[error("cannot read {0}: permission denied. Only root can read the running system's table")]
     PermissionDenied(ShownPath),
     /// A file has mode 0000, so not even root may read it.
@@ -111,8 +112,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns this error, or [`Self::Closed`] if permission was denied because the file has mode 0000. Only for the
-    /// running system.
+    /// Returns this error, or [`Self::Closed`] if permission was denied because the file has mode 0000. Only for errors
+    /// of files in the running system.
     #[must_use]
     pub(super) fn or_closed(self) -> Self {
         match self {
@@ -139,8 +140,8 @@ impl SourceError {
         )
     }
 
-    /// Whether this is no error if another source received something: this machine does not have the source, or the
-    /// recording contains only another source.
+    /// Whether this error does not count if another source received something: this machine does not have the source,
+    /// or the recording contains only files of another source.
     #[must_use]
     pub fn lets_others_decide(&self) -> bool {
         self.is_absence() || matches!(self, Self::NotARecording { .. })
@@ -152,8 +153,8 @@ impl SourceError {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
     }
 
-    /// Returns the more important of two errors, if every source is absent: this error, or the error of a later source.
-    /// A lost table is more important than a missing driver.
+    /// Returns the more important of two errors: this error, or the error of a later source. Used if every source is
+    /// absent. A lost table is more important than a missing driver.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {

@@ -28,8 +28,8 @@ use crate::sys::file;
 /// The directory of the items, below `/sys/firmware` and in a recording.
 pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
-/// Links to items that a user added, by their path (`docs/specs/fw_cfg.rst` of QEMU). Every item of this program is
-/// among them.
+/// Directory with a link to each item that a user of QEMU added (`docs/specs/fw_cfg.rst` of QEMU). It has a link to
+/// every item that this program reads.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
 
 /// Largest `name` or `size` file that is read, in bytes. The kernel's files have at most 56 bytes.
@@ -49,13 +49,16 @@ impl Source for FwCfg {
     }
 }
 
-/// Reads every item of this program, in the order of the keys. Bytes that contain secrets are wiped when dropped.
+/// Reads every item that belongs to this program, in the order of the keys. Bytes that contain secrets are wiped when
+/// dropped.
 ///
 /// # Errors
-/// [`SourceError`]. If no item belongs to this program, the error lets the other sources be used.
+/// [`SourceError`]. If no item belongs to this program, the error is [`SourceError::NoFwCfg`], and the other sources
+/// are used.
 pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     let path = match input {
-        // QEMU itself has dozens of items, but none below `opt`. So on most machines, this one call is enough.
+        // QEMU itself adds dozens of items, but none whose path begins with `opt/`. So on most machines, this one check
+        // is enough.
         Input::Running(system) if is_absent(&system.firmware().join(OPTIONAL)) => {
             return Err(SourceError::NoFwCfg);
         }
@@ -75,13 +78,13 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     if items.is_empty() { Err(SourceError::NoFwCfg) } else { Ok(items) }
 }
 
-/// Whether nothing has this path. If this cannot be checked, the answer is no.
+/// Whether nothing exists at this path. If this cannot be checked, the answer is no.
 fn is_absent(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
 
-/// Whether the machine has the device, but its kernel has no driver for it. The device has an ACPI ID or a node in the
-/// device tree.
+/// Whether the machine has the `fw_cfg` device, but its kernel has no driver for it. The device has an ACPI ID or a
+/// node in the device tree.
 fn is_device_unused(system: &System) -> bool {
     let tree = std::fs::read_dir(system.firmware().join("devicetree/base"));
     let mut nodes = tree.into_iter().flatten().filter_map(Result::ok).map(|node| node.file_name());
@@ -120,7 +123,7 @@ impl Reader {
         Ok(items)
     }
 
-    /// Reads an item, if it belongs to this program.
+    /// Reads an item; returns `None` if it does not belong to this program.
     fn item(&mut self, key: u16, directory: &Directory, path: &Path) -> Result<Option<Item>, SourceError> {
         let name = text(directory, c"name", path)?;
         if fw_cfg::kind(&name).is_none() {
@@ -151,18 +154,18 @@ impl Reader {
     }
 }
 
-/// Returns the key in a directory's name, if the name has the kernel's format.
+/// Returns an item's key from the name of its directory; `None` if the kernel would not write the name like this.
 fn key(name: &CStr) -> Option<u16> {
     let name = name.to_str().ok()?;
     name.parse().ok().filter(|key: &u16| key.to_string() == name)
 }
 
-/// Returns the only line of a file.
+/// Returns the content of a file without its last newline.
 fn text(directory: &Directory, name: &CStr, path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let path = path.join(name.to_string_lossy().as_ref());
     match directory.read(name).and_then(|file| file::read(&file, TEXT_MAX)) {
         Ok(file::Content::Bytes(mut text)) => {
-            // Only the last newline is removed, because a path may end in a newline.
+            // Only one newline is removed, because the path of an item may itself end in a newline.
             if text.last() == Some(&b'\n') {
                 text.pop();
             }

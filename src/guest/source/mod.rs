@@ -1,8 +1,9 @@
 //! The sources of credentials.
 //!
-//! To add a source, write a file here with a type that implements [`Source`], declare it below, and add it to [`ALL`]
-//! at its place in the order. All that it receives is verified like everything else. If the source has one file for
-//! each credential, use [`Origin::File`](crate::guest::verify::origin::Origin::File) as the origin.
+//! To add a source, write a file here with a type that implements [`Source`], declare the module below, and add the
+//! type to [`ALL`] at its place in the order. Everything that the new source receives is verified like the input of the
+//! other sources. If the source has one file for each credential, use
+//! [`Origin::File`](crate::guest::verify::origin::Origin::File) as the origin.
 
 mod channel;
 pub mod dmi;
@@ -30,8 +31,8 @@ pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 /// ```
 ///
 /// # Errors
-/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. Then a source that
-/// this machine could have says what to do.
+/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. Then the error says
+/// what to do, if this machine could have one of the sources.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
     let mut absence: Option<SourceError> = None;
