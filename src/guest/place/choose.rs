@@ -1,10 +1,11 @@
 //! `--into`: chooses the right place by looking at the running system once.
 //!
-//! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes these credentials on to its units if
-//! it has imported at least one of them itself, and then makes its mount read-only (`finalize_credentials_dir()`,
-//! `src/core/import-creds.c`, v252 to v262). Its units never see other files in `@system`: neither a directory that
-//! another program filled, nor a mount that was complete before systemd started. In such a mount, systemd finds every
-//! name taken and imports nothing (the mount trap). The mount stays writable, which is how this program recognises it.
+//! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes these credentials on to its units only
+//! if it has imported at least one of them itself. It then makes its mount of this directory read-only
+//! (`finalize_credentials_dir()`, `src/core/import-creds.c`, v252 to v262). systemd's units never see other files in
+//! `@system`: neither files that another program wrote to the directory, nor a mount that was complete before systemd
+//! started. In such a mount, systemd finds that every credential exists already, and imports nothing (the mount trap).
+//! The mount stays writable, which is how this program recognises the mount trap.
 //!
 //! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
@@ -16,7 +17,7 @@
 //! | is systemd, its environment contains `@system`, and `@system` is empty | any | `system` | |
 //!
 //! The last row applies with `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which
-//! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes there.
+//! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes to `@system`.
 
 use std::borrow::Cow;
 
@@ -30,7 +31,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::text::help::Help;
 
-/// The place that the caller selects for the credentials.
+/// The place for the credentials, as `--into` selects it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Into {
     /// Choose the right place for the running system.
@@ -40,7 +41,7 @@ pub enum Into {
     At(Place),
 }
 
-/// A text that is neither the name of a place nor a path.
+/// The error for a value of `--into` that is neither the name of a place nor a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("it is neither auto, system, initrd, credstore nor a path")]
 pub struct UnknownPlace;
@@ -67,7 +68,7 @@ impl std::str::FromStr for Into {
     }
 }
 
-/// A place, the reason for it, and what to hand over to the host stage.
+/// The chosen place, why it was chosen, and what to hand over to the host stage.
 #[derive(Debug)]
 pub struct Choice {
     /// The place for the credentials.
@@ -76,7 +77,7 @@ pub struct Choice {
     pub handover: Handover,
     /// The reason for the place, for the log.
     pub reason: &'static str,
-    /// How the credentials are written to the place. It keeps the directory open that was checked, so that nothing is
+    /// How the credentials are written to the place. This field keeps the checked directory open, so that nothing is
     /// checked twice.
     method: Method,
 }
@@ -112,7 +113,7 @@ impl Choice {
     }
 }
 
-/// Chooses by the table above.
+/// Chooses the place by the table at the top of this file.
 fn automatic(system: &System) -> Choice {
     let stage = system.stage();
     let (place, handover, reason, method) = match (Seen::look(system), stage) {
@@ -158,17 +159,18 @@ fn automatic(system: &System) -> Choice {
     Choice { place, handover, reason, method }
 }
 
-/// What PID 1 has done with `@system`.
+/// What PID 1 has done with `/run/credentials/@system`.
 enum Seen {
     /// PID 1 is not systemd, or PID 1 is this process.
     NoSystemd,
     /// systemd has imported nothing.
     Nothing,
-    /// systemd has imported nothing and never will, but passes on what it finds.
+    /// systemd has imported nothing and will import nothing, but passes on the files that it finds in `@system`.
     LeftToUs,
-    /// systemd passes on what it has imported. The directory is open, or the error says why it cannot be opened.
+    /// systemd passes on the credentials that it has imported. The value is the open directory, or the error if the
+    /// directory could not be opened.
     PassedOn(Result<Directory, Errno>),
-    /// The directory is not empty, but systemd does not pass its content on.
+    /// `@system` is not empty, but systemd does not pass its content on to units.
     NotPassedOn,
 }
 
@@ -194,15 +196,16 @@ impl Seen {
         }
     }
 
-    /// Returns what an empty `@system` means.
+    /// Returns the case for an empty or missing `@system`.
     fn nothing(system: &System) -> Self {
         if system.pid_1_imports_nothing() { Self::LeftToUs } else { Self::Nothing }
     }
 }
 
-/// Whether systemd has forgotten its credentials, because the switch-root named an init. systemd before 254 does not
-/// know `@initrd`, so the report is the only file left there; this systemd does not make its mount writable either. If
-/// the switch-root named no init, systemd has `$CREDENTIALS_DIRECTORY` in its environment.
+/// Whether systemd has lost its credentials, because the switch-root command named an init program. systemd before 254
+/// does not know `@initrd`, so the report is the only file left in it. Such a systemd leaves the mount of `@system`
+/// read-only, so the mount does not show the loss. If the switch-root command named no init program, systemd has
+/// `$CREDENTIALS_DIRECTORY` in its environment.
 fn is_lost_at_switch_root(system: &System) -> bool {
     let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
     let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));

@@ -13,16 +13,16 @@ use crate::sys::{Errno, io_errno};
 /// Mode of a credential's file.
 const MODE: u32 = 0o400;
 
-/// Permission bits that give others access, or that let the owner write or execute. systemd calls such a credential
-/// insecure.
+/// Permission bits that give others access, or that let the owner write or execute. systemd calls a credential with one
+/// of these bits insecure.
 const INSECURE: u32 = 0o377;
 
-/// What the file with the name of a credential contains.
+/// How the file with a credential's name compares with the wanted file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
     /// The file does not exist.
     Absent,
-    /// The file has the same bytes, and only its owner can read it.
+    /// The file has the wanted bytes, and only its owner can read it.
     Equal,
     /// The file has other bytes or other permissions, or is not a regular file.
     Other,

@@ -1,5 +1,5 @@
-//! One finding for each credential that has no effect in its place, and one for each that was not written there. Each
-//! finding gives the credential's name.
+//! Makes one finding for each credential that has no effect in its place, and one for each credential that is not
+//! written to `@initrd`. Each finding gives the credential's name.
 
 use super::choose::Choice;
 use super::content::{self, Found};
@@ -16,14 +16,15 @@ use crate::sys::directory::{Directory, Links};
 
 impl Place {
     /// Whether a credential of this name is written to this place. systemd ignores files in `@initrd` whose names start
-    /// with a dot, and leaves them there in plain text (`import_credentials_initrd()`, `src/core/import-creds.c`).
+    /// with a dot, and leaves them in `@initrd` in plain text (`import_credentials_initrd()`,
+    /// `src/core/import-creds.c`).
     pub(super) fn takes(&self, name: &Name) -> bool {
         *self != Self::Initrd || !name.as_str().starts_with('.')
     }
 
     /// Returns the state of a credential that is in this place. Under systemd, PID 1 and generators do not read
-    /// `credstore`. In the initrd, `@initrd` passes the credential on to PID 1 of the host stage if systemd is 254 or
-    /// newer.
+    /// `credstore`. But in the initrd, the credential is also written to `@initrd`, where PID 1 of the host stage finds
+    /// it (systemd 254 and newer).
     #[must_use]
     pub fn placed(&self, system: &System, credential: &Credential) -> State {
         if !self.takes(&credential.name) {
@@ -46,8 +47,8 @@ fn is_passed_on(system: &System, credential: &Credential) -> bool {
 }
 
 impl Choice {
-    /// Returns findings for credentials that have no effect in this place or are not written to it, each with the
-    /// credential's name. Does not check whether the place is filled.
+    /// Returns one finding for each credential that has no effect in this place or is not written to `@initrd`. Each
+    /// finding gives the credential's name. Does not check whether the credentials were written.
     #[must_use]
     pub fn findings(&self, system: &System, delivery: &Delivery) -> Findings {
         let goes_to_initrd = self.place == Place::Initrd || self.handover == Handover::Everything;

@@ -10,8 +10,8 @@ use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 use crate::text::listing::listed;
 
-/// Why credentials could not be materialized. None of them was written, except in a repair of systemd's directory,
-/// which writes credential by credential.
+/// Why credentials could not be materialized. None of the credentials was written, except in a repair of systemd's
+/// directory, which writes one credential after the other.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
@@ -35,7 +35,7 @@ pub enum PlaceError {
         /// The kernel's error.
         error: Errno,
     },
-    /// A repair wrote a credential, but then could not find it unchanged.
+    /// A repair wrote a credential, but then the file was missing or had other bytes.
     #[error("credential {name} is not complete in {directory} after the repair")]
     NotKept {
         /// The credential's name.
@@ -62,13 +62,13 @@ pub enum PlaceError {
     /// The root directory of the system does not exist.
     #[error("{0} does not exist, so nothing can be imported below it")]
     NoRoot(ShownPath),
-    /// The path cannot be the path of a directory.
+    /// The path does not end in a name, so no directory can be created with it.
     #[error("{0} does not end in a name")]
     NoName(ShownPath),
     /// The path is a file or a link, not a directory.
     #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
-    /// The directory contains a file that cannot be kept.
+    /// The directory contains something that is not a regular file, which an import cannot keep.
     #[error("{directory} contains '{}', which is not a regular file", Escaped(.other))]
     HoldsOther {
         /// The directory that contains the file.
@@ -76,22 +76,22 @@ pub enum PlaceError {
         /// The name of that file.
         other: Vec<u8>,
     },
-    /// A mount point cannot be replaced as a whole.
+    /// The directory is a mount point, which an import cannot replace as a whole.
     #[error("{0} is a mount point, which cannot be replaced")]
     MountPoint(ShownPath),
-    /// The file system cannot exchange two directories.
+    /// The file system cannot exchange two directories in one step.
     #[error("the file system of {0} cannot replace a directory in one step")]
     NoExchange(ShownPath),
     /// Another process created the directory at the same time.
     #[error("another program created {0} during the import")]
     Appeared(ShownPath),
-    /// Other users may write to a directory that only this user may change.
+    /// Another user can change a directory that only the user of this process should be able to change.
     #[error("{0} belongs to another user, or other users can write to it, so nothing was written there")]
     NotOurs(ShownPath),
     /// Only root can import to a directory that belongs to root.
     #[error("{0} belongs to root, and this process runs as user {1}")]
     NeedsRoot(ShownPath, u32),
-    /// `@system` already contains other files.
+    /// `@system` already contains credentials, but not exactly the ones to be imported.
     #[error("{0} contains other credentials or lacks some, and was not changed")]
     InUse(ShownPath),
     /// systemd owns `@system`, but does not pass its content on to units.
@@ -134,7 +134,7 @@ impl Help for PlaceError {
     }
 }
 
-/// Returns advice for an error that has the same cause for every action. Other errors are explained where they occur.
+/// Returns advice for a kernel error that has the same cause for every action; `None` for all other errors.
 fn hint(error: Errno) -> Option<&'static str> {
     match error {
         Errno::EACCES | Errno::EPERM => Some("run this as root, or use --into with a path of your own"),
@@ -165,12 +165,12 @@ impl Context {
         self.path.clone()
     }
 
-    /// Returns the error that the kernel refused this action on the path.
+    /// Makes the error for an action on the path that the kernel refused.
     pub(in crate::guest) fn cannot(&self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::System { action, path: self.shown(), error }
     }
 
-    /// Returns the error that the kernel refused to write this credential to the path.
+    /// Makes the error for a credential that the kernel refused to write to the path.
     pub(in crate::guest) fn cannot_write(&self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
     }

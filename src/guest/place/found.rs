@@ -1,4 +1,5 @@
-//! Where a credential of one name is now: in each directory of credentials of this system, those of running units included.
+//! Finds the files of a credential in all credential directories of this system, including the directories of running
+//! units.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,19 +18,19 @@ use crate::trust::sealed::Sealed;
 /// A file that has the name of a credential.
 #[derive(Debug, Serialize)]
 pub struct FoundFile {
-    /// Its path, escaped.
+    /// The file's path, escaped.
     pub file: String,
-    /// Its size in bytes.
+    /// The file's size in bytes.
     pub size: usize,
-    /// Its permissions in octal.
+    /// The file's permissions in octal.
     pub mode: String,
-    /// Whether it holds what was sent: [`State::Imported`], [`State::Differs`] or, where nothing can be compared,
-    /// [`State::Unknown`].
+    /// Whether the file contains the value that was sent: [`State::Imported`] or [`State::Differs`]. [`State::Unknown`]
+    /// if the file cannot be compared.
     pub state: State,
 }
 
-/// Looks for a name: in what systemd passes on, in the credstores, and in what each running unit has
-/// (`/run/credentials/UNIT`, systemd.exec(5)). Directories that cannot be read have nothing.
+/// Looks for files with this name in systemd's directories for the system's credentials, in the credstores, and in the
+/// directory of each running unit (`/run/credentials/UNIT`, systemd.exec(5)). Skips directories that cannot be read.
 pub(in crate::guest) fn find(
     system: &System,
     name: &Name,

@@ -1,11 +1,12 @@
 //! The handover of credentials from the initrd to the host stage, in `/run/credentials/@initrd`.
 //!
-//! systemd 254 and newer merges that directory into `@system` after switch-root. The report is always handed over, even
-//! if no credential is. A switch-root that names an init starts systemd without `$CREDENTIALS_DIRECTORY`. Then systemd
-//! imports again, finds every name taken, and passes nothing on to units. One new name, such as the report, makes it
-//! pass on everything. In the host stage, the files that systemd has left in `@initrd` are removed: systemd had no room
-//! for them, or already had a credential of that name. Versions before 254 leave the report there, which shows that
-//! they pass nothing on.
+//! systemd 254 and newer merges this directory into `@system` after switch-root. The initrd always hands over the
+//! report, even if it hands over no credential. If the switch-root command names an init program, systemd starts
+//! without `$CREDENTIALS_DIRECTORY`. Then systemd imports again, finds that every credential exists already, and passes
+//! nothing on to units. But if systemd finds one new name, such as the report, it passes on all credentials. In the
+//! host stage, this program removes the files that systemd has left in `@initrd`: systemd had no room for them, or
+//! already had a credential of that name. systemd before 254 leaves the report in `@initrd`, which shows that it passes
+//! nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;
@@ -22,15 +23,16 @@ pub const REPORT: &str = "smbios-creds.report";
 /// What to do with `/run/credentials/@initrd`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Handover {
-    /// Nothing, because systemd is not running.
+    /// Do nothing, for example because systemd is not PID 1.
     Nothing,
     /// In the initrd: hand over the report, which makes systemd pass on the credentials that it has.
     Report,
     /// In the initrd: hand over every credential and the report.
     Everything,
-    /// In the host stage: remove the credentials that are materialized elsewhere, and the report.
+    /// In the host stage: remove the report, and the credentials that were also written to another place.
     Clear,
-    /// In the host stage: the same, but keep the report. It shows that systemd passes nothing on.
+    /// In the host stage: remove the credentials that were also written to another place, but keep the report. The
+    /// report shows that systemd passes nothing on to units.
     ClearExceptReport,
 }
 
@@ -42,7 +44,8 @@ impl Handover {
     }
 }
 
-/// Hands a set over, or clears what an earlier stage handed over. Returns how many credentials were removed.
+/// Hands a set over to the host stage, or removes the credentials that the initrd handed over. Returns the number of
+/// removed credentials.
 pub(in crate::guest) fn hand_over(
     system: &System,
     handover: Handover,
@@ -60,8 +63,8 @@ pub(in crate::guest) fn send(system: &System, set: &[&Credential]) -> Result<Out
     Place::Initrd.fill(system, &Method::Rename, set)
 }
 
-/// Removes credentials that are materialized elsewhere. If systemd already has a credential of a name, it leaves the
-/// file of that name in `@initrd`, in plain text for as long as the machine runs.
+/// Removes the credentials from `@initrd` that were also written to another place. If systemd already has a credential
+/// of the same name, systemd leaves the file in `@initrd`, in plain text for as long as the machine runs.
 fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usize, PlaceError> {
     let path = Place::Initrd.directory(system);
     let context = Context::new(&path);

@@ -1,5 +1,5 @@
-//! The names of temporary files and directories of an import. By these names, the next import recognises what a killed
-//! import left.
+//! The names of temporary files and directories of an import. By these names, the next import recognises the files that
+//! a killed import left.
 //!
 //! A prefix is not enough: a credential or a directory of the user may have the same prefix. So the name of a staging
 //! directory ends in its own checksum ([`staging`]), and the name of a temporary file has a byte that is not allowed in
@@ -13,7 +13,8 @@ use crate::sys::staging;
 
 const STAGING_DIRECTORY: &str = ".smbios-creds-";
 
-/// The colon is not allowed in the name of a credential (systemd's `fdname_is_valid()`), and systemd skips the file.
+/// The name of a temporary file begins with a colon. The name of a credential must not contain one (systemd's
+/// `fdname_is_valid()`), so systemd skips the file.
 const STAGED_FILE: &str = ":smbios-creds-";
 
 /// Returns the name of a staging directory next to a destination, for this process and this attempt.
@@ -26,12 +27,13 @@ pub(super) fn is_staging_directory(name: &[u8]) -> bool {
     staging::is_name(STAGING_DIRECTORY, name)
 }
 
-/// Returns the name of this process's temporary file, which is written next to a credential and renamed over it.
+/// Returns the name of this process's temporary file, which is written next to a credential's file and then replaces
+/// that file by a rename.
 pub(super) fn staged_file(process: u32) -> String {
     format!("{STAGED_FILE}{process}")
 }
 
-/// Removes the staged files that a killed import left in a directory.
+/// Removes the temporary files that a killed import left in a directory.
 pub(super) fn remove_staged_files(directory: &Directory) -> Result<(), Errno> {
     let is_staged = |name: &&CString| name.to_bytes().starts_with(STAGED_FILE.as_bytes());
     directory.names()?.iter().filter(is_staged).try_for_each(|name| directory.remove_file(&**name))

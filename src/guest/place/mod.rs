@@ -9,9 +9,9 @@
 //!
 //! Encrypted credentials do not go to any of these places: see [`sealed`].
 //!
-//! Under systemd, `@system` belongs to PID 1. If this program mounted a file system there, PID 1 might import nothing,
-//! and its units might see no credential. If systemd passes on what it has imported, this program repairs systemd's
-//! directory; otherwise this program refuses the place. [`choose`] decides this once.
+//! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
+//! nothing, and its units might see no credential. If systemd passes on the credentials that it has imported, this
+//! program repairs systemd's directory. Otherwise this program refuses the place. [`choose`] decides this once.
 
 pub mod choose;
 mod content;
@@ -58,12 +58,12 @@ pub enum Place {
 /// How a set is written to its place. This is decided when the place is chosen, by looking at the system once.
 #[derive(Debug)]
 pub(in crate::guest) enum Method {
-    /// The set appears by one rename.
+    /// The set appears by one rename of a directory.
     Rename,
-    /// The set appears by one mount.
+    /// The set appears by one mount of a file system.
     Mount,
-    /// The set appears credential by credential, in the directory that systemd filled. The directory is open, or the
-    /// error says why it cannot be opened.
+    /// The set appears credential by credential, in the directory that systemd filled. The value is the open directory,
+    /// or the error if the directory could not be opened.
     Repair(Result<Directory, Errno>),
     /// The set is not written: systemd does not pass credentials in this place on to units.
     Refuse,
@@ -127,7 +127,7 @@ impl Place {
         Ok((parent, name))
     }
 
-    /// Returns the state in this place of credentials for which only the names and the sizes in bytes are known.
+    /// Returns the state of credentials in this place, if only their names and their sizes in bytes are known.
     pub(in crate::guest) fn states_by_size<'a>(
         &self,
         system: &System,
@@ -152,7 +152,7 @@ impl Place {
         Directory::open(&self.directory(system), links)
     }
 
-    /// Returns the state in this place of each entry of a delivery, in the order of the entries.
+    /// Returns the state of each entry of a delivery in this place, in the order of the entries.
     #[must_use]
     pub fn states(&self, system: &System, delivery: &Delivery) -> Vec<State> {
         let directory = self.open(system);

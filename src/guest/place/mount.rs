@@ -1,10 +1,12 @@
-//! The file system of `/run/credentials/@system`. It is mounted where no other process sees it, filled and made
-//! read-only. Then it is bound to its place.
+//! Mounts the file system of `/run/credentials/@system`. The program first mounts it in a directory that only root can
+//! enter, writes the credentials, and makes the mount read-only. Then it makes a bind mount of the file system at
+//! `@system`.
 //!
-//! The options are those of systemd (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs that is
-//! never swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount is
-//! read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. It is
-//! bound, not moved: the kernel refuses to move a mount below a shared parent, and `/run` is shared under systemd.
+//! The mount options are the same as systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs
+//! that is never swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount
+//! is read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. The
+//! program uses a bind mount instead of moving the mount: the kernel refuses to move a mount below a shared parent, and
+//! `/run` is shared under systemd.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -32,7 +34,7 @@ const FLAGS: MsFlags = MsFlags::MS_NOSUID
 const SYSTEM: &CStr = c"@system";
 const STAGING: &CStr = c"staging";
 
-/// Puts a set in place as `/run/credentials/@system`, by one mount.
+/// Makes a set appear at `/run/credentials/@system`, by one mount.
 pub(super) fn publish(
     system: &System,
     set: &[&Credential],
@@ -77,7 +79,8 @@ fn mount_once(
     Ok(Outcome::Materialized(storage))
 }
 
-/// The hidden place where a file system is filled or repaired.
+/// The directory `/run/smbios-creds/staging`, which only root can enter. A file system is mounted there while its
+/// credentials are written or repaired.
 struct Staging {
     state: StateDirectory,
     path: PathBuf,
@@ -98,13 +101,13 @@ impl Staging {
         Context::new(&self.path)
     }
 
-    /// Opens the file system that is mounted at the hidden place.
+    /// Opens the file system that is mounted on the staging directory.
     fn open(&self) -> Result<Directory, PlaceError> {
         let directory = self.state.directory.open_in(STAGING);
         directory.and_then(|directory| directory.ok_or(Errno::ENOENT)).map_err(self.context().cannot("open"))
     }
 
-    /// Changes the flags of the mount (with `MS_BIND`), or the options of the file system.
+    /// Changes the flags of the mount (with `MS_BIND`) or, without `MS_BIND`, the options of the file system.
     fn remount(&self, flags: MsFlags, options: Option<&str>) -> Result<(), PlaceError> {
         let flags = FLAGS | MsFlags::MS_REMOUNT | flags;
         mount(None::<&str>, &self.path, None::<&str>, flags, options)
@@ -119,8 +122,8 @@ impl Staging {
             ("ramfs", "mode=0700", Storage::Memory),
             ("tmpfs", &tmpfs, Storage::Swappable),
         ];
-        // A kernel may lack the option or the file system, or forbid it in a user namespace. The errors differ, so
-        // every error leads to the next choice.
+        // A kernel may lack `noswap` or ramfs, or forbid one of them in a user namespace. The errors differ, so after
+        // every error the next choice is tried.
         let mut result = Err(Errno::ENODEV);
         for (kind, options, storage) in choices {
             result = mount(Some(kind), &self.path, Some(kind), FLAGS, Some(options)).map(|()| storage);
@@ -131,7 +134,8 @@ impl Staging {
         result.map_err(self.context().cannot("mount a tmpfs on"))
     }
 
-    /// Unmounts the file system at the hidden place. If it stays mounted, it is a second view of the credentials.
+    /// Unmounts the file system from the staging directory. If it stayed mounted there, the credentials would be
+    /// readable at a second path.
     fn finish(self) -> Result<(), PlaceError> {
         self.remove()
     }
@@ -139,12 +143,12 @@ impl Staging {
     fn remove(&self) -> Result<(), PlaceError> {
         let unmount = || umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         let not_unmounted = loop {
-            // There are several mounts if an import was killed twice.
+            // If imports were killed more than once, the directory has several mounts.
             if let Err(error) = unmount() {
                 break error;
             }
         };
-        // A mount point is busy, whatever umount2 returned.
+        // If the directory is still a mount point, this call fails with EBUSY.
         match self.state.directory.remove_directory(STAGING) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::EBUSY) => Err(self.context().cannot("unmount")(not_unmounted)),
@@ -155,12 +159,13 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After a failure, another error is already reported. After finish(), nothing is left to remove.
+        // If this fails after another failure, the other error is already reported. After finish(), nothing is left to
+        // remove.
         _ = self.remove();
     }
 }
 
-/// Removes the files and mounts that a killed import left at the hidden place.
+/// Removes the files and mounts that a killed import left in the staging directory.
 pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     if system.state().join("staging").exists() {
         Staging::new(system, &own::run(system)?)?;
@@ -168,20 +173,20 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// A second view of a mounted directory, which is writable although the first view is read-only. Read-only is a
-/// property of a mount, not of the mounted file system. So the directory itself never becomes writable.
+/// A second, writable mount of a directory whose first mount is read-only. In Linux, a mount is read-only, not the
+/// mounted file system. So the directory never becomes writable at its own path.
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
-    /// The blocked signals. This field is dropped last, after the view has ended.
+    /// Keeps signals blocked. This field is dropped last, after the view is unmounted.
     _held: Held,
 }
 
 impl View {
-    /// Makes a view of the directory of `context`.
+    /// Mounts a writable view of the directory whose path is in `context`.
     pub(super) fn new(system: &System, context: &Context) -> Result<Self, PlaceError> {
         let staging = Staging::new(system, &own::run(system)?)?;
-        // If a step fails, the view ends before the signals take effect.
+        // If a step fails, `staging` is dropped before `held`: the view is unmounted before the signals take effect.
         let (held, staging) = (Held::new(), staging);
         bind(context.path(), &staging.path)?;
         staging.remount(MsFlags::MS_BIND, None)?;
@@ -189,7 +194,7 @@ impl View {
         Ok(Self { staging, directory, _held: held })
     }
 
-    /// Ends the view. If this fails, the credentials can still be changed through the view.
+    /// Unmounts the view. If this fails, the credentials can still be changed through the view.
     pub(super) fn finish(self) -> Result<(), PlaceError> {
         self.staging.remove()
     }
@@ -200,14 +205,14 @@ impl View {
     }
 }
 
-/// Binds a filled file system to its place. A bind mount inherits the flags of its source.
+/// Makes a bind mount of a filled file system at its place. A bind mount inherits the flags of its source.
 fn bind(from: &Path, to: &Path) -> Result<(), PlaceError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(Context::new(to).cannot("bind the credentials to"))
 }
 
-/// Returns options that give a tmpfs room for a set, plus as much as systemd's own tmpfs: systemd may merge more
-/// credentials into it.
+/// Returns the mount options of a tmpfs that has room for a set, plus as much room as systemd's own tmpfs. systemd may
+/// merge more credentials into this tmpfs.
 fn room(set: &[&Credential]) -> String {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
     let page = page.unwrap_or(4096);

@@ -12,9 +12,9 @@ use crate::sys::child;
 use crate::sys::directory::user;
 use crate::trust::sealed::Sealed;
 
-/// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: it was encrypted
-/// for another key or TPM, contains another name, or is no longer valid. Returns no findings if the check is not
-/// possible: without `systemd-creds`, or without permission to use the key.
+/// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: the credential
+/// was encrypted for another key or TPM, was encrypted with another name, or is no longer valid. Returns no findings if
+/// the check is not possible: without `systemd-creds`, or without permission to use the key.
 ///
 /// This process gets no value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
 #[must_use]

@@ -1,4 +1,4 @@
-//! The result for a set: how it was placed, what was repaired, and the state of each entry.
+//! The result of writing a set: where it was stored, what was repaired, and the state of each entry.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,14 +7,15 @@ use serde::{Serialize, Serializer};
 use crate::format::credential::Name;
 use crate::guest::verify::delivery::Refusal;
 
-/// The result of placing a set.
+/// The result of writing a set to its place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Every credential was in place already; nothing was written.
     Unchanged,
-    /// The set is in place.
+    /// The whole set was written to its place.
     Materialized(Storage),
-    /// systemd had imported the set, and some credentials in its directory were repaired.
+    /// systemd had imported credentials. Some of them were repaired in systemd's directory, or have a value from
+    /// another source.
     Repaired(Repair),
 }
 
@@ -23,18 +24,19 @@ pub enum Outcome {
 pub enum Storage {
     /// A file system in memory.
     Memory,
-    /// A tmpfs that the kernel may swap, because the kernel has neither `noswap` nor ramfs.
+    /// A tmpfs whose content the kernel may swap to a disk, because the kernel supports neither `noswap` nor ramfs.
     Swappable,
     /// A disk, on which the values are in plain text.
     Disk,
 }
 
-/// The result of a repair in the directory of a systemd that had imported credentials.
+/// The result of a repair in `/run/credentials/@system`, into which systemd had imported credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Repair {
     /// Credentials that were cut or missing, and are now complete.
     pub repaired: Vec<Repaired>,
-    /// Names that have another value, which did not come from SMBIOS. These values were left unchanged.
+    /// Names of credentials that already had another value, which did not come from SMBIOS. The import left these
+    /// values unchanged.
     pub foreign: Vec<Name>,
 }
 
@@ -59,14 +61,15 @@ impl Display for Repaired {
     }
 }
 
-/// The state of an entry in its place.
+/// The state of a received credential in its place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// The entry would be imported; no place was checked.
+    /// The credential would be imported; no place was checked.
     Intact,
     /// The place has the same bytes.
     Imported,
-    /// The place has the same bytes, but its only readers, PID 1 and generators, do not read this place in this boot.
+    /// The place has the same bytes. But only PID 1 and generators use this credential, and they do not read this place
+    /// in this boot.
     Ineffective,
     /// The place does not have the credential.
     Missing,
@@ -77,7 +80,7 @@ pub enum State {
     Closed,
     /// The file cannot be read without more permissions.
     Unknown,
-    /// The entry is not imported.
+    /// The credential is not imported, for this reason.
     Refused(Refusal),
 }
 

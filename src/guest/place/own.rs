@@ -1,4 +1,5 @@
-//! Directories that only this user may change. They are checked before anything is mounted or written there.
+//! Opens directories that only the user of this process may change. Checks each directory before the program mounts or
+//! writes anything in it.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -20,8 +21,8 @@ pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
     make(&root, c"run", 0o755, &system.run())
 }
 
-/// Opens a directory by a path of which no other user can change any part. If the directory does not exist, returns the
-/// error of `absent`.
+/// Opens a directory. Refuses a path if another user can change any part of it. If the directory does not exist,
+/// returns the error that `absent` makes.
 pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Result<Directory, PlaceError> {
     guarded::open(path).map_err(|error| match error {
         Unguarded::Failed(Errno::ENOENT) => absent(),
@@ -57,16 +58,17 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
     }
 }
 
-/// `/run/smbios-creds`. Only root can enter it, so that paths below it are safe to use.
+/// The directory `/run/smbios-creds`. Only root can enter it, so no other user can change a path below it.
 pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
     pub(in crate::guest) path: PathBuf,
-    /// Only one process at a time has this lock. The kernel releases it when the process dies.
+    /// Only one process at a time has this lock. The kernel releases the lock when the process dies.
     _lock: OwnedFd,
 }
 
 impl StateDirectory {
-    /// Opens the directory in `/run`, and creates it if it does not exist. Waits until no other process has the lock.
+    /// Opens the directory, and creates it if it does not exist. Takes the lock, and waits while another process has
+    /// it.
     pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
         let directory = make(run, STATE, 0o700, &path)?;

@@ -1,4 +1,4 @@
-//! Writes a set that appears by one rename.
+//! Writes a set to a directory that appears by one rename.
 //!
 //! The set is written next to its destination, into a staging directory that only its owner can enter. If the import is
 //! killed, each credential is absent or complete. The next import removes the remaining staging directory.
@@ -19,10 +19,11 @@ use crate::text::escape::ShownPath;
 /// Maximum number of names that are tried for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
-/// Puts a set in place in `target`, a directory in `parent`, which is already open. If `target` exists, no other user
-/// may be able to change it.
+/// Writes a set to the directory `target` in the open directory `parent`. If `target` exists already, no other user may
+/// be able to change it.
 ///
-/// Files of other names in `target` are kept; a file of the same name is replaced.
+/// Keeps the files in `target` that have other names, and replaces the files that have the name of a credential in the
+/// set.
 pub(super) fn publish(
     parent: &Directory,
     target: &CStr,
@@ -40,7 +41,7 @@ pub(super) fn publish(
     {
         return Ok(Outcome::Unchanged);
     }
-    // The signals take effect after the staging directory is removed.
+    // From here on, signals are blocked. They take effect after the staging directory is removed.
     let held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
@@ -58,7 +59,8 @@ pub(super) fn publish(
     Ok(Outcome::Materialized(storage))
 }
 
-/// Opens the existing directory, if there is one. Removes staging directories that a killed import left next to it.
+/// Opens the directory `target`; returns `None` if it does not exist. Removes staging directories that a killed import
+/// left next to `target`.
 fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Option<Directory>, PlaceError> {
     const LEFTOVERS: &str = "remove what an interrupted import left next to";
     let beside = parent.names().map_err(context.cannot(LEFTOVERS))?;
@@ -77,21 +79,22 @@ fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Opti
     Ok(existing)
 }
 
-/// A directory next to the destination, in which a set is prepared. The lock distinguishes it from the leftovers of a
-/// killed import. Dropping this value removes the directory, unless it is in place.
+/// A directory next to the destination, in which a set is prepared. The directory is locked, which distinguishes it
+/// from the leftovers of a killed import. Dropping this value removes the directory, unless it has become the
+/// destination.
 struct Staging<'a> {
     parent: &'a Directory,
     name: CString,
     directory: Directory,
-    /// Whether the staging directory's name no longer exists.
+    /// Whether the staging directory was renamed or removed, so that its name no longer exists.
     in_place: bool,
 }
 
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("create a temporary directory next to")(error);
-        // The name must be unique: otherwise the name could be another import's directory, which is in place by the
-        // time it is locked.
+        // The name must be new. The directory of another import could already have become the destination when this
+        // process locks it.
         let process = process_id();
         for attempt in 0..ATTEMPTS {
             let name = leftover::staging_directory(process, attempt);
@@ -103,7 +106,8 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             // Until the directory is locked, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // The new directory is empty. If it is not, it belongs to another program and stays.
+                // The new directory is empty. If this directory is not empty, it belongs to another program, and the
+                // removal fails.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
@@ -120,7 +124,8 @@ impl<'a> Staging<'a> {
         Err(failed(Errno::EEXIST))
     }
 
-    /// Takes over the other files, the mode and the owner of the directory that will be replaced.
+    /// Copies the mode and the owner of the directory that will be replaced, and links its other files into the staging
+    /// directory.
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("copy the mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {
@@ -129,7 +134,7 @@ impl<'a> Staging<'a> {
                 return Err(PlaceError::HoldsOther { directory: context.shown(), other });
             }
             match existing.link_into(&name, &self.directory) {
-                // A credential of the new set replaces the old file.
+                // EEXIST: the set has a credential of this name, which replaces the old file.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(context.cannot("keep the other files of")(error)),
             }
@@ -137,7 +142,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Makes the whole set appear by one operation.
+    /// Makes the whole set appear at its destination, by one rename or one exchange of two directories.
     fn put_in_place(
         mut self,
         target: &CStr,
@@ -158,7 +163,8 @@ impl<'a> Staging<'a> {
             Err(Errno::EINVAL | Errno::ENOSYS) => return Err(PlaceError::NoExchange(context.shown())),
             Err(error) => return Err(context.cannot("replace")(error)),
         }
-        // Files that were added between the check and the exchange are now in the old directory. They are moved over.
+        // Files that were added between the check and the exchange are now in the old directory. They are moved to the
+        // new directory.
         for name in existing.names_again().map_err(context.cannot("read"))? {
             match existing.move_into(&name, &self.directory) {
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -182,16 +188,17 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Removes staging directories that no process has locked. A directory that may be something else is left unchanged.
+/// Removes staging directories that no process has locked. A directory that an import may not have made is left
+/// unchanged.
 fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
     for name in beside.iter().filter(|name| leftover::is_staging_directory(name.to_bytes())) {
-        // The directory belongs to another user, or no longer exists.
+        // If the directory cannot be opened, it belongs to another user or no longer exists.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
         if !stat.is_own() {
             continue;
         }
-        // By the time it is locked, its import may have put it in place.
+        // Before this process locks the directory, the import that made it may have renamed it to its destination.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() && leftover::has_only_files(&directory)? {
             match remove(parent, name, &directory) {

@@ -1,10 +1,11 @@
 //! Repairs credentials that systemd cut or lost, in systemd's own directory.
 //!
-//! systemd's units search `/run/credentials/@system` first, so a complete credential elsewhere would not replace a cut
-//! one there. This program mounts nothing over the directory, and replaces only credentials that it received. Each
-//! credential is written to a temporary file in the same directory, and then renamed to its final name. This is done
-//! through a private mount; the directory itself stays read-only for all other processes. A value that is not the
-//! beginning of the received value has another source and stays (`fw_cfg` is read before SMBIOS).
+//! systemd's units search `/run/credentials/@system` first, so a complete credential in another directory would not
+//! replace a cut one in `@system`. This program mounts nothing over the directory, and replaces only credentials that
+//! it received. Each credential is written to a temporary file in the same directory, and then renamed to its final
+//! name. The program writes through a private mount, so the directory stays read-only for all other processes. If an
+//! existing value is not the beginning of the received value, it came from another source, and it stays (systemd reads
+//! `fw_cfg` before SMBIOS).
 
 use std::io::Read as _;
 use std::path::Path;
@@ -22,7 +23,7 @@ use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::process_id;
 
-/// Repairs credentials that are missing or cut in the directory of a systemd that has imported something.
+/// Repairs credentials that are missing or cut in `directory`, into which systemd has imported credentials.
 pub(super) fn repair(
     system: &System,
     directory: &Directory,
@@ -48,10 +49,10 @@ pub(super) fn repair(
     })
 }
 
-/// A credential that is missing or cut, and the number of bytes that its file has.
+/// A credential that is missing or cut, and the size of its file in bytes; `None` if the file is missing.
 type Wanting<'a> = (&'a Credential, Option<usize>);
 
-/// Returns the credentials that are missing or cut, and the names that have another value.
+/// Returns the credentials that are missing or cut, and the names of credentials that have another value.
 fn compare<'a>(
     directory: &Directory,
     set: &[&'a Credential],
@@ -77,8 +78,8 @@ fn replace_all(
     wanting: Vec<Wanting<'_>>,
     context: &Context,
 ) -> Result<Vec<Repaired>, PlaceError> {
-    // This is systemd's own file system, unless systemd could not mount one and the directory is on the file system of
-    // /run.
+    // `own` says whether systemd mounted a file system of its own for the directory. If systemd could not mount one,
+    // the directory is on the file system of /run.
     let parent = Directory::open(context.path().parent().unwrap_or(Path::new("/")), Links::Refuse);
     let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
     let own = own.map_err(context.cannot("check"))?;
@@ -88,7 +89,7 @@ fn replace_all(
     let mut repaired = Vec::new();
     for (credential, found) in wanting {
         let mut result = replace(&view.directory, credential);
-        // systemd's tmpfs has room for 256 credentials and 1 MiB.
+        // systemd's tmpfs has room for at most 256 credentials and at most 1 MiB.
         if own && matches!(result, Err(Errno::ENOSPC | Errno::EDQUOT)) {
             view.grow(set)?;
             result = replace(&view.directory, credential);
@@ -116,7 +117,7 @@ fn replace(directory: &Directory, credential: &Credential) -> Result<(), Errno> 
         .inspect_err(|_| _ = directory.remove_file(&*beside))
 }
 
-/// Returns the size of the existing file, if the credential's value begins with its content.
+/// Returns the size of the existing file, if the credential's value begins with the file's content; otherwise `None`.
 fn beginning(directory: &Directory, credential: &Credential) -> Result<Option<usize>, Errno> {
     let file = match directory.read(credential.name.as_str()) {
         Err(Errno::ELOOP) => return Ok(None),

@@ -1,7 +1,7 @@
 //! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! The files stay there after a switch-root, so that the host stage has them too. Only systemd decrypts them. So they
-//! are written only under systemd, and never to a place for plain credentials.
+//! The files stay in this directory after a switch-root, so that the host stage has them too. Only systemd decrypts
+//! these files. So this program writes them only under systemd, and never to a place for plain credentials.
 
 use std::ffi::CStr;
 
@@ -45,7 +45,8 @@ pub fn findings(system: &System, into: &Into, delivery: &Delivery) -> Findings {
     findings
 }
 
-/// Writes all intact encrypted credentials, or none of them. Returns `None` if there is nothing to write.
+/// Writes all intact encrypted credentials, or none of them. Returns `None` if there is nothing to write, or if this
+/// import writes no encrypted credentials.
 pub(in crate::guest) fn fill(
     system: &System,
     into: &Into,
@@ -63,7 +64,8 @@ fn wanted(sealed: &Sealed) -> Wanted<'_> {
     Wanted { name: &sealed.name, bytes: sealed.blob.text().as_bytes() }
 }
 
-/// Returns the state in the credstore of each encrypted credential of a delivery, in the order of the delivery.
+/// Returns the state of each encrypted credential of a delivery in `/run/credstore.encrypted`, in the order of the
+/// delivery.
 #[must_use]
 pub fn states(system: &System, into: &Into, delivery: &Delivery) -> Vec<State> {
     if delivery.sealed.is_empty() {
