@@ -1,7 +1,7 @@
 //! Selects what a recording keeps of a structure other than Type 11, by the meaning of its fields.
 //!
-//! A recording keeps the names of the maker, the model and the version of the machine, of its firmware and of its
-//! parts. It keeps no other string, and no field of a structure type that is not listed here. Everything else is not
+//! For the machine, its firmware and its parts, a recording keeps the names of the maker, the model and the version. It
+//! keeps no other string, and no field of a structure type that is not listed in this file. All other content is not
 //! needed for a bug report, and may be a serial number, an address or a host name.
 
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use smbioslib::{DefinedStruct, HostProtocolType, SMBiosString, SystemUuidData, U
 
 use crate::format::smbios::Structure;
 
-/// Maximum number of bytes that are kept of a string, which was the limit up to SMBIOS 2.6 (DSP0134 §6.1.3).
+/// Maximum number of bytes that are kept of a string. Up to SMBIOS 2.6, no string was longer (DSP0134 §6.1.3).
 const KEPT_MAX: usize = 64;
 
 /// Position of the UUID in a Type 1 structure (DSP0134 §7.2.1).
 const UUID: Range<usize> = 0x08..0x18;
 
-/// The content of a structure, by positions in the table.
+/// The parts of a structure, as ranges of positions in the table.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// Bytes that are kept: fields, and strings that name a maker, a model or a version.
@@ -30,7 +30,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a structure of a type that DSP0134 assigns.
+    /// Reads a structure whose type DSP0134 assigns.
     pub(super) fn of(data: &[u8], structure: &Structure) -> Self {
         let formatted = structure.offset..structure.offset + usize::from(structure.length);
         let bytes = data.get(formatted.clone()).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Fields {
             serials(&meaning).into_iter().filter_map(string).collect()
         };
         let mut kept: Vec<_> = models(&meaning).into_iter().filter_map(string).collect();
-        // In some tables, fields share a string, for example "Not Specified".
+        // In some tables, several fields refer to the same string, for example "Not Specified".
         kept.retain(|range| !personal.contains(range));
         for range in &mut kept {
             range.end = range.end.min(range.start + KEPT_MAX);
@@ -104,7 +104,7 @@ fn models(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     }
 }
 
-/// Returns serial numbers, asset tags and SKU numbers, in the same structure types.
+/// Returns strings that contain serial numbers, asset tags and SKU numbers, in the same structure types as [`models`].
 fn serials(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     match meaning {
         DefinedStruct::SystemInformation(system) => vec![system.serial_number(), system.sku_number()],
@@ -137,9 +137,9 @@ fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
     )
 }
 
-/// Returns the fields that are kept of a structure type: their start and end. These include the numbers that refer to
-/// strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial number, the date and
-/// vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
+/// Returns the start and the end of each range of fields that is kept of a structure type. The ranges include the
+/// numbers that refer to strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial
+/// number, the date and vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
 fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
     match kind {
         0 => &[(0x04, 0x1a)],
@@ -177,11 +177,11 @@ fn repeatable(meaning: &DefinedStruct<'_>, formatted: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Returns UUID, addresses and host name in a record of the protocol "Redfish over IP" (DSP0270 1.3, §"Redfish over IP
-/// protocol").
+/// Returns the UUID, the addresses and the host name in a record of the protocol "Redfish over IP" (DSP0270 1.3,
+/// §"Redfish over IP protocol").
 fn redfish(data: &[u8]) -> Vec<Vec<u8>> {
     let mut found = uuid(data.get(..16).unwrap_or_default());
-    // The addresses of the host and of the service, each after its format byte.
+    // The record contains the address of the host and the address of the service, each after a byte for its format.
     for format in [17, 51] {
         let address = data.get(format + 1..format + 17).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
         let text = match (data.get(format), address) {
@@ -200,7 +200,8 @@ fn redfish(data: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// Returns the forms of a UUID: its bytes in both byte orders of its first three fields, and each of these as text.
+/// Returns all forms in which a UUID may be repeated. Its first three fields can have either byte order. Each order is
+/// returned as bytes, and as text with and without dashes, in lower and upper case.
 fn uuid(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Ok(bytes) = <[u8; 16]>::try_from(bytes) else { return vec![] };
     let mut swapped = bytes;

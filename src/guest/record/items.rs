@@ -1,4 +1,4 @@
-//! Items of `fw_cfg` without their secrets.
+//! Removes the secrets from items of `fw_cfg`.
 
 use super::repeats::FILLER;
 use super::sealed::plain_filler;
@@ -9,7 +9,7 @@ use crate::format::manifest::Manifest;
 use crate::format::receipt::Address;
 use crate::format::systemd::FW_CFG_DIRECTORY;
 
-/// Returns the first manifest in the items that can be read.
+/// Decodes the manifests in the items, and returns the first one that is valid.
 pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     let mut items = items.iter().filter(|item| fw_cfg::kind(item.path.expose()) == Some(Kind::Manifest));
     items.find_map(|item| match &item.content {
@@ -18,7 +18,7 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     })
 }
 
-/// Returns the values of the credentials in the items.
+/// Returns the value of each credential in the items, as `value_of` changes it.
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {
@@ -31,12 +31,13 @@ pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Va
     values
 }
 
-/// Returns filler of the same length.
+/// Returns filler that has the same length as the value.
 pub(super) fn filler(value: &Secret) -> Secret {
     plain_filler(value.expose(), FILLER)
 }
 
-/// Returns copies that a guest reads in the same way. `redact_manifest` replaces the text of a manifest in its place.
+/// Returns copies of the items with filler instead of secrets. A guest reads these copies in the same way as the items.
+/// `redact_manifest` overwrites the text of a manifest.
 pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec<Item> {
     let redacted = |item: &Item| {
         let kind = fw_cfg::kind(item.path.expose());
@@ -67,7 +68,8 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
     items.iter().map(redacted).collect()
 }
 
-/// Redacts a bad name, which may be a value: only the byte for which it is refused is kept.
+/// Overwrites a name that is not allowed, because it may be a secret value. Only the byte for which the name is refused
+/// is kept.
 fn redact_name(name: &mut [u8], error: NameError) {
     let kept = match error {
         NameError::Empty | NameError::Reserved => return,

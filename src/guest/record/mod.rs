@@ -1,4 +1,4 @@
-//! Recordings of a table, for bug reports and tests.
+//! Recordings of an SMBIOS table and of `fw_cfg` items, for bug reports and tests.
 
 mod fields;
 mod items;

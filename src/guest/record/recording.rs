@@ -11,7 +11,7 @@ use crate::format::smbios::Table;
 use crate::guest::source::dmi::{self, ENTRY_POINT, TABLE};
 use crate::guest::source::{Input, SourceError, fw_cfg};
 
-/// The files of a table and items of `fw_cfg`. At least one of the two is present.
+/// The files of an SMBIOS table, and items of `fw_cfg`. A recording contains the table, or items, or both.
 pub struct Recording {
     /// The table.
     pub table: Option<dmi::Raw>,
@@ -23,7 +23,7 @@ impl Recording {
     /// Reads the sources of the running system, or another recording.
     ///
     /// # Errors
-    /// [`SourceError`] of a source that fails, or of the table if both the table and the items are absent.
+    /// Returns the [`SourceError`] of a source that fails, or of the table if both the table and the items are absent.
     pub fn read(input: Input<'_>) -> Result<Self, SourceError> {
         let items = match fw_cfg::read(input) {
             Err(error) if !error.lets_others_decide() => return Err(error),
@@ -60,7 +60,8 @@ impl Recording {
             let line = |text: &[u8]| Secret::from([text, b"\n"].concat());
             files.push((directory.join("name"), line(path.expose())));
             files.push((directory.join("size"), line(content.size().to_string().as_bytes())));
-            // An item that is too large was not read. A guest refuses it without its content.
+            // An item that is too large was not read, so its content is not recorded. A guest refuses the item because
+            // of its size.
             if let Content::Bytes(bytes) = content {
                 files.push((directory.join("raw"), bytes.copy()));
             }

@@ -1,10 +1,11 @@
-//! Removes the secrets from a table that still parses in the same way. `record` writes this table by default.
+//! Makes a copy of a table without secrets. The copy parses in the same way as the table. `record` writes this copy by
+//! default.
 //!
-//! Every value is replaced by filler of the same length, and base64 by base64 of the same kind. Of other structures,
-//! only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces secrets and
-//! personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept unchanged. The bytes
-//! after a broken place may be the text of a lost string. Of these bytes, only those are kept that make the table break
-//! in the same way.
+//! Every value is replaced by filler of the same length, and base64 by base64 of the same kind. Of structures other
+//! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
+//! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
+//! unchanged. The bytes after the place where a table breaks may be the text of a lost string. Of these bytes, only
+//! those are kept that make the table break in the same way.
 
 use std::ops::Range;
 
@@ -31,10 +32,11 @@ const LAST_ASSIGNED: u8 = 46;
 /// Type of a structure that its firmware has deactivated, whatever type it had before (DSP0134 §7.48).
 const INACTIVE: u8 = 126;
 
-/// The highest bit: it marks a vendor's own structure type (DSP0134 §6.1.2), and is never set in ASCII.
+/// The highest bit of a byte. In a structure's type, this bit marks a vendor's own type (DSP0134 §6.1.2). In ASCII
+/// text, it is never set.
 const VENDOR_TYPE: u8 = 0x80;
 
-/// Length of type, length byte and handle (DSP0134 §6.1.2).
+/// Length in bytes of a structure's header: type, length and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;
 
 /// Returns a copy of the table's bytes without secrets and personal data. If the digest of a manifest matches, it also
@@ -44,7 +46,8 @@ pub fn redact(table: &Table) -> Vec<u8> {
     redact_both(table, &[]).0
 }
 
-/// Does the same for a table and the items of `fw_cfg` that were received before the table, as one set.
+/// Returns copies of a table and of `fw_cfg` items without secrets and personal data. The items were received before
+/// the table, and both together are one set.
 #[must_use]
 pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut data = table.data().to_vec();
@@ -65,8 +68,8 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                     } else {
                         redact_string(string, &mut values, manifest.as_ref())
                     };
-                    // A foreign string usually belongs to the vendor and is not a secret, so its text is not searched
-                    // for.
+                    // A string of another program usually comes from the vendor and is not a secret, so the second
+                    // search does not look for its text.
                     if public > 0 {
                         fields.personal.push(range.start + public..range.end);
                     }
@@ -74,7 +77,7 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                 let unknown = structure.offset + usize::from(OEM_STRINGS_LENGTH);
                 let end = structure.offset + usize::from(structure.length);
                 bytes(&mut data, unknown..end).fill(0);
-                // Both iterators have the same order.
+                // Both iterators return the Type 11 structures in the same order.
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE if !strings_lost => {
@@ -98,13 +101,14 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
     data.get_mut(range).unwrap_or_default()
 }
 
-/// Whether strings are missing, so that the bytes after the structure may be their text.
+/// Whether the structure has fewer strings than its count byte announces. Then the bytes after the structure may be the
+/// text of the missing strings.
 fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
 
-/// Keeps the bytes that decide how a string is read, but none of its content. `values` contains the values of earlier
-/// strings. Returns the number of kept bytes at the beginning of the string.
+/// Overwrites the content of a string, but keeps the bytes that decide how the string is read. `values` contains the
+/// values of earlier strings. Returns the number of kept bytes at the beginning of the string.
 fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manifest>) -> usize {
     match oem_string::decode(string) {
         OemString::MaybeNameless(text) => {
@@ -156,9 +160,10 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
     }
 }
 
-/// Replaces a possible value without a name by base64 that the manifest does not list. Blanks keep their positions.
+/// Replaces text that may be a value without a name by base64 that the manifest does not list. Blanks keep their
+/// positions.
 fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
-    // The last character stays `A`, because some of its bits must be zero.
+    // The last character is always `A`, because some bits of the last character must be zero.
     for filler in b'A'..=b'Z' {
         let mut characters = text.iter_mut().rev().filter(|byte| !base64::is_blank(**byte));
         characters.next().into_iter().for_each(|last| *last = b'A');
@@ -170,7 +175,7 @@ fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
     }
 }
 
-/// Replaces a value by filler of the same length, in the same form.
+/// Replaces a value by filler of the same length, in the same encoding.
 fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     match encoding {
         Encoding::Text => text.iter_mut().zip(filler.expose()).for_each(|(byte, filler)| *byte = *filler),
@@ -183,8 +188,8 @@ fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     }
 }
 
-/// Replaces everything after a prefix by filler that is refused for the same reason. Text that looks like a name may be
-/// a value, so no byte of it is kept.
+/// Replaces everything after the prefix of a string by filler that is refused for the same reason. Text that looks like
+/// a name may be a value, so no byte of this text is kept.
 fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     rest.fill(FILLER);
     let length = rest.len();
@@ -211,7 +216,8 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     }
 }
 
-/// Replaces text by filler that base64 decoding accepts, or refuses for the same reason.
+/// Replaces text by filler. Base64 decoding accepts the filler if it accepts the text, and otherwise refuses both for
+/// the same reason.
 fn redact_base64(text: &mut [u8]) {
     let refused = base64::decode(text).err();
     for byte in text.iter_mut() {
@@ -229,8 +235,8 @@ fn redact_base64(text: &mut [u8]) {
     }
 }
 
-/// Replaces everything in a structure that is not kept: strings by filler, and fields by zero, which means that there
-/// is no value.
+/// Replaces everything in a structure that is not kept: strings by filler, and fields by zero. Zero means that a field
+/// has no value.
 fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) {
     let fields = structure.offset + HEADER_LENGTH..structure.offset + usize::from(structure.length);
     let strings = structure.strings.iter().map(|string| (string.clone(), FILLER));
@@ -243,8 +249,8 @@ fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) 
     }
 }
 
-/// Replaces everything except type, length and the number of strings. If the content looked like text before, it still
-/// does.
+/// Replaces everything in a structure except its type, its length and the number of its strings. If the structure
+/// looked like text before, it still looks like text.
 fn redact_content(data: &mut [u8], structure: &Structure) {
     let text = smbios::looks_like_text(bytes(data, structure.offset..structure.end));
     bytes(data, structure.offset + 2..structure.offset + usize::from(structure.length)).fill(FILLER);
@@ -256,14 +262,15 @@ fn redact_content(data: &mut [u8], structure: &Structure) {
     }
 }
 
-/// Replaces a structure of an unassigned type by one of the same size with one string, because it may be text.
+/// Replaces a structure of an unassigned type by a structure of the same size with one string, because the structure
+/// may be the text of a lost string.
 fn redact_unknown(structure: &mut [u8]) {
     let content = structure.len().saturating_sub(2);
     fill(bytes(structure, 0..content), Some(4));
 }
 
-/// Fills a structure, or what is left of one, and sets its length byte. If the content looked like text before, it
-/// still does.
+/// Overwrites a structure, or the rest of a broken one, with filler, and sets its length byte. If the bytes looked like
+/// text before, they still look like text.
 fn fill(rest: &mut [u8], length: Option<u8>) {
     let text = smbios::looks_like_text(rest);
     rest.fill(FILLER);
@@ -275,7 +282,8 @@ fn fill(rest: &mut [u8], length: Option<u8>) {
     }
 }
 
-/// Replaces bytes that belong to no structure, so that the table breaks in the same way and for the same reason.
+/// Replaces bytes that belong to no structure. The copy of the table still breaks in the same way and for the same
+/// reason.
 fn redact_rest(data: &mut [u8], table: &Table) {
     for fault in table.faults() {
         let (offset, length) = match *fault {
@@ -302,7 +310,7 @@ fn redact_rest(data: &mut [u8], table: &Table) {
     }
 }
 
-/// Returns the first manifest that can be read.
+/// Returns the first manifest in the table that can be decoded.
 fn manifest_that_counts(table: &Table) -> Option<Manifest> {
     let mut strings = table.oem_structures().flat_map(|oem| oem.strings());
     strings.find_map(|(_, string)| match oem_string::decode(string) {
@@ -311,8 +319,9 @@ fn manifest_that_counts(table: &Table) -> Option<Manifest> {
     })
 }
 
-/// Redacts manifests, but keeps their names and sizes. The digest of the real values could be used to guess a weak
-/// value. So the digest becomes that of the filler if it matched, and zero if it did not.
+/// Redacts manifests, but keeps the names and sizes that they list. The digest of the real values could be used to
+/// guess a weak value. So if the digest matched the values, it is replaced by the digest of the filler. Otherwise it is
+/// replaced by zero.
 fn redact_manifests(
     data: &mut [u8],
     table: &Table,
@@ -335,7 +344,7 @@ fn redact_manifests(
             filler.add(name, value);
         }
     }
-    // A manifest with other content must still have other content, even if only the digest differs.
+    // A manifest that differs from the first manifest must still differ from it, even if only the digest differs.
     let is_right = counts.is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };

@@ -3,14 +3,14 @@
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// Filler for a byte of text, in the first search and in this one.
+/// Filler that replaces a byte of text, in the first search and in this second one.
 pub(super) const FILLER: u8 = b'x';
 
 /// Filler for a repeated credential of equal length but different value: after redaction, the values must still differ.
 pub(super) const OTHER_FILLER: u8 = b'y';
 
 /// Length of the shortest text that is searched for. A shorter text, such as `0` or `1.0`, reveals nothing, and would
-/// be found in every version.
+/// be found in every version string.
 const SEARCHED_MIN: usize = 4;
 
 /// Replaces each byte in the `kept` parts of `data` that belongs to a text in `hidden`.
@@ -42,8 +42,8 @@ pub(super) fn replace<'a>(
 fn longest_at_start(sorted: &[&[u8]], text: &[u8]) -> usize {
     let mut text = text;
     loop {
-        // Every text with which `text` starts is this candidate or before it. Such a text is also the start of the part
-        // that the candidate and `text` have in common.
+        // Every text with which `text` starts is this candidate, or stands before it in the sorted list. Such a text is
+        // also the start of the part that the candidate and `text` have in common.
         let last = sorted.partition_point(|candidate| *candidate <= text).checked_sub(1);
         let Some(candidate) = last.and_then(|last| sorted.get(last)) else { return 0 };
         let common = candidate.iter().zip(text).take_while(|(a, b)| a == b).count();

@@ -13,8 +13,8 @@ use crate::trust::sealed::{HEADER_SIZE, Sealed, SealedError, header_length};
 pub(super) struct Ciphertexts(BTreeMap<Name, (Ciphertext, Ciphertext)>);
 
 impl Ciphertexts {
-    /// Replaces the text after the prefix by filler that is read in the same way: of the same size, under the same name
-    /// and for the same kind of key. Returns the number of kept bytes at the beginning of the text.
+    /// Replaces the text of an encrypted credential by filler that is read in the same way: it has the same name, the
+    /// same size and the same kind of key. Returns the number of kept bytes at the beginning of the text.
     pub(super) fn redact(&mut self, text: &mut [u8]) -> usize {
         let sealed = Sealed::decode(text);
         let name = match &sealed {
@@ -37,7 +37,8 @@ impl Ciphertexts {
         public
     }
 
-    /// Returns the manifest's terms for the filler: ciphertexts that matched still match, and the others still do not.
+    /// Returns the manifest's terms, changed for the filler: a ciphertext that matched before still matches, and one
+    /// that did not match still does not match.
     pub(super) fn terms(&self, manifest: &Manifest) -> Terms {
         let mut terms = manifest.terms().clone();
         for (name, listed) in &mut terms.encrypted {
@@ -58,7 +59,7 @@ pub(super) fn plain_filler(value: &[u8], filler: u8) -> Secret {
     bytes.into()
 }
 
-/// Keeps the header, which contains the kind of key. Blanks keep their positions.
+/// Overwrites a ciphertext, but keeps its header, which contains the kind of key. Blanks keep their positions.
 fn redact_blob(text: &mut [u8], filler: u8) {
     let Ok(mut bytes) = base64::decode(text) else { return };
     bytes.iter_mut().skip(HEADER_SIZE).for_each(|byte| *byte = filler);
@@ -67,7 +68,7 @@ fn redact_blob(text: &mut [u8], filler: u8) {
     characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
 }
 
-/// Removes everything that could be a name or a value, and keeps the reason for the refusal.
+/// Overwrites everything that could be a name or a value. The text is still refused for the same reason.
 fn redact_undecodable(text: &mut [u8], error: &SealedError) {
     text.fill(FILLER);
     let kept: &[u8] = match error {

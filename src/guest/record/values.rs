@@ -1,10 +1,10 @@
-//! The values that a redaction has found.
+//! The credential values that a redaction has found.
 
 use std::collections::BTreeMap;
 
 use crate::format::credential::{Name, Secret};
 
-/// The values of several credentials. Of values with the same name, the first is used.
+/// The values of several credentials. If several values have the same name, the first is used.
 #[derive(Default)]
 pub(super) struct Values {
     all: Vec<Secret>,

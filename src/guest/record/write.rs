@@ -34,7 +34,7 @@ impl Help for RecordError {
     }
 }
 
-/// Whether a recording contains secrets or filler. This decides who may read it.
+/// Whether a recording contains secrets or filler. This decides who may read the recording.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Secrets {
     /// The secrets themselves: only the owner of the files can read them.
@@ -64,7 +64,7 @@ impl Secrets {
 /// # Errors
 /// [`RecordError`] says why the recording cannot be written.
 pub fn write(directory: &Path, recording: &Recording, secrets: Secrets) -> Result<(), RecordError> {
-    // If a signal ended the process here, a part of an unwanted recording would remain.
+    // Signals are blocked from here on: a signal that ended the process would leave an incomplete recording.
     let held = Held::new();
     let mut writer = Writer { secrets, files: Vec::new(), directories: Vec::new() };
     let result = writer.write(directory, recording);

@@ -36,7 +36,7 @@ pub(super) fn json(value: &impl Serialize, maximum: usize) -> serde_json::Result
     Ok(buffer.bytes)
 }
 
-/// Returns how many of the first items fit into an array of `maximum` bytes of JSON.
+/// Returns the number of items, counted from the first item, that fit into a JSON array of `maximum` bytes.
 pub(super) fn fitting<T: Serialize>(items: &[T], maximum: usize) -> usize {
     let mut buffer = Bounded { bytes: Vec::new(), maximum };
     let mut fits = |item| json::write(&mut buffer, item, Layout::Short).is_ok() && buffer.write(b",").is_ok();

@@ -8,7 +8,7 @@ use crate::format::credential::Name;
 use crate::guest::verify::origin::Origin;
 use crate::text::escape::Escaped;
 
-/// The data of a delivery.
+/// What a report says about a delivery.
 #[derive(Deserialize)]
 pub(super) struct Delivered {
     /// Whether a manifest proved the set.
@@ -18,7 +18,7 @@ pub(super) struct Delivered {
     pub(super) credentials: Vec<Known>,
 }
 
-/// The data of a credential.
+/// What a report says about one credential.
 #[derive(Deserialize)]
 pub(super) struct Known {
     pub(super) name: Option<Name>,
@@ -30,7 +30,7 @@ pub(super) struct Known {
     pub(super) source: Origin,
 }
 
-/// The number of entries that were left out.
+/// The number of credentials that a report leaves out, because it would be too large.
 #[derive(Deserialize)]
 pub(super) struct Left {
     pub(super) credentials: usize,

@@ -1,5 +1,5 @@
-//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. It contains no value,
-//! but only root can read it, because it shows which secrets this machine has.
+//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. This file contains no
+//! value, but only root can read it, because it shows which secrets this machine has.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -39,10 +39,10 @@ pub struct Report<'a> {
     summary: String,
     /// The import's exit code.
     exit: u8,
-    /// The chosen directory; `None` if the import ended before the choice.
+    /// The chosen directory; `None` if the import ended before a directory was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<String>,
-    /// The reason for the choice.
+    /// Why this directory was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// Whether the import is about to close the files from which the set was read.
@@ -53,14 +53,14 @@ pub struct Report<'a> {
     /// What arrived, with all findings of verification; `None` if nothing was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Judged<'a>>,
-    /// The number of entries that were left out of these lists because the report would be too large; `None` if all
-    /// entries are listed.
+    /// The number of entries that were left out of this report's lists because the report would be too large; `None` if
+    /// all entries are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     omitted: Option<Omitted>,
 }
 
-/// Largest report in bytes. The report is handed over as a credential like the others, and systemd accepts at most
-/// [`TOTAL_MAX`] bytes for all credentials together.
+/// Maximum size of a report in bytes. The report is handed over as a credential like the others, and systemd accepts at
+/// most [`TOTAL_MAX`] bytes for all credentials together.
 ///
 /// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
 pub const SIZE_MAX: usize = 262_144;
@@ -153,8 +153,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Returns the content of the file: the complete report if it is at most [`SIZE_MAX`] bytes, otherwise with
-    /// shortened lists.
+    /// Returns the report as JSON, which is the content of the file. If the report has more than [`SIZE_MAX`] bytes,
+    /// its lists are shortened.
     ///
     /// # Errors
     /// Returns an error if the report cannot be written as JSON.
@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns how the import of a placed set ended, in the words of the log.
+/// Returns how an import ended that has written its set, in the words of the log.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
@@ -187,8 +187,8 @@ fn summary(set: &Placed, imported: &Imported) -> String {
     }
 }
 
-/// Writes the report of an import, and hands it over to the host stage. An error here does not fail the import. Returns
-/// whether a report of this import exists.
+/// Writes the report of an import, and hands it over to the host stage. If the report cannot be written, the import
+/// does not fail. Returns whether a report of this import exists.
 pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     if tells_nothing_new(system, imported) {
         return true;
@@ -196,7 +196,8 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let left = write_and_hand_over(system, imported);
     let is_left = left.is_ok();
     if let Err(error) = left {
-        // A user who may not import may not write a report either. The import has already logged this.
+        // A user who has no permission to import cannot write a report either. The import has already logged that
+        // error.
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
@@ -208,7 +209,7 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     is_left
 }
 
-/// Whether a successful import found everything unchanged, including the report.
+/// Whether an import succeeded and changed nothing, and its report exists already.
 fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     let Ok(imported) = imported else { return false };
     let unchanged = imported.placed.as_ref().is_ok_and(|placed| {
@@ -240,14 +241,14 @@ fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>
     Ok(())
 }
 
-/// Replaces the last report.
+/// Writes a report, which replaces the report of the last import.
 fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     let state = StateDirectory::lock(system, &own::run(system)?)?;
     let context = Context::new(&state.path);
-    // A limit on file sizes must not end an import that is complete.
+    // The signal of a limit on file sizes must not end an import that is already complete.
     let _held = Held::new();
     let replace = || {
-        // Any file with this name is removed.
+        // Any existing file with the temporary name is removed.
         match state.directory.remove_file(PART) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
@@ -260,7 +261,7 @@ fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     replace().map_err(context.cannot("write the report to"))
 }
 
-/// Reads the last report, if there is one that this user wrote and may read.
+/// Reads the last report; returns `None` if no report exists, or this user did not write it or may not read it.
 #[must_use]
 pub fn read(system: &System) -> Option<Summary> {
     let mut json = Vec::new();
@@ -268,7 +269,8 @@ pub fn read(system: &System) -> Option<Summary> {
     serde_json::from_slice(&json).ok()
 }
 
-/// Opens the report. Does not follow, wait for, or trust a file of another user.
+/// Opens the report. Does not follow a link, does not wait for a FIFO, and does not trust a directory that another user
+/// can change.
 fn open(system: &System) -> Option<File> {
     let directory = Directory::open(&system.state(), Links::Refuse).ok()?;
     if !directory.stat().ok()?.is_protected() {

@@ -1,4 +1,4 @@
-//! The listing and the verdict, for people and for programs.
+//! The list of credentials and the verdict, as text for people and as data for programs.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -22,7 +22,7 @@ use crate::text::listing::{self, Cell, Text, Tone};
 /// The order in which findings are shown. A sort by severity would make the agent 5 KB larger.
 const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
-/// One line of the listing.
+/// One line of the list of credentials.
 #[derive(Serialize)]
 pub struct Row<'a> {
     pub(super) name: Option<&'a Name>,
@@ -66,8 +66,8 @@ impl Row<'_> {
     }
 }
 
-/// Returns the listing of a delivery in the order in which it was sent, with the encrypted credentials last. `states`
-/// has one state for each of them.
+/// Returns one line for each credential of a delivery, in the order in which the host sent them. The encrypted
+/// credentials come last. `states` has one state for each line, in the same order.
 pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>) -> Vec<Row<'a>> {
     let row = |(entry, state): (&'a Entry, _)| Row {
         name: entry.name.as_ref(),
@@ -94,7 +94,8 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
     rows
 }
 
-/// Returns the states of a delivery in which all intact credentials have the state `intact`.
+/// Returns one state for each credential of a delivery: `intact` for each intact credential, and the refusal for each
+/// other one.
 pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State> {
     let plain = delivery.entries.iter().map(Entry::refusal);
     let sealed = delivery.sealed.iter().map(|entry| entry.intact().err());
@@ -104,9 +105,9 @@ pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State>
 /// Whether a listing has a line with the column names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Legend {
-    /// The listing has this line, unless it is empty.
+    /// The listing has a line with the column names, unless it lists nothing.
     Shown,
-    /// The listing does not have this line.
+    /// The listing does not have a line with the column names.
     Hidden,
 }
 
@@ -135,7 +136,7 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     text
 }
 
-/// A delivery, as `check` prints it for programs.
+/// The data about a delivery that `check` prints for programs.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: Verdict,
@@ -143,14 +144,14 @@ pub struct Judged<'a> {
     machine: Option<&'a Machine>,
     /// Whether a manifest proves that the set is the one that was sent.
     proven: bool,
-    /// Who signed the set, if a trusted signature proves it.
+    /// Who signed the set, if a trusted signature proves the set.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a Signed>,
     credentials: Vec<Row<'a>>,
     findings: Vec<FindingRow<'a>>,
 }
 
-/// A finding, as `check` prints it for programs.
+/// The data about a finding that `check` prints for programs.
 #[derive(Serialize)]
 pub(super) struct FindingRow<'a> {
     severity: Severity,
@@ -180,7 +181,7 @@ impl<'a> FindingRow<'a> {
     }
 }
 
-/// An origin; without one, an object without fields.
+/// The origin of a finding; an empty JSON object if the finding has no origin.
 struct Place<'a>(Option<&'a Origin>);
 
 impl Serialize for Place<'_> {
@@ -206,8 +207,8 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// Shortens the lists to these sizes in bytes of JSON. Leaves out the last credentials and the least serious
-    /// findings. Returns how many of each were left out.
+    /// Shortens the lists of credentials and findings to these sizes, in bytes of JSON. Leaves out the last credentials
+    /// and the least serious findings. Returns the numbers of credentials and findings that were left out.
     pub(super) fn shorten(&mut self, credentials: usize, findings: usize) -> (usize, usize) {
         let rest = &mut self.findings;
         let sorted = HEAVIEST_FIRST.into_iter().flat_map(|severity| {
@@ -271,15 +272,16 @@ pub fn verdict(delivery: &Delivery) -> Text {
     text
 }
 
-/// Maximum number of names before an advice.
+/// Maximum number of credential names that are printed before an advice.
 const NAMES_MAX: usize = 4;
 
-/// What to do, listed once for all findings that need the same action.
+/// An advice that is printed once for all findings that need the same action.
 struct Advice<'a> {
     text: Cow<'static, str>,
-    /// The credentials that need this action; empty if the action is not only for credentials.
+    /// The names of the credentials that need this action; empty if a finding that is not about a credential needs it
+    /// too.
     names: Vec<&'a Name>,
-    /// Number of further findings with this advice that are only counted.
+    /// Number of further findings with this advice, which are counted but not listed.
     more: usize,
 }
 

@@ -33,7 +33,7 @@ pub(in crate::guest) fn choice(directory: &Path, reason: &str) {
     tracing::info!("credentials go to {}: {reason}", Escaped::from(directory));
 }
 
-/// Logs what was done in the directory.
+/// Logs what the import did in the directory of the plain credentials.
 pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &Delivery) {
     let shown = Escaped::from(directory);
     match outcome {
@@ -67,7 +67,7 @@ pub(in crate::guest) fn outcome(directory: &Path, outcome: &Outcome, delivery: &
     tracing::info!("{}", placed(directory, outcome, delivery));
 }
 
-/// Logs what was done with the encrypted credentials.
+/// Logs what the import did with the encrypted credentials.
 pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, delivery: &Delivery) {
     let (shown, sealed) = (Escaped::from(directory), sealed(delivery));
     match outcome {
@@ -77,7 +77,7 @@ pub(in crate::guest) fn encrypted(directory: &Path, outcome: Option<&Outcome>, d
     }
 }
 
-/// Logs how many credentials were removed from the directory that the initrd hands over.
+/// Logs how many credentials were removed from `/run/credentials/@initrd`.
 pub(in crate::guest) fn cleared(credentials: usize) {
     if credentials > 0 {
         tracing::info!(
@@ -86,7 +86,7 @@ pub(in crate::guest) fn cleared(credentials: usize) {
     }
 }
 
-/// Logs that the sources are closed.
+/// Logs how many files of the sources were closed.
 pub(in crate::guest) fn closed(files: usize) {
     let files = listing::count(files, "file");
     tracing::info!(
@@ -94,7 +94,7 @@ pub(in crate::guest) fn closed(files: usize) {
     );
 }
 
-/// Returns the result for a set on one line, for the log and the report.
+/// Returns one line that says how a set was written, for the log and the report.
 pub(in crate::guest) fn placed(directory: &Path, outcome: &Outcome, delivery: &Delivery) -> String {
     let shown = Escaped::from(directory);
     let sent = delivery.intact().count();

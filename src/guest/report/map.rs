@@ -1,7 +1,7 @@
-//! `check --map`: where in the table everything is that was sent, and where the table breaks.
+//! `check --map`: shows where in the table each structure and each credential is, and where the table breaks.
 //!
-//! No byte of a string is shown, and no name but those that verification shows. The number of lines has a limit, however
-//! many structures and strings a table has.
+//! The map shows no byte of a string. It shows only the credential names that verification shows too. The number of
+//! lines has a limit, even if a table has very many structures and strings.
 
 use std::fmt::{Arguments, Display};
 
@@ -15,24 +15,27 @@ use crate::guest::verify::finding::{Finding, Severity};
 use crate::guest::verify::origin::Origin;
 use crate::text::listing::{Text, Tone, count};
 
-/// Longest line in characters.
+/// Maximum length of a line in characters.
 pub const WIDTH: usize = 100;
 
-/// Type 11 structures that have lines of their own. Later ones have them if there is a finding in them.
+/// Number of Type 11 structures that always get lines of their own. A later Type 11 structure gets them only if it has
+/// a finding.
 pub const STRUCTURES_MAX: usize = 8;
 
-/// Strings of each structure, and items of `fw_cfg`, that have lines of their own. Later ones have them if there is a
-/// finding about them.
+/// Number of strings in each structure, and of `fw_cfg` items, that always get a line of their own. A later string or
+/// item gets one only if it has a finding.
 pub const STRINGS_MAX: usize = 32;
 
-/// Longest name that is written out, in characters.
+/// Maximum length of a credential's name in the map, in characters. A longer name is shortened.
 const NAME_MAX: usize = 32;
 
-/// Blanks before the text of a line, and before what it says of a string.
+/// Number of blanks before a finding: below the line of a structure (`INDENT`), and below the line of a string
+/// (`INDENT_OF_STRING`).
 const INDENT: usize = 20;
 const INDENT_OF_STRING: usize = 27;
 
-/// Draws what the sources received, with a mark at the place of each finding of the delivery that was made of it.
+/// Returns the map of a table and of `fw_cfg` items, with a mark at the place of each finding. `delivery` must be the
+/// result of verifying the same table and items.
 ///
 /// ```
 /// use smbios_creds::format::smbios::Table;
@@ -60,21 +63,21 @@ pub fn map(table: Option<&Table>, items: &[Item], delivery: &Delivery) -> Text {
     map.text
 }
 
-/// Lines that are written so far, and what they are about.
+/// The lines of the map that are written so far, and the delivery that the map shows.
 struct Map<'a> {
     text: Text,
     delivery: &'a Delivery,
 }
 
-/// Structures, strings or items in a row that have one line together.
+/// Consecutive structures, strings or items that share one line of the map.
 #[derive(Default)]
 struct Run {
-    /// Where the first one is, in the table.
+    /// Offset in the table of the first structure or string; `None` for items.
     offset: Option<usize>,
-    /// Bytes of all.
+    /// Length of all of them together, in bytes.
     length: usize,
     count: usize,
-    /// How many of them are Type 11 structures.
+    /// How many of the structures have Type 11.
     oem: usize,
 }
 
@@ -86,16 +89,16 @@ impl Run {
     }
 }
 
-/// A place in a map, at which there may be a credential and findings.
+/// A place in the map, which may have a credential and findings.
 #[derive(Clone, Copy)]
 enum Place {
-    /// A byte of the table.
+    /// The structure or the string at this offset in the table.
     Offset(usize),
-    /// An item of `fw_cfg`, by its key.
+    /// The item of `fw_cfg` with this key.
     Item(u16),
-    /// The set as a whole.
+    /// The set as a whole, for findings that are not about one credential.
     Whole,
-    /// Credentials that are in no source.
+    /// Missing credentials: they are neither in the table nor in `fw_cfg`.
     Nowhere,
 }
 
@@ -118,7 +121,7 @@ impl Place {
 }
 
 impl Map<'_> {
-    /// The entry point, and every finding about the set as a whole.
+    /// Writes a line for the entry point, and a mark for every finding about the set as a whole.
     fn whole(&mut self, table: Option<&Table>) {
         if let Some((table, entry_point)) = table.and_then(|table| Some((table, table.entry_point()?))) {
             let ((major, minor), announced) = (entry_point.version, entry_point.table_size);
@@ -135,7 +138,7 @@ impl Map<'_> {
         self.marks(INDENT, Place::Whole);
     }
 
-    /// Type 11 structures, and a line for all others between two of them.
+    /// Writes the lines for each Type 11 structure, and one line for all other structures between two of them.
     fn structures(&mut self, table: &Table) {
         let mut oem = table.oem_structures();
         let mut next = oem.next();
@@ -170,7 +173,7 @@ impl Map<'_> {
         self.run(&mut run, "other structure");
     }
 
-    /// A Type 11 structure and its strings.
+    /// Writes the lines for a Type 11 structure and its strings.
     fn structure(&mut self, oem: &OemStructure<'_>) {
         let Structure { offset, end, handle, ref strings, .. } = *oem.structure;
         let (index, found, [high, low]) = (oem.index, strings.len(), handle.to_be_bytes());
@@ -183,7 +186,7 @@ impl Map<'_> {
         self.marks(INDENT, Place::Offset(offset));
         let mut hidden = Run::default();
         for (number, (offset, string)) in (1..).zip(oem.strings()) {
-            // No value is decoded here: what is a credential is known already.
+            // No value is decoded here: the delivery already says which strings are credentials.
             let kind = || match oem_string::decode(string) {
                 OemString::Manifest(_) => "manifest",
                 OemString::Signature(_) => "signature",
@@ -202,7 +205,7 @@ impl Map<'_> {
         self.run(&mut hidden, "more string");
     }
 
-    /// Items of `fw_cfg`, which are read before the table.
+    /// Writes the lines for items of `fw_cfg`. They come first, because the import reads them before the table.
     fn items(&mut self, items: &[Item]) {
         if !items.is_empty() {
             self.line(None, None, format_args!("fw_cfg items, by their keys"));
@@ -224,7 +227,7 @@ impl Map<'_> {
         self.run(&mut hidden, "more item");
     }
 
-    /// What follows the last structure.
+    /// Writes the lines for bytes after the last structure, and for bytes that are missing after it.
     fn rest(&mut self, table: &Table) {
         for fault in table.faults() {
             let (offset, length, what) = match *fault {
@@ -244,7 +247,7 @@ impl Map<'_> {
         }
     }
 
-    /// Credentials that are in no source.
+    /// Writes the lines for credentials that are missing, in the table and in `fw_cfg`.
     fn lost(&mut self) {
         if self.delivery.findings.iter().any(|finding| Place::Nowhere.has(finding)) {
             self.line(None, None, format_args!("missing: neither in SMBIOS nor in fw_cfg"));
@@ -252,13 +255,13 @@ impl Map<'_> {
         }
     }
 
-    /// Whether there is a finding at one of these offsets of the table.
+    /// Whether a finding is at an offset in the table that is at least `start` and less than `end`.
     fn is_found_in(&self, start: usize, end: usize) -> bool {
         let is_in = |finding: &Finding| matches!(finding.origin, Some(Origin::Smbios { offset: Some(at), .. }) if at >= start && at < end);
         self.delivery.findings.iter().any(is_in)
     }
 
-    /// A line for what is not shown one by one.
+    /// Writes one line for all structures, strings or items of a run.
     fn run(&mut self, run: &mut Run, noun: &str) {
         let Run { offset, length, count: number, oem } = std::mem::take(run);
         if number > 0 {
@@ -268,7 +271,8 @@ impl Map<'_> {
         }
     }
 
-    /// A line for a string or an item, of this kind if it is no credential, and its findings.
+    /// Writes a line for a string or an item, and a mark for each of its findings. `kind` says what the string or item
+    /// is if it is not a credential.
     fn string(&mut self, place: Place, length: usize, number: usize, kind: &dyn Fn() -> &'static str) {
         let Delivery { entries, sealed, .. } = self.delivery;
         let (kind, name, size, refusal) =
@@ -295,14 +299,14 @@ impl Map<'_> {
         self.marks(INDENT_OF_STRING, place);
     }
 
-    /// A line: where something is, its length in bytes, and what it is.
+    /// Writes a line: an offset in the table, a length in bytes, and a text.
     fn line(&mut self, offset: Option<usize>, length: Option<usize>, what: Arguments<'_>) {
         let [offset, length] =
             [offset, length].map(|number| number.map_or_else(|| "-".to_owned(), |number| number.to_string()));
         self.push(format!("{offset:>9} {length:>8}  {what}"), None);
     }
 
-    /// A line for each finding of a place, with its first words.
+    /// Writes a line with the text of each finding at this place.
     fn marks(&mut self, indent: usize, place: Place) {
         for finding in self.delivery.findings.iter().filter(|finding| place.has(finding)) {
             let tone = match finding.severity {
@@ -310,7 +314,7 @@ impl Map<'_> {
                 Severity::Warning => Some(Tone::Doubtful),
                 Severity::Note => None,
             };
-            // The line above names the credential and its place.
+            // Except for missing credentials, the line above names the credential and its place.
             let text: &dyn Display = if let Place::Nowhere = place { finding } else { &finding.kind };
             self.push(format!("{:indent$}^ {text}", ""), tone);
         }
@@ -326,7 +330,7 @@ impl Map<'_> {
     }
 }
 
-/// Leaves at most so many characters of a text.
+/// Shortens a text to at most `maximum` bytes. A shortened text ends in `...`.
 fn shorten(text: &mut String, maximum: usize) {
     if text.len() > maximum {
         text.truncate(text.floor_char_boundary(maximum - 3));

@@ -1,4 +1,5 @@
-//! The receipt: tells the host how an import ended, if the host requested it. An error here does not fail the import.
+//! Sends the receipt, which tells the host how an import ended, if the host requested one. If the receipt cannot be
+//! sent, the import does not fail.
 //!
 //! A host requests a receipt with an OEM string ([`crate::format::receipt`]). Without this string, the host gets one
 //! line of text for people, if the credential `vmm.notify_socket` contains a port of the host. PID 1 sends its own
@@ -17,7 +18,7 @@ use crate::sys::socket::connect_vsock;
 use crate::text::help::Help as _;
 use crate::text::listing::count;
 
-/// Time limit for the host, from the connection to its end.
+/// Time limit for a connection to the host, from its start to its end.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends the result of an import to the host, if the host requested it.
@@ -65,13 +66,13 @@ pub fn in_words(imported: &Imported) -> String {
     }
 }
 
-/// Returns the address for notifications, if it is a port of the host.
+/// Returns the address in the credential `vmm.notify_socket`, if it is a port of the host.
 fn notify_socket(delivery: &Delivery) -> Option<Address> {
     let credential = delivery.intact().find(|credential| credential.name.as_str() == NOTIFY_SOCKET)?;
     Address::decode(credential.value.expose()).ok()
 }
 
-/// The action that failed, and the error.
+/// The action that failed, and the kernel's error.
 type Failure = (&'static str, Errno);
 
 /// Sends a message. If `is_awaited`, also waits until the host has read it.
@@ -92,7 +93,7 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
     }
 }
 
-/// Whether this error means that the other end closed the stream. The host may close it before this program has
+/// Whether this error means that the host closed the stream. The host may close the stream before this program has
 /// finished sending.
 fn is_closed(error: Errno) -> bool {
     matches!(error, Errno::ENOTCONN | Errno::ECONNRESET | Errno::EPIPE)

@@ -1,4 +1,5 @@
-//! Information about credentials whose sources are closed: compares the last report with the credentials in the place.
+//! Checks the credentials if the sources are closed: compares the last report with the files in the directory of the
+//! credentials.
 //!
 //! The report contains names, sizes and whether a manifest proved the set. It contains no values, so values are not
 //! compared. Credentials that the host sends now are not read.
@@ -23,13 +24,13 @@ use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::{Help, Message};
 use crate::text::listing::{Text, Tone, count};
 
-/// What the last import placed, and what is still there.
+/// The credentials that the last import wrote, and the state of their files now.
 pub struct Remembered {
     /// The last report, if there is one.
     last: Option<Summary>,
     /// The directory that was checked.
     directory: ShownPath,
-    /// The state in that directory of each credential that was imported.
+    /// The state of each imported credential in its directory.
     states: Vec<State>,
     problems: Vec<Problem>,
 }
@@ -72,7 +73,7 @@ impl Help for Problem {
     }
 }
 
-/// The data that `check` prints for programs.
+/// The data that `check` prints for programs if the sources are closed.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: &'static str,
@@ -84,7 +85,7 @@ pub struct Judged<'a> {
 }
 
 impl Remembered {
-    /// Reads the last report, and checks the place.
+    /// Reads the last report, and checks the files in the place that `into` selects.
     #[must_use]
     pub fn look(system: &System, into: &Into, policy: &Policy) -> Self {
         let place = into.choose(system).place;
@@ -108,7 +109,7 @@ impl Remembered {
         self.problems.is_empty()
     }
 
-    /// Returns why the program cannot say that everything is in place, one reason per line.
+    /// Returns the reasons why the program cannot say that the imported set is in its place, one per line.
     pub fn problems(&self) -> impl Iterator<Item = Message> {
         self.problems.iter().map(Message::from)
     }
@@ -120,7 +121,8 @@ impl Remembered {
         known.zip(&self.states).map(|((known, _), &state)| Row::known(known, state)).collect()
     }
 
-    /// Returns one line: that the sources are closed, what closed them, and what was imported.
+    /// Returns one line, which says that the sources are closed, which program closed them, and how the last import
+    /// ended.
     #[must_use]
     pub fn summary(&self) -> String {
         let Some(last) = &self.last else { return "the table is closed (mode 0000)".to_owned() };
@@ -133,7 +135,7 @@ impl Remembered {
         format!("the table is closed (mode 0000){by}; the last import (version {version}): {summary}")
     }
 
-    /// Returns one line: what was compared, and what cannot be compared.
+    /// Returns one line, which says what was compared with the last report, and what cannot be compared.
     #[must_use]
     pub fn limits(&self) -> String {
         let Self { directory, .. } = self;
@@ -144,7 +146,7 @@ impl Remembered {
         )
     }
 
-    /// Returns the text for people: the verdict, what is wrong, and what cannot be known.
+    /// Returns the text that `check` prints for people: the verdict, the problems, and what was not compared.
     #[must_use]
     pub fn verdict(&self) -> Text {
         let mut text = Text::default();
@@ -162,7 +164,7 @@ impl Remembered {
         text
     }
 
-    /// Returns the data for programs.
+    /// Returns the data that `check` prints for programs.
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
         let problems = self.problems.iter().map(Help::on_one_line).collect();
@@ -227,7 +229,7 @@ impl Remembered {
     }
 }
 
-/// Returns why the signature of the last import is not accepted; `None` if it is accepted.
+/// Returns why the signature of the last imported set is not accepted now; `None` if it is accepted.
 fn unbelieved(last: &Summary, trust: &Trust) -> Option<Problem> {
     let Some(signature) = last.delivery.as_ref().and_then(|delivery| delivery.signature.as_ref()) else {
         return Some(Problem::NotSigned);

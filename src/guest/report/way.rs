@@ -1,4 +1,5 @@
-//! `check NAME`: the whole way of one credential, from what was sent to the units that have it.
+//! `check NAME`: shows what happened to one credential: whether the host sent it, whether it arrived, in which files it
+//! is, and which units ask for it.
 
 use std::fmt::{Arguments, Write as _};
 
@@ -15,52 +16,52 @@ use crate::guest::verify::finding::Finding;
 use crate::guest::verify::sealed_entry::SealedEntry;
 use crate::text::listing::{Text, Tone, count};
 
-/// Units that are named in one line.
+/// Maximum number of units that are listed by name.
 const UNITS_MAX: usize = 8;
 
-/// The way of one credential.
+/// What is known about one credential, from the host to the units that ask for it.
 #[derive(Serialize)]
 pub struct Way<'a> {
     name: &'a Name,
     arrival: Arrival,
-    /// Whether a manifest that counts arrived.
+    /// Whether a valid manifest arrived.
     manifest: bool,
-    /// Bytes that were sent, if the manifest lists it.
+    /// Number of bytes that were sent, if the manifest lists the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     sent: Option<u64>,
-    /// Every string and item of this name.
+    /// Every OEM string and every `fw_cfg` item with a credential of this name.
     credentials: Vec<Row<'a>>,
-    /// Whether anything proves that the set is the one that was sent.
+    /// Whether a manifest proves that the received set is the one that was sent.
     proven: bool,
     /// The verdict on the whole set.
     verdict: Verdict,
-    /// Files of this name; `None` if what was sent is a recording's.
+    /// Files with this name in the directories of credentials; `None` if the set came from a recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<FoundFile>>,
-    /// Units that ask for it; `None` if systemd cannot be asked.
+    /// Units that ask for the credential; `None` if systemd does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<Vec<Asking>>,
-    /// What verification says of it.
+    /// The findings of verification about this credential.
     findings: Vec<FindingRow<'a>>,
     #[serde(skip)]
     delivery: &'a Delivery,
 }
 
-/// What became of a credential on its way to this system.
+/// Whether a credential of this name arrived on this system.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Arrival {
-    /// It is imported, or would be.
+    /// The credential arrived, and an import accepts it.
     Whole,
-    /// A string of this name arrived, but is not imported.
+    /// A credential of this name arrived, but an import refuses it.
     Refused,
-    /// Nothing of this name arrived.
+    /// No credential of this name arrived.
     Missing,
 }
 
 impl<'a> Way<'a> {
-    /// Looks at the way of a credential that the policy of this delivery asks about. `system` is `None` for a recording,
-    /// which may be another machine's.
+    /// Collects what is known about a credential. The policy with which `delivery` was verified must ask about this
+    /// name. `system` is `None` for a recording, which may come from another machine.
     pub fn look(
         system: Option<&System>,
         name: &'a Name,
@@ -97,13 +98,13 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Whether it arrived and is not refused.
+    /// Whether the credential arrived and is not refused.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.arrival == Arrival::Whole
     }
 
-    /// A line for each station.
+    /// Returns the text for people: a line for each step from the host to the units.
     #[must_use]
     pub fn text(&self) -> Text {
         let Self { name, delivery, .. } = self;
@@ -140,7 +141,7 @@ impl<'a> Way<'a> {
         text
     }
 
-    /// Where it arrived, and whether it was verified.
+    /// Writes where the credential arrived, and whether it was verified.
     fn arrived(&self, text: &mut Text) {
         for Row { size, encoding, source, reason, .. } in &self.credentials {
             let size = size.unwrap_or_default();
@@ -156,7 +157,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Where it is now.
+    /// Writes in which files the credential is now.
     fn found(&self, text: &mut Text) {
         let Some(files) = &self.files else {
             return station(text, "in place", format_args!("not checked, because --from names a recording"));
@@ -174,7 +175,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Which units ask for it.
+    /// Writes which units ask for the credential.
     fn asked(&self, text: &mut Text) {
         if self.files.is_none() {
             return;
@@ -196,7 +197,7 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Findings about a credential.
+/// Returns the findings about a credential.
 fn of_it<'a>(delivery: &'a Delivery, name: &Name) -> impl Iterator<Item = &'a Finding> {
     delivery.findings.iter().filter(move |finding| finding.credential.as_ref() == Some(name))
 }
