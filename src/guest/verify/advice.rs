@@ -1,4 +1,4 @@
-//! What to do about a finding: for this machine, where it is known, and for any machine where it is not.
+//! Makes the advice on a finding: what to do on this machine or, if the machine is not known, on any machine.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,21 +7,21 @@ use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
 
-/// The largest table, in bytes, that fits where cloud-hypervisor and crosvm put it: from behind the 24 bytes of the entry
-/// point at 0xf0000 to the end of the first MiB (measured with cloud-hypervisor 53.0 and crosvm f1e797a68).
+/// Maximum size, in bytes, of a table of cloud-hypervisor or crosvm. Both put the table after the 24 bytes of the entry
+/// point at 0xf0000, and the table must end below 1 MiB (measured with cloud-hypervisor 53.0 and crosvm f1e797a68).
 const TABLE_MAX_BELOW_1_MIB: usize = 65_512;
 
-/// Largest table of which 16 bits can tell the size, in bytes.
+/// Maximum size, in bytes, of a table whose size is a 16-bit number.
 const TABLE_MAX_16_BITS: usize = 65_535;
 
 impl Finding {
-    /// What to do about it on this machine.
+    /// Returns what to do about the finding on this machine.
     #[must_use]
     pub fn advice(&self, machine: &Machine) -> Cow<'static, str> {
         self.advice_for(machine).unwrap_or_else(|| self.general_advice().into())
     }
 
-    /// What to do about it on any machine.
+    /// Returns what to do about the finding on any machine.
     fn general_advice(&self) -> &'static str {
         let kind = &self.kind;
         kind.table_advice()
@@ -31,7 +31,7 @@ impl Finding {
             .unwrap_or_default()
     }
 
-    /// What to do where the machine or the size of its table makes a difference.
+    /// Returns the advice that depends on the machine or on the size of its table; `None` if no advice does.
     fn advice_for(&self, machine: &Machine) -> Option<Cow<'static, str>> {
         let hypervisor = machine.hypervisor;
         match (&self.kind, hypervisor) {
@@ -65,7 +65,7 @@ impl Finding {
     }
 }
 
-/// What to do about a table that is shorter than the so many bytes that were announced.
+/// Returns what to do about a table that is shorter than the `announced` number of bytes.
 fn cut(announced: usize, machine: &Machine) -> Cow<'static, str> {
     if let Some(hypervisor @ (Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) = machine.hypervisor
         && announced > TABLE_MAX_BELOW_1_MIB
@@ -91,7 +91,8 @@ fn cut(announced: usize, machine: &Machine) -> Cow<'static, str> {
     }
 }
 
-/// What to do about bytes that are no structure, in a table that is larger than 16 bits can tell, or not.
+/// Returns what to do about bytes that are not a structure. `is_large` says whether the table is larger than
+/// [`TABLE_MAX_16_BITS`].
 fn damaged(is_large: bool, machine: &Machine) -> Cow<'static, str> {
     let look = machine.hypervisor.and_then(where_empty_strings_are).unwrap_or(
         "look for empty OEM strings on the \
@@ -105,7 +106,8 @@ fn damaged(is_large: bool, machine: &Machine) -> Cow<'static, str> {
     format!("{look}{rest}").into()
 }
 
-/// Where on a hypervisor's command line an empty string ends the set, or breaks the table.
+/// Returns where on a hypervisor's command line to look for an empty string, which ends the list of strings or breaks
+/// the table.
 fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
     match hypervisor {
         Hypervisor::Qemu => Some(
@@ -121,8 +123,8 @@ fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
     }
 }
 
-/// What to do where QEMU has dropped every string, as it does from 9.0 on if the table exceeds what the default, a 32-bit
-/// entry point, can tell.
+/// Returns what to do if QEMU has dropped every string. QEMU 9.0 and newer does this if the table is too large for the
+/// default, which is a 32-bit entry point.
 fn dropped(machine: &Machine) -> Cow<'static, str> {
     let mut text =
         "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, start it with \
@@ -142,7 +144,7 @@ fn dropped(machine: &Machine) -> Cow<'static, str> {
     text.into()
 }
 
-/// How a host sends credentials to a machine of this hypervisor, whose table can carry them.
+/// Returns how a host sends credentials to a machine of this hypervisor.
 fn how_to_send(hypervisor: Hypervisor) -> &'static str {
     match hypervisor {
         Hypervisor::Qemu => "start QEMU with smbios-creds-host, or pass credentials with '-smbios type=11'",
@@ -157,7 +159,8 @@ fn how_to_send(hypervisor: Hypervisor) -> &'static str {
 }
 
 impl FindingKind {
-    /// What to do where one hypervisor is known, and others are not to be spoken of.
+    /// Returns the advice for this hypervisor, which does not mention other hypervisors; `None` if there is no such
+    /// advice.
     fn hypervisor_advice(&self, hypervisor: Hypervisor) -> Option<Cow<'static, str>> {
         let writes_one = matches!(hypervisor, Hypervisor::CloudHypervisor | Hypervisor::Crosvm);
         match self {
@@ -191,7 +194,7 @@ impl FindingKind {
         }
     }
 
-    /// What to do, if it is about the table as a whole.
+    /// Returns what to do about a finding about the table as a whole; `None` for other findings.
     fn table_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::EntryPoint { .. } => "the firmware or the recording is broken; record the table again",
@@ -219,7 +222,8 @@ impl FindingKind {
         })
     }
 
-    /// What to do, if it is about a Type 11 structure or a string that is no credential.
+    /// Returns what to do about a finding about a Type 11 structure, or about a string that is not a credential; `None`
+    /// for other findings.
     fn structure_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::StructureLength { .. } => {
@@ -247,12 +251,12 @@ impl FindingKind {
                 "on the host, remove the empty OEM string (a doubled comma, or an unset variable)"
             }
             Self::NearMiss { .. } => "on the host, correct the prefix",
-            // set_advice() names all others.
+            // The match in set_advice() lists all other kinds.
             _ => return None,
         })
     }
 
-    /// What to do, if it is about the receipt that the host asks for.
+    /// Returns what to do about a finding about the receipt that the host asks for; `None` for other findings.
     fn receipt_advice(&self) -> Option<&'static str> {
         match self {
             Self::ReceiptInvalid { .. } => {
@@ -262,7 +266,8 @@ impl FindingKind {
         }
     }
 
-    /// What to do, if it is about a credential, the manifest or the set as a whole.
+    /// Returns what to do about a finding about a credential, the manifest or the set as a whole; `None` for other
+    /// findings.
     fn set_advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotACredential { .. } => "on the host, correct the string",

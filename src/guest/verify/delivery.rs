@@ -34,8 +34,8 @@ pub struct Entry {
 enum Content {
     /// A credential, and the reason why it is not imported, if there is one.
     Credential(Credential, Option<Refusal>),
-    /// Text that may be a value without a name, and the first reason why it is not imported. If the text is a
-    /// credential, that credential is empty.
+    /// Text that is either a value without a name, or the name of a credential with an empty value. The second field is
+    /// the first reason why the text is not imported.
     MaybeNameless(MaybeNameless, Option<Refusal>),
     /// A string that could not be decoded.
     Undecodable(Refusal),
@@ -106,8 +106,8 @@ impl Entry {
         matches!(self.content, Content::MaybeNameless(_, None))
     }
 
-    /// Makes a credential from a string that may be a value without a name, if the manifest or `is_name` has the text
-    /// as a name.
+    /// Makes a credential from a string that may be a value without a name, if the manifest lists the text as a name or
+    /// `is_name` says that the text is a name.
     pub(super) fn name_if_named(&mut self, manifest: Option<&Manifest>, is_name: impl FnOnce(&str) -> bool) {
         if let Content::MaybeNameless(text, refusal) = &self.content
             && let Some(credential) = text.named(manifest, is_name)
@@ -137,7 +137,7 @@ pub enum Proof {
     Signature(Signed),
 }
 
-/// Who signed a set, and the machine and serial that the set was signed for.
+/// Who signed a set, for which machine, and with which serial.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Signed {
     /// The key that made the signature.
@@ -157,7 +157,7 @@ impl Proof {
         *self != Self::None
     }
 
-    /// Returns who signed the set, if a trusted signature proves it.
+    /// Returns who signed the set, if a trusted signature proves the set.
     #[must_use]
     pub fn signed(&self) -> Option<&Signed> {
         match self {
@@ -214,18 +214,18 @@ pub struct Delivery {
     pub tally: Tally,
     /// The receipt that the host requested, if it requested one.
     pub asked: Option<Asked>,
-    /// What the manifest says of the credential that the policy asks about.
+    /// What the manifest says about the credential that the policy asks about.
     pub listed: Listed,
 }
 
-/// What the manifest that counts says of one credential.
+/// What the used manifest says about one credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Listed {
     /// There is no manifest.
     NoManifest,
-    /// It does not list the credential.
+    /// The manifest does not list the credential.
     Not,
-    /// It lists a value, or a ciphertext, of so many bytes.
+    /// The manifest lists the credential, with this number of bytes in its value or its ciphertext.
     Size(u64),
 }
 
@@ -237,7 +237,7 @@ impl Listed {
     }
 }
 
-/// The number of credentials that arrived intact, and the number that should have.
+/// The number of credentials that arrived intact, and the number that should have arrived.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
     /// The number of credentials in the manifest, or the number that arrived if there is no manifest.
@@ -256,7 +256,8 @@ pub struct Asked {
 }
 
 impl Delivery {
-    /// Returns that a required credential is missing, and the near name that may be meant, unless that is required itself.
+    /// Returns the finding that a required credential is missing. The finding suggests a similar name that arrived,
+    /// unless that name is required too.
     pub(super) fn missing(&self, name: &Name, required: &[Name]) -> FindingKind {
         let plain = self.entries.iter().map(|entry| entry.name.as_ref());
         let names = plain.chain(self.sealed.iter().map(|entry| entry.name.as_ref())).flatten();
@@ -281,7 +282,7 @@ impl Delivery {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
     }
 
-    /// Returns the finding because of which this machine rejects the set, if it accepts only signed sets.
+    /// Returns the finding because of which this machine rejects the set, if this machine accepts only signed sets.
     #[must_use]
     pub fn why_not_believed(&self) -> Option<&Finding> {
         let is_why = |finding: &&Finding| {

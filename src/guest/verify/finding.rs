@@ -1,6 +1,6 @@
 //! The findings of verification: typed values with their place. The report, the JSON and the log use the same findings.
 //!
-//! A finding never contains a value, nor any text of a string that is not a credential.
+//! A finding never contains the value of a credential, nor any text of a string that is not a credential.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -24,7 +24,7 @@ pub enum Severity {
     Note,
     /// Unusual, but nothing was lost.
     Warning,
-    /// The guest did not get what the host meant to send. The verdict fails.
+    /// The guest did not get what the host meant to send, so verification fails.
     Error,
 }
 
@@ -64,17 +64,17 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: EntryPointError,
     },
-    /// The table is shorter than announced.
+    /// The table is shorter than its entry point announces.
     TableCut(Extent),
-    /// The table is shorter than announced, but complete.
+    /// The table is shorter than its entry point announces, but no structure is missing.
     TableShort(Extent),
-    /// The table is longer than announced.
+    /// The table is longer than its entry point announces.
     TableLong(Extent),
-    /// The table has more structures than announced.
+    /// The table has more structures than its entry point announces.
     MoreStructures(Extent),
-    /// The bytes from this place on are not a structure.
+    /// From the place of the finding to the end of the table, the bytes are not a structure.
     Damaged {
-        /// Number of bytes from the damaged place to the end of the table.
+        /// Number of bytes from the place of the finding to the end of the table.
         remaining: usize,
         /// Why these bytes are not a structure.
         #[serde(serialize_with = "as_text")]
@@ -82,12 +82,12 @@ pub enum FindingKind {
     },
     /// The table has no Type 127 structure, which marks its end.
     NoEndOfTable,
-    /// Bytes follow the end of the table.
+    /// Bytes follow the structure that marks the end of the table (Type 127).
     BehindEndOfTable {
         /// Number of these bytes.
         remaining: usize,
     },
-    /// There is no Type 11 structure, and the table was read to its end.
+    /// The table has no Type 11 structure, and it was read to its end.
     NoOemStrings,
     /// There is no Type 11 structure in the part of the table that could be read.
     OemStringsUnknown,
@@ -95,19 +95,19 @@ pub enum FindingKind {
     OemStringsBroken,
     /// There are Type 11 structures, but none contains a credential.
     NoCredentials,
-    /// A Type 11 structure whose formatted area is not 5 bytes long.
+    /// The formatted area of a Type 11 structure is not 5 bytes long.
     StructureLength {
         /// Length of the formatted area in bytes.
         length: u8,
     },
-    /// A Type 11 structure larger than a page.
+    /// A Type 11 structure is larger than a page.
     LongStructure {
         /// Size of the structure in bytes.
         size: usize,
     },
     /// The count byte announces more strings than the structure has.
     StringsMissing {
-        /// Number of strings by the count byte.
+        /// Number of strings that the count byte announces.
         announced: usize,
         /// Number of strings in the table.
         found: usize,
@@ -115,35 +115,35 @@ pub enum FindingKind {
     /// The structure has more than 255 strings. The count byte does not show whether it wrapped or NUL bytes split some
     /// strings.
     CountUnclear {
-        /// Number of strings by the count byte.
+        /// Number of strings that the count byte announces.
         announced: usize,
         /// Number of strings in the table.
         found: usize,
     },
-    /// The structure has more strings than announced: a NUL byte has split a string.
+    /// The structure has more strings than its count byte announces: a NUL byte has split a string.
     StringSplit {
-        /// Number of strings by the count byte.
+        /// Number of strings that the count byte announces.
         announced: usize,
         /// Number of strings in the table.
         found: usize,
     },
     /// The structure has more than 255 strings, so the count byte wrapped.
     CountWrapped {
-        /// Number of strings by the count byte.
+        /// Number of strings that the count byte announces.
         announced: usize,
         /// Number of strings in the table.
         found: usize,
     },
     /// Text follows the structure: an empty string has ended the string set too early.
     SetEndedEarly,
-    /// An empty string at the beginning of a string set.
+    /// The string set of a structure begins with an empty string.
     EmptyString,
-    /// A mistyped prefix.
+    /// The prefix of a string is probably mistyped.
     NearMiss {
         /// The prefix that the host probably meant.
         meant: &'static str,
     },
-    /// A string with the prefix of a credential that does not contain a credential.
+    /// A string has the prefix of a credential, but does not contain a credential.
     NotACredential {
         /// Size of the string in bytes.
         size: usize,
@@ -151,7 +151,7 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
-    /// An item of `fw_cfg` in systemd's directory that does not contain a credential.
+    /// An item of `fw_cfg` is in systemd's directory, but does not contain a credential.
     ItemNotACredential {
         /// Size of the item in bytes.
         size: usize,
@@ -159,16 +159,16 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
-    /// A credential next to the place where the table breaks off. The end of the credential may be missing.
+    /// A credential is next to the place where the table breaks off, so the end of the credential may be missing.
     MaybeCut {
         /// Number of bytes of the value that arrived.
         found: usize,
     },
-    /// A name that begins or ends with a blank.
+    /// The name of a credential begins or ends with a blank.
     NameBlank,
-    /// The same name was sent before.
+    /// A credential with the same name was sent before.
     Duplicate {
-        /// Whether both values are the same, too.
+        /// Whether both credentials have the same value too.
         identical: bool,
     },
     /// The credentials exceed a limit of systemd.
@@ -206,7 +206,7 @@ pub enum FindingKind {
         expected: Option<u64>,
         /// Whether the policy requires the credential.
         required: bool,
-        /// A name that arrived, which may be the one that was meant: the advice says it.
+        /// A similar name that arrived. The advice asks whether this name was meant.
         #[serde(skip)]
         near: Option<Name>,
     },
@@ -217,11 +217,11 @@ pub enum FindingKind {
         /// Number of bytes that arrived.
         found: u64,
     },
-    /// All sizes are right, but the set is not the one that was sent.
+    /// The size of every credential is right, but the digest shows that the set is not the one that was sent.
     DigestDiffers,
-    /// A credential that the manifest does not list.
+    /// A credential arrived that the manifest does not list.
     NotListed,
-    /// An empty value.
+    /// The value of a credential is empty.
     Empty {
         /// Whether the policy requires the credential.
         required: bool,

@@ -12,18 +12,18 @@ use crate::format::oem_string::DecodeError;
 /// 37,449 findings of one kind.
 pub const KEPT_MAX: usize = 8;
 
-/// Findings in the order in which they were made. The first [`KEPT_MAX`] of each group are kept. The last of these says
-/// how many more the group has ([`Finding::more`]).
+/// Findings in the order in which they were made. The first [`KEPT_MAX`] of each group are kept. The last kept finding
+/// of a group says how many further findings the group has ([`Finding::more`]).
 ///
-/// All findings of a group have the same severity, kind and reason. So every severity and every kind that was found is
-/// kept.
+/// All findings of a group have the same severity, kind and reason. So at least one finding of every severity and of
+/// every kind is kept.
 #[derive(Debug, Default)]
 pub struct Findings {
     kept: Vec<Finding>,
     groups: Vec<Group>,
 }
 
-/// The findings of one group so far.
+/// A group of findings, and how many of them are kept so far.
 #[derive(Debug)]
 struct Group {
     key: Key,
@@ -71,7 +71,8 @@ impl Findings {
         self.add(finding, false);
     }
 
-    /// Adds a finding about a required credential. The first finding of its group about this credential is always kept.
+    /// Adds a finding about a credential that the policy asks for. The first finding of its group about this credential
+    /// is always kept.
     pub(super) fn push_asked_for(&mut self, finding: Finding) {
         self.add(finding, true);
     }
@@ -83,7 +84,7 @@ impl Findings {
         }
     }
 
-    /// Removes the findings of these kinds. Each kind must be one that is found at most once.
+    /// Removes the findings whose kind `is_forgotten` selects. It must select only kinds that are found at most once.
     pub(super) fn forget(&mut self, is_forgotten: impl Fn(&FindingKind) -> bool) {
         let kept = std::mem::take(self).kept;
         for finding in kept.into_iter().filter(|finding| !is_forgotten(&finding.kind)) {
@@ -91,7 +92,7 @@ impl Findings {
         }
     }
 
-    /// Turns errors of these kinds into warnings.
+    /// Turns errors into warnings if `is_excused` selects their kind.
     pub(super) fn excuse(&mut self, is_excused: impl Fn(&FindingKind) -> bool) {
         for finding in &mut self.kept {
             if is_excused(&finding.kind) {

@@ -9,7 +9,7 @@ use crate::format::fw_cfg::{self, Content, Item, Kind};
 use crate::format::oem_string::DecodeError;
 
 /// Decodes every item that is, or was meant to be, a credential or another item of this program. Other items are not
-/// counted: most belong to the firmware.
+/// counted: most of them belong to the firmware.
 ///
 /// ```
 /// use smbios_creds::format::fw_cfg::{Content, Item};
@@ -29,7 +29,7 @@ pub fn receive(items: Vec<Item>) -> Received {
         let size = content.size();
         let refused = match (kind, content) {
             (kind @ (Kind::Manifest | Kind::Signature | Kind::Receipt), content) => {
-                // An item that is too large was not read. Its empty text does not decode to anything.
+                // An item that is too large was not read. Its text is empty here, and empty text cannot be decoded.
                 let text = match content {
                     Content::Bytes(text) => text,
                     Content::TooLarge { .. } => Vec::new().into(),

@@ -1,9 +1,9 @@
-//! Makes a [`Delivery`] from what a source received, a manifest and a policy: the credentials, and all findings about
-//! them.
+//! Compares what the sources received with the manifest and the policy. The result is a [`Delivery`]: the credentials,
+//! and all findings about them.
 //!
 //! [`smbios`] checks the channel: a table with its structures and strings. [`set`] checks the credentials that arrived:
-//! names, sizes, the manifest and the policy. A second channel needs a file next to [`smbios`], but no change in
-//! [`set`].
+//! names, sizes, the manifest and the policy. For another channel, add a file next to [`smbios`]; [`set`] needs no
+//! change.
 //!
 //! [`Delivery`]: delivery::Delivery
 

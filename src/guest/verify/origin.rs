@@ -47,7 +47,7 @@ impl From<Fields> for Origin {
 }
 
 impl Origin {
-    /// Returns the place of a byte in the table that is in no Type 11 structure.
+    /// Returns the place of a byte in the table that is outside every Type 11 structure.
     #[must_use]
     pub fn offset(offset: usize) -> Self {
         Self::Smbios { structure: None, string: None, offset: Some(offset) }
@@ -65,7 +65,7 @@ impl Origin {
         Self::Smbios { structure: Some(structure), string: Some(string), offset: Some(offset) }
     }
 
-    /// Returns the place of the `fw_cfg` item that this number selects.
+    /// Returns the place of the `fw_cfg` item with this key.
     #[must_use]
     pub fn fw_cfg(key: u16) -> Self {
         Self::File { file: format!("qemu_fw_cfg/by_key/{key}") }
@@ -80,7 +80,7 @@ impl Origin {
         )
     }
 
-    /// Returns the short form for the SOURCE column: `11-0:2`, or a file.
+    /// Returns the short form for the SOURCE column, for example `11-0:2` or the path of a file.
     #[must_use]
     pub fn short(&self) -> String {
         match self {

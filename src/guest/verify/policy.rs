@@ -12,13 +12,14 @@ pub struct Policy {
     pub allow_empty: Vec<Name>,
     /// How to use the manifest.
     pub manifest: ManifestPolicy,
-    /// Whether an import is all or nothing: nothing is materialized unless the verdict passes.
+    /// Whether nothing is imported if verification fails (`--strict`).
     pub strict: bool,
-    /// What to do if the running system's table proves nothing.
+    /// What to do in a confidential VM or a container, where the SMBIOS table must not be trusted.
     pub confidential: Confidential,
     /// Which keys, names and serials this machine trusts in a set.
     pub trust: Trust,
-    /// A credential whose findings are all kept, and of which the delivery says what the manifest says. It need not be there.
+    /// A credential that the user asks about, which may be missing. Its findings are always kept, and the delivery says
+    /// what the manifest says about it.
     pub about: Option<Name>,
 }
 
@@ -29,7 +30,7 @@ pub enum ManifestPolicy {
     /// Verify the credentials with the manifest, if one was sent.
     #[default]
     Use,
-    /// Fail if no manifest was sent, or if it does not list a credential.
+    /// Fail if no manifest was sent, or if the manifest does not list every credential that arrived.
     Require,
     /// Fail unless a trusted key has signed the manifest; import the complete set or nothing.
     Signed,
@@ -37,14 +38,14 @@ pub enum ManifestPolicy {
     Ignore,
 }
 
-/// What to do in a confidential VM or a container, where the running system's table proves nothing.
+/// What to do in a confidential VM or a container, where nothing proves that the running system's table is genuine.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Confidential {
     /// Do not read the table.
     Refuse,
-    /// Accept only a set that is signed for an audience of this machine. Without a trusted key and an audience, do not
-    /// read the table.
+    /// Accept only a set that a trusted key has signed for this machine. Without a trusted key and a configured name of
+    /// this machine, do not read the table.
     #[default]
     Signed,
     /// Trust the table.
@@ -62,13 +63,13 @@ impl Policy {
     }
 
     /// Whether a trusted key must have signed the set: true if a trusted key exists, or if the policy demands a
-    /// signature. Then the import is all or nothing.
+    /// signature. If a signature is required, the import writes the whole set or nothing.
     #[must_use]
     pub fn requires_signature(&self) -> bool {
         self.manifest == ManifestPolicy::Signed || !self.trust.keys.is_empty()
     }
 
-    /// Whether somebody asks for the credential of this name.
+    /// Whether the policy requires the credential of this name, or asks about it.
     pub(super) fn asks_for(&self, name: &Name) -> bool {
         self.require.contains(name) || self.about.as_ref() == Some(name)
     }

@@ -21,7 +21,7 @@ pub struct SentManifest {
 }
 
 impl SentManifest {
-    /// Reads the text after the prefix.
+    /// Decodes a manifest from the text after its prefix.
     pub(super) fn read(text: &[u8], origin: Origin) -> Self {
         let string = [manifest::PREFIX.as_bytes(), text].concat().into();
         Self { manifest: Manifest::decode(text), string, origin }
@@ -43,7 +43,7 @@ pub struct Received {
     pub receipts: Vec<(Secret, Origin)>,
     /// Findings about the channel itself.
     pub findings: Findings,
-    /// Indexes of those [`Self::entries`] whose end may be missing, because the channel breaks off next to them.
+    /// Indexes of those [`Self::entries`] whose end may be missing, because the table breaks off next to them.
     pub suspects: Vec<usize>,
     /// Whether the host sent anything: in SMBIOS, whether there is a Type 11 structure.
     pub is_anything_sent: bool,
@@ -54,8 +54,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Adds what a later source received. If this source received something, drops the other source's findings that it
-    /// received nothing.
+    /// Adds what a later source received. If the earlier source received something, drops the findings of the later
+    /// source that say that it received nothing.
     pub fn append(&mut self, mut other: Self) {
         if self.is_anything_sent {
             let is_nothing =

@@ -13,21 +13,21 @@ pub enum Refusal {
     BadBase64,
     /// The value is too large.
     TooLarge,
-    /// The name was already sent before this entry.
+    /// A credential with the same name was sent before.
     Duplicate,
     /// Another channel has already delivered the same value.
     Copy,
     /// The value is empty.
     Empty,
-    /// The table breaks off next to the credential, so its end may be missing.
+    /// The table breaks off next to the credential, so the end of the credential may be missing.
     MaybeCut,
     /// The value's size differs from the size that was sent.
     SizeDiffers,
     /// The digest shows that the set is not the one that was sent.
     DigestDiffers,
-    /// The manifest does not list the credential, although a listing is required.
+    /// The manifest must list every credential, but does not list this one.
     NotListed,
-    /// A trusted signature is required, but none proves the whole set.
+    /// A trusted signature is required, but no trusted signature proves the whole set.
     Unproven,
     /// The credential should be encrypted, but it is not a systemd-creds blob.
     NotABlob,

@@ -46,7 +46,7 @@ impl Set<'_> {
         }
     }
 
-    /// Refuses a plain credential whose value is a blob: a service would get the ciphertext as its secret.
+    /// Refuses a plain credential whose value is a ciphertext: a service would get the ciphertext as its secret.
     pub(super) fn refuse_sent_as_plain(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let key = self.credential(index).and_then(|credential| key_of(credential.value.expose()));
@@ -87,7 +87,7 @@ impl Set<'_> {
         }
     }
 
-    /// Whether the encrypted credentials are exactly those that the manifest lists.
+    /// Compares the encrypted credentials with the manifest. Returns whether they are exactly the ones that it lists.
     pub(super) fn compare_sealed(&mut self, manifest: &Manifest) -> bool {
         let listed = &manifest.terms().encrypted;
         let mut is_right = true;

@@ -18,7 +18,7 @@ pub struct SealedEntry {
 }
 
 impl SealedEntry {
-    /// Makes an entry of the decoded string.
+    /// Makes the entry of a string from the result of decoding the string.
     pub(super) fn new(sealed: Result<Sealed, SealedError>, origin: Origin) -> Self {
         let (name, content) = match sealed {
             Ok(sealed) => (Some(sealed.name.clone()), Ok(sealed)),
@@ -28,16 +28,16 @@ impl SealedEntry {
         Self { name, origin, content, refusal: None }
     }
 
-    /// Returns the blob and its name, if the string contains one; also if it is refused.
+    /// Returns the encrypted credential, even if it is refused; `None` if the string does not contain one.
     #[must_use]
     pub fn sealed(&self) -> Option<&Sealed> {
         self.content.as_ref().ok()
     }
 
-    /// Returns the blob and its name, or the reason why it is not imported.
+    /// Returns the encrypted credential, or the reason why it is not imported.
     ///
     /// # Errors
-    /// [`Refusal`] says why the blob is not imported.
+    /// [`Refusal`] says why the encrypted credential is not imported.
     pub fn intact(&self) -> Result<&Sealed, Refusal> {
         match (&self.content, self.refusal) {
             (Ok(sealed), None) => Ok(sealed),

@@ -11,7 +11,7 @@ use crate::trust::sealed::SealedError;
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SealedFinding {
-    /// A string with the prefix of an encrypted credential that does not contain one.
+    /// A string has the prefix of an encrypted credential, but does not contain an encrypted credential.
     NotABlob {
         /// Number of bytes after the prefix.
         size: usize,
@@ -26,7 +26,7 @@ pub enum SealedFinding {
         /// The kind of key that encrypts the credential.
         key: &'static str,
     },
-    /// A ciphertext that was sent as a plain credential.
+    /// A ciphertext was sent as a plain credential.
     SentAsPlain {
         /// The kind of key that encrypts the credential.
         key: &'static str,

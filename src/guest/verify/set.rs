@@ -53,7 +53,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
-    // The order matters: each pass makes findings only about what earlier passes did not report.
+    // The order matters: each pass makes findings only about faults that earlier passes did not report.
     let string = set.choose_manifest(manifests);
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
@@ -134,7 +134,7 @@ impl Set<'_> {
         self.credential(*self.first.get(name)?).map(|credential| &credential.value)
     }
 
-    /// Uses the first manifest that can be read.
+    /// Chooses the first manifest that can be decoded. Returns its whole OEM string.
     fn choose_manifest(&mut self, manifests: Vec<SentManifest>) -> Option<Secret> {
         if self.policy.manifest == ManifestPolicy::Ignore && !self.policy.requires_signature() {
             return None;
@@ -173,7 +173,7 @@ impl Set<'_> {
         }
     }
 
-    /// A blank at either end is part of a name. A service that asks for the name without the blank finds nothing.
+    /// Reports a blank at an end of a name: a service that asks for the name without the blank finds nothing.
     fn find_blanks(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };
@@ -256,7 +256,7 @@ impl Set<'_> {
         is_complete
     }
 
-    /// Whether the manifest lists every credential. Refuses the others if a listing is required.
+    /// Whether the manifest lists every credential. If it must list all, refuses each credential that it does not list.
     fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
@@ -331,8 +331,8 @@ impl Set<'_> {
         }
     }
 
-    /// Sets the proof to the signature if no error was found. If a signature is required, credentials that it does
-    /// not prove are not imported.
+    /// Sets the proof to the signature if no error was found. If a signature is required but does not prove the set, no
+    /// credential is imported.
     fn prove(&mut self, signed: Option<Signed>) {
         match signed {
             Some(signed) if self.delivery.proof == Proof::Digest && self.delivery.passed() => {
@@ -347,7 +347,7 @@ impl Set<'_> {
         }
     }
 
-    /// Reports what PID 1 of a systemd guest would lose without a message.
+    /// Reports a set that exceeds systemd's limits: PID 1 would lose some of its credentials without a message.
     fn hold_against_systemd(&mut self) {
         let (mut bytes, mut files) = (0, 0);
         for Credential { value, .. } in self.first.values().filter_map(|&index| self.credential(index)) {
@@ -378,7 +378,7 @@ impl Set<'_> {
         self.delivery.listed = Listed::by(manifest, self.policy.about.as_ref());
     }
 
-    /// Uses the first address that can be read.
+    /// Uses the first receipt address that can be decoded, and reports a second, different address.
     fn prepare_receipt(&mut self, receipts: Vec<(Secret, Origin)>) {
         let mut first = None;
         for (text, origin) in receipts {

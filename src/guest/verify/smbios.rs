@@ -54,7 +54,7 @@ pub fn receive(table: &Table) -> Received {
 }
 
 /// If the host cannot send OEM strings to this kind of machine, a broken table has lost no credential, and its errors
-/// become warnings. Any trace of a credential shows that the machine is of another kind.
+/// become warnings. Any trace of a credential in the table shows that the machine is of another kind.
 fn excuse_vendor(received: &mut Received) {
     let Received { entries, manifests, findings, machine, .. } = received;
     let is_trace = |kind: &_| matches!(kind, FindingKind::NearMiss { .. } | FindingKind::OemStringsBroken);
@@ -94,7 +94,7 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     let mut previous = None;
     for (index, (offset, string)) in structure.strings().enumerate() {
         let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
-        // The tail of a split string has lost its prefix, so the entry before this string may be a cut credential.
+        // The second part of a split string has no prefix, so the entry before this string may be a cut credential.
         let is_ours = oem_string::is_accompanying(string);
         if let (true, false, None, Some(cut)) = (is_split, is_ours, entry, previous) {
             received.suspects.push(cut);
@@ -103,8 +103,8 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     }
 }
 
-/// Compares the count byte and the shape of a structure with its strings. Returns whether a string was split or may be
-/// split.
+/// Compares the count byte and the shape of a structure with its strings. Returns whether a string was split, or may
+/// have been split.
 fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     let (start, end) = (structure.structure.offset, structure.structure.end);
     let origin = || Origin::structure(structure.index, start);
@@ -140,11 +140,11 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     found > announced
 }
 
-/// Returns the number of strings that may be the tail of a credential that a NUL byte has split. These are the strings
-/// after a credential that are neither another credential nor another string of this program.
+/// Returns the number of strings that may be the second part of a credential that a NUL byte has split. These are the
+/// strings after a credential that are neither another credential nor another string of this program.
 ///
-/// If NUL bytes and not a wrapped count byte cause the difference of 256, there are at least that many tails. So a
-/// smaller number proves that the count byte wrapped.
+/// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, there are at
+/// least 256 such parts. So a smaller number of parts proves that the count byte wrapped.
 fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let mut is_behind = false;
     let is_tail = |(_, string): &(usize, &[u8])| {
@@ -156,7 +156,7 @@ fn possible_tails(structure: &OemStructure<'_>) -> usize {
     structure.strings().filter(is_tail).count()
 }
 
-/// Reads one string. Returns the index of its entry, if the string got an entry.
+/// Decodes one string. Returns the index of its entry; `None` if no entry was made for the string.
 fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
     let entry = match oem_string::decode(string) {
         OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
@@ -199,8 +199,8 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
     Some(received.entries.len() - 1)
 }
 
-/// Suspects the last string before a cut or a damaged place, because it may have lost its end. Firmware that cuts a
-/// table leaves zero bytes, which end the string as usual.
+/// Marks the last string before the place where the table is cut or damaged as suspect, because the end of the string
+/// may be missing. Firmware that cuts a table leaves zero bytes, so a cut string ends like any other.
 fn suspect_last(received: &mut Received, table: &Table) {
     let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
     let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);

@@ -24,11 +24,11 @@ pub struct Trust {
 /// A name of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Audience {
-    /// A fixed name. Only someone who can change the image or the command line can change it.
+    /// A fixed name. Only a user who can change the image or the command line can change this name.
     Name(String),
     /// The content of `/etc/machine-id`, from this machine's disk.
     MachineId,
-    /// The SMBIOS UUID. The host sets it, so it detects mistakes but no attacks.
+    /// The SMBIOS UUID. The host sets the UUID, so it detects mistakes but not attacks.
     Uuid,
 }
 
@@ -63,7 +63,7 @@ pub struct Circumstances {
     pub machine_id: Option<String>,
     /// The SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Whether the host is not trusted. Then names that the host sets, such as the UUID, do not count.
+    /// Whether the host is not trusted. If it is not, names that the host sets, such as the UUID, do not count.
     pub is_confidential: bool,
     /// Number of credentials that systemd has imported itself; `None` if systemd imports nothing itself.
     pub imported_by_systemd: Option<usize>,
@@ -121,8 +121,8 @@ pub(super) struct Chosen<'a> {
     pub(super) origin: &'a Origin,
 }
 
-/// Returns who has signed the manifest and for which machine, and findings about everything that is wrong. The severity
-/// of a missing signature depends on whether a signature is required.
+/// Returns who has signed the manifest and for which machine, and a finding for each fault of the signature and the
+/// terms. A missing signature is a fault only if `requires` is true.
 pub(super) fn judge(
     trust: &Trust,
     requires: bool,
@@ -155,7 +155,7 @@ impl Judge<'_> {
         self.findings.push(Finding { kind, severity, credential: None, origin: origin.cloned(), more: 0 });
     }
 
-    /// Finds credentials that systemd imports itself, before a signature is checked.
+    /// Adds a finding if systemd imports credentials itself, before a signature is checked.
     fn find_systemd(&mut self) {
         if self.requires
             && let Some(credentials) = self.trust.circumstances.imported_by_systemd
@@ -233,7 +233,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Checks the end of the validity. If the clock cannot be read, a signed set with an end is not accepted.
+    /// Checks whether the set is still valid. If a signature is required and the clock cannot be read, a set whose
+    /// validity ends is not accepted.
     fn validity(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) {
         let now = self.trust.circumstances.now;
         if let Some(not_after) = manifest.terms().not_after

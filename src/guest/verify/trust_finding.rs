@@ -9,7 +9,7 @@ use crate::trust::signature::{KeyId, SignatureError};
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TrustFinding {
-    /// No string of the set is a signature.
+    /// The host sent no signature with the set.
     SignatureMissing,
     /// A signature is required, but there is no trusted key.
     NoTrustedKey,
@@ -56,7 +56,7 @@ pub enum TrustFinding {
     },
     /// The set's serial is lower than the serial of an earlier import, or than the configured minimum.
     SerialOld {
-        /// The set's serial; `None` if it has none.
+        /// The set's serial; `None` if the set has no serial.
         #[serde(skip_serializing_if = "Option::is_none")]
         serial: Option<u64>,
         /// The lowest accepted serial.

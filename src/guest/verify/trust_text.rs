@@ -101,7 +101,7 @@ impl TrustFinding {
                     Day(*not_after)
                 )
             }
-            // All other kinds already have a message.
+            // The caller has already written the messages of all other kinds.
             _ => Ok(()),
         }
     }
@@ -164,7 +164,7 @@ impl Display for Proof {
     }
 }
 
-/// Displays the first [`SHOWN_MAX`] of some names or keys.
+/// Displays the first [`SHOWN_MAX`] names or keys of a list, and the number of further ones.
 struct List<'a, T>(&'a [T]);
 
 impl<T: Display> Display for List<'_, T> {

@@ -1,4 +1,4 @@
-//! Findings in words: what happened, to which credential, and where.
+//! The messages of findings: what happened, to which credential, and where.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use crate::format::smbios::Extent;
 
 impl Display for Finding {
-    /// What happened, to which credential, and where; on one line, without [`Finding::advice`].
+    /// Writes one line: what happened, to which credential, and where. [`Finding::advice`] is not part of this line.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.credential {
             write!(f, "credential {name}: ")?;
@@ -32,7 +32,7 @@ impl Display for FindingKind {
 }
 
 impl FindingKind {
-    /// In words, if it is about the table as a whole.
+    /// Writes the message of a finding about the table as a whole; `None` for other findings.
     fn fmt_table(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::EntryPoint { reason } => write!(f, "the SMBIOS entry point is damaged: {reason}"),
@@ -72,7 +72,7 @@ impl FindingKind {
         })
     }
 
-    /// In words, if it is about a Type 11 structure or an item of `fw_cfg`.
+    /// Writes the message of a finding about a Type 11 structure or an item of `fw_cfg`; `None` for other findings.
     fn fmt_structure(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::StructureLength { length } => {
@@ -120,12 +120,12 @@ impl FindingKind {
             Self::ItemNotACredential { reason, size } => {
                 write!(f, "the fw_cfg item of {size} bytes {reason}")
             }
-            // fmt_set() names all others.
+            // The match in fmt_set() lists all other kinds.
             _ => return None,
         })
     }
 
-    /// Of a credential where it is put.
+    /// Writes the message of a finding about the place to which a credential is written; `None` for other findings.
     fn fmt_place(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::Ineffective => f.write_str(
@@ -136,12 +136,12 @@ impl FindingKind {
                 "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
                  them in plain text",
             ),
-            // The others are about what was sent.
+            // All other findings are about what was sent.
             _ => return None,
         })
     }
 
-    /// In words, if it is about something that was sent again.
+    /// Writes the message of a finding about something that was sent again; `None` for other findings.
     fn fmt_again(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(f.write_str(match self {
             Self::Duplicate { identical: true } => "was sent again, with the same value",
@@ -155,7 +155,8 @@ impl FindingKind {
         }))
     }
 
-    /// In words, if it is about a string, a credential, the manifest or the set as a whole.
+    /// Writes the message of a finding about a string, a credential, the manifest or the set as a whole; `None` for
+    /// other findings.
     fn fmt_set(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(match self {
             Self::NotACredential { reason, size } => write!(f, "the OEM string of {size} bytes {reason}"),
@@ -218,7 +219,7 @@ impl FindingKind {
 }
 
 impl Refusal {
-    /// The reason as a sentence has it, for the REASON column.
+    /// Returns the reason as a sentence, for the REASON column.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -243,7 +244,7 @@ impl Refusal {
     }
 }
 
-/// Announced and found sizes.
+/// Displays the announced and the found size of a table.
 struct Sizes<'a>(&'a Extent);
 
 impl Display for Sizes<'_> {
