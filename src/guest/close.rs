@@ -29,13 +29,13 @@ const ENTRIES: &str = "dmi/entries";
 /// Beginning of the name of a Type 11 structure's directory. The rest of the name is the number of the structure.
 const OEM_STRINGS: &[u8] = b"11-";
 
-/// The file with the table, in `dmi/tables`.
+/// Name of the file that contains the SMBIOS table, in the directory `dmi/tables`.
 const TABLE: &CStr = c"DMI";
 
 /// The file with the bytes of a structure or of an item of `fw_cfg`, in the directory of that structure or item.
 const RAW: &CStr = c"raw";
 
-/// Returns why an import leaves the files open; `None` if it closes them.
+/// Returns why an import leaves the sources' files readable; `None` if the import closes them.
 pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> {
     let is_placed = |placed: &Placed| {
         let is_there = |sent: &Credential| placed.place.placed(system, sent) != State::Missing;

@@ -68,7 +68,7 @@ pub enum CloseError {
          import could know what was imported"
     )]
     NoReport(ShownPath),
-    /// This process cannot change `/sys`.
+    /// `/sys` is mounted read-only for this process.
     #[error("cannot close {0}: sysfs is mounted read-only for this process")]
     ReadOnly(ShownPath),
     /// The path is not a regular file but a directory, a link or a device.
@@ -127,7 +127,7 @@ pub enum NotPlaced {
         /// Number of credentials in the set.
         total: usize,
     },
-    /// The place could not be filled.
+    /// The credentials could not be written to their place.
     #[error(transparent)]
     Failed(#[from] PlaceError),
 }
@@ -207,7 +207,7 @@ impl Imported {
     }
 
     /// Whether the policy's conditions are met, so that a program that needs the credentials may start. Every required
-    /// credential must be in place, and the set must be proven if a manifest is required.
+    /// credential must be in place. If a manifest is required, a manifest must prove the set.
     #[must_use]
     pub fn meets(&self, policy: &Policy) -> bool {
         let is_sealed_placed = self.placed.as_ref().is_ok_and(|placed| placed.sealed.is_some());

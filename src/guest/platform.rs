@@ -109,7 +109,7 @@ mod x86 {
 
     /// The information that a CPU gives about itself.
     pub(super) trait Cpu {
-        /// Returns EAX, EBX, ECX and EDX of a CPUID leaf, subleaf 0.
+        /// Returns the registers EAX, EBX, ECX and EDX for subleaf 0 of a CPUID leaf.
         fn cpuid(&self, leaf: u32) -> [u32; 4];
         /// Returns the value of a model-specific register, if it can be read.
         fn msr(&self, index: u64) -> Option<u64>;

@@ -1,4 +1,5 @@
-//! The running system: its paths, PID 1 and its stage. It is created once and passed to every function that needs it.
+//! The running system: its paths, PID 1 and its stage. A [`System`] is created once and passed to every function that
+//! needs it.
 
 use std::path::{Path, PathBuf};
 

@@ -27,7 +27,8 @@ const LINE_MAX: usize = 64;
 const SERIAL: &str = "serial";
 const SERIAL_PART: &str = "serial.part";
 
-/// Why the trusted keys, names or serials of this machine cannot be determined. Then no set is accepted.
+/// Why the trusted keys, names or serials of this machine cannot be determined. If they cannot be determined, no set is
+/// accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {

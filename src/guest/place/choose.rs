@@ -73,9 +73,9 @@ impl std::str::FromStr for Into {
 pub struct Choice {
     /// The place for the credentials.
     pub place: Place,
-    /// What to do with `@initrd`.
+    /// What to do with `/run/credentials/@initrd`, the directory for the handover.
     pub handover: Handover,
-    /// The reason for the place, for the log.
+    /// Why this place was chosen, as a text for the log.
     pub reason: &'static str,
     /// How the credentials are written to the place. This field keeps the checked directory open, so that nothing is
     /// checked twice.
@@ -182,7 +182,7 @@ impl Seen {
         let directory = match Directory::open(&system.system_credentials(), Links::Refuse) {
             Ok(directory) => directory,
             Err(Errno::ENOENT) => return Self::nothing(system),
-            // This error is reported when the place is filled.
+            // This error is reported later, when the credentials are written to the place.
             Err(error) => return Self::PassedOn(Err(error)),
         };
         if directory.names().is_ok_and(|names| names.is_empty()) {

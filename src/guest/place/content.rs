@@ -36,7 +36,7 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Returns the files for plain credentials.
+    /// Returns the files that a set of plain credentials needs.
     pub(super) fn all(set: &[&'a Credential]) -> Vec<Self> {
         set.iter().map(|&credential| credential.into()).collect()
     }
@@ -88,7 +88,7 @@ pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Res
     }
 }
 
-/// Whether the directory contains every file, byte for byte.
+/// Whether the directory contains every wanted file, byte for byte.
 pub(super) fn holds_all(directory: &Directory, set: &[Wanted<'_>]) -> Result<bool, Errno> {
     for &wanted in set {
         if compare(directory, wanted)? != Found::Equal {

@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-/// Whether PID 1 already has the credential in `@system`. Then PID 1 needs no other copy.
+/// Whether PID 1 already has the credential in `@system`. If it has, PID 1 needs no other copy.
 fn is_passed_on(system: &System, credential: &Credential) -> bool {
     Directory::open(&system.system_credentials(), Links::Refuse)
         .and_then(|directory| content::compare(&directory, credential))

@@ -59,7 +59,7 @@ pub enum PlaceError {
         /// The directory that should be created in the parent.
         path: ShownPath,
     },
-    /// The root directory of the system does not exist.
+    /// The root directory of the system (`--root`) does not exist.
     #[error("{0} does not exist, so nothing can be imported below it")]
     NoRoot(ShownPath),
     /// The path does not end in a name, so no directory can be created with it.
@@ -82,7 +82,7 @@ pub enum PlaceError {
     /// The file system cannot exchange two directories in one step.
     #[error("the file system of {0} cannot replace a directory in one step")]
     NoExchange(ShownPath),
-    /// Another process created the directory at the same time.
+    /// Another process created the directory during the import.
     #[error("another program created {0} during the import")]
     Appeared(ShownPath),
     /// Another user can change a directory that only the user of this process should be able to change.
@@ -146,7 +146,7 @@ fn hint(error: Errno) -> Option<&'static str> {
     }
 }
 
-/// The path in an error message.
+/// The path that an error message names.
 pub(in crate::guest) struct Context {
     path: ShownPath,
 }

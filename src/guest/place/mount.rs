@@ -2,11 +2,12 @@
 //! enter, writes the credentials, and makes the mount read-only. Then it makes a bind mount of the file system at
 //! `@system`.
 //!
-//! The mount options are the same as systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262): a tmpfs
-//! that is never swapped, else a ramfs, else a tmpfs; `nosuid`, `nodev`, `noexec`, `nosymfollow`; mode 0700. The mount
-//! is read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it. The
-//! program uses a bind mount instead of moving the mount: the kernel refuses to move a mount below a shared parent, and
-//! `/run` is shared under systemd.
+//! The mount options are the same as systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262). The file
+//! system is a tmpfs that is never swapped. If this is not possible, it is a ramfs, and if that is not possible, a
+//! tmpfs that may be swapped. The flags are `nosuid`, `nodev`, `noexec` and `nosymfollow`, and the mode is 0700. The
+//! mount is read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it.
+//! The program uses a bind mount instead of moving the mount: the kernel refuses to move a mount below a shared parent,
+//! and `/run` is shared under systemd.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ impl Staging {
         let state = StateDirectory::lock(system, run)?;
         let path = state.path.join("staging");
         let staging = Self { state, path };
-        // Under the lock, only an import that was killed can have left files here.
+        // This process has the lock, so only a killed import can have left files here.
         staging.remove()?;
         staging.state.directory.make_in(STAGING, 0o700).map_err(staging.context().cannot("make"))?;
         Ok(staging)

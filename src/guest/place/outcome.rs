@@ -66,12 +66,12 @@ impl Display for Repaired {
 pub enum State {
     /// The credential would be imported; no place was checked.
     Intact,
-    /// The place has the same bytes.
+    /// The place has the bytes that were sent.
     Imported,
-    /// The place has the same bytes. But only PID 1 and generators use this credential, and they do not read this place
-    /// in this boot.
+    /// The place has the bytes that were sent, but only PID 1 and generators use this credential, and they do not read
+    /// this place in this boot.
     Ineffective,
-    /// The place does not have the credential.
+    /// The place does not contain the credential.
     Missing,
     /// The place has another value, or the same value in a file that others can read.
     Differs,

@@ -179,7 +179,7 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // If this fails, the next import removes the leftovers.
+        // If the removal fails, the next import removes the directory.
         if !self.in_place
             && let Ok(Some(directory)) = self.parent.open_in(&self.name)
         {

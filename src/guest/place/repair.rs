@@ -35,7 +35,8 @@ pub(super) fn repair(
     let repaired =
         if wanting.is_empty() { vec![] } else { replace_all(system, directory, set, wanting, context)? };
     if !repaired.is_empty() {
-        // Reads the files again where systemd reads them: only credentials that are found there count as imported.
+        // Compares the files again, in the directory that systemd reads: only credentials in this directory count as
+        // imported.
         let (wanting, _) = compare(directory, set).map_err(context.cannot("read"))?;
         if let Some((credential, _)) = wanting.first() {
             let (name, directory) = (credential.name.clone(), context.shown());

@@ -68,8 +68,8 @@ impl Fields {
 
 /// Reads the structure with smbios-lib. Each string's text is replaced by the string's number.
 ///
-/// The accessor of a field then returns the number of the string, and this program knows the position of each string.
-/// So smbios-lib copies no text of the table.
+/// The function of smbios-lib for a field then returns the number of the string, and this program knows the position of
+/// each string. So smbios-lib copies no text of the table.
 fn numbered(formatted: &[u8], strings: usize) -> UndefinedStruct {
     let mut copy = formatted.to_vec();
     // A field refers to a string by a one-byte number.

@@ -1,7 +1,7 @@
 //! Makes a copy of a table without secrets. The copy parses in the same way as the table. `record` writes this copy by
 //! default.
 //!
-//! Every value is replaced by filler of the same length, and base64 by base64 of the same kind. Of structures other
+//! Every value is replaced by filler of the same length, and a value in base64 by filler in base64. Of structures other
 //! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
 //! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
 //! unchanged. The bytes after the place where a table breaks may be the text of a lost string. Of these bytes, only
@@ -116,7 +116,7 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 values.add(name, value);
                 return string.len();
             }
-            // Blanks may follow the equals sign.
+            // Only this text is replaced: blanks may follow the equals sign.
             let start = Encoding::Binary.prefix().len();
             redact_nameless(bytes(string, start..start + text.length()), manifest);
             start

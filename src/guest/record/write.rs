@@ -15,7 +15,7 @@ use crate::text::help::Help;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// A file exists already.
+    /// A file of the recording exists already.
     #[error("{} exists, and a recording never overwrites a file", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
     /// The kernel reports an error.

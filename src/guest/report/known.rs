@@ -30,7 +30,7 @@ pub(super) struct Known {
     pub(super) source: Origin,
 }
 
-/// The number of credentials that a report leaves out, because it would be too large.
+/// The number of credentials that a report leaves out, because the report would be too large.
 #[derive(Deserialize)]
 pub(super) struct Left {
     pub(super) credentials: usize,

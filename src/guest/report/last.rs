@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns how an import ended that has written its set, in the words of the log.
+/// Returns how an import ended, in the words of the log. The import must have written its set.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {

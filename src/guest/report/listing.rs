@@ -285,7 +285,7 @@ struct Advice<'a> {
     more: usize,
 }
 
-/// Returns each different advice once.
+/// Returns every advice once, with the credentials that need it.
 fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
     let mut all: Vec<Advice<'a>> = Vec::new();
     for finding in findings {

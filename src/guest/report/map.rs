@@ -247,7 +247,7 @@ impl Map<'_> {
         }
     }
 
-    /// Writes the lines for credentials that are missing, in the table and in `fw_cfg`.
+    /// Writes the lines for credentials that are missing both in the table and in `fw_cfg`.
     fn lost(&mut self) {
         if self.delivery.findings.iter().any(|finding| Place::Nowhere.has(finding)) {
             self.line(None, None, format_args!("missing: neither in SMBIOS nor in fw_cfg"));
@@ -261,7 +261,7 @@ impl Map<'_> {
         self.delivery.findings.iter().any(is_in)
     }
 
-    /// Writes one line for all structures, strings or items of a run.
+    /// Writes the line that all structures, strings or items of a run share.
     fn run(&mut self, run: &mut Run, noun: &str) {
         let Run { offset, length, count: number, oem } = std::mem::take(run);
         if number > 0 {

@@ -75,7 +75,7 @@ fn notify_socket(delivery: &Delivery) -> Option<Address> {
 /// The action that failed, and the kernel's error.
 type Failure = (&'static str, Errno);
 
-/// Sends a message. If `is_awaited`, also waits until the host has read it.
+/// Sends a message. If `is_awaited`, also waits until the host has read the message.
 fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Failure> {
     let deadline = Instant::now() + TIMEOUT;
     let stream = connect_vsock(HOST_CID, address.port(), deadline).map_err(|error| ("connect", error))?;

@@ -79,7 +79,7 @@ pub struct Judged<'a> {
     verdict: &'static str,
     proven: bool,
     credentials: Vec<Row<'a>>,
-    /// Always empty: the sources are not read.
+    /// Always empty, because the sources are not read.
     findings: [(); 0],
     problems: Vec<String>,
 }

@@ -88,7 +88,7 @@ pub enum SourceError {
     /// A file has mode 0000, so not even root may read it.
     #[error("cannot read {0}: it is closed (mode 0000), for example by 'import --close'")]
     Closed(ShownPath),
-    /// A file is larger than any table can be.
+    /// A file is larger than this program accepts.
     #[error(
         "{file} is larger than {limit} bytes, the limit for an SMBIOS table with credentials; it was not read"
     )]

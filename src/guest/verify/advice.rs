@@ -31,7 +31,8 @@ impl Finding {
             .unwrap_or_default()
     }
 
-    /// Returns the advice that depends on the machine or on the size of its table; `None` if no advice does.
+    /// Returns the advice that depends on the machine or on the size of its table; `None` if the advice depends on
+    /// neither.
     fn advice_for(&self, machine: &Machine) -> Option<Cow<'static, str>> {
         let hypervisor = machine.hypervisor;
         match (&self.kind, hypervisor) {

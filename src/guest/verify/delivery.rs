@@ -218,7 +218,7 @@ pub struct Delivery {
     pub listed: Listed,
 }
 
-/// What the used manifest says about one credential.
+/// What the manifest says about one credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Listed {
     /// There is no manifest.

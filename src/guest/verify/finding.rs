@@ -1,4 +1,5 @@
-//! The findings of verification: typed values with their place. The report, the JSON and the log use the same findings.
+//! The findings of verification, as values with a type and a place. The report, the JSON and the log use the same
+//! findings.
 //!
 //! A finding never contains the value of a credential, nor any text of a string that is not a credential.
 
@@ -109,7 +110,7 @@ pub enum FindingKind {
     StringsMissing {
         /// Number of strings that the count byte announces.
         announced: usize,
-        /// Number of strings in the table.
+        /// Number of strings that the structure contains.
         found: usize,
     },
     /// The structure has more than 255 strings. The count byte does not show whether it wrapped or NUL bytes split some
@@ -117,21 +118,21 @@ pub enum FindingKind {
     CountUnclear {
         /// Number of strings that the count byte announces.
         announced: usize,
-        /// Number of strings in the table.
+        /// Number of strings that the structure contains.
         found: usize,
     },
     /// The structure has more strings than its count byte announces: a NUL byte has split a string.
     StringSplit {
         /// Number of strings that the count byte announces.
         announced: usize,
-        /// Number of strings in the table.
+        /// Number of strings that the structure contains.
         found: usize,
     },
     /// The structure has more than 255 strings, so the count byte wrapped.
     CountWrapped {
         /// Number of strings that the count byte announces.
         announced: usize,
-        /// Number of strings in the table.
+        /// Number of strings that the structure contains.
         found: usize,
     },
     /// Text follows the structure: an empty string has ended the string set too early.

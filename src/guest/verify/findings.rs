@@ -84,7 +84,8 @@ impl Findings {
         }
     }
 
-    /// Removes the findings whose kind `is_forgotten` selects. It must select only kinds that are found at most once.
+    /// Removes the findings whose kind `is_forgotten` selects. `is_forgotten` must select only kinds that are found at
+    /// most once.
     pub(super) fn forget(&mut self, is_forgotten: impl Fn(&FindingKind) -> bool) {
         let kept = std::mem::take(self).kept;
         for finding in kept.into_iter().filter(|finding| !is_forgotten(&finding.kind)) {

@@ -49,7 +49,7 @@ pub struct Received {
     pub is_anything_sent: bool,
     /// Number of strings that belong to other programs.
     pub foreign: usize,
-    /// The machine, if the source describes it.
+    /// What the source says about the machine, if it says anything.
     pub machine: Machine,
 }
 

@@ -119,8 +119,8 @@ impl Set<'_> {
         self.find_unlisted_sealed(manifest) && is_right
     }
 
-    /// Whether the manifest lists every encrypted credential. If a listing is required, refuses each credential that is
-    /// not listed.
+    /// Whether the manifest lists every encrypted credential. If the manifest must list every credential, refuses each
+    /// credential that it does not list.
     fn find_unlisted_sealed(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.sealed.len() {
