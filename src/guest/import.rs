@@ -3,8 +3,8 @@
 //! 1. The sources receive what the host sent. If this system is a confidential VM or a container, its SMBIOS table must
 //!    not be trusted, and the import is refused first.
 //! 2. The received credentials are verified against the manifest and the policy.
-//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. It writes
-//!    encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
+//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. The import
+//!    writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
 //! 4. In the initrd, the set is handed over to the host stage. In the host stage, the copy that the initrd handed over
 //!    is removed. A finding is added for each credential that has no effect in its place.
 //! 5. A report says what was done. If `--close` was given and every credential is in its place, the files from which

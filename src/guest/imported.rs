@@ -42,7 +42,7 @@ pub enum Closing {
 /// Why an import leaves the sources' files readable although closing was requested. None of these reasons is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
-    /// This is the initrd, and the import in the host stage reads the files again.
+    /// The import runs in the initrd, and the import in the host stage reads the files again.
     #[error("the table stays readable in the initrd: the import in the host stage closes it")]
     Initrd,
     /// The set came from a recording, which says nothing about this machine.

@@ -9,7 +9,8 @@ pub struct System {
     root: PathBuf,
 }
 
-/// With this variable in its environment, systemd imports no credentials itself. The kernel's command line can set it.
+/// With this variable in its environment, systemd imports no credentials itself. The kernel's command line can set the
+/// variable.
 const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 
 /// The stages of a boot.

@@ -43,8 +43,8 @@ pub(in crate::guest) fn asking_for(system: &System, name: &Name) -> Option<Vec<A
     Some(read(&files, name))
 }
 
-/// Parses the output of `systemctl cat`. It prints a comment with the path before each file, and the drop-ins of a unit
-/// after the unit's own file.
+/// Parses the output of `systemctl cat`. `systemctl cat` prints a comment with the path before each file, and the
+/// drop-ins of a unit after the unit's own file.
 fn read(files: &[u8], name: &Name) -> Vec<Asking> {
     let mut asking: Vec<Asking> = Vec::new();
     let mut unit: &[u8] = b"";

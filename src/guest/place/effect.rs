@@ -22,9 +22,9 @@ impl Place {
         *self != Self::Initrd || !name.as_str().starts_with('.')
     }
 
-    /// Returns the state of a credential that is in this place. Under systemd, PID 1 and generators do not read
-    /// `credstore`. But in the initrd, the credential is also written to `@initrd`, where PID 1 of the host stage finds
-    /// it (systemd 254 and newer).
+    /// Returns the state of a credential that is in this place. Under systemd, PID 1 and generators do not read the
+    /// place `credstore`. An import in the initrd also writes the credential to `@initrd`, where PID 1 of the host
+    /// stage finds it (systemd 254 and newer).
     #[must_use]
     pub fn placed(&self, system: &System, credential: &Credential) -> State {
         if !self.takes(&credential.name) {
@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-/// Whether PID 1 already has the credential in `@system`. If it has, PID 1 needs no other copy.
+/// Whether PID 1 already has the credential in `@system`. If PID 1 has the credential, no other copy is needed.
 fn is_passed_on(system: &System, credential: &Credential) -> bool {
     Directory::open(&system.system_credentials(), Links::Refuse)
         .and_then(|directory| content::compare(&directory, credential))

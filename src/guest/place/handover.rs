@@ -2,11 +2,11 @@
 //!
 //! systemd 254 and newer merges this directory into `@system` after switch-root. The initrd always hands over the
 //! report, even if it hands over no credential. If the switch-root command names an init program, systemd starts
-//! without `$CREDENTIALS_DIRECTORY`. Then systemd imports again, finds that every credential exists already, and passes
-//! nothing on to units. But if systemd finds one new name, such as the report, it passes on all credentials. In the
-//! host stage, this program removes the files that systemd has left in `@initrd`: systemd had no room for them, or
-//! already had a credential of that name. systemd before 254 leaves the report in `@initrd`, which shows that it passes
-//! nothing on to units.
+//! without `$CREDENTIALS_DIRECTORY`. Without this variable, systemd imports again, finds that every credential exists
+//! already, and passes nothing on to units. But if systemd imports one new name, such as the report, it passes on all
+//! credentials. In the host stage, this program removes the files that systemd has left in `@initrd`: systemd had no
+//! room for them, or already had a credential of that name. systemd before 254 leaves the report in `@initrd`, which
+//! shows that it passes nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;

@@ -1,9 +1,9 @@
 //! The names of temporary files and directories of an import. By these names, the next import recognises the files that
 //! a killed import left.
 //!
-//! A prefix is not enough: a credential or a directory of the user may have the same prefix. So the name of a staging
-//! directory ends in its own checksum ([`staging`]), and the name of a temporary file has a byte that is not allowed in
-//! the name of a credential.
+//! A fixed prefix is not enough to recognise these names: a credential or a directory of the user may have the same
+//! prefix. So the name of a staging directory ends in its own checksum ([`staging`]), and the name of a temporary file
+//! has a byte that is not allowed in the name of a credential.
 
 use std::ffi::CString;
 

@@ -56,7 +56,7 @@ pub enum Place {
     Directory(PathBuf),
 }
 
-/// How a set is written to its place. This is decided when the place is chosen, by looking at the system once.
+/// How a set is written to its place. The method is decided when the place is chosen, by looking at the system once.
 #[derive(Debug)]
 pub(in crate::guest) enum Method {
     /// The set appears by one rename of a directory.

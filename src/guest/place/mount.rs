@@ -1,6 +1,6 @@
 //! Mounts the file system of `/run/credentials/@system`. The program first mounts it in a directory that only root can
-//! enter, writes the credentials, and makes the mount read-only. Then it makes a bind mount of the file system at
-//! `@system`.
+//! enter, writes the credentials, and makes the mount read-only. Then the program makes a bind mount of the file system
+//! at `@system`.
 //!
 //! The mount options are the same as systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262). The file
 //! system is a tmpfs that is never swapped. If this is not possible, it is a ramfs, and if that is not possible, a
@@ -80,8 +80,8 @@ fn mount_once(
     Ok(Outcome::Materialized(storage))
 }
 
-/// The directory `/run/smbios-creds/staging`, which only root can enter. A file system is mounted there while its
-/// credentials are written or repaired.
+/// The directory `/run/smbios-creds/staging`, which only root can enter. A file system is mounted on this directory
+/// while its credentials are written or repaired.
 struct Staging {
     state: StateDirectory,
     path: PathBuf,
@@ -135,8 +135,8 @@ impl Staging {
         result.map_err(self.context().cannot("mount a tmpfs on"))
     }
 
-    /// Unmounts the file system from the staging directory. If it stayed mounted there, the credentials would be
-    /// readable at a second path.
+    /// Unmounts the file system from the staging directory. If the file system stayed mounted there, the credentials
+    /// would be readable at a second path.
     fn finish(self) -> Result<(), PlaceError> {
         self.remove()
     }
@@ -175,11 +175,11 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
 }
 
 /// A second, writable mount of a directory whose first mount is read-only. In Linux, a mount is read-only, not the
-/// mounted file system. So the directory never becomes writable at its own path.
+/// mounted file system. So at its own path, the directory stays read-only.
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
-    /// Keeps signals blocked. This field is dropped last, after the view is unmounted.
+    /// Keeps signals blocked. The field `_held` is dropped last, after the view is unmounted.
     _held: Held,
 }
 

@@ -16,7 +16,7 @@ use crate::trust::sealed::Sealed;
 /// was encrypted for another key or TPM, was encrypted with another name, or is no longer valid. Returns no findings if
 /// the check is not possible: without `systemd-creds`, or without permission to use the key.
 ///
-/// This process gets no value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
+/// The check reads no decrypted value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
 #[must_use]
 pub fn findings(system: &System, delivery: &Delivery) -> Findings {
     let mut findings = Findings::default();

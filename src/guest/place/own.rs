@@ -36,8 +36,8 @@ pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory,
     make(run, c"credentials", 0o755, &system.credentials())
 }
 
-/// Opens a directory that only this user may write to. Creates it if it does not exist. Another user who could write
-/// there could redirect a mount, or give services any value.
+/// Opens a directory that only this user may write to. Creates it if it does not exist. Another user who could write to
+/// the directory could redirect a mount, or give services any value.
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
@@ -58,17 +58,18 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
     }
 }
 
-/// The directory `/run/smbios-creds`. Only root can enter it, so no other user can change a path below it.
+/// The directory `/run/smbios-creds`. Only root can enter this directory, so no other user can change a path below it.
 pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
     pub(in crate::guest) path: PathBuf,
-    /// Only one process at a time has this lock. The kernel releases the lock when the process dies.
+    /// The lock of the directory, which only one process has at a time. The kernel releases the lock when the process
+    /// dies.
     _lock: OwnedFd,
 }
 
 impl StateDirectory {
-    /// Opens the directory, and creates it if it does not exist. Takes the lock, and waits while another process has
-    /// it.
+    /// Opens the directory, and creates it if it does not exist. Takes the lock of the directory, and waits while
+    /// another process has the lock.
     pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
         let directory = make(run, STATE, 0o700, &path)?;

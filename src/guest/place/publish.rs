@@ -1,7 +1,8 @@
 //! Writes a set to a directory that appears by one rename.
 //!
 //! The set is written next to its destination, into a staging directory that only its owner can enter. If the import is
-//! killed, each credential is absent or complete. The next import removes the remaining staging directory.
+//! killed, each credential is either absent or complete at the destination. The next import removes the remaining
+//! staging directory.
 
 use std::ffi::{CStr, CString};
 
@@ -41,7 +42,7 @@ pub(super) fn publish(
     {
         return Ok(Outcome::Unchanged);
     }
-    // From here on, signals are blocked. They take effect after the staging directory is removed.
+    // Signals are blocked from here on, and take effect after the staging directory is removed.
     let held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
@@ -104,7 +105,7 @@ impl<'a> Staging<'a> {
                 result => result.map_err(failed)?,
             }
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
-            // Until the directory is locked, another import may take it for a leftover and remove it.
+            // Until this process locks the directory, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
                 // The new directory is empty. If this directory is not empty, it belongs to another program, and the
                 // removal fails.
@@ -163,8 +164,8 @@ impl<'a> Staging<'a> {
             Err(Errno::EINVAL | Errno::ENOSYS) => return Err(PlaceError::NoExchange(context.shown())),
             Err(error) => return Err(context.cannot("replace")(error)),
         }
-        // Files that were added between the check and the exchange are now in the old directory. They are moved to the
-        // new directory.
+        // Files that another program added between the check and the exchange are now in the old directory. This loop
+        // moves these files to the new directory.
         for name in existing.names_again().map_err(context.cannot("read"))? {
             match existing.move_into(&name, &self.directory) {
                 Ok(()) | Err(Errno::EEXIST) => {}

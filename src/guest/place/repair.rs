@@ -1,11 +1,11 @@
 //! Repairs credentials that systemd cut or lost, in systemd's own directory.
 //!
 //! systemd's units search `/run/credentials/@system` first, so a complete credential in another directory would not
-//! replace a cut one in `@system`. This program mounts nothing over the directory, and replaces only credentials that
-//! it received. Each credential is written to a temporary file in the same directory, and then renamed to its final
-//! name. The program writes through a private mount, so the directory stays read-only for all other processes. If an
-//! existing value is not the beginning of the received value, it came from another source, and it stays (systemd reads
-//! `fw_cfg` before SMBIOS).
+//! replace a cut one in `@system`. This program mounts nothing over `@system`, and replaces only credentials that it
+//! received. Each credential is written to a temporary file in the same directory, and then renamed to its final name.
+//! The program writes through a private mount, so the directory stays read-only for all other processes. If an existing
+//! value is not the beginning of the received value, it came from another source, and it stays (systemd reads `fw_cfg`
+//! before SMBIOS).
 
 use std::io::Read as _;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Selects what a recording keeps of a structure other than Type 11, by the meaning of its fields.
 //!
-//! For the machine, its firmware and its parts, a recording keeps the names of the maker, the model and the version. It
-//! keeps no other string, and no field of a structure type that is not listed in this file. All other content is not
-//! needed for a bug report, and may be a serial number, an address or a host name.
+//! For the machine, its firmware and its parts, a recording keeps the names of the maker, the model and the version. A
+//! recording keeps no other string, and no field of a structure type that is not listed in this file. All other content
+//! is not needed for a bug report, and may be a serial number, an address or a host name.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -124,9 +124,9 @@ fn serials(meaning: &DefinedStruct<'_>) -> Vec<SMBiosString> {
     }
 }
 
-/// Whether any string in the structure may contain personal data. This is so for free text (Type 12, DSP0134 §7.13), a
-/// management controller's interface (Type 42, §7.43), any property (Type 46, §7.47) and an inactive structure, which
-/// had another type before (Type 126, §7.48).
+/// Whether any string in the structure may contain personal data. Four types may contain personal data in any string:
+/// free text (Type 12, DSP0134 §7.13), a management controller's interface (Type 42, §7.43), any property (Type 46,
+/// §7.47) and an inactive structure, which had another type before (Type 126, §7.48).
 fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
     matches!(
         meaning,
@@ -200,8 +200,8 @@ fn redfish(data: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// Returns all forms in which a UUID may be repeated. Its first three fields can have either byte order. Each order is
-/// returned as bytes, and as text with and without dashes, in lower and upper case.
+/// Returns all forms in which a UUID may be repeated. The first three fields of a UUID can have either byte order. The
+/// UUID in each order is returned as bytes, and as text with and without dashes, in lower and upper case.
 fn uuid(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Ok(bytes) = <[u8; 16]>::try_from(bytes) else { return vec![] };
     let mut swapped = bytes;

@@ -68,8 +68,8 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
     items.iter().map(redacted).collect()
 }
 
-/// Overwrites a name that is not allowed, because it may be a secret value. Only the byte for which the name is refused
-/// is kept.
+/// Overwrites a name that is not allowed, because it may be a secret value. The function keeps only the byte for which
+/// the name is refused.
 fn redact_name(name: &mut [u8], error: NameError) {
     let kept = match error {
         NameError::Empty | NameError::Reserved => return,

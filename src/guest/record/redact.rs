@@ -101,8 +101,8 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
     data.get_mut(range).unwrap_or_default()
 }
 
-/// Whether the structure has fewer strings than its count byte announces. Then the bytes after the structure may be the
-/// text of the missing strings.
+/// Whether the structure has fewer strings than its count byte announces. If it has, the bytes after the structure may
+/// be the text of the missing strings.
 fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
@@ -116,7 +116,7 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 values.add(name, value);
                 return string.len();
             }
-            // Only this text is replaced: blanks may follow the equals sign.
+            // Only the text before the equals sign is replaced: blanks may follow the equals sign.
             let start = Encoding::Binary.prefix().len();
             redact_nameless(bytes(string, start..start + text.length()), manifest);
             start
@@ -299,7 +299,7 @@ fn redact_rest(data: &mut [u8], table: &Table) {
         };
         let rest = data.get_mut(offset..).unwrap_or_default();
         if smbios::is_padding(rest) {
-            // These bytes contain no text, and a table that ends with them was read to its end.
+            // Padding bytes contain no text, and a table that ends with padding was read to its end.
             continue;
         }
         fill(rest, length);
@@ -320,8 +320,8 @@ fn manifest_that_counts(table: &Table) -> Option<Manifest> {
 }
 
 /// Redacts manifests, but keeps the names and sizes that they list. The digest of the real values could be used to
-/// guess a weak value. So if the digest matched the values, it is replaced by the digest of the filler. Otherwise it is
-/// replaced by zero.
+/// guess a weak value. So a digest that matched the values is replaced by the digest of the filler, and any other
+/// digest by zero.
 fn redact_manifests(
     data: &mut [u8],
     table: &Table,

@@ -34,7 +34,7 @@ impl Help for RecordError {
     }
 }
 
-/// Whether a recording contains secrets or filler. This decides who may read the recording.
+/// Whether a recording contains secrets or filler. This value decides who may read the recording.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Secrets {
     /// The secrets themselves: only the owner of the files can read them.

@@ -1,4 +1,4 @@
-//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. This file contains no
+//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. The report contains no
 //! value, but only root can read it, because it shows which secrets this machine has.
 
 use std::borrow::Cow;

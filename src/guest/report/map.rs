@@ -1,7 +1,7 @@
 //! `check --map`: shows where in the table each structure and each credential is, and where the table breaks.
 //!
-//! The map shows no byte of a string. It shows only the credential names that verification shows too. The number of
-//! lines has a limit, even if a table has very many structures and strings.
+//! The map shows no byte of a string. The map shows only the credential names that verification shows too. The number
+//! of lines has a limit, even if a table has very many structures and strings.
 
 use std::fmt::{Arguments, Display};
 
@@ -74,7 +74,7 @@ struct Map<'a> {
 struct Run {
     /// Offset in the table of the first structure or string; `None` for items.
     offset: Option<usize>,
-    /// Length of all of them together, in bytes.
+    /// Length of all structures, strings or items of the run together, in bytes.
     length: usize,
     count: usize,
     /// How many of the structures have Type 11.
@@ -205,7 +205,8 @@ impl Map<'_> {
         self.run(&mut hidden, "more string");
     }
 
-    /// Writes the lines for items of `fw_cfg`. They come first, because the import reads them before the table.
+    /// Writes the lines for items of `fw_cfg`. The items come first in the map, because the import reads them before
+    /// the table.
     fn items(&mut self, items: &[Item]) {
         if !items.is_empty() {
             self.line(None, None, format_args!("fw_cfg items, by their keys"));

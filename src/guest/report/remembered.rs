@@ -1,8 +1,8 @@
 //! Checks the credentials if the sources are closed: compares the last report with the files in the directory of the
 //! credentials.
 //!
-//! The report contains names, sizes and whether a manifest proved the set. It contains no values, so values are not
-//! compared. Credentials that the host sends now are not read.
+//! The report contains names, sizes and whether a manifest proved the set. The report contains no values, so values are
+//! not compared. Credentials that the host sends now are not read.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! Finds out whether the firmware has an SMBIOS entry point. This is checked if the kernel exports no table.
+//! Finds out whether the firmware has an SMBIOS entry point. The program checks the firmware if the kernel exports no
+//! table.
 //!
 //! Without an entry point, nothing was sent over SMBIOS. With an entry point, the kernel found a table but refused it.
 

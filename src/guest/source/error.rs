@@ -32,8 +32,8 @@ pub enum SourceError {
          because it is larger than 256 KiB"
     )]
     KernelRefused(ShownPath),
-    /// This is a container, in which no table is visible. A visible table would belong to the machine that runs the
-    /// container.
+    /// The program runs in a container, in which no table is visible. A visible table would belong to the machine that
+    /// runs the container.
     #[error("no SMBIOS table: this is a container, and {0} does not exist in it")]
     Container(ShownPath),
     /// The recorded directory lacks the file `smbios_entry_point` or the file `DMI`.
@@ -112,8 +112,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns this error, or [`Self::Closed`] if permission was denied because the file has mode 0000. Only for errors
-    /// of files in the running system.
+    /// Returns this error, or [`Self::Closed`] if permission was denied because the file has mode 0000. Call this only
+    /// for errors of files in the running system.
     #[must_use]
     pub(super) fn or_closed(self) -> Self {
         match self {
@@ -153,8 +153,8 @@ impl SourceError {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
     }
 
-    /// Returns the more important of two errors: this error, or the error of a later source. Used if every source is
-    /// absent. A lost table is more important than a missing driver.
+    /// Returns the more important of two errors: this error, or the error of a later source. The function is used if
+    /// every source is absent. A lost table is more important than a missing driver.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {

@@ -1,9 +1,9 @@
 //! Items of QEMU's `fw_cfg` device, as Linux exports them in `/sys/firmware/qemu_fw_cfg`
 //! (`drivers/firmware/qemu_fw_cfg.c`).
 //!
-//! Each item has a directory `by_key/N` with its path in `name`, its size in `size` and its bytes in `raw`. Only these
-//! files are read: the links below `by_name` lead to the same directories. A recording has the same layout, but no
-//! links.
+//! Each item has a directory `by_key/N` with its path in `name`, its size in `size` and its bytes in `raw`. This
+//! program reads only the files in `by_key`: the links below `by_name` lead to the same directories. A recording has
+//! the same layout, but no links.
 //!
 //! Linux reads `raw` page by page, and for each page it reads the device from the first byte again. So this program
 //! reads nothing twice, and never more bytes than `size` announces.
@@ -28,8 +28,8 @@ use crate::sys::file;
 /// The directory of the items, below `/sys/firmware` and in a recording.
 pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
-/// Directory with a link to each item that a user of QEMU added (`docs/specs/fw_cfg.rst` of QEMU). It has a link to
-/// every item that this program reads.
+/// Directory with a link to each item that a user of QEMU added (`docs/specs/fw_cfg.rst` of QEMU). The directory has a
+/// link to every item that this program reads.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
 
 /// Largest `name` or `size` file that is read, in bytes. The kernel's files have at most 56 bytes.

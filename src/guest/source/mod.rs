@@ -31,8 +31,8 @@ pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 /// ```
 ///
 /// # Errors
-/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. Then the error says
-/// what to do, if this machine could have one of the sources.
+/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. If all sources are
+/// missing but this machine could have one of them, the error says what to do.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
     let mut absence: Option<SourceError> = None;

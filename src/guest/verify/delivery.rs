@@ -117,7 +117,7 @@ impl Entry {
         }
     }
 
-    /// Refuses the entry. Only the first reason is kept.
+    /// Refuses the entry. If the entry is refused several times, only the first reason is kept.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         if let Content::Credential(_, reason) | Content::MaybeNameless(_, reason) = &mut self.content {
             reason.get_or_insert(refusal);
@@ -131,7 +131,8 @@ impl Entry {
 pub enum Proof {
     /// Nothing proves the set.
     None,
-    /// The digest in the manifest. It detects transmission errors but not attacks, because the manifest is not signed.
+    /// The digest in the manifest. A digest detects transmission errors but not attacks, because the manifest is not
+    /// signed.
     Digest,
     /// A trusted signature of the manifest.
     Signature(Signed),
@@ -210,7 +211,7 @@ pub struct Delivery {
     pub foreign: usize,
     /// The machine, as its firmware and hypervisor describe it. Nothing proves this description.
     pub machine: Machine,
-    /// The number of credentials that arrived intact.
+    /// How many credentials arrived intact, and how many should have arrived.
     pub tally: Tally,
     /// The receipt that the host requested, if it requested one.
     pub asked: Option<Asked>,

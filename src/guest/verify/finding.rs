@@ -21,9 +21,9 @@ use crate::format::smbios::{Damage, Extent};
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Only information: nothing needs to be done.
+    /// The finding is only information: nothing needs to be done.
     Note,
-    /// Unusual, but nothing was lost.
+    /// The finding is unusual, but nothing was lost.
     Warning,
     /// The guest did not get what the host meant to send, so verification fails.
     Error,

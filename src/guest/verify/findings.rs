@@ -8,8 +8,8 @@ use super::sealed_finding::SealedFinding;
 use super::trust_finding::TrustFinding;
 use crate::format::oem_string::DecodeError;
 
-/// Maximum number of findings that are kept of one group. The others are only counted: a table of 256 KiB can have
-/// 37,449 findings of one kind.
+/// Maximum number of findings that are kept of one group. Further findings are only counted: a table of 256 KiB can
+/// have 37,449 findings of one kind.
 pub const KEPT_MAX: usize = 8;
 
 /// Findings in the order in which they were made. The first [`KEPT_MAX`] of each group are kept. The last kept finding

@@ -29,7 +29,8 @@ pub fn receive(items: Vec<Item>) -> Received {
         let size = content.size();
         let refused = match (kind, content) {
             (kind @ (Kind::Manifest | Kind::Signature | Kind::Receipt), content) => {
-                // An item that is too large was not read. Its text is empty here, and empty text cannot be decoded.
+                // An item that is too large was not read. The text of such an item is empty here, and empty text cannot
+                // be decoded.
                 let text = match content {
                     Content::Bytes(text) => text,
                     Content::TooLarge { .. } => Vec::new().into(),

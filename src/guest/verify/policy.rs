@@ -18,8 +18,8 @@ pub struct Policy {
     pub confidential: Confidential,
     /// Which keys, names and serials this machine trusts in a set.
     pub trust: Trust,
-    /// A credential that the user asks about, which may be missing. Its findings are always kept, and the delivery says
-    /// what the manifest says about it.
+    /// A credential that the user asks about, which may be missing. Findings about this credential are always kept, and
+    /// the delivery says what the manifest says about it.
     pub about: Option<Name>,
 }
 
@@ -53,7 +53,7 @@ pub enum Confidential {
 }
 
 impl Policy {
-    /// Whether this policy has a condition. A program that [`Policy`] guards does not start while a condition is unmet.
+    /// Whether this policy has a condition. If a condition is not met, `smbios-creds exec` does not start its program.
     #[must_use]
     pub fn has_conditions(&self) -> bool {
         self.strict

@@ -5,8 +5,8 @@ use super::refusal::Refusal;
 use crate::format::credential::Name;
 use crate::trust::sealed::{Sealed, SealedError};
 
-/// One string that is, or was meant to be, an encrypted credential. It is never listed with the plain credentials: a
-/// ciphertext is not written to any place for plain credentials.
+/// One string that is, or was meant to be, an encrypted credential. An encrypted credential is never listed with the
+/// plain credentials: a ciphertext is not written to any place for plain credentials.
 #[derive(Debug)]
 pub struct SealedEntry {
     /// The credential's name, if it may be shown; `None` if no blob follows the text that looks like a name.
@@ -46,7 +46,7 @@ impl SealedEntry {
         }
     }
 
-    /// Refuses the entry. Only the first reason is kept.
+    /// Refuses the entry. If the entry is refused several times, only the first reason is kept.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.refusal.get_or_insert(refusal);
     }

@@ -140,8 +140,8 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     found > announced
 }
 
-/// Returns the number of strings that may be the second part of a credential that a NUL byte has split. These are the
-/// strings after a credential that are neither another credential nor another string of this program.
+/// Returns the number of strings that may be the second part of a credential that a NUL byte has split. Such a string
+/// follows a credential, and is neither another credential nor another string of this program.
 ///
 /// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, there are at
 /// least 256 such parts. So a smaller number of parts proves that the count byte wrapped.
