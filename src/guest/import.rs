@@ -170,7 +170,7 @@ pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Del
 }
 
 /// Chooses a place, writes the credentials to it, and hands them over to the host stage. Adds findings about
-/// credentials that have no effect in that place.
+/// credentials that have no effect in the chosen place.
 fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
     if delivery.requires_signature && delivery.proof.signed().is_none() {
         return Err(NotPlaced::Unproven);

@@ -89,7 +89,7 @@ pub enum CloseError {
 pub struct Placed {
     /// The place to which the set was written.
     pub place: Place,
-    /// The directory of that place.
+    /// The directory of the place to which the set was written.
     pub directory: PathBuf,
     /// Why this place was chosen.
     pub reason: &'static str,

@@ -4,8 +4,9 @@
 //! if it has imported at least one of them itself. After its import, systemd makes its mount of
 //! `/run/credentials/@system` read-only (`finalize_credentials_dir()`, `src/core/import-creds.c`, v252 to v262).
 //! systemd's units never see other files in `@system`: neither files that another program wrote to the directory, nor a
-//! mount that was complete before systemd started. In such a mount, systemd finds that every credential exists already,
-//! and imports nothing (the mount trap). The mount stays writable, which is how this program recognises the mount trap.
+//! mount that was complete before systemd started. In a mount that was complete, systemd finds that every credential
+//! exists already, and imports nothing (the mount trap). The mount stays writable, which is how this program recognises
+//! the mount trap.
 //!
 //! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
@@ -203,9 +204,9 @@ impl Seen {
 }
 
 /// Whether systemd has lost its credentials, because the switch-root command named an init program. systemd before 254
-/// does not know `@initrd`, so the report is the only file left in it. systemd before 254 also leaves the mount of
-/// `@system` read-only, so the mount does not show the loss. If the switch-root command named no init program, systemd
-/// has `$CREDENTIALS_DIRECTORY` in its environment.
+/// does not know `@initrd`, so the report is the only file that is left in `@initrd`. systemd before 254 also leaves
+/// the mount of `@system` read-only, so the mount does not show the loss. If the switch-root command named no init
+/// program, systemd has `$CREDENTIALS_DIRECTORY` in its environment.
 fn is_lost_at_switch_root(system: &System) -> bool {
     let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
     let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));

@@ -160,8 +160,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // If this fails after another failure, the other error is already reported. After finish(), nothing is left to
-        // remove.
+        // If the removal fails after another failure, the other error is already reported. After finish(), nothing is
+        // left to remove.
         _ = self.remove();
     }
 }

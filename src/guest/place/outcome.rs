@@ -66,19 +66,19 @@ impl Display for Repaired {
 pub enum State {
     /// The credential would be imported; no place was checked.
     Intact,
-    /// The place has the bytes that were sent.
+    /// The place contains the credential, with the bytes that were sent.
     Imported,
-    /// The place has the bytes that were sent, but only PID 1 and generators use this credential, and they do not read
-    /// this place in this boot.
+    /// The place contains the credential with the bytes that were sent. But only PID 1 and generators use this
+    /// credential, and they do not read this place in this boot.
     Ineffective,
     /// The place does not contain the credential.
     Missing,
-    /// The place has another value, or the same value in a file that others can read.
+    /// The place contains the credential with another value, or with the same value in a file that others can read.
     Differs,
-    /// The place has a file of this name and size, which only its owner can read. The source is closed, so the value
-    /// cannot be compared.
+    /// The place contains a file of the credential's name and size, which only the file's owner can read. The source is
+    /// closed, so the value cannot be compared.
     Closed,
-    /// The file cannot be read without more permissions.
+    /// The place or the file in it cannot be read.
     Unknown,
     /// The credential is not imported, for this reason.
     Refused(Refusal),

@@ -48,7 +48,7 @@ impl Recording {
         Self { table: entry_point.map(|entry_point| dmi::Raw { entry_point, data }), items }
     }
 
-    /// Returns every file: its path in the recording, and its content. Items have the layout of `/sys/firmware`.
+    /// Returns the path in the recording and the content of every file. Items have the layout of `/sys/firmware`.
     pub(super) fn files(&self) -> Vec<(PathBuf, Secret)> {
         let mut files = Vec::new();
         if let Some(dmi::Raw { entry_point, data }) = &self.table {

@@ -1,4 +1,5 @@
-//! The second search of a redaction: finds text that was replaced in one place, but is repeated in the kept parts.
+//! The second search of a redaction: finds text that was replaced in one place, but is repeated in the kept parts of
+//! the table.
 
 use std::collections::BinaryHeap;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! The data that a later run reads from a report: the counterpart of [`last::Report`](super::last::Report).
+//! The data that a later run of this program reads from a report: the counterpart of
+//! [`last::Report`](super::last::Report).
 
 use std::fmt::{self, Display, Formatter};
 

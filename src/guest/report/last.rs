@@ -79,7 +79,7 @@ struct Omitted {
     repaired: usize,
 }
 
-/// The part of a report that a later run reads.
+/// The part of a report that a later run of this program reads.
 #[derive(Deserialize)]
 pub struct Summary {
     /// The version of the program that wrote the report.

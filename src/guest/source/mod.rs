@@ -1,6 +1,6 @@
 //! The sources of credentials.
 //!
-//! To add a source, write a file here with a type that implements [`Source`], declare the module below, and add the
+//! To add a source, write a file here with a type that implements [`Source`], declare its module below, and add the
 //! type to [`ALL`] at its place in the order. Everything that the new source receives is verified like the input of the
 //! other sources. If the source has one file for each credential, use
 //! [`Origin::File`](crate::guest::verify::origin::Origin::File) as the origin.

@@ -252,7 +252,7 @@ impl FindingKind {
                 "on the host, remove the empty OEM string (a doubled comma, or an unset variable)"
             }
             Self::NearMiss { .. } => "on the host, correct the prefix",
-            // The match in set_advice() lists all other kinds.
+            // The match in set_advice() lists all other kinds of findings.
             _ => return None,
         })
     }

@@ -48,7 +48,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The name of the credential that the finding is about.
     pub credential: Option<Name>,
-    /// The place of the finding; `None` if the finding is about the whole set.
+    /// The place of the finding in the table or in `fw_cfg`; `None` if the finding is about the whole set.
     pub origin: Option<Origin>,
     /// The number of further findings in the same group, which are only counted ([`super::findings::Findings`]).
     pub more: usize,
@@ -81,14 +81,14 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: Damage,
     },
-    /// The table has no Type 127 structure, which marks its end.
+    /// The table has no Type 127 structure, which would mark the end of the table.
     NoEndOfTable,
     /// Bytes follow the structure that marks the end of the table (Type 127).
     BehindEndOfTable {
         /// Number of these bytes.
         remaining: usize,
     },
-    /// The table has no Type 11 structure, and it was read to its end.
+    /// The table was read to its end, and has no Type 11 structure.
     NoOemStrings,
     /// There is no Type 11 structure in the part of the table that could be read.
     OemStringsUnknown,
@@ -227,7 +227,8 @@ pub enum FindingKind {
         /// Whether the policy requires the credential.
         required: bool,
     },
-    /// Only PID 1 and generators read this credential, and in this boot they do not read the place where it is written.
+    /// Only PID 1 and generators read this credential, and in this boot they do not read the place to which it was
+    /// written.
     Ineffective,
     /// The initrd cannot hand the credential over to the host stage, because its name starts with a dot.
     NotHandedOver,

@@ -1,10 +1,10 @@
-//! The place that a credential came from.
+//! Where a credential came from: a place in the SMBIOS table, or a file.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// The place that a credential came from, or the place of a finding.
+/// Where a credential came from, or what a finding is about: a place in the SMBIOS table, or a file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(untagged, from = "Fields")]
 #[non_exhaustive]
@@ -71,7 +71,7 @@ impl Origin {
         Self::File { file: format!("qemu_fw_cfg/by_key/{key}") }
     }
 
-    /// Whether both places belong to the same channel.
+    /// Whether both places belong to the same channel: both to the SMBIOS table, or both to files.
     #[must_use]
     pub fn is_same_channel(&self, other: &Self) -> bool {
         matches!(

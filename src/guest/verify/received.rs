@@ -13,10 +13,10 @@ use crate::format::smbios::machine::Machine;
 pub struct SentManifest {
     /// The decoded manifest, or the reason why it cannot be read.
     pub manifest: Result<Manifest, ManifestError>,
-    /// The whole OEM string with its prefix; a signature covers exactly these bytes. An item of `fw_cfg` has no prefix,
-    /// so the prefix is added.
+    /// The manifest's whole OEM string with its prefix; a signature of the manifest covers exactly these bytes. An item
+    /// of `fw_cfg` has no prefix, so the prefix is added.
     pub string: Secret,
-    /// The place of the manifest.
+    /// Where the manifest was received: in the SMBIOS table or in `fw_cfg`.
     pub origin: Origin,
 }
 
@@ -35,11 +35,13 @@ pub struct Received {
     pub entries: Vec<Entry>,
     /// Every manifest that was sent.
     pub manifests: Vec<SentManifest>,
-    /// Strings that are meant to be signatures of the manifest: the text after the prefix, and its place.
+    /// Strings that are meant to be signatures of the manifest: the text after the prefix, and the string's place in
+    /// the table or in `fw_cfg`.
     pub signatures: Vec<(Secret, Origin)>,
-    /// Strings that are meant to be encrypted credentials: the text after the prefix, and its place.
+    /// Strings that are meant to be encrypted credentials: the text after the prefix, and the string's place in the
+    /// table.
     pub encrypted: Vec<(Secret, Origin)>,
-    /// The addresses to which the host wants a receipt, and their places.
+    /// The addresses to which the host wants a receipt, and their places in the table or in `fw_cfg`.
     pub receipts: Vec<(Secret, Origin)>,
     /// Findings about the channel itself.
     pub findings: Findings,

@@ -11,7 +11,7 @@ use crate::trust::sealed::{Sealed, SealedError};
 pub struct SealedEntry {
     /// The credential's name, if it may be shown; `None` if no blob follows the text that looks like a name.
     pub name: Option<Name>,
-    /// The place of the string.
+    /// The place of the string in the table.
     pub origin: Origin,
     content: Result<Sealed, Refusal>,
     refusal: Option<Refusal>,

@@ -90,7 +90,7 @@ pub(super) fn severity_again(identical: bool, is_same_channel: bool) -> Severity
 pub(super) struct Set<'a> {
     pub(super) policy: &'a Policy,
     pub(super) delivery: Delivery,
-    /// The manifest that is used, and its place.
+    /// The manifest that is used, and its place in the table or in `fw_cfg`.
     manifest: Option<(Manifest, Origin)>,
     /// Whether another manifest cannot be read, or has other content.
     is_contradicted: bool,

@@ -101,7 +101,7 @@ impl TrustFinding {
                     Day(*not_after)
                 )
             }
-            // The caller has already written the messages of all other kinds.
+            // The caller has already written the messages of all other kinds of findings.
             _ => Ok(()),
         }
     }

@@ -120,7 +120,7 @@ impl FindingKind {
             Self::ItemNotACredential { reason, size } => {
                 write!(f, "the fw_cfg item of {size} bytes {reason}")
             }
-            // The match in fmt_set() lists all other kinds.
+            // The match in fmt_set() lists all other kinds of findings.
             _ => return None,
         })
     }
