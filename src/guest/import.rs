@@ -7,8 +7,8 @@
 //!    writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
 //! 4. In the initrd, the set is handed over to the host stage. In the host stage, the copy that the initrd handed over
 //!    is removed. A finding is added for each credential that has no effect in its place.
-//! 5. A report says what was done. If `--close` was given and every credential is in its place, the files from which
-//!    the credentials were read are then made unreadable.
+//! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its
+//!    place, the files from which the credentials were read are then made unreadable.
 //! 6. If the host requested a receipt, the import sends one, which says what was done.
 //!
 //! Each step logs what it did, through [`tracing`]. The log never contains a value.

@@ -145,8 +145,8 @@ mod x86 {
     const SEV_STATUS_ON: u64 = 0b111;
     /// CPUID leaf for TDX (Intel TDX module specification).
     const INTEL_TDX: u32 = 0x21;
-    /// CPUID leaves and bits of Hyper-V (TLFS, feature identification). In an isolated VM, the bit for CPU management
-    /// is not set.
+    /// CPUID leaves and bits of Hyper-V (Hypervisor Top Level Functional Specification, feature identification). In an
+    /// isolated VM, the bit for CPU management is not set.
     const HYPERV_VENDOR: u32 = 0x4000_0000;
     const HYPERV_FEATURES: u32 = 0x4000_0003;
     const HYPERV_FEATURES_MIN: u32 = 0x4000_0005;

@@ -45,9 +45,9 @@ pub struct Repair {
 pub struct Repaired {
     /// The credential's name.
     pub name: Name,
-    /// Number of bytes before the repair; `None` if the credential was missing.
+    /// Size of the value in bytes before the repair; `None` if the credential was missing.
     pub found: Option<usize>,
-    /// Number of bytes after the repair.
+    /// Size of the value in bytes after the repair.
     pub size: usize,
 }
 

@@ -157,7 +157,7 @@ fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
 /// Returns UUIDs, addresses and host names in the fields of a structure.
 fn repeatable(meaning: &DefinedStruct<'_>, formatted: &[u8]) -> Vec<Vec<u8>> {
     match meaning {
-        // All bits zero or all bits one means that there is no UUID (§7.2.1).
+        // If the bits of the UUID are all zero or all one, the machine has no UUID (DSP0134 §7.2.1).
         DefinedStruct::SystemInformation(system)
             if matches!(system.uuid(), Some(SystemUuidData::Uuid(_))) =>
         {

@@ -33,7 +33,7 @@ const LAST_ASSIGNED: u8 = 46;
 const INACTIVE: u8 = 126;
 
 /// The highest bit of a byte. In a structure's type, this bit marks a vendor's own type (DSP0134 §6.1.2). In ASCII
-/// text, it is never set.
+/// text, the highest bit is never set.
 const VENDOR_TYPE: u8 = 0x80;
 
 /// Length in bytes of a structure's header: type, length and handle (DSP0134 §6.1.2).

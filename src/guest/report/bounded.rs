@@ -1,4 +1,4 @@
-//! JSON with a maximum size in bytes.
+//! Writes JSON of a limited size in bytes.
 
 use std::io::{self, ErrorKind, Write};
 

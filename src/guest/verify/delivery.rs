@@ -131,10 +131,10 @@ impl Entry {
 pub enum Proof {
     /// Nothing proves the set.
     None,
-    /// The digest in the manifest. A digest detects transmission errors but not attacks, because the manifest is not
-    /// signed.
+    /// The digest in the manifest proves the set. A digest detects transmission errors but not attacks, because the
+    /// manifest is not signed.
     Digest,
-    /// A trusted signature of the manifest.
+    /// A trusted signature of the manifest proves the set.
     Signature(Signed),
 }
 

@@ -176,7 +176,7 @@ pub enum FindingKind {
     AboveSystemd {
         /// Number of credentials.
         credentials: usize,
-        /// Number of bytes in all values.
+        /// Size of all values together, in bytes.
         bytes: usize,
     },
     /// No manifest was sent.

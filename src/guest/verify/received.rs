@@ -43,7 +43,7 @@ pub struct Received {
     pub encrypted: Vec<(Secret, Origin)>,
     /// The addresses to which the host wants a receipt, and their places in the table or in `fw_cfg`.
     pub receipts: Vec<(Secret, Origin)>,
-    /// Findings about the channel itself.
+    /// Findings about the channel itself, for example a damaged table.
     pub findings: Findings,
     /// Indexes of those [`Self::entries`] whose end may be missing, because the table breaks off next to them.
     pub suspects: Vec<usize>,

@@ -63,7 +63,8 @@ pub struct Circumstances {
     pub machine_id: Option<String>,
     /// The SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Whether the host is not trusted. If it is not, names that the host sets, such as the UUID, do not count.
+    /// Whether the host is not trusted. If the host is not trusted, names that the host sets, such as the UUID, do not
+    /// count.
     pub is_confidential: bool,
     /// Number of credentials that systemd has imported itself; `None` if systemd imports nothing itself.
     pub imported_by_systemd: Option<usize>,
@@ -86,7 +87,7 @@ impl Trust {
         self.audience.iter().map(shown).collect()
     }
 
-    /// Whether a name is a name of this machine.
+    /// Whether this text is a name of this machine.
     fn is_own(&self, name: &str) -> bool {
         let Circumstances { machine_id, uuid, is_confidential, .. } = &self.circumstances;
         self.audience.iter().any(|audience| match audience {
