@@ -32,7 +32,8 @@ const OEM_STRINGS: &[u8] = b"11-";
 /// Name of the file that contains the SMBIOS table, in the directory `dmi/tables`.
 const TABLE: &CStr = c"DMI";
 
-/// The file with the bytes of a structure or of an item of `fw_cfg`, in the directory of that structure or item.
+/// Name of the file that contains the bytes of a structure or of an item of `fw_cfg`. The file is in the directory of
+/// the structure or item.
 const RAW: &CStr = c"raw";
 
 /// Returns why an import leaves the sources' files readable; `None` if the import closes them.
@@ -46,7 +47,7 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // In any stage, a set in `@initrd` is for the stage after switch-root.
+        // In any stage, a set in `@initrd` is for the host stage, whose import closes the files.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),
@@ -125,7 +126,7 @@ impl Closer {
     }
 }
 
-/// Closes a file. Returns `false` if it was already closed, `None` if it is not a regular file.
+/// Closes a file. Returns `false` if the file was already closed, `None` if it is not a regular file.
 fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
     let stat = directory.stat_of(name)?;
     if !stat.is_file() {

@@ -95,7 +95,7 @@ pub fn has_keys(system: &System) -> bool {
 }
 
 /// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On most machines, this
-/// needs only one system call.
+/// function needs only one system call.
 fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
     // This call does not follow links, so it shows whether the name exists at all.
     if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
@@ -250,6 +250,6 @@ fn imported_by_systemd(system: &System) -> Option<usize> {
     }
     let directory = Directory::open(&system.system_credentials(), Links::Refuse);
     let credentials = directory.and_then(|directory| directory.names()).map_or(0, |names| names.len());
-    // In the initrd, it does not matter that the directory is empty: systemd will import again in the host stage.
+    // In the initrd, it does not matter that `@system` is empty: systemd will import again in the host stage.
     (credentials > 0 || system.stage() == Stage::Initrd).then_some(credentials)
 }

@@ -9,8 +9,8 @@ use crate::guest::system::System;
 use crate::sys::child;
 use crate::text::escape::Escaped;
 
-/// Directives by which a unit gets one of the system's credentials (systemd.exec(5)). `SetCredential=` is not one of
-/// them: the unit itself contains its value.
+/// Directives by which a unit gets one of the system's credentials (systemd.exec(5)). `SetCredential=` is not in this
+/// list: the unit itself contains the value.
 const DIRECTIVES: [&str; 3] = ["LoadCredential", "LoadCredentialEncrypted", "ImportCredential"];
 
 /// Longest time to wait for the output of `systemctl`.
@@ -78,7 +78,7 @@ fn assignment(line: &[u8]) -> Option<(&'static str, &[u8])> {
     Some((directive, value))
 }
 
-/// Whether a value asks for a credential of this name. If PATH in `LoadCredential=ID:PATH` has no `/`, it is the name
+/// Whether a value asks for a credential of this name. If PATH in `LoadCredential=ID:PATH` has no `/`, PATH is the name
 /// of one of the system's credentials. `LoadCredential=ID` without a path asks for the credential with the name ID. The
 /// value of `ImportCredential=` may end in `*`.
 fn asks_for(directive: &str, value: &[u8], name: &Name) -> bool {

@@ -183,7 +183,7 @@ impl Seen {
         let directory = match Directory::open(&system.system_credentials(), Links::Refuse) {
             Ok(directory) => directory,
             Err(Errno::ENOENT) => return Self::nothing(system),
-            // This error is reported later, when the credentials are written to the place.
+            // The error of opening `@system` is reported later, when the credentials are written.
             Err(error) => return Self::PassedOn(Err(error)),
         };
         if directory.names().is_ok_and(|names| names.is_empty()) {
@@ -197,7 +197,7 @@ impl Seen {
         }
     }
 
-    /// Returns the case for an empty or missing `@system`.
+    /// Returns what an empty or missing `@system` means: [`Self::LeftToUs`] or [`Self::Nothing`].
     fn nothing(system: &System) -> Self {
         if system.pid_1_imports_nothing() { Self::LeftToUs } else { Self::Nothing }
     }

@@ -13,7 +13,7 @@ use crate::sys::staging;
 
 const STAGING_DIRECTORY: &str = ".smbios-creds-";
 
-/// The name of a temporary file begins with a colon. The name of a credential must not contain one (systemd's
+/// The name of a temporary file begins with a colon. The name of a credential must not contain a colon (systemd's
 /// `fdname_is_valid()`), so systemd skips the file.
 const STAGED_FILE: &str = ":smbios-creds-";
 

@@ -11,8 +11,8 @@
 //!
 //! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
 //! nothing, and its units might see no credential. If systemd passes on the credentials that it has imported, this
-//! program repairs systemd's directory. Otherwise this program refuses the place. The module [`choose`] decides this
-//! once, when the place is chosen.
+//! program repairs systemd's directory. If systemd passes on no credentials, this program refuses the place. The module
+//! [`choose`] decides this once, when the place is chosen.
 
 pub mod choose;
 mod content;

@@ -1,13 +1,13 @@
-//! Mounts the file system of `/run/credentials/@system`. The program first mounts it in a directory that only root can
-//! enter, writes the credentials, and makes the mount read-only. Then the program makes a bind mount of the file system
-//! at `@system`.
+//! Mounts the file system of `/run/credentials/@system`. The program first mounts this file system on a directory that
+//! only root can enter, writes the credentials, and makes the mount read-only. Then the program makes a bind mount of
+//! the file system at `@system`.
 //!
 //! The mount options are the same as systemd's (`fsmount_credentials_fs()`, `src/shared/mount-util.c`, v262). The file
-//! system is a tmpfs that is never swapped. If this is not possible, it is a ramfs, and if that is not possible, a
-//! tmpfs that may be swapped. The flags are `nosuid`, `nodev`, `noexec` and `nosymfollow`, and the mode is 0700. The
-//! mount is read-only but the superblock is not, so that systemd can still merge `/run/credentials/@initrd` into it.
-//! The program uses a bind mount instead of moving the mount: the kernel refuses to move a mount below a shared parent,
-//! and `/run` is shared under systemd.
+//! system is a tmpfs that is never swapped. If the kernel refuses such a tmpfs, the file system is a ramfs. If the
+//! kernel also refuses a ramfs, the file system is a tmpfs that may be swapped. The flags are `nosuid`, `nodev`,
+//! `noexec` and `nosymfollow`, and the mode is 0700. The mount is read-only but the superblock is not, so that systemd
+//! can still merge `/run/credentials/@initrd` into the file system. The program uses a bind mount instead of moving the
+//! mount: the kernel refuses to move a mount below a shared parent, and `/run` is shared under systemd.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -135,8 +135,8 @@ impl Staging {
         result.map_err(self.context().cannot("mount a tmpfs on"))
     }
 
-    /// Unmounts the file system from the staging directory. If the file system stayed mounted there, the credentials
-    /// would be readable at a second path.
+    /// Unmounts the file system from the staging directory. If the file system stayed mounted on this directory, the
+    /// credentials would be readable at a second path.
     fn finish(self) -> Result<(), PlaceError> {
         self.remove()
     }
@@ -174,8 +174,8 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// A second, writable mount of a directory whose first mount is read-only. In Linux, a mount is read-only, not the
-/// mounted file system. So at its own path, the directory stays read-only.
+/// A second, writable mount of a directory whose first mount is read-only. In Linux, one mount can be read-only
+/// although another mount of the same file system is not. So at its own path, the directory stays read-only.
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,
@@ -195,7 +195,7 @@ impl View {
         Ok(Self { staging, directory, _held: held })
     }
 
-    /// Unmounts the view. If this fails, the credentials can still be changed through the view.
+    /// Unmounts the view. If the view cannot be unmounted, the credentials can still be changed through the view.
     pub(super) fn finish(self) -> Result<(), PlaceError> {
         self.staging.remove()
     }

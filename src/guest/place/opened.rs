@@ -33,7 +33,7 @@ pub fn findings(system: &System, delivery: &Delivery) -> Findings {
     findings
 }
 
-/// Whether `systemd-creds` can decrypt a blob; `None` if the program cannot be run.
+/// Whether `systemd-creds` can decrypt a blob; `None` if `systemd-creds` cannot be run.
 fn opens(Sealed { name, blob }: &Sealed) -> Option<bool> {
     let name = CString::new(format!("--name={}", name.as_str())).ok()?;
     child::succeeds(&[c"systemd-creds", c"decrypt", &name, c"-", c"-"], blob.text().as_bytes())

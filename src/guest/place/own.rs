@@ -14,7 +14,7 @@ use crate::sys::guarded::{self, Unguarded};
 const STATE: &CStr = c"smbios-creds";
 const LOCK: &CStr = c"lock";
 
-/// Opens `/run`. Creates it if it does not exist.
+/// Opens `/run`, and creates it if it does not exist.
 pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
     let absent = || PlaceError::NoRoot(system.root().into());
     let root = guarded(system.root(), absent)?;
@@ -31,13 +31,13 @@ pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Resul
     })
 }
 
-/// Opens `/run/credentials`. Creates it if it does not exist.
+/// Opens `/run/credentials`, and creates it if it does not exist.
 pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
     make(run, c"credentials", 0o755, &system.credentials())
 }
 
-/// Opens a directory that only this user may write to. Creates it if it does not exist. Another user who could write to
-/// the directory could redirect a mount, or give services any value.
+/// Opens a directory that only this user may write to, and creates the directory if it does not exist. Another user who
+/// could write to the directory could redirect a mount, or give services any value.
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;

@@ -107,8 +107,8 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             // Until this process locks the directory, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // The new directory is empty. If this directory is not empty, it belongs to another program, and the
-                // removal fails.
+                // The new directory is empty, unless another program has put files into it. If it has, the removal
+                // fails.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
@@ -189,8 +189,8 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Removes staging directories that no process has locked. A directory that an import may not have made is left
-/// unchanged.
+/// Removes staging directories that no process has locked. If something other than an import may have made a directory,
+/// the directory is left unchanged.
 fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
     for name in beside.iter().filter(|name| leftover::is_staging_directory(name.to_bytes())) {
         // If the directory cannot be opened, it belongs to another user or no longer exists.

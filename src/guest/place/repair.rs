@@ -79,8 +79,8 @@ fn replace_all(
     wanting: Vec<Wanting<'_>>,
     context: &Context,
 ) -> Result<Vec<Repaired>, PlaceError> {
-    // `own` says whether systemd mounted a file system of its own for the directory. If systemd could not mount one,
-    // the directory is on the file system of /run.
+    // `own` says whether systemd mounted a file system of its own for the directory. If systemd could not mount a file
+    // system, the directory is on the file system of /run.
     let parent = Directory::open(context.path().parent().unwrap_or(Path::new("/")), Links::Refuse);
     let own = parent.and_then(|parent| Ok(!directory.stat()?.shares_device(&parent.stat()?)));
     let own = own.map_err(context.cannot("check"))?;

@@ -1,7 +1,8 @@
 //! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! The files stay in this directory after a switch-root, so that the host stage has them too. Only systemd can decrypt
-//! encrypted credentials. So this program writes them only under systemd, and never to a place for plain credentials.
+//! The encrypted files stay in this directory after a switch-root, so that the host stage has these files too. Only
+//! systemd can decrypt encrypted credentials. So this program writes them only under systemd, and never to a place for
+//! plain credentials.
 
 use std::ffi::CStr;
 

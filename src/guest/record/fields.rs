@@ -12,7 +12,8 @@ use smbioslib::{DefinedStruct, HostProtocolType, SMBiosString, SystemUuidData, U
 
 use crate::format::smbios::Structure;
 
-/// Maximum number of bytes that are kept of a string. Up to SMBIOS 2.6, no string was longer (DSP0134 §6.1.3).
+/// Maximum number of bytes that are kept of a string. Up to SMBIOS 2.6, this was the maximum length of a string
+/// (DSP0134 §6.1.3).
 const KEPT_MAX: usize = 64;
 
 /// Position of the UUID in a Type 1 structure (DSP0134 §7.2.1).

@@ -32,15 +32,15 @@ const LAST_ASSIGNED: u8 = 46;
 /// Type of a structure that its firmware has deactivated, whatever type it had before (DSP0134 §7.48).
 const INACTIVE: u8 = 126;
 
-/// The highest bit of a byte. In a structure's type, this bit marks a vendor's own type (DSP0134 §6.1.2). In ASCII
-/// text, the highest bit is never set.
+/// The highest bit of a byte. In a structure's type, the highest bit marks a vendor's own type (DSP0134 §6.1.2). In
+/// ASCII text, the highest bit is never set.
 const VENDOR_TYPE: u8 = 0x80;
 
 /// Length in bytes of a structure's header: type, length and handle (DSP0134 §6.1.2).
 const HEADER_LENGTH: usize = 4;
 
-/// Returns a copy of the table's bytes without secrets and personal data. If the digest of a manifest matches, it also
-/// matches in the copy.
+/// Returns a copy of the table's bytes without secrets and personal data. If the digest of a manifest matches in the
+/// table, it also matches in the copy.
 #[must_use]
 pub fn redact(table: &Table) -> Vec<u8> {
     redact_both(table, &[]).0
@@ -101,8 +101,8 @@ fn bytes(data: &mut [u8], range: Range<usize>) -> &mut [u8] {
     data.get_mut(range).unwrap_or_default()
 }
 
-/// Whether the structure has fewer strings than its count byte announces. If it has, the bytes after the structure may
-/// be the text of the missing strings.
+/// Whether the structure has fewer strings than its count byte announces. If strings are missing, the bytes after the
+/// structure may be their text.
 fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
@@ -200,7 +200,7 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     };
     match (error, encoding) {
         (DecodeError::NoEquals, _) => {}
-        // The text is too short for a bad name, so it gets an empty name.
+        // The text is too short for a bad name, so the filler has an empty name.
         (DecodeError::Name(_), _) if length < 2 => put(0, b'='),
         (DecodeError::Name(_), _) => {
             put(0, b'/');

@@ -18,12 +18,12 @@ use crate::text::listing::{Text, Tone, count};
 /// Maximum length of a line in characters.
 pub const WIDTH: usize = 100;
 
-/// Number of Type 11 structures that always get lines of their own. A later Type 11 structure gets them only if it has
+/// Number of Type 11 structures that always get lines of their own. A later Type 11 structure gets lines only if it has
 /// a finding.
 pub const STRUCTURES_MAX: usize = 8;
 
 /// Number of strings in each structure, and of `fw_cfg` items, that always get a line of their own. A later string or
-/// item gets one only if it has a finding.
+/// item gets a line only if it has a finding.
 pub const STRINGS_MAX: usize = 32;
 
 /// Maximum length of a credential's name in the map, in characters. A longer name is shortened.

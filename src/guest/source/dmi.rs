@@ -37,7 +37,7 @@ impl Source for Dmi {
     }
 }
 
-/// The two files of a table, each read once. Their bytes contain secrets and are wiped when dropped.
+/// The two files of a table, each read once. The bytes of both files contain secrets and are wiped when dropped.
 pub struct Raw {
     /// Content of `smbios_entry_point`.
     pub entry_point: Zeroizing<Vec<u8>>,

@@ -22,7 +22,7 @@ const BOUNDARY: usize = 16;
 pub(super) fn exists(system: &System) -> bool {
     let efi = system.firmware().join("efi");
     if efi.exists() {
-        // The file has lines such as `SMBIOS3=0x…` and `SMBIOS=0x…` (`systab_show()`, Linux
+        // The file `systab` has lines such as `SMBIOS3=0x…` and `SMBIOS=0x…` (`systab_show()`, Linux
         // `drivers/firmware/efi/efi.c`).
         return read_to_string(efi.join("systab")).is_ok_and(|tables| tables.contains("SMBIOS"));
     }

@@ -32,7 +32,7 @@ pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 /// link to every item that this program reads.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
 
-/// Largest `name` or `size` file that is read, in bytes. The kernel's files have at most 56 bytes.
+/// Largest `name` or `size` file that is read, in bytes. The kernel's `name` and `size` files have at most 56 bytes.
 const TEXT_MAX: usize = 4096;
 
 /// The source for the `fw_cfg` device.

@@ -7,8 +7,9 @@ use super::finding::{Finding, FindingKind, Severity};
 use super::origin::Origin;
 use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
 
-/// Maximum size, in bytes, of a table of cloud-hypervisor or crosvm. Both put the table after the 24 bytes of the entry
-/// point at 0xf0000, and the table must end below 1 MiB (measured with cloud-hypervisor 53.0 and crosvm f1e797a68).
+/// Maximum size, in bytes, of a table of cloud-hypervisor or crosvm. Both hypervisors put the table after the 24 bytes
+/// of the entry point at 0xf0000, and the table must end below 1 MiB (measured with cloud-hypervisor 53.0 and crosvm
+/// f1e797a68).
 const TABLE_MAX_BELOW_1_MIB: usize = 65_512;
 
 /// Maximum size, in bytes, of a table whose size is a 16-bit number.
@@ -124,8 +125,8 @@ fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
     }
 }
 
-/// Returns what to do if QEMU has dropped every string. QEMU 9.0 and newer does this if the table is too large for the
-/// default, which is a 32-bit entry point.
+/// Returns what to do if QEMU has dropped every string. QEMU 9.0 and newer drops the strings if the table is too large
+/// for the default, which is a 32-bit entry point.
 fn dropped(machine: &Machine) -> Cow<'static, str> {
     let mut text =
         "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, start it with \

@@ -22,7 +22,7 @@ pub struct Entry {
     /// The credential's name, if it may be shown. `None` if the string did not decode to a credential, or if the text
     /// that looks like a name may be a value.
     pub name: Option<Name>,
-    /// The form of the OEM string; `None` for a file that contains the value itself.
+    /// Whether the value in the OEM string is text or base64; `None` for a file that contains the value itself.
     pub encoding: Option<Encoding>,
     /// Where the string or file is.
     pub origin: Origin,
@@ -205,7 +205,7 @@ pub struct Delivery {
     pub proof: Proof,
     /// Whether a trusted signature is required, so that either the whole set is imported or nothing.
     pub requires_signature: bool,
-    /// Whether the host sent anything: in SMBIOS, whether there is a Type 11 structure.
+    /// Whether the host sent anything. For SMBIOS, this is true if the table has a Type 11 structure.
     pub is_anything_sent: bool,
     /// Number of OEM strings that belong to other programs.
     pub foreign: usize,

@@ -152,7 +152,7 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: DecodeError,
     },
-    /// An item of `fw_cfg` is in systemd's directory, but does not contain a credential.
+    /// An item of `fw_cfg` has a path in systemd's directory, but does not contain a credential.
     ItemNotACredential {
         /// Size of the item in bytes.
         size: usize,

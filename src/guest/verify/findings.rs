@@ -71,8 +71,8 @@ impl Findings {
         self.add(finding, false);
     }
 
-    /// Adds a finding about a credential that the policy asks for. The first finding of its group about this credential
-    /// is always kept.
+    /// Adds a finding about a credential that the policy asks for. The first finding of each group about this
+    /// credential is always kept.
     pub(super) fn push_asked_for(&mut self, finding: Finding) {
         self.add(finding, true);
     }

@@ -47,7 +47,7 @@ pub struct Received {
     pub findings: Findings,
     /// Indexes of those [`Self::entries`] whose end may be missing, because the table breaks off next to them.
     pub suspects: Vec<usize>,
-    /// Whether the host sent anything: in SMBIOS, whether there is a Type 11 structure.
+    /// Whether the host sent anything. For SMBIOS, this is true if the table has a Type 11 structure.
     pub is_anything_sent: bool,
     /// Number of strings that belong to other programs.
     pub foreign: usize,

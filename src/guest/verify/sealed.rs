@@ -87,7 +87,8 @@ impl Set<'_> {
         }
     }
 
-    /// Compares the encrypted credentials with the manifest. Returns whether they are exactly the ones that it lists.
+    /// Compares the encrypted credentials with the manifest. Returns whether these credentials are exactly the ones
+    /// that the manifest lists.
     pub(super) fn compare_sealed(&mut self, manifest: &Manifest) -> bool {
         let listed = &manifest.terms().encrypted;
         let mut is_right = true;
@@ -120,7 +121,7 @@ impl Set<'_> {
     }
 
     /// Whether the manifest lists every encrypted credential. If the manifest must list every credential, refuses each
-    /// credential that it does not list.
+    /// credential that the manifest does not list.
     fn find_unlisted_sealed(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.sealed.len() {

@@ -134,7 +134,7 @@ impl Set<'_> {
         self.credential(*self.first.get(name)?).map(|credential| &credential.value)
     }
 
-    /// Chooses the first manifest that can be decoded. Returns its whole OEM string.
+    /// Chooses the first manifest that can be decoded, and returns the manifest's whole OEM string.
     fn choose_manifest(&mut self, manifests: Vec<SentManifest>) -> Option<Secret> {
         if self.policy.manifest == ManifestPolicy::Ignore && !self.policy.requires_signature() {
             return None;
@@ -256,7 +256,7 @@ impl Set<'_> {
         is_complete
     }
 
-    /// Whether the manifest lists every credential. If it must list all, refuses each credential that it does not list.
+    /// Whether the manifest lists every credential; refuses unlisted credentials if a listing is required.
     fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
@@ -295,7 +295,7 @@ impl Set<'_> {
         }
     }
 
-    /// Refuses an empty value, unless the policy or the manifest allows it. Most likely, the host lost the secret.
+    /// Refuses an empty value, unless the policy or the manifest allows it: most likely, the host lost the secret.
     fn refuse_empty(&mut self) {
         for index in 0..self.delivery.entries.len() {
             let Some(entry) = self.delivery.entries.get(index) else { continue };

@@ -13,7 +13,7 @@ use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, TrustedKey, sign
 pub struct Trust {
     /// One of these keys must have signed the set. Without keys, sets need no signature.
     pub keys: Vec<TrustedKey>,
-    /// The names of this machine. A set must list one of them in its audience.
+    /// The names of this machine. A set must list one of these names in its audience.
     pub audience: Vec<Audience>,
     /// The lowest serial that this machine accepts.
     pub min_serial: Option<u64>,
