@@ -63,6 +63,7 @@ const STRINGS_FEATURE: &str = "oem_strings";
 const PATHS_FEATURE: &str = "oem_string_paths";
 /// Word in the errors of the SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built on x86-64 only.
 const SMBIOS_FEATURE: &str = "SMBIOS";
+const FEATURES: &[&str] = &[STRINGS_FEATURE, PATHS_FEATURE, SMBIOS_FEATURE];
 
 /// Keys of `--platform` whose values are not in the SMBIOS table.
 const NOT_IN_TABLE: [&str; 5] =
@@ -121,7 +122,7 @@ impl Hypervisor for CloudHypervisor {
 
     /// The words show whether this version reads OEM strings from files, and whether it has SMBIOS on aarch64.
     fn questions(&self) -> &'static [&'static str] {
-        &[STRINGS_FEATURE, PATHS_FEATURE, SMBIOS_FEATURE]
+        if cfg!(target_arch = "x86_64") { &[STRINGS_FEATURE, PATHS_FEATURE] } else { FEATURES }
     }
 
     fn read(
