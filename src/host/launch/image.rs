@@ -11,9 +11,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memchr::memmem::Finder;
+use nix::time::ClockId;
 
 use crate::host::hypervisor::{Features, Hypervisor};
 
@@ -25,9 +25,9 @@ const CHUNK: usize = 65_536;
 /// Shortest beginning that words share, so that it is searched for instead of each. A shorter one is found too often.
 const BEGINNING_MIN: usize = 8;
 
-/// How old the last change of a file must be, so that a later change has another time. A file system may count in
-/// steps of two seconds, and a kernel in steps of ten milliseconds.
-const SETTLED: Duration = Duration::from_secs(3);
+/// How many seconds old the last change of a file must be, so that a later change has another time. A file system may
+/// count in steps of two seconds, and a kernel in steps of ten milliseconds.
+const SETTLED: i64 = 3;
 
 /// What tells a file from its later versions: a change gives it another stamp. A file that was changed a moment ago has
 /// no stamp.
@@ -47,8 +47,9 @@ impl Stamp {
 
     fn of(file: &Metadata) -> Option<Self> {
         let (modified, changed) = (file.mtime(), file.ctime());
-        let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(UNIX_EPOCH).ok()?.as_secs();
-        if changed >= settled.cast_signed() || modified >= settled.cast_signed() {
+        // Without a clock, no file has a stamp. `SystemTime` would panic.
+        let settled = ClockId::CLOCK_REALTIME.now().ok()?.tv_sec().checked_sub(SETTLED)?;
+        if changed >= settled || modified >= settled {
             return None;
         }
         let [device, inode, size] = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
