@@ -107,6 +107,7 @@ const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 const CREATES: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
 // What is looked at, as places in `CHECKS`.
+#[cfg(target_arch = "x86_64")]
 const OPEN: usize = 0;
 const OPENAT: usize = 2;
 const MODE_2: usize = 6;
