@@ -14,11 +14,16 @@ struct Bounded {
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    // The serializer calls it for each quote and comma. That of the trait would loop, and look at errors.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.bytes.len() + bytes.len() > self.maximum {
             return Err(ErrorKind::FileTooLarge.into());
         }
         self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -26,12 +31,15 @@ impl Write for Bounded {
     }
 }
 
+/// What most values fit into, so that the buffer does not grow, which copies and wipes it.
+const USUAL: usize = 4096;
+
 /// Returns the JSON of a value.
 ///
 /// # Errors
 /// Returns an error if the value cannot be written as JSON, or the JSON has more than `maximum` bytes.
 pub(super) fn json(value: &impl Serialize, maximum: usize) -> serde_json::Result<Vec<u8>> {
-    let mut buffer = Bounded { bytes: Vec::new(), maximum };
+    let mut buffer = Bounded { bytes: Vec::with_capacity(USUAL), maximum };
     json::write(&mut buffer, value, Layout::Short)?;
     Ok(buffer.bytes)
 }
