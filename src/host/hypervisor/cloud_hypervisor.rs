@@ -150,8 +150,7 @@ impl Platform {
     /// Reads the arguments of cloud-hypervisor on a host with this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if the machine would have no OEM strings, if they would be logged, or if `--platform` can be
-    /// read in several ways.
+    /// [`MergeError`], if the machine would have no OEM strings, if they would be logged, or if `--platform` is unclear.
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
             let what = format!("this cloud-hypervisor has no SMBIOS on {architecture}, as up to v53");
