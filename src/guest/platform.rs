@@ -55,7 +55,10 @@ pub struct Distrusted(pub Platform);
 
 impl Help for Distrusted {
     fn help(&self) -> Option<Cow<'static, str>> {
-        Some("if you trust the host, use --confidential=allow".into())
+        Some(match self.0 {
+            Platform::Container => "run this in the virtual machine itself, outside the container; --confidential=allow reads the table anyway".into(),
+            _ => "if you trust the host, use --confidential=allow".into(),
+        })
     }
 }
 

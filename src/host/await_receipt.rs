@@ -118,7 +118,7 @@ impl Help for AwaitError {
             Self::Listen(error) => error.help(),
             Self::Timeout { .. } => Some("read the guest's console".into()),
             Self::Verifier(_) => {
-                Some("use --verifier with the file that 'run --receipt' or 'emit --receipt' wrote".into())
+                Some("use --verifier with the file that 'run --verifier' or 'emit --verifier' wrote".into())
             }
             Self::System { .. } => None,
         }

@@ -263,7 +263,7 @@ fn verifier_is_read_when_the_receipt_arrives() {
         let log = assert_ended(
             awaiting,
             1,
-            "help: use --verifier with the file that 'run --receipt' or 'emit --receipt' wrote",
+            "help: use --verifier with the file that 'run --verifier' or 'emit --verifier' wrote",
         );
         let file = machine.verifier().display().to_string();
         assert_eq!(log.matches(&file).count(), 1, "it is said once: {log}");
