@@ -1,10 +1,10 @@
-//! Removes the trace of a child process that the executed program must not find.
+//! Removes the signal with which the kernel reports the end of a child process. The executed program must not find it.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Consumes the pending SIGCHLD of a child. If the caller of this program has blocked SIGCHLD, the executed program
-/// would find it.
+/// Consumes the pending SIGCHLD of a child of this process. If SIGCHLD is blocked, the signal would otherwise stay
+/// pending, and the program that this process executes would get it.
 pub(super) fn forget_child() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);

@@ -1,5 +1,5 @@
-//! A program that starts hypervisors also executes itself as a tracer, which puts private arguments in place
-//! ([`super::private_argv`]).
+//! The tracer process. A program that starts hypervisors also executes itself as the tracer, which writes the private
+//! arguments into the hypervisor's memory ([`super::private_argv`]).
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ impl Helper {
         (std::env::args_os().nth(1)? == private_argv::TRACER).then_some(Self(()))
     }
 
-    /// Does the tracer's work. The tracer should have started its log before, because errors go there.
+    /// Does the tracer's work. The caller should set up logging first, because errors are logged.
     #[must_use]
     pub fn run(self) -> ExitCode {
         private_argv::trace()

@@ -1,10 +1,11 @@
-//! Searches a program's file for words that show which kind of program it is. Executes nothing.
+//! Searches a program's executable file for words that show which kind of program it is. Executes nothing.
 //!
-//! The ELF image of a program that parses an option contains the option's name. The image of a program that only
-//! executes another one, such as env(1) or a compiled wrapper, does not.
+//! If a program parses an option, its executable file (ELF) contains the option's name. The file of a program that only
+//! executes another program, such as env(1) or a compiled wrapper, does not contain the name.
 //!
-//! The launcher searches the program that it starts, and passes what it found on to the tracer. The tracer searches
-//! only other files, and this one if it was changed (see `Stamp`).
+//! The launcher searches the file of the program that it starts, and sends the result to the tracer. The tracer
+//! searches the files of other programs. It searches the launcher's file again only if this file may have changed since
+//! (see `Stamp`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -19,22 +20,23 @@ use crate::host::hypervisor::{Features, Hypervisor};
 
 use super::program::Executable;
 
-/// Bytes that are read at a time. A larger buffer would cost more than it saves for small programs.
+/// Number of bytes that are read at a time. For small programs, a larger buffer would cost more time than it saves.
 const CHUNK: usize = 65_536;
 
-/// Shortest beginning that words share, so that it is searched for instead of each. A shorter one is found too often.
+/// Minimum length in bytes of a beginning that several words share. The search looks for the shared beginning instead
+/// of each word. A shorter beginning would be found too often in other places.
 const BEGINNING_MIN: usize = 8;
 
-/// How many seconds old the last change of a file must be, so that a later change has another time. A file system may
-/// count in steps of two seconds, and a kernel in steps of ten milliseconds.
+/// Minimum age in seconds of a file's last change. If the last change is at least this old, the next change certainly
+/// gets a different time. File systems may round times to two seconds, and kernels to ten milliseconds.
 const SETTLED: i64 = 3;
 
-/// What tells a file from its later versions: a change gives it another stamp. A file that was changed a moment ago has
-/// no stamp.
+/// Identifies one version of a file: after a change, the file has a different stamp. A file that was changed less than
+/// three seconds ago has no stamp.
 ///
-/// Each change of its content sets the time of the last change of its inode (`ctime`), which no program can set to
-/// another time. A write through a shared mapping may keep the time, but execve(2) refuses a file while it is mapped so
-/// (`ETXTBSY`).
+/// Each change of the file's content sets the inode's time of change (`ctime`) to the current time, and no program can
+/// set it to another time. A write through a shared memory mapping may leave the time unchanged. But execve(2) refuses
+/// a file while such a mapping exists (`ETXTBSY`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
     /// Device, inode, size in bytes, and seconds and nanoseconds of the last change of the content and of the inode.
@@ -57,7 +59,7 @@ impl Stamp {
         Some(Self { numbers })
     }
 
-    /// Returns the stamp as bytes, for the tracer.
+    /// Returns the stamp as bytes. The launcher sends them to the tracer.
     pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         for (to, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.numbers) {
@@ -66,7 +68,7 @@ impl Stamp {
         bytes
     }
 
-    /// Returns the stamp from its bytes.
+    /// Returns the stamp from the bytes that [`Stamp::to_bytes`] returned.
     pub(super) fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
         let mut numbers = [0; 7];
         for (to, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -76,7 +78,7 @@ impl Stamp {
     }
 }
 
-/// What a search for one word has found in a file, as long as the file has this stamp.
+/// The result of searching a file for one word. The result applies only while the file has this stamp.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
     /// The file's stamp.
@@ -85,18 +87,19 @@ pub(super) struct Answer {
     pub(super) has: bool,
 }
 
-/// What [`features`] has found last in this process.
+/// The result of the last search by [`features`] in this process.
 struct Search {
     file: Stamp,
     words: &'static [&'static str],
     found: Vec<&'static str>,
 }
 
-/// The last search. Between it and the start of the program are steps that have nothing to do with it.
+/// The last search. It is stored in a static variable, because the steps between the search and the start of the
+/// program do not use its result.
 static LAST: Mutex<Option<Search>> = Mutex::new(None);
 
-/// Returns the words in a program's image that decide how a hypervisor is started. Returns no words if the program is
-/// not a native ELF program.
+/// Returns the words that a program's executable file contains, of those that decide how the hypervisor is started.
+/// Returns no words if the program is not an ELF program for this machine's architecture.
 #[must_use]
 pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     let questions = hypervisor.questions();
@@ -115,15 +118,17 @@ pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     Features(found)
 }
 
-/// Returns what [`features`] has found out about this word, if its file can be recognised.
+/// Returns whether the file that [`features`] searched last contains this word, together with the file's stamp. Returns
+/// `None` if the file has no stamp, or if [`features`] did not search for this word.
 pub(super) fn answer(word: &str) -> Option<Answer> {
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     let Search { file, words, found } = last.as_ref()?;
     words.contains(&word).then(|| Answer { file: *file, has: found.contains(&word) })
 }
 
-/// Whether the file of a native ELF program contains this word. `known` is what is known about a file, which may be
-/// this one.
+/// Whether a program's executable file contains this word. Returns `false` if the program is not an ELF program for
+/// this machine's architecture. `known` is the result of an earlier search. If its stamp shows that the earlier search
+/// read the same version of the same file, the file is not searched again.
 pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Result<bool> {
     let mut file = File::open(program)?;
     if let Some(Answer { file: stamp, has }) = known
@@ -134,7 +139,8 @@ pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Resu
     words(&mut file, &[word]).map(|found| !found.is_empty())
 }
 
-/// Returns those of `words` that the image of a native ELF program contains.
+/// Returns those of `words` that the file contains. Returns no words if the file is not an ELF program for this
+/// machine's architecture.
 fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let longest = words.iter().map(|word| word.len()).max().unwrap_or_default();
     let mut families = Family::of(words);
@@ -154,7 +160,7 @@ fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     Ok(found)
 }
 
-/// Words that begin with the same bytes, which are searched for instead of each word.
+/// Words that begin with the same bytes. The search looks for this common beginning instead of each word.
 struct Family<'a> {
     beginning: Finder<'a>,
     left: Vec<&'a str>,
@@ -183,7 +189,7 @@ impl<'a> Family<'a> {
             .collect()
     }
 
-    /// Moves the words that are in these bytes to `found`. Returns whether words are left.
+    /// Moves the words that these bytes contain from `left` to `found`. Returns whether `left` still contains words.
     fn search(&mut self, bytes: &[u8], found: &mut Vec<&'a str>) -> bool {
         for at in self.beginning.find_iter(bytes) {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -218,7 +224,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert!(found(&path, &["oem_strings"]).is_empty(), "{at}");
         }
-        // Words with the same beginning, each in the other's place.
+        // Words that share a beginning. Each must be found only where it is itself.
         for at in [CHUNK - 12, CHUNK - 5, CHUNK + 2] {
             let words = ["oem_strings", "oem_string_paths", "SMBIOS", "oem_string_none"];
             for (text, expected) in [
@@ -252,7 +258,7 @@ mod tests {
             assert!(!has(old, "oem_strings", Some(Answer { file: other, has: true })).unwrap(), "{at}");
         }
         assert!(!has(Path::new("/bin/false"), "oem_strings", known).unwrap());
-        // A file that was just written may change without another time.
+        // If a file was just written, its next change may get the same time.
         let new = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(Stamp::of(&new.as_file().metadata().unwrap()), None);
     }

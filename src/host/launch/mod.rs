@@ -1,9 +1,10 @@
-//! Replaces this process with a hypervisor (`exec`), whose OEM strings only the hypervisor can see.
+//! Replaces this process with a hypervisor (`exec`). Only the hypervisor can see the OEM strings that it gets.
 //!
-//! [`private_argv`] protects arguments that contain strings, if the hypervisor cannot read the strings from files. It
-//! also protects files if a wrapper executes the hypervisor. For this, the program executes itself as a [`helper`]. A
-//! program that starts hypervisors must call [`helper::Helper::run`] first. [`image`] finds out which kind a program
-//! is.
+//! If the hypervisor cannot read OEM strings from files, its arguments contain the strings. [`private_argv`] hides
+//! these arguments. If a wrapper executes the hypervisor, [`private_argv`] also hides the files with strings from the
+//! wrapper. To do so, this program executes itself as a tracer ([`helper`]). So a program that starts hypervisors must
+//! first check whether it is the tracer ([`helper::Helper::of_this_process`]). [`image`] finds out whether a program is
+//! the hypervisor or a wrapper.
 
 mod child;
 pub mod helper;
@@ -30,14 +31,14 @@ use crate::sys::{Errno, variable};
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
-/// Why the program was not executed.
+/// Why [`execute`] did not execute the program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
     /// A file in memory cannot be created.
     #[error("cannot create a file in memory for OEM strings: {0}")]
     Memfd(std::io::Error),
-    /// An argument or a variable contains a NUL byte.
+    /// An argument or an environment variable contains a NUL byte.
     #[error("an argument or an environment variable contains a NUL byte")]
     Nul(#[from] NulError),
     /// The program cannot be given private arguments.
@@ -59,38 +60,41 @@ impl Help for LaunchError {
     }
 }
 
-/// How private arguments get to the program that parses them.
+/// How the private arguments, which other processes must not see, get to the hypervisor.
 #[derive(Clone, Copy, Debug)]
 pub struct Private<'a> {
-    /// The text that others see instead of a private argument.
+    /// The text that other processes see instead of a private argument.
     pub placeholder: &'a str,
-    /// A word that is only in the image of a program that parses the private arguments.
+    /// A word that the hypervisor's executable file contains, such as `oem_strings`. A wrapper's file does not contain
+    /// this word.
     pub word: &'a str,
-    /// Which program gets the files with strings.
+    /// Which program gets the files with OEM strings.
     pub files: Files,
 }
 
-/// Which program gets the files with strings.
+/// Which program gets the files with OEM strings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Files {
     /// The program that is started, and every program that inherits its descriptors.
     Inherited,
-    /// Only the first program that has the word in its image.
+    /// Only the first program whose executable file contains [`Private::word`].
     OfHypervisor,
 }
 
 /// Replaces this process with a program (`exec`). The program keeps the PID, the descriptors, the working directory,
-/// the signals and the environment. Its name is `argv0`. Others see a placeholder instead of each private argument, and
-/// instead of each argument with files that only the hypervisor has. The program that parses the arguments gets the
-/// real ones: this program, or a program that it executes. Without such arguments, this function only calls execve(2).
+/// the signals and the environment. `argv0` is the program's own name, its first argument.
+///
+/// Other processes see a placeholder instead of each private argument, and instead of each argument with files that
+/// only the hypervisor has. Only the hypervisor gets the real arguments. The hypervisor is `program`, or a program that
+/// `program` executes. If no argument is private and all files may be inherited, this function only calls execve(2).
 /// `ahead` is a tracer that was started before.
 ///
-/// This process should contain no other copy of the values when it calls this function. For a moment, other processes
-/// of the same user can read its memory (see the comment at `attach`), as they can read the program's memory
-/// afterwards.
+/// When this process calls this function, its memory should contain no other copy of the secret values. For a moment,
+/// other processes of the same user can read this memory (see the comment at `attach`). They can read the program's
+/// memory afterwards too.
 ///
 /// # Errors
-/// [`LaunchError`], if nothing was executed. A failure after the execution kills the process.
+/// [`LaunchError`], if nothing was executed. If starting fails after the execution, the program is killed.
 pub fn execute(
     program: &Path,
     argv0: OsString,
@@ -128,7 +132,7 @@ pub fn execute(
     Err(LaunchError::Execute { program: program.into(), errno })
 }
 
-/// Creates the files of an argument. Returns the argument with their paths.
+/// Creates a file in memory for each [`Part::File`] of an argument. Returns the argument with the paths of these files.
 fn in_memory(parts: Vec<Part>, files: &mut Vec<OwnedFd>) -> Result<CString, LaunchError> {
     let mut text = OsString::new();
     for part in parts {

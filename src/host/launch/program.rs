@@ -12,7 +12,7 @@ const MACHINE: std::ops::Range<usize> = 18..20;
 /// `e_ident` of a 64-bit program with this machine's byte order: magic, class, data encoding.
 const IDENT: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
 
-/// ELF machine numbers `EM_X86_64` and `EM_AARCH64`: the number of this machine.
+/// The ELF machine number of this machine: `EM_X86_64` or `EM_AARCH64`.
 const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
 /// How execve(2) treats a file.
@@ -34,7 +34,7 @@ pub(super) fn executable(path: &Path) -> io::Result<Executable> {
 }
 
 impl Executable {
-    /// Returns how execve(2) treats a file with this beginning.
+    /// Returns how execve(2) treats a file. `header` contains the first bytes of the file.
     pub(super) fn of(header: &[u8]) -> Self {
         let machine = header.get(MACHINE).unwrap_or_default();
         if header.starts_with(b"#!") {
@@ -47,7 +47,8 @@ impl Executable {
     }
 }
 
-/// Finds the executable file for a name. A name without `/` is searched for in `$PATH`, as execvp(3) does.
+/// Returns the path of a program's executable file, or `None` if there is no such file. A name without `/` is searched
+/// for in `$PATH`, as execvp(3) does.
 #[must_use]
 pub fn find(program: &Path) -> Option<PathBuf> {
     if program.as_os_str().as_encoded_bytes().contains(&b'/') {

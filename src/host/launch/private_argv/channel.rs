@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  tracer -> launcher   the tracer's PID (4 bytes)            the tracer is protected
-//!  launcher -> tracer   a request                             contains the values
+//!  launcher -> tracer   a request                             contains the secret values
 //!  tracer -> launcher   1 byte                                the tracer has all values
 //!  launcher -> tracer   1 byte                                attach now
-//!  tracer -> launcher   0 or an errno (4 bytes)               attached, or why this failed
+//!  tracer -> launcher   0 or an errno (4 bytes)               attached, or the error of attaching
 //!  launcher -> tracer   1 byte                                detach: the program was not executed
 //! ```
 //!
-//! Both ends are the same program, so numbers are in the machine's own byte order.
+//! Launcher and tracer are processes of the same program, so numbers are in the machine's own byte order.
 
 use std::ffi::OsStr;
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -22,32 +22,35 @@ use super::stack::Replacement;
 use crate::host::hypervisor::Part;
 use crate::host::launch::image::{Answer, Stamp};
 
-/// The one byte that means: continue.
+/// The message of one byte that tells the receiver to continue.
 pub(super) const GO: [u8; 1] = [b'+'];
 
-/// Longer than any argument that a kernel accepts. A larger length is not from this program.
+/// Maximum length in bytes of a text in a message, and maximum number of items in a list. It is more than any argument
+/// that a kernel accepts, so this program never sends a larger number.
 const LENGTH_MAX: usize = 64 * 1_048_576;
 
 /// The launcher's request to the tracer.
 pub(super) struct Request {
     /// The PID of the launcher.
     pub(super) launcher: u32,
-    /// A word that is only in the image of a program that parses the private arguments.
+    /// A word that the hypervisor's executable file contains, such as `oem_strings`. A wrapper's file does not contain
+    /// this word.
     pub(super) word: String,
-    /// Whether the program that the launcher starts has the word, if it was searched before.
+    /// Whether the executable file of the program that the launcher starts contains [`Self::word`]. `None` if the
+    /// launcher did not search the file, or if the result may be out of date.
     pub(super) known: Option<Answer>,
-    /// The arguments whose values must not be visible.
+    /// The arguments whose text is secret.
     pub(super) replacements: Vec<Replacement>,
-    /// The arguments that name files that only the hypervisor has.
+    /// The arguments with the paths of files that only the hypervisor has.
     pub(super) files: Vec<InFiles>,
 }
 
-/// What is known about the word.
+/// Marks in a message whether the result of a search for [`Request::word`] is known, and what it is.
 const UNKNOWN: [u8; 1] = [b'?'];
 const HAS_WORD: [u8; 1] = [b'y'];
 const HAS_NO_WORD: [u8; 1] = [b'n'];
 
-/// The kind of a part of an argument.
+/// Marks in a message whether a part of an argument is text or the content of a file.
 const TEXT: [u8; 1] = [b't'];
 const FILE: [u8; 1] = [b'f'];
 
@@ -105,7 +108,7 @@ impl Request {
         Ok(Self { launcher, word, known, replacements, files })
     }
 
-    /// Returns the text that others see instead of each argument.
+    /// Returns the placeholder of each private argument: the text that other processes see instead.
     pub(super) fn placeholders(&self) -> impl Iterator<Item = &[u8]> {
         let arguments = self.replacements.iter().map(|argument| &argument.placeholder);
         arguments.chain(self.files.iter().map(|argument| &argument.placeholder)).map(Vec::as_slice)
@@ -137,7 +140,7 @@ fn read_length(input: &mut impl Read) -> Result<usize> {
 }
 
 fn read_bytes(input: &mut impl Read) -> Result<Zeroizing<Vec<u8>>> {
-    // Allocated in its full size: a buffer that grows leaves copies.
+    // The buffer has its full size from the beginning. If a buffer grows, copies of its content stay in memory.
     let mut bytes = Zeroizing::new(vec![0; read_length(input)?]);
     input.read_exact(&mut bytes)?;
     Ok(bytes)
@@ -150,7 +153,7 @@ pub(super) fn read_array<const N: usize>(input: &mut impl Read) -> Result<[u8; N
     Ok(bytes)
 }
 
-/// Whether the launcher has sent its byte. Does not wait for it.
+/// Whether the launcher has asked the tracer to detach (sent one byte), or has closed its socket. Does not wait.
 pub(super) fn gave_up(launcher: &mut impl Read) -> bool {
     let nothing_yet = |error: Error| error.kind() == ErrorKind::WouldBlock;
     !launcher.read_exact(&mut [0]).is_err_and(nothing_yet)

@@ -1,5 +1,5 @@
-//! Values in the memory of other programs: writes them to the stack of the program that parses them, and searches for
-//! them in the arguments of other programs.
+//! Writes the secret values to the stack of the hypervisor, and searches for the values in the arguments of other
+//! programs.
 
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::{self, ErrorKind};
@@ -16,19 +16,20 @@ use super::stack::{Replacement, relocate};
 use super::tracee::has_no_new_privileges;
 use crate::format::credential::Secret;
 
-/// Shortest part of a value that is searched for separately.
+/// Minimum length in bytes of a part of a value that is searched for separately.
 const PART_MIN: usize = 24;
 
-/// Bytes that are read at a time: the size of the smallest page.
+/// Number of bytes that are read at a time: the size of the smallest memory page.
 const BLOCK: usize = 4096;
 
 /// Longest string that execve(2) accepts, including its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
 const STRING_MAX: usize = 32 * BLOCK;
 
-/// More strings than execve(2) accepts with the largest stack.
+/// Maximum number of strings of a list that are read. execve(2) never accepts so many, not even with the largest stack.
 const LIST_MAX: usize = 1_000_000;
 
-/// Gives a program its arguments. The program is stopped before its first instruction.
+/// Replaces the placeholders in a program's arguments with the values. The program must be stopped before its first
+/// instruction.
 pub(super) fn deliver<'a>(
     target: Pid,
     replacements: impl IntoIterator<Item = &'a Replacement>,
@@ -42,7 +43,8 @@ pub(super) fn deliver<'a>(
     if relocated.secure && !has_no_new_privileges(target) {
         return Err(Failure::Privileges);
     }
-    // The new start is below the old stack. The kernel lets the stack grow down to it, up to the limit of this process.
+    // The new stack begins below the old one. When this process writes there, the kernel lets the stack grow, up to
+    // this process's own stack limit.
     memory
         .write_all_at(&relocated.bytes, relocated.stack_pointer)
         .map_err(failed("write to the program's stack"))?;
@@ -50,8 +52,8 @@ pub(super) fn deliver<'a>(
     ptrace::setregs(target, registers).map_err(failed("set the program's registers"))
 }
 
-/// Whether the arguments or the environment of a program contain a value. The program is stopped before its first
-/// instruction.
+/// Whether the arguments or the environment of a program contain one of the secret values. The program must be stopped
+/// before its first instruction.
 pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Result<bool> {
     let mut registers = ptrace::getregs(target)?;
     let memory = File::open(format!("/proc/{target}/mem"))?;
@@ -59,8 +61,9 @@ pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Resul
     Ok(is_in(&stack, replacements))
 }
 
-/// Whether a process is about to execute a program whose arguments or variables contain a value. `lists` are the
-/// addresses of the two lists of pointers. Unreadable memory counts as empty, because execve(2) would fail.
+/// Whether the arguments or environment variables with which a process calls execve(2) contain one of the secret values.
+/// `lists` are the addresses of the two lists of pointers to these strings. If memory cannot be read, the rest of its
+/// list is skipped, because execve(2) would fail.
 pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacement]) -> io::Result<bool> {
     let memory = File::open(format!("/proc/{target}/mem"))?;
     let mut block = Zeroizing::new(vec![0; BLOCK]);
@@ -79,11 +82,11 @@ pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacemen
     Ok(false)
 }
 
-/// Returns the string at an address, as far as it can be read.
+/// Returns the string at an address, without its NUL. If memory cannot be read, the string ends before this memory.
 fn read_string(memory: &File, address: u64, block: &mut [u8]) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(Vec::with_capacity(STRING_MAX));
     while text.len() < STRING_MAX {
-        // No block extends beyond a page, because the next page may not be mapped.
+        // Each read ends at the end of a memory page, because the next page may not be mapped.
         let at = address.saturating_add(text.len() as u64);
         let size = BLOCK - usize::try_from(at).unwrap_or_default() % BLOCK;
         let Some(part) = block.get_mut(..size) else { break };
@@ -98,7 +101,8 @@ fn read_string(memory: &File, address: u64, block: &mut [u8]) -> Zeroizing<Vec<u
     text
 }
 
-/// Whether a text contains a value, or a long part of a value. Commas, brackets and quotes separate the parts.
+/// Whether a text contains one of the values, or a long part of a value. Commas, square brackets and double quotes
+/// separate the parts.
 fn is_in(text: &[u8], replacements: &[Replacement]) -> bool {
     let is_in = |value: &Secret| {
         let parts = value.expose().split(|byte| b",\"[]".contains(byte));
@@ -108,7 +112,7 @@ fn is_in(text: &[u8], replacements: &[Replacement]) -> bool {
     replacements.iter().any(|replacement| !replacement.value.is_empty() && is_in(&replacement.value))
 }
 
-/// Reads the stack from this address to its end.
+/// Returns the bytes of a program's stack from the address `pointer` to the end of the stack.
 fn read_stack(target: Pid, memory: &File, pointer: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let maps = read_to_string(format!("/proc/{target}/maps"))?;
     let end = maps.lines().find_map(|line| {

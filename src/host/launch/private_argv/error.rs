@@ -8,7 +8,8 @@ use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
-/// Why a program cannot be given private arguments. Its text contains the kernel's error, so this is not its source.
+/// Why a program cannot be given private arguments. The message contains the kernel's error, so `Error::source()` does
+/// not return the kernel's error too.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateArgvError {
@@ -37,16 +38,17 @@ pub enum PrivateArgvError {
     TooLarge {
         /// Size in bytes of all private arguments, each with its NUL.
         size: u64,
-        /// A quarter of the stack's limit in bytes.
+        /// Maximum size in bytes: a quarter of the stack's limit, but at most 6 MiB.
         limit: u64,
     },
-    /// The call was not made on the main thread, which is the only thread that the tracer sees.
+    /// The private arguments were prepared on another thread than the main thread, but the tracer sees only the main
+    /// thread.
     #[error("only the main thread can pass private arguments")]
     NotMainThread,
     /// The tracer cannot be started.
     #[error("cannot start the tracer that passes the private arguments: {0}")]
     Start(io::Error),
-    /// The tracer was started, but ended early.
+    /// The tracer was started, but ended before it had attached to this process.
     #[error(
         "the tracer that passes the private arguments ended early: the error above says why, or another process or a \
          seccomp filter without ptrace killed it (SystemCallFilter= in a systemd unit)"

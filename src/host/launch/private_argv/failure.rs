@@ -1,4 +1,4 @@
-//! Why the tracer ended a start.
+//! The reasons for which the tracer ends a hypervisor's start.
 
 use std::borrow::Cow;
 use std::io;
@@ -7,7 +7,7 @@ use super::stack::StackError;
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
-/// Why a start was ended. Only the hypervisor can have seen a value.
+/// Why the tracer ended a hypervisor's start. No program except the hypervisor can have seen a secret value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{KILLED}: {0}")]
@@ -58,10 +58,10 @@ impl Help for Failure {
     }
 }
 
-/// What happened to a program whose start failed.
+/// Beginning of the messages of those failures that end the program before its first instruction.
 const KILLED: &str = "the program was killed before its first instruction, without its private arguments";
 
-/// Turns a kernel error into a failure.
+/// Returns a function that turns a kernel error into a [`Failure`]. `action` says what the tracer could not do.
 pub(super) fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Failure {
     move |source| Failure::System { action, source: source.into() }
 }

@@ -1,10 +1,12 @@
-//! Arguments that are not in `/proc/PID/cmdline`. So they are not in `ps`, the journal's `_CMDLINE` or a core dump's
-//! record.
+//! Private arguments: they do not appear in `/proc/PID/cmdline`. So `ps`, the field `_CMDLINE` of the journal and the
+//! record of a core dump do not show them.
 //!
-//! The launcher executes a program with placeholders. A tracer, which is a short-lived process of this program, follows
-//! it. The program may be the hypervisor, or a wrapper that executes the hypervisor: `env`, `taskset`, a script, or
-//! several of them. The tracer stops each program before its first instruction. The hypervisor is the program that gets
-//! the placeholders and whose image contains the option's word. It gets a stack with the real arguments ([`stack`]).
+//! The launcher is the process that calls [`PrivateArgv::attach`] and then executes a program. Instead of each private
+//! argument, it passes a placeholder. A tracer, which is a short-lived process of this program, follows the launcher.
+//! The executed program may be the hypervisor, or a wrapper that executes the hypervisor: `env`, `taskset`, a script, or
+//! several wrappers. The tracer stops each program before its first instruction. If a program gets the placeholders,
+//! and its executable file contains the receiver's word (such as `oem_strings`), the program is the hypervisor. The
+//! tracer gives it a stack with the real arguments ([`stack`]).
 //!
 //! ```text
 //!  launcher                           tracer (a grandchild whose parent has exited)
@@ -17,32 +19,35 @@
 //!  the hypervisor: KVM_CREATE_VM -->  PTRACE_DETACH, exit
 //! ```
 //!
-//! The tracer may be started before the values are read ([`Ahead`]), so that it is ready in time. It then has no values
-//! yet, and exits if it is not needed.
+//! The launcher may start the tracer before it has read the secret values ([`Ahead`]), so that the tracer is ready in
+//! time. Such a tracer has no values yet, and exits if it is not needed.
 //!
-//! The kernel remembers the address of the arguments at execve(2), and shows the memory there: the placeholders. PID,
-//! parent, descriptors, signals, working directory and environment are as after any execve(2). The program gets no
-//! child.
+//! At execve(2), the kernel stores the address of the arguments. `/proc/PID/cmdline` shows the memory at this address,
+//! which contains the placeholders. After the start, the program's PID, parent, descriptors, signals, working directory
+//! and environment are as after any execve(2). The tracer does not become a child of the program.
 //!
-//! The start fails closed. Nothing is executed before the tracer has attached. From then on, the kernel kills the
-//! program if the tracer dies (`PTRACE_O_EXITKILL`). On any error, the tracer logs a message and kills the program
-//! before the hypervisor's first instruction. A start that ends without a hypervisor fails: it passes on the exit code
-//! of the started program, and changes 0 to 1.
+//! If an error occurs, no program runs with the values. Nothing is executed before the tracer has attached. From then
+//! on, the kernel kills the program if the tracer dies (`PTRACE_O_EXITKILL`). On any error, the tracer logs a message
+//! and kills the program before the hypervisor's first instruction. If the started program ends, but no hypervisor was
+//! executed, the start fails. The launcher's parent then sees the exit code of the started program, or 1 instead of 0.
 //!
-//! QEMU reads values from files in memory. If another program executes QEMU, the tracer makes QEMU create the files
-//! itself (`files`), so no other program ever has their descriptors. If the launcher executes QEMU directly, QEMU
+//! QEMU reads values from files in memory. If a wrapper executes QEMU, the tracer makes QEMU create the files itself
+//! (`files`), so no other program ever has the descriptors of the files. If the launcher executes QEMU directly, QEMU
 //! inherits the files, and no tracer is needed.
 //!
-//! A hypervisor that executes a program with the values would show them. So the tracer watches its system calls until
-//! it has created its virtual machine, but for at most ten seconds. It kills the hypervisor at the start of such an
-//! execve(2). It detaches from a child that executes a program without the values. After that, nothing is traced: a
-//! debugger can be attached, and a program that executes itself with its arguments would show them.
+//! If the hypervisor executed another program with the values in its arguments, other processes would see the values.
+//! So the tracer watches the hypervisor's system calls until the hypervisor has created its virtual machine, but for at
+//! most ten seconds. If the hypervisor calls execve(2) in this time, the tracer kills it at the start of the call. If a
+//! child of the hypervisor executes a program without the values, the tracer detaches from the child. Afterwards,
+//! nothing is traced. A debugger can then be attached. If the hypervisor executed itself again with its own arguments,
+//! other processes would see the values.
 //!
 //! A traced program does not gain privileges when it executes a set-user-ID program (`sudo`), unless the tracer has
-//! `CAP_SYS_PTRACE`. A start through such a program fails with a message.
+//! `CAP_SYS_PTRACE`. A start through a set-user-ID program fails with a message.
 //!
 //! If the launcher is PID 1 of a container or a subreaper (`PR_SET_CHILD_SUBREAPER`), orphans become its children. Then
-//! the program does get one child: the tracer, which exits soon. An init must reap such children.
+//! the tracer, which exits soon, does become a child of the started program. A program that runs as init must wait for
+//! such children anyway.
 
 mod attach;
 mod breakpoints;
@@ -84,17 +89,17 @@ use super::program::{Executable, executable};
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
-/// Largest total size of a program's arguments if the stack is not limited: three quarters of `_STK_LIM`
-/// (`bprm_stack_limits()`, `fs/exec.c`). With a limit, it is a quarter of the limit.
+/// Maximum total size in bytes of a program's arguments: three quarters of `_STK_LIM` (`bprm_stack_limits()`,
+/// `fs/exec.c`). If a quarter of the stack's limit (`RLIMIT_STACK`) is smaller, this quarter is the maximum.
 const TOTAL_MAX: u64 = 6 * 1_048_576;
 
-/// Private arguments for the program that this process will execute. They can be used once.
+/// Private arguments for the program that this process will execute. The value is used for one execution.
 pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {
-    /// Prepares the execution of a program. The hidden arguments go to the first program that has `word` in its image
-    /// and gets the placeholders: this program, or one that it executes. Without hidden arguments, nothing is prepared,
-    /// and a tracer that was started ahead exits.
+    /// Prepares the execution of `program`. The first program that gets the placeholders, and whose executable file
+    /// contains `word`, gets the hidden arguments. It is `program`, or a program that `program` executes. If `hidden` is
+    /// empty, this function prepares nothing, and the tracer `ahead` exits.
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.
@@ -128,8 +133,8 @@ impl PrivateArgv {
     }
 }
 
-/// Checks whether this machine can pass private arguments to a program. Starts nothing, so it cannot find every
-/// problem.
+/// Checks whether this machine can pass private arguments to a program. This function starts neither the program nor a
+/// tracer, so it cannot find every problem.
 ///
 /// # Errors
 /// [`PrivateArgvError`] says why the machine cannot pass private arguments.
@@ -146,7 +151,7 @@ fn check_program(path: &Path) -> Result<(), PrivateArgvError> {
     match executable(path) {
         Ok(Executable::Native | Executable::Script) => Ok(()),
         Ok(Executable::Other) => Err(PrivateArgvError::NotNative { program: program() }),
-        // execve(2) will report it.
+        // execve(2) will report that the program does not exist.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(PrivateArgvError::Unreadable { program: program(), error }),
     }

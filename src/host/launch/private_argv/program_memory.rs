@@ -1,27 +1,27 @@
-//! Reads the memory of another program.
+//! Reads the memory of another process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-/// The memory of a program.
+/// The memory of a process.
 pub(super) trait Memory {
-    /// Reads bytes from this address on. Returns how many of them exist.
+    /// Fills `bytes` with the memory from this address on. Returns how many bytes could be read.
     fn read(&self, address: u64, bytes: &mut [u8]) -> usize;
 }
 
-/// `/proc/PID/mem`.
+/// The memory of a process as the open file `/proc/PID/mem`.
 impl Memory for File {
     fn read(&self, address: u64, bytes: &mut [u8]) -> usize {
         self.read_at(bytes, address).unwrap_or_default()
     }
 }
 
-/// Reads words of 8 bytes.
+/// Reads `N` words of 8 bytes from this address on. Returns `None` if not all of them can be read.
 pub(super) fn words<const N: usize>(memory: &impl Memory, address: u64) -> Option<[u64; N]> {
     array(memory, address).map(|words| words.map(u64::from_ne_bytes))
 }
 
-/// Reads `N` items of `SIZE` bytes.
+/// Reads `N` items of `SIZE` bytes from this address on. Returns `None` if not all of them can be read.
 pub(super) fn array<const SIZE: usize, const N: usize>(
     memory: &impl Memory,
     address: u64,
