@@ -1,15 +1,15 @@
-//! Finds the C library in a program's memory, and in it the functions with which every program ends. No I/O, except
-//! through [`Memory`].
+//! Finds the C library in a program's memory, and in this library the functions with which a program can end. No I/O,
+//! except through [`Memory`].
 //!
 //! The dynamic linker keeps a list of the loaded objects for debuggers (`struct r_debug` and `struct link_map`, link.h;
-//! glibc and musl). Each object has a table of its symbols ([`super::symbols`]). All this is read from the program's
-//! memory, because its files may be replaced while it runs. The memory may contain anything, so every loop here is
-//! bounded.
+//! glibc and musl). Each object has a table of its symbols ([`super::symbols`]). The list and the tables are read from
+//! the program's memory, because the program's files may be replaced while it runs. The memory may contain anything, so
+//! every loop in this module has a maximum number of rounds.
 
 use super::program_memory::{Memory, array, words};
 use super::symbols::{Symbols, for_each_entry};
 
-/// Tag of the entry in a dynamic section that has the address of the `struct r_debug`.
+/// Tag of the entry in a dynamic section that contains the address of the `struct r_debug`.
 const DT_DEBUG: u64 = 21;
 
 /// Types of program headers.
@@ -17,29 +17,29 @@ const PT_DYNAMIC: u32 = 2;
 const PT_NOTE: u32 = 4;
 const PT_PHDR: u32 = 6;
 
-/// Size of a program header.
+/// Size in bytes of a program header.
 const HEADER: usize = 56;
 
-/// Maximum number of program headers, of loaded objects, and of entries in a list of notes. All are far above what
-/// linkers write.
+/// Maximum number of program headers, of loaded objects, and of entries in a list of notes. All three limits are far
+/// above the numbers in real programs.
 const HEADERS_MAX: u64 = 64;
 const OBJECTS_MAX: usize = 256;
 const NOTES_MAX: usize = 64;
 
-/// `r_state` while no library is being loaded or unloaded (`RT_CONSISTENT`).
+/// Value of `r_state` while no library is being loaded or unloaded (`RT_CONSISTENT`).
 const CONSISTENT: u32 = 0;
 
 /// The name of Go's notes, which every Go program has (`.note.go.buildid`).
 const GO: &[u8; 4] = b"Go\0\0";
 
-/// The function that makes the system call with which a program ends. exit(3), `quick_exit`, `_exit` and the return
-/// from `main` all get there. In glibc, it is the same function as `_exit`.
+/// The function that makes the system call with which a program ends. exit(3), `quick_exit` and `_exit` call it, and
+/// it is also called after `main` returns. In glibc, it is the same function as `_exit`.
 const EXIT: &[u8] = b"_Exit";
 
 /// The function that makes any system call.
 const SYSTEM_CALL: &[u8] = b"syscall";
 
-/// Where a program's headers are, from its auxiliary vector.
+/// Where a program's headers are in its memory. The values are from the program's auxiliary vector.
 #[derive(Clone, Copy)]
 pub(super) struct Headers {
     /// Address of the program headers (`AT_PHDR`).
@@ -62,8 +62,8 @@ pub(super) struct CLibrary {
 }
 
 impl CLibrary {
-    /// Finds the C library of a program whose libraries are loaded. Returns `None` if the program may end in another
-    /// way: it has no C library or more than one, or it is a Go program.
+    /// Finds the C library of a program whose libraries are loaded. Returns `None` if the program may end without the
+    /// found functions: it has no C library or more than one, or it is a Go program.
     pub(super) fn find(memory: &impl Memory, headers: Headers) -> Option<Self> {
         let debug = debug(memory, headers)?;
         // struct r_debug: r_version (4 bytes and padding), r_map, r_brk, r_state.
@@ -96,7 +96,7 @@ impl CLibrary {
     }
 }
 
-/// Returns the address of the `struct r_debug`, or `None` if the program is not one that a C library starts.
+/// Returns the address of the `struct r_debug`. Returns `None` if the program has no such structure, or is a Go program.
 fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
     let (mut base, mut section) = (0, None);
     for index in 0..headers.count.min(HEADERS_MAX) {
@@ -110,7 +110,7 @@ fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
         let ([_, _, address, _, size, ..], _) = header.as_chunks::<8>() else { return None };
         let (address, size) = (u64::from_ne_bytes(*address), u64::from_ne_bytes(*size));
         match u32::from_ne_bytes(*kind) {
-            // It comes before the others, and is the place of the headers themselves.
+            // This header comes before all other headers. It contains the address of the headers themselves.
             PT_PHDR => base = headers.address.wrapping_sub(address),
             PT_DYNAMIC => section = Some(base.wrapping_add(address)),
             PT_NOTE if has_go_note(memory, base.wrapping_add(address), size) => return None,
@@ -126,7 +126,7 @@ fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
     debug.filter(|&debug| debug != 0)
 }
 
-/// Whether notes contain one of a Go program.
+/// Whether a list of notes contains a note that every Go program has. `size` is the size of the list in bytes.
 fn has_go_note(memory: &impl Memory, mut address: u64, size: u64) -> bool {
     let end = address.saturating_add(size);
     for _ in 0..NOTES_MAX {
@@ -154,7 +154,7 @@ mod tests {
     use super::super::symbols::{DT_GNU_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB};
     use super::*;
 
-    /// The memory of this program, in which one read is changed.
+    /// The memory of this program. The result of one read is changed.
     struct Changed {
         memory: File,
         /// The read that is changed, and how.
@@ -225,7 +225,7 @@ mod tests {
         assert!(refused > 50, "{refused}");
     }
 
-    /// Memory that holds these bytes at address 0x1000, and nothing else.
+    /// Memory that contains only these bytes, at address 0x1000.
     struct Small(Vec<u8>);
 
     impl Memory for Small {
@@ -241,8 +241,8 @@ mod tests {
     #[test]
     fn loops_in_hostile_memory_end() {
         let words = |words: &[u64]| Small(words.iter().flat_map(|word| word.to_ne_bytes()).collect());
-        // An object that follows itself: program header, dynamic section with DT_DEBUG, r_debug, link_map, and an
-        // object without hash buckets.
+        // A list of objects whose only object is its own successor. The words are: program header, dynamic section with
+        // DT_DEBUG, r_debug, link_map, and the dynamic section of an object without hash buckets.
         let header = |kind: u32, address: u64| [u64::from(kind), 0, address, 0, 0, 0, 0];
         let mut all = header(PT_DYNAMIC, 0x1038).to_vec();
         all.extend([DT_DEBUG, 0x1058, DT_NULL, 0]);
@@ -252,10 +252,11 @@ mod tests {
         all.extend([0, 0]);
         let headers = Headers { address: 0x1000, count: 1, vdso: None };
         assert_eq!(CLibrary::find(&words(&all), headers), None);
-        // A dynamic section, a hash chain and notes without an end.
+        // A dynamic section without an end. Below: a hash chain without an end, and notes without an end.
         assert_eq!(for_each_entry(&words(&vec![1; 20_000]), 0x1000, |_, _| {}), None);
         let mut all = vec![DT_STRTAB, 0x1000, DT_SYMTAB, 0x1000, DT_GNU_HASH, 0x1040, DT_NULL, 0];
-        // One bucket, no first symbol and no filter; then symbol 2, and hashes that are another's and have no end.
+        // A hash table with one bucket, first symbol 0 and no filter. The bucket starts with symbol 2. The hashes after
+        // it differ from the searched one, and none of them marks the end of the chain.
         all.extend([1, 0]);
         all.extend(vec![0x0000_0002_0000_0002; 20_000]);
         let chain = words(&all);

@@ -1,14 +1,15 @@
-//! The processes from the launcher to the hypervisor. All are traced until the hypervisor has the values.
+//! The processes from the launcher to the hypervisor. All are traced until the hypervisor has the secret values.
 //!
-//! Between launcher and hypervisor, there may be programs that execute the hypervisor or start it as a child: `env`,
-//! `taskset`, a script. Each program that is executed with a placeholder is checked before its first instruction. If
-//! its image contains the option's word, the program is the hypervisor. It gets the values, and the tracer detaches
-//! from all other processes.
+//! The launcher may start the hypervisor through wrappers: programs such as `env`, `taskset` or a script, which execute
+//! the hypervisor or start it as a child. If a program is executed with a placeholder, the tracer checks the program
+//! before its first instruction. If the program's executable file contains the receiver's word ([`Request::word`]), the
+//! program is the hypervisor. The hypervisor gets the values, and the tracer detaches from all other processes.
 //!
-//! The hypervisor must not execute a program that would show the values. It is traced until it has created its virtual
-//! machine, because it has parsed its arguments by then. If it calls execve(2), it is killed at the start of the call,
-//! so nothing is shown. A hypervisor that got only files cannot show values. It is killed at the execution itself, and
-//! the tracer detaches when it has a second thread.
+//! The hypervisor must not execute a program whose arguments would show the values. So the hypervisor is traced until
+//! it has created its virtual machine: by then, it has parsed its arguments. If the hypervisor calls execve(2), the
+//! tracer kills it at the start of the call, so that no other process sees a value. If the hypervisor got only files,
+//! no argument can show a value. The tracer then kills it only after execve(2), and detaches from it when it creates a
+//! second thread.
 
 mod calls;
 mod ends;
@@ -37,7 +38,7 @@ use super::watch::Watch;
 use crate::sys::Errno;
 use crate::text::escape::ShownPath;
 
-/// Interval at which a stopped process is checked, because SIGCONT may continue it.
+/// Interval at which the tracer checks whether a stopped process has got SIGCONT.
 const STOPPED: Duration = Duration::from_millis(5);
 
 /// Maximum number of programs that a message names.
@@ -45,28 +46,29 @@ const NAMED: usize = 8;
 
 /// All processes of a start.
 pub(super) struct Chain {
-    /// The launcher, and the programs that it executes.
+    /// PID of the launcher. The programs that the launcher executes have the same PID.
     main: Pid,
     launcher: UnixStream,
     request: Request,
     stage: Stage,
     tracees: Tracees,
-    /// Where the started program stops next. With `None`, it stops at its system calls.
+    /// The breakpoints of the started program. If `None`, the program stops at its system calls instead.
     watch: Option<Watch>,
-    /// Breakpoints that a process may have copied from a started program. They are removed at its first stop.
+    /// Breakpoints that a new process may have copied from the program that created it. The tracer removes the
+    /// breakpoints when the new process stops for the first time.
     copied: Vec<Watch>,
-    /// Creates files in the hypervisor, while this lasts.
+    /// Makes the hypervisor create its files. `None` before and afterwards.
     maker: Option<Maker>,
-    /// The program that has the values. It is named in messages.
+    /// Path of the program that has the values, for messages.
     hypervisor: ShownPath,
-    /// The executed programs. They are named in messages.
+    /// Paths of the executed programs, for messages.
     executed: Vec<String>,
-    /// A thread that is about to exit, and its exit code.
+    /// The thread that is about to end the started program, and its exit code.
     exiting: Option<(Pid, u8)>,
 }
 
 impl Chain {
-    /// Makes the chain of a launcher that is already traced.
+    /// Returns a chain with only the launcher, which must already be traced.
     pub(super) fn new(main: Pid, launcher: UnixStream, request: Request) -> Self {
         Self {
             main,
@@ -83,14 +85,15 @@ impl Chain {
         }
     }
 
-    /// Follows the processes until none is traced: either the hypervisor runs, or all have ended.
+    /// Handles the events of the traced processes until no process is traced. Then the hypervisor runs, or all processes
+    /// have ended.
     pub(super) fn follow(&mut self) -> Result<(), Failure> {
         self.launcher.set_nonblocking(true).map_err(failed("talk to the launcher"))?;
         ptrace::interrupt(self.main).map_err(failed("stop the launcher"))?;
         while !self.tracees.is_empty() {
             let Some((pid, status)) = self.wait()? else { continue };
             match self.handle(pid, status) {
-                // The process was killed in the meantime: the next wait reports it.
+                // The process was killed in the meantime: the next wait reports this.
                 Err(_) if libc::WIFSTOPPED(status) && ptrace::getregs(pid) == Err(Errno::ESRCH) => {}
                 Err(Failure::System { action, source }) if self.stage.is_delivered() => {
                     return Err(Failure::Guard { action, source });
@@ -101,8 +104,9 @@ impl Chain {
         Ok(())
     }
 
-    /// Ends the start: kills the processes that have the values. If none has them yet, kills all. A program that is
-    /// exiting may exit, but not with 0.
+    /// Ends a start that failed: kills the processes that have the secret values. If no process has the values yet,
+    /// kills all processes, except a started program that is about to exit. Such a program exits, but its exit code
+    /// becomes 1 if it was 0.
     pub(super) fn end(&mut self) {
         let exiting = self.exiting.take();
         if let Some((pid, code)) = exiting
@@ -123,7 +127,7 @@ impl Chain {
         }
     }
 
-    /// Waits for an event of one process. Returns `None` if the caller must wait again.
+    /// Waits for an event of any traced process. Returns `None` if the caller must call this function again.
     fn wait(&mut self) -> Result<Option<(Pid, i32)>, Failure> {
         let waits = !self.tracees.any_parked() && !self.stage.is_timed();
         match tracee::next(waits, self.stage.is_delivered()) {
@@ -190,7 +194,8 @@ impl Chain {
             Stage::Seeking if is_fault(libc::WTERMSIG(status)) => {
                 Err(self.ended(format!("was ended by signal {}", libc::WTERMSIG(status))))
             }
-            // No error is logged: most likely the signal was meant to end the program, and its parent sees the signal.
+            // No error is logged: most likely, a user or another program wanted to end the program with this signal. The
+            // program's parent sees the signal.
             Stage::Launching { .. } | Stage::Seeking => {
                 self.tracees.kill(|_| true);
                 Ok(())
@@ -213,8 +218,8 @@ impl Chain {
         Failure::Again { program, word }
     }
 
-    /// Handles a process that is about to get a real-time signal. No safe function can pass this signal on. But the
-    /// kernel passes it on when the tracer exits without having waited for it.
+    /// Handles a process that is about to get a real-time signal. No safe function can pass a real-time signal on to a
+    /// traced process. But if the tracer exits without having waited for this event, the kernel passes the signal on.
     fn at_unnamed_signal(&mut self) -> Result<(), Failure> {
         let is_ready = |pid| tracee::ready(Some(pid), false) == Ok(Ready::Unnamed);
         let Some(stopped) = self.tracees.find(is_ready) else { return Ok(()) };
@@ -232,7 +237,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Handles a process that executes a program, and is stopped before the program's first instruction.
+    /// Handles a process that has executed a program, and is stopped before the program's first instruction.
     fn at_execution(&mut self, pid: Pid) -> Result<(), Failure> {
         self.tracees.executed(pid);
         if pid == self.main {
@@ -241,7 +246,7 @@ impl Chain {
         match self.stage {
             Stage::Launching { .. } => self.stage = Stage::Seeking,
             Stage::Seeking => {}
-            // The system call was not seen, for example that of a 32-bit program.
+            // The tracer did not recognise the system call, for example because a 32-bit program made it.
             Stage::Guarding { process, .. } if process == pid => return Err(self.again()),
             Stage::Guarding { by, .. } => {
                 let found = has_values(pid, &self.request.replacements);
@@ -268,13 +273,13 @@ impl Chain {
                 self.stage = Stage::Making { process: pid };
             }
         } else if pid == self.main {
-            // Where no breakpoint can be set, it stops at its calls from the beginning.
+            // If no breakpoint can be set, the program stops at its system calls from its beginning.
             self.watch = Watch::linking(pid).ok().flatten();
         }
         self.resume(pid, None)
     }
 
-    /// Gives the hypervisor its arguments, and lets the tracer detach from the others.
+    /// Gives the hypervisor its real arguments, and makes the tracer detach from all other processes.
     fn deliver(&mut self, pid: Pid, files: &[Replacement]) -> Result<(), Failure> {
         deliver(pid, self.request.replacements.iter().chain(files))?;
         let guard = if self.request.replacements.is_empty() { Guard::Executions } else { Guard::Calls };
@@ -286,7 +291,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether the executed program parses the private arguments and got the placeholders.
+    /// Whether the executed program is the hypervisor: it got a placeholder as an argument, and its executable file
+    /// contains the receiver's word.
     fn is_hypervisor(&mut self, pid: Pid) -> Result<bool, Failure> {
         let passed_on = tracee::has_argument(pid, self.request.placeholders())
             .map_err(failed("read the program's arguments"))?;
@@ -303,7 +309,7 @@ impl Chain {
             .map_err(failed("read the program's file"))
     }
 
-    /// Handles a process that a signal has stopped. It stays stopped until SIGCONT.
+    /// Handles a process that a signal such as SIGSTOP has stopped. The process stays stopped until it gets SIGCONT.
     fn park(&mut self, pid: Pid) -> Result<(), Failure> {
         if self.leaves(pid) {
             return self.resume(pid, None);
@@ -314,7 +320,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Continues the processes for which SIGCONT has come.
+    /// Continues the stopped (parked) threads of all processes that have got SIGCONT.
     fn unpark(&mut self) -> Result<(), Failure> {
         for pid in self.tracees.continued() {
             if let Some(tracee) = self.tracees.of(pid) {
@@ -330,13 +336,13 @@ impl Chain {
         self.stage.leaves(self.tracees.holds(pid))
     }
 
-    /// Detaches from all processes.
+    /// Makes the tracer detach from all processes.
     fn leave(&mut self) {
         self.stage = Stage::Leaving;
         self.interrupt_leaving();
     }
 
-    /// Stops the processes to detach from, because detaching needs a stopped process.
+    /// Stops the processes from which the tracer must detach. ptrace(2) can detach only from a stopped process.
     fn interrupt_leaving(&mut self) {
         let leaving = self.tracees.iter().filter(|(pid, _)| self.leaves(*pid));
         for (pid, tracee) in leaving.map(|(pid, tracee)| (pid, *tracee)).collect::<Vec<_>>() {
@@ -349,7 +355,7 @@ impl Chain {
         }
     }
 
-    /// Continues a stopped process, and detaches from it if it no longer has to be traced.
+    /// Continues a stopped process. Also detaches from the process if it need not be traced any longer.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
         let resumed = if self.leaves(pid) && !self.is_at_breakpoint(pid) {
             self.clear_watch(pid)?;
@@ -362,13 +368,13 @@ impl Chain {
             ptrace::cont(pid, signal)
         };
         match resumed {
-            // It was killed while it was stopped: the next wait reports it.
+            // The process was killed while it was stopped: the next wait reports this.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(failed("continue the program")(errno)),
         }
         if let Stage::Launching { told: told @ false } = &mut self.stage {
             *told = true;
-            // The launcher waits for this message, so that every execution is seen.
+            // The launcher executes nothing before it gets this message, so the tracer sees every execution.
             _ = self.launcher.write_all(&0_i32.to_ne_bytes());
         }
         Ok(())

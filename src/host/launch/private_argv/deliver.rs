@@ -61,9 +61,9 @@ pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Resul
     Ok(is_in(&stack, replacements))
 }
 
-/// Whether the arguments or environment variables with which a process calls execve(2) contain one of the secret values.
-/// `lists` are the addresses of the two lists of pointers to these strings. If memory cannot be read, the rest of its
-/// list is skipped, because execve(2) would fail.
+/// Whether the arguments or environment variables with which a process calls execve(2) contain one of the secret
+/// values. `lists` are the addresses of the two lists of pointers to these strings. Memory that cannot be read counts
+/// as empty, because execve(2) would fail.
 pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacement]) -> io::Result<bool> {
     let memory = File::open(format!("/proc/{target}/mem"))?;
     let mut block = Zeroizing::new(vec![0; BLOCK]);

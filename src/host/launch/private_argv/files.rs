@@ -1,10 +1,10 @@
-//! Files in memory that only the hypervisor has, and no program that executes it.
+//! Files in memory that only the hypervisor has. A wrapper that executes the hypervisor does not have them.
 //!
-//! Every wrapper, and every helper of a wrapper, would inherit a descriptor that the launcher leaves open. So the
-//! tracer makes the hypervisor create the files itself. The hypervisor is stopped after its execve(2), before its first
-//! instruction. The tracer sets its registers for one system call, lets it make only this call, and restores the
-//! registers at the end. Then the tracer writes and seals the files through `/proc/PID/fd`, and puts their paths into
-//! the arguments.
+//! If the launcher left a descriptor open, every wrapper and every program that a wrapper executes would inherit it. So
+//! the tracer makes the hypervisor create the files itself. The hypervisor is stopped after its execve(2), before its
+//! first instruction. For each system call, the tracer sets the hypervisor's registers, and lets the hypervisor make
+//! only this call. Afterwards, it restores the registers. Then the tracer writes and seals the files through
+//! `/proc/PID/fd`, and puts their paths into the hypervisor's arguments.
 //!
 //! execve(2) closes the descriptors, so programs that the hypervisor executes do not inherit them.
 
@@ -26,21 +26,23 @@ use crate::format::credential::Secret;
 use crate::host::hypervisor::Part;
 use crate::sys::program::{MEMFD_NAME, seal};
 
-/// Lowest descriptor of a file with strings. A script that starts the hypervisor uses low descriptors itself.
+/// Lowest descriptor number of a file with OEM strings. Lower numbers stay free for scripts that start the hypervisor:
+/// scripts often use low descriptors themselves.
 pub(in crate::host::launch) const FIRST_DESCRIPTOR: RawFd = 64;
 
-/// Distance below the stack at which the files' name is written. This memory is unused before the first instruction.
+/// Number of bytes below the stack pointer at which the tracer writes the files' name. The program does not use this
+/// memory before its first instruction.
 const NAME_BELOW: u64 = 64;
 
-/// Maximum number of bytes of a mapping that are searched for an instruction.
+/// Maximum number of bytes of a memory mapping that are searched for a system call instruction.
 const SEARCHED: usize = 4 << 20;
 
-/// An argument that contains paths of files that only the hypervisor has.
+/// An argument with the paths of files that only the hypervisor has.
 #[derive(Debug)]
 pub struct InFiles {
     /// The argument with which the program is executed, without NUL.
     pub placeholder: Vec<u8>,
-    /// The parts of the real argument.
+    /// The parts of the real argument: text, and contents of files.
     pub parts: Vec<Part>,
 }
 
@@ -53,11 +55,11 @@ impl InFiles {
     }
 }
 
-/// A program that creates files. It is stopped before its first instruction.
+/// Makes a program create files. The program is stopped before its first instruction.
 pub(super) struct Maker {
     target: Pid,
     memory: File,
-    /// The program's registers after its execution.
+    /// The program's registers after its execve(2). They are restored at the end.
     registers: user_regs_struct,
     /// Address of an instruction in the program that makes a system call.
     instruction: u64,
@@ -67,7 +69,7 @@ pub(super) struct Maker {
     at: At,
 }
 
-/// The point that the program has reached.
+/// How far the program has come in creating the files.
 #[derive(Clone, Copy)]
 enum At {
     /// The program's execve(2) is not finished.
@@ -83,14 +85,15 @@ enum At {
 enum Step {
     /// Creates the file.
     Create,
-    /// Duplicates the descriptor to a number as high as that of an inherited file.
+    /// Duplicates this descriptor of the file. The new descriptor is at least [`FIRST_DESCRIPTOR`].
     Raise(RawFd),
-    /// Closes the first descriptor.
+    /// Closes this descriptor, which the file had first.
     Close(RawFd),
 }
 
 impl Maker {
-    /// Prepares a program that is stopped in its execve(2) to create one file for each content.
+    /// Prepares to make a program create one file for each content in `arguments`. The program must be stopped in its
+    /// execve(2).
     pub(super) fn new(target: Pid, arguments: &[InFiles]) -> io::Result<Self> {
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{target}/mem"))?;
         Ok(Self {
@@ -137,7 +140,7 @@ impl Maker {
         Ok(false)
     }
 
-    /// Starts after the program's execution.
+    /// Prepares the first system call, after the program's execve(2): stores the registers, and writes the files' name.
     fn begin(&mut self) -> io::Result<()> {
         self.registers = ptrace::getregs(self.target)?;
         self.instruction = find_instruction(self.target, &self.memory)?;
@@ -161,7 +164,7 @@ impl Maker {
         Injected { number, arguments }
     }
 
-    /// Writes and seals the files. Returns the real arguments with their paths.
+    /// Writes and seals the files that the program has created. Returns the real arguments, with the paths of the files.
     pub(super) fn fill(&self, arguments: &[InFiles]) -> io::Result<Vec<Replacement>> {
         let mut made = self.made.iter();
         let mut replacements = Vec::new();
@@ -184,8 +187,8 @@ impl Maker {
     }
 }
 
-/// Returns the address of an instruction that makes a system call. It is in the code that the kernel maps into every
-/// program (vDSO), or in the program's own code.
+/// Returns the address of an instruction that makes a system call. The instruction is in the code that the kernel maps
+/// into every program (vDSO), or in the program's own code.
 fn find_instruction(target: Pid, memory: &File) -> io::Result<u64> {
     let maps = read_to_string(format!("/proc/{target}/maps"))?;
     let (vdso, others): (Vec<&str>, Vec<&str>) = maps.lines().partition(|line| line.ends_with("[vdso]"));

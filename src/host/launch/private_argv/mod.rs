@@ -3,8 +3,8 @@
 //!
 //! The launcher is the process that calls [`PrivateArgv::attach`] and then executes a program. Instead of each private
 //! argument, it passes a placeholder. A tracer, which is a short-lived process of this program, follows the launcher.
-//! The executed program may be the hypervisor, or a wrapper that executes the hypervisor: `env`, `taskset`, a script, or
-//! several wrappers. The tracer stops each program before its first instruction. If a program gets the placeholders,
+//! The executed program may be the hypervisor, or a wrapper that executes the hypervisor: `env`, `taskset`, a script,
+//! or several wrappers. The tracer stops each program before its first instruction. If a program gets the placeholders,
 //! and its executable file contains the receiver's word (such as `oem_strings`), the program is the hypervisor. The
 //! tracer gives it a stack with the real arguments ([`stack`]).
 //!
@@ -98,8 +98,8 @@ pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {
     /// Prepares the execution of `program`. The first program that gets the placeholders, and whose executable file
-    /// contains `word`, gets the hidden arguments. It is `program`, or a program that `program` executes. If `hidden` is
-    /// empty, this function prepares nothing, and the tracer `ahead` exits.
+    /// contains `word`, gets the hidden arguments. It is `program`, or a program that `program` executes. If `hidden`
+    /// is empty, this function prepares nothing, and the tracer `ahead` exits.
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.

@@ -29,34 +29,35 @@ const ALIGNMENT: usize = 16;
 /// Size of a program header in a 64-bit ELF file (`e_phentsize`, System V gABI, chapter 5).
 const PROGRAM_HEADER: u64 = 56;
 
-/// An argument that must be replaced after the program was executed, at any position.
+/// An argument that is replaced after the program was executed. It may be at any position in the arguments.
 #[derive(Debug)]
 pub struct Replacement {
     /// The argument with which the program was executed, without NUL.
     pub placeholder: Vec<u8>,
-    /// The argument that the program must find, without NUL.
+    /// The real argument, which replaces the placeholder, without NUL.
     pub value: Secret,
 }
 
-/// A stack that contains the values.
+/// The changed part of a stack, which contains the values.
 pub struct Relocated {
     /// The new stack pointer.
     pub stack_pointer: u64,
-    /// The bytes from the new stack pointer on.
+    /// The bytes from the new stack pointer to the end of the padding after the values. The stack after them does not
+    /// change.
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whether executing the program changed its privileges, or would have changed them without the tracer
     /// (`AT_SECURE`, getauxval(3)).
     pub secure: bool,
 }
 
-/// Why a stack was not relocated.
+/// Why [`relocate`] cannot replace the arguments on a stack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StackError {
     /// The stack pointer is not aligned.
     #[error("its stack pointer is not a multiple of {ALIGNMENT}")]
     Alignment,
-    /// The block extends beyond the stack, or a null is missing.
+    /// The block of words extends beyond the end of the stack, or a null word is missing at the end of a list.
     #[error("its initial stack does not have the form of the System V ABI")]
     Malformed,
     /// The auxiliary vector is not that of a 64-bit ELF program.
@@ -67,7 +68,7 @@ pub enum StackError {
         "{found} of its arguments are placeholders, but {expected} were expected: a wrapper must pass on each argument once"
     )]
     Placeholders {
-        /// Number of placeholders, each of which must be an argument.
+        /// Number of placeholders that the arguments must contain.
         expected: usize,
         /// Number of arguments that are placeholders.
         found: usize,
@@ -80,11 +81,12 @@ pub enum StackError {
 /// Replaces arguments on the stack of a program.
 ///
 /// `stack` contains the bytes from `stack_pointer` to the end of the stack. Each placeholder must occur in the
-/// arguments as often as in the replacements. The order matters only for equal placeholders.
+/// arguments as often as in `replacements`. If several placeholders are equal, their values replace them in the order
+/// of `replacements`.
 ///
 /// # Errors
-/// [`StackError`] if the stack is not that of a program executed with these placeholders. The errors are checked in the
-/// order of [`StackError`].
+/// [`StackError`] if the stack does not belong to a program that was executed with these placeholders. The conditions
+/// are checked in the order of [`StackError`].
 pub fn relocate<'a>(
     stack: &[u8],
     stack_pointer: u64,
@@ -117,7 +119,7 @@ pub fn relocate<'a>(
     Ok(Relocated { stack_pointer: stack_pointer_after, bytes, secure: block.secure })
 }
 
-/// Returns which argument each value replaces.
+/// Returns for each value the index of the argument that it replaces.
 fn places<'a>(
     stack: &[u8],
     stack_pointer: u64,

@@ -7,7 +7,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// How long a hypervisor is traced that creates no virtual machine. It has parsed its arguments by then.
+/// How long the tracer traces a hypervisor that does not create a virtual machine. The hypervisor has parsed its
+/// arguments in this time.
 const GUARDED: Duration = Duration::from_secs(10);
 
 /// Returns the options with which the launcher and all its descendants are traced.
@@ -23,37 +24,39 @@ pub(super) fn options() -> Options {
 /// How the tracer prevents the hypervisor from executing another program.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Guard {
-    /// At the start of the system call, because the other program's arguments would show the values.
+    /// The tracer kills the hypervisor at the start of its execve(2) call, because the other program's arguments could
+    /// show the secret values.
     Calls,
-    /// At the execution itself: the files are closed then, and no argument contains a value. This guard ends with the
-    /// hypervisor's second thread. QEMU creates one before it reads its arguments (`rcu_init_complete()`,
-    /// `util/rcu.c`). A wrapper creates none.
+    /// The tracer kills the hypervisor when execve(2) has succeeded. At this point, the kernel has closed the files,
+    /// and no argument contains a secret value. The tracer detaches when the hypervisor creates a second thread. QEMU
+    /// creates a second thread before it reads its arguments (`rcu_init_complete()`, `util/rcu.c`). A wrapper creates
+    /// no thread.
     Executions,
 }
 
 /// The stage of a start.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
-    /// The launcher has not executed a program yet. `told`: the launcher knows that it is traced.
+    /// The launcher has not executed a program yet. `told` is true if the launcher knows that it is traced.
     Launching { told: bool },
     /// The launcher has executed a program, but not yet the hypervisor.
     Seeking,
-    /// This process is the hypervisor, and is creating its files.
+    /// `process` is the hypervisor, and is creating its files.
     Making { process: Pid },
-    /// This process is the hypervisor, and has everything. Without a clock, `until` is `None`, and there is no time
-    /// limit.
+    /// `process` is the hypervisor, and has all secret values. After the time `until`, the tracer detaches. If the clock
+    /// cannot be read, `until` is `None`, and there is no time limit.
     Guarding { process: Pid, until: Option<TimeSpec>, by: Guard },
     /// The tracer is detaching from all processes.
     Leaving,
 }
 
 impl Stage {
-    /// Returns the stage of a process that has just received the values.
+    /// Returns the stage of a start whose hypervisor, `process`, has just received the secret values.
     pub(super) fn guarding(process: Pid, by: Guard) -> Self {
         Self::Guarding { process, until: now().map(|now| now + TimeSpec::from_duration(GUARDED)), by }
     }
 
-    /// Whether a time limit applies to a process that may never stop again.
+    /// Whether a time limit applies to a hypervisor that may never stop again, so that the tracer must check the time.
     pub(super) fn is_timed(self) -> bool {
         matches!(self, Self::Guarding { by: Guard::Executions, .. })
     }
@@ -64,18 +67,19 @@ impl Stage {
         now().is_some_and(|now| now > until)
     }
 
-    /// Whether a new thread of this process shows that it is the hypervisor. This applies to a hypervisor that got only
-    /// files.
+    /// Whether a new thread of this process shows that tracing can end. This is true only for a hypervisor that got
+    /// files, but no secret arguments.
     pub(super) fn ends_with_thread_of(self, process: Pid) -> bool {
         matches!(self, Self::Guarding { process: hypervisor, by: Guard::Executions, .. } if hypervisor == process)
     }
 
-    /// Whether the hypervisor has the values.
+    /// Whether the hypervisor has the secret values.
     pub(super) fn is_delivered(self) -> bool {
         matches!(self, Self::Guarding { .. } | Self::Leaving)
     }
 
-    /// Whether the tracer detaches from a thread as soon as it stops. `holds`: the thread's memory contains the values.
+    /// Whether the tracer detaches from a thread as soon as the thread stops. `holds` is true if the thread's memory
+    /// contains the secret values.
     pub(super) fn leaves(self, holds: bool) -> bool {
         match self {
             Self::Launching { .. } | Self::Seeking | Self::Making { .. } => false,
@@ -84,8 +88,9 @@ impl Stage {
         }
     }
 
-    /// Whether a thread stops at system calls. The calls of the program that was started show how the start ends, unless
-    /// breakpoints show it. The calls of the hypervisor and its children show how long it must be traced.
+    /// Whether a thread stops at its system calls. The calls of the started program show how the program ends. If the
+    /// program has breakpoints, they show it instead. The calls of the hypervisor and of its children show how long they
+    /// must be traced.
     pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
             Self::Seeking => is_started_program && !has_breakpoints,
@@ -96,7 +101,7 @@ impl Stage {
     }
 }
 
-/// Returns the time since the machine was started. Unlike this function, `Instant` panics if the clock cannot be read.
+/// Returns the time since the machine was started, or `None` if the clock cannot be read. `Instant` would panic then.
 fn now() -> Option<TimeSpec> {
     ClockId::CLOCK_MONOTONIC.now().ok()
 }

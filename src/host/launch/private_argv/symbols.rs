@@ -1,10 +1,10 @@
-//! The symbols that a loaded object defines (System V gABI, chapter 5), found with the hash table of binutils
-//! (`DT_GNU_HASH`). No I/O, except through [`Memory`].
+//! Finds a symbol that a loaded object (a program or library in memory) defines (System V gABI, chapter 5), with the
+//! hash table of binutils (`DT_GNU_HASH`). No I/O, except through [`Memory`].
 
 use super::program_memory::{Memory, array, words};
 
-/// Maximum number of entries in a dynamic section, and in a chain of a hash table. Both are far above what linkers
-/// write.
+/// Maximum number of entries in a dynamic section, and in a chain of a hash table. Both limits are far above the numbers
+/// that linkers produce.
 const ENTRIES_MAX: usize = 512;
 const CHAIN_MAX: u32 = 256;
 
@@ -14,19 +14,20 @@ pub(super) const DT_STRTAB: u64 = 5;
 pub(super) const DT_SYMTAB: u64 = 6;
 pub(super) const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
-/// Size of an entry in a dynamic section, and how many are read at a time.
+/// Size in bytes of an entry in a dynamic section, and how many entries are read at a time.
 const ENTRY: usize = 16;
 const ENTRIES_READ: usize = 64;
 
-/// Size of a symbol (`Elf64_Sym`), and the type of a function in `st_info`.
+/// Size in bytes of a symbol (`Elf64_Sym`), and the value in `st_info` that marks a function (`STT_FUNC`).
 const SYMBOL: u64 = 24;
 const FUNCTION: u8 = 2;
 
-/// The symbols of an object are not what linkers write, or name two functions.
+/// Error: the symbols of an object are invalid, or the name belongs to two functions or is not a plain function.
 #[derive(Debug)]
 pub(super) struct Unclear;
 
-/// Calls a function for each entry of a dynamic section. Returns `None` if the section has no end.
+/// Calls `then` with the tag and the value of each entry of a dynamic section. Returns `None` if the last entry is not
+/// found.
 pub(super) fn for_each_entry(
     memory: &impl Memory,
     section: u64,
@@ -66,11 +67,12 @@ pub(super) struct Symbols<'a, M> {
 }
 
 impl<'a, M: Memory> Symbols<'a, M> {
-    /// Finds the symbols of an object that was loaded at `base`.
+    /// Finds the symbols of an object that was loaded at the address `base`. `section` is the address of its dynamic
+    /// section.
     pub(super) fn of(memory: &'a M, base: u64, section: u64) -> Option<Self> {
         let (mut names, mut list, mut table) = (None, None, None);
         for_each_entry(memory, section, |tag, value| {
-            // glibc replaces the positions by addresses, musl does not.
+            // In memory, glibc replaces the offsets in the file with addresses. musl does not.
             let address = if value < base { base.checked_add(value) } else { Some(value) };
             match tag {
                 DT_STRTAB => names = address,
@@ -84,7 +86,7 @@ impl<'a, M: Memory> Symbols<'a, M> {
         Some(Self { memory, base, names, list, table, buckets, first, filter })
     }
 
-    /// Returns the address of the function of this name, or `None` if the object does not define it.
+    /// Returns the address of the function with this name, or `None` if the object does not define the function.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<u64>, Unclear> {
         let hash = hash(name);
         let Some(bucket) = hash.checked_rem(self.buckets) else { return Ok(None) };
@@ -112,7 +114,8 @@ impl<'a, M: Memory> Symbols<'a, M> {
         Err(Unclear)
     }
 
-    /// Returns the address of a symbol, if it has this name and is a function that the object defines.
+    /// Returns the address of the function that a symbol names. Returns `None` if the symbol has another name, or if the
+    /// object does not define it. `index` is the symbol's index in the list.
     fn function(&self, index: u32, name: &[u8]) -> Result<Option<u64>, Unclear> {
         let symbol = self.list.checked_add(SYMBOL * u64::from(index)).ok_or(Unclear)?;
         // st_name (4 bytes), st_info, st_other and st_shndx (2 bytes); st_value; st_size
@@ -124,7 +127,7 @@ impl<'a, M: Memory> Symbols<'a, M> {
         if read < text.len() || text.strip_suffix(&[0]) != Some(name) || section == [0, 0] {
             return Ok(None);
         }
-        // A symbol of another type is resolved when the program runs (`STT_GNU_IFUNC`), or is no code.
+        // A symbol of another type is not code, or its address is computed when the program runs (`STT_GNU_IFUNC`).
         if info & 0xf == FUNCTION {
             self.base.checked_add(value).map(Some).ok_or(Unclear)
         } else {
@@ -132,14 +135,14 @@ impl<'a, M: Memory> Symbols<'a, M> {
         }
     }
 
-    /// Returns a number of a list.
+    /// Returns the 32-bit number at this index of a list of numbers. `list` is the address of the list.
     fn number(&self, list: u64, index: u32) -> Result<u32, Unclear> {
         let address = list.checked_add(4 * u64::from(index)).ok_or(Unclear)?;
         array(self.memory, address).map(|[bytes]| u32::from_ne_bytes(bytes)).ok_or(Unclear)
     }
 }
 
-/// The hash of a name in a table of `DT_GNU_HASH`.
+/// Returns the hash of a name, as `DT_GNU_HASH` tables use it.
 fn hash(name: &[u8]) -> u32 {
     name.iter().fold(5381, |hash: u32, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()))
 }

@@ -8,20 +8,22 @@ use nix::unistd::Pid;
 
 use super::tracee;
 
-/// The place where a thread has stopped.
+/// Where a thread has stopped: in a system call, or outside of system calls.
 ///
-/// The kernel reports the same stop before and after a system call. Every other stop is known to be in a call, or
-/// outside of one. So the previous stop tells which kind the next one is, and the registers need not be read.
+/// The kernel reports a stop before a system call and a stop after it in the same way. For every other stop, the event
+/// tells whether the thread is in a call. So the thread's previous stop shows whether a stop is before or after a call,
+/// and the tracer need not read the registers.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Place {
-    /// Before a system call, or in the call. `makes_machine`: the call creates a virtual machine.
+    /// Before a system call, or in the call. `makes_machine` is true if the call creates a virtual machine.
     InCall { makes_machine: bool },
     /// Outside of system calls.
     OutsideCalls,
 }
 
 impl Place {
-    /// Returns where a thread stops for this event (`PTRACE_EVENT_*`, ptrace(2)). For a signal, `event` is 0.
+    /// Returns where a thread is when the kernel stops it for this event (`PTRACE_EVENT_*`, ptrace(2)). For a signal,
+    /// `event` is 0.
     pub(super) fn of_event(event: i32) -> Self {
         match event {
             0 | libc::PTRACE_EVENT_STOP => Self::OutsideCalls,
@@ -34,15 +36,15 @@ impl Place {
 /// A traced thread.
 #[derive(Clone, Copy)]
 pub(super) struct Tracee {
-    /// The thread's process.
+    /// The process to which the thread belongs.
     pub(super) process: Pid,
-    /// Whether the thread's memory contains the values.
+    /// Whether the thread's memory contains the secret values.
     pub(super) holds: bool,
     /// Whether the thread has stopped before. Its first stop is before its first instruction.
     pub(super) has_stopped: bool,
-    /// Whether the thread stays stopped until SIGCONT.
+    /// Whether the thread stays stopped until its process gets SIGCONT.
     pub(super) parked: bool,
-    /// Where the thread was when it last stopped: in a system call, or outside.
+    /// Where the thread was when it last stopped: in a system call, or outside of system calls.
     pub(super) place: Place,
 }
 
@@ -73,20 +75,21 @@ impl Tracees {
         self.0.get_mut(&pid)
     }
 
-    /// Whether this is the first stop of a thread. Adds it, if it is not known yet.
+    /// Whether this is the first stop of a thread. Adds the thread, if it is not known yet.
     pub(super) fn stops_first(&mut self, pid: Pid) -> bool {
         self.adopt(pid, None);
         self.0.get_mut(&pid).is_some_and(|tracee| !std::mem::replace(&mut tracee.has_stopped, true))
     }
 
-    /// Records where a thread has stopped.
+    /// Stores where a thread has stopped.
     pub(super) fn stopped(&mut self, pid: Pid, place: Place) {
         if let Some(tracee) = self.0.get_mut(&pid) {
             tracee.place = place;
         }
     }
 
-    /// Records a stop before or after a system call. Returns the thread's previous place.
+    /// Stores that a thread has stopped before or after a system call. Returns where the thread was at its previous
+    /// stop.
     pub(super) fn at_call(&mut self, pid: Pid) -> Place {
         let Some(tracee) = self.0.get_mut(&pid) else { return Place::OutsideCalls };
         let before = tracee.place;
@@ -105,12 +108,12 @@ impl Tracees {
         self.0.values().any(|tracee| tracee.parked)
     }
 
-    /// Returns the process of a thread.
+    /// Returns the process to which a thread belongs.
     pub(super) fn process(&self, pid: Pid) -> Pid {
         self.0.get(&pid).map_or(pid, |tracee| tracee.process)
     }
 
-    /// Whether the thread's memory contains the values.
+    /// Whether the thread's memory contains the secret values.
     pub(super) fn holds(&self, pid: Pid) -> bool {
         self.0.get(&pid).is_some_and(|tracee| tracee.holds)
     }
@@ -120,7 +123,7 @@ impl Tracees {
         self.0.values().filter(|tracee| tracee.process == process).count()
     }
 
-    /// Adds a process or thread that the kernel now traces. `maker` is the thread that created it, if known.
+    /// Adds a process or thread that is now traced. `maker` is the thread that created the process or thread, if known.
     pub(super) fn adopt(&mut self, pid: Pid, maker: Option<Pid>) {
         let made_with_values = maker.is_some_and(|maker| self.holds(maker));
         if let Some(known) = self.0.get_mut(&pid) {
@@ -142,12 +145,12 @@ impl Tracees {
         self.0.clear();
     }
 
-    /// Removes the other threads of a process that executes a program: they no longer exist.
+    /// Removes all threads of a process except the main thread, because execve(2) has ended the other threads.
     pub(super) fn executed(&mut self, pid: Pid) {
         self.0.retain(|&other, tracee| other == pid || tracee.process != pid);
     }
 
-    /// Returns the stopped threads for which SIGCONT has come.
+    /// Returns the stopped (parked) threads of all processes that have got SIGCONT.
     pub(super) fn continued(&self) -> Vec<Pid> {
         let parked = || self.iter().filter(|(_, tracee)| tracee.parked);
         let processes: Vec<Pid> = parked()
@@ -157,7 +160,7 @@ impl Tracees {
         parked().filter(|(_, tracee)| processes.contains(&tracee.process)).map(|(pid, _)| pid).collect()
     }
 
-    /// Kills the processes of the threads for which `who` returns true.
+    /// Kills the processes of those threads for which `who` returns true.
     pub(super) fn kill(&self, who: impl Fn(&Tracee) -> bool) {
         for (_, tracee) in self.iter().filter(|(_, tracee)| who(tracee)) {
             _ = kill(tracee.process, Signal::SIGKILL);

@@ -51,7 +51,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Handles a thread whose system call has succeeded or failed.
+    /// Handles a thread that is stopped after a system call.
     fn after_call(&mut self, pid: Pid, makes_machine: bool) -> Result<(), Failure> {
         let made = || registers::has_succeeded(pid).map_err(failed("read the program's registers"));
         if self.stage.is_over() || (makes_machine && made()?) {
@@ -60,7 +60,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Lets the hypervisor continue to create its files. When all exist, gives the hypervisor its arguments.
+    /// Lets the hypervisor do the next step of creating its files. When all files exist, gives the hypervisor its real
+    /// arguments.
     fn make_files(&mut self, pid: Pid) -> Result<(), Failure> {
         let Some(maker) = &mut self.maker else { return Ok(()) };
         if !maker.at_call().map_err(failed("create files in memory for the program"))? {

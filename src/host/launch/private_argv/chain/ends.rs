@@ -10,13 +10,13 @@ use super::super::watch::Watch;
 use super::Chain;
 
 impl Chain {
-    /// Whether a stopped program has executed a breakpoint: `SIGTRAP` for it comes, or has come.
+    /// Whether a stopped program has executed a breakpoint. The program's `SIGTRAP` may be reported only later.
     pub(super) fn is_at_breakpoint(&self, pid: Pid) -> bool {
         let watch = self.watch.as_ref().filter(|_| pid == self.main);
         watch.is_some_and(|watch| watch.is_reached(pid) == Ok(true))
     }
 
-    /// Handles a process that is about to get a signal. At a breakpoint, the signal is not for the program.
+    /// Handles a process that is about to get a signal. If a breakpoint caused the signal, the process does not get it.
     pub(super) fn at_signal(&mut self, pid: Pid, signal: i32) -> Result<(), Failure> {
         if signal != libc::SIGTRAP || !self.is_at_breakpoint(pid) {
             return self.resume(pid, Signal::try_from(signal).map_err(|_| Failure::Signal)?);
@@ -24,15 +24,15 @@ impl Chain {
         if let Some(watch) = self.watch.take() {
             clear(&watch, pid)?;
             if let Stage::Seeking = self.stage {
-                // Where no breakpoint can be set, it stops at its calls from now on.
+                // If no breakpoint can be set, the program stops at its system calls from now on.
                 self.watch = watch.next(pid).ok().flatten();
             }
         }
         self.resume(pid, None)
     }
 
-    /// Handles a process or thread that is about to be created. If the started program creates it, both continue
-    /// without breakpoints: it may share the memory, or have a copy.
+    /// Handles a process or thread that was just created. If the started program created it, the tracer removes the
+    /// breakpoints from both, because they share their memory, or the new process has a copy of the memory.
     pub(super) fn at_creation(&mut self, maker: Pid, created: Pid) -> Result<(), Failure> {
         self.tracees.adopt(created, Some(maker));
         let Some(watch) = self.watch.take_if(|_| maker == self.main) else { return Ok(()) };
@@ -41,14 +41,14 @@ impl Chain {
         Ok(())
     }
 
-    /// Handles a process or thread that stops before its first instruction. The event of its maker comes before or
-    /// after this stop.
+    /// Handles a new process or thread that stops before its first instruction. The kernel may report the creation
+    /// ([`Self::at_creation`]) before or after this stop.
     pub(super) fn at_first_stop(&mut self, pid: Pid) -> Result<(), Failure> {
         for watch in self.copied.iter().chain(&self.watch) {
             clear(watch, pid)?;
         }
         if self.tracees.process(pid) == self.main {
-            // Both threads stop at their calls: their breakpoints were the same.
+            // All threads of the program now stop at their system calls, because they shared the removed breakpoints.
             self.watch = None;
         }
         Ok(())
@@ -61,7 +61,8 @@ impl Chain {
     }
 }
 
-/// Removes the breakpoints from a stopped process. It is killed if that fails: it could not go on.
+/// Removes the breakpoints from a stopped process. If this fails, kills the process, because it could not continue at a
+/// breakpoint.
 fn clear(watch: &Watch, pid: Pid) -> Result<(), Failure> {
     watch.clear(pid).map_err(|errno| {
         _ = kill(pid, Signal::SIGKILL);
