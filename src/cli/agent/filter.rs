@@ -1,9 +1,10 @@
 //! The system call filter of an import.
 //!
-//! It refuses what `RestrictSUIDSGID=yes` and `RestrictAddressFamilies=AF_VSOCK` refuse in a unit (`src/shared/seccomp-util.c`,
-//! systemd v254), under every init and in an initramfs. To set it here takes a tenth of what systemd 254 takes for the two
-//! directives ([why](https://docs.rs/crate/smbios-creds/latest/source/docs/decisions/0004-sandbox.md)). The compiler makes
-//! the program, so an import only hands it to the kernel.
+//! It refuses what `RestrictSUIDSGID=yes` and `RestrictAddressFamilies=AF_VSOCK` refuse in a unit
+//! (`src/shared/seccomp-util.c`, systemd v254), under every init and in an initramfs. To set it here takes a tenth of
+//! what systemd 254 takes for the two directives
+//! ([why](https://docs.rs/crate/smbios-creds/latest/source/docs/decisions/0004-sandbox.md)). The compiler makes the
+//! program, so an import only hands it to the kernel.
 
 use nix::libc;
 use seccompiler::{Error, apply_filter, sock_filter};
@@ -41,8 +42,8 @@ const FCHMODAT2: libc::c_long = 452;
 
 /// In the order of their numbers, which [`search`] needs.
 ///
-/// The arguments of `openat2(2)` and of calls through `io_uring` are in memory, where no filter can read them. So these two
-/// do not exist for an import. Callers of `openat2` expect that (systemd answers the same).
+/// The arguments of `openat2(2)` and of calls through `io_uring` are in memory, where no filter can read them. So these
+/// two do not exist for an import. Callers of `openat2` expect that (systemd answers the same).
 #[cfg(target_arch = "x86_64")]
 const RULES: [Rule; 14] = [
     rule(libc::SYS_open, OPEN),
@@ -81,7 +82,8 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// From here on, numbers are calls of x32, which has the same architecture (Linux `arch/x86/include/uapi/asm/unistd.h`).
+/// From here on, numbers are calls of x32, which has the same architecture (Linux
+/// `arch/x86/include/uapi/asm/unistd.h`).
 const X32: u32 = 0x4000_0000;
 
 /// Where a call's number and architecture are in `struct seccomp_data` (Linux `include/uapi/linux/seccomp.h`).

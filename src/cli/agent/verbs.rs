@@ -120,8 +120,8 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     Ok(exit(&delivery))
 }
 
-/// Shows how one credential got from the table to its directory, and which units ask for it. The exit code is that of the
-/// whole set, unless this credential did not arrive intact.
+/// Shows how one credential got from the table to its directory, and which units ask for it. The exit code is that of
+/// the whole set, unless this credential did not arrive intact.
 fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) -> anyhow::Result<Exit> {
     let running = check.from.from.is_none().then_some(system);
     let states = match running {

@@ -1,4 +1,4 @@
-//! The launcher's side: starts a tracer, sends it the values, and lets it attach.
+//! The launcher's part: starts a tracer, sends it the secret values, and lets it attach to this process.
 
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
@@ -18,8 +18,9 @@ use crate::host::launch::child::forget_child;
 use crate::host::launch::image;
 use crate::sys::Errno;
 
-/// A tracer that starts early, while this process prepares the program. It waits for its instructions. Dropping this
-/// value ends the tracer. This must happen before a program is executed.
+/// A tracer that starts early, while this process prepares the program's arguments. The tracer waits for this process's
+/// request. Dropping this value ends the tracer. If the value is not used, it must be dropped before a program is
+/// executed.
 #[derive(Debug)]
 pub struct Ahead(io::Result<Starting>);
 
@@ -38,15 +39,15 @@ struct Starting {
     between: Between,
 }
 
-/// The process that started the tracer and then exits. Dropping this value waits for it, so that the executed program
-/// inherits no child.
+/// The child process that starts the tracer and then exits. Dropping this value waits for the child's exit, so that the
+/// executed program inherits no child.
 #[derive(Debug)]
 struct Between(Child);
 
 impl Drop for Between {
     fn drop(&mut self) {
-        // Its exit status does not matter, because the tracer itself answers. If SIGCHLD is ignored, there is no
-        // status.
+        // The child's exit status does not matter, because the tracer's messages show whether it was started. If
+        // SIGCHLD is ignored, the child has no exit status.
         _ = self.0.wait();
         forget_child();
     }
@@ -56,12 +57,13 @@ impl Drop for Between {
 pub(super) struct Tracer(UnixStream);
 
 impl Tracer {
-    /// Lets a tracer attach. Starts one, unless it was started ahead.
+    /// Lets the tracer `ahead` attach to this process. Without `ahead`, starts a tracer first.
     ///
     /// This process is protected against debuggers (`PR_SET_DUMPABLE`), and so also against its tracer. The protection
     /// is removed for the few system calls in which the tracer attaches. During this time, other processes of the same
-    /// user can read this process's memory, unless Yama forbids it. But it no longer contains the values: they are in
-    /// the tracer, which is protected, and are wiped here. After execution, the program itself is not protected better.
+    /// user can read this process's memory, unless Yama forbids it. But this memory no longer contains the secret
+    /// values: the tracer, which is protected, has received them, and this process has wiped its copies. The executed
+    /// program is not protected either.
     pub(super) fn attach(word: &str, hidden: Hidden, ahead: Option<Ahead>) -> Result<Self, PrivateArgvError> {
         let Ahead(starting) = ahead.unwrap_or_else(Ahead::start);
         let Starting { mut tracer, between } = starting.map_err(PrivateArgvError::Start)?;
@@ -75,14 +77,14 @@ impl Tracer {
         drop(request);
 
         if let Some(pid) = Pid::from_raw(pid) {
-            // Yama lets a process be traced by its ancestors, and by the process named here. Without Yama, this call
-            // fails.
+            // Yama allows a process to be traced only by its ancestors, and by the process that this call names.
+            // Without Yama, this call fails.
             _ = set_ptracer(PTracer::ProcessID(pid));
         }
         let dumpable = get_dumpable().unwrap_or(true);
         _ = set_dumpable(true);
         let answer = tracer.write_all(&GO).and_then(|()| read_array(&mut tracer));
-        // execve(2) sets this as the program needs it. If execve(2) fails, this process stays protected.
+        // execve(2) will set this attribute again for the program. If execve(2) fails, this process stays protected.
         _ = set_dumpable(dumpable);
         match answer.map(i32::from_ne_bytes).map_err(ended)? {
             0 => Ok(Self(tracer)),
@@ -96,14 +98,15 @@ impl Tracer {
     /// Makes the tracer detach from this process, because the program was not executed.
     pub(super) fn release(mut self) {
         _ = self.0.write_all(&GO);
-        // The tracer closes its end when it has detached. If the tracer were dead, this process would be dead too.
+        // This waits until the tracer has detached, because it then closes its socket. The tracer cannot be dead: if it
+        // had died, the kernel would have killed this process.
         _ = read_array::<1>(&mut self.0);
     }
 }
 
 /// Starts the tracer through a process that exits immediately, so that the program inherits no child.
 fn start() -> io::Result<Starting> {
-    // execve(2) closes both ends. Unlike a pipe, a socket cannot be opened through /proc/PID/fd.
+    // execve(2) closes both sockets. Unlike a pipe, a socket cannot be opened through /proc/PID/fd.
     let (tracer, theirs) = UnixStream::pair()?;
     let between = Command::new("/proc/self/exe")
         .arg(TRACER)

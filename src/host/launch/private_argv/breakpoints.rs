@@ -12,10 +12,10 @@ use nix::unistd::Pid;
 use super::registers::{AFTER_BREAKPOINT, BREAKPOINT, instruction_pointer};
 use crate::sys::Errno;
 
-/// A breakpoint instead of the instruction at an address.
+/// A breakpoint, which replaces the instruction at an address.
 struct Breakpoint {
     address: u64,
-    /// The word at the address without the breakpoint.
+    /// The word (8 bytes) at the address without the breakpoint.
     original: c_long,
     /// The word at the address with the breakpoint.
     changed: c_long,
@@ -25,7 +25,8 @@ struct Breakpoint {
 pub(super) struct Breakpoints(Vec<Breakpoint>);
 
 impl Breakpoints {
-    /// Sets breakpoints in a stopped program, all or none. No address may be within the word at another one.
+    /// Sets a breakpoint at each address in a stopped program. If one fails, sets none. Two addresses must be at least
+    /// 8 bytes (a word) apart.
     pub(super) fn set(pid: Pid, addresses: &[u64]) -> io::Result<Self> {
         let mut set = Self(Vec::with_capacity(addresses.len()));
         for &address in addresses {
@@ -40,7 +41,7 @@ impl Breakpoints {
         Ok(set)
     }
 
-    /// Returns the address of the breakpoint that a stopped program has executed.
+    /// Returns the address of the breakpoint that a stopped program has just executed, or `None` if it executed none.
     pub(super) fn reached(&self, pid: Pid) -> nix::Result<Option<u64>> {
         let mut registers = ptrace::getregs(pid)?;
         let pointer = *instruction_pointer(&mut registers);
@@ -48,14 +49,14 @@ impl Breakpoints {
         Ok(addresses.find(|&address| address.checked_add(AFTER_BREAKPOINT) == Some(pointer)))
     }
 
-    /// Removes the breakpoints from a stopped program that has them, or has a copy of them. A program that has executed
-    /// one continues with the instruction that was there.
+    /// Removes the breakpoints from a stopped program, or from a copy of it. If the program has just executed a
+    /// breakpoint, it will continue with the original instruction.
     pub(super) fn clear(&self, pid: Pid) -> nix::Result<()> {
         for breakpoint in &self.0 {
             let address = at(breakpoint.address).map_err(|_| Errno::EFAULT)?;
             match ptrace::read(pid, address) {
                 Ok(word) if word == breakpoint.changed => ptrace::write(pid, address, breakpoint.original)?,
-                // Another program's memory, or this one's without the code.
+                // The process now executes another program, or it has removed this code from its memory.
                 Ok(_) | Err(Errno::EIO | Errno::EFAULT) => {}
                 Err(errno) => return Err(errno),
             }

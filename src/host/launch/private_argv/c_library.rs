@@ -36,7 +36,7 @@ const GO: &[u8; 4] = b"Go\0\0";
 /// it is also called after `main` returns. In glibc, it is the same function as `_exit`.
 const EXIT: &[u8] = b"_Exit";
 
-/// The function that makes any system call.
+/// The function with which a program can make any system call (syscall(2)).
 const SYSTEM_CALL: &[u8] = b"syscall";
 
 /// Where a program's headers are in its memory. The values are from the program's auxiliary vector.
@@ -55,7 +55,7 @@ pub(super) struct Headers {
 pub(super) struct CLibrary {
     /// The function with which the program ends.
     pub(super) exit: u64,
-    /// The function that makes any system call.
+    /// The function with which a program can make any system call (syscall(2)).
     pub(super) system_call: u64,
     /// The function that the dynamic linker calls before and after it loads a library (`r_brk`).
     pub(super) loads: u64,
@@ -96,7 +96,8 @@ impl CLibrary {
     }
 }
 
-/// Returns the address of the `struct r_debug`. Returns `None` if the program has no such structure, or is a Go program.
+/// Returns the address of the `struct r_debug`. Returns `None` if the program has no such structure, or is a Go
+/// program.
 fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
     let (mut base, mut section) = (0, None);
     for index in 0..headers.count.min(HEADERS_MAX) {
@@ -157,7 +158,7 @@ mod tests {
     /// The memory of this program. The result of one read is changed.
     struct Changed {
         memory: File,
-        /// The read that is changed, and how.
+        /// Number of the read whose result is changed, counted from 1.
         at: usize,
         how: fn(&mut [u8], usize) -> usize,
         reads: Cell<usize>,

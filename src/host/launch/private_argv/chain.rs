@@ -85,8 +85,8 @@ impl Chain {
         }
     }
 
-    /// Handles the events of the traced processes until no process is traced. Then the hypervisor runs, or all processes
-    /// have ended.
+    /// Handles the events of the traced processes until no process is traced. Then the hypervisor runs, or all
+    /// processes have ended.
     pub(super) fn follow(&mut self) -> Result<(), Failure> {
         self.launcher.set_nonblocking(true).map_err(failed("talk to the launcher"))?;
         ptrace::interrupt(self.main).map_err(failed("stop the launcher"))?;
@@ -194,8 +194,8 @@ impl Chain {
             Stage::Seeking if is_fault(libc::WTERMSIG(status)) => {
                 Err(self.ended(format!("was ended by signal {}", libc::WTERMSIG(status))))
             }
-            // No error is logged: most likely, a user or another program wanted to end the program with this signal. The
-            // program's parent sees the signal.
+            // No error is logged: most likely, a user or another program wanted to end the program with this signal.
+            // The program's parent sees the signal.
             Stage::Launching { .. } | Stage::Seeking => {
                 self.tracees.kill(|_| true);
                 Ok(())

@@ -164,7 +164,8 @@ impl Maker {
         Injected { number, arguments }
     }
 
-    /// Writes and seals the files that the program has created. Returns the real arguments, with the paths of the files.
+    /// Writes and seals the files that the program has created. Returns the real arguments, with the paths of the
+    /// files.
     pub(super) fn fill(&self, arguments: &[InFiles]) -> io::Result<Vec<Replacement>> {
         let mut made = self.made.iter();
         let mut replacements = Vec::new();

@@ -1,4 +1,4 @@
-//! Finds out why the kernel does not let a process be traced, as far as possible.
+//! Finds the most likely reason why the kernel does not allow a process to be traced.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -23,7 +23,7 @@ pub enum Obstacle {
     Never,
     /// A system call filter (seccomp) is active.
     Filter,
-    /// No reason that this program knows.
+    /// None of the other reasons applies.
     Unknown,
 }
 
@@ -48,7 +48,7 @@ impl Obstacle {
 }
 
 impl Obstacle {
-    /// Returns a reason that certainly prevents tracing. Does not try to trace.
+    /// Returns a reason that certainly prevents tracing, or `None`. Does not try to trace.
     #[must_use]
     pub fn certain(root: &Path) -> Option<Self> {
         let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE));

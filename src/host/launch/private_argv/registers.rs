@@ -1,7 +1,7 @@
 //! The registers of a stopped program: its stack pointer, and its current system call.
 //!
 //! The code for aarch64 is compiled and checked with clippy (target `aarch64-unknown-linux-musl`), but it was not
-//! executed: the tests run on x86-64. Comments next to it name its sources.
+//! executed: the tests run on x86-64. Comments next to this code name the kernel files that it follows.
 
 use nix::libc::{self, user_regs_struct};
 use nix::sys::ptrace;
@@ -9,12 +9,12 @@ use nix::unistd::Pid;
 
 use crate::sys::Errno;
 
-/// The request that creates a virtual machine (`include/uapi/linux/kvm.h`: `_IO(KVMIO, 0x01)`).
+/// The ioctl(2) request that creates a virtual machine (`include/uapi/linux/kvm.h`: `_IO(KVMIO, 0x01)`).
 const KVM_CREATE_VM: u64 = 0xae01;
 
-/// A system call that decides how a start continues.
+/// The kinds of system calls that the tracer distinguishes.
 pub(super) enum Call {
-    /// Ends the process, or only the thread.
+    /// Ends the process, or only the calling thread.
     Exit {
         /// The exit code that the parent sees.
         code: u8,
@@ -23,7 +23,7 @@ pub(super) enum Call {
     },
     /// Executes another program.
     Execute {
-        /// Addresses of the list of arguments and of the list of variables.
+        /// Addresses of the list of arguments and of the list of environment variables.
         lists: [u64; 2],
     },
     /// Creates a virtual machine.
@@ -32,8 +32,8 @@ pub(super) enum Call {
     Other,
 }
 
-/// Returns the system call that a stopped thread is about to make. Fails with `EPROTO` if the thread is not before a
-/// call: otherwise a call would be missed.
+/// Returns the system call that a stopped thread is about to make. Fails with `EPROTO` if the thread is not stopped
+/// before a system call. Without this error, the tracer could miss a call.
 pub(super) fn call(pid: Pid) -> nix::Result<Call> {
     let registers = ptrace::getregs(pid)?;
     if !is_before_call(&registers) {
@@ -51,12 +51,12 @@ pub(super) fn call(pid: Pid) -> nix::Result<Call> {
     })
 }
 
-/// Whether a thread's system call has succeeded. The thread is stopped after the call.
+/// Whether a thread's system call has succeeded. The thread must be stopped after the call.
 pub(super) fn has_succeeded(pid: Pid) -> nix::Result<bool> {
     Ok(words(&ptrace::getregs(pid)?).made)
 }
 
-/// Changes the exit code of a thread that is about to exit.
+/// Changes the exit code with which a thread is about to exit. The thread must be stopped before this system call.
 pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
     let mut registers = ptrace::getregs(pid)?;
     *first_argument(&mut registers) = code;
@@ -72,8 +72,9 @@ pub(super) struct Injected {
 }
 
 impl Injected {
-    /// Returns registers with which a thread makes only this call next: the tracer stops it before and after the call.
-    /// `instruction` is the address of a [`CALL`] in the program.
+    /// Returns the registers with which a thread makes this system call next. `from` are the thread's registers, and
+    /// `instruction` is the address of a [`CALL`] instruction in the program. The thread makes only this call, because
+    /// it stops for the tracer before and after it.
     pub(super) fn registers(&self, from: &user_regs_struct, instruction: u64) -> user_regs_struct {
         let mut registers = *from;
         set_call(&mut registers, self.number.cast_unsigned(), self.arguments, instruction);
@@ -91,13 +92,13 @@ impl Injected {
     }
 }
 
-/// The data about a system call in the registers.
+/// What the registers of a thread tell about its system call.
 struct Words {
     /// Number of the system call. `None` for a call of a 32-bit program.
     number: Option<i64>,
     /// First four arguments of the system call.
     arguments: [u64; 4],
-    /// Whether the call is over and has succeeded.
+    /// Whether the kernel has finished the call, and the call has succeeded.
     made: bool,
 }
 
@@ -111,8 +112,8 @@ fn words(registers: &user_regs_struct) -> Words {
     Words { number, arguments, made }
 }
 
-/// Whether a thread that is stopped at a system call has not made the call yet. Until then, the result is the error for
-/// a call that does not exist (`entry_SYSCALL_64`, `arch/x86/entry/entry_64.S`; the same for 32-bit programs).
+/// Whether a thread that is stopped at a system call has not made the call yet. Before the call, the register for the
+/// result contains `-ENOSYS` (`entry_SYSCALL_64`, `arch/x86/entry/entry_64.S`; the same for 32-bit programs).
 #[cfg(target_arch = "x86_64")]
 fn is_before_call(registers: &user_regs_struct) -> bool {
     registers.rax.cast_signed() == -i64::from(libc::ENOSYS)
@@ -123,13 +124,13 @@ fn first_argument(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rdi
 }
 
-/// Returns the stack pointer's register.
+/// Returns the register that contains the stack pointer.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rsp
 }
 
-/// Where the next instruction is.
+/// Returns the register that contains the address of the next instruction.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.rip
@@ -139,7 +140,7 @@ pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 
 #[cfg(target_arch = "x86_64")]
 pub(super) const BREAKPOINT: &[u8] = &[0xcc];
 
-/// How far the instruction pointer is beyond the breakpoint at which a program has stopped.
+/// Distance in bytes from a breakpoint to the instruction pointer of a program that has stopped at the breakpoint.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AFTER_BREAKPOINT: u64 = 1;
 
@@ -152,8 +153,8 @@ fn set_call(registers: &mut user_regs_struct, number: u64, arguments: [u64; 3], 
     let [first, second, third] = arguments;
     (registers.rax, registers.rdi, registers.rsi, registers.rdx) = (number, first, second, third);
     registers.rip = instruction;
-    // Prevents a restart of the previous call: the number means "no call" (`syscall_get_nr()`,
-    // arch/x86/include/asm/syscall.h).
+    // The value -1 means "no call" (`syscall_get_nr()`, arch/x86/include/asm/syscall.h). With it, the kernel does not
+    // restart the thread's previous call.
     registers.orig_rax = u64::MAX;
 }
 
@@ -162,12 +163,12 @@ fn returned(registers: &user_regs_struct) -> i64 {
     registers.rax.cast_signed()
 }
 
-/// Set while 32-bit code runs (`PSR_MODE32_BIT`, arch/arm64/include/uapi/asm/ptrace.h).
+/// Bit of `pstate` that is set while 32-bit code runs (`PSR_MODE32_BIT`, arch/arm64/include/uapi/asm/ptrace.h).
 #[cfg(target_arch = "aarch64")]
 const MODE_32: u64 = 0x10;
 
-/// Value of x7 after a system call. Before the call, the value is 0 (`report_syscall()`, arch/arm64/kernel/ptrace.c).
-/// In a 32-bit program, the register is r12.
+/// Value of the register x7 when a thread is stopped after a system call. Before the call, the value is 0
+/// (`report_syscall()`, arch/arm64/kernel/ptrace.c). In a 32-bit program, the kernel uses r12 instead of x7.
 #[cfg(target_arch = "aarch64")]
 const AFTER: u64 = 1;
 
@@ -192,13 +193,13 @@ fn first_argument(registers: &mut user_regs_struct) -> &mut u64 {
     first
 }
 
-/// Returns the stack pointer's register.
+/// Returns the register that contains the stack pointer.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn stack_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.sp
 }
 
-/// Where the next instruction is.
+/// Returns the register that contains the address of the next instruction.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 {
     &mut registers.pc
@@ -209,7 +210,7 @@ pub(super) fn instruction_pointer(registers: &mut user_regs_struct) -> &mut u64 
 #[cfg(target_arch = "aarch64")]
 pub(super) const BREAKPOINT: &[u8] = &[0x00, 0x00, 0x20, 0xd4];
 
-/// How far the instruction pointer is beyond the breakpoint at which a program has stopped.
+/// Distance in bytes from a breakpoint to the instruction pointer of a program that has stopped at the breakpoint.
 #[cfg(target_arch = "aarch64")]
 pub(super) const AFTER_BREAKPOINT: u64 = 0;
 

@@ -3,8 +3,8 @@
 
 use super::program_memory::{Memory, array, words};
 
-/// Maximum number of entries in a dynamic section, and in a chain of a hash table. Both limits are far above the numbers
-/// that linkers produce.
+/// Maximum number of entries in a dynamic section, and in a chain of a hash table. Both limits are far above the
+/// numbers that linkers produce.
 const ENTRIES_MAX: usize = 512;
 const CHAIN_MAX: u32 = 256;
 
@@ -114,8 +114,8 @@ impl<'a, M: Memory> Symbols<'a, M> {
         Err(Unclear)
     }
 
-    /// Returns the address of the function that a symbol names. Returns `None` if the symbol has another name, or if the
-    /// object does not define it. `index` is the symbol's index in the list.
+    /// Returns the address of the function that a symbol names. Returns `None` if the symbol has another name, or if
+    /// the object does not define it. `index` is the symbol's index in the list.
     fn function(&self, index: u32, name: &[u8]) -> Result<Option<u64>, Unclear> {
         let symbol = self.list.checked_add(SYMBOL * u64::from(index)).ok_or(Unclear)?;
         // st_name (4 bytes), st_info, st_other and st_shndx (2 bytes); st_value; st_size

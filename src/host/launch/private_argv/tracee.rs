@@ -20,15 +20,15 @@ const AT_SECURE: u64 = 23;
 /// How often the tracer checks for an event before it sleeps.
 const LOOKS: u32 = 100;
 
-/// Status of a thread that is stopped at a system call, as waitpid(2) returns it (`PTRACE_O_TRACESYSGOOD`).
+/// Status that waitpid(2) returns for a thread that is stopped at a system call (`PTRACE_O_TRACESYSGOOD`).
 const AT_CALL: i32 = (libc::SIGTRAP | 0x80) << 8 | 0x7f;
 
-/// An event that can be waited for.
+/// The result of checking whether a traced process has an event that the tracer must handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ready {
-    /// An event of this process. The caller must wait for it.
+    /// This process has an event. The caller must still call waitpid(2) for this process.
     One(Pid),
-    /// An event of this process, and its status. The caller need not wait for it.
+    /// This process has an event with this status. The caller need not call waitpid(2).
     Waited((Pid, i32)),
     /// A process is about to get a signal without a name, which is a real-time signal.
     Unnamed,
@@ -36,12 +36,14 @@ pub(super) enum Ready {
     None,
 }
 
-/// Checks for an event, or waits for one. With `pid`, only events of this process count.
+/// Checks for an event of a traced process, or waits for an event if `wait` is true. With `pid`, only events of this
+/// process count.
 pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     flags.set(WaitPidFlag::WNOHANG, !wait);
     match waitid(pid.map_or(Id::All, Id::Pid), flags) {
-        // This event is by far the most frequent. The process continues soon, so waiting for it is not necessary.
+        // This event, a stop at a system call, is by far the most frequent. The tracer continues the process soon, so
+        // it need not call waitpid(2) for the event.
         Ok(WaitStatus::PtraceSyscall(pid)) => Ok(Ready::Waited((pid, AT_CALL))),
         Ok(status) => Ok(status.pid().map_or(Ready::None, Ready::One)),
         Err(Errno::EINVAL) => Ok(Ready::Unnamed),
@@ -50,11 +52,12 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     }
 }
 
-/// Waits for an event of any process, or only checks. With `looks_first`, checks without consuming the event: a process
-/// from which the tracer detaches may need this.
+/// Returns the next event of any traced process. Waits for an event if `waits` is true. With `looks_first`, the event
+/// is not consumed: a process that gets a real-time signal needs this (see [`Ready::Unnamed`]).
 ///
-/// The processes stop often, and soon again. If the processor must be woken up, sleeping takes longer than the time
-/// between two stops. So this function first lets other processes run.
+/// The processes stop again soon after they continue. If this process slept and the processor had to be woken up,
+/// the sleep would take longer than the time between two stops. So before it sleeps, this function checks for events
+/// several times, and lets other processes run in between.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     let looks = if waits { LOOKS } else { 0 };
     for _ in 0..looks {
@@ -73,7 +76,8 @@ fn next_of(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     wait(None, waits).map(|waited| waited.map_or(Ready::None, Ready::Waited))
 }
 
-/// Waits for an event of any process, or of `pid`, and returns the status from waitpid(2).
+/// Returns the PID of a process with an event, and the status from waitpid(2). With `pid`, only events of this process
+/// count. Waits for an event if `wait` is true. Otherwise returns `None` if there is no event.
 pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32)>> {
     let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     options.set(WaitOptions::NOHANG, !wait);
@@ -89,7 +93,7 @@ pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32
     }
 }
 
-/// Returns a field of `/proc/PID/status`.
+/// Returns the value of the field `name` in `/proc/PID/status`.
 fn status(pid: Pid, name: &str) -> Option<String> {
     let text = read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -100,7 +104,7 @@ fn status_pid(pid: Pid, name: &str) -> Option<Pid> {
     status(pid, name)?.parse().ok().map(Pid::from_raw)
 }
 
-/// Returns the process that a thread belongs to.
+/// Returns the process to which a thread belongs.
 pub(super) fn process(thread: Pid) -> Option<Pid> {
     status_pid(thread, "Tgid")
 }
@@ -110,7 +114,7 @@ pub(super) fn parent(pid: Pid) -> Option<Pid> {
     status_pid(pid, "PPid")
 }
 
-/// Whether a SIGCONT is pending.
+/// Whether a SIGCONT is pending for a thread or for its process.
 pub(super) fn is_continued(pid: Pid) -> bool {
     has_signal(pid, libc::SIGCONT, ["SigPnd", "ShdPnd"])
 }
@@ -120,7 +124,7 @@ pub(super) fn holds_back(pid: Pid, signal: i32) -> bool {
     has_signal(pid, signal, ["SigBlk", "SigIgn"])
 }
 
-/// Whether a signal is in one of these masks of `/proc/PID/status`, where bit 0 is signal 1.
+/// Whether a signal is in one of these masks of `/proc/PID/status`. Bit 0 of a mask stands for signal 1.
 fn has_signal(pid: Pid, signal: i32, masks: [&str; 2]) -> bool {
     let text = read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let is_meant = |line: &&str| masks.iter().any(|mask| line.starts_with(mask));
@@ -128,13 +132,14 @@ fn has_signal(pid: Pid, signal: i32, masks: [&str; 2]) -> bool {
     text.lines().filter(is_meant).filter_map(of).any(|mask| mask >> (signal - 1) & 1 != 0)
 }
 
-/// Whether a process gains no privileges by executing a program, traced or not (`PR_SET_NO_NEW_PRIVS`). File
-/// capabilities then have no effect, but the kernel still sets `AT_SECURE`.
+/// Whether `PR_SET_NO_NEW_PRIVS` is set for a process. Such a process never gains privileges when it executes a
+/// program, whether it is traced or not. File capabilities then have no effect, but the kernel still sets `AT_SECURE`.
 pub(super) fn has_no_new_privileges(pid: Pid) -> bool {
     status(pid, "NoNewPrivs").is_some_and(|value| value == "1")
 }
 
-/// Returns these values of a 64-bit program's auxiliary vector (getauxval(3)).
+/// Returns the values of these kinds (such as `AT_SECURE`) from the auxiliary vector of a 64-bit program
+/// (getauxval(3)). A value is `None` if the vector does not contain its kind.
 pub(super) fn auxiliary<const N: usize>(pid: Pid, kinds: [u64; N]) -> io::Result<[Option<u64>; N]> {
     let vector = read(format!("/proc/{pid}/auxv"))?;
     let (words, _) = vector.as_chunks::<8>();
@@ -143,19 +148,20 @@ pub(super) fn auxiliary<const N: usize>(pid: Pid, kinds: [u64; N]) -> io::Result
     Ok(kinds.map(|kind| pairs.clone().find(|[found, _]| *found == kind).map(|[_, value]| value)))
 }
 
-/// Whether executing the program changed the process's privileges, or would have changed them without the tracer.
+/// Whether executing its program changed a process's privileges, or would have changed them if the process were not
+/// traced.
 pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
     let [secure] = auxiliary(pid, [AT_SECURE])?;
     Ok(secure.is_some_and(|value| value != 0) && !has_no_new_privileges(pid))
 }
 
-/// Whether the program was started with a variable whose name begins with `prefix`.
+/// Whether a process's program was started with an environment variable whose name begins with `prefix`.
 pub(super) fn has_variable(pid: Pid, prefix: &[u8]) -> io::Result<bool> {
     let environment = read(format!("/proc/{pid}/environ"))?;
     Ok(environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(prefix)))
 }
 
-/// Whether one of the program's arguments is one of `arguments`.
+/// Whether one of the arguments of a process's program is in `arguments`.
 pub(super) fn has_argument<'a>(pid: Pid, mut arguments: impl Iterator<Item = &'a [u8]>) -> io::Result<bool> {
     let found = read(format!("/proc/{pid}/cmdline"))?;
     Ok(arguments.any(|argument| found.split(|&byte| byte == 0).any(|found| found == argument)))
@@ -166,7 +172,8 @@ pub(super) fn program(pid: Pid) -> ShownPath {
     read_link(executable(pid)).unwrap_or_else(|_| PathBuf::from("a program")).into()
 }
 
-/// Whether the image of the process's program contains this word. `known` is what is known about a program.
+/// Whether the executable file of a process's program contains this word. `known` is the result of an earlier search,
+/// if there was one.
 pub(super) fn has_word(pid: Pid, word: &str, known: Option<Answer>) -> io::Result<bool> {
     image::has(&executable(pid), word, known)
 }
@@ -175,7 +182,8 @@ fn executable(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
 }
 
-/// Whether a signal means that the program itself failed, and not that another process ended it.
+/// Whether a program that this signal killed most likely failed itself. Otherwise, another process most likely sent the
+/// signal to end the program.
 pub(super) fn is_fault(signal: i32) -> bool {
     matches!(
         signal,

@@ -1,4 +1,4 @@
-//! The tracer's side: protects itself, receives the values, and follows the launcher ([`super::chain`]).
+//! The tracer process: protects itself, receives the secret values, and traces the launcher ([`super::chain`]).
 
 use std::fs::read_dir;
 use std::io::{self, Write as _};
@@ -18,14 +18,14 @@ use super::channel::{GO, Request, read_array};
 use super::stage::options;
 use crate::text::help::Help as _;
 
-/// The first argument with which this program executes itself as the tracer. The process then calls [`trace`].
+/// First argument with which this program executes itself as the tracer. The new process then calls [`trace`].
 pub const TRACER: &str = "private-argv-tracer";
 
-/// The second argument of the process that does the tracing. A process without this argument only starts the tracing
-/// process.
+/// Second argument of the process that does the tracing. A process that has only the first argument only starts the
+/// process that does the tracing.
 const DETACHED: &str = "detached";
 
-/// Why the tracer stopped before it traced a start.
+/// Why the tracer process ended before it traced the launcher.
 #[derive(Debug, thiserror::Error)]
 enum TraceError {
     #[error("'{TRACER}' is an internal command that only this program itself may use, to start a hypervisor")]
@@ -38,8 +38,8 @@ fn preparing<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Trac
     move |source| TraceError::Prepare { action, source: source.into() }
 }
 
-/// Runs the tracer, if the program's first argument is [`TRACER`]. The program should have started its log before,
-/// because errors go there.
+/// Runs the tracer. The caller has checked that the program's first argument is [`TRACER`]. The caller should set up
+/// logging first, because errors are logged.
 pub fn trace() -> ExitCode {
     let done = match std::env::args_os().nth(2) {
         None => detach().map(|()| ExitCode::SUCCESS),
@@ -76,7 +76,7 @@ fn channel() -> Result<UnixStream, TraceError> {
 fn serve() -> Result<ExitCode, TraceError> {
     protect()?;
     let mut launcher = channel()?;
-    // If this fails, the launcher no longer exists, and no process needs a message.
+    // If the messages cannot be exchanged, the launcher no longer exists, and no process needs an error message.
     let Some(request) = greet(&mut launcher) else { return Ok(ExitCode::SUCCESS) };
     let target = Pid::from_raw(request.launcher.cast_signed());
     if let Err(errno) = ptrace::seize(target, options()) {
@@ -88,7 +88,7 @@ fn serve() -> Result<ExitCode, TraceError> {
     Ok(match chain.follow() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Logged before other processes can see that the start has ended.
+            // The error is logged before `end`, so before other processes can see that the start has failed.
             tracing::error!(help = %failure.help().unwrap_or_default(), "{failure}");
             chain.end();
             ExitCode::FAILURE
@@ -96,26 +96,27 @@ fn serve() -> Result<ExitCode, TraceError> {
     })
 }
 
-/// Forbids core dumps and debuggers, and closes descriptors inherited from the launcher. A pipe whose writing end stays
-/// open here would look open to its reader for too long.
+/// Forbids core dumps and debuggers, and closes descriptors inherited from the launcher. If the writing end of a pipe
+/// stayed open in the tracer, the pipe's reader would wait until the tracer exits.
 fn protect() -> Result<(), TraceError> {
     set_dumpable(false).map_err(preparing("forbid debuggers"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(preparing("set the core dump limit to 0"))?;
-    // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) is meant for the launcher. The tracer ends when
-    // the launcher ends, and must not end before: the kernel would then kill the launcher, which would look like a
+    // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) must reach only the launcher. The tracer ends
+    // when the launcher ends. If the tracer ended before, the kernel would kill the launcher, which would look like a
     // crash.
     SigSet::all().thread_block().map_err(preparing("block signals"))?;
     let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its file descriptors"))?;
     let descriptors: Vec<RawFd> =
         descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for descriptor in descriptors.into_iter().filter(|&descriptor| descriptor > STDERR_FILENO) {
-        // The descriptor of the directory listing is already closed.
+        // close(2) fails for the descriptor with which the directory was listed, because it is already closed.
         _ = close(descriptor);
     }
     Ok(())
 }
 
-/// Receives the values. Returns when the launcher is ready to be traced.
+/// Receives the launcher's request with the secret values. Returns when the launcher is ready to be traced. Returns
+/// `None` if the launcher has ended.
 fn greet(launcher: &mut UnixStream) -> Option<Request> {
     launcher.write_all(&std::process::id().to_ne_bytes()).ok()?;
     let request = Request::read(launcher).ok()?;

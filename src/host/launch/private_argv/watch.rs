@@ -13,8 +13,8 @@
 //! created a process or a thread. So a program with breakpoints has one thread, and shares its memory with nobody.
 //!
 //! A program stops at every call from its beginning if the breakpoints are not certain to find its end: a static
-//! program; one with a variable `LD_*`; one in which not exactly one C library is loaded; one written in Go, which makes
-//! its system calls without the C library.
+//! program; one with a variable `LD_*`; one in which not exactly one C library is loaded; one written in Go, which
+//! makes its system calls without the C library.
 //!
 //! Some ends are not found: a program may contain an instruction that makes the system call, and a library of its own
 //! may end it while it is linked. Then the start fails with its message, but the exit code stays 0.
@@ -33,8 +33,9 @@ use super::breakpoints::Breakpoints;
 use super::c_library::{CLibrary, Headers};
 use super::tracee::{auxiliary, has_variable, holds_back};
 
-/// Values of the auxiliary vector (getauxval(3)): address and number of the program headers, where the dynamic linker
-/// is or 0, the program's entry point, and the kernel's code.
+/// Kinds of values in the auxiliary vector (getauxval(3)), in this order: address of the program headers, number of the
+/// program headers, address of the dynamic linker (0 if there is none), the program's entry point, and address of the
+/// code that the kernel maps into every program (vDSO).
 const AT_PHDR: u64 = 3;
 const AT_PHNUM: u64 = 5;
 const AT_BASE: u64 = 7;
@@ -44,13 +45,13 @@ const AT_SYSINFO_EHDR: u64 = 33;
 /// Beginning of the names of variables that change what the dynamic linker does (ld.so(8)).
 const LINKER: &[u8] = b"LD_";
 
-/// A program that stops at breakpoints.
+/// The breakpoints of a watched program.
 pub(super) struct Watch {
     breakpoints: Breakpoints,
     at: At,
 }
 
-/// The breakpoints that a program has.
+/// Where the breakpoints of a program are.
 #[derive(Clone, Copy)]
 enum At {
     /// At its entry point.
@@ -60,8 +61,9 @@ enum At {
 }
 
 impl Watch {
-    /// Watches a program that is stopped before the first instruction of its dynamic linker. Returns `None` if it has
-    /// none, or may do something else than be linked.
+    /// Sets a breakpoint at the entry point of a program that is stopped before its first instruction. Returns `None`
+    /// if the program has no dynamic linker, if an environment variable `LD_*` may change what the dynamic linker does,
+    /// or if the program ignores or blocks `SIGTRAP`.
     pub(super) fn linking(pid: Pid) -> io::Result<Option<Self>> {
         let kinds = [AT_BASE, AT_ENTRY, AT_PHDR, AT_PHNUM, AT_SYSINFO_EHDR];
         let [Some(1..), Some(entry), Some(address), Some(count), vdso] = auxiliary(pid, kinds)? else {
@@ -74,8 +76,9 @@ impl Watch {
         Ok(Some(Self { breakpoints, at: At::Entry(Headers { address, count, vdso }) }))
     }
 
-    /// Watches a program that has executed a breakpoint, and has none now. Returns `None` if its end is not certain to
-    /// be found, or has come.
+    /// Sets the next breakpoints in a program that has executed a breakpoint. The caller has removed the previous
+    /// breakpoints. Returns `None` if the program must stop at each system call from now on: its last call may be next,
+    /// or breakpoints may not find its end.
     pub(super) fn next(&self, pid: Pid) -> io::Result<Option<Self>> {
         let At::Entry(headers) = self.at else { return Ok(None) };
         let memory = File::open(format!("/proc/{pid}/mem"))?;
@@ -86,7 +89,7 @@ impl Watch {
         Ok(Some(Self { breakpoints, at: At::Library }))
     }
 
-    /// Whether the program, which is stopped, has executed a breakpoint: `SIGTRAP` for it comes, or has come.
+    /// Whether the stopped program has executed a breakpoint. The program's `SIGTRAP` may be reported only later.
     pub(super) fn is_reached(&self, pid: Pid) -> nix::Result<bool> {
         Ok(self.breakpoints.reached(pid)?.is_some())
     }
