@@ -41,7 +41,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The lowest level that is logged: no notes with `list --quiet`.
+    /// Returns the lowest level that is logged. With `list --quiet`, notes (level `info`) are not logged.
     #[must_use]
     pub fn log_level(&self) -> LevelFilter {
         match &self.verb {
@@ -151,7 +151,7 @@ pub struct Import {
 }
 
 impl Import {
-    /// Returns the import that these options ask for.
+    /// Returns the import request with the values of these options.
     pub(super) fn request(&self) -> Request {
         Request { close: self.close.close, ..self.options.request() }
     }
@@ -172,7 +172,7 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// Returns the import that these options ask for.
+    /// Returns the import request with the values of these options.
     #[must_use]
     pub fn request(&self) -> Request {
         let (from, into) = (self.from.from.clone(), self.into.into.clone());
@@ -203,7 +203,7 @@ pub struct Exec {
     pub(super) program: Program,
 }
 
-// The program that `exec` executes.
+// The program that `exec` executes, and its arguments.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct Program {

@@ -1,16 +1,18 @@
-//! Options that may not be defined in clap ([`super::short`]).
+//! Options for which the short parser ([`super::short`]) may skip the definition in clap. Skipped options keep their
+//! defaults.
 
 use std::ops::Deref;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// Options that are defined together. If none of them is on the command line, they have their defaults.
+/// A group of options that are defined in clap together. If none of them is on the command line, the group need not be
+/// defined, and all of them have their defaults.
 pub(super) trait Named: Args + Default {
-    /// The long names of these options, without `--`. clap uses the same names for their values.
+    /// The long names of these options, without `--`. clap uses the same names as IDs of the options' values.
     const NAMES: &'static [&'static str];
 }
 
-/// Options that may not be defined in clap. If they are not, they have their defaults.
+/// A group of options that need not be defined in clap. If the group is not defined, its options have their defaults.
 #[derive(Debug, Default)]
 pub(super) struct Asked<T>(T);
 

@@ -1,4 +1,5 @@
-//! The output of the subcommands if the sources are closed: the content of the last report, and the state of the place.
+//! The output of the subcommands if the table is closed (unreadable), for example by an earlier `import --close`. The
+//! subcommands then show what the last import reported, and the present state of the files that it wrote.
 
 use super::args::{Check, List};
 use crate::cli::exit::Exit;
@@ -12,17 +13,17 @@ use crate::guest::system::System;
 use crate::guest::verify::policy::Policy;
 use crate::text::help::Help as _;
 
-/// How to read again what was sent.
+/// Help text: how to make the closed table readable again.
 const HELP_OPEN: &str = "to make the table readable again, run 'chmod 400 /sys/firmware/dmi/tables/DMI' as root; \
                          smbios-creds(1) lists the other files";
 
-/// Success means that everything that was imported is in its place. The program does not know what was sent, so the
-/// other exit codes do not apply.
+/// Returns exit code 0 if everything that the last import wrote is in its directory and the policy is met, otherwise 1.
+/// The program does not know what was sent, so the other exit codes do not apply.
 fn exit(remembered: &Remembered) -> Exit {
     if remembered.is_whole() { Exit::Ok } else { Exit::Failure }
 }
 
-/// Logs the result.
+/// Logs the summary of the last import, the problems, and what cannot be compared while the table is closed.
 fn tell(remembered: &Remembered) {
     tracing::info!("{}", remembered.summary());
     for problem in remembered.problems() {

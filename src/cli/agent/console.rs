@@ -1,16 +1,16 @@
-//! Finds a place for the messages of PID 1 if the kernel gives it no console.
+//! Finds an output for the messages of PID 1 if the kernel has started PID 1 without a console.
 
 use super::init;
 use crate::sys::standard::{self, KernelLog};
 
-/// The target of standard error: the kernel's log, if it was opened.
+/// Where this process's messages go: to the kernel's log if it was opened, otherwise to standard error as inherited.
 pub struct Console(Option<KernelLog>);
 
 impl Console {
-    /// Looks for a console if PID 1 has none: first `/dev/console`, then the kernel's log. If `/dev/null` does not
-    /// exist, first mounts devtmpfs on `/dev`.
+    /// Opens an output for messages if this process is PID 1 and has no console: `/dev/console`, or else the kernel's
+    /// log. If `/dev/null` does not exist, first mounts devtmpfs on `/dev`.
     ///
-    /// If this also fails, messages are lost: no place remains to report it.
+    /// If the kernel's log cannot be opened either, all messages are lost, including a message about this error.
     #[must_use]
     pub fn find() -> Self {
         if !init::is_pid_1() || !standard::is_error_unseen() {
@@ -26,14 +26,15 @@ impl Console {
         Self(KernelLog::open().ok())
     }
 
-    /// Keeps the output of the program that is executed next out of the kernel's log, which other users may read.
+    /// Makes standard error no longer go to the kernel's log. Other users may read this log, and the program that is
+    /// executed next may print secrets.
     pub(super) fn leave(&self) {
         if let Some(log) = &self.0 {
             _ = log.hide();
         }
     }
 
-    /// Undoes [`Self::leave`], because the program was not executed.
+    /// Undoes [`Self::leave`]. Called if the program could not be executed, so that the error can be logged.
     pub(super) fn take_back(&self) {
         if let Some(log) = &self.0 {
             _ = log.show();

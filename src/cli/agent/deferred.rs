@@ -1,12 +1,12 @@
-//! Arguments that are defined when their verb is asked for.
+//! Arguments of a verb that are defined in clap only if the command line contains this verb.
 
 use std::ops::Deref;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// The arguments of a verb.
+/// The arguments of a verb. clap gets their definitions only if the command line contains this verb.
 ///
-/// To define those of all verbs takes 430,000 instructions more (x86-64, counted by valgrind).
+/// Defining the arguments of all verbs would take 430,000 instructions more (x86-64, counted by valgrind).
 #[derive(Debug)]
 pub struct Deferred<T>(T);
 
@@ -34,7 +34,8 @@ impl<T: Args> Args for Deferred<T> {
     }
 }
 
-/// The verb keeps its own description, which the documentation of the type would replace.
+/// Adds the arguments of a verb to its command. Keeps the command's own description, which clap would otherwise replace
+/// with the doc comment of the type `T`.
 fn define<T: Args>(command: Command) -> Command {
     let about = command.get_about().cloned().unwrap_or_default();
     T::augment_args(command).about(about)

@@ -1,4 +1,4 @@
-//! `exec`: imports, then executes a program with the credentials.
+//! The subcommand `exec`: imports the credentials, then executes a program with `$CREDENTIALS_DIRECTORY` set.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,7 +24,8 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
         init::mount_file_systems(system);
     }
     let request = exec.options.request();
-    // If PID 1 gives up, the kernel panics. So PID 1 gives up only if the policy has a condition or trusted keys exist.
+    // If PID 1 exits, the kernel panics. So after a failed import, PID 1 exits only if the policy has a condition, or
+    // if there is a trusted key. Otherwise it starts the program anyway.
     let start_anyway = init::is_pid_1() && !request.policy.has_conditions() && !trust::has_keys(system);
     let directory = match credentials(system, &request) {
         Ok(directory) => directory,
@@ -55,12 +56,12 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
 enum NotStarted {
     /// A condition of the policy is not met. The log says which one.
     Unmet,
-    /// There was nothing to import, or the credentials could not be placed.
+    /// There was nothing to import, or the credentials could not be written.
     Failed(anyhow::Error),
 }
 
-/// Imports the credentials for the program. Returns the directory for `$CREDENTIALS_DIRECTORY`, if it contains
-/// credentials.
+/// Imports the credentials for the program. Returns the directory for `$CREDENTIALS_DIRECTORY`, or `None` if no
+/// credential was imported.
 fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, NotStarted> {
     let imported = import(system, request).map_err(|error| NotStarted::Failed(error.into()))?;
     let meets = imported.meets(&request.policy);
@@ -80,7 +81,8 @@ fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, No
     directory.map(Some).map_err(NotStarted::Failed)
 }
 
-/// Returns this process's environment, with `$CREDENTIALS_DIRECTORY` set to this directory, or without the variable.
+/// Returns this process's environment, in which `$CREDENTIALS_DIRECTORY` is `directory`. Without a directory, the
+/// variable is removed.
 fn environment(directory: Option<PathBuf>) -> anyhow::Result<Vec<CString>> {
     let inherited = std::env::vars_os().filter(|(name, _)| name != CREDENTIALS_DIRECTORY);
     let ours = directory.map(|directory| (CREDENTIALS_DIRECTORY.into(), directory.into()));

@@ -1,4 +1,4 @@
-//! Tells what ended a verb, and what to do about it.
+//! Logs the error that ended a verb, and what the user can do about it.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use crate::guest::record::write::RecordError;
 use crate::guest::source::SourceError;
 use crate::text::help::Message;
 
-/// Logs an error, and below it what to do.
+/// Logs an error, with a second line that says what the user can do about it.
 pub fn tell(error: &anyhow::Error) {
     tracing::error!(help = %help(error), "{error:#}");
 }
 
-/// What to do about an error; empty if there is nothing that always helps.
+/// Returns what the user can do about an error. The text is empty if the error has no help text.
 pub(super) fn help(error: &anyhow::Error) -> Cow<'static, str> {
     help_of::<Message>(error)
         .or_else(|| help_of::<NotReceived>(error))

@@ -1,10 +1,10 @@
 //! The system call filter of an import.
 //!
-//! It refuses what `RestrictSUIDSGID=yes` and `RestrictAddressFamilies=AF_VSOCK` refuse in a unit
-//! (`src/shared/seccomp-util.c`, systemd v254), under every init and in an initramfs. To set it here takes a tenth of
-//! what systemd 254 takes for the two directives
-//! ([why](https://docs.rs/crate/smbios-creds/latest/source/docs/decisions/0004-sandbox.md)). The compiler makes the
-//! program, so an import only hands it to the kernel.
+//! The filter refuses the same calls as `RestrictSUIDSGID=yes` and `RestrictAddressFamilies=AF_VSOCK` in a systemd unit
+//! (`src/shared/seccomp-util.c`, systemd v254). Unlike the two directives, it works under every init and in an
+//! initramfs. An import sets it in a tenth of the time that systemd 254 takes for the two directives
+//! ([why](https://docs.rs/crate/smbios-creds/latest/source/docs/decisions/0004-sandbox.md)). The BPF program is
+//! computed when this crate is compiled, so an import only passes the finished program to the kernel.
 
 use nix::libc;
 use seccompiler::{Error, apply_filter, sock_filter};
@@ -13,22 +13,23 @@ use crate::sys::{Errno, io_errno};
 
 /// Sets the filter for the rest of this process, and for every program that it executes. Also sets `no_new_privs`.
 ///
-/// An error does not fail the import: it is logged at debug level. A kernel may have no seccomp.
+/// If the filter cannot be set, for example because the kernel has no seccomp, the error is logged at debug level, and
+/// the import continues.
 pub(super) fn set() {
     let error = match apply_filter(&PROGRAM) {
         Ok(()) => return,
         Err(Error::Prctl(error) | Error::Seccomp(error)) => io_errno(error),
-        // All other errors are those of a compiler and of threads, which are not used.
+        // The other errors come from seccompiler's compiler and from filters for several threads. Neither is used here.
         Err(_) => Errno::EINVAL,
     };
     tracing::debug!("cannot set the system call filter: {}", error.desc());
 }
 
-/// A system call, and what is looked at.
+/// A system call, and the check of its arguments.
 #[derive(Clone, Copy)]
 struct Rule {
     call: u32,
-    /// An index into [`CHECKS`].
+    /// Index in [`CHECKS`] of the first instruction of the check.
     check: usize,
 }
 
@@ -37,13 +38,14 @@ const fn rule(call: libc::c_long, check: usize) -> Rule {
     Rule { call: call as u32, check }
 }
 
-/// `fchmodat2(2)` has this number on every architecture (Linux `scripts/syscall.tbl`).
+/// Number of the system call `fchmodat2(2)` on every architecture (Linux `scripts/syscall.tbl`).
 const FCHMODAT2: libc::c_long = 452;
 
-/// In the order of their numbers, which [`search`] needs.
+/// The system calls that the filter does not simply allow, in the order of their numbers. [`search`] needs this order.
 ///
-/// The arguments of `openat2(2)` and of calls through `io_uring` are in memory, where no filter can read them. So these
-/// two do not exist for an import. Callers of `openat2` expect that (systemd answers the same).
+/// The arguments of `openat2(2)` and of calls through `io_uring` are in memory, where no filter can read them. So
+/// `openat2(2)` and `io_uring_setup(2)` fail with `ENOSYS`, as if the kernel did not have these calls. Callers of
+/// `openat2` expect this error (systemd's filter returns the same).
 #[cfg(target_arch = "x86_64")]
 const RULES: [Rule; 14] = [
     rule(libc::SYS_open, OPEN),
@@ -62,7 +64,8 @@ const RULES: [Rule; 14] = [
     rule(FCHMODAT2, MODE_2),
 ];
 
-/// The same. This architecture lacks the calls without a descriptor of a directory.
+/// The system calls that the filter does not simply allow, in the order of their numbers. On aarch64, there are no
+/// calls without a directory descriptor, such as open(2), mkdir(2) and chmod(2).
 #[cfg(target_arch = "aarch64")]
 const RULES: [Rule; 9] = [
     rule(libc::SYS_mknodat, MODE_2),
@@ -76,39 +79,44 @@ const RULES: [Rule; 9] = [
     rule(FCHMODAT2, MODE_2),
 ];
 
-/// This architecture (Linux `include/uapi/linux/audit.h`): machine of ELF, 64 bits, little-endian.
+/// The kernel's number for this architecture (Linux `include/uapi/linux/audit.h`). It consists of the ELF machine
+/// number and of two bits for 64-bit and little-endian.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// From here on, numbers are calls of x32, which has the same architecture (Linux
+/// System call numbers from this number on belong to the x32 ABI, which has the same architecture number (Linux
 /// `arch/x86/include/uapi/asm/unistd.h`).
 const X32: u32 = 0x4000_0000;
 
-/// Where a call's number and architecture are in `struct seccomp_data` (Linux `include/uapi/linux/seccomp.h`).
+/// Offsets in bytes of a call's number and architecture in `struct seccomp_data` (Linux
+/// `include/uapi/linux/seccomp.h`).
 const NUMBER: u32 = 0;
 const CALLED_ARCHITECTURE: u32 = 4;
 
-/// Where the lower half of an argument is. All arguments that are looked at are 32-bit numbers for the kernel.
+/// Returns the offset in bytes of the lower half of an argument in `struct seccomp_data`. The kernel uses only the
+/// lower half of each argument that the filter checks.
 const fn argument(index: u32) -> u32 {
     16 + 8 * index
 }
 
-/// Instructions (Linux `include/uapi/linux/bpf_common.h`): load a word of `seccomp_data`, compare it and jump, return.
+/// Codes of BPF instructions (Linux `include/uapi/linux/bpf_common.h`): one loads a word of `struct seccomp_data`,
+/// three compare the word and jump, and one returns a result.
 const LOAD: u16 = 0x20;
 const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
 const IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// Mode bits that give a program the rights of its file's owner or group.
+/// The mode bits set-user-ID and set-group-ID. They give a program the rights of its file's owner or group.
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
-/// Flags with which `open(2)` takes a mode. Those of `O_TMPFILE` include `O_DIRECTORY`, which creates nothing.
+/// Flags with which `open(2)` creates a file, and so uses its mode argument. `O_TMPFILE` includes `O_DIRECTORY`, which
+/// creates nothing, so this bit is left out.
 const CREATES: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
-// What is looked at, as places in `CHECKS`.
+// Indexes in `CHECKS`: where the check of each kind of system call begins, and where the results are.
 #[cfg(target_arch = "x86_64")]
 const OPEN: usize = 0;
 const OPENAT: usize = 2;
@@ -120,12 +128,12 @@ const REFUSE: usize = 13;
 const ABSENT: usize = 14;
 const OTHER_FAMILY: usize = 15;
 
-/// The end of the program. It jumps forwards only.
+/// The last part of the BPF program: the checks of arguments, and the results.
 const CHECKS: [sock_filter; 16] = [
-    // OPEN: flags, and if it creates a file, its mode.
+    // OPEN: the flags. If the call creates a file, then MODE_2.
     load(argument(1)),
     jump(IF_ANY_BIT, CREATES, 1, MODE_2, ALLOW),
-    // OPENAT: the same.
+    // OPENAT: the flags. If the call creates a file, then the mode in the fourth argument.
     load(argument(2)),
     jump(IF_ANY_BIT, CREATES, 3, 4, ALLOW),
     load(argument(3)),
@@ -136,10 +144,10 @@ const CHECKS: [sock_filter; 16] = [
     // MODE_1: a mode in the second argument.
     load(argument(1)),
     jump(IF_ANY_BIT, SET_ID, 9, REFUSE, ALLOW),
-    // SOCKET: its family.
+    // SOCKET: the address family in the first argument.
     load(argument(0)),
     jump(IF_EQUAL, libc::AF_VSOCK as u32, 11, ALLOW, OTHER_FAMILY),
-    // ALLOW, REFUSE, ABSENT, OTHER_FAMILY.
+    // The results ALLOW, REFUSE, ABSENT and OTHER_FAMILY, in this order.
     instruction(RETURN, libc::SECCOMP_RET_ALLOW),
     fail(libc::EPERM),
     fail(libc::ENOSYS),
@@ -159,7 +167,8 @@ const fn fail(errno: i32) -> sock_filter {
     instruction(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32)
 }
 
-/// Jumps from one place to one of two others. Jumps lead forwards, and count from the next instruction.
+/// Returns an instruction that jumps to `if_true` if the comparison with `k` is true, otherwise to `if_false`. `from`
+/// is the instruction's own index. BPF jumps only lead forwards, and their distance counts from the next instruction.
 const fn jump(code: u16, k: u32, from: usize, if_true: usize, if_false: usize) -> sock_filter {
     sock_filter { code, jt: distance(from, if_true), jf: distance(from, if_false), k }
 }
@@ -170,24 +179,26 @@ const fn distance(from: usize, to: usize) -> u8 {
     (to - from - 1) as u8
 }
 
-/// How many rules are compared one by one. With more, half of them are ruled out first.
+/// Maximum number of rules that are compared one after the other. If there are more rules, a first comparison excludes
+/// half of them.
 const ONE_BY_ONE: usize = 3;
 
-/// The length of the search through so many rules.
+/// Returns the number of instructions for the search through this number of rules.
 const fn length(rules: usize) -> usize {
     if rules <= ONE_BY_ONE { rules + 1 } else { 1 + length(rules / 2) + length(rules - rules / 2) }
 }
 
-/// What comes before the search.
+/// Number of instructions before the search. They check the architecture and exclude x32.
 const START: usize = 4;
 
-/// Where [`CHECKS`] begins.
+/// Index in [`PROGRAM`] of the first instruction of [`CHECKS`].
 const END: usize = START + length(RULES.len());
 
-/// The filter.
+/// The filter as a BPF program.
 ///
-/// Before the kernel uses it, it tries the program for each number of a call, to find those that it always allows
-/// (`seccomp_cache_prepare()`, Linux `kernel/seccomp.c`). So the rules are searched by halves.
+/// Before the kernel uses a filter, it runs the program for each system call number, to find the calls that the filter
+/// always allows (`seccomp_cache_prepare()`, Linux `kernel/seccomp.c`). So the program uses a binary search, which
+/// compares a number with only a few of the rules.
 pub const PROGRAM: [sock_filter; END + CHECKS.len()] = program();
 
 const fn program() -> [sock_filter; END + CHECKS.len()] {
@@ -216,12 +227,13 @@ const fn copy(mut to: &mut [sock_filter], mut from: &[sock_filter]) {
     }
 }
 
-/// Writes the search through these rules, which has its place here in the program.
+/// Writes the instructions of the search through `rules` to `to`. `place` is the index in [`PROGRAM`] of the first of
+/// these instructions.
 const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
     let Some((first, to)) = to.split_first_mut() else { return };
     let (low, high) = rules.split_at(rules.len() / 2);
     *first = match (rules, high) {
-        // The place after it may be the other half of the search.
+        // No rule is left. The search must end here, because the next instruction may belong to its other half.
         ([], _) => instruction(RETURN, libc::SECCOMP_RET_ALLOW),
         (_, [middle, ..]) if rules.len() > ONE_BY_ONE => {
             let (left, right) = to.split_at_mut(length(low.len()));
@@ -237,7 +249,7 @@ const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
     };
 }
 
-// The search needs them in this order.
+// The compiler checks that the rules are in the order of their numbers, which the binary search needs.
 const _: () = {
     let mut rules: &[Rule] = &RULES;
     while let [rule, rest @ ..] = rules {

@@ -1,6 +1,6 @@
 //! The text after the options in `smbios-creds --help`.
 
-/// The examples and the table of exit codes.
+/// The examples and the table of exit codes, which clap prints after the options.
 pub(super) const AFTER: &str = "\
 Examples:
   smbios-creds check                                         what is wrong, and what to do

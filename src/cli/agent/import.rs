@@ -17,7 +17,7 @@ use crate::text::help::Help as _;
 /// Why an import that finds nothing to import is not a failure.
 const NOTHING_REQUIRED: &str = "no credential is required, so this is not an error";
 
-/// How to make it one.
+/// Help text: how to make an import without credentials fail.
 const HELP_REQUIRE: &str = "if the host sends credentials, list them in --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
@@ -48,7 +48,7 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
     match placed {
         Ok(placed) => {
-            // The files were just written or compared, so they need not be read again.
+            // The import has just written or compared the files, so they need not be read again.
             let states = delivery.entries.iter().map(|entry| match entry.intact() {
                 Ok(credential) => placed.place.placed(system, credential),
                 Err(refusal) => State::Refused(refusal),
@@ -79,7 +79,8 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
 }
 
-/// Lists the credentials that arrived, each with the state of its file in the directory. Used if nothing was written.
+/// Prints the credentials that arrived, each with the state of its file in the directory. Called if the import wrote
+/// nothing: for a dry run, and if the import was refused.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
     let mut states = request.into.choose(system).place.states(system, delivery);
     states.extend(sealed::states(system, &request.into, delivery));

@@ -20,7 +20,7 @@ struct FileSystem {
     kind: &'static str,
     flags: MsFlags,
     options: Option<&'static str>,
-    /// What is not possible without this file system.
+    /// What is not possible without this file system, for the error message.
     loss: &'static str,
 }
 
@@ -42,7 +42,8 @@ const SYS: FileSystem = FileSystem {
     loss: "no credential can be received",
 };
 
-/// `/run` must be a separate file system. Otherwise systemd mounts one over it, which hides the files there.
+/// `/run` must be a separate file system. Otherwise systemd mounts a file system over `/run`, which hides the files
+/// that were written to `/run` before.
 const RUN: FileSystem = FileSystem {
     directory: "run",
     kind: "tmpfs",
@@ -75,7 +76,7 @@ pub(super) fn mount_file_systems(system: &System) {
     }
 }
 
-/// Mounts `/dev`.
+/// Mounts devtmpfs on `/dev`.
 pub(super) fn mount_devices() -> anyhow::Result<()> {
     DEV.mount(&System::running())
 }

@@ -1,8 +1,8 @@
-//! Options of the agent. Those of `import` and `exec` are structs, which are only defined in clap if they are given
-//! ([`super::short`]).
+//! Options of the agent. The options of `import` and `exec` are in structs. A struct's options are defined in clap only
+//! if the command line contains one of them ([`super::short`]).
 //!
-//! These structs have no doc comments: clap would use each as a description of the command, which costs 2,000
-//! instructions.
+//! These structs have no doc comments: clap would use each doc comment as a description of the command, which takes
+//! 2,000 instructions.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ impl Named for Root {
     const NAMES: &'static [&'static str] = &["root"];
 }
 
-// The input: a recording or the running system.
+// From where credentials are read: a recording or the running system.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct From {
@@ -79,7 +79,7 @@ impl Named for From {
     const NAMES: &'static [&'static str] = &["from"];
 }
 
-// The place for the credentials.
+// The directory to which credentials are written.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct IntoArg {
@@ -109,7 +109,7 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// Returns the policy from these options, without `--strict`.
+    /// Returns the policy that these options set. `--strict` is not one of them, so the policy is not strict.
     #[must_use]
     pub(super) fn policy(&self) -> Policy {
         Policy {
@@ -163,7 +163,7 @@ impl Named for Manifest {
     const NAMES: &'static [&'static str] = &["manifest"];
 }
 
-// What to do if the running system's table proves nothing.
+// What to do in a confidential VM or a container, where the running system's table proves nothing.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct ConfidentialArg {
@@ -194,7 +194,7 @@ pub(super) struct TrustArgs {
 }
 
 impl TrustArgs {
-    /// Returns the trusted keys and conditions from these options.
+    /// Returns the trusted keys, the names of this machine and the lowest serial that these options set.
     #[must_use]
     pub(super) fn trust(&self) -> Trust {
         let Self { trust, audience, min_serial } = self;
@@ -206,7 +206,7 @@ impl Named for TrustArgs {
     const NAMES: &'static [&'static str] = &["trust", "audience", "min-serial"];
 }
 
-// Whether an import is all or nothing.
+// Whether an import writes nothing if verification fails.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Strict {

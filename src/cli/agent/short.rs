@@ -1,12 +1,14 @@
-//! Parses the arguments of `import` and `exec`. Only the given options are defined in clap.
+//! Parses the arguments of `import` and `exec` in a short way: clap gets the definitions of only those options that the
+//! command line contains.
 //!
-//! A boot waits for these two subcommands. Each option costs clap 25,000 instructions (x86-64, counted by valgrind):
-//! 10,000 to define the option, and the others to parse and to drop it. All subcommands together cost 430,000 to
-//! 500,000.
+//! A boot waits for these two subcommands. For each option, clap executes 25,000 instructions (x86-64, counted by
+//! valgrind): 10,000 to define the option, and 15,000 to parse and to drop it. All subcommands together would take
+//! 430,000 to 500,000 instructions.
 //!
-//! Each option has only one definition, so a success has the same result on the short and on the long way. clap finds
-//! an option by its exact name, so an option that no argument names only contributes its default. Only a success of the
-//! short way is used. The long way handles every error, `--help`, and each argument that starts with `-` but is not the
+//! The long way is clap with the definitions of all options. If the short way succeeds, its result is the same as that
+//! of the long way. This is so because both use the same definition of each option. clap finds an option only by its
+//! exact name, so an option that is not on the command line only has its default. If the short way fails, its result is
+//! not used. The long way then handles every error, `--help`, and each argument that starts with `-` but is not the
 //! name of an option.
 
 use std::ffi::OsString;
@@ -21,7 +23,7 @@ use super::options::{
     Strict, TrustArgs,
 };
 
-/// Options that can be defined in clap.
+/// A group of options, and the function that defines them in clap.
 struct Definition {
     names: &'static [&'static str],
     define: fn(Command) -> Command,
@@ -33,7 +35,7 @@ impl Definition {
     }
 }
 
-/// The options of both subcommands.
+/// The options that both `import` and `exec` have.
 const SHARED: [Definition; 10] = [
     Definition::of::<LogLevel>(),
     Definition::of::<Root>(),
@@ -47,11 +49,11 @@ const SHARED: [Definition; 10] = [
     Definition::of::<Strict>(),
 ];
 
-/// The options of `import` only.
+/// The options that only `import` has.
 const IMPORT: [Definition; 3] =
     [Definition::of::<DryRun>(), Definition::of::<AllowNone>(), Definition::of::<Close>()];
 
-/// Parses a command line. Its first word is the program's name.
+/// Parses a command line. The first word is the program's name.
 ///
 /// # Errors
 /// Returns the requested help, or the error in the command line.
@@ -59,7 +61,8 @@ pub fn parse(words: &[OsString]) -> Result<Agent, Error> {
     short(words).map_or_else(|| Agent::try_parse_from(words), Ok)
 }
 
-/// Returns the parsed command line if the short way succeeds; otherwise `None`.
+/// Parses a command line in the short way, which defines only the given options in clap. Returns `None` if this does
+/// not succeed.
 #[must_use]
 pub fn short(words: &[OsString]) -> Option<Agent> {
     let [_, verb, rest @ ..] = words else { return None };
@@ -76,12 +79,13 @@ pub fn short(words: &[OsString]) -> Option<Agent> {
     }
 }
 
-/// Returns a command with the given options; `None` if a word starts with `-` but is not the name of an option.
+/// Adds the definitions of those options that are in `words` to a command. Returns `None` if a word starts with `-` but
+/// is not the name of an option.
 fn define(mut command: Command, words: &[OsString], definitions: &[&[Definition]]) -> Option<Command> {
     let words = words.iter().map(|word| word.as_encoded_bytes()).take_while(|word| *word != b"--");
     let mut given: Vec<&str> =
         words.filter(|word| word.starts_with(b"-")).map(name).collect::<Option<_>>()?;
-    // The definition of `--close` names `--from`, with which it conflicts.
+    // The definition of `--close` says that it conflicts with `--from`, so `--from` must be defined too.
     let names_from = given.iter().any(|name| Close::NAMES.contains(name));
     for definition in definitions.iter().copied().flatten() {
         let before = given.len();
@@ -93,13 +97,13 @@ fn define(mut command: Command, words: &[OsString], definitions: &[&[Definition]
     given.is_empty().then_some(command)
 }
 
-/// Returns the name of an option in the form `--NAME` or `--NAME=VALUE`.
+/// Returns the name of an option that is written as `--NAME` or `--NAME=VALUE`.
 fn name(option: &[u8]) -> Option<&str> {
     let long = option.strip_prefix(b"--")?;
     std::str::from_utf8(long.split(|&byte| byte == b'=').next()?).ok()
 }
 
-/// Returns what the command parses; `None` on an error, which the long way then reports.
+/// Parses `words` with the options that `command` defines. Returns `None` on an error, which the long way then reports.
 fn agent<T: FromArgMatches>(
     command: Command,
     words: &[OsString],

@@ -1,14 +1,15 @@
-//! Runs before `main`, before Rust's runtime changes anything.
+//! Code that runs before `main`, and before Rust's runtime changes descriptors or signals.
 
 use super::init;
 use crate::sys::{remember_process_id, sigpipe, standard};
 
-/// As PID 1, opens those of the descriptors 0 to 2 that are closed. Stores whether `SIGPIPE` is ignored, for the
-/// program that `exec` executes.
+/// If this process is PID 1, opens those of the descriptors 0 to 2 that are closed. Also stores whether `SIGPIPE` is
+/// ignored, so that `exec` can start its program with the same setting.
 ///
-/// The kernel starts PID 1 with all three closed if it cannot open `/dev/console`. Rust's runtime then opens
-/// `/dev/null`, and aborts if it does not exist (`sanitize_standard_fds` in `library/std/src/sys/pal/unix/mod.rs`). The
-/// runtime also ignores `SIGPIPE`, which overwrites the caller's setting (`reset_sigpipe` there).
+/// If the kernel cannot open `/dev/console`, it starts PID 1 with the descriptors 0 to 2 closed. Rust's runtime then
+/// opens `/dev/null`, and aborts if this file does not exist (`sanitize_standard_fds()`,
+/// `library/std/src/sys/pal/unix/mod.rs`). The runtime also sets `SIGPIPE` to ignored, so the setting from before is
+/// lost (`reset_sigpipe()`, same file).
 pub fn before_main() {
     remember_process_id();
     if init::is_pid_1() {

@@ -1,4 +1,4 @@
-//! What people expect who know systemd-creds(1).
+//! Help for people who know systemd-creds(1), and use one of its verbs that this program does not have.
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Verbs of systemd-creds 262 that this program does not have.
 const ITS_VERBS: [&str; 4] = ["encrypt", "decrypt", "setup", "has-tpm2"];
 
-/// What to add to a complaint about a verb that systemd-creds has.
+/// Returns a help text for the error about an unknown verb, if systemd-creds(1) has this verb; otherwise `None`.
 #[must_use]
 pub fn help(error: &Error) -> Option<&'static str> {
     let is_unknown_verb = error.kind() == ErrorKind::InvalidSubcommand;

@@ -1,11 +1,11 @@
-//! `cat --transcode`, with the same forms as `systemd-creds cat`.
+//! The option `cat --transcode`, with the same conversions as `systemd-creds cat --transcode=`.
 
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
 use crate::format::{base64, hex};
 
-/// Characters in a line of base64 (`transcode()`, `src/creds/creds.c` of systemd).
+/// Number of characters in a line of base64 (`transcode()`, `src/creds/creds.c` of systemd).
 const LINE: usize = 79;
 
 /// How to convert a value before it is printed.
@@ -28,7 +28,7 @@ impl Transcode {
     /// Converts a value.
     ///
     /// # Errors
-    /// Says why the value is not base64, or not hexadecimal digits.
+    /// A message that says why the value cannot be decoded as base64 or as hexadecimal digits.
     pub(super) fn of(self, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
         Ok(match self {
             Self::Off => Zeroizing::new(value.to_vec()),
@@ -40,7 +40,7 @@ impl Transcode {
     }
 }
 
-/// Breaks text into lines. The last line has no newline.
+/// Breaks text into lines of [`LINE`] characters. The last line does not end with a newline.
 fn lines(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut lines = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / LINE));
     for line in text.chunks(LINE) {

@@ -51,7 +51,7 @@ fn exit(delivery: &Delivery) -> Exit {
 }
 
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
-    // The listing shows no value, so it is allowed on every system.
+    // `list` prints no values, so it is allowed in confidential VMs and containers too.
     let policy = Policy { confidential: Confidential::Allow, trust: list.trust.trust(), ..Policy::default() };
     let mut delivery = match load(system, list.from.from.as_deref(), &policy) {
         Err(error) if error.is_closed() && list.from.from.is_none() => return closed::list(system, list),
@@ -59,7 +59,8 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     };
     let into = &list.into;
     let choice = into.choose(system);
-    // A recording may come from another machine.
+    // A recording may be from another machine. So it is compared with a directory of this system only if the command
+    // line names the directory.
     if list.from.from.is_none() || *into != Into::Auto {
         delivery.findings.append(choice.findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, into, &delivery));
@@ -78,7 +79,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     if delivery.requires_signature {
         tracing::info!("{}", listing::summary(&delivery));
     }
-    // A recording is compared with a place of this system only if the command line names a place.
+    // A recording is compared with a directory of this system only if the command line names the directory.
     let states: Vec<State> = if let (Some(_), Into::Auto) = (&list.from.from, into) {
         listing::states(&delivery, State::Intact).collect()
     } else {
@@ -100,7 +101,7 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         }
         loaded => loaded?,
     };
-    // A recording may come from another machine.
+    // A recording may be from another machine, so it is not compared with this system.
     if check.from.from.is_none() {
         delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));
@@ -120,8 +121,8 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     Ok(exit(&delivery))
 }
 
-/// Shows how one credential got from the table to its directory, and which units ask for it. The exit code is that of
-/// the whole set, unless this credential did not arrive intact.
+/// Shows how one credential got from the table to its directory, and which units ask for it. If this credential did not
+/// arrive intact, returns the exit code of a failed verification. Otherwise returns the exit code for the whole set.
 fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) -> anyhow::Result<Exit> {
     let running = check.from.from.is_none().then_some(system);
     let states = match running {
@@ -136,14 +137,16 @@ fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) ->
     Ok(if way.is_whole() { exit(delivery) } else { Exit::Verification })
 }
 
-/// What is in its place of each credential of a delivery.
+/// Returns the state of each credential of a delivery: for example, whether the directory contains its file, and
+/// whether the file has the right content.
 fn states(system: &System, into: &Into, place: &Place, delivery: &Delivery) -> Vec<State> {
     let mut states = place.states(system, delivery);
     states.extend(sealed::states(system, into, delivery));
     states
 }
 
-/// Draws what a delivery was made from. The sources are read again, because an import does not keep their bytes.
+/// Prints a map of the table and of the `fw_cfg` items from which a delivery was read. The sources are read again,
+/// because a delivery does not contain their bytes.
 fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
     let Recording { table, items } = Recording::read(input)?;
     let table = table.map(Raw::parse);

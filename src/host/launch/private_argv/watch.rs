@@ -1,27 +1,30 @@
-//! Waits for the end of a program that a C library starts, without a stop at each of its system calls.
+//! Finds the end of the started program with breakpoints, so that the program need not stop at each system call.
 //!
-//! Only the end of the started program matters: its exit code must not be 0, if nothing has executed the hypervisor. A
-//! dynamically linked wrapper makes dozens of system calls while it is linked, and dozens more until it executes the
-//! next program. It stops at breakpoints instead:
+//! The tracer must see the end of the started program: if no program has executed the hypervisor by then, the exit code
+//! must not be 0. A dynamically linked wrapper makes dozens of system calls while its libraries are loaded, and dozens
+//! more before it executes the next program. A stop at each call would cost time. So the wrapper stops at breakpoints:
 //!
-//! 1. at its entry point, which it reaches when its libraries are loaded. The dynamic linker ends no program with
-//!    success, unless a variable such as `LD_PRELOAD` makes it do other things.
-//! 2. in the C library, at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
-//!    function that makes any system call, and where another library is loaded.
+//! 1. at its entry point, which it reaches when its libraries are loaded. Before this point, the dynamic linker never
+//!    ends a program with exit code 0, unless an environment variable such as `LD_PRELOAD` changes what it does.
+//! 2. in the C library: at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
+//!    function that can make any system call ([`CLibrary::system_call`]), and at the function that the dynamic linker
+//!    calls when it loads another library ([`CLibrary::loads`]).
 //!
-//! From then on, it stops at each of its calls: the next one is its last, or may be. It also does so after it has
-//! created a process or a thread. So a program with breakpoints has one thread, and shares its memory with nobody.
+//! After a breakpoint of step 2, the program stops at each system call, because the next call may be its last one. It
+//! also stops at each call after it has created a process or a thread. So a program with breakpoints has one thread,
+//! and no other process shares its memory.
 //!
-//! A program stops at every call from its beginning if the breakpoints are not certain to find its end: a static
-//! program; one with a variable `LD_*`; one in which not exactly one C library is loaded; one written in Go, which
-//! makes its system calls without the C library.
+//! For some programs, the breakpoints may not find the end. These programs stop at every system call from their
+//! beginning: a static program, a program with an environment variable `LD_*`, a program without a C library or with
+//! several, and a Go program, which makes its system calls without the C library.
 //!
-//! Some ends are not found: a program may contain an instruction that makes the system call, and a library of its own
-//! may end it while it is linked. Then the start fails with its message, but the exit code stays 0.
+//! Two kinds of ends are not found. A program may contain its own instruction for the last system call. One of its
+//! libraries may end it while the libraries are loaded. In both cases, the start fails with an error message, but an
+//! exit code 0 stays 0.
 //!
-//! At a breakpoint, the kernel resets the action for `SIGTRAP` if this signal is ignored or blocked. So a program that
-//! is executed with such a `SIGTRAP` gets no breakpoints. One that ignores `SIGTRAP` itself ignores it no longer after
-//! it has loaded a library or called `syscall`.
+//! If a process ignores or blocks `SIGTRAP`, the kernel resets the action for this signal at a breakpoint. So a program
+//! that is executed with `SIGTRAP` ignored or blocked gets no breakpoints. If a program begins to ignore `SIGTRAP`
+//! later, it no longer ignores the signal after it has loaded a library or called `syscall`.
 
 use std::fs::File;
 use std::io;
