@@ -3,7 +3,7 @@
 use super::init;
 use crate::sys::standard::{self, KernelLog};
 
-/// Where this process's messages go: to the kernel's log if it was opened, otherwise to standard error as inherited.
+/// Contains the kernel's log if this module has made it standard error. Otherwise contains `None`.
 pub struct Console(Option<KernelLog>);
 
 impl Console {

@@ -14,7 +14,7 @@ use crate::guest::trust;
 use crate::guest::verify::delivery::Delivery;
 use crate::text::help::Help as _;
 
-/// Why an import that finds nothing to import is not a failure.
+/// Part of a message: why an import that finds nothing to import is not a failure.
 const NOTHING_REQUIRED: &str = "no credential is required, so this is not an error";
 
 /// Help text: how to make an import without credentials fail.

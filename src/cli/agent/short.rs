@@ -5,10 +5,10 @@
 //! valgrind): 10,000 to define the option, and 15,000 to parse and to drop it. All subcommands together would take
 //! 430,000 to 500,000 instructions.
 //!
-//! The long way is clap with the definitions of all options. If the short way succeeds, its result is the same as that
-//! of the long way. This is so because both use the same definition of each option. clap finds an option only by its
-//! exact name, so an option that is not on the command line only has its default. If the short way fails, its result is
-//! not used. The long way then handles every error, `--help`, and each argument that starts with `-` but is not the
+//! The long way is clap with the definitions of all options. If the short way succeeds, the long way would return the
+//! same result, because both use the same definition of each option. clap finds an option only by its exact name, so an
+//! option that is not on the command line only has its default. If the short way fails, the command line is parsed in
+//! the long way. So the long way handles every error, `--help`, and each argument that starts with `-` but is not the
 //! name of an option.
 
 use std::ffi::OsString;

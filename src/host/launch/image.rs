@@ -4,8 +4,8 @@
 //! executes another program, such as env(1) or a compiled wrapper, does not contain the name.
 //!
 //! The launcher searches the file of the program that it starts, and sends the result to the tracer. The tracer
-//! searches the files of other programs. It searches the launcher's file again only if this file may have changed since
-//! (see `Stamp`).
+//! searches the files of other programs. For the file of the first program, it uses the launcher's result, unless this
+//! file may have changed since (see `Stamp`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -49,7 +49,7 @@ impl Stamp {
 
     fn of(file: &Metadata) -> Option<Self> {
         let (modified, changed) = (file.mtime(), file.ctime());
-        // Without a clock, no file has a stamp. `SystemTime` would panic.
+        // If the clock cannot be read, no file has a stamp. `SystemTime::now()` would panic.
         let settled = ClockId::CLOCK_REALTIME.now().ok()?.tv_sec().checked_sub(SETTLED)?;
         if changed >= settled || modified >= settled {
             return None;
@@ -98,8 +98,8 @@ struct Search {
 /// program do not use its result.
 static LAST: Mutex<Option<Search>> = Mutex::new(None);
 
-/// Returns the words that a program's executable file contains, of those that decide how the hypervisor is started.
-/// Returns no words if the program is not an ELF program for this machine's architecture.
+/// Searches a program's executable file for the words that decide how the hypervisor is started. Returns those words
+/// that the file contains. Returns no words if the program is not an ELF program for this machine's architecture.
 #[must_use]
 pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     let questions = hypervisor.questions();
@@ -167,7 +167,7 @@ struct Family<'a> {
 }
 
 impl<'a> Family<'a> {
-    /// Sorts words into families.
+    /// Groups the words by their common beginnings.
     fn of(words: &[&'a str]) -> Vec<Self> {
         let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
         for &word in words {
@@ -224,7 +224,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert!(found(&path, &["oem_strings"]).is_empty(), "{at}");
         }
-        // Words that share a beginning. Each must be found only where it is itself.
+        // Words that share a beginning. No word may be found in a place where the file contains only another word.
         for at in [CHUNK - 12, CHUNK - 5, CHUNK + 2] {
             let words = ["oem_strings", "oem_string_paths", "SMBIOS", "oem_string_none"];
             for (text, expected) in [

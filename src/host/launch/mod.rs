@@ -90,8 +90,8 @@ pub enum Files {
 /// `ahead` is a tracer that was started before.
 ///
 /// When this process calls this function, its memory should contain no other copy of the secret values. For a moment,
-/// other processes of the same user can read this memory (see the comment at `attach`). They can read the program's
-/// memory afterwards too.
+/// other processes of the same user can read this memory (see `Tracer::attach` in `private_argv/attach.rs`). They can
+/// read the program's memory afterwards too.
 ///
 /// # Errors
 /// [`LaunchError`], if nothing was executed. If starting fails after the execution, the program is killed.

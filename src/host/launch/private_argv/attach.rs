@@ -84,7 +84,7 @@ impl Tracer {
         let dumpable = get_dumpable().unwrap_or(true);
         _ = set_dumpable(true);
         let answer = tracer.write_all(&GO).and_then(|()| read_array(&mut tracer));
-        // execve(2) will set this attribute again for the program. If execve(2) fails, this process stays protected.
+        // execve(2) sets this attribute again for the program. If execve(2) fails, this process stays protected.
         _ = set_dumpable(dumpable);
         match answer.map(i32::from_ne_bytes).map_err(ended)? {
             0 => Ok(Self(tracer)),
@@ -98,8 +98,8 @@ impl Tracer {
     /// Makes the tracer detach from this process, because the program was not executed.
     pub(super) fn release(mut self) {
         _ = self.0.write_all(&GO);
-        // This waits until the tracer has detached, because it then closes its socket. The tracer cannot be dead: if it
-        // had died, the kernel would have killed this process.
+        // The tracer closes its socket when it has detached, so this call waits until then. If the tracer had died, the
+        // kernel would have killed this process.
         _ = read_array::<1>(&mut self.0);
     }
 }

@@ -15,9 +15,9 @@ use crate::sys::Errno;
 /// A breakpoint, which replaces the instruction at an address.
 struct Breakpoint {
     address: u64,
-    /// The word (8 bytes) at the address without the breakpoint.
+    /// The word (8 bytes) at the address before the breakpoint was set.
     original: c_long,
-    /// The word at the address with the breakpoint.
+    /// The word (8 bytes) at the address after the breakpoint was set.
     changed: c_long,
 }
 

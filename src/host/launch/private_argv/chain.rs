@@ -44,7 +44,7 @@ const STOPPED: Duration = Duration::from_millis(5);
 /// Maximum number of programs that a message names.
 const NAMED: usize = 8;
 
-/// All processes of a start.
+/// All traced processes, from the launcher to the hypervisor, and the state of the start.
 pub(super) struct Chain {
     /// PID of the launcher. The programs that the launcher executes have the same PID.
     main: Pid,
@@ -231,7 +231,7 @@ impl Chain {
             }
         }
         self.clear_watch(stopped)?;
-        // The exit of this tracer must not kill the process.
+        // The kernel must not kill the process when this tracer exits.
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
         Ok(())
@@ -331,7 +331,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether the tracer detaches from this process as soon as it stops.
+    /// Whether the tracer detaches from this process as soon as the process stops.
     fn leaves(&self, pid: Pid) -> bool {
         self.stage.leaves(self.tracees.holds(pid))
     }

@@ -18,7 +18,7 @@ pub enum PrivateArgvError {
     Unreadable {
         /// The program that cannot be read.
         program: ShownPath,
-        /// The error when reading it.
+        /// The error with which reading the program failed.
         error: io::Error,
     },
     /// The program is neither a native ELF program nor a script.
@@ -27,13 +27,13 @@ pub enum PrivateArgvError {
          arguments"
     )]
     NotNative {
-        /// The program of another kind.
+        /// The program that is neither of the two.
         program: ShownPath,
     },
     /// A value contains a NUL byte, which an argument cannot contain.
     #[error("a private argument contains a NUL byte, which an argument cannot contain")]
     Nul,
-    /// The arguments are larger than the stack allows.
+    /// The private arguments are larger than the stack's limit allows.
     #[error("the private arguments have {size} bytes, but at most {limit} fit into the stack")]
     TooLarge {
         /// Size in bytes of all private arguments, each with its NUL.
@@ -54,12 +54,12 @@ pub enum PrivateArgvError {
          seccomp filter without ptrace killed it (SystemCallFilter= in a systemd unit)"
     )]
     Ended,
-    /// The kernel does not let the tracer attach.
+    /// The kernel does not allow the tracer to attach to this process.
     #[error("cannot trace the start, which is needed to pass the private arguments: {}: {obstacle}", .errno.desc())]
     Attach {
         /// The kernel's error.
         errno: Errno,
-        /// The most likely reason.
+        /// The most likely reason why the tracer cannot attach.
         obstacle: Obstacle,
     },
 }

@@ -3,7 +3,7 @@
 //! If the launcher left a descriptor open, every wrapper and every program that a wrapper executes would inherit it. So
 //! the tracer makes the hypervisor create the files itself. The hypervisor is stopped after its execve(2), before its
 //! first instruction. For each system call, the tracer sets the hypervisor's registers, and lets the hypervisor make
-//! only this call. Afterwards, it restores the registers. Then the tracer writes and seals the files through
+//! only this call. Afterwards, the tracer restores the registers. Then the tracer writes and seals the files through
 //! `/proc/PID/fd`, and puts their paths into the hypervisor's arguments.
 //!
 //! execve(2) closes the descriptors, so programs that the hypervisor executes do not inherit them.
@@ -87,7 +87,7 @@ enum Step {
     Create,
     /// Duplicates this descriptor of the file. The new descriptor is at least [`FIRST_DESCRIPTOR`].
     Raise(RawFd),
-    /// Closes this descriptor, which the file had first.
+    /// Closes this descriptor, which memfd_create(2) has returned for the file.
     Close(RawFd),
 }
 

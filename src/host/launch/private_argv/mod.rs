@@ -2,11 +2,11 @@
 //! record of a core dump do not show them.
 //!
 //! The launcher is the process that calls [`PrivateArgv::attach`] and then executes a program. Instead of each private
-//! argument, it passes a placeholder. A tracer, which is a short-lived process of this program, follows the launcher.
-//! The executed program may be the hypervisor, or a wrapper that executes the hypervisor: `env`, `taskset`, a script,
-//! or several wrappers. The tracer stops each program before its first instruction. If a program gets the placeholders,
-//! and its executable file contains the receiver's word (such as `oem_strings`), the program is the hypervisor. The
-//! tracer gives it a stack with the real arguments ([`stack`]).
+//! argument, it passes a placeholder. A tracer, which is a short-lived process of this program, traces the launcher and
+//! all programs that the launcher executes. The executed program may be the hypervisor, or a wrapper that executes the
+//! hypervisor: `env`, `taskset`, a script, or several wrappers. The tracer stops each program before its first
+//! instruction. If a program gets the placeholders, and its executable file contains the receiver's word (such as
+//! `oem_strings`), the program is the hypervisor. The tracer gives it a stack with the real arguments ([`stack`]).
 //!
 //! ```text
 //!  launcher                           tracer (a grandchild whose parent has exited)
@@ -43,7 +43,7 @@
 //! other processes would see the values.
 //!
 //! A traced program does not gain privileges when it executes a set-user-ID program (`sudo`), unless the tracer has
-//! `CAP_SYS_PTRACE`. A start through a set-user-ID program fails with a message.
+//! `CAP_SYS_PTRACE`. If the hypervisor is started through a set-user-ID program, the start fails with a message.
 //!
 //! If the launcher is PID 1 of a container or a subreaper (`PR_SET_CHILD_SUBREAPER`), orphans become its children. Then
 //! the tracer, which exits soon, does become a child of the started program. A program that runs as init must wait for
@@ -157,7 +157,7 @@ fn check_program(path: &Path) -> Result<(), PrivateArgvError> {
     }
 }
 
-/// Applies the kernel's size limit for arguments to private arguments.
+/// Checks that the private arguments are not larger than the kernel's limit for arguments.
 fn check_size(replacements: &[Replacement]) -> Result<(), PrivateArgvError> {
     let size = replacements.iter().map(|replacement| replacement.value.len() as u64 + 1).sum();
     let limit = getrlimit(Resource::RLIMIT_STACK).map_or(TOTAL_MAX, |(soft, _)| TOTAL_MAX.min(soft / 4));

@@ -14,7 +14,7 @@ use crate::text::help::Help;
 pub enum Obstacle {
     /// Another process already traces this process.
     Traced {
-        /// PID of the other tracer, as the kernel writes it.
+        /// PID of the other tracer, as `/proc/self/status` contains it.
         by: String,
     },
     /// Yama's `ptrace_scope` is 2 (`Documentation/admin-guide/LSM/Yama.rst`).

@@ -1,10 +1,10 @@
-//! Moves the initial stack of a program so that some of its arguments are replaced. No I/O.
+//! Moves the beginning of a program's initial stack, to replace some of the program's arguments. No I/O.
 //!
-//! At a program's first instruction, the stack pointer points at one block of words. It contains the number of
+//! At a program's first instruction, the stack pointer points at one block of words. This block contains the number of
 //! arguments, a pointer to each argument and a null; a pointer to each environment variable and a null; and the
 //! auxiliary vector, whose pairs end with `AT_NULL` (System V ABI, AMD64 supplement, figure 3.9; the other
-//! architectures are similar). The strings are above the block. [`relocate`] moves the block down and writes the values
-//! into the gap:
+//! architectures are similar). The strings are at higher addresses than the block. [`relocate`] moves the block to
+//! lower addresses, and writes the values into the gap between the block and the strings:
 //!
 //! ```text
 //!  before:                                   | argc argv… 0 envp… 0 auxv… | …, strings
@@ -12,8 +12,8 @@
 //!           ^ new stack pointer                                           ^ from here on, nothing changes
 //! ```
 //!
-//! All pointers to higher addresses (environment, `AT_RANDOM`, `AT_EXECFN`, `AT_PLATFORM`) stay valid, because this
-//! memory does not move.
+//! All pointers to the memory above the block (environment, `AT_RANDOM`, `AT_EXECFN`, `AT_PLATFORM`) stay valid,
+//! because this memory does not move.
 
 use nix::libc::{AT_NULL, AT_PHENT, AT_SECURE};
 use zeroize::Zeroizing;
@@ -23,7 +23,7 @@ use crate::format::credential::Secret;
 /// Size of a word in bytes. Only 64-bit programs are started.
 const WORD: usize = size_of::<u64>();
 
-/// The stack pointer is a multiple of this (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).
+/// The stack pointer must be a multiple of this number (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).
 const ALIGNMENT: usize = 16;
 
 /// Size of a program header in a 64-bit ELF file (`e_phentsize`, System V gABI, chapter 5).
@@ -42,7 +42,7 @@ pub struct Replacement {
 pub struct Relocated {
     /// The new stack pointer.
     pub stack_pointer: u64,
-    /// The bytes from the new stack pointer to the end of the padding after the values. The stack after them does not
+    /// The bytes from the new stack pointer to the end of the padding after the values. The rest of the stack does not
     /// change.
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whether executing the program changed its privileges, or would have changed them without the tracer
@@ -60,7 +60,7 @@ pub enum StackError {
     /// The block of words extends beyond the end of the stack, or a null word is missing at the end of a list.
     #[error("its initial stack does not have the form of the System V ABI")]
     Malformed,
-    /// The auxiliary vector is not that of a 64-bit ELF program.
+    /// The auxiliary vector shows that the program is not a 64-bit ELF program.
     #[error("it is not a 64-bit ELF program")]
     NotElf64,
     /// A placeholder is missing in the arguments, or occurs too often.

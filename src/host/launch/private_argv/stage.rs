@@ -1,4 +1,4 @@
-//! The stages of a start, and how its processes are traced in each stage.
+//! The stages of starting a hypervisor, and how the processes are traced in each stage.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// How long the tracer traces a hypervisor that does not create a virtual machine. The hypervisor has parsed its
-/// arguments in this time.
+/// How long the tracer traces a hypervisor that does not create a virtual machine. By then, the hypervisor has parsed
+/// its arguments.
 const GUARDED: Duration = Duration::from_secs(10);
 
 /// Returns the options with which the launcher and all its descendants are traced.
@@ -34,7 +34,7 @@ pub(super) enum Guard {
     Executions,
 }
 
-/// The stage of a start.
+/// The stage that the start of a hypervisor has reached.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
     /// The launcher has not executed a program yet. `told` is true if the launcher knows that it is traced.

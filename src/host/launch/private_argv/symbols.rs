@@ -22,7 +22,8 @@ const ENTRIES_READ: usize = 64;
 const SYMBOL: u64 = 24;
 const FUNCTION: u8 = 2;
 
-/// Error: the symbols of an object are invalid, or the name belongs to two functions or is not a plain function.
+/// Error: the symbols of an object are invalid, the name belongs to two functions, or the name does not belong to a
+/// plain function.
 #[derive(Debug)]
 pub(super) struct Unclear;
 

@@ -17,7 +17,7 @@ use crate::text::escape::ShownPath;
 /// `AT_SECURE` of the auxiliary vector (getauxval(3)).
 const AT_SECURE: u64 = 23;
 
-/// How often the tracer checks for an event before it sleeps.
+/// How many times the tracer checks for an event before it sleeps.
 const LOOKS: u32 = 100;
 
 /// Status that waitpid(2) returns for a thread that is stopped at a system call (`PTRACE_O_TRACESYSGOOD`).
@@ -82,7 +82,7 @@ pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32
     let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     options.set(WaitOptions::NOHANG, !wait);
     let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
-    // Without a PID, `waitpid` only waits for processes of the same process group.
+    // Without a PID, rustix's `waitpid` only waits for processes of the same process group.
     let waited = if pid.is_some() { waitpid(pid, options) } else { rustix::process::wait(options) };
     match waited.map_err(|errno| Errno::from_raw(errno.raw_os_error())) {
         Ok(waited) => {
@@ -182,8 +182,8 @@ fn executable(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
 }
 
-/// Whether a program that this signal killed most likely failed itself. Otherwise, another process most likely sent the
-/// signal to end the program.
+/// Whether this signal most likely means that the killed program itself failed. Otherwise, another process most likely
+/// sent the signal to end the program.
 pub(super) fn is_fault(signal: i32) -> bool {
     matches!(
         signal,

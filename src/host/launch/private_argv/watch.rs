@@ -1,4 +1,5 @@
-//! Finds the end of the started program with breakpoints, so that the program need not stop at each system call.
+//! Finds the end of the started program with breakpoints, so that the program need not stop at each system call. The
+//! started program is the program that the launcher has executed.
 //!
 //! The tracer must see the end of the started program: if no program has executed the hypervisor by then, the exit code
 //! must not be 0. A dynamically linked wrapper makes dozens of system calls while its libraries are loaded, and dozens

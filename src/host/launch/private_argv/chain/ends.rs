@@ -1,4 +1,4 @@
-//! Handles the breakpoints that show how the started program ends.
+//! Handles the breakpoints that show how the program that the launcher has executed (the started program) ends.
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
