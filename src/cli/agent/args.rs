@@ -29,7 +29,7 @@ use crate::guest::verify::policy::Policy;
     after_help = super::help::AFTER
 )]
 pub struct Agent {
-    /// What to do.
+    /// The selected subcommand, with its arguments.
     #[command(subcommand)]
     pub verb: Verb,
 
@@ -68,7 +68,7 @@ pub enum Verb {
     Record(Deferred<Record>),
 }
 
-/// `list`
+/// The arguments of the subcommand `list`.
 #[derive(Args, Debug)]
 pub struct List {
     #[command(flatten)]
@@ -98,7 +98,7 @@ impl List {
     }
 }
 
-/// `check`
+/// The arguments of the subcommand `check`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "With NAME, the exit status is 3 if this credential did not arrive or was refused. Otherwise, \
@@ -129,7 +129,7 @@ pub struct Check {
     pub no_pager: bool,
 }
 
-/// `import`
+/// The arguments of the subcommand `import`.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(
@@ -181,7 +181,7 @@ impl ImportOptions {
     }
 }
 
-/// `exec`
+/// The arguments of the subcommand `exec`.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(after_help = "The program does not start if a credential in --require was not imported, if \
@@ -212,7 +212,7 @@ pub(super) struct Program {
     pub(super) program: Vec<OsString>,
 }
 
-/// `cat`
+/// The arguments of the subcommand `cat`.
 #[derive(Args, Debug)]
 pub struct Cat {
     /// Names of the credentials
@@ -246,7 +246,7 @@ pub enum Newline {
     No,
 }
 
-/// `record`
+/// The arguments of the subcommand `record`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Without --with-secrets, the recording contains filler of the same length instead of every value, \
