@@ -66,7 +66,7 @@ fn boot(name: &str, release: Release, options: &[&str], kinds: &[&str]) {
     }
     assert_eq!(results["stage.initrd"].text(), "other-key\ntls-key\n");
     assert_eq!(results["again"].code, 0, "{:?}", results["again"]);
-    assert!(results["again"].stderr.contains("holds 2 encrypted"), "{:?}", results["again"]);
+    assert!(results["again"].stderr.contains("already contains 2 encrypted"), "{:?}", results["again"]);
     assert_eq!(
         results["modes"].text(),
         "700 /run/credstore.encrypted\n400 /run/credstore.encrypted/tls-key\n"
