@@ -15,7 +15,7 @@ use testkit::{run, stderr};
 const AWAIT: &str = "
     awaiting() {
         (smbios-creds-host --log-level=debug await --listen vsock:8889 \"$@\" 2>/tmp/await; echo exit $? >>/tmp/await) &
-        until grep -q 'listens to' /tmp/await 2>/dev/null; do sleep 0.1; done
+        until grep -q 'listening on' /tmp/await 2>/dev/null; do sleep 0.1; done
     }
     ended() {
         until grep -q '^exit ' /tmp/await; do sleep 0.1; done
