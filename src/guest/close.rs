@@ -54,8 +54,8 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
     }
 }
 
-/// Closes every file from which a credential may have been read: sets its mode to 0000. Returns the number of files
-/// that were not closed before.
+/// Closes every file from which a credential may have been read: sets its mode to 0000. Returns how many files
+/// this call closed. Files that were closed before do not count.
 ///
 /// # Errors
 /// Returns the first [`CloseError`]. After an error, the function still closes the other files.
