@@ -1,4 +1,5 @@
-//! Base64 that accepts exactly what systemd accepts (`unbase64mem_full()`, `src/basic/hexdecoct.c`, v255 to v262).
+//! Decodes and encodes base64. The decoder accepts exactly the texts that systemd accepts (`unbase64mem_full()`,
+//! `src/basic/hexdecoct.c`, v255 to v262).
 //!
 //! The decoder accepts the standard alphabet and the URL-safe alphabet, even mixed. The decoder skips space, tab,
 //! newline and carriage return at any position. Padding is mandatory, unused bits must be zero, and nothing may follow
@@ -12,17 +13,17 @@
 use wide::i8x16;
 use zeroize::Zeroizing;
 
-/// A word with the number 1 in each of its bytes.
+/// A machine word of 64 bits, with the number 1 in each of its eight bytes.
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// A word in which only the highest bit of each byte is set.
+/// A machine word of 64 bits, in which only the highest bit of each byte is set.
 const HIGH: u64 = ONES << 7;
 
-/// Number of characters in a word, which encode [`WORD_BYTES`] bytes.
+/// Number of base64 characters in a machine word of 64 bits. These characters encode [`WORD_BYTES`] bytes.
 const WORD: usize = 8;
 const WORD_BYTES: usize = 6;
 
-/// Number of characters in a vector, which encode [`BLOCK_BYTES`] bytes.
+/// Number of base64 characters in a vector. These characters encode [`BLOCK_BYTES`] bytes.
 const BLOCK: usize = 16;
 const BLOCK_BYTES: usize = 12;
 
@@ -42,7 +43,7 @@ pub enum Base64Error {
     /// Text follows the padding.
     #[error("text follows its padding")]
     Trailing,
-    /// The last character has unused bits that are not zero.
+    /// The last base64 character has unused bits that are not zero.
     #[error("the unused bits of its last character are not zero")]
     SpareBits,
 }
@@ -91,7 +92,7 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         valid &= is_valid;
     }
     let size = blocks.len() * BLOCK_BYTES + rest.len() * BLOCK_BYTES / BLOCK;
-    // All bits after the data must be zero. So the unused bits of the last character must be zero too.
+    // All decoded bits after the data must be zero. These bits include the unused bits of the last base64 character.
     let is_zero = bytes.iter().skip(size).fold(0, |all, byte| all | byte) == 0;
     bytes.truncate(size);
     (valid.all() && is_zero && text.len().is_multiple_of(4)).then_some(bytes)
@@ -100,7 +101,7 @@ fn decode_exactly(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// Converts each of sixteen base64 characters to a byte that contains the six bits of this character. Also returns
 /// which characters belong to the standard alphabet.
 fn sextets(characters: i8x16) -> (i8x16, i8x16) {
-    // Bytes are compared as signed numbers, so bytes from 128 on are below all characters.
+    // Bytes are compared as signed numbers, so a byte from 128 on is negative, and is below every base64 character.
     let within = |first: u8, last: u8| {
         characters.simd_gt(i8x16::splat(first.cast_signed() - 1))
             & characters.simd_lt(i8x16::splat(last.cast_signed() + 1))
@@ -168,6 +169,7 @@ fn unpack(bytes: [u8; WORD_BYTES]) -> u64 {
 /// Converts eight bytes with six bits each to eight characters, as the inverse of [`sextets`].
 fn characters(sextets: u64) -> u64 {
     let from = |first: u64| ((sextets + ONES * (128 - first)) & HIGH) >> 7;
-    // Each byte of the result is a character. Every byte is larger than the number that is subtracted from it.
+    // Each byte of the result is a character. Every byte is larger than the number that is subtracted from this byte,
+    // so no subtraction changes another byte.
     sextets + ONES * 65 + from(26) * 6 - from(52) * 75 - from(62) * 15 + from(63) * 3
 }

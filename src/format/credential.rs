@@ -117,7 +117,7 @@ impl Name {
 }
 
 /// Orders names like `str`, but compares the first 16 bytes as one number. Names often have the same beginning, and
-/// musl compares one byte at a time.
+/// `memcmp` of the C library musl compares one byte at a time.
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
         match self.head.cmp(&other.head) {
@@ -194,8 +194,9 @@ impl From<Name> for String {
     }
 }
 
-/// Secret bytes. The bytes are wiped from memory when dropped. This type has no `Display`, and its `Debug` shows only
-/// the number of bytes. Only [`Secret::expose`] returns the bytes, so every use of the bytes can be found in the code.
+/// Secret bytes. The bytes are wiped from memory when the `Secret` is dropped. This type has no `Display`, and its
+/// `Debug` shows only the number of bytes. Only [`Secret::expose`] returns the bytes, so a search for `expose` in the
+/// code finds every use of the bytes.
 ///
 /// ```
 /// use smbios_creds::format::credential::Secret;
@@ -212,8 +213,8 @@ impl Secret {
         &self.0
     }
 
-    /// Returns a copy in separate memory, which is also wiped when dropped. `Secret` is not `Clone`, so every copy can
-    /// be found in the code.
+    /// Returns a copy of the secret in separate memory, which is also wiped when the copy is dropped. `Secret` is not
+    /// `Clone`, so every copy can be found in the code.
     #[must_use]
     pub(crate) fn copy(&self) -> Self {
         self.expose().to_vec().into()
@@ -245,8 +246,8 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
 }
 
 /// Wipes the bytes and the unused capacity of the buffer. The crate `zeroize` writes one byte at a time, which would
-/// take an eighth of an import's time. The method `fill` becomes a call of `memset`, and the barrier keeps the compiler
-/// from removing this call.
+/// take one eighth of the time that an import takes. The method `fill` becomes a call of `memset`, and the barrier
+/// keeps the compiler from removing this call.
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);
@@ -261,10 +262,10 @@ impl Debug for Secret {
     }
 }
 
-/// A named secret: the value that the host sends and that a service must read.
+/// A secret with a name: the host sends the secret value, and a service in the guest reads the value.
 #[derive(Debug)]
 pub struct Credential {
-    /// The name that services ask for.
+    /// The name with which services in the guest ask for the value.
     pub name: Name,
     /// The value that services get, byte for byte.
     pub value: Secret,

@@ -32,11 +32,11 @@ pub const PATH_MAX: usize = 55;
 /// Length in bytes of the longest credential name that fits into the path of an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 
-/// Maximum number of bytes that a guest reads from all items: systemd's limit for all credentials, plus room for a
-/// manifest.
+/// Maximum number of bytes that a guest reads from all items: systemd's limit for the values of all credentials, plus
+/// 65,536 bytes for a manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
-/// An item, read from the `fw_cfg` device or from a recording.
+/// An item, read from the `fw_cfg` device or from a recording of this device.
 #[derive(Debug)]
 pub struct Item {
     /// The number that selects the item in the device.

@@ -116,10 +116,11 @@ impl MaybeNameless {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The string contains no `=` between name and value. In the binary form, it may contain `=` as padding.
+    /// The string contains no `=` between name and value. In the binary form, the string may contain `=` as padding of
+    /// the base64.
     #[error("has no '=' between name and value")]
     NoEquals,
-    /// The name breaks systemd's rules.
+    /// The credential's name breaks systemd's rules for names.
     #[error("has a name that is not allowed: {0}")]
     Name(#[from] NameError),
     /// The value is not base64.
@@ -133,7 +134,7 @@ pub enum DecodeError {
     },
 }
 
-/// Returns the kind of an OEM string, and decodes it if it is a credential.
+/// Returns the kind of an OEM string, and decodes the string if it contains a plain credential.
 ///
 /// ```
 /// use smbios_creds::format::oem_string::{OemString, decode};
@@ -260,7 +261,8 @@ fn distance_at_most_two(a: &[u8], b: &[u8]) -> bool {
     }
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in (1..).zip(a) {
-        // The first cell of the row is never read again.
+        // The loop below does not need the first cell of `row`: `diagonal` and `left` start with the values of the
+        // first column.
         let (mut diagonal, mut left) = (i - 1, i);
         for (cell, y) in row.iter_mut().skip(1).zip(b) {
             let best = (diagonal + usize::from(x != y)).min(*cell + 1).min(left + 1);

@@ -37,14 +37,14 @@ pub const TEXT_PREFIX: &str = "io.systemd.credential:";
 pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
 
 /// Path prefix of the `fw_cfg` items that PID 1 imports, before it imports OEM strings (`import_credentials_qemu()`,
-/// `src/core/import-creds.c`, 251 and newer).
+/// `src/core/import-creds.c`, systemd 251 and newer).
 pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 
 /// Environment variable that contains the path of a service's credentials directory (systemd.exec(5)).
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// Name of the credential that contains the address of a socket on the host. The guest's PID 1 sends notifications to
-/// this address (systemd(1), 254). The address is not secret.
+/// this address (systemd(1) of systemd 254). The address is not secret.
 pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 
 /// Credentials that only PID 1 and generators read. PID 1 and generators look only into the directory in PID 1's
@@ -57,23 +57,23 @@ pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 /// `fstab.extra.initrd`. Each comment in the list names the source file that reads the credentials below the comment,
 /// and the systemd version that added them.
 const EARLY: [&str; 12] = [
-    // src/fstab-generator/fstab-generator.c, 254
+    // src/fstab-generator/fstab-generator.c, systemd 254
     "fstab.extra",
     "fstab.extra.initrd",
-    // src/getty-generator/getty-generator.c, 258 (`getty.auto`) and 254 (`getty.ttys.*`)
+    // src/getty-generator/getty-generator.c, systemd 258 (`getty.auto`) and systemd 254 (`getty.ttys.*`)
     "getty.auto",
     "getty.ttys.container",
     "getty.ttys.serial",
-    // src/import/import-generator.c, 257
+    // src/import/import-generator.c, systemd 257
     "import.pull",
-    // src/ssh-generator/ssh-generator.c, 256
+    // src/ssh-generator/ssh-generator.c, systemd 256
     "ssh.listen",
-    // Read by PID 1 itself: src/shared/hostname-setup.c, 254; src/shared/machine-id-setup.c, 254;
-    // src/core/import-creds.c, 253
+    // PID 1 itself reads the next three credentials: src/shared/hostname-setup.c, systemd 254;
+    // src/shared/machine-id-setup.c, systemd 254; src/core/import-creds.c, systemd 253
     "system.hostname",
     "system.machine_id",
     NOTIFY_SOCKET,
-    // src/debug-generator/debug-generator.c, 256
+    // src/debug-generator/debug-generator.c, systemd 256
     "systemd.extra-unit.*",
     "systemd.unit-dropin.*",
 ];
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn names_that_a_unit_imports_are_not_read_early_only() {
-        // These names are in systemd.system-credentials(7) of 262, or in `ImportCredential=` or `LoadCredential=` of a
-        // unit of systemd.
+        // These names are in systemd.system-credentials(7) of systemd 262, or in `ImportCredential=` or
+        // `LoadCredential=` of a unit of systemd.
         for name in [
             "passwd.hashed-password.root",
             "passwd.plaintext-password.root",

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-/// A message that comes with a remedy. `Display` says what happened to what, and where.
+/// A message that comes with a remedy. `Display` writes only the message without the remedy: what happened, to what,
+/// and where.
 ///
 /// ```
 /// use smbios_creds::guest::source::SourceError;
@@ -13,7 +14,8 @@ use std::fmt::{self, Display, Formatter};
 /// assert_eq!(error.help().as_deref(), Some("mount sysfs on /sys first"));
 /// ```
 pub trait Help: Display {
-    /// Returns the remedy, as an imperative without a full stop. Returns `None` if no remedy always helps.
+    /// Returns the remedy, as an imperative without a full stop. Returns `None` if there is no remedy that helps in
+    /// every case.
     fn help(&self) -> Option<Cow<'static, str>>;
 
     /// Returns the message and its remedy on one line, with `; ` between them.

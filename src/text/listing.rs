@@ -83,7 +83,7 @@ impl Text {
     }
 }
 
-/// A block of blanks. Longer rows of blanks are appended block by block.
+/// A block of blanks. More blanks than this block contains are appended block by block.
 const BLANKS: &str = "                                ";
 
 impl Write for Text {
@@ -119,7 +119,8 @@ impl<'a> Cell<'a> {
 }
 
 /// Formats a size in bytes as systemd 262 does (`format_bytes()`, `src/basic/format-util.c`): in units of 1024, with
-/// one decimal, cut and not rounded. A decimal of 0 is left out, as in `1K`: systemd 254 and older writes `1.0K`.
+/// one decimal, cut and not rounded. systemd 262 omits a decimal of 0 and writes `1K`, but systemd 254 and older writes
+/// `1.0K`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     let mut text = String::with_capacity(8);

@@ -26,8 +26,9 @@ pub fn nearest<'a>(
         .find_map(|edits| names.clone().find(|name| is_within(edits, typed.as_bytes(), name.as_bytes())))
 }
 
-/// Whether at most `edits` edits turn `this` into `that`. Each edit is tried only at the first difference. So the time
-/// grows with the length of the names, and not with the square of the length: a table may contain thousands of names.
+/// Whether at most `edits` edits turn `this` into `that`. Each edit is tried only at the first byte in which the two
+/// names differ. So the time grows with the length of the names, and not with the square of the length: a table may
+/// contain thousands of names.
 fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
     if this.len().abs_diff(that.len()) > edits {
         return false;

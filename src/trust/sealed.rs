@@ -31,7 +31,7 @@ pub const BLOB_MAX: usize = 1_048_576 + 128 * 1024;
 pub struct Key {
     /// Name of the kind of key, as in `systemd-creds encrypt --with-key=`.
     name: &'static str,
-    /// ID of the kind of key. Each blob that was encrypted with a key of this kind begins with the ID.
+    /// ID of the kind of key. Each blob that was encrypted with a key of this kind begins with this ID.
     id: [u8; ID_SIZE],
 }
 
@@ -103,8 +103,8 @@ const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 pub(crate) const HEADER_SIZE: usize = ID_SIZE + SIZES.len();
 
 /// Smallest size of a blob in bytes; systemd refuses a shorter blob. A blob has at least four parts: the header; the
-/// initialization vector, padded from 12 to 16 bytes; two times and the size of the name, padded from 20 to 24 bytes;
-/// and the tag of 16 bytes.
+/// initialization vector, padded from 12 to 16 bytes; two timestamps and the size of the credential's name, together
+/// padded from 20 to 24 bytes; and the tag of 16 bytes.
 const BLOB_MIN: usize = HEADER_SIZE + 16 + 24 + 16;
 
 /// Number of base64 characters that contain the header.
@@ -123,8 +123,8 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     key_in(value).or_else(|| {
         let characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte)).take(HEADER_TEXT);
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-        // Most values are not base64. Such values are refused here, before the code below makes a copy, which must be
-        // wiped from memory.
+        // Most values are not base64. For such values, this function returns here, before the code below makes a copy,
+        // which must be wiped from memory.
         if !characters.clone().all(is_base64) {
             return None;
         }
@@ -169,7 +169,8 @@ pub struct Blob {
 /// An encrypted credential: its name and its blob.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sealed {
-    /// The name that services ask for. `systemd-creds encrypt --name=` put the same name into the blob.
+    /// The name with which services in the guest ask for the value. The blob contains the same name, which was given to
+    /// `systemd-creds encrypt --name=`.
     pub name: Name,
     /// The encrypted value.
     pub blob: Blob,
@@ -182,10 +183,10 @@ pub enum SealedError {
     /// The text contains no `=`.
     #[error("has no '=' between name and blob")]
     NoEquals,
-    /// The name breaks systemd's rules.
+    /// The credential's name breaks systemd's rules for names.
     #[error("has a name that is not allowed: {0}")]
     Name(#[from] NameError),
-    /// The text after the name is not a blob that may be sent.
+    /// The text after the name is not a blob that may be sent to a guest.
     #[error("has a value that {0}")]
     Blob(#[from] BlobError),
     /// The blob is encrypted with the empty key, so everybody can make and decrypt it.
@@ -193,7 +194,7 @@ pub enum SealedError {
     NullKey(Name),
 }
 
-/// Why a file is not a blob that may be sent.
+/// Why a file is not a blob that may be sent to a guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {

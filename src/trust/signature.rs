@@ -54,8 +54,8 @@ const PREHASHED: [u8; 2] = *b"ED";
 /// The number of a key. `Display` writes the number as minisign does: in upper-case hexadecimal, without leading
 /// zeroes.
 ///
-/// The number selects the key for a signature, but proves nothing: anyone can make a key with the number of another
-/// key.
+/// The number in a signature says which key made the signature, but proves nothing: anyone can make a key with the
+/// number of another key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyId(u64);
 
@@ -216,8 +216,8 @@ impl Signature {
         Self::whole(whole)
     }
 
-    /// Reads a signature from the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. If the
-    /// string was cut, it contains fewer lines, or its last line has no newline.
+    /// Reads a signature from the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. If the OEM
+    /// string was cut, it contains fewer than four lines, or its last line has no newline.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with the text.
@@ -237,7 +237,8 @@ impl Signature {
         let mut line = || lines.next().ok_or(SignatureError::Lines);
         let (untrusted, signature, trusted, _, end) = (line()?, line()?, line()?, line()?, line()?);
         let is_whole = untrusted.starts_with(UNTRUSTED) && trusted.starts_with(TRUSTED) && end.is_empty();
-        // Carriage returns are refused, because some readers end a line at a carriage return, and others do not.
+        // This function refuses carriage returns, because some readers end a line at a carriage return, and others do
+        // not.
         if !is_whole || lines.next().is_some() || text.contains('\r') {
             return Err(SignatureError::Lines);
         }

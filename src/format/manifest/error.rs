@@ -3,7 +3,7 @@
 use crate::format::base64::Base64Error;
 use crate::format::credential::Name;
 
-/// Version number of the manifests that this program writes. The program cannot read manifests of another version.
+/// Version number of the manifests that this program writes. This program cannot read manifests of another version.
 pub(super) const VERSION: u32 = 1;
 
 /// Why a manifest cannot be written or read.
@@ -13,11 +13,11 @@ pub enum ManifestError {
     /// The manifest lists the same name twice.
     #[error("it lists credential {0} twice")]
     Duplicate(Name),
-    /// The text after the prefix is not base64.
+    /// The text after the prefix of the manifest's OEM string is not base64.
     #[error("it is not base64: {0}")]
     Base64(#[from] Base64Error),
-    /// The base64 does not contain the expected JSON object. The error does not show the object, because logs should
-    /// not contain the digest of weak secrets.
+    /// The base64 does not contain the expected JSON object. The error does not show the object: with its salt and its
+    /// digest, a reader of a log could try weak passwords.
     #[error("it is not the expected JSON object (line {line}, column {column})")]
     Json {
         /// Line of the error in the JSON text, counted from 1.

@@ -1,8 +1,8 @@
 //! The manifest lists what the host sent, so that the guest can tell whether everything arrived. This module writes and
 //! reads manifests.
 //!
-//! The manifest itself is not signed. Without a separate signature, a manifest finds faults, not attackers: anyone who
-//! can change a value can also write a new manifest.
+//! The manifest itself contains no signature. Without a separate signature, a manifest reveals faults, but not attacks:
+//! anyone who can change a value can also write a new manifest.
 //!
 //! A manifest is one OEM string: the prefix `io.smbios-creds.manifest:`, and the base64 of a JSON object such as this
 //! one:
@@ -11,11 +11,12 @@
 //! {"version":1,"credentials":{"db-password":44,"tls-key":1704},"salt":"…16 bytes…","digest":"…32 bytes…"}
 //! ```
 //!
-//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is the SHA-256 of the salt, followed
-//! by the name and the value of each credential in the same order. Eight bytes before each name and before each value
-//! give its length in bytes, with the lowest byte first. There is one digest for the whole set, and never one for each
-//! value: a reader of the manifest must not be able to try weak passwords one by one. `salt` and `digest` are in
-//! base64. systemd and other programs ignore the OEM string.
+//! `credentials` gives the size of each value in bytes, sorted by name. `digest` is one SHA-256 over the salt and,
+//! after the salt, the name and the value of each credential in the same order. In the hashed data, eight bytes before
+//! each name and before each value give the length of this name or value in bytes, with the lowest byte first. There is
+//! one digest for the whole set, and never one for each value: a reader of the manifest must not be able to try weak
+//! passwords one by one. `salt` and `digest` are in base64. systemd and other programs ignore the manifest's OEM
+//! string.
 //!
 //! Four more fields may follow, which are meant for a signed set ([`Terms`]):
 //!
@@ -27,8 +28,8 @@
 //!
 //! After the JSON object, there are as many blanks as are necessary to make the base64 end in `==`. The reason is that
 //! Incus builds each string from a key and a value with `=` between them, and drops a key without a value
-//! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A manifest that ends in `==` can be split at its
-//! first `=`: the second `=` is the value.
+//! (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). A manifest that ends in `==` can be such a pair: the
+//! key is the text before the first `=`, and the value is the second `=`.
 
 mod error;
 mod terms;
@@ -50,7 +51,8 @@ use crate::format::receipt::{PROOF_DOMAIN, ValueProof};
 /// Prefix of an OEM string that contains a manifest.
 pub const PREFIX: &str = "io.smbios-creds.manifest:";
 
-/// Size in bytes of the stack area to wipe after a digest was computed. The computation uses a smaller area.
+/// Size in bytes of the stack area that [`wipe_stack`] overwrites after a digest was computed. The computation uses a
+/// smaller area of the stack.
 const STACK_SIZE: usize = 8192;
 
 /// A manifest: the names and sizes of the credentials that the host sent, one digest of all values, and the [`Terms`].
@@ -58,7 +60,7 @@ const STACK_SIZE: usize = 8192;
 pub struct Manifest(Fields);
 
 impl Manifest {
-    /// Makes the manifest of a set. `salt` must be random and new for each set.
+    /// Makes the manifest of a set of credentials. `salt` must be random and new for each set.
     ///
     /// # Errors
     /// [`ManifestError::Duplicate`] if two credentials have the same name.
@@ -82,7 +84,7 @@ impl Manifest {
     /// Returns the same manifest, but with `terms` as its terms.
     ///
     /// # Errors
-    /// [`ManifestError::Duplicate`] if an encrypted credential has the name of another credential, and
+    /// [`ManifestError::Duplicate`] if an encrypted credential has the same name as a plain credential, and
     /// [`ManifestError::Audience`] if a name in the audience is not valid.
     pub fn with_terms(self, terms: Terms) -> Result<Self, ManifestError> {
         if let Some(name) = terms.encrypted.keys().find(|name| self.0.credentials.contains_key(*name)) {

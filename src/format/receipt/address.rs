@@ -15,7 +15,7 @@ pub const HOST_CID: u32 = 2;
 /// The address to which a guest sends a receipt: a vsock port of its host.
 ///
 /// The text of an address is always `vsock-stream:2:PORT`. CID 2 is the host, which already knows everything in a
-/// receipt. Every other CID is refused, because it belongs to this machine itself or to another virtual machine.
+/// receipt. This program refuses every other CID, because it belongs to the guest itself or to another virtual machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     port: u32,
@@ -62,8 +62,9 @@ impl Address {
         Self::new(number(port).ok_or(AddressError::Port)?)
     }
 
-    /// Returns how many bytes at the start of a text can be shown. An address can be shown completely, and any other
-    /// text only as far as it starts like an address. The rest of such a text may be a secret.
+    /// Returns how many bytes at the start of `text` can be shown, because they are no secret. An address can be shown
+    /// completely, and any other text only as far as it starts like an address. The rest of such a text may be a
+    /// secret.
     #[must_use]
     pub fn public_length(text: &[u8]) -> usize {
         match Self::decode(text) {

@@ -18,7 +18,8 @@ pub const STATUS_MAX: usize = 2048;
 /// The result of an import, which a guest sends to its host.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    /// One line of text for people. The text is escaped when it is written, and again when it is shown.
+    /// One line of text for people. This program escapes the text when it makes a receipt, and again when it shows a
+    /// receipt.
     pub status: Status,
     /// The exit code of the import (smbios-creds(1)).
     pub exit: u8,
@@ -28,7 +29,8 @@ pub struct Receipt {
     pub verified: u64,
     /// ID of the boot in which the guest imported the credentials, from `/proc/sys/kernel/random/boot_id`.
     pub boot: Option<BootId>,
-    /// Proof that the guest has every value. The proof is `None` if a value is missing, or if the set had no manifest.
+    /// Proof that the guest has every value of the set. The proof is `None` if a value is missing, or if the set had no
+    /// manifest.
     pub proof: Option<ValueProof>,
 }
 
@@ -112,8 +114,8 @@ const BOOT_ID: &str = "X_SMBIOS_CREDS_BOOT_ID";
 const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
 
 impl Receipt {
-    /// Writes the message of this receipt, at most [`MESSAGE_MAX`] bytes. A blank line ends the message, because
-    /// cloud-hypervisor 52 and older do not tell the host that a guest has sent its last byte.
+    /// Writes the message of this receipt, at most [`MESSAGE_MAX`] bytes. A blank line shows the host where the message
+    /// ends, because cloud-hypervisor 52 and older do not tell the host that a guest has sent its last byte.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         // The buffer never grows: a buffer that grows leaves a copy in memory that is not wiped.

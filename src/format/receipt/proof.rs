@@ -17,7 +17,8 @@ const PROOF_SIZE: usize = 32;
 
 /// Proof that the sender of a receipt has every value of a set, byte for byte.
 ///
-/// The proof is wiped from memory when dropped, and never printed: anyone who knows the proof could forge a receipt.
+/// The proof is wiped from memory when the `ValueProof` is dropped, and this program never prints the proof: anyone who
+/// knows the proof could forge a receipt.
 #[derive(Clone)]
 pub struct ValueProof(Zeroizing<[u8; PROOF_SIZE]>);
 

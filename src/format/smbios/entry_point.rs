@@ -78,15 +78,15 @@ impl EntryPoint {
     }
 
     fn smbios2(bytes: &[u8]) -> Result<Self, EntryPointError> {
-        // DSP0134 gives the length 31. A misprint in version 2.1 gives 30, and newer firmware pads the entry point to
-        // 32 bytes.
+        // According to DSP0134, an `_SM_` entry point has 31 bytes. A misprint in version 2.1 of DSP0134 says 30, and
+        // newer firmware pads the entry point to 32 bytes.
         let bytes = checked(bytes, 5, 30..=32)?;
         let intermediate = bytes.get(16..).unwrap_or_default();
         if !intermediate.starts_with(b"_DMI_") {
             return Err(EntryPointError::IntermediateAnchor);
         }
-        // The second part has 15 bytes. If an entry point has 30 bytes, Linux exports it without the last byte of the
-        // second part.
+        // The second part of an `_SM_` entry point has 15 bytes. If an entry point has 30 bytes, Linux exports it
+        // without the last byte of the second part, so the checksum of this part cannot be verified.
         if intermediate.get(..15).is_some_and(|part| sum(part) != 0) {
             return Err(EntryPointError::IntermediateChecksum);
         }

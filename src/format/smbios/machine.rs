@@ -75,15 +75,15 @@ pub enum Hypervisor {
     /// (`x86_64/src/smbios.rs`).
     Crosvm,
     /// Hyper-V. A Hyper-V machine has the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
-    /// The vendor of the firmware is also Microsoft, or American Megatrends in a machine of the first generation (seen
-    /// in public recordings). Hyper-V writes OEM strings of its own, but has no option to add other OEM strings.
+    /// The vendor of the firmware is also Microsoft, or American Megatrends in a machine of generation 1 (seen in
+    /// public recordings). Hyper-V writes OEM strings of its own, but has no option to add other OEM strings.
     HyperV,
 }
 
 /// The manufacturer's name in Hyper-V's machines.
 const MICROSOFT: &str = "Microsoft Corporation";
 
-/// A kind of firmware. This program knows how each of these kinds handles large tables.
+/// A kind of firmware. This program knows how each of these kinds handles tables of more than 65,535 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirmwareKind {
     /// SeaBIOS, with its major and minor version if SeaBIOS reports them.
@@ -150,7 +150,7 @@ impl Machine {
 }
 
 impl Firmware {
-    /// Reads a complete Type 0 structure.
+    /// Reads the bytes of a Type 0 structure: its formatted area and its strings.
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosInformation<'_>>()?;
@@ -163,7 +163,7 @@ impl Firmware {
 }
 
 impl Model {
-    /// Reads a complete Type 1 structure.
+    /// Reads the bytes of a Type 1 structure: its formatted area and its strings.
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosSystemInformation<'_>>()?;
@@ -194,7 +194,8 @@ impl Hypervisor {
         } else if vendor == Some("crosvm") {
             Some(Self::Crosvm)
         } else {
-            // QEMU is often started with another manufacturer name, but the version is still a machine type of QEMU.
+            // QEMU is often started with another manufacturer's name than `QEMU`, but the version in the Type 1
+            // structure is a machine type of QEMU even then.
             let is_machine_type = version.starts_with("pc-i440fx-") || version.starts_with("pc-q35-");
             let product = model.and_then(|model| model.product.as_deref());
             let is_hyper_v = (manufacturer, product) == (Some(MICROSOFT), Some("Virtual Machine"))
@@ -249,7 +250,7 @@ fn words(parts: [&Option<String>; 2]) -> String {
 }
 
 /// Prepares a string for printing: removes blanks at both ends, cuts the string to [`SHOWN_MAX`] bytes, and escapes it.
-/// Returns `None` if nothing remains.
+/// Returns `None` if the string is missing, or if it contains nothing except blanks.
 fn shown(string: &SMBiosString) -> Option<String> {
     let string = string.to_utf8_lossy()?;
     let bytes = string.trim_ascii().as_bytes();

@@ -141,9 +141,9 @@ impl Table {
         &self.faults
     }
 
-    /// Whether the table was read to its end, so that a string that was not found is not in the table. The result is
-    /// true only if the end of the table is known, and if the table is neither cut nor damaged. Bytes after the
-    /// end-of-table structure must be padding, because other bytes may belong to the table.
+    /// Whether the table was read to its end. If it was, the table contains no string that this program did not find.
+    /// The result is true only if the end of the table is known, and if the table is neither cut nor damaged. Bytes
+    /// after the end-of-table structure must be padding, because other bytes may belong to the table.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
@@ -256,7 +256,7 @@ impl<'a> OemStructure<'a> {
     }
 
     /// Returns every string found, even if it is empty: its offset in the table, and its bytes. The count byte has no
-    /// effect.
+    /// effect on the result.
     pub fn strings(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let data = self.data;
         self.structure

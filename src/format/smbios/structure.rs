@@ -96,7 +96,7 @@ fn structure(rest: &[u8], offset: usize) -> Result<Structure, Damage> {
     let size = loop {
         let end = start + memchr(0, set.get(start..).unwrap_or_default()).ok_or(Damage::Unterminated)?;
         let next = *set.get(end + 1).ok_or(Damage::Unterminated)?;
-        // If a structure has no strings, its string set consists only of the terminator.
+        // If a structure has no strings, its string set consists only of the two NUL bytes that end it.
         if end > 0 || next != 0 {
             strings.push(at + start..at + end);
         }

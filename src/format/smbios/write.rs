@@ -2,7 +2,7 @@
 //!
 //! systemd 256 and older reads only the first 4096 bytes of a structure and loses the rest without an error
 //! (`read_virtual_file()`, `src/core/import-creds.c`). So this program packs strings into several structures of at most
-//! 4096 bytes, if the hypervisor accepts whole structures.
+//! 4096 bytes, if the hypervisor accepts whole Type 11 structures, and not only single strings.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,13 +23,14 @@ pub const STRINGS_MAX: usize = 255;
 
 /// Handle of the first structure that this program writes. Each further structure gets the next free handle.
 ///
-/// Hypervisors and firmware use low handles. cloud-hypervisor and crosvm assign handles from 0 up. QEMU assigns handles
-/// by structure type, in steps of 0x100 up to 0x2900. QEMU's end-of-table structure (Type 127) gets the handle 0x7F00
-/// (`hw/smbios/smbios.c`). OVMF gives each structure the lowest free handle. OVMF's end-of-table structure gets the
-/// handle 0xFEFF. DSP0134 §6.1.2 reserves the handles above 0xFEFF.
+/// Hypervisors and firmware use low handles, except for some end-of-table structures. cloud-hypervisor and crosvm
+/// assign handles from 0 up. QEMU assigns handles by structure type, in steps of 0x100 up to 0x2900. QEMU's
+/// end-of-table structure (Type 127) gets the handle 0x7F00 (`hw/smbios/smbios.c`). OVMF gives each structure the
+/// lowest free handle. OVMF's end-of-table structure gets the handle 0xFEFF. DSP0134 §6.1.2 reserves the handles above
+/// 0xFEFF.
 pub const FIRST_HANDLE: u16 = 0x8b00;
 
-/// Number of handles that this program can assign to its structures.
+/// Number of handles that this program can assign to its structures: the handles from [`FIRST_HANDLE`] to 0xFDFF.
 const HANDLES: u16 = 0xfe00 - FIRST_HANDLE;
 
 /// Structure type that readers ignore (DSP0134, "Inactive (Type 126)").
@@ -73,8 +74,8 @@ pub enum WriteError {
 }
 
 /// Divides strings into structures. Returns one range of string indexes for each structure, in order. A structure gets
-/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that is larger than this limit gets a
-/// structure of its own.
+/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that alone is too large for
+/// [`STRING_AREA_MAX`] gets a larger structure of its own.
 ///
 /// `sizes` are the sizes of the strings in bytes, without the NUL byte that ends each string.
 #[must_use]
