@@ -2,9 +2,9 @@
 //! `src/basic/hexdecoct.c`, v255 to v262).
 //!
 //! The decoder accepts the standard alphabet and the URL-safe alphabet, even mixed. The decoder skips space, tab,
-//! newline and carriage return at any position. Padding is mandatory, unused bits must be zero, and nothing may follow
-//! the padding. systemd v252 to v254 accepts only the standard alphabet, so [`encode`] writes only the standard
-//! alphabet.
+//! newline and carriage return at any position. The decoder refuses a text without the necessary padding, a text whose
+//! last character has unused bits that are not zero, and a text with base64 characters after the padding. systemd v252
+//! to v254 accepts only the standard alphabet, so [`encode`] writes only the standard alphabet.
 //!
 //! The decoder processes sixteen characters at a time in one vector, and the encoder eight characters at a time in one
 //! machine word of 64 bits. No branch and no table index depends on a value, so neither the time nor the CPU's cache
@@ -115,7 +115,8 @@ fn sextets(characters: i8x16) -> (i8x16, i8x16) {
     (characters + steps, upper | lower | digit | plus | slash)
 }
 
-/// Packs eight bytes with six bits each into six bytes. The bits of the first character become the highest bits.
+/// Packs eight bytes with six bits each into six bytes. The six bits of the first byte become the highest bits of the
+/// result.
 fn pack(sextets: u64) -> [u8; WORD_BYTES] {
     let twelves = (sextets & 0x003f_003f_003f_003f) | ((sextets & 0x3f00_3f00_3f00_3f00) >> 2);
     let halves = (twelves & 0x0000_0fff_0000_0fff) | ((twelves & 0x0fff_0000_0fff_0000) >> 4);

@@ -13,9 +13,9 @@ pub const VALUE_MAX: usize = 1_048_576;
 /// `src/shared/creds-util.h`).
 pub const TOTAL_MAX: usize = 1_048_576;
 
-/// Maximum number of credentials that PID 1 can store. Empty credentials do not count. PID 1's tmpfs for credentials
-/// has 256 pages of 4 KiB, and each file takes at least one page (`mount_credentials_fs()`, `src/core/import-creds.c`;
-/// measured).
+/// Maximum number of credentials that PID 1 can store. Credentials with an empty value do not count toward this number.
+/// PID 1's tmpfs for credentials has 256 pages of 4 KiB, and each file takes at least one page
+/// (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
 pub const FILES_MAX: usize = 256;
 
 /// Maximum number of bytes that systemd 256 and older reads from one SMBIOS structure: one read of the structure's

@@ -16,8 +16,8 @@ pub enum Layout {
 
 /// Writes a value as JSON.
 ///
-/// Layout and destination are chosen at run time. With a separate type for each layout and destination, the compiler
-/// would put the code that writes findings into the agent three times.
+/// Layout and destination are chosen at run time. With a separate type for each layout and destination, the agent's
+/// executable file would contain the code that writes findings three times.
 ///
 /// ```
 /// use smbios_creds::text::json::{Layout, write};

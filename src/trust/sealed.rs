@@ -73,8 +73,8 @@ impl Key {
         self.name == NULL
     }
 
-    /// Whether only a unit of one user's service manager can decrypt the blob. Units of the system manager cannot
-    /// decrypt such a blob.
+    /// Whether only a unit of one user's service manager can decrypt a blob that was encrypted with this kind of key.
+    /// Units of the system manager cannot decrypt such a blob.
     #[must_use]
     pub fn is_of_one_user(&self) -> bool {
         self.name.ends_with("-of-one-user")

@@ -283,9 +283,9 @@ impl PartialEq for Signature {
 
 impl Eq for Signature {}
 
-/// Returns the number of the trusted key that signed `manifest`, which is the manifest's whole OEM string. Only the
-/// first [`SIGNATURES_MAX`] signatures are checked. The first valid signature decides, and later signatures have no
-/// effect.
+/// Returns the number of the trusted key that signed `manifest`, which is the manifest's whole OEM string. This
+/// function checks only the first [`SIGNATURES_MAX`] signatures. The first valid signature determines the result, and
+/// later signatures have no effect.
 ///
 /// ```
 /// use smbios_creds::trust::signature::{Signature, TrustedKey, signer};

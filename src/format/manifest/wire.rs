@@ -15,7 +15,7 @@ use crate::format::credential::Name;
 pub(super) const SALT_SIZE: usize = 16;
 pub(super) const DIGEST_SIZE: usize = 32;
 
-/// The fields of the JSON object. Salt and digest are decoded from base64.
+/// The fields of the JSON object. In this type, salt and digest are bytes, and not base64.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Fields {
     pub(super) credentials: BTreeMap<Name, u64>,

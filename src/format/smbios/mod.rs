@@ -142,8 +142,9 @@ impl Table {
     }
 
     /// Whether the table was read to its end. If it was, the table contains no string that this program did not find.
-    /// The result is true only if the end of the table is known, and if the table is neither cut nor damaged. Bytes
-    /// after the end-of-table structure must be padding, because other bytes may belong to the table.
+    /// The result is true only if the end of the table is known, and if the table is neither cut nor damaged. If bytes
+    /// follow the end-of-table structure, the result is true only if these bytes are padding, because other bytes may
+    /// belong to the table.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
