@@ -26,7 +26,8 @@ use crate::sys::file::{self, Content};
 /// `drivers/firmware/dmi-sysfs.c`).
 const ENTRIES: &str = "dmi/entries";
 
-/// Beginning of the name of a Type 11 structure's directory. The rest of the name is the number of the structure.
+/// Beginning of the name of a Type 11 structure's directory. The rest of the name is the index of the structure among
+/// the Type 11 structures, from 0.
 const OEM_STRINGS: &[u8] = b"11-";
 
 /// Name of the file that contains the SMBIOS table, in the directory `dmi/tables`.
@@ -47,15 +48,16 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // In any stage, a set in `@initrd` is for the host stage, whose import closes the files.
+        // A set that was written to `@initrd` is for the host stage, even if this import does not run in the initrd.
+        // The import in the host stage closes the files.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),
     }
 }
 
-/// Closes every file from which a credential may have been read: sets its mode to 0000. Returns how many files
-/// this call closed. Files that were closed before do not count.
+/// Closes every file from which a credential may have been read: sets its mode to 0000. Returns how many files this
+/// call closed. Files that already had mode 0000 are not counted.
 ///
 /// # Errors
 /// Returns the first [`CloseError`]. After an error, the function still closes the other files.

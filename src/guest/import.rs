@@ -1,7 +1,8 @@
 //! The import, which is the main task of the guest's program, in six steps.
 //!
-//! 1. The sources receive what the host sent. If this system is a confidential VM or a container, its SMBIOS table must
-//!    not be trusted, and the import is refused first.
+//! 1. The sources receive what the host sent. In a confidential VM or a container, whose SMBIOS table must not be
+//!    trusted, the import fails instead, unless the policy trusts the table or accepts only sets that a trusted key has
+//!    signed for this machine.
 //! 2. The received credentials are verified against the manifest and the policy.
 //! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. The import
 //!    writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
@@ -90,7 +91,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
     }
     let is_closing = matches!(imported, Ok(Imported { closing: Closing::Closes, .. }));
     // An import to a directory that the user chose changes nothing else on this machine, so it writes no report. If an
-    // earlier import closed the sources, the existing report must stay, because nothing else says what was imported.
+    // earlier import closed the sources, the existing report must stay, because only this report says what was
+    // imported.
     let is_reported = match &imported {
         Err(error) if error.is_closed() => false,
         _ if matches!(request.into, Into::At(Place::Directory(_))) && !is_closing => false,
@@ -149,7 +151,7 @@ pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceiv
 /// [`NotReceived`] says why nothing was received.
 pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Delivery, NotReceived> {
     let mut policy = trust::complete(system, from.is_none(), policy)?;
-    // Whether a recording can be trusted does not depend on this machine.
+    // For a recording, the platform is not detected: the recording may come from another machine.
     let is_asked = from.is_none() && policy.confidential != Confidential::Allow;
     let platform = if is_asked { platform::detect(system) } else { None };
     policy.trust.circumstances.is_confidential = platform.is_some();

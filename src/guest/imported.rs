@@ -113,7 +113,7 @@ pub enum NotPlaced {
         "a trusted signature is required, but no such signature proves the whole set: nothing was imported"
     )]
     Unproven,
-    /// A trusted signature proves the set, but this machine cannot accept all of it.
+    /// A trusted signature proves the set, but this machine cannot use every credential of the set.
     #[error(
         "a signed set must be imported completely, but this machine cannot use a part of it: nothing was imported"
     )]
@@ -155,7 +155,7 @@ pub enum NotReceived {
     Source(#[from] SourceError),
 }
 
-/// How an import ended. The number is the exit code in the report (smbios-creds-format(7)).
+/// How an import ended. The number of each variant is the exit code that the report contains (smbios-creds-format(7)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Ended {

@@ -49,8 +49,8 @@ pub enum TrustError {
     /// Another user could add or change a key.
     #[error("{0} can be changed by another user, so the keys are not trusted")]
     NotOurs(ShownPath),
-    /// The path of the directory of trusted keys contains a link to a path that does not exist. The link was made to
-    /// trust a key, so the directory does not count as absent.
+    /// The path of the directory of trusted keys contains a link to a path that does not exist. The link shows that
+    /// this machine should have trusted keys, so the directory does not count as absent.
     #[error("{0} is a symbolic link to a path that does not exist, so no trusted key can be read")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.
@@ -250,6 +250,7 @@ fn imported_by_systemd(system: &System) -> Option<usize> {
     }
     let directory = Directory::open(&system.system_credentials(), Links::Refuse);
     let credentials = directory.and_then(|directory| directory.names()).map_or(0, |names| names.len());
-    // In the initrd, it does not matter that `@system` is empty: systemd will import again in the host stage.
+    // In the initrd, the result is `Some` even if `@system` is empty, because systemd will import again in the host
+    // stage.
     (credentials > 0 || system.stage() == Stage::Initrd).then_some(credentials)
 }

@@ -10,8 +10,9 @@ use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 use crate::text::listing::listed;
 
-/// Why credentials could not be materialized. None of the credentials was written, except in a repair of systemd's
-/// directory, which writes one credential after the other.
+/// Why credentials could not be materialized. After such an error, none of the credentials has been written. But a
+/// repair of systemd's directory writes one credential after the other, so it may have written some of them before the
+/// error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {

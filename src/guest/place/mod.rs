@@ -12,7 +12,7 @@
 //! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
 //! nothing, and its units might see no credential. If systemd passes on the credentials that it has imported, this
 //! program repairs systemd's directory. If systemd passes on no credentials, this program refuses the place. The module
-//! [`choose`] decides this once, when the place is chosen.
+//! [`choose`] decides between repair and refusal only once, when it chooses the place.
 
 pub mod choose;
 mod content;
@@ -92,7 +92,7 @@ impl Place {
         let set: Vec<&Credential> = set.iter().copied().filter(|sent| self.takes(&sent.name)).collect();
         let set = set.as_slice();
         if set.is_empty() {
-            // An empty mount or directory would look as if something had been imported.
+            // An empty mount or directory would look as if something had been imported, so nothing is created.
             return Ok(Outcome::Unchanged);
         }
         let context = Context::new(&self.directory(system));

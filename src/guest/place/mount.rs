@@ -49,7 +49,7 @@ pub(super) fn publish(
     let held = Held::new();
     let result = mount_once(&staging, &credentials, &target, set, context);
     if made && result.is_err() {
-        // An empty directory would look like an import that found nothing.
+        // An empty directory would look like an import that found nothing, so the new directory is removed.
         _ = credentials.remove_directory(SYSTEM);
     }
     let finished = staging.finish();
@@ -123,8 +123,8 @@ impl Staging {
             ("ramfs", "mode=0700", Storage::Memory),
             ("tmpfs", &tmpfs, Storage::Swappable),
         ];
-        // A kernel may lack `noswap` or ramfs, or forbid one of them in a user namespace. The errors differ, so after
-        // every error the next choice is tried.
+        // A kernel may lack `noswap` or ramfs, or forbid one of them in a user namespace. The kernel returns different
+        // errors in these cases, so after any error the program tries the next file system in the list.
         let mut result = Err(Errno::ENODEV);
         for (kind, options, storage) in choices {
             result = mount(Some(kind), &self.path, Some(kind), FLAGS, Some(options)).map(|()| storage);
@@ -187,7 +187,8 @@ impl View {
     /// Mounts a writable view of the directory whose path is in `context`.
     pub(super) fn new(system: &System, context: &Context) -> Result<Self, PlaceError> {
         let staging = Staging::new(system, &own::run(system)?)?;
-        // If a step fails, `staging` is dropped before `held`: the view is unmounted before the signals take effect.
+        // If a step fails, `staging` is dropped before `held`: the view is unmounted before the blocked signals take
+        // effect.
         let (held, staging) = (Held::new(), staging);
         bind(context.path(), &staging.path)?;
         staging.remount(MsFlags::MS_BIND, None)?;

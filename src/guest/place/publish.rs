@@ -107,13 +107,12 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             // Until this process locks the directory, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // The new directory is empty, unless another program has put files into it. If it has, the removal
-                // fails.
+                // The removal fails if another program has put files into the directory.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
             let stat = directory.stat().map_err(failed)?;
-            // A user who can write to the parent can replace the staging directory with one of their own.
+            // A user who can write to the parent can replace the staging directory with a directory of their own.
             if !stat.is_protected() {
                 let parent = context.path().parent().unwrap_or(context.path());
                 return Err(PlaceError::NotOurs(ShownPath::from(parent)));
@@ -125,8 +124,8 @@ impl<'a> Staging<'a> {
         Err(failed(Errno::EEXIST))
     }
 
-    /// Copies the mode and the owner of the directory that will be replaced, and links its other files into the staging
-    /// directory.
+    /// Copies the mode and the owner of the directory that will be replaced, and makes hard links to the files of that
+    /// directory in the staging directory, except for files that the set replaces.
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("copy the mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {

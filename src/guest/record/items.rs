@@ -18,7 +18,7 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     })
 }
 
-/// Returns the value of each credential in the items, as `value_of` changes it.
+/// Returns the value of each credential in the items, after `value_of` has changed the value.
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {
@@ -68,8 +68,8 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
     items.iter().map(redacted).collect()
 }
 
-/// Overwrites a name that is not allowed, because it may be a secret value. The function keeps only the byte for which
-/// the name is refused.
+/// Overwrites a name that is not allowed, because it may be a secret value. The function keeps only the byte because of
+/// which the name is refused.
 fn redact_name(name: &mut [u8], error: NameError) {
     let kept = match error {
         NameError::Empty | NameError::Reserved => return,

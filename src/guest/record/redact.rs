@@ -77,7 +77,7 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                 let unknown = structure.offset + usize::from(OEM_STRINGS_LENGTH);
                 let end = structure.offset + usize::from(structure.length);
                 bytes(&mut data, unknown..end).fill(0);
-                // Both iterators return the Type 11 structures in the same order.
+                // `oem_structures` returns the Type 11 structures in the same order as this loop.
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE if !strings_lost => {
@@ -116,7 +116,7 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 values.add(name, value);
                 return string.len();
             }
-            // Only the text before the equals sign is replaced: blanks may follow the equals sign.
+            // Replaces only the text before the equals sign. After the equals sign there may be blanks, which are kept.
             let start = Encoding::Binary.prefix().len();
             redact_nameless(bytes(string, start..start + text.length()), manifest);
             start
@@ -200,7 +200,8 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     };
     match (error, encoding) {
         (DecodeError::NoEquals, _) => {}
-        // The text is too short for a bad name, so the filler has an empty name.
+        // The text is too short for the filler `/=`, whose name is refused. So the filler is `=`, and its empty name is
+        // refused.
         (DecodeError::Name(_), _) if length < 2 => put(0, b'='),
         (DecodeError::Name(_), _) => {
             put(0, b'/');

@@ -43,8 +43,9 @@ pub(super) fn replace<'a>(
 fn longest_at_start(sorted: &[&[u8]], text: &[u8]) -> usize {
     let mut text = text;
     loop {
-        // Every text with which `text` starts is this candidate, or stands before it in the sorted list. Every such
-        // text is also the start of the part that the candidate and `text` have in common.
+        // The candidate is the last text in the sorted list that is not greater than `text`. Every text with which
+        // `text` starts is the candidate, or stands before it in the list. Every such text is also the start of the
+        // part that the candidate and `text` have in common.
         let last = sorted.partition_point(|candidate| *candidate <= text).checked_sub(1);
         let Some(candidate) = last.and_then(|last| sorted.get(last)) else { return 0 };
         let common = candidate.iter().zip(text).take_while(|(a, b)| a == b).count();

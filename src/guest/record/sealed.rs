@@ -68,7 +68,8 @@ fn redact_blob(text: &mut [u8], filler: u8) {
     characters.zip(encoded.bytes()).for_each(|(byte, filler)| *byte = filler);
 }
 
-/// Overwrites everything that could be a name or a value. The text is still refused for the same reason.
+/// Overwrites everything that could be a name or a value. A guest refuses the overwritten text for the same reason as
+/// the original text.
 fn redact_undecodable(text: &mut [u8], error: &SealedError) {
     text.fill(FILLER);
     let kept: &[u8] = match error {

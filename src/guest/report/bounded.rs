@@ -17,7 +17,8 @@ impl Write for Bounded {
         self.write_all(bytes).map(|()| bytes.len())
     }
 
-    // The serializer calls it for each quote and comma. That of the trait would loop, and look at errors.
+    // The JSON serializer calls this function for each quote and comma. The trait's own `write_all` would call `write`
+    // in a loop, and look at the kind of each error.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.bytes.len() + bytes.len() > self.maximum {
             return Err(ErrorKind::FileTooLarge.into());
@@ -31,7 +32,8 @@ impl Write for Bounded {
     }
 }
 
-/// What most values fit into, so that the buffer does not grow, which copies and wipes it.
+/// Initial capacity of the buffer in bytes. The JSON of most values fits into it, so that the buffer does not grow:
+/// growing would copy the bytes and wipe the old ones.
 const USUAL: usize = 4096;
 
 /// Returns the JSON of a value.

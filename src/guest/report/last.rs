@@ -65,8 +65,8 @@ pub struct Report<'a> {
 /// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
 pub const SIZE_MAX: usize = 262_144;
 
-/// Largest size of each list in bytes, if the complete lists are too large. The rest of [`SIZE_MAX`] is for the other
-/// fields.
+/// Maximum size in bytes of each of the report's lists, if the report would have more than [`SIZE_MAX`] bytes with the
+/// complete lists. The rest of [`SIZE_MAX`] is for the report's other fields.
 const CREDENTIALS_MAX: usize = 131_072;
 const FINDINGS_MAX: usize = 65_536;
 const REPAIRED_MAX: usize = 32_768;
@@ -159,7 +159,7 @@ impl<'a> Report<'a> {
     /// # Errors
     /// Returns an error if the report cannot be written as JSON.
     pub fn into_json(mut self) -> serde_json::Result<Vec<u8>> {
-        // The last byte is for the newline.
+        // The last byte of the report is a newline, which follows the JSON.
         let maximum = SIZE_MAX - 1;
         let mut json = bounded::json(&self, maximum).or_else(|_| {
             self.shorten();
@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns how an import ended, in the words of the log. The import must have written its set.
+/// Returns how an import ended, in the words of the log. Only for an import that has written its set.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
@@ -196,8 +196,8 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let left = write_and_hand_over(system, imported);
     let is_left = left.is_ok();
     if let Err(error) = left {
-        // A user who has no permission to import cannot write a report either. The import has already logged that
-        // error.
+        // A user who may not write the credentials may not write the report either. The import has already logged the
+        // first error, so there is no warning about the report.
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
@@ -209,7 +209,8 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     is_left
 }
 
-/// Whether an import succeeded and changed nothing, and its report exists already.
+/// Whether an import succeeded and changed nothing, and an earlier import has already left a report, so that no new
+/// report is needed.
 fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     let Ok(imported) = imported else { return false };
     let unchanged = imported.placed.as_ref().is_ok_and(|placed| {
@@ -245,10 +246,11 @@ fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>
 fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     let state = StateDirectory::lock(system, &own::run(system)?)?;
     let context = Context::new(&state.path);
-    // The signal of a limit on file sizes must not end an import that is already complete.
+    // SIGXFSZ, the signal for a file above the size limit (setrlimit(2)), must not end an import that is already
+    // complete.
     let _held = Held::new();
     let replace = || {
-        // Any existing file with the temporary name is removed.
+        // A file that already has the report's temporary name is removed.
         match state.directory.remove_file(PART) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),

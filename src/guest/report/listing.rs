@@ -19,7 +19,8 @@ use crate::guest::verify::origin::Origin;
 use crate::guest::verify::sealed_entry::SealedEntry;
 use crate::text::listing::{self, Cell, Text, Tone};
 
-/// The order in which findings are shown. A sort by severity would make the agent 5 KB larger.
+/// The order in which findings are shown: the most serious ones first. Code that sorts the findings by severity would
+/// make the agent 5 KB larger.
 const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
 /// One line of the list of credentials.
@@ -40,7 +41,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Makes a line from a report, which contains everything except the state.
+    /// Makes the line for a credential from what the last report says about it. The report does not contain the state.
     pub(super) fn known(known: &'a Known, state: State) -> Self {
         let Known { name, size, encoding, source, key, .. } = known;
         let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.into());

@@ -28,7 +28,7 @@ pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
     }
 }
 
-/// Logs which place was chosen, and why.
+/// Logs the directory of the place that was chosen for the credentials, and the reason for the choice.
 pub(in crate::guest) fn choice(directory: &Path, reason: &str) {
     tracing::info!("credentials go to {}: {reason}", Escaped::from(directory));
 }

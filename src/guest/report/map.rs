@@ -177,7 +177,8 @@ impl Map<'_> {
     fn structure(&mut self, oem: &OemStructure<'_>) {
         let Structure { offset, end, handle, ref strings, .. } = *oem.structure;
         let (index, found, [high, low]) = (oem.index, strings.len(), handle.to_be_bytes());
-        // The verification has already reported a missing count byte.
+        // If the structure has no count byte, the map shows 0 announced strings: verification has already reported this
+        // fault.
         let announced = count(oem.count().unwrap_or_default().into(), "string");
         let text = format_args!(
             "structure 11-{index}, handle 0x{high:02x}{low:02x}: {announced} announced, {found} found"
@@ -315,7 +316,8 @@ impl Map<'_> {
                 Severity::Warning => Some(Tone::Doubtful),
                 Severity::Note => None,
             };
-            // Except for missing credentials, the line above names the credential and its place.
+            // The line above already names the credential and its place, so the mark shows only what is wrong. Missing
+            // credentials have no such line.
             let text: &dyn Display = if let Place::Nowhere = place { finding } else { &finding.kind };
             self.push(format!("{:indent$}^ {text}", ""), tone);
         }

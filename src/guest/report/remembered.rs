@@ -79,7 +79,7 @@ pub struct Judged<'a> {
     verdict: &'static str,
     proven: bool,
     credentials: Vec<Row<'a>>,
-    /// Always empty, because the sources are not read.
+    /// Always empty, because findings are about the content of the sources, and closed sources are not read.
     findings: [(); 0],
     problems: Vec<String>,
 }
@@ -184,7 +184,7 @@ impl Remembered {
             problems.push(Problem::NotWell(Escaped(last.summary.as_bytes()).to_string()));
         }
         match &last.folder {
-            // The path was escaped when the report was written.
+            // The report contains the path in its escaped form, so it is compared with the directory's escaped path.
             Some(folder) if *folder != self.directory.to_string() => {
                 let folder = Escaped(folder.as_bytes()).to_string();
                 problems.push(Problem::Elsewhere { folder, directory: directory() });
@@ -217,7 +217,8 @@ impl Remembered {
         if policy.manifest == ManifestPolicy::Require && !self.is_proven() {
             problems.push(Problem::NotProven);
         }
-        // The trusted keys and the highest imported serial are read again now.
+        // The trusted keys and the highest imported serial may have changed since the last import, so they are read
+        // again.
         match trust::complete(system, true, policy) {
             Ok(policy) if policy.requires_signature() => {
                 problems.extend(unbelieved(last, &policy.trust));

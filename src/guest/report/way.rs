@@ -26,7 +26,8 @@ pub struct Way<'a> {
     arrival: Arrival,
     /// Whether a valid manifest arrived.
     manifest: bool,
-    /// Number of bytes that were sent, if the manifest lists the credential.
+    /// Number of bytes that the host sent for this credential, according to the manifest; `None` if the manifest does
+    /// not list the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     sent: Option<u64>,
     /// Every OEM string and every `fw_cfg` item with a credential of this name.
@@ -60,8 +61,8 @@ enum Arrival {
 }
 
 impl<'a> Way<'a> {
-    /// Collects what is known about a credential. The policy with which `delivery` was verified must ask about this
-    /// name. `system` is `None` for a recording, which may come from another machine.
+    /// Collects what is known about a credential. `delivery` must have been verified with a policy whose field `about`
+    /// contains this name. `system` is `None` for a recording, which may come from another machine.
     pub fn look(
         system: Option<&System>,
         name: &'a Name,

@@ -154,7 +154,8 @@ impl SourceError {
     }
 
     /// Returns the more important of two errors: this error, or the error of a later source. The function is used if
-    /// every source is absent. A lost table is more important than a missing driver.
+    /// every source is absent. An error about the SMBIOS table, except [`Self::NoSmbios`], is more important than a
+    /// missing driver for `fw_cfg`.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {

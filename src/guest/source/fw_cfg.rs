@@ -57,8 +57,8 @@ impl Source for FwCfg {
 /// are used.
 pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     let path = match input {
-        // QEMU itself adds dozens of items, but none whose path begins with `opt/`. So on most machines, this one check
-        // is enough.
+        // QEMU itself adds dozens of items, but none whose path begins with `opt/`. So on most machines the directory
+        // for such paths does not exist, and the program reads no item.
         Input::Running(system) if is_absent(&system.firmware().join(OPTIONAL)) => {
             return Err(SourceError::NoFwCfg);
         }
@@ -154,7 +154,8 @@ impl Reader {
     }
 }
 
-/// Returns an item's key from the name of its directory; `None` if the kernel would not write the name like this.
+/// Returns an item's key from the name of its directory; `None` if the name is not a number as the kernel writes it,
+/// without a sign or leading zeros.
 fn key(name: &CStr) -> Option<u16> {
     let name = name.to_str().ok()?;
     name.parse().ok().filter(|key: &u16| key.to_string() == name)

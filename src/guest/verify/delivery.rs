@@ -35,7 +35,7 @@ enum Content {
     /// A credential, and the reason why it is not imported, if there is one.
     Credential(Credential, Option<Refusal>),
     /// Text that is either a value without a name, or the name of a credential with an empty value. The second field is
-    /// the first reason why the text is not imported.
+    /// the reason why the text is not imported; if there are several reasons, it is the first one.
     MaybeNameless(MaybeNameless, Option<Refusal>),
     /// A string that could not be decoded.
     Undecodable(Refusal),
@@ -252,7 +252,7 @@ pub struct Tally {
 pub struct Asked {
     /// The address to which the guest sends the receipt.
     pub address: Address,
-    /// Proof of the values; `None` unless each value is the one that was sent.
+    /// Proof that this machine has every value; `None` unless each value is the one that was sent.
     pub proof: Option<ValueProof>,
 }
 

@@ -113,8 +113,8 @@ pub enum FindingKind {
         /// Number of strings that the structure contains.
         found: usize,
     },
-    /// The structure has more than 255 strings. The count byte does not show whether it wrapped or NUL bytes split some
-    /// strings.
+    /// The structure has more than 255 strings, and its count byte does not show why: either the host sent more than
+    /// 255 strings, so that the count byte wrapped, or NUL bytes have split some strings.
     CountUnclear {
         /// Number of strings that the count byte announces.
         announced: usize,

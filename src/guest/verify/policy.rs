@@ -44,8 +44,8 @@ pub enum ManifestPolicy {
 pub enum Confidential {
     /// Do not read the table.
     Refuse,
-    /// Accept only a set that a trusted key has signed for this machine. Without a trusted key and a configured name of
-    /// this machine, do not read the table.
+    /// Accept only a set that a trusted key has signed for this machine. If this machine has no trusted key or no
+    /// configured name, do not read the table.
     #[default]
     Signed,
     /// Trust the table.
@@ -69,7 +69,7 @@ impl Policy {
         self.manifest == ManifestPolicy::Signed || !self.trust.keys.is_empty()
     }
 
-    /// Whether the policy requires the credential of this name, or asks about it.
+    /// Whether the policy requires the credential of this name, or has this name in its field `about`.
     pub(super) fn asks_for(&self, name: &Name) -> bool {
         self.require.contains(name) || self.about.as_ref() == Some(name)
     }

@@ -56,8 +56,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Adds what a later source received. If the earlier source received something, drops the findings of the later
-    /// source that say that it received nothing.
+    /// Adds what a later source received. If the earlier source received something, drops those findings of the later
+    /// source which say that the later source received nothing.
     pub fn append(&mut self, mut other: Self) {
         if self.is_anything_sent {
             let is_nothing =

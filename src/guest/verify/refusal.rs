@@ -15,7 +15,7 @@ pub enum Refusal {
     TooLarge,
     /// A credential with the same name was sent before.
     Duplicate,
-    /// Another channel has already delivered the same value.
+    /// Another channel has already delivered a credential with the same name and the same value.
     Copy,
     /// The value is empty.
     Empty,

@@ -256,7 +256,7 @@ impl Set<'_> {
         is_complete
     }
 
-    /// Whether the manifest lists every credential; refuses unlisted credentials if a listing is required.
+    /// Whether the manifest lists every credential; if the policy requires that, refuses unlisted credentials.
     fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {

@@ -54,7 +54,8 @@ pub fn receive(table: &Table) -> Received {
 }
 
 /// If the host cannot send OEM strings to this kind of machine, a broken table has lost no credential, and its errors
-/// become warnings. Any trace of a credential in the table shows that the machine is of another kind.
+/// become warnings. But if the table has any trace of a credential, the host can send OEM strings after all, and the
+/// errors stay errors.
 fn excuse_vendor(received: &mut Received) {
     let Received { entries, manifests, findings, machine, .. } = received;
     let is_trace = |kind: &_| matches!(kind, FindingKind::NearMiss { .. } | FindingKind::OemStringsBroken);
@@ -143,8 +144,9 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
 /// Returns the number of strings that may be the second part of a credential that a NUL byte has split. Such a string
 /// follows a credential, and is neither another credential nor another string of this program.
 ///
-/// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, there are at
-/// least 256 such parts. So a smaller number of parts proves that the count byte wrapped.
+/// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, the structure
+/// has at least 256 second parts of split credentials. So if it has fewer strings that may be such parts, the count
+/// byte has wrapped.
 fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let mut is_behind = false;
     let is_tail = |(_, string): &(usize, &[u8])| {
@@ -156,7 +158,7 @@ fn possible_tails(structure: &OemStructure<'_>) -> usize {
     structure.strings().filter(is_tail).count()
 }
 
-/// Decodes one string. Returns the index of its entry; `None` if no entry was made for the string.
+/// Decodes one string. Returns the index of the entry that was made for the string; `None` if no entry was made.
 fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Option<usize> {
     let entry = match oem_string::decode(string) {
         OemString::Credential(credential, encoding) => Entry::decoded(credential, encoding, origin),
@@ -200,7 +202,8 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
 }
 
 /// Marks the last string before the place where the table is cut or damaged as suspect, because the end of the string
-/// may be missing. Firmware that cuts a table leaves zero bytes, so a cut string ends like any other.
+/// may be missing. Firmware that cuts a table leaves zero bytes after the cut, so a cut string ends with a NUL byte
+/// like a complete one.
 fn suspect_last(received: &mut Received, table: &Table) {
     let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
     let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);

@@ -28,7 +28,7 @@ pub enum Audience {
     Name(String),
     /// The content of `/etc/machine-id`, from this machine's disk.
     MachineId,
-    /// The SMBIOS UUID. The host sets the UUID, so it detects mistakes but not attacks.
+    /// The SMBIOS UUID. The host sets the UUID, so an audience with this UUID prevents mistakes but not attacks.
     Uuid,
 }
 
@@ -113,7 +113,7 @@ impl Trust {
     }
 }
 
-/// The manifest that is used.
+/// The manifest that the guest chose for verifying the set.
 #[derive(Clone, Copy)]
 pub(super) struct Chosen<'a> {
     pub(super) manifest: &'a Manifest,
@@ -234,8 +234,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Checks whether the set is still valid. If a signature is required and the clock cannot be read, a set whose
-    /// validity ends is not accepted.
+    /// Checks whether the set is still valid. If a signature is required and the clock cannot be read, a set that has
+    /// an end of validity is not accepted.
     fn validity(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) {
         let now = self.trust.circumstances.now;
         if let Some(not_after) = manifest.terms().not_after
