@@ -163,7 +163,7 @@ pub enum Ended {
     Well = 0,
     /// A step failed.
     NotDone = 1,
-    /// What arrived differs from what was sent, or does not meet the requirements.
+    /// What arrived differs from what was sent, or does not meet the requirements of the policy.
     Unverified = 3,
     /// The machine has no source of credentials, or the host sent none.
     NothingSent = 4,

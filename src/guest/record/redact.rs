@@ -300,11 +300,11 @@ fn redact_rest(data: &mut [u8], table: &Table) {
         };
         let rest = data.get_mut(offset..).unwrap_or_default();
         if smbios::is_padding(rest) {
-            // Padding bytes contain no text, and a table that ends with padding was read to its end.
+            // Padding is kept: it contains no text, and a table that ends with padding counts as read to its end.
             continue;
         }
         fill(rest, length);
-        // A finding says that the table breaks off in OEM strings, so the type is kept.
+        // If the table breaks off in a Type 11 structure, a finding says so. So the type of this structure is kept.
         if table.broken_oem_structure() == Some(offset) {
             rest.iter_mut().zip([OEM_STRINGS, OEM_STRINGS_LENGTH]).for_each(|(byte, kept)| *byte = kept);
         }

@@ -93,8 +93,8 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
     }
 }
 
-/// Whether this error means that the host closed the stream. The host may close the stream before this program has
-/// finished sending.
+/// Whether this error means that the host closed the stream. The host may close the stream before this program closes
+/// it, which is not a failure.
 fn is_closed(error: Errno) -> bool {
     matches!(error, Errno::ENOTCONN | Errno::ECONNRESET | Errno::EPIPE)
 }

@@ -90,9 +90,9 @@ pub(super) fn severity_again(identical: bool, is_same_channel: bool) -> Severity
 pub(super) struct Set<'a> {
     pub(super) policy: &'a Policy,
     pub(super) delivery: Delivery,
-    /// The manifest that is used, and its place in the table or in `fw_cfg`.
+    /// The manifest with which the set is compared, and its place in the table or in `fw_cfg`.
     manifest: Option<(Manifest, Origin)>,
-    /// Whether another manifest cannot be read, or has other content.
+    /// Whether another manifest was sent that cannot be read, or that has other content.
     is_contradicted: bool,
     /// Whether every credential in the manifest is exactly, byte for byte, the one that was sent.
     is_digest_right: bool,
@@ -129,7 +129,7 @@ impl Set<'_> {
         self.delivery.entries.get(index).and_then(Entry::credential)
     }
 
-    /// Returns the value that is used for a name.
+    /// Returns the value of the credential that is used for this name.
     fn value(&self, name: &Name) -> Option<&Secret> {
         self.credential(*self.first.get(name)?).map(|credential| &credential.value)
     }

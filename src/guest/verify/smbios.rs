@@ -43,7 +43,7 @@ pub fn receive(table: &Table) -> Received {
     }
     suspect_last(&mut received, table);
     excuse_vendor(&mut received);
-    // If strings were lost, the strings that arrived do not show what was sent.
+    // If strings were lost, credentials may be among them, so the finding that no credential was sent is not added.
     let is_lost = received.findings.iter().any(|finding| finding.severity == Severity::Error);
     let has_any =
         !received.entries.is_empty() || !received.manifests.is_empty() || !received.encrypted.is_empty();
