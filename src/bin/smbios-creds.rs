@@ -12,8 +12,8 @@ use smbios_creds::cli::{hygiene, log, usage};
 use zeroizing_alloc::ZeroAlloc;
 
 /// Wipes every block of memory before it is freed. The library wipes its own copies of a value; this allocator also
-/// wipes copies by other libraries. (musl's own allocator makes a system call for every few blocks. These calls would
-/// be half of all system calls of an import.)
+/// wipes copies by other libraries. (musl's own allocator makes a system call for every few blocks that it allocates.
+/// These calls would be half of all system calls of an import.)
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 

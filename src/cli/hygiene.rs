@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 /// Memory is locked only if the process may lock at least this many bytes. Once memory is locked, an allocation above
-/// the process's limit fails. This size is several times the memory that the largest table needs.
+/// the process's limit for locked memory fails. This size is several times the memory that the largest table needs.
 const LOCKABLE_MIN: rlim_t = 16 * 1_048_576;
 
 /// What the process does after its work.
@@ -65,7 +65,7 @@ impl Before {
 }
 
 fn may_lock() -> bool {
-    // The limit does not apply to a process with `CAP_IPC_LOCK`.
+    // The limit for locked memory does not apply to a process with `CAP_IPC_LOCK`.
     let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     capable || getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft >= LOCKABLE_MIN)
 }

@@ -26,7 +26,7 @@ pub fn start(program: &'static str, level: LevelFilter) {
         .with_writer(|| LineByLine(io::stderr().lock()))
         .event_format(Lines { program, prefixed: OnceLock::new() });
     let subscriber = NoSpans { level }.with(lines);
-    // This call fails only if a log was started before. The first log is then used.
+    // This call fails only if a log was started before. In this case, the first log stays in use.
     _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -71,7 +71,8 @@ where
             } else {
                 write!(line, "{}: {word}", self.program)?;
             }
-            // Text from the table is already escaped. This call also escapes paths, and messages of the system.
+            // Text from the table is already escaped. This call also escapes paths, and messages of the operating
+            // system.
             Safely(&mut line).write_str(&text)?;
             line.write_char('\n')?;
         }

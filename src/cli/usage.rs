@@ -38,8 +38,9 @@ pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     }
 }
 
-/// Returns clap's text. If the error of a value has a remedy, inserts the remedy after the first line. Removes a value
-/// that is not a valid public key, because it may be a secret key.
+/// Returns clap's text. If clap refuses an argument's value with an error that has a remedy, inserts the remedy after
+/// the first line of the text. Removes from the text a value that is not a valid public key, because it may be a secret
+/// key.
 fn complaint(error: &clap::Error) -> String {
     let mut text = error.to_string();
     let source = error.source();

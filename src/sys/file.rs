@@ -55,8 +55,8 @@ pub(crate) fn read(file: &File, limit: usize) -> Result<Content, Errno> {
     Ok(if bytes.len() > limit { Content::TooLarge } else { Content::Bytes(bytes) })
 }
 
-/// Reads a regular file that must have exactly `size` bytes. Returns [`Content::Changed`] if its size differs. Never
-/// reads more than `size` bytes.
+/// Reads a regular file that must have exactly `size` bytes. Returns [`Content::Changed`] if the file has another size.
+/// Never reads more than `size` bytes.
 pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
     let metadata = file.metadata().map_err(io_errno)?;
     if let Some(kind) = kind(metadata.mode()) {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn file_that_differs_when_read_again_has_changed() {
-        // Each read returns a new text, but size and time stay the same.
+        // Each read of `uuid` returns a new text, but the file's size and time stay the same.
         let file = open(Path::new("/proc/sys/kernel/random/uuid")).unwrap();
         assert!(matches!(read_unchanged(&file, 64).unwrap(), Content::Changed));
         let file = open(Path::new("/proc/version")).unwrap();

@@ -51,8 +51,8 @@ pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     // part of the path.
     let (at, stat) = walk(&path, End::Directory)?;
     let opened = opened?;
-    // If the two are not the same directory, another user changed the path after it was opened, and may change it
-    // again.
+    // If the opened directory is not the directory that the checks found, another user changed the path after it was
+    // opened, and may change it again.
     if opened.stat()?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 

@@ -1,4 +1,5 @@
-//! Names of staging directories. By these names, a later process recognises the directories that a killed process left.
+//! Names of staging directories. By its name, a later process recognises a staging directory that a killed process
+//! left.
 //!
 //! A prefix is not enough, because the name of a user's own directory may begin with it. So the name of a staging
 //! directory ends with a checksum of the text before the checksum.

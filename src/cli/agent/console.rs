@@ -3,7 +3,7 @@
 use super::init;
 use crate::sys::standard::{self, KernelLog};
 
-/// Contains the kernel's log if this module has made it standard error. Otherwise contains `None`.
+/// Contains the kernel's log if this module has opened this log as standard error. Otherwise contains `None`.
 pub struct Console(Option<KernelLog>);
 
 impl Console {
@@ -26,8 +26,8 @@ impl Console {
         Self(KernelLog::open().ok())
     }
 
-    /// Makes standard error no longer go to the kernel's log. Other users may read this log, and the program that is
-    /// executed next may print secrets.
+    /// If standard error is the kernel's log, restores the previous standard error. Other users may read the kernel's
+    /// log, and the program that is executed next may print secrets.
     pub(super) fn leave(&self) {
         if let Some(log) = &self.0 {
             _ = log.hide();

@@ -19,7 +19,8 @@ pub(super) fn set() {
     let error = match apply_filter(&PROGRAM) {
         Ok(()) => return,
         Err(Error::Prctl(error) | Error::Seccomp(error)) => io_errno(error),
-        // The other errors come from seccompiler's compiler and from filters for several threads. Neither is used here.
+        // The other errors come from seccompiler's compiler and from filters for several threads. This module uses
+        // neither.
         Err(_) => Errno::EINVAL,
     };
     tracing::debug!("cannot set the system call filter: {}", error.desc());
@@ -41,7 +42,8 @@ const fn rule(call: libc::c_long, check: usize) -> Rule {
 /// Number of the system call `fchmodat2(2)` on every architecture (Linux `scripts/syscall.tbl`).
 const FCHMODAT2: libc::c_long = 452;
 
-/// The system calls that the filter does not simply allow, in the order of their numbers. [`search`] needs this order.
+/// The system calls whose arguments the filter checks, or that the filter makes fail, in the order of their numbers.
+/// [`search`] needs this order.
 ///
 /// The arguments of `openat2(2)` and of calls through `io_uring` are in memory, where no filter can read them. So
 /// `openat2(2)` and `io_uring_setup(2)` fail with `ENOSYS`, as if the kernel did not have these calls. Callers of
@@ -64,8 +66,8 @@ const RULES: [Rule; 14] = [
     rule(FCHMODAT2, MODE_2),
 ];
 
-/// The system calls that the filter does not simply allow, in the order of their numbers. On aarch64, there are no
-/// calls without a directory descriptor, such as open(2), mkdir(2) and chmod(2).
+/// The system calls whose arguments the filter checks, or that the filter makes fail, in the order of their numbers. On
+/// aarch64, there are no calls without a directory descriptor, such as open(2), mkdir(2) and chmod(2).
 #[cfg(target_arch = "aarch64")]
 const RULES: [Rule; 9] = [
     rule(libc::SYS_mknodat, MODE_2),
@@ -130,21 +132,21 @@ const OTHER_FAMILY: usize = 15;
 
 /// The last part of the BPF program: the checks of arguments, and the results.
 const CHECKS: [sock_filter; 16] = [
-    // OPEN: the flags. If the call creates a file, then MODE_2.
+    // OPEN: checks the flags in the second argument. If the call creates a file, MODE_2 checks the file's mode.
     load(argument(1)),
     jump(IF_ANY_BIT, CREATES, 1, MODE_2, ALLOW),
-    // OPENAT: the flags. If the call creates a file, then the mode in the fourth argument.
+    // OPENAT: checks the flags in the third argument and, if the call creates a file, the mode in the fourth argument.
     load(argument(2)),
     jump(IF_ANY_BIT, CREATES, 3, 4, ALLOW),
     load(argument(3)),
     jump(IF_ANY_BIT, SET_ID, 5, REFUSE, ALLOW),
-    // MODE_2: a mode in the third argument.
+    // MODE_2: checks a mode in the third argument.
     load(argument(2)),
     jump(IF_ANY_BIT, SET_ID, 7, REFUSE, ALLOW),
-    // MODE_1: a mode in the second argument.
+    // MODE_1: checks a mode in the second argument.
     load(argument(1)),
     jump(IF_ANY_BIT, SET_ID, 9, REFUSE, ALLOW),
-    // SOCKET: the address family in the first argument.
+    // SOCKET: checks the address family in the first argument.
     load(argument(0)),
     jump(IF_EQUAL, libc::AF_VSOCK as u32, 11, ALLOW, OTHER_FAMILY),
     // The results ALLOW, REFUSE, ABSENT and OTHER_FAMILY, in this order.
@@ -188,7 +190,8 @@ const fn length(rules: usize) -> usize {
     if rules <= ONE_BY_ONE { rules + 1 } else { 1 + length(rules / 2) + length(rules - rules / 2) }
 }
 
-/// Number of instructions before the search. They check the architecture and exclude x32.
+/// Number of instructions before the search through the rules. These instructions check the architecture and exclude
+/// x32.
 const START: usize = 4;
 
 /// Index in [`PROGRAM`] of the first instruction of [`CHECKS`].
@@ -233,7 +236,8 @@ const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
     let Some((first, to)) = to.split_first_mut() else { return };
     let (low, high) = rules.split_at(rules.len() / 2);
     *first = match (rules, high) {
-        // No rule is left. The search must end here, because the next instruction may belong to its other half.
+        // No rule is left. The search must return a result here, because the next instruction may belong to the search
+        // through the other half of the rules.
         ([], _) => instruction(RETURN, libc::SECCOMP_RET_ALLOW),
         (_, [middle, ..]) if rules.len() > ONE_BY_ONE => {
             let (left, right) = to.split_at_mut(length(low.len()));

@@ -109,7 +109,7 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// Returns the policy that these options set. `--strict` is not one of them, so the policy is not strict.
+    /// Returns the policy that these options set. These options do not include `--strict`, so the policy is not strict.
     #[must_use]
     pub(super) fn policy(&self) -> Policy {
         Policy {

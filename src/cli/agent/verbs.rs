@@ -59,8 +59,8 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     };
     let into = &list.into;
     let choice = into.choose(system);
-    // A recording may be from another machine. So it is compared with a directory of this system only if the command
-    // line names the directory.
+    // A recording may be from another machine. So `list` compares it with a directory of this system only if the
+    // command line names the directory.
     if list.from.from.is_none() || *into != Into::Auto {
         delivery.findings.append(choice.findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, into, &delivery));
@@ -101,7 +101,7 @@ fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
         }
         loaded => loaded?,
     };
-    // A recording may be from another machine, so it is not compared with this system.
+    // A recording may be from another machine, so `check` does not compare the recording with this system.
     if check.from.from.is_none() {
         delivery.findings.append(Into::Auto.choose(system).findings(system, &delivery));
         delivery.findings.append(sealed::findings(system, &Into::Auto, &delivery));

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Time of day that completes a date without a time: the end of the day. Leap seconds (23:59:60) are ignored.
+/// Time of day that completes a date without a time: the end of the day. This program does not take leap seconds
+/// (23:59:60) into account.
 const END_OF_DAY: &str = "T23:59:59Z";
 
 /// Converts `text` to seconds since 1970-01-01 00:00 UTC. `text` is a date (which means the last second of this day), a

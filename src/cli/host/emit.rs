@@ -24,7 +24,7 @@ use crate::host::slots::Slots;
 use crate::host::strings::{Existing, OemStrings};
 use crate::text::help::{Help, Message};
 
-/// Logs why nothing is written.
+/// Logs why `emit` writes nothing.
 fn refuse(reason: &impl Help) -> Exit {
     failure::refuse(reason, "nothing is written");
     Exit::Verification
@@ -117,7 +117,7 @@ fn write_directory(emit: &Emit, directory: &Path, strings: &OemStrings) -> anyho
         return Ok(refuse(&excess));
     }
     let path = std::path::absolute(directory).context("cannot find the working directory")?;
-    // `components` removes a '/' from the end.
+    // `components` leaves out a '/' at the end of the path.
     let path: PathBuf = path.components().collect();
     let names = match emit.format {
         Format::Libvirt => slots.domain_xml(&path),
@@ -162,7 +162,7 @@ fn seen_by_others(format: Format) -> Option<&'static str> {
     }
 }
 
-/// Returns the route for strings in this format, with its limits.
+/// Returns the route by which strings in this format reach the guest, with the limits of this route.
 fn route(format: Format) -> Route {
     match format {
         Format::Strings => Route::anywhere(),

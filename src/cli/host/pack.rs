@@ -23,7 +23,7 @@ fn refuse(reason: &impl Help) -> Exit {
 pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
     let (manifest, signature) =
         (beside(&pack.output, MANIFEST_SUFFIX), beside(&pack.output, SIGNATURE_SUFFIX));
-    // 'run' would use an existing file as the signature of this set.
+    // If the signature's file already exists, 'run' would use it as the signature of the new set.
     if signature.symlink_metadata().is_ok() {
         let shown = Escaped::from(signature.as_path());
         let what = format!("{shown} exists, and is a signature of another set");
@@ -50,7 +50,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
 }
 
 fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
-    // If one file cannot be written, both files are removed.
+    // If the set or its manifest cannot be written, the files of both are removed.
     let set_file = NewFile::create(&pack.output)?;
     let manifest_file = NewFile::create(manifest)?;
     let shown = Escaped::from(pack.output.as_path());

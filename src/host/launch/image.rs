@@ -127,8 +127,8 @@ pub(super) fn answer(word: &str) -> Option<Answer> {
 }
 
 /// Whether a program's executable file contains this word. Returns `false` if the program is not an ELF program for
-/// this machine's architecture. `known` is the result of an earlier search. If its stamp shows that the earlier search
-/// read the same version of the same file, the file is not searched again.
+/// this machine's architecture. `known` is the result of an earlier search. If the stamp of `known` shows that the
+/// earlier search read the same version of the same file, the file is not searched again.
 pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Result<bool> {
     let mut file = File::open(program)?;
     if let Some(Answer { file: stamp, has }) = known

@@ -87,7 +87,7 @@ pub enum Files {
 /// Other processes see a placeholder instead of each private argument, and instead of each argument with files that
 /// only the hypervisor has. Only the hypervisor gets the real arguments. The hypervisor is `program`, or a program that
 /// `program` executes. If no argument is private and all files may be inherited, this function only calls execve(2).
-/// `ahead` is a tracer that was started before.
+/// `ahead` is a tracer that was started before this call.
 ///
 /// When this process calls this function, its memory should contain no other copy of the secret values. For a moment,
 /// other processes of the same user can read this memory (see `Tracer::attach` in `private_argv/attach.rs`). They can

@@ -63,7 +63,7 @@ impl Tracer {
     /// is removed for the few system calls in which the tracer attaches. During this time, other processes of the same
     /// user can read this process's memory, unless Yama forbids it. But this memory no longer contains the secret
     /// values: the tracer, which is protected, has received them, and this process has wiped its copies. The executed
-    /// program is not protected either.
+    /// program is not protected against debuggers either.
     pub(super) fn attach(word: &str, hidden: Hidden, ahead: Option<Ahead>) -> Result<Self, PrivateArgvError> {
         let Ahead(starting) = ahead.unwrap_or_else(Ahead::start);
         let Starting { mut tracer, between } = starting.map_err(PrivateArgvError::Start)?;
@@ -84,7 +84,8 @@ impl Tracer {
         let dumpable = get_dumpable().unwrap_or(true);
         _ = set_dumpable(true);
         let answer = tracer.write_all(&GO).and_then(|()| read_array(&mut tracer));
-        // execve(2) sets this attribute again for the program. If execve(2) fails, this process stays protected.
+        // execve(2) makes the process dumpable again for the executed program. If execve(2) fails, this process stays
+        // protected.
         _ = set_dumpable(dumpable);
         match answer.map(i32::from_ne_bytes).map_err(ended)? {
             0 => Ok(Self(tracer)),

@@ -56,7 +56,8 @@ impl Breakpoints {
             let address = at(breakpoint.address).map_err(|_| Errno::EFAULT)?;
             match ptrace::read(pid, address) {
                 Ok(word) if word == breakpoint.changed => ptrace::write(pid, address, breakpoint.original)?,
-                // The process now executes another program, or it has removed this code from its memory.
+                // The breakpoint no longer exists: the process now executes another program, or it has removed this
+                // code from its memory.
                 Ok(_) | Err(Errno::EIO | Errno::EFAULT) => {}
                 Err(errno) => return Err(errno),
             }

@@ -1,5 +1,5 @@
-//! Finds the C library in a program's memory, and in this library the functions with which a program can end. No I/O,
-//! except through [`Memory`].
+//! Finds the C library in a program's memory, and in this library the functions with which a program can end. This
+//! module does no I/O, except through [`Memory`].
 //!
 //! The dynamic linker keeps a list of the loaded objects for debuggers (`struct r_debug` and `struct link_map`, link.h;
 //! glibc and musl). Each object has a table of its symbols ([`super::symbols`]). The list and the tables are read from
@@ -111,7 +111,7 @@ fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
         let ([_, _, address, _, size, ..], _) = header.as_chunks::<8>() else { return None };
         let (address, size) = (u64::from_ne_bytes(*address), u64::from_ne_bytes(*size));
         match u32::from_ne_bytes(*kind) {
-            // This header comes before all other headers. It contains the address of the headers themselves.
+            // A header of this type comes before all other headers, and contains the address of the headers themselves.
             PT_PHDR => base = headers.address.wrapping_sub(address),
             PT_DYNAMIC => section = Some(base.wrapping_add(address)),
             PT_NOTE if has_go_note(memory, base.wrapping_add(address), size) => return None,
@@ -155,7 +155,7 @@ mod tests {
     use super::super::symbols::{DT_GNU_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB};
     use super::*;
 
-    /// The memory of this program. The result of one read is changed.
+    /// The memory of this program, but with a change in the result of one read.
     struct Changed {
         memory: File,
         /// Number of the read whose result is changed, counted from 1.
@@ -256,8 +256,8 @@ mod tests {
         // A dynamic section without an end. Below: a hash chain without an end, and notes without an end.
         assert_eq!(for_each_entry(&words(&vec![1; 20_000]), 0x1000, |_, _| {}), None);
         let mut all = vec![DT_STRTAB, 0x1000, DT_SYMTAB, 0x1000, DT_GNU_HASH, 0x1040, DT_NULL, 0];
-        // A hash table with one bucket, first symbol 0 and no filter. The bucket starts with symbol 2. The hashes after
-        // it differ from the searched one, and none of them marks the end of the chain.
+        // A hash table with one bucket, first symbol 0 and no filter. The bucket starts with symbol 2. The hashes in
+        // this bucket's chain differ from the hash that is searched for, and none of them marks the end of the chain.
         all.extend([1, 0]);
         all.extend(vec![0x0000_0002_0000_0002; 20_000]);
         let chain = words(&all);

@@ -1,4 +1,5 @@
-//! The processes from the launcher to the hypervisor. All are traced until the hypervisor has the secret values.
+//! The processes from the launcher to the hypervisor. The tracer traces all of them until the hypervisor has the secret
+//! values.
 //!
 //! The launcher may start the hypervisor through wrappers: programs such as `env`, `taskset` or a script, which execute
 //! the hypervisor or start it as a child. If a program is executed with a placeholder, the tracer checks the program
@@ -8,8 +9,8 @@
 //! The hypervisor must not execute a program whose arguments would show the values. So the hypervisor is traced until
 //! it has created its virtual machine: by then, it has parsed its arguments. If the hypervisor calls execve(2), the
 //! tracer kills it at the start of the call, so that no other process sees a value. If the hypervisor got only files,
-//! no argument can show a value. The tracer then kills it only after execve(2), and detaches from it when it creates a
-//! second thread.
+//! no argument can show a value. So if such a hypervisor calls execve(2), the tracer kills it only after the call. And
+//! if such a hypervisor creates a second thread, the tracer detaches from it.
 
 mod calls;
 mod ends;
@@ -46,7 +47,7 @@ const NAMED: usize = 8;
 
 /// All traced processes, from the launcher to the hypervisor, and the state of the start.
 pub(super) struct Chain {
-    /// PID of the launcher. The programs that the launcher executes have the same PID.
+    /// PID of the launcher. The program that the launcher executes keeps this PID.
     main: Pid,
     launcher: UnixStream,
     request: Request,
@@ -57,7 +58,7 @@ pub(super) struct Chain {
     /// Breakpoints that a new process may have copied from the program that created it. The tracer removes the
     /// breakpoints when the new process stops for the first time.
     copied: Vec<Watch>,
-    /// Makes the hypervisor create its files. `None` before and afterwards.
+    /// Makes the hypervisor create its files in memory. `None` before the hypervisor creates them, and afterwards.
     maker: Option<Maker>,
     /// Path of the program that has the values, for messages.
     hypervisor: ShownPath,
@@ -231,7 +232,7 @@ impl Chain {
             }
         }
         self.clear_watch(stopped)?;
-        // The kernel must not kill the process when this tracer exits.
+        // Without this call, the kernel would kill the process when this tracer exits (`PTRACE_O_EXITKILL`).
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
         Ok(())
@@ -246,7 +247,7 @@ impl Chain {
         match self.stage {
             Stage::Launching { .. } => self.stage = Stage::Seeking,
             Stage::Seeking => {}
-            // The tracer did not recognise the system call, for example because a 32-bit program made it.
+            // The tracer did not recognise the call of execve(2), for example because a 32-bit program made the call.
             Stage::Guarding { process, .. } if process == pid => return Err(self.again()),
             Stage::Guarding { by, .. } => {
                 let found = has_values(pid, &self.request.replacements);
@@ -355,7 +356,7 @@ impl Chain {
         }
     }
 
-    /// Continues a stopped process. Also detaches from the process if it need not be traced any longer.
+    /// Continues a stopped process. If the process need not be traced any longer, the tracer also detaches from it.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
         let resumed = if self.leaves(pid) && !self.is_at_breakpoint(pid) {
             self.clear_watch(pid)?;
@@ -374,7 +375,7 @@ impl Chain {
         }
         if let Stage::Launching { told: told @ false } = &mut self.stage {
             *told = true;
-            // The launcher executes nothing before it gets this message, so the tracer sees every execution.
+            // The launcher executes no program before it gets this message, so the tracer sees every execution.
             _ = self.launcher.write_all(&0_i32.to_ne_bytes());
         }
         Ok(())

@@ -16,7 +16,8 @@ use super::stack::{Replacement, relocate};
 use super::tracee::has_no_new_privileges;
 use crate::format::credential::Secret;
 
-/// Minimum length in bytes of a part of a value that is searched for separately.
+/// Minimum length in bytes of a part of a value. [`is_in`] searches for the whole value, and for each part that is at
+/// least this long.
 const PART_MIN: usize = 24;
 
 /// Number of bytes that are read at a time: the size of the smallest memory page.
@@ -25,7 +26,8 @@ const BLOCK: usize = 4096;
 /// Longest string that execve(2) accepts, including its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
 const STRING_MAX: usize = 32 * BLOCK;
 
-/// Maximum number of strings of a list that are read. execve(2) never accepts so many, not even with the largest stack.
+/// Maximum number of strings that are read from a list of arguments or of environment variables. execve(2) never
+/// accepts so many strings, not even with the largest stack.
 const LIST_MAX: usize = 1_000_000;
 
 /// Replaces the placeholders in a program's arguments with the values. The program must be stopped before its first
@@ -43,8 +45,8 @@ pub(super) fn deliver<'a>(
     if relocated.secure && !has_no_new_privileges(target) {
         return Err(Failure::Privileges);
     }
-    // The new stack begins below the old one. When this process writes there, the kernel lets the stack grow, up to
-    // this process's own stack limit.
+    // The new stack begins below the old one. When this process writes to the memory below the old stack, the kernel
+    // lets the stack grow, up to this process's own stack limit.
     memory
         .write_all_at(&relocated.bytes, relocated.stack_pointer)
         .map_err(failed("write to the program's stack"))?;

@@ -27,7 +27,7 @@ pub enum PrivateArgvError {
          arguments"
     )]
     NotNative {
-        /// The program that is neither of the two.
+        /// The program that is neither an ELF program for this machine nor a script.
         program: ShownPath,
     },
     /// A value contains a NUL byte, which an argument cannot contain.

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! The launcher may start the tracer before it has read the secret values ([`Ahead`]), so that the tracer is ready in
-//! time. Such a tracer has no values yet, and exits if it is not needed.
+//! time. A tracer that starts so early has no values yet, and exits if the launcher does not need it.
 //!
 //! At execve(2), the kernel stores the address of the arguments. `/proc/PID/cmdline` shows the memory at this address,
 //! which contains the placeholders. After the start, the program's PID, parent, descriptors, signals, working directory
@@ -38,9 +38,9 @@
 //! If the hypervisor executed another program with the values in its arguments, other processes would see the values.
 //! So the tracer watches the hypervisor's system calls until the hypervisor has created its virtual machine, but for at
 //! most ten seconds. If the hypervisor calls execve(2) in this time, the tracer kills it at the start of the call. If a
-//! child of the hypervisor executes a program without the values, the tracer detaches from the child. Afterwards,
-//! nothing is traced. A debugger can then be attached. If the hypervisor executed itself again with its own arguments,
-//! other processes would see the values.
+//! child of the hypervisor executes a program without the values, the tracer detaches from the child. After the tracing
+//! has ended, a debugger can attach to the hypervisor. If the hypervisor then executed itself again with its own
+//! arguments, other processes would see the values.
 //!
 //! A traced program does not gain privileges when it executes a set-user-ID program (`sudo`), unless the tracer has
 //! `CAP_SYS_PTRACE`. If the hypervisor is started through a set-user-ID program, the start fails with a message.
@@ -93,7 +93,8 @@ use crate::text::escape::ShownPath;
 /// `fs/exec.c`). If a quarter of the stack's limit (`RLIMIT_STACK`) is smaller, this quarter is the maximum.
 const TOTAL_MAX: u64 = 6 * 1_048_576;
 
-/// Private arguments for the program that this process will execute. The value is used for one execution.
+/// Private arguments for the program that this process will execute. Each value of this type is used for only one
+/// execution.
 pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {

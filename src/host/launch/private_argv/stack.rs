@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::format::credential::Secret;
 
-/// Size of a word in bytes. Only 64-bit programs are started.
+/// Size of a word in bytes, in a 64-bit program. [`relocate`] fails for every other program.
 const WORD: usize = size_of::<u64>();
 
 /// The stack pointer must be a multiple of this number (System V ABI, AMD64 supplement, §3.4.1; AAPCS64, §6.4.5).

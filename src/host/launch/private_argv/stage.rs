@@ -89,8 +89,8 @@ impl Stage {
     }
 
     /// Whether a thread stops at its system calls. The calls of the started program show how the program ends. If the
-    /// program has breakpoints, they show it instead. The calls of the hypervisor and of its children show how long
-    /// they must be traced.
+    /// program has breakpoints, the breakpoints show this end instead. The calls of the hypervisor and of its children
+    /// show how long they must be traced.
     pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
             Self::Seeking => is_started_program && !has_breakpoints,

@@ -1,5 +1,5 @@
 //! Finds a symbol that a loaded object (a program or library in memory) defines (System V gABI, chapter 5), with the
-//! hash table of binutils (`DT_GNU_HASH`). No I/O, except through [`Memory`].
+//! hash table of binutils (`DT_GNU_HASH`). This module does no I/O, except through [`Memory`].
 
 use super::program_memory::{Memory, array, words};
 
@@ -27,8 +27,8 @@ const FUNCTION: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Unclear;
 
-/// Calls `then` with the tag and the value of each entry of a dynamic section. Returns `None` if the last entry is not
-/// found.
+/// Calls `then` with the tag and the value of each entry of a dynamic section. Returns `None` if the section's last
+/// entry (`DT_NULL`) is not found.
 pub(super) fn for_each_entry(
     memory: &impl Memory,
     section: u64,
@@ -106,7 +106,7 @@ impl<'a, M: Memory> Symbols<'a, M> {
             {
                 return Err(Unclear);
             }
-            // The lowest bit marks the end of a chain.
+            // The lowest bit of a hash marks the end of a chain.
             if of_symbol & 1 != 0 {
                 return Ok(found);
             }

@@ -55,9 +55,9 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
 /// Returns the next event of any traced process. Waits for an event if `waits` is true. With `looks_first`, the event
 /// is not consumed: a process that gets a real-time signal needs this (see [`Ready::Unnamed`]).
 ///
-/// The processes stop again soon after they continue. If this process slept and the processor had to be woken up,
-/// the sleep would take longer than the time between two stops. So before it sleeps, this function checks for events
-/// several times, and lets other processes run in between.
+/// The traced processes stop again soon after they continue. If this process slept and the processor had to be woken
+/// up, the sleep would take longer than the time between two stops. So before it sleeps, this function checks for
+/// events several times, and lets other processes run in between.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     let looks = if waits { LOOKS } else { 0 };
     for _ in 0..looks {

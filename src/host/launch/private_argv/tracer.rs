@@ -69,7 +69,7 @@ fn detach() -> Result<(), TraceError> {
 /// Returns the launcher's socket, which is standard input.
 fn channel() -> Result<UnixStream, TraceError> {
     let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    // Only a socket has an address, so this check refuses other files.
+    // Only a socket has an address, so this check refuses a standard input that is not a socket.
     stream.and_then(|stream| stream.local_addr().map(|_| stream)).map_err(|_| TraceError::NotForPeople)
 }
 
@@ -88,7 +88,8 @@ fn serve() -> Result<ExitCode, TraceError> {
     Ok(match chain.follow() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // The error is logged before `end`, so before other processes can see that the start has failed.
+            // The tracer logs the error before it calls `end`, so before other processes can see that the start has
+            // failed.
             tracing::error!(help = %failure.help().unwrap_or_default(), "{failure}");
             chain.end();
             ExitCode::FAILURE

@@ -19,9 +19,9 @@
 //! beginning: a static program, a program with an environment variable `LD_*`, a program without a C library or with
 //! several, and a Go program, which makes its system calls without the C library.
 //!
-//! Two kinds of ends are not found. A program may contain its own instruction for the last system call. One of its
-//! libraries may end it while the libraries are loaded. In both cases, the start fails with an error message, but an
-//! exit code 0 stays 0.
+//! The breakpoints do not find two kinds of ends. A program may contain its own instruction for the last system call.
+//! Or a library of the program may end the program while the libraries are loaded. In both cases, the start fails with
+//! an error message, but an exit code 0 stays 0.
 //!
 //! If a process ignores or blocks `SIGTRAP`, the kernel resets the action for this signal at a breakpoint. So a program
 //! that is executed with `SIGTRAP` ignored or blocked gets no breakpoints. If a program begins to ignore `SIGTRAP`
@@ -93,7 +93,7 @@ impl Watch {
         Ok(Some(Self { breakpoints, at: At::Library }))
     }
 
-    /// Whether the stopped program has executed a breakpoint. The program's `SIGTRAP` may be reported only later.
+    /// Whether the stopped program has executed a breakpoint. The kernel may report the program's `SIGTRAP` only later.
     pub(super) fn is_reached(&self, pid: Pid) -> nix::Result<bool> {
         Ok(self.breakpoints.reached(pid)?.is_some())
     }

@@ -10,7 +10,7 @@ use super::super::watch::Watch;
 use super::Chain;
 
 impl Chain {
-    /// Whether a stopped program has executed a breakpoint. The program's `SIGTRAP` may be reported only later.
+    /// Whether a stopped program has executed a breakpoint. The kernel may report the program's `SIGTRAP` only later.
     pub(super) fn is_at_breakpoint(&self, pid: Pid) -> bool {
         let watch = self.watch.as_ref().filter(|_| pid == self.main);
         watch.is_some_and(|watch| watch.is_reached(pid) == Ok(true))
