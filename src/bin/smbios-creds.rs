@@ -18,7 +18,7 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<GlobalDlmalloc> = ZeroAlloc(GlobalDlmalloc);
 
 ctor::declarative::ctor! {
-    /// Runs before Rust's runtime changes anything (docs/decisions/0002-before-main.md).
+    /// Runs before Rust's runtime changes descriptors or signals of this process (docs/decisions/0002-before-main.md).
     #[ctor(unsafe)]
     fn before_main() {
         start::before_main();

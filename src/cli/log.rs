@@ -104,7 +104,7 @@ impl Visit for Fields {
     }
 }
 
-/// Writes each line with a write of its own, because the kernel's log makes one record of each write.
+/// Writes each line with its own call of write(2), because the kernel's log makes one record of each write.
 struct LineByLine<W>(W);
 
 impl<W: io::Write> io::Write for LineByLine<W> {

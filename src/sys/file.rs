@@ -19,7 +19,7 @@ pub(crate) enum Content {
     TooLarge,
     /// A regular file that changed while it was read.
     Changed,
-    /// Not a regular file. The text says what it is, such as `a directory` or `a FIFO`.
+    /// Not a regular file. The text says what the file is, such as `a directory` or `a FIFO`.
     Other(&'static str),
 }
 

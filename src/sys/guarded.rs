@@ -47,8 +47,8 @@ impl From<Errno> for Unguarded {
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
-    // The path is also checked if it could not be opened: if another user can change the path, the error names this
-    // part of the path.
+    // The path is also checked if the directory could not be opened: if another user can change a part of the path, the
+    // error names this part.
     let (at, stat) = walk(&path, End::Directory)?;
     let opened = opened?;
     // If the opened directory is not the directory that the checks found, another user changed the path after it was

@@ -19,11 +19,11 @@ const ENDING: [Signal; 11] = [
     Signal::SIGXFSZ,
 ];
 
-/// Blocks signals that would end the process, in this thread, until this value is dropped. Signals that arrived in the
-/// meantime then take effect.
+/// Blocks signals that would end the process, in this thread, until this value is dropped. Signals that arrive before
+/// the drop take effect at the drop.
 ///
-/// If this value is dropped without a call of [`Held::release`], a step has failed. A pending `SIGXFSZ` then has no
-/// effect, because the failed write has already reported the error.
+/// If this value is dropped without a call of [`Held::release`], a step of the work has failed. In this case, a pending
+/// `SIGXFSZ` has no effect, because the failed write has already reported the error.
 pub(crate) struct Held {
     /// The previous signal mask; `None` if the mask could not be changed.
     before: Option<SigSet>,
@@ -38,7 +38,7 @@ impl Held {
         Self { before: ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(), released: false }
     }
 
-    /// Unblocks the signals after all steps have succeeded.
+    /// Unblocks the signals after all steps of the work have succeeded.
     pub(crate) fn release(mut self) {
         self.released = true;
     }

@@ -59,7 +59,7 @@ fn open(path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// Switches standard error between the kernel's log and the previous file.
+/// Switches standard error between the kernel's log and the file that was standard error before.
 pub(crate) struct KernelLog {
     log: OwnedFd,
     before: OwnedFd,

@@ -52,7 +52,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
     bail!("cannot execute {}: {}", Escaped(program.as_bytes()), error.desc())
 }
 
-/// Why the program is not started.
+/// Why the import failed. As PID 1, `exec` may start its program in spite of this (see `start_anyway` in [`run`]).
 enum NotStarted {
     /// A condition of the policy is not met. The log says which one.
     Unmet,
@@ -60,8 +60,8 @@ enum NotStarted {
     Failed(anyhow::Error),
 }
 
-/// Imports the credentials for the program. Returns the directory for `$CREDENTIALS_DIRECTORY`, or `None` if no
-/// credential was imported.
+/// Imports the credentials for the program that `exec` starts. Returns the directory for `$CREDENTIALS_DIRECTORY`, or
+/// `None` if no credential was imported.
 fn credentials(system: &System, request: &Request) -> Result<Option<PathBuf>, NotStarted> {
     let imported = import(system, request).map_err(|error| NotStarted::Failed(error.into()))?;
     let meets = imported.meets(&request.policy);

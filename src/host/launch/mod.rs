@@ -1,10 +1,10 @@
 //! Replaces this process with a hypervisor (`exec`). Only the hypervisor can see the OEM strings that it gets.
 //!
 //! If the hypervisor cannot read OEM strings from files, its arguments contain the strings. [`private_argv`] hides
-//! these arguments. If a wrapper executes the hypervisor, [`private_argv`] also hides the files with strings from the
-//! wrapper. To do so, this program executes itself as a tracer ([`helper`]). So a program that starts hypervisors must
-//! first check whether it is the tracer ([`helper::Helper::of_this_process`]). [`image`] finds out whether a program is
-//! the hypervisor or a wrapper.
+//! these arguments. If a wrapper executes the hypervisor, [`private_argv`] also hides the files with OEM strings from
+//! the wrapper. To do so, this program executes itself as a tracer ([`helper`]). So a program that starts hypervisors
+//! must first check whether it is the tracer ([`helper::Helper::of_this_process`]). [`image`] finds out whether a
+//! program is the hypervisor or a wrapper.
 
 mod child;
 pub mod helper;

@@ -63,7 +63,7 @@ pub(super) struct CLibrary {
 
 impl CLibrary {
     /// Finds the C library of a program whose libraries are loaded. Returns `None` if the program may end without
-    /// calling these functions: it has no C library, it has more than one, or it is a Go program.
+    /// calling the functions of such a library: it has no C library, it has more than one, or it is a Go program.
     pub(super) fn find(memory: &impl Memory, headers: Headers) -> Option<Self> {
         let debug = debug(memory, headers)?;
         // struct r_debug: r_version (4 bytes and padding), r_map, r_brk, r_state.

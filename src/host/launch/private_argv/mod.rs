@@ -26,10 +26,11 @@
 //! which contains the placeholders. After the start, the program's PID, parent, descriptors, signals, working directory
 //! and environment are as after any execve(2). The tracer does not become a child of the program.
 //!
-//! If an error occurs, no program runs with the values. Nothing is executed before the tracer has attached. From then
-//! on, the kernel kills the program if the tracer dies (`PTRACE_O_EXITKILL`). On any error, the tracer logs a message
-//! and kills the program before the hypervisor's first instruction. If the started program ends, but no hypervisor was
-//! executed, the start fails. The launcher's parent then sees the exit code of the started program, or 1 instead of 0.
+//! If an error occurs, no program runs with the values. The launcher executes no program before the tracer has
+//! attached. From then on, the kernel kills the program if the tracer dies (`PTRACE_O_EXITKILL`). On any error, the
+//! tracer logs a message and kills the program before the hypervisor's first instruction. If the started program ends,
+//! but no hypervisor was executed, the start fails. The launcher's parent then sees the exit code of the started
+//! program, or 1 instead of 0.
 //!
 //! QEMU reads values from files in memory. If a wrapper executes QEMU, the tracer makes QEMU create the files itself
 //! (`files`), so no other program ever has the descriptors of the files. If the launcher executes QEMU directly, QEMU

@@ -82,7 +82,7 @@ pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32
     let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     options.set(WaitOptions::NOHANG, !wait);
     let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.as_raw()));
-    // Without a PID, rustix's `waitpid` only waits for processes of the same process group.
+    // Without a PID, rustix's `waitpid` would wait only for processes of the tracer's process group.
     let waited = if pid.is_some() { waitpid(pid, options) } else { rustix::process::wait(options) };
     match waited.map_err(|errno| Errno::from_raw(errno.raw_os_error())) {
         Ok(waited) => {

@@ -55,7 +55,7 @@ pub fn trace() -> ExitCode {
     }
 }
 
-/// Starts the tracing process as an orphan, so that the launcher does not become its parent.
+/// Starts the tracing process as an orphan, so that the tracing process does not become a child of the launcher.
 fn detach() -> Result<(), TraceError> {
     channel()?;
     Command::new("/proc/self/exe")
@@ -110,7 +110,8 @@ fn protect() -> Result<(), TraceError> {
     let descriptors: Vec<RawFd> =
         descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for descriptor in descriptors.into_iter().filter(|&descriptor| descriptor > STDERR_FILENO) {
-        // close(2) fails for the descriptor with which the directory was listed, because it is already closed.
+        // close(2) fails for the descriptor with which the directory was listed, because this descriptor is already
+        // closed.
         _ = close(descriptor);
     }
     Ok(())
