@@ -1,5 +1,6 @@
-//! The output of the subcommands if the table is closed (unreadable), for example by an earlier `import --close`. The
-//! subcommands then show what the last import reported, and the present state of the files that it wrote.
+//! The output of the subcommands if the table is closed (unreadable), for example by an earlier `import --close`. In
+//! this case, the subcommands show what the last import reported, and the present state of the files that this import
+//! wrote.
 
 use super::args::{Check, List};
 use crate::cli::exit::Exit;

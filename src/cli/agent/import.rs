@@ -79,8 +79,8 @@ pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints the credentials that arrived, each with the state of its file in the directory. Called if the import wrote
-/// nothing: for a dry run, and if the import was refused.
+/// Prints the credentials that arrived, each with the state of its file in the directory that the options select.
+/// Called if the import wrote nothing: for a dry run, and if the import was refused.
 fn show(system: &System, request: &Request, delivery: &Delivery) -> anyhow::Result<Exit> {
     let mut states = request.into.choose(system).place.states(system, delivery);
     states.extend(sealed::states(system, &request.into, delivery));

@@ -176,7 +176,7 @@ impl Named for ConfidentialArg {
     const NAMES: &'static [&'static str] = &["confidential"];
 }
 
-// The trusted keys, the names of this machine and the lowest serial.
+// The trusted keys, the names of this machine and the lowest serial that is accepted.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct TrustArgs {
@@ -194,7 +194,7 @@ pub(super) struct TrustArgs {
 }
 
 impl TrustArgs {
-    /// Returns the trusted keys, the names of this machine and the lowest serial that these options set.
+    /// Returns the trusted keys, the names of this machine and the lowest accepted serial, as these options set them.
     #[must_use]
     pub(super) fn trust(&self) -> Trust {
         let Self { trust, audience, min_serial } = self;

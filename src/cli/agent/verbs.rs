@@ -137,8 +137,8 @@ fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) ->
     Ok(if way.is_whole() { exit(delivery) } else { Exit::Verification })
 }
 
-/// Returns the state of each credential of a delivery: for example, whether the directory contains its file, and
-/// whether the file has the right content.
+/// Returns the state of each credential of a delivery (the credentials that arrived): for example, whether the
+/// directory contains its file, and whether the file has the right content.
 fn states(system: &System, into: &Into, place: &Place, delivery: &Delivery) -> Vec<State> {
     let mut states = place.states(system, delivery);
     states.extend(sealed::states(system, into, delivery));

@@ -23,7 +23,7 @@ use crate::host::supply::Supply;
 use crate::text::help::{Help as _, Message};
 use crate::text::listing::{count, listed};
 
-/// End of the message for a start that is refused.
+/// End of the log message if this program refuses to start a hypervisor.
 const NOTHING_STARTED: &str = "nothing is started";
 
 /// Runs the selected subcommand.
