@@ -22,8 +22,8 @@ use crate::text::listing::count;
 /// Maximum number of streams that are read at the same time. If there are more, the oldest stream is closed.
 const STREAMS_MAX: usize = 64;
 
-/// Longest time in which a stream must bring its receipt. This project's guest agent sends the whole receipt
-/// immediately.
+/// Longest time from a connection until its whole receipt has arrived. After this time, the stream is closed. This
+/// project's guest agent sends the whole receipt immediately.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of streams without a valid receipt for which a warning is logged. A guest must not be able to fill
@@ -35,12 +35,13 @@ const TOLD_MAX: usize = 8;
 pub struct Wait {
     /// The socket at which the receipt arrives.
     pub socket: Socket,
-    /// The CID of the guest, which is its address for `AF_VSOCK`. If it is set, streams from other machines are not
-    /// read.
+    /// The CID of the guest, which is its address for `AF_VSOCK`. If a CID is set, streams from machines with another
+    /// CID are closed without reading them.
     pub guest_cid: Option<u32>,
     /// Longest time to wait for the receipt.
     pub timeout: Duration,
-    /// File with the verifier of the credentials that were sent. If `None`, a receipt is accepted without a proof.
+    /// File with the verifier, which checks the proof in the receipt that the guest has the values that were sent. If
+    /// `None`, the receipt needs no proof, and a proof in it is not checked.
     pub verifier: Option<PathBuf>,
 }
 
@@ -69,10 +70,12 @@ pub enum Objection {
         /// Number of credentials that were sent.
         expected: u64,
     },
-    /// The guest reports success, but sends no proof.
+    /// The guest reports success, but sends no proof that it has the values, although [`Wait::verifier`] requires a
+    /// proof.
     #[error("the guest sent no proof that it has the values")]
     Unproven,
-    /// The guest reports success, but its proof is wrong: at least one value differs from the value that was sent.
+    /// The guest reports success, but its proof is wrong: at least one value in the guest differs from the value that
+    /// was sent.
     #[error("the guest's proof is wrong: at least one of its values is not the one that was sent")]
     WrongProof,
 }
@@ -132,7 +135,7 @@ fn besides(others: usize) -> String {
     }
 }
 
-/// Waits for a receipt. Only the first receipt counts.
+/// Waits until the first valid receipt arrives. Later receipts are not read.
 ///
 /// # Errors
 /// [`AwaitError`] says why no receipt was received.
@@ -219,8 +222,8 @@ impl Reading {
         Self { stream, deadline: Instant::now() + STREAM_TIMEOUT, buffer, length: 0 }
     }
 
-    /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream does not bring a valid one.
-    /// Returns `None` if more bytes of the receipt may follow.
+    /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream does not bring a valid
+    /// receipt. Returns `None` if more bytes of the receipt may follow.
     fn read(&mut self, guest_cid: Option<u32>) -> Option<Result<Receipt, String>> {
         if let Some(cid) = guest_cid
             && self.stream.peer_cid() != Some(cid)

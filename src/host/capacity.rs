@@ -1,7 +1,7 @@
 //! The limits of each route from the host into the guest, as constants.
 //!
-//! If almost any of these limits is exceeded, no program reports an error: strings are dropped, a table is cut, or a
-//! guest's kernel is overwritten. So a set is checked against every limit before the hypervisor starts.
+//! For almost all of these limits, no program reports an error if the limit is exceeded: strings are dropped, a table
+//! is cut, or a guest's kernel is overwritten. So a set is checked against every limit before the hypervisor starts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -82,7 +82,7 @@ pub enum Counted {
     /// Items of `fw_cfg`: one for each credential, one for the manifest, one for each signature, and one for the
     /// address for a receipt.
     Items,
-    /// Bytes of all `fw_cfg` items.
+    /// Bytes of the contents of all `fw_cfg` items together.
     ItemBytes,
 }
 
@@ -147,7 +147,8 @@ pub const SYSTEMD_256: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// Maximum number of bytes of the strings that every hypervisor supports. It is checked if the hypervisor is not known.
+/// Largest total size of the strings, in bytes, that every hypervisor supports. This limit is checked if the hypervisor
+/// is not known.
 pub const EVERYWHERE: Limit = Limit {
     name: "every hypervisor: strings in the table",
     unit: Unit::Bytes,
@@ -241,7 +242,7 @@ impl Route {
 }
 
 /// Compares a set with every limit on its route. `argument` is the size of the largest argument that contains strings
-/// in plain text, if there is such an argument.
+/// in plain text, or `None` if no argument contains them.
 #[must_use]
 pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Vec<Usage> {
     let sizes = strings.sizes();
@@ -254,8 +255,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
         Counted::Strings => sizes.len(),
-        // Two brackets, two quotes for each string, a comma between strings (one less than the NULs in `area`), and a
-        // backslash before each escaped byte.
+        // The array has two brackets, two quotes for each string, a comma between strings (one less than the NULs in
+        // `area`), and a backslash before each escaped byte.
         Counted::JsonArray => {
             let is_escaped = |byte: &&u8| matches!(byte, b'"' | b'\\');
             area + 2 * sizes.len() + 1 + strings.texts().flatten().filter(is_escaped).count()
@@ -274,7 +275,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));
     let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0)];
-    // systemd 256 and older cuts structures, but reads `fw_cfg` items completely.
+    // systemd 256 and older cuts large structures, but reads `fw_cfg` items completely. So without structures, its
+    // limit does not apply.
     let systemd_256 = (route.structures != Structures::None).then_some((&SYSTEMD_256, 0));
     own.chain(argument)
         .chain(systemd)
@@ -289,8 +291,8 @@ fn string_area(sizes: &[usize]) -> usize {
     sizes.iter().map(|size| size + 1).sum::<usize>() + 1
 }
 
-/// Returns the credentials that a guest with systemd 256 or older would not receive completely, in the order of the
-/// table.
+/// Returns the credentials that a guest with systemd 256 or older would not receive completely, in the order of their
+/// strings in the table.
 #[must_use]
 pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<Name> {
     if structures == Structures::None {
@@ -300,7 +302,7 @@ pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {
         at = size + 1 + if structures == Structures::One { at } else { 0 };
-        // One more NUL ends the set of strings in the structure.
+        // `>=` is correct here, because one more NUL ends the set of strings in the structure.
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX
         {

@@ -4,14 +4,14 @@ use crate::format::credential::{Credential, Name, Secret};
 use crate::format::receipt::Address;
 use crate::trust::signature::KeyId;
 
-/// OEM strings that are already on the command line or in files that it names, and that are sent to the same machine.
-/// The manifest also lists the credentials in these strings: a guest that requires a manifest accepts only listed
-/// credentials.
+/// OEM strings that are already on the hypervisor's command line, or in files that this command line names, and that
+/// are sent to the same machine. The manifest also lists the credentials in these strings: a guest that requires a
+/// manifest accepts only listed credentials.
 #[derive(Debug, Default)]
 pub struct Existing {
-    /// Strings that this program writes again, before its own strings, and the source of each string.
+    /// Strings that this program passes to the hypervisor again, before its own strings, and the source of each string.
     pub kept: Vec<(Secret, Origin)>,
-    /// Strings that the hypervisor itself reads from files. This program does not write them again.
+    /// Strings that the hypervisor itself reads from files. This program does not pass these strings on a second time.
     pub elsewhere: Vec<Secret>,
     /// Credentials in `fw_cfg` items of the command line, and the source of each. This program writes these items
     /// again.
@@ -54,7 +54,8 @@ pub enum Content {
     },
     /// The manifest, which lists all credentials.
     Manifest,
-    /// A signature of the manifest. The signature names this key, but was not verified.
+    /// A signature of the manifest. The value is the key that the signature names, even if the signature was not
+    /// verified.
     Signature(KeyId),
     /// The address to which the guest must send a receipt.
     Receipt,
@@ -63,8 +64,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// Returns the name of the credential, if it is encrypted, or if its source is the credentials directory or a
-    /// packed set.
+    /// Returns the name of an encrypted credential, or of a plain credential from the credentials directory or from a
+    /// packed set. Returns `None` for any other string.
     pub(super) fn selected(&self) -> Option<&Name> {
         match self {
             Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }

@@ -79,8 +79,8 @@ const PROGRAMS: &str = "/usr/bin";
 
 /// Returns the path of the QEMU that this program starts as an emulator with the name `argv0`. `qemu-with-credentials`
 /// starts the QEMU for the host's architecture, and `qemu-with-credentials-ARCH` starts the QEMU for the architecture
-/// ARCH. A QEMU in the emulator's own directory is preferred, because NixOS needs this. Otherwise, the QEMU in
-/// `/usr/bin` is used. Returns `None` if `argv0` is not the name of an emulator.
+/// ARCH. A QEMU in the emulator's own directory is preferred, because NixOS has no QEMU in `/usr/bin`. Otherwise, the
+/// QEMU in `/usr/bin` is used. Returns `None` if `argv0` is not the name of an emulator.
 #[must_use]
 pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     let argv0 = Path::new(argv0);
@@ -145,7 +145,8 @@ fn is_usable(name: &[u8]) -> bool {
     !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(b".") && !name.iter().any(is_hostile)
 }
 
-/// Returns the possible directories for a domain's credentials. The first directory that exists is used.
+/// Returns the possible directories for a domain's credentials. The first directory that exists and can be opened is
+/// used.
 fn candidates(name: &[u8]) -> Vec<PathBuf> {
     let file = OsStr::from_bytes(name);
     let mut unit = b"smbios-creds-domain@".to_vec();

@@ -22,7 +22,7 @@ pub enum EmitError {
         /// Why the credential cannot be written.
         error: EncodeError,
     },
-    /// There are two values for one name. The guest would use the first value.
+    /// Two credentials have the same name. The guest would use only the value that it reads first.
     #[error("credential {name}: it would be sent twice, but a name can have only one value: {sources}")]
     Duplicate {
         /// The credential's name.
@@ -40,7 +40,7 @@ pub enum EmitError {
         /// What is wrong with the string.
         error: DecodeError,
     },
-    /// A string of the command line may be a value without a name.
+    /// The text after the prefix of a string on the command line may be a credential's value without a name.
     #[error(
         "OEM string {string} of the command line has an empty value, and its name may be a secret in base64"
     )]
@@ -77,7 +77,7 @@ pub enum EmitError {
         string: usize,
     },
     /// The command line contains a credential that the manifest of the packed set does not list. No credential can be
-    /// added to the set.
+    /// added to a packed set, because its manifest cannot be changed.
     #[error("credential {0}: it is given in addition to the set, but the set's manifest does not list it")]
     BesideSet(Name),
     /// No manifest can be written for this set.
@@ -86,7 +86,7 @@ pub enum EmitError {
     /// A string of the command line cannot be in an SMBIOS table.
     #[error("in the OEM strings of the command line, {0}")]
     Unwritable(WriteError),
-    /// The kernel returned no random bytes for the salt.
+    /// The kernel returned no random bytes for the manifest's salt.
     #[error("cannot get random bytes for the manifest's salt: {}", .0.desc())]
     Random(Errno),
     /// An encrypted credential on the command line is not valid, or it is encrypted with the empty key, so everybody

@@ -15,7 +15,7 @@ use crate::text::help::Help;
 /// Directory in QEMU's container in which the Secret is mounted.
 pub const DIRECTORY: &str = "/var/run/smbios-creds";
 
-/// Maximum number of files that can be requested. An SMBIOS table has no room for more structures of 4 KiB.
+/// Maximum number of files that an annotation may state. An SMBIOS table has no room for more structures of 4 KiB.
 pub const FILES_MAX: u16 = 64;
 
 /// Why the arguments cannot be added to a domain. No error shows text of the machine's definition, because the text may
@@ -97,7 +97,7 @@ fn files(machine: &str) -> Result<u16, HookError> {
     let machine: Machine = serde_json::from_str(machine)
         .map_err(|error| HookError::Machine { line: error.line(), column: error.column() })?;
     let annotations = machine.metadata.annotations.unwrap_or_default();
-    // Without this annotation, the admission policy does not mount a Secret.
+    // Without the annotation that names the Secret, the admission policy does not mount a Secret.
     annotations.secret.filter(|name| !name.is_empty()).ok_or(HookError::Missing(SECRET))?;
     let files = annotations.files.ok_or(HookError::Missing(FILES))?;
     let is_plain = !files.starts_with('0') && files.bytes().all(|byte| byte.is_ascii_digit());

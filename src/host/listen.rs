@@ -116,7 +116,8 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Listens on a socket. If a killed process of this program has left a Unix socket at the path, replaces it.
+    /// Listens on a socket. If a killed process of this program has left a Unix socket at the path, replaces this old
+    /// socket.
     pub(super) fn to(socket: &Socket) -> Result<Self, ListenError> {
         let failed = |error| ListenError::System { socket: socket.clone(), error };
         match socket {

@@ -1,5 +1,6 @@
 //! The host's part: reads a credentials directory, writes its files as OEM strings, checks them against every limit on
-//! the route, and passes them to a hypervisor. No secret is on a command line.
+//! the route, and passes them to a hypervisor. Unless the user allows it, no secret is on a command line that other
+//! users can read.
 //!
 //! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` calls these modules to start a
 //! hypervisor. For an engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the

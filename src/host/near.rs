@@ -11,7 +11,7 @@ pub struct Near(Option<Box<Name>>);
 
 impl Near {
     /// Finds the name in `names` that is most similar to `missing`. Ignores the names in `asked_for`, because the user
-    /// named these as well.
+    /// has already selected credentials with these names.
     pub(super) fn among<'a>(
         missing: &Name,
         names: impl Iterator<Item = &'a Name> + Clone,

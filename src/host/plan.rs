@@ -231,8 +231,8 @@ impl Plan {
     }
 
     /// Returns the text that other users see instead of a private argument. No hypervisor accepts this text: a
-    /// hypervisor that gets the text exits with an error, and does not start a machine without credentials. A script
-    /// that does not quote its arguments passes the text on unchanged.
+    /// hypervisor that gets the text exits with an error, and does not start a machine without credentials. The text
+    /// contains no blanks, so a script that does not quote its arguments passes the text on unchanged.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())

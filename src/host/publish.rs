@@ -32,7 +32,7 @@ const FILE_MODE: u32 = 0o400;
 /// Mode of a new directory.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// The kind of file system on which the files are.
+/// The kind of file system on which the published files are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Storage {
     /// A tmpfs or a ramfs, which are in memory only.
@@ -64,7 +64,7 @@ pub enum PublishError {
     /// Another user owns the directory, or can change the files in it.
     #[error("{0}: another user owns it or can change its contents")]
     NotOurs(ShownPath),
-    /// The directory contains a file that would be lost.
+    /// The directory contains a file that this program did not write, and that would be lost.
     #[error("{directory} contains '{}', which this program did not write", Escaped(.other))]
     HoldsOther {
         /// The directory.
@@ -206,8 +206,8 @@ impl<'a> Staging<'a> {
             }
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             let locked = directory.try_lock().map_err(|error| {
-                // This removes an empty directory only. If the directory is not empty, another program has written to
-                // it, and the directory stays.
+                // `remove_directory` removes only an empty directory. If the directory is not empty, another program
+                // has written to it, and the directory stays.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
@@ -267,8 +267,8 @@ fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
 /// Removes staging directories that no process has locked.
 fn remove_stale(parent: &Directory) -> Result<(), Errno> {
     for name in parent.names()?.iter().filter(|name| staging::is_name(STAGING, name.to_bytes())) {
-        // If the directory cannot be opened, another user owns it, or it no longer exists. In both cases, it is
-        // skipped.
+        // A directory that cannot be opened belongs to another user, or no longer exists. In both cases, the directory
+        // is skipped.
         let Ok(Some(directory)) = parent.open_in(name) else { continue };
         let stat = directory.stat()?;
         if !stat.is_own() {

@@ -62,7 +62,7 @@ pub struct Planned {
     #[serde(rename = "fw_cfg_items")]
     pub items: usize,
     /// The Type 11 structures that contain the strings. This program builds them, or the hypervisor builds a single
-    /// one.
+    /// structure.
     pub structures: Vec<StructureRow>,
     /// Every limit on the route into the guest.
     pub limits: Vec<LimitRow>,
@@ -178,7 +178,7 @@ impl SetRow {
         Some(Self { audience, serial, not_after, signatures })
     }
 
-    /// Returns the set's properties in two columns.
+    /// Returns one row for each property of the set: the property's name and its value.
     fn lines(&self) -> Vec<[Cell<'_>; 2]> {
         let keys: Vec<String> = self.signatures.iter().map(ToString::to_string).collect();
         let signed =

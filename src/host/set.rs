@@ -34,7 +34,7 @@ pub struct Set {
     signatures: Vec<Signature>,
 }
 
-/// Why a set cannot be sent. The messages show no text of the file, except names that the manifest lists.
+/// Why a set cannot be sent. The error messages show no text of the file, except names that the manifest lists.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetError {
@@ -197,8 +197,8 @@ impl Set {
         let credential = match decode(text) {
             OemString::Manifest(wire) if is_base64(wire) => return Ok(()),
             OemString::Signature(wire) => return self.push(Signature::decode(wire)?),
-            // Each line must be exactly as 'pack' writes it: no hypervisor's command line passes on every text
-            // unchanged.
+            // Each credential must be exactly as 'pack' writes it, in the binary form: no hypervisor's command line
+            // passes on every text unchanged.
             OemString::Credential(credential, _) => match encode(&credential, Encoding::Binary) {
                 Ok(own) if own.expose() == text => credential,
                 Ok(_) | Err(_) => return Err(SetError::Foreign { line }),

@@ -65,8 +65,8 @@ impl Slots {
         !name.is_empty() && name.iter().all(u8::is_ascii_digit)
     }
 
-    /// Returns the values of QEMU's `-smbios` options that read the files of this directory. The path should be
-    /// absolute.
+    /// Returns the values of QEMU's `-smbios` options that read the files of this directory. The directory's path
+    /// should be absolute.
     fn values(&self, directory: &Path) -> Result<Vec<String>, Unprintable> {
         let text = directory.to_str().filter(|text| !text.contains(char::is_control));
         let text = text.ok_or_else(|| Unprintable(ShownPath::from(directory)))?.replace(',', ",,");

@@ -94,7 +94,7 @@ impl std::str::FromStr for Mapping {
     }
 }
 
-/// Why the credentials cannot be read. The host must not start a machine without them.
+/// Why the credentials cannot be read. The host must not start a machine without the credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
@@ -112,7 +112,7 @@ pub enum DirectoryError {
         /// The prefix with which no file name begins. `None` if no prefix was requested.
         prefix: Option<String>,
     },
-    /// A named file does not exist.
+    /// A selected file does not exist.
     #[error("credential {guest}: {file} is missing{near}")]
     Missing {
         /// The credential's name in the guest.
@@ -242,8 +242,8 @@ pub fn directory() -> Result<PathBuf, DirectoryError> {
     std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or(DirectoryError::Unset)
 }
 
-/// Reads the selected credentials. Returns them in the order of [`Which::Named`], or otherwise sorted by name. Values
-/// are read byte for byte: a newline at the end is part of the value.
+/// Reads the selected credentials. Returns the credentials in the order of [`Which::Named`], or sorted by name for any
+/// other selection. Values are read byte for byte: a newline at the end is part of the value.
 ///
 /// # Errors
 /// [`DirectoryError`] says why the credentials cannot be read.

@@ -5,10 +5,11 @@
 //! 3. The program's executable file is searched for the words that decide how the program is started. The program is
 //!    not executed for this.
 //! 4. Credentials and command line are merged, and checked against every limit on the route ([`Plan::new`]).
-//! 5. The program is refused if it would show the credentials to other users because its start cannot be traced.
+//! 5. The program is refused if its start must be traced to hide the credentials, but cannot be traced.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
-//! Before these steps, [`ahead`] starts the process that traces the start, if step 6 will most likely need it.
+//! Before these steps, [`ahead`] starts the process that traces the start, if step 6 will most likely need this
+//! process.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -208,7 +209,7 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     Ok(plan)
 }
 
-/// Refuses a program that would show the strings to other programs, because its start cannot be traced.
+/// Refuses a program whose start must be traced to hide the strings from other programs, but cannot be traced.
 fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     match plan.carrier {
         Carrier::PrivateArgument => Ok(private_argv::check(&plan.program)?),
@@ -219,8 +220,8 @@ fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     }
 }
 
-/// Starts the tracer if the hypervisor's start will most likely need it. The tracer then becomes ready while the start
-/// is planned.
+/// Starts the tracer if the hypervisor's start will most likely need a tracer. The tracer becomes ready while the
+/// caller plans the start.
 #[must_use]
 pub fn ahead(request: &Request) -> Option<Ahead> {
     let hypervisor = recognise(request).ok()?;
@@ -243,7 +244,7 @@ pub fn start(plan: Plan, ahead: Option<Ahead>) -> Result<Infallible, NotStarted>
         Receiver::Executed { .. } => Files::OfHypervisor,
     };
     let Plan { program, argv0, carrier, strings, arguments, .. } = plan;
-    // From here on, only the arguments contain the values.
+    // After `drop`, only the arguments contain the values of the credentials.
     drop(strings);
     let as_planned = |argument| match argument {
         Argument::Private(value) if carrier == Carrier::PlainArgument => {

@@ -57,8 +57,8 @@ impl OemStrings {
         Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
-    /// Writes plain and encrypted credentials as a separate set. Its manifest contains `terms`, for example the names
-    /// of the machines for which the set is meant.
+    /// Writes plain and encrypted credentials as a set without existing strings. The set's manifest contains `terms`,
+    /// for example the names of the machines for which the set is meant.
     ///
     /// # Errors
     /// [`EmitError`] names the credential that cannot be sent.
@@ -286,7 +286,8 @@ impl OemStrings {
 pub(super) fn value_of(name: &Name, text: &Secret) -> Option<Credential> {
     match decode(text.expose()) {
         OemString::Credential(credential, _) => Some(credential),
-        // The text may be a name without a value, or a value without a name. If it is equal to `name`, it is a name.
+        // The text may be a name without a value, or a value without a name. If the text is equal to `name`, it is a
+        // name without a value.
         OemString::MaybeNameless(text) => text.named(None, |text| text == name.as_str()),
         _ => None,
     }

@@ -16,7 +16,8 @@ use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, Signa
 /// End of the name of the file that contains a set's manifest. This is the file to sign.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
 
-/// End of the name of the file that contains the signature of a set's manifest. minisign gives the file this name.
+/// End of the name of the file that contains the signature of a set's manifest. minisign adds `.minisig` to the name of
+/// the file that it signs.
 pub const SIGNATURE_SUFFIX: &str = ".manifest.minisig";
 
 /// Returns the path of a file next to a set: the path of the set, followed by `suffix`.

@@ -1,5 +1,5 @@
-//! The file with a verifier. The program that sends credentials writes it, and the program that waits for the receipt
-//! reads it.
+//! The file with a verifier. The program that sends credentials writes the file, and the program that waits for the
+//! receipt reads the file.
 //!
 //! The verifier is not secret ([`Verifier`]), but only the file's owner can read the file. The file is replaced
 //! atomically: a program that reads it gets either the old or the new verifier.
@@ -71,8 +71,8 @@ pub fn read(path: &Path) -> Result<Verifier, VerifierFileError> {
     }
 }
 
-/// Writes a verifier, and replaces an older verifier in the file. A file with other content is not changed, and is an
-/// error.
+/// Writes a verifier, and replaces an older verifier in the file. If the file has other content, the file is not
+/// changed, and an error is returned.
 ///
 /// # Errors
 /// [`VerifierFileError`] says why the file cannot be written.
@@ -87,7 +87,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = Directory::open(parent, Links::Follow).map_err(failed)?;
     let staged = CString::new(staging::name(STAGING, std::process::id(), 0)).map_err(|_| no_name())?;
-    // A killed process with the same PID may have left this file.
+    // A killed process with the same PID may have left a temporary file with the same name.
     _ = directory.remove_file(&*staged);
     let put = || {
         let mut file = directory.create(&*staged, 0o600)?;

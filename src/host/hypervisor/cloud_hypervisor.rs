@@ -1,10 +1,10 @@
 //! cloud-hypervisor reads OEM strings from `--platform oem_strings=[S1,S2]`. The option may occur only once.
 //!
 //! cloud-hypervisor's option parser has changed. Up to v47, the parser removes `"` and then splits at every comma. From
-//! v48 on, `"` stays part of a string. Text that the two parsers read differently is refused here, and this program
-//! writes no such text (`option_parser/src/lib.rs`; both parsers were run on the same texts). For an unknown key or a
-//! bad value, the error shows only this key or value (seen with v26 to v53). A syntax error shows the whole option, so
-//! it must not occur.
+//! v48 on, `"` stays part of a string. This program refuses text that the two parsers read differently, and writes no
+//! such text (`option_parser/src/lib.rs`; both parsers were run on the same texts). For an unknown key or a bad value,
+//! cloud-hypervisor's error message shows only this key or value (seen with v26 to v53). For a syntax error, the
+//! message shows the whole option, so this program writes no wrong syntax.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -120,7 +120,7 @@ impl Hypervisor for CloudHypervisor {
         Some(STRINGS_FEATURE)
     }
 
-    /// The words show whether this version reads OEM strings from files, and whether it has SMBIOS on aarch64.
+    /// The found words show whether this version reads OEM strings from files, and whether it has SMBIOS on aarch64.
     fn questions(&self) -> &'static [&'static str] {
         if cfg!(target_arch = "x86_64") { &[STRINGS_FEATURE, PATHS_FEATURE] } else { FEATURES }
     }
@@ -347,7 +347,7 @@ fn check_option(text: &[u8]) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// Splits a text at commas outside of brackets and quotes, which must be balanced, and must not be mixed.
+/// Splits a text at commas outside of brackets and quotes, which must be balanced, and must not contain each other.
 fn split(text: &str) -> Result<Vec<&str>, MergeError> {
     let unbalanced = || refuse("its brackets or quotes are not balanced");
     let (mut depth, mut quoted, mut start) = (0_usize, false, 0);

@@ -57,7 +57,7 @@ pub enum MergeError {
         /// The kernel's error, or what is wrong with the file.
         reason: String,
     },
-    /// The machine would have no SMBIOS, or the program would not start a machine.
+    /// The machine would have no SMBIOS, or the hypervisor would start no machine with these arguments.
     #[error("{0}")]
     NoSmbios(Message),
     /// The hypervisor would log the strings.

@@ -26,14 +26,14 @@ pub trait Hypervisor: Debug + Sync {
     fn about(&self) -> &'static str;
 
     /// A word that the hypervisor's executable file contains, because the hypervisor parses the option with the OEM
-    /// strings. A wrapper's executable file does not contain the word. Only a program whose file contains it receives
-    /// the secrets.
+    /// strings. A wrapper's executable file does not contain the word. Only a program whose file contains the word
+    /// receives the secrets.
     fn receiver_word(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether every version of the hypervisor reads the strings from files. If so, its start is traced only if a
-    /// wrapper executes it.
+    /// Whether every version of the hypervisor reads the strings from files. If so, the start is traced only if a
+    /// wrapper executes the hypervisor.
     fn always_reads_files(&self) -> bool {
         false
     }

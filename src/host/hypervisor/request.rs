@@ -22,7 +22,7 @@ use crate::text::help::Help;
 const PLATFORM: &str = "platform";
 const OEM_STRINGS: &str = "oem_strings";
 
-/// Maximum size, in bytes, of a file with a request. cloud-hypervisor after v53 has the same limit.
+/// Maximum size, in bytes, of a file with a request. cloud-hypervisor after v53 has the same limit for a request.
 const FILE_MAX: usize = 4 << 20;
 
 /// Maximum number of bytes that another field of `platform` needs in the SMBIOS table, in addition to the field's text.
@@ -123,8 +123,8 @@ impl Request {
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the route of the strings through the API, with its limits. The rest of the request uses a part of each
-    /// limit.
+    /// Returns the route of the strings through the API, with its limits. The rest of the request uses a part of the
+    /// limits that count bytes.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();
@@ -141,7 +141,7 @@ impl Request {
 
 fn string(value: Value) -> Result<Secret, RequestError> {
     match value {
-        // JSON has escapes for control characters, but no string that this program writes needs such an escape.
+        // A control character needs an escape in JSON, which `Request::write` does not write. So the string is refused.
         Value::String(text) if text.contains(char::is_control) => Err(RequestError::Control),
         Value::String(text) => Ok(text.into_bytes().into()),
         _ => Err(RequestError::Type("'platform.oem_strings' has an element that is not a string")),

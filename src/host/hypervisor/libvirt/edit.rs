@@ -72,7 +72,7 @@ pub fn with_arguments(domain: &str, arguments: &[&str]) -> Result<String, EditEr
 struct Search<'a> {
     reader: NsReader<&'a [u8]>,
     arguments: &'a [&'a str],
-    /// Position of the next event, in bytes.
+    /// Position of the next XML event in the domain's text, in bytes.
     at: usize,
     /// Number of open elements.
     depth: usize,

@@ -51,7 +51,7 @@ fn header(line: &[u8]) -> Option<Settings<'_>> {
     with_id().or_else(without)
 }
 
-/// Parses `key = "value"`. If any other text follows the key, the value is empty.
+/// Parses `key = "value"`. If the text after the key is not `= "value"`, the returned value is empty.
 fn setting(line: &[u8]) -> Option<Parameter<'_>> {
     let (name, rest) = word(skip_blanks(line))?;
     let value = skip_blanks(rest).strip_prefix(b"=").and_then(|rest| skip_blanks(rest).strip_prefix(b"\""));

@@ -39,7 +39,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Maximum number of `fw_cfg` items that the command line can set (`x-file-slots`, a number of 16 bits).
+/// Largest maximum number of `fw_cfg` items that QEMU's command line can set (`x-file-slots`, a number of 16 bits).
 pub const MORE_SLOTS_LIMIT: Limit = Limit {
     name: "QEMU: fw_cfg items of x-file-slots",
     maximum: 65_535,
@@ -114,8 +114,8 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
     Ok(Some((Credential::new(name, value), origin)))
 }
 
-/// Returns the credentials that are passed in `fw_cfg` items in addition to SMBIOS. The command line already contains
-/// `items` such items.
+/// Returns the credentials that are passed in `fw_cfg` items in addition to SMBIOS. `items` is the number of `fw_cfg`
+/// items that QEMU's command line and configuration files already contain.
 #[must_use]
 pub fn chosen(strings: &OemStrings, items: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);

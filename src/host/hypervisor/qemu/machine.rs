@@ -25,7 +25,7 @@ pub(super) struct Machine {
     kind: Option<Vec<u8>>,
     /// Whether the machine has firmware. Without firmware, `virt` machines have no SMBIOS.
     has_firmware: bool,
-    /// Name of the object that protects the machine's memory from the host. Empty if there is none.
+    /// Name of the object that protects the machine's memory from the host. Empty if there is no such object.
     guard: Vec<u8>,
     /// Paths of the `fw_cfg` items on the command line and in configuration files.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
@@ -124,7 +124,7 @@ impl Machine {
             b"machine" => {
                 self.kind = last(b"type").or(self.kind.take());
                 self.has_firmware |= [&b"firmware"[..], b"pflash0"].iter().any(|name| settings.has(name));
-                // QEMU also accepts these names with underscores (`keyval_dashify()`).
+                // QEMU also accepts these names of properties with underscores instead of hyphens (`keyval_dashify()`).
                 let is_link = |name: &[u8]| {
                     [&b"confidential-guest-support"[..], b"confidential_guest_support"].contains(&name)
                         || [&b"memory-encryption"[..], b"memory_encryption"].contains(&name)

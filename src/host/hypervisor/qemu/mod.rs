@@ -122,7 +122,8 @@ impl Hypervisor for Qemu {
         true
     }
 
-    /// The word shows whether the program is QEMU itself or a wrapper. A wrapper must not inherit the files.
+    /// If the program's executable file contains this word, the program is QEMU itself. Otherwise, it is a wrapper,
+    /// which must not inherit the files with the credentials.
     fn questions(&self) -> &'static [&'static str] {
         &[WORD]
     }
@@ -267,7 +268,8 @@ impl CommandLine for Options {
         &mut self.line
     }
 
-    /// Adds one option with a file for each structure, and one for each credential in a `fw_cfg` item.
+    /// Adds one option for each structure, and one option for each credential in a `fw_cfg` item. Each of these options
+    /// names a file.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         if self.channel == Channel::FwCfg {
             return Ok(self.line.with(fw_cfg::all(strings)?).into());

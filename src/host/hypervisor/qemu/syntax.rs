@@ -13,7 +13,7 @@ pub(super) const SMBIOS: &str = "-smbios";
 /// The option for a configuration file.
 pub(super) const READCONFIG: &str = "-readconfig";
 
-/// Options of QEMU 7.2 to 10.2 that need no value. Every other option needs one.
+/// Options of QEMU 7.2 to 10.2 that need no value. Every other option needs a value.
 const FLAGS: [&str; 50] = [
     "S",
     "alt-grab",
@@ -78,7 +78,7 @@ pub(super) enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// Returns the original arguments of this item, one or two.
+    /// Returns the original arguments of this item: an option and its value, or a single argument.
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'a OsString> {
         let (first, second) = match *self {
             Self::Option { argument, value, .. } => (argument, Some(value)),
@@ -178,7 +178,7 @@ impl<'a> Settings<'a> {
 
     /// Whether an option asks QEMU for help, such as a list of all CPU types or of a device's properties
     /// (`is_help_option()`). QEMU then prints the list and exits, or refuses to start. In both cases, QEMU starts no
-    /// machine. Measured with QEMU 7.2 for the options in `has_help`.
+    /// machine. This was measured with QEMU 7.2 for the options in `has_help`.
     pub(super) fn asks_for_help(&self) -> bool {
         let is_asked =
             |parameter: &Parameter| match (self.group, &*parameter.name, parameter.value.as_deref()) {
