@@ -1,7 +1,7 @@
 //! Waits for the receipt of a guest.
 //!
 //! Any program in the guest may connect and send any bytes. So the size of a message and the time for each stream
-//! (connection) are limited. A message that is not a receipt is never shown, and the text of a receipt is shown
+//! (connection) are limited. This program never shows a message that is not a receipt, and shows the text of a receipt
 //! escaped. A wrong message does not end the wait, and does not delay a receipt: all streams are read at the same time.
 
 use std::borrow::Cow;

@@ -19,7 +19,7 @@ pub struct Limit {
     pub name: &'static str,
     /// The unit of the limit.
     pub unit: Unit,
-    /// The largest amount that works.
+    /// The largest permitted amount, in the limit's unit.
     pub maximum: usize,
     /// The effect of exceeding the limit.
     pub above: &'static str,

@@ -274,7 +274,7 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<Message> {
     warnings
 }
 
-/// What to do about a name that programs in the guest may read differently.
+/// What to do about a credential's name that programs in the guest may read differently.
 const HELP_RENAME: &str = "send it under another name, --credential GUEST=HOST";
 
 /// Returns warnings about credentials' names, and about exceeded limits that only some guests have. `copies` are the

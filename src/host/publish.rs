@@ -106,8 +106,8 @@ impl Help for PublishError {
 ///
 /// # Errors
 /// [`PublishError`] says why the files could not be published. After an error, either the directory is unchanged, or it
-/// contains the new files, and the old files remain in a staging directory next to it. The next run removes the old
-/// files.
+/// contains the new files, and the old files remain in a staging directory next to it. The next run of this program
+/// removes the old files.
 pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     let path = std::path::absolute(target)
         .map_err(|error| Context { path: target }.cannot("find")(io_errno(error)))?;
@@ -246,7 +246,8 @@ impl<'a> Staging<'a> {
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
-            // If this removal fails too, only the first error is reported. The next run removes the remaining files.
+            // If this removal fails too, only the first error is reported. The next run of this program removes the
+            // remaining files.
             _ = remove(self.parent, &self.name);
         }
     }

@@ -75,8 +75,8 @@ pub struct Planned {
 pub struct ReceiverRow {
     /// The program that is started, escaped for printing.
     pub program: String,
-    /// If the started program is a wrapper, which executes another program that receives the strings: a word that the
-    /// executable file of this other program must contain.
+    /// If the started program is a wrapper, another program, which the wrapper executes, receives the strings. The text
+    /// is a word that the executable file of this other program must contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executes: Option<&'static str>,
 }

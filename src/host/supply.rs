@@ -47,13 +47,13 @@ pub enum Supply {
 pub struct SetFiles {
     /// The file with the set.
     pub set: PathBuf,
-    /// Files with signatures of the manifest. If the list is empty, the signature file next to the set is used, if it
-    /// exists.
+    /// Files with signatures of the manifest. If the list is empty, the signature file next to the set is used, if this
+    /// file exists.
     pub signatures: Vec<PathBuf>,
     /// Public keys, each as text or as the path of a file. One of these keys must have signed the set. If the list is
     /// empty, no signature is verified.
     pub trust: Vec<PathBuf>,
-    /// Names that the set must contain.
+    /// Names of credentials that the set must contain.
     pub expect: Vec<Name>,
 }
 

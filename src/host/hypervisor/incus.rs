@@ -55,7 +55,7 @@ impl Help for IncusError {
     }
 }
 
-/// Returns the route through QEMU, which builds one structure from the strings.
+/// Returns the route of Incus's strings through QEMU, which builds one structure from all strings.
 #[must_use]
 pub fn route() -> Route {
     let limits = vec![(&qemu::TABLE_LIMIT, qemu::OWN_STRUCTURES), (&STRINGS_LIMIT, 0)];
@@ -64,9 +64,9 @@ pub fn route() -> Route {
 
 /// Writes the strings as a YAML mapping `config`, for `incus profile edit` and `incus launch`.
 ///
-/// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2 §7.4.2), and the key from
-/// the manifest of a large set is longer. A name is printable ASCII, so only two characters must be escaped in a quoted
-/// scalar.
+/// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2  7.4.2), and the key that is
+/// made from the manifest of a large set is longer. A name is printable ASCII, so only two characters must be escaped
+/// in a quoted scalar.
 ///
 /// # Errors
 /// [`IncusError`] names the credential or the string that Incus cannot send.

@@ -1,8 +1,8 @@
 //! cloud-hypervisor's API request that creates a machine (`vm.create`), with OEM strings in it.
 //!
-//! The size limit applies to the whole body of the request (`MAX_PAYLOAD_SIZE` in `src/server.rs` of `micro_http`), so
-//! only a whole request can be checked. If the body is larger, cloud-hypervisor up to v53 parses the rest of the body
-//! as another request, and its answer shows part of the body.
+//! cloud-hypervisor's size limit applies to the whole body of the request (`MAX_PAYLOAD_SIZE` in `src/server.rs` of
+//! `micro_http`), so only a whole request can be checked. If the body is larger, cloud-hypervisor up to v53 parses the
+//! rest of the body as another request, and its answer shows part of the body.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,6 +1,6 @@
 //! Writes domain XML for libvirt's QEMU driver. The user or another program puts the XML into a domain.
 //!
-//! libvirt passes all strings to QEMU in one argument, which every user of the host can read. It also writes the
+//! libvirt passes all strings to QEMU in one argument, which every user of the host can read. libvirt also writes the
 //! argument to the domain's log (`src/qemu/qemu_command.c`, `qemu_process.c`). libvirt cannot pass the strings in a
 //! file.
 
