@@ -35,7 +35,7 @@ const DIRECTORY: OFlag =
 pub(crate) enum Links {
     /// Links are followed.
     Follow,
-    /// A path with a link in it is an error (`ELOOP`).
+    /// A path with a link in it is an error (`ELOOP`, or `ENOTDIR` without openat2(2)).
     Refuse,
 }
 

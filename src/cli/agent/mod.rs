@@ -7,7 +7,11 @@ pub mod console;
 mod deferred;
 mod exec;
 pub mod failure;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(all(
+    any(target_arch = "aarch64", target_arch = "x86_64"),
+    target_endian = "little",
+    target_pointer_width = "64"
+))]
 pub mod filter;
 mod help;
 mod import;

@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +108,10 @@ int main(int argc, char **argv)
         void *other = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
         void (*end)(int) = (void (*)(int))dlsym(other, "_exit");
         end(0);
+    } else if (!strcmp(how, "undumpable")) {
+        /* From here on, nobody without CAP_SYS_PTRACE may change its memory. */
+        prctl(PR_SET_DUMPABLE, 0);
+        return 0;
     } else if (!strcmp(how, "ignores-and-ends")) {
         signal(SIGTRAP, SIG_IGN);
         sigprocmask(SIG_BLOCK, &trap, NULL);
@@ -118,6 +123,11 @@ int main(int argc, char **argv)
     }
     /* What follows executes its arguments. */
     else if (!strcmp(how, "fork")) {
+        if (!(pid = fork()))
+            exit(0);
+        done = well(pid);
+    } else if (!strcmp(how, "undumpable-forks")) {
+        prctl(PR_SET_DUMPABLE, 0);
         if (!(pid = fork()))
             exit(0);
         done = well(pid);

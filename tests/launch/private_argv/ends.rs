@@ -73,6 +73,7 @@ fn wrapper_that_ends_with_success_in_any_way_fails_the_start() {
         "thread",
         "last-thread",
         "library",
+        "undumpable",
         "ignores-and-ends",
         "blocks-and-ends",
     ] {
@@ -111,7 +112,17 @@ fn wrapper_whose_children_end_executes_the_hypervisor() {
     let program = program.to_str().unwrap();
     for wrapper in &ENDS[..] {
         let mark = TOOLS.new_path("mark");
-        let hows = ["fork", "fork-late", "vfork", "shares", "spawn", "outlives", "loads", "signals"];
+        let hows = [
+            "fork",
+            "fork-late",
+            "undumpable-forks",
+            "vfork",
+            "shares",
+            "spawn",
+            "outlives",
+            "loads",
+            "signals",
+        ];
         // On one processor, a child that waits for it stops after the event of its maker.
         for (how, through) in hows.into_iter().flat_map(|how| [(how, &[][..]), (how, &["taskset", "1"])]) {
             if how == "loads" && wrapper.ends_with("static") || wrapper.ends_with("two") {
@@ -120,7 +131,11 @@ fn wrapper_whose_children_end_executes_the_hypervisor() {
             let values = [value.as_slice()];
             let arguments = [wrapper, how, program, "--one", PLACEHOLDER];
             let start = Start { arguments: &arguments, through, ..Start::new(Path::new(wrapper), &values) };
-            let running = Running::start(start.command().env("ENDS_MARK", &mark))
+            let mut command = start.command();
+            if how == "undumpable-forks" {
+                as_nobody(&mut command);
+            }
+            let running = Running::start(command.env("ENDS_MARK", &mark))
                 .unwrap_or_else(|error| panic!("{wrapper} {how}: {error}"));
             let found = running.report.all("argument");
             assert!(found == [program.as_bytes(), b"--one", value.as_slice()], "{wrapper} {how}");

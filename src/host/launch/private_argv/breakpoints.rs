@@ -21,16 +21,21 @@ struct Breakpoint {
     changed: c_long,
 }
 
+/// Number of bytes in a word, in which a breakpoint is written.
+const WORD: u64 = size_of::<c_long>() as u64;
+
 /// Breakpoints in a program.
 pub(super) struct Breakpoints(Vec<Breakpoint>);
 
 impl Breakpoints {
-    /// Sets a breakpoint at each address in a stopped program. If one fails, sets none. Two addresses must be at least
-    /// 8 bytes (a word) apart.
+    /// Sets a breakpoint at each address in a stopped program. If one fails, or two addresses are less than a word
+    /// apart, sets none.
     pub(super) fn set(pid: Pid, addresses: &[u64]) -> io::Result<Self> {
         let mut set = Self(Vec::with_capacity(addresses.len()));
         for &address in addresses {
-            match Breakpoint::set(pid, address) {
+            let overlaps = set.0.iter().any(|other| other.address.abs_diff(address) < WORD);
+            let breakpoint = if overlaps { Err(Errno::EINVAL.into()) } else { Breakpoint::set(pid, address) };
+            match breakpoint {
                 Ok(breakpoint) => set.0.push(breakpoint),
                 Err(error) => {
                     set.clear(pid)?;

@@ -39,6 +39,9 @@ const EXIT: &[u8] = b"_Exit";
 /// The function with which a program can make any system call (syscall(2)).
 const SYSTEM_CALL: &[u8] = b"syscall";
 
+/// The name of the function that makes the system call prctl(2).
+const PRCTL: &[u8] = b"prctl";
+
 /// Where a program's headers are in its memory. The values are from the program's auxiliary vector.
 #[derive(Clone, Copy)]
 pub(super) struct Headers {
@@ -57,6 +60,8 @@ pub(super) struct CLibrary {
     pub(super) exit: u64,
     /// The function with which a program can make any system call (syscall(2)).
     pub(super) system_call: u64,
+    /// The function with which a program can forbid that its memory is changed (`PR_SET_DUMPABLE`, prctl(2)).
+    pub(super) prctl: u64,
     /// The function that the dynamic linker calls before and after it loads a library (`r_brk`).
     pub(super) loads: u64,
 }
@@ -75,8 +80,8 @@ impl CLibrary {
         let mut found = None;
         for _ in 0..OBJECTS_MAX {
             if object == 0 {
-                let (exit, system_call) = found?;
-                return Some(Self { exit, system_call, loads });
+                let (exit, system_call, prctl) = found?;
+                return Some(Self { exit, system_call, prctl, loads });
             }
             // struct link_map: l_addr, l_name, l_ld, l_next.
             let [base, _, section, next] = words(memory, object)?;
@@ -87,7 +92,8 @@ impl CLibrary {
             let symbols = Symbols::of(memory, base, section)?;
             if let Some(exit) = symbols.find(EXIT).ok()? {
                 let system_call = symbols.find(SYSTEM_CALL).ok()??;
-                if found.replace((exit, system_call)).is_some() {
+                let prctl = symbols.find(PRCTL).ok()??;
+                if found.replace((exit, system_call, prctl)).is_some() {
                     return None;
                 }
             }
@@ -189,6 +195,7 @@ mod tests {
         let found = CLibrary::find(&memory, own()).unwrap();
         assert_eq!(found.exit, libc::_exit as *const () as u64);
         assert_eq!(found.system_call, libc::syscall as *const () as u64);
+        assert_eq!(found.prctl, libc::prctl as *const () as u64);
         assert!(memory.reads.get() < 100, "{}", memory.reads.get());
     }
 

@@ -8,8 +8,9 @@
 //! 1. at its entry point, which it reaches when its libraries are loaded. Before this point, the dynamic linker never
 //!    ends a program with exit code 0, unless an environment variable such as `LD_PRELOAD` changes what it does.
 //! 2. in the C library: at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
-//!    function that can make any system call ([`CLibrary::system_call`]), and at the function that the dynamic linker
-//!    calls when it loads another library ([`CLibrary::loads`]).
+//!    function that can make any system call ([`CLibrary::system_call`]), at the function that the dynamic linker calls
+//!    when it loads another library ([`CLibrary::loads`]), and at prctl(2) ([`CLibrary::prctl`]). With prctl(2), a
+//!    program can forbid a tracer without `CAP_SYS_PTRACE` to remove the breakpoints later.
 //!
 //! After a breakpoint of step 2, the program stops at each system call, because the next call may be its last one. It
 //! also stops at each call after it has created a process or a thread. So a program with breakpoints has one thread,
@@ -86,10 +87,10 @@ impl Watch {
     pub(super) fn next(&self, pid: Pid) -> io::Result<Option<Self>> {
         let At::Entry(headers) = self.at else { return Ok(None) };
         let memory = File::open(format!("/proc/{pid}/mem"))?;
-        let Some(CLibrary { exit, system_call, loads }) = CLibrary::find(&memory, headers) else {
+        let Some(CLibrary { exit, system_call, prctl, loads }) = CLibrary::find(&memory, headers) else {
             return Ok(None);
         };
-        let breakpoints = Breakpoints::set(pid, &[exit, system_call, loads])?;
+        let breakpoints = Breakpoints::set(pid, &[exit, system_call, prctl, loads])?;
         Ok(Some(Self { breakpoints, at: At::Library }))
     }
 
