@@ -38,7 +38,7 @@ const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
 /// Texts that are part of a line of `plan`, of a file that is written, or of a recognised program.
 const PARTS: [&str; 15] = [
-    "Runs before Rust's runtime changes anything (docs/decisions/0002-before-main.md).",
+    "Runs before Rust's runtime changes descriptors or signals of this process (docs/decisions/0002-before-main.md).",
     "an object of names",
     "EFI Development Kit II",
     "<qemu:commandline xmlns:qemu='…'>\n…</qemu:commandline>\n",

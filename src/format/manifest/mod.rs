@@ -1,8 +1,8 @@
 //! The manifest lists what the host sent, so that the guest can tell whether everything arrived. This module writes and
 //! reads manifests.
 //!
-//! The manifest itself contains no signature. Without a separate signature, a manifest reveals faults, but not attacks:
-//! anyone who can change a value can also write a new manifest.
+//! The manifest itself is not signed. Without a separate signature, a manifest finds faults, not attackers: anyone who
+//! can change a value can also write a new manifest.
 //!
 //! A manifest is one OEM string: the prefix `io.smbios-creds.manifest:`, and the base64 of a JSON object such as this
 //! one:
