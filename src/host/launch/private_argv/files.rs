@@ -87,7 +87,7 @@ enum Step {
     Create,
     /// Duplicates this descriptor of the file. The new descriptor is at least [`FIRST_DESCRIPTOR`].
     Raise(RawFd),
-    /// Closes this descriptor, which memfd_create(2) has returned for the file.
+    /// Closes this descriptor, which `memfd_create(2)` has returned for the file.
     Close(RawFd),
 }
 
