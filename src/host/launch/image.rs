@@ -49,7 +49,7 @@ impl Stamp {
 
     fn of(file: &Metadata) -> Option<Self> {
         let (modified, changed) = (file.mtime(), file.ctime());
-        // If the clock cannot be read, no file has a stamp. `SystemTime::now()` would panic.
+        // Without a clock, every file counts as just changed, so it has no stamp. `SystemTime::now()` would panic.
         let settled = ClockId::CLOCK_REALTIME.now().ok()?.tv_sec().checked_sub(SETTLED)?;
         if changed >= settled || modified >= settled {
             return None;
