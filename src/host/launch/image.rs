@@ -35,8 +35,8 @@ const SETTLED: i64 = 3;
 /// three seconds ago has no stamp.
 ///
 /// Each change of the file's content sets the inode's time of change (`ctime`) to the current time, and no program can
-/// set it to another time. A write through a shared memory mapping may leave the time unchanged. Only a program that may
-/// write to the file can have such a mapping, and it could also add the word that is searched.
+/// set it to another time. A write through a shared memory mapping may leave the time unchanged. Only a program that
+/// may write to the file can have such a mapping, and it could also add the word that is searched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
     /// Device, inode, size in bytes, and seconds and nanoseconds of the last change of the content and of the inode.

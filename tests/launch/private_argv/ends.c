@@ -44,6 +44,11 @@ long syscall(long number, ...)
 {
     return -number;
 }
+
+int prctl(int option, ...)
+{
+    return -option;
+}
 #else
 
 static void *ends(void *unused)

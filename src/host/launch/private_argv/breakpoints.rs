@@ -62,7 +62,7 @@ impl Breakpoints {
             match ptrace::read(pid, address) {
                 Ok(word) if word == breakpoint.changed => ptrace::write(pid, address, breakpoint.original)?,
                 // The breakpoint no longer exists: the process now executes another program, or it has removed this
-                // code from its memory.
+                // code from its memory. (Or the tracer may no longer read the memory, see `watch`.)
                 Ok(_) | Err(Errno::EIO | Errno::EFAULT) => {}
                 Err(errno) => return Err(errno),
             }

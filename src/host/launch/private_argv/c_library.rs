@@ -1,4 +1,4 @@
-//! Finds the C library in a program's memory, and in this library the functions with which a program can end. This
+//! Finds the C library in a program's memory, and in this library the functions at which a program must stop. This
 //! module does no I/O, except through [`Memory`].
 //!
 //! The dynamic linker keeps a list of the loaded objects for debuggers (`struct r_debug` and `struct link_map`, link.h;
@@ -67,8 +67,9 @@ pub(super) struct CLibrary {
 }
 
 impl CLibrary {
-    /// Finds the C library of a program whose libraries are loaded. Returns `None` if the program may end without
-    /// calling the functions of such a library: it has no C library, it has more than one, or it is a Go program.
+    /// Finds the C library of a program whose libraries are loaded. Returns `None` if a function is not found, if a
+    /// library is just being loaded, or if the program may end without calling the functions: it has no C library, it
+    /// has more than one, or it is a Go program.
     pub(super) fn find(memory: &impl Memory, headers: Headers) -> Option<Self> {
         let debug = debug(memory, headers)?;
         // struct r_debug: r_version (4 bytes and padding), r_map, r_brk, r_state.

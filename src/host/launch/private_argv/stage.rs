@@ -94,7 +94,7 @@ impl Stage {
     pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
             Self::Seeking => is_started_program && !has_breakpoints,
-            // If the hypervisor ends early, the start goes back to `Seeking`, and the started program may end at any time.
+            // If the hypervisor ends early, the start goes back to `Seeking`. Then the started program may end.
             Self::Making { process } => process == pid || (is_started_program && !has_breakpoints),
             Self::Guarding { by, .. } => by == Guard::Calls,
             Self::Launching { .. } | Self::Leaving => true,

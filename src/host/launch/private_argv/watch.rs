@@ -12,9 +12,10 @@
 //!    when it loads another library ([`CLibrary::loads`]), and at prctl(2) ([`CLibrary::prctl`]). With prctl(2), a
 //!    program can forbid a tracer without `CAP_SYS_PTRACE` to remove the breakpoints later.
 //!
-//! After a breakpoint of step 2, the program stops at each system call, because the next call may be its last one. It
-//! also stops at each call after it has created a process or a thread. So a program with breakpoints has one thread,
-//! and no other process shares its memory.
+//! After a breakpoint of step 2, the program stops at each system call: its last call may be the next one, or new
+//! breakpoints might not find the end, or the tracer could not remove them. The program also stops at each call after
+//! it has created a process or a thread. So a program with breakpoints has one thread, and no other process shares its
+//! memory.
 //!
 //! For some programs, the breakpoints may not find the end. These programs stop at every system call from their
 //! beginning: a static program, a program with an environment variable `LD_*`, a program without a C library or with
@@ -26,7 +27,10 @@
 //!
 //! If a process ignores or blocks `SIGTRAP`, the kernel resets the action for this signal at a breakpoint. So a program
 //! that is executed with `SIGTRAP` ignored or blocked gets no breakpoints. If a program begins to ignore `SIGTRAP`
-//! later, it no longer ignores the signal after it has loaded a library or called `syscall`.
+//! later, it no longer ignores the signal after it has loaded a library, or called `syscall` or `prctl`.
+//!
+//! If the tracer has no `CAP_SYS_PTRACE`, the kernel also forbids changes of memory after a program of root has given
+//! up its user or its capabilities. Such a program may then end by `SIGTRAP`, unless it executes the next program first.
 
 use std::fs::File;
 use std::io;
