@@ -57,8 +57,9 @@ impl OemStrings {
         Self::of(existing, (credentials, encrypted), random_salt()?, Terms::default())
     }
 
-    /// Writes plain and encrypted credentials as a set without existing strings. The set's manifest contains `terms`,
-    /// for example the names of the machines for which the set is meant.
+    /// Makes the OEM strings of a set from plain and encrypted credentials, for a command line that contains no OEM
+    /// strings yet. The set's manifest contains `terms`, for example the names of the machines for which the set is
+    /// meant.
     ///
     /// # Errors
     /// [`EmitError`] names the credential that cannot be sent.

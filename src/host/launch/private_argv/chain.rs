@@ -106,8 +106,8 @@ impl Chain {
     }
 
     /// Ends a start that failed: kills the processes that have the secret values. If no process has the values yet,
-    /// kills all processes, except a started program that is about to exit. Such a program exits, but its exit code
-    /// becomes 1 if it was 0.
+    /// kills all traced processes, except the program that the launcher has executed if this program is about to exit.
+    /// It then exits, but its exit code becomes 1 if it was 0.
     pub(super) fn end(&mut self) {
         let exiting = self.exiting.take();
         if let Some((pid, code)) = exiting
