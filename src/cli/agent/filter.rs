@@ -16,6 +16,10 @@ use crate::sys::{Errno, io_errno};
 /// If the filter cannot be set, for example because the kernel has no seccomp, the error is logged at debug level, and
 /// the import continues.
 pub(super) fn set() {
+    // The numbers and positions below are those of 64-bit, little-endian processors: not of x32, nor of aarch64_be.
+    if cfg!(not(all(target_endian = "little", target_pointer_width = "64"))) {
+        return;
+    }
     let error = match apply_filter(&PROGRAM) {
         Ok(()) => return,
         Err(Error::Prctl(error) | Error::Seccomp(error)) => io_errno(error),

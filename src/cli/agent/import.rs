@@ -21,6 +21,7 @@ const NOTHING_REQUIRED: &str = "no credential is required, so this is not an err
 const HELP_REQUIRE: &str = "if the host sends credentials, list them in --require";
 
 pub(super) fn run(system: &System, options: &Import) -> anyhow::Result<Exit> {
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
     super::filter::set();
     let request = options.request();
     if options.dry_run.dry_run {

@@ -7,21 +7,8 @@ pub mod console;
 mod deferred;
 mod exec;
 pub mod failure;
-#[cfg(all(
-    any(target_arch = "aarch64", target_arch = "x86_64"),
-    target_endian = "little",
-    target_pointer_width = "64"
-))]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 pub mod filter;
-/// The system call filter is written for the processors above. On others, an import has none.
-#[cfg(not(all(
-    any(target_arch = "aarch64", target_arch = "x86_64"),
-    target_endian = "little",
-    target_pointer_width = "64"
-)))]
-mod filter {
-    pub(super) const fn set() {}
-}
 mod help;
 mod import;
 pub mod init;
