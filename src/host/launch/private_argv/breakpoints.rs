@@ -31,11 +31,16 @@ impl Breakpoints {
     /// Sets a breakpoint at each address in a stopped program. If one fails, or two addresses are less than a word
     /// apart, sets none.
     pub(super) fn set(pid: Pid, addresses: &[u64]) -> io::Result<Self> {
+        let mut rest = addresses;
+        while let [address, others @ ..] = rest {
+            if others.iter().any(|other| address.abs_diff(*other) < WORD) {
+                return Err(Errno::EINVAL.into());
+            }
+            rest = others;
+        }
         let mut set = Self(Vec::with_capacity(addresses.len()));
         for &address in addresses {
-            let overlaps = set.0.iter().any(|other| other.address.abs_diff(address) < WORD);
-            let breakpoint = if overlaps { Err(Errno::EINVAL.into()) } else { Breakpoint::set(pid, address) };
-            match breakpoint {
+            match Breakpoint::set(pid, address) {
                 Ok(breakpoint) => set.0.push(breakpoint),
                 Err(error) => {
                     set.clear(pid)?;
@@ -92,4 +97,19 @@ impl Breakpoint {
 fn at(address: u64) -> io::Result<AddressType> {
     let address = usize::try_from(address).map_err(io::Error::other)?;
     Ok(std::ptr::without_provenance_mut(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn breakpoints_that_would_overlap_are_not_set() {
+        // The first write to a process that is not traced would fail with another error.
+        let set = |addresses: &[u64]| Breakpoints::set(nix::unistd::getpid(), addresses).err().unwrap();
+        for addresses in [[0x1000, 0x1007, 0x2000], [0x2000, 0x1008, 0x1001], [0x1000, 0x2000, 0x1000]] {
+            assert_eq!(set(&addresses).raw_os_error(), Some(Errno::EINVAL as i32), "{addresses:x?}");
+        }
+        assert_eq!(set(&[0x1000, 0x1008, 0x2000]).raw_os_error(), Some(Errno::ESRCH as i32));
+    }
 }

@@ -81,8 +81,7 @@ impl CLibrary {
         let mut found = None;
         for _ in 0..OBJECTS_MAX {
             if object == 0 {
-                let (exit, system_call, prctl) = found?;
-                return Some(Self { exit, system_call, prctl, loads });
+                return found;
             }
             // struct link_map: l_addr, l_name, l_ld, l_next.
             let [base, _, section, next] = words(memory, object)?;
@@ -94,7 +93,7 @@ impl CLibrary {
             if let Some(exit) = symbols.find(EXIT).ok()? {
                 let system_call = symbols.find(SYSTEM_CALL).ok()??;
                 let prctl = symbols.find(PRCTL).ok()??;
-                if found.replace((exit, system_call, prctl)).is_some() {
+                if found.replace(Self { exit, system_call, prctl, loads }).is_some() {
                     return None;
                 }
             }

@@ -106,3 +106,19 @@ impl Stage {
 fn now() -> Option<TimeSpec> {
     ClockId::CLOCK_MONOTONIC.now().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hypervisor may be killed meanwhile, and the program that started it may then end with success.
+    #[test]
+    fn started_program_stops_at_its_calls_while_another_process_is_made_the_hypervisor() {
+        let [hypervisor, started, other] = [7, 8, 9].map(Pid::from_raw);
+        let making = Stage::Making { process: hypervisor };
+        assert!(making.stops_at_calls(hypervisor, false, false));
+        assert!(making.stops_at_calls(started, true, false));
+        assert!(!making.stops_at_calls(started, true, true), "its breakpoints show its end");
+        assert!(!making.stops_at_calls(other, false, false));
+    }
+}
