@@ -327,8 +327,6 @@ def boot_lines(mode):
 
 def measure_boots(rounds):
     """(d): boots by the instruction clock. Each figure is a list of microseconds, one for each round."""
-    if rounds == 0:
-        return None
     stages, directives = {}, {}
     for _ in range(rounds):
         for line in boot_lines("stages"):
@@ -559,7 +557,7 @@ def main():
     parser.add_argument("--quick", action="store_true",
                         help="few repetitions and one round of boots, into target/benches; the page and results are kept")
     parser.add_argument("--runs", type=int, help="runs of each command (100; 5 if quick)")
-    parser.add_argument("--boots", type=int, help="rounds of boots, each of some 50 (2; 1 if quick); 0 for none")
+    parser.add_argument("--boots", type=int, help="rounds of boots, each of some 50 (2; 1 if quick); 0 keeps the figures")
     parser.add_argument("--only", choices=["boots"],
                         help="measure boots only, and keep all other figures: boots need no quiet machine")
     options = parser.parse_args()
@@ -573,6 +571,8 @@ def main():
     results = {"date": datetime.date.today().isoformat(), "machine": machine()}
     if options.only:
         results = dict(before)
+    elif boots == 0:
+        results["boots"] = before["boots"] if before else None
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as scratch:
         scratch = pathlib.Path(scratch)
@@ -588,7 +588,7 @@ def main():
             ("sizes", lambda: measure_sizes(scratch, into)),
             ("boots", lambda: measure_boots(boots)),
         ]:
-            if options.only in (None, name):
+            if options.only in (None, name) and (name != "boots" or boots > 0):
                 print(f"== measuring: {name}", flush=True)
                 results[name] = measure()
 
