@@ -74,7 +74,7 @@ pub enum WriteError {
 }
 
 /// Divides strings into structures. Returns one range of string indexes for each structure, in order. A structure gets
-/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that alone is too large for
+/// at most [`STRING_AREA_MAX`] bytes and [`STRINGS_MAX`] strings. A string that is by itself too large for
 /// [`STRING_AREA_MAX`] gets a larger structure of its own.
 ///
 /// `sizes` are the sizes of the strings in bytes, without the NUL byte that ends each string.

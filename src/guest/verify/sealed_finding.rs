@@ -85,7 +85,8 @@ impl SealedFinding {
                 "send what 'systemd-creds encrypt' wrote, with 'smbios-creds-host --encrypted', or update this program"
             }
             Self::NullKey => {
-                "encrypt it in the guest with 'systemd-creds encrypt --with-key=tpm2' or '--with-key=host', and send the result"
+                "encrypt it in the guest with 'systemd-creds encrypt --with-key=tpm2' or '--with-key=host', and send the \
+                 result"
             }
             Self::OfOneUser { .. } => "encrypt it without --uid",
             Self::SentAsPlain { .. } => "send it with --encrypted of smbios-creds-host",
