@@ -32,8 +32,8 @@ pub struct Name {
     text: String,
 }
 
-/// Number of bytes in the head of a name. If the name is shorter, zero bytes fill the head. No name contains a zero
-/// byte.
+/// Number of bytes in the head of a name. If the name is shorter than the head, zero bytes fill the rest of the head.
+/// No name contains a zero byte.
 const HEAD: usize = 16;
 
 /// Why bytes cannot be the name of a credential.
@@ -80,8 +80,8 @@ impl Name {
         Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
     }
 
-    /// Checks a name like [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and names are
-    /// not wiped from memory.
+    /// Checks a name like [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and a copy in a
+    /// [`Name`] would not be wiped from memory.
     pub(crate) fn check(bytes: &[u8]) -> Result<&str, NameError> {
         match bytes {
             [] => return Err(NameError::Empty),
@@ -245,9 +245,9 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
     }
 }
 
-/// Wipes the bytes and the unused capacity of the buffer. The crate `zeroize` writes one byte at a time, which would
-/// take one eighth of the time that an import takes. The method `fill` becomes a call of `memset`, and the barrier
-/// keeps the compiler from removing this call.
+/// Wipes the bytes and the unused capacity of the buffer. The crate `zeroize` is not used here: it writes one byte at a
+/// time, which would take one eighth of the time that an import takes. The compiler makes a call of `memset` from the
+/// method `fill`, and `optimization_barrier` keeps the compiler from removing this call.
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.fill(0);

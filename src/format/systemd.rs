@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn names_that_a_unit_imports_are_not_read_early_only() {
-        // These names are in systemd.system-credentials(7) of systemd 262, or in `ImportCredential=` or
+        // The names in this list are in systemd.system-credentials(7) of systemd 262, or in `ImportCredential=` or
         // `LoadCredential=` of a unit of systemd.
         for name in [
             "passwd.hashed-password.root",

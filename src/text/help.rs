@@ -1,4 +1,4 @@
-//! Messages with a remedy. What happened and what to do are two separate texts.
+//! Messages with a remedy. The text that says what happened is separate from the remedy, the text that says what to do.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};

@@ -83,7 +83,7 @@ impl Text {
     }
 }
 
-/// A block of blanks. More blanks than this block contains are appended block by block.
+/// A block of blanks. If a line needs more blanks than this block contains, the block is appended several times.
 const BLANKS: &str = "                                ";
 
 impl Write for Text {

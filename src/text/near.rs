@@ -36,7 +36,8 @@ fn is_within(edits: usize, this: &[u8], that: &[u8]) -> bool {
     let same = this.iter().zip(that).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     let (this, that) = (this.get(same..).unwrap_or_default(), that.get(same..).unwrap_or_default());
     let ([a, after_a @ ..], [b, after_b @ ..]) = (this, that) else {
-        // One name has ended. The rest of the other name has at most `edits` bytes, so `edits` edits are enough.
+        // All bytes of one name were compared. At most `edits` bytes of the other name are left, so `edits` edits are
+        // enough.
         return true;
     };
     let Some(left) = edits.checked_sub(1) else { return false };

@@ -54,8 +54,8 @@ const PREHASHED: [u8; 2] = *b"ED";
 /// The number of a key. `Display` writes the number as minisign does: in upper-case hexadecimal, without leading
 /// zeroes.
 ///
-/// The number in a signature says which key made the signature, but proves nothing: anyone can make a key with the
-/// number of another key.
+/// The number in a signature names the key that made the signature, but does not prove this: anyone can make a key with
+/// the number of another key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyId(u64);
 
@@ -216,13 +216,14 @@ impl Signature {
         Self::whole(whole)
     }
 
-    /// Reads a signature from the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. If the OEM
-    /// string was cut, it contains fewer than four lines, or its last line has no newline.
+    /// Reads a signature from the text after [`PREFIX`] in an OEM string: the base64 of four complete lines. Refuses an
+    /// OEM string that was cut: such a string contains fewer than four lines, or its last line has no newline.
     ///
     /// # Errors
     /// [`SignatureError`] says what is wrong with the text.
     pub fn decode(text: &[u8]) -> Result<Self, SignatureError> {
-        // The size is checked before a copy is made. Base64 has four characters for every three bytes.
+        // This function checks the size of the base64 before it makes a decoded copy. Base64 has four characters for
+        // every three bytes.
         if text.len() > SIGNATURE_MAX.div_ceil(3) * 4 {
             return Err(SignatureError::NotText);
         }

@@ -117,7 +117,8 @@ impl Manifest {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut json = wire::write(&self.0);
-        // If the number of bytes is a multiple of three plus one, base64 adds two `=` as padding (RFC 4648, section 4).
+        // If the number of encoded bytes is one more than a multiple of three, base64 adds two `=` as padding (RFC
+        // 4648, section 4).
         while json.len() % 3 != 1 {
             json.push(' ');
         }
@@ -125,8 +126,8 @@ impl Manifest {
     }
 
     /// Writes the manifest like [`Self::encode`], but in at most `size` bytes. Omits the blanks after the JSON object
-    /// if the string would be too large: `size` may be the size of a manifest that another program wrote without
-    /// blanks. Returns `None` if the string is too large even without blanks.
+    /// if the string with blanks would have more than `size` bytes. For example, `size` may be the size of a manifest
+    /// that another program wrote without blanks. Returns `None` if the string is too large even without blanks.
     pub(crate) fn encode_within(&self, size: usize) -> Option<String> {
         let padded = self.encode();
         let text = if padded.len() > size { string(&wire::write(&self.0)) } else { padded };
@@ -211,8 +212,8 @@ fn string(json: &str) -> String {
 /// the stack, as bytes and as words. The feature `zeroize` of this crate wipes neither the bytes nor the words.
 #[inline(never)]
 fn wipe_stack() {
-    // The array is a local variable, because a reference to the array expression would point to a constant outside of
-    // the stack.
+    // The zeros are in a local variable, because a reference to the expression `[0_u8; STACK_SIZE]` would point to a
+    // constant outside of the stack.
     let stack = [0_u8; STACK_SIZE];
     optimization_barrier(&stack);
 }

@@ -114,8 +114,9 @@ const BOOT_ID: &str = "X_SMBIOS_CREDS_BOOT_ID";
 const PROOF: &str = "X_SMBIOS_CREDS_PROOF";
 
 impl Receipt {
-    /// Writes the message of this receipt, at most [`MESSAGE_MAX`] bytes. A blank line shows the host where the message
-    /// ends, because cloud-hypervisor 52 and older do not tell the host that a guest has sent its last byte.
+    /// Writes the message of this receipt, at most [`MESSAGE_MAX`] bytes. A blank line at the end shows the host that
+    /// the message is complete, because cloud-hypervisor 52 and older do not tell the host that a guest has sent its
+    /// last byte.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         // The buffer never grows: a buffer that grows leaves a copy in memory that is not wiped.

@@ -25,7 +25,8 @@ pub enum DumpError {
         /// Number of bytes in the file.
         found: usize,
     },
-    /// The entry point gives a position of the table other than byte 32, as in a copy of a machine's memory.
+    /// According to the entry point, the table does not begin at byte 32 of the file. For example, the file may be a
+    /// copy of a machine's memory.
     #[error("its table is at {address:#x}, not at {TABLE_AT:#x}")]
     Address {
         /// Address of the table according to the entry point.

@@ -1,8 +1,8 @@
 //! The SMBIOS entry point (DSP0134 §5.2.1 and §5.2.2), as Linux exports it in `smbios_entry_point`.
 //!
 //! This program parses the entry point itself: the crate smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes,
-//! a length that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`). For the whole decision,
-//! see `docs/decisions/0001-smbios-lib.md`.
+//! a length that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`).
+//! `docs/decisions/0001-smbios-lib.md` says for what this program uses the crate, and for what it does not.
 
 /// Size in bytes of the largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;
@@ -126,8 +126,8 @@ pub fn write(table_size: u32, address: u64) -> [u8; 24] {
     let [a0, a1, a2, a3, a4, a5, a6, a7] = address.to_le_bytes();
     let with = |checksum| {
         let [c0, c1, c2, c3, c4] = *b"_SM3_";
-        // These fields are between the checksum and the table's size. The version is 3.2, without an errata number
-        // (`docrev`).
+        // The entry point contains these fields between its checksum and the table's size. The version of SMBIOS is
+        // 3.2, without an errata number (`docrev`).
         let [length, major, minor, docrev, revision, reserved] = [24, 3, 2, 0, 1, 0];
         [
             c0, c1, c2, c3, c4, checksum, length, major, minor, docrev, revision, reserved, s0, s1, s2, s3,

@@ -83,7 +83,8 @@ pub enum Hypervisor {
 /// The manufacturer's name in Hyper-V's machines.
 const MICROSOFT: &str = "Microsoft Corporation";
 
-/// A kind of firmware. This program knows how each of these kinds handles tables of more than 65,535 bytes.
+/// A kind of firmware. For each kind of firmware in this list, this program knows how the firmware handles tables of
+/// more than 65,535 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirmwareKind {
     /// SeaBIOS, with its major and minor version if SeaBIOS reports them.
@@ -231,8 +232,8 @@ impl Display for Machine {
         if let Some(version) = model.and_then(|model| model.version.as_deref()) {
             write!(f, " ({version})")?;
         }
-        // cloud-hypervisor and crosvm write the Type 0 structure themselves, so this structure does not describe
-        // firmware.
+        // If cloud-hypervisor or crosvm runs the machine, no firmware is displayed: these two hypervisors write the
+        // Type 0 structure themselves, so this structure does not describe firmware.
         if matches!(self.hypervisor, Some(Hypervisor::CloudHypervisor | Hypervisor::Crosvm)) {
             return Ok(());
         }

@@ -70,14 +70,15 @@ pub struct Extent {
     pub announced_bytes: usize,
     /// Number of bytes found in the table.
     pub found_bytes: usize,
-    /// Announced number of structures. The number is `None` for an `_SM3_` entry point, which does not contain it.
+    /// Announced number of structures. An `_SM3_` entry point does not announce a number of structures, so this field
+    /// is `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced_structures: Option<usize>,
     /// Number of structures found in the table.
     pub found_structures: usize,
 }
 
-/// A parsed table. The bytes of the table contain secrets, and are wiped from memory when the table is dropped.
+/// A parsed table. The bytes of the table can contain secrets, and are wiped from memory when the table is dropped.
 pub struct Table {
     entry_point: Option<EntryPoint>,
     data: Secret,
@@ -141,10 +142,10 @@ impl Table {
         &self.faults
     }
 
-    /// Whether the table was read to its end. If it was, the table contains no string that this program did not find.
-    /// The result is true only if the end of the table is known, and if the table is neither cut nor damaged. If bytes
-    /// follow the end-of-table structure, the result is true only if these bytes are padding, because other bytes may
-    /// belong to the table.
+    /// Whether the table was read to its end. If the table was read to its end, it contains no string that this program
+    /// did not find. The result is true only if the end of the table is known, and if the table is neither cut nor
+    /// damaged. If bytes follow the end-of-table structure, the result is true only if these bytes are padding, because
+    /// other bytes may belong to the table.
     #[must_use]
     pub fn is_read_to_its_end(&self) -> bool {
         let is_end_known = self.entry_point.is_some()
@@ -159,8 +160,8 @@ impl Table {
             })
     }
 
-    /// Returns the offset of the damaged structure, if this structure is of Type 11. The strings of this structure were
-    /// not read.
+    /// Returns the offset of the damaged structure, if the table has one and this structure is of Type 11. The strings
+    /// of the damaged structure were not read.
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {
