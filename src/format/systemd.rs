@@ -68,8 +68,9 @@ const EARLY: [&str; 12] = [
     "import.pull",
     // src/ssh-generator/ssh-generator.c, systemd 256
     "ssh.listen",
-    // PID 1 itself reads the next three credentials: src/shared/hostname-setup.c, systemd 254;
-    // src/shared/machine-id-setup.c, systemd 254; src/core/import-creds.c, systemd 253
+    // PID 1 itself reads the next three credentials. The source files, in the order of the three credentials:
+    // src/shared/hostname-setup.c, systemd 254; src/shared/machine-id-setup.c, systemd 254; src/core/import-creds.c,
+    // systemd 253
     "system.hostname",
     "system.machine_id",
     NOTIFY_SOCKET,

@@ -208,8 +208,9 @@ fn string(json: &str) -> String {
     format!("{PREFIX}{}", *base64::encode(json.as_bytes()))
 }
 
-/// Overwrites the stack area of a function that has just returned. The crate `sha2` stores the block that it hashes on
-/// the stack, as bytes and as words. The feature `zeroize` of this crate wipes neither the bytes nor the words.
+/// Overwrites the stack area of a function that has just returned. While the crate `sha2` hashes a block, it stores
+/// this block on the stack, as bytes and as words. The feature `zeroize` of `sha2` wipes neither these bytes nor these
+/// words.
 #[inline(never)]
 fn wipe_stack() {
     // The zeros are in a local variable, because a reference to the expression `[0_u8; STACK_SIZE]` would point to a

@@ -75,7 +75,7 @@ pub enum Hypervisor {
     /// (`x86_64/src/smbios.rs`).
     Crosvm,
     /// Hyper-V. A Hyper-V machine has the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
-    /// The vendor of the firmware is also Microsoft, or American Megatrends in a machine of generation 1 (seen in
+    /// The vendor of its firmware is Microsoft too, or, in a machine of generation 1, American Megatrends (seen in
     /// public recordings). Hyper-V writes OEM strings of its own, but has no option to add other OEM strings.
     HyperV,
 }
