@@ -1,4 +1,4 @@
-//! Waits for the receipt of a guest.
+//! Waits for the receipt that a guest sends after its import.
 //!
 //! Any program in the guest may connect and send any bytes. So the size of a message and the time for each stream
 //! (connection) are limited. This program never shows a message that is not a receipt, and shows the text of a receipt
@@ -190,7 +190,7 @@ fn answer(wait: &Wait, receipt: Receipt) -> Result<Answer, AwaitError> {
     Ok(Answer { receipt, objection })
 }
 
-/// Returns what is wrong with a receipt. `verifier` is the verifier of the credentials that were sent.
+/// Returns what is wrong with a receipt. `verifier` checks the receipt's proof. If it is `None`, no proof is needed.
 fn objection(receipt: &Receipt, verifier: Option<&Verifier>) -> Option<Objection> {
     let Receipt { exit, verified, expected, ref proof, .. } = *receipt;
     if exit != 0 {
@@ -223,7 +223,7 @@ impl Reading {
     }
 
     /// Reads the bytes that have arrived. Returns the receipt, or the reason why the stream does not bring a valid
-    /// receipt. Returns `None` if more bytes of the receipt may follow.
+    /// receipt. Returns `None` if the receipt is not complete yet, and more bytes may follow.
     fn read(&mut self, guest_cid: Option<u32>) -> Option<Result<Receipt, String>> {
         if let Some(cid) = guest_cid
             && self.stream.peer_cid() != Some(cid)

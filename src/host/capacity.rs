@@ -1,7 +1,8 @@
 //! The limits of each route from the host into the guest, as constants.
 //!
 //! For almost all of these limits, no program reports an error if the limit is exceeded: strings are dropped, a table
-//! is cut, or a guest's kernel is overwritten. So a set is checked against every limit before the hypervisor starts.
+//! is cut, or a guest's kernel is overwritten. So this program checks a set of strings against every limit on its route
+//! before the hypervisor starts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,7 +22,7 @@ pub struct Limit {
     pub unit: Unit,
     /// The largest permitted amount, in the limit's unit.
     pub maximum: usize,
-    /// The effect of exceeding the limit.
+    /// The effect of a set above the limit, if the set were sent anyway.
     pub above: &'static str,
     /// What to do if the limit is exceeded.
     pub advice: &'static str,
@@ -30,7 +31,7 @@ pub struct Limit {
     /// The property of a set that the limit applies to.
     #[serde(skip)]
     pub counts: Counted,
-    /// What happens if the limit is exceeded: the start is refused, or a warning is logged.
+    /// What this program does if the limit is exceeded: it refuses the set, or logs a warning.
     #[serde(rename = "severity")]
     pub excess: Excess,
 }
@@ -71,7 +72,7 @@ pub enum Counted {
     Strings,
     /// Size in bytes of a JSON array of the strings.
     JsonArray,
-    /// Bytes of the largest argument that contains strings in plain text.
+    /// Bytes of the hypervisor's largest argument that contains strings in plain text.
     Argument,
     /// Bytes of all values.
     Values,
@@ -86,13 +87,13 @@ pub enum Counted {
     ItemBytes,
 }
 
-/// The consequence of an exceeded limit.
+/// What this program does if a limit is exceeded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Excess {
-    /// The hypervisor is not started, and nothing is written.
+    /// This program refuses the set: it does not start the hypervisor, and `emit` writes nothing.
     Refuse,
-    /// A warning is logged, because the effect depends on the guest.
+    /// This program only logs a warning, because the effect depends on the guest.
     Warn,
 }
 
@@ -219,7 +220,8 @@ pub enum Structures {
 pub struct Route {
     /// How strings on this route become Type 11 structures.
     pub structures: Structures,
-    /// Every limit on this route, and the amount of the limit that other data uses.
+    /// Every limit on this route, and how much of the limit data other than the set uses, such as QEMU's own
+    /// structures.
     pub limits: Vec<(&'static Limit, usize)>,
 }
 
@@ -255,8 +257,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
         Counted::Strings => sizes.len(),
-        // The array has two brackets, two quotes for each string, a comma between strings (one less than the NULs in
-        // `area`), and a backslash before each escaped byte.
+        // The array has two brackets, two quotes for each string, a comma between each two strings (so one comma less
+        // than `area` has NULs), and a backslash before each escaped byte.
         Counted::JsonArray => {
             let is_escaped = |byte: &&u8| matches!(byte, b'"' | b'\\');
             area + 2 * sizes.len() + 1 + strings.texts().flatten().filter(is_escaped).count()
@@ -275,8 +277,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
     let own = route.limits.iter().copied();
     let argument = argument.map(|_| (&ARGUMENT, 0));
     let systemd = [(&SYSTEMD_TOTAL, 0), (&SYSTEMD_FILES, 0)];
-    // systemd 256 and older cuts large structures, but reads `fw_cfg` items completely. So without structures, its
-    // limit does not apply.
+    // systemd 256 and older cuts large structures, but reads `fw_cfg` items completely. So if the route has no
+    // structures, `SYSTEMD_256` is not checked.
     let systemd_256 = (route.structures != Structures::None).then_some((&SYSTEMD_256, 0));
     own.chain(argument)
         .chain(systemd)

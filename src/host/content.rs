@@ -54,8 +54,8 @@ pub enum Content {
     },
     /// The manifest, which lists all credentials.
     Manifest,
-    /// A signature of the manifest. The value is the key that the signature names, even if the signature was not
-    /// verified.
+    /// A signature of the manifest. Contains the ID of the key that the signature names. Perhaps nobody has verified
+    /// the signature with this key.
     Signature(KeyId),
     /// The address to which the guest must send a receipt.
     Receipt,

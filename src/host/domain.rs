@@ -1,4 +1,4 @@
-//! Finds the credentials of a libvirt domain whose `<emulator>` is this program.
+//! Finds the credentials of a libvirt domain whose XML names this program as its `<emulator>`.
 //!
 //! libvirt passes the domain's name to the emulator in an argument, and has no other way to pass it information. So the
 //! domain's name determines the directory with the domain's credentials. The directory must be in memory, and no other
@@ -50,7 +50,7 @@ pub enum DomainError {
     /// The credentials directory cannot be opened.
     #[error("cannot read the credentials directory {}: {}", .0, .1.desc())]
     Failed(ShownPath, Errno),
-    /// Another user can change the directory or its parents.
+    /// Another user can change the credentials directory, or a directory that contains it.
     #[error("the credentials directory {0} is refused: other users can change {1}")]
     Unguarded(ShownPath, ShownPath),
     /// The credentials directory is not in memory only: its file system is neither a tmpfs nor a ramfs.
@@ -77,10 +77,10 @@ impl Help for DomainError {
 /// The directory in which QEMU is searched for, unless QEMU is in the emulator's directory.
 const PROGRAMS: &str = "/usr/bin";
 
-/// Returns the path of the QEMU that this program starts as an emulator with the name `argv0`. `qemu-with-credentials`
-/// starts the QEMU for the host's architecture, and `qemu-with-credentials-ARCH` starts the QEMU for the architecture
-/// ARCH. A QEMU in the emulator's own directory is preferred, because NixOS has no QEMU in `/usr/bin`. Otherwise, the
-/// QEMU in `/usr/bin` is used. Returns `None` if `argv0` is not the name of an emulator.
+/// Returns the path of the QEMU that this program starts, if libvirt has started this program under the name `argv0`.
+/// `qemu-with-credentials` starts the QEMU for the host's architecture, and `qemu-with-credentials-ARCH` starts the
+/// QEMU for the architecture ARCH. A QEMU in the emulator's own directory is preferred, because NixOS has no QEMU in
+/// `/usr/bin`. Otherwise, the QEMU in `/usr/bin` is used. Returns `None` if `argv0` is not the name of an emulator.
 #[must_use]
 pub fn qemu_of(argv0: &OsStr) -> Option<PathBuf> {
     let argv0 = Path::new(argv0);

@@ -31,7 +31,7 @@ pub enum Socket {
     Vsock(u32),
 }
 
-/// Why a text is not a valid socket.
+/// Why a text does not name a socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {

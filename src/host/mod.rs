@@ -2,9 +2,9 @@
 //! the route, and passes them to a hypervisor. Unless the user allows it, no secret is on a command line that other
 //! users can read.
 //!
-//! `source -> strings -> hypervisor -> capacity -> plan -> launch`. The module `start` calls these modules to start a
-//! hypervisor. For an engine that starts the hypervisor itself, `strings -> slots -> publish` writes files that the
-//! engine's configuration names.
+//! The credentials pass through these modules: `source -> strings -> hypervisor -> capacity -> plan -> launch`. The
+//! module `start` calls these modules to start a hypervisor. If an engine starts the hypervisor itself, the modules
+//! `strings`, `slots` and `publish` write files that the engine's configuration names.
 //!
 //! `await_receipt` waits until a guest reports which credentials arrived.
 //!

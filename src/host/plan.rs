@@ -33,9 +33,10 @@ pub struct Order {
     pub features: Features,
     /// The credentials to send.
     pub sends: Sent,
-    /// Names of credentials on the command line whose value may be empty.
+    /// Names of the credentials on the command line that are allowed to have an empty value.
     pub allow_empty: Vec<Name>,
-    /// Whether OEM strings may be on the command line in plain text, if they cannot be passed in another way.
+    /// Whether OEM strings may be in an argument that every user can read, if the hypervisor does not read them from
+    /// files.
     pub allow_argv: bool,
     /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
@@ -185,8 +186,8 @@ impl Plan {
         })
     }
 
-    /// Returns the channels through which a credential gets into the guest. A credential that is too large for systemd
-    /// 256 and older may be sent through both channels.
+    /// Returns the channels through which a credential gets into the guest. A credential that systemd 256 and older
+    /// cannot read completely from SMBIOS may be sent through SMBIOS and `fw_cfg`.
     #[must_use]
     pub fn channels(&self, name: &Name) -> Vec<Channel> {
         if self.items.contains(name) || self.route.structures == Structures::None {
@@ -230,9 +231,10 @@ impl Plan {
         std::iter::once(text(&self.argv0)).chain(rest).collect()
     }
 
-    /// Returns the text that other users see instead of a private argument. No hypervisor accepts this text: a
-    /// hypervisor that gets the text exits with an error, and does not start a machine without credentials. The text
-    /// contains no blanks, so a script that does not quote its arguments passes the text on unchanged.
+    /// Returns the text that other users see instead of an argument that only the hypervisor may see. No hypervisor
+    /// accepts this text: a hypervisor that gets the text exits with an error, and does not start a machine without
+    /// credentials. The text contains no blanks, so a script that does not quote its arguments passes the text on
+    /// unchanged.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("smbios-creds-host:{}-OEM-strings-that-only-the-hypervisor-sees", self.strings.sizes().len())
@@ -277,8 +279,8 @@ fn own_warnings(strings: &OemStrings, carrier: Carrier) -> Vec<Message> {
 /// What to do about a credential's name that programs in the guest may read differently.
 const HELP_RENAME: &str = "send it under another name, --credential GUEST=HOST";
 
-/// Returns warnings about credentials' names, and about exceeded limits that only some guests have. `copies` are the
-/// credentials that are also sent in `fw_cfg` items.
+/// Returns warnings about credentials' names, and about exceeded limits that matter only in some guests. `copies` are
+/// the credentials that are also sent in `fw_cfg` items.
 #[must_use]
 pub fn limit_warnings(
     strings: &OemStrings,

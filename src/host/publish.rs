@@ -2,8 +2,8 @@
 //!
 //! The files are written to a staging directory next to the destination. Only the owner of the staging directory can
 //! enter it. One rename replaces the old directory with the staging directory. If the process is killed at any point,
-//! either the old or the new directory is complete. The next process removes the staging directory that a killed
-//! process has left.
+//! the destination is either the complete old directory or the complete new one. If a killed process has left a staging
+//! directory, the next run of this program for the same parent directory removes it.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
@@ -152,8 +152,8 @@ fn open_parent(path: &Path) -> Result<Directory, PublishError> {
     })
 }
 
-/// Opens the existing directory, if there is one. The user that runs this program must own the directory, and it must
-/// contain only this program's files.
+/// Opens the directory that is already at the destination, if there is one. The user that runs this program must own
+/// the directory, and it must contain only this program's files.
 fn existing(parent: &Directory, name: &CStr, context: &Context) -> Result<Option<Directory>, PublishError> {
     let existing = match parent.open_in(name) {
         Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(PublishError::NotADirectory(context.shown())),
@@ -246,8 +246,8 @@ impl<'a> Staging<'a> {
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         if !self.in_place {
-            // If this removal fails too, only the first error is reported. The next run of this program removes the
-            // remaining files.
+            // If the staging directory cannot be removed, only the earlier error is reported. The next run of this
+            // program removes the remaining files.
             _ = remove(self.parent, &self.name);
         }
     }
@@ -257,7 +257,7 @@ impl Drop for Staging<'_> {
 /// directory stay.
 fn remove(parent: &Directory, name: &CStr) -> Result<(), Errno> {
     let Some(directory) = parent.open_in(name)? else { return Ok(()) };
-    // The directory may have the mode of the destination, which may not allow its owner to remove files.
+    // The directory may have the mode of the destination, and this mode may not allow its owner to remove files.
     directory.set_mode(DIRECTORY_MODE)?;
     for file in directory.names()?.iter().filter(|file| Slots::is_name(file.to_bytes())) {
         directory.remove_file(&**file)?;

@@ -200,7 +200,7 @@ impl EncryptedRow {
     }
 }
 
-/// Returns the source of a credential as a word for tables.
+/// Returns the name of a credential's source, as it is shown in tables.
 fn from(origin: Origin) -> &'static str {
     match origin {
         Origin::Directory => "directory",

@@ -104,7 +104,7 @@ pub enum SetError {
     /// The set has more signatures than a guest checks.
     #[error("it has more than {SIGNATURES_MAX} signatures, the most that a guest checks")]
     Signatures,
-    /// A signature is for another manifest.
+    /// A trusted key's signature is for another manifest.
     #[error("the signature by key {0} is not of this set's manifest")]
     OtherManifest(KeyId),
     /// No signature was made with a trusted key.
@@ -251,8 +251,8 @@ impl Set {
         if self.signatures.len() > SIGNATURES_MAX { Err(SetError::Signatures) } else { Ok(()) }
     }
 
-    /// Refuses a set that a guest with only these trusted keys would refuse. Also refuses a set with a signature of
-    /// another manifest.
+    /// Refuses a set that a guest that trusts only these keys would refuse. Also refuses a set if a signature names one
+    /// of these keys, but is not this key's signature of the set's manifest.
     ///
     /// # Errors
     /// [`SetError::OtherManifest`] and [`SetError::Untrusted`] name the keys.
@@ -351,7 +351,7 @@ impl Values {
 fn listed_ciphertext(wire: &[u8], manifest: &Manifest) -> Option<Sealed> {
     let sealed = Sealed::decode(wire).ok()?;
     let is_listed = manifest.terms().encrypted.get(&sealed.name) == Some(&sealed.blob.ciphertext());
-    // The text is sent unchanged, so it must be exactly as this program would write it.
+    // The OEM string is sent unchanged, so it must be exactly as this program would write it.
     let is_own = wire.strip_suffix(sealed.blob.text().as_bytes())?.ends_with(b"=");
     (is_listed && is_own).then_some(sealed)
 }

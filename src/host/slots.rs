@@ -1,8 +1,8 @@
 //! Writes one structure per file, for an engine that starts QEMU with a static configuration.
 //!
-//! Such a configuration names each file, but the number of structures depends on the credentials. So the user can set
-//! the number of files (`emit --files`). The files that are not needed contain inactive structures, which every reader
-//! ignores. QEMU supports only one structure per file ([`qemu`]).
+//! Such a configuration names each file, but the number of structures depends on the credentials. So the user can set a
+//! number of files (`emit --files`) that is large enough for all structures. The files that are not needed contain
+//! inactive structures, which every reader ignores. QEMU supports only one structure per file ([`qemu`]).
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Reads a credentials directory, such as the directory that systemd fills for a service (`LoadCredential=`,
 //! systemd.exec(5)).
 //!
-//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty, a symbolic link, or not a
-//! regular file is an error. Otherwise the guest would boot without credentials, and without an error.
+//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty without permission, a
+//! symbolic link, or not a regular file is an error. If the hypervisor were started anyway, the guest would boot
+//! without this credential, and no program would report an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -34,7 +35,7 @@ pub struct Selection {
     pub encrypted: Vec<Mapping>,
     /// Credentials, by their names in the guest, that must be selected.
     pub expect: Vec<Name>,
-    /// Credentials, by their names in the guest, whose value may be empty.
+    /// Credentials, by their names in the guest, that are allowed to have an empty value.
     pub allow_empty: Vec<Name>,
 }
 
@@ -349,7 +350,7 @@ fn read_file(
         (Errno::EACCES, Some(directory)) => DirectoryError::Directory(directory.into(), error),
         _ => failed(error),
     });
-    // The kind of the file is checked before the file is opened, because opening some devices starts them. It is
+    // The kind of the file is checked before the file is opened, because opening some devices starts them. The kind is
     // checked again after the file is opened.
     if let Some(kind) = looked_at?.kind() {
         return Err(not_a_file(kind));

@@ -40,7 +40,8 @@ pub struct Request {
     pub arguments: Vec<OsString>,
     /// The source of the credentials.
     pub supply: Supply,
-    /// Whether OEM strings may be on the command line in plain text, if they cannot be passed in another way.
+    /// Whether OEM strings may be in an argument that every user can read, if the hypervisor does not read them from
+    /// files.
     pub allow_argv: bool,
     /// The address to which the guest must send a receipt.
     pub receipt: Option<Address>,
@@ -111,7 +112,8 @@ const HELP_ALLOW_ARGV: &str = "use --allow-argv to start it anyway, with secrets
 /// What to do if files with OEM strings cannot be passed to the hypervisor through a wrapper.
 const HELP_OWN_PROGRAM: &str = "start the hypervisor's own program, which needs no tracing";
 
-/// Returns two ways to solve the problem: the error's own help, if there is one, and `other`.
+/// Returns the help of the error and `other`, as two ways to solve the problem. If the error has no help, returns only
+/// `other`.
 fn either(error: &PrivateArgvError, other: &'static str) -> Cow<'static, str> {
     error.help().map_or(other.into(), |help| format!("{help}; or {other}").into())
 }
@@ -143,7 +145,8 @@ pub struct Probe {
     arguments: Vec<OsString>,
 }
 
-/// Returns a probe if the program would start no guest with its arguments. Reads no credentials, and executes nothing.
+/// Returns a [`Probe`] if the program would start no guest with its arguments. Otherwise, returns `None`. Reads no
+/// credentials, and executes nothing.
 ///
 /// # Errors
 /// [`NotPlanned`], if the program is not a hypervisor, or does not exist.

@@ -1,7 +1,7 @@
 //! Writes credentials as OEM strings, adds a manifest, and packs the strings into Type 11 structures.
 //!
 //! Values are always written in the binary form: no hypervisor's command line passes on every text unchanged. The
-//! manifest follows the credentials, so that a guest that loses only the end of the list loses no credential.
+//! manifest follows the credentials, so that a guest that loses only the last strings still gets all credentials.
 
 use std::collections::BTreeMap;
 

@@ -50,8 +50,8 @@ pub struct SetFiles {
     /// Files with signatures of the manifest. If the list is empty, the signature file next to the set is used, if this
     /// file exists.
     pub signatures: Vec<PathBuf>,
-    /// Public keys, each as text or as the path of a file. One of these keys must have signed the set. If the list is
-    /// empty, no signature is verified.
+    /// Public keys, each as text or as the path of a file. At least one of these keys must have signed the set. If the
+    /// list is empty, no signature is verified.
     pub trust: Vec<PathBuf>,
     /// Names of credentials that the set must contain.
     pub expect: Vec<Name>,
@@ -142,8 +142,8 @@ impl Supply {
         }
     }
 
-    /// Returns the names of credentials on the command line whose value may be empty. Returns no names for a set,
-    /// because credentials on the command line cannot be added to a set.
+    /// Returns the names of the credentials on the command line that are allowed to have an empty value. Returns no
+    /// names for a set, because credentials on the command line cannot be added to a set.
     #[must_use]
     pub fn allow_empty(&self) -> Vec<Name> {
         match self {

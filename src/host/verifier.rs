@@ -95,7 +95,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
         directory.rename(&*staged, &*name)
     };
     put().map_err(|error| {
-        // If this removal fails too, only the first error is reported.
+        // If the temporary file cannot be removed, only the earlier error is reported.
         _ = directory.remove_file(&*staged);
         failed(error)
     })

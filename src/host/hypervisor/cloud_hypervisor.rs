@@ -61,7 +61,7 @@ const STRINGS: &str = "oem_strings=";
 const PATHS: &str = "oem_string_paths=";
 const STRINGS_FEATURE: &str = "oem_strings";
 const PATHS_FEATURE: &str = "oem_string_paths";
-/// Word in the errors of the SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built on x86-64 only.
+/// Word in error texts of the SMBIOS code (`arch/src/x86_64/smbios.rs`), which up to v53 is built only on x86-64.
 const SMBIOS_FEATURE: &str = "SMBIOS";
 const FEATURES: &[&str] = &[STRINGS_FEATURE, PATHS_FEATURE, SMBIOS_FEATURE];
 
@@ -86,13 +86,13 @@ const API: [(&[u8], &str); 2] = [
 /// Maximum number of bytes that a key of `--platform` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// Returns the route through the command line. Other keys of `--platform` add `others` bytes to the table.
+/// Returns the route of strings through the command line. Other keys of `--platform` add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
 }
 
-/// Returns the route through the API, with its limits.
+/// Returns the route of strings through cloud-hypervisor's API, with the limits of this route.
 #[must_use]
 pub fn api_route() -> Route {
     let limits = vec![(&TABLE_LIMIT, 0), (&STRINGS_LIMIT, 0), (&REQUEST_LIMIT, 0)];
@@ -150,7 +150,7 @@ impl Platform {
     /// Reads the arguments of cloud-hypervisor on a host with this architecture.
     ///
     /// # Errors
-    /// [`MergeError`], if the machine would have no OEM strings, if they would be logged, or if `--platform` is unclear.
+    /// [`MergeError`], if the guest would get no OEM strings, if they would be logged, or if `--platform` is ambiguous.
     pub fn read(architecture: &str, arguments: &[OsString], features: &Features) -> Result<Self, MergeError> {
         if architecture != "x86_64" && !features.has(SMBIOS_FEATURE) {
             let what = format!("this cloud-hypervisor has no SMBIOS on {architecture}, as up to v53");
@@ -217,7 +217,7 @@ impl Platform {
             } else if is_misspelt(part) {
                 return Err(refuse("oem_strings is spelled in a way that versions read differently"));
             } else if part.trim_start() != part {
-                // Blanks before the first key are removed, and merging may make this key the first one.
+                // cloud-hypervisor skips blanks only before the first key, and merging may make this key the first one.
                 return Err(refuse("a blank before a key makes it another key"));
             } else {
                 if part == "tdx=on" || part == "sev_snp=on" {
@@ -256,7 +256,7 @@ impl Platform {
         self.others.iter().filter(in_table).map(|part| part.len() + FIELD_OVERHEAD).sum()
     }
 
-    /// Refuses names that the option parser does not support.
+    /// Refuses names with a character that has a meaning in `--platform`, unless strings are passed in files.
     fn check_names(&self, strings: &OemStrings) -> Result<(), MergeError> {
         for (content, _) in strings.contents().filter(|_| !self.by_paths) {
             if let Some(name) = content.selected()
@@ -268,7 +268,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Returns the value of `--platform` with a file for each string. Paths that it already contained come first.
+    /// Returns the value of `--platform` with a file for each string. Paths that the option already had come first.
     fn with_paths(&self, strings: &OemStrings) -> Vec<Part> {
         let mut before = self.others.clone();
         let paths: String = self.paths.iter().flat_map(|path| [path, ","]).collect();
@@ -290,7 +290,7 @@ impl CommandLine for Platform {
         &mut self.line
     }
 
-    /// Writes a single `--platform`. Its value is a private argument, or contains paths if this version reads files.
+    /// Writes `--platform` with paths if this version reads files. If not, only cloud-hypervisor may see the value.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         self.check_names(strings)?;
         let platform = if self.by_paths {
@@ -307,7 +307,7 @@ impl CommandLine for Platform {
     }
 }
 
-/// Writes the value of `--platform` with the strings in plain text, for programs that start the hypervisor.
+/// Writes the value of `--platform` with the strings in plain text, for programs that start cloud-hypervisor.
 #[must_use]
 pub fn option(strings: &OemStrings) -> Secret {
     joined(strings, format!("{STRINGS}[").as_bytes(), b"]")
@@ -324,7 +324,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
-/// Whether only some versions would read a part as OEM strings. All versions read a value without quotes alike.
+/// Whether only some versions would read a part as OEM strings. All versions read values without quotes equally.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };

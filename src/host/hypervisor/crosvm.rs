@@ -55,7 +55,8 @@ const OPTION_WORD: &str = "oem-strings";
 /// Maximum number of bytes that a key of `--smbios` needs in the table in addition to its value.
 const FIELD_OVERHEAD: usize = 32;
 
-/// Returns the route through the command line. Other keys of `--smbios` add `others` bytes to the table.
+/// Returns the route of strings through crosvm's command line. Other keys of `--smbios` add `others` bytes to the
+/// table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::One, limits: vec![(&TABLE_LIMIT, others), (&STRINGS_LIMIT, 0)] }
@@ -189,7 +190,7 @@ impl CommandLine for Smbios {
         &mut self.line
     }
 
-    /// Writes a single `--smbios` option, whose value is a private argument.
+    /// Writes a single `--smbios` option, whose value only crosvm may see.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         let mut before = self.others;
         before.push(format!("{STRINGS}["));

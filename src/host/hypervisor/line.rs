@@ -65,7 +65,7 @@ pub trait Hypervisor: Debug + Sync {
 
 /// A hypervisor's command line, into which OEM strings can be written.
 pub trait CommandLine: Debug {
-    /// Returns the data that every hypervisor's command line has.
+    /// Returns the part of this value that does not depend on the kind of the hypervisor.
     fn line(&mut self) -> &mut Line;
 
     /// Writes OEM strings into the command line.
@@ -96,7 +96,7 @@ impl Channel {
     }
 }
 
-/// The data that every hypervisor's command line has after it was read.
+/// What this program knows about a hypervisor's command line after reading it, whatever the hypervisor.
 #[derive(Debug)]
 pub struct Line {
     /// The arguments that stay unchanged on the command line.
@@ -107,7 +107,7 @@ pub struct Line {
     pub existing: Existing,
     /// The route of the strings into the guest, with its limits.
     pub route: Route,
-    /// Warnings for the user about other options on the command line.
+    /// Warnings for the user about options on the command line that are not for OEM strings.
     pub warnings: Vec<&'static str>,
 }
 

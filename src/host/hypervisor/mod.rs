@@ -1,4 +1,5 @@
-//! Hypervisors, one per file. Each file reads the hypervisor's command line, and merges OEM strings with it.
+//! Hypervisors, one per file. The code in each file reads the command line of its hypervisor, and merges OEM strings
+//! with it.
 //!
 //! To add a hypervisor, write a file in this directory with a type that implements [`Hypervisor`], declare the file's
 //! module below, and add the type to [`ALL`]. The new file contains the hypervisor's limits, the words to search for in

@@ -1,8 +1,8 @@
 //! cloud-hypervisor's API request that creates a machine (`vm.create`), with OEM strings in it.
 //!
 //! cloud-hypervisor's size limit applies to the whole body of the request (`MAX_PAYLOAD_SIZE` in `src/server.rs` of
-//! `micro_http`), so only a whole request can be checked. If the body is larger, cloud-hypervisor up to v53 parses the
-//! rest of the body as another request, and its answer shows part of the body.
+//! `micro_http`), so only a whole request can be checked. If the body is larger than this limit, cloud-hypervisor up to
+//! v53 parses the rest of the body as another request, and its answer shows part of the body.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -79,7 +79,7 @@ impl Request {
     /// Reads a request from its JSON text.
     ///
     /// # Errors
-    /// [`RequestError`] says where the request cannot be read.
+    /// [`RequestError`] says why or where the request cannot be read.
     pub fn read(json: &[u8]) -> Result<Self, RequestError> {
         let mut request: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|error| RequestError::Json { line: error.line(), column: error.column() })?;
@@ -123,8 +123,8 @@ impl Request {
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the route of the strings through the API, with its limits. The rest of the request uses a part of the
-    /// limits that count bytes.
+    /// Returns the route of the strings through the API, with its limits. For each limit that counts bytes, less is
+    /// available to the strings, because the rest of the request needs a part.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();

@@ -32,7 +32,7 @@ pub enum EditError {
     /// The `commandline` element occurs twice.
     #[error("the domain has QEMU's <commandline> element twice")]
     Twice,
-    /// The domain already contains one of the arguments.
+    /// The domain already contains one of the QEMU arguments that would be added.
     #[error("the domain already has one of these arguments")]
     Present,
 }
@@ -183,7 +183,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Refuses a domain that already contains one of the arguments: the guest would get the same structure twice.
+    /// Refuses a domain that already contains one of the QEMU arguments that would be added: with both, the guest would
+    /// get the same structure twice.
     fn argument(&self, element: &BytesStart<'_>) -> Result<(), EditError> {
         let value = element.try_get_attribute("value").map_err(|_| self.malformed())?;
         let value = value.map(|value| value.normalized_value(XmlVersion::Implicit1_0)).transpose();

@@ -40,8 +40,8 @@ pub fn route() -> Route {
     Route { structures: Structures::One, limits }
 }
 
-/// Writes the XML elements `<os>` and `<sysinfo>`. Add the content of `<os>` to the domain's own `<os>`, and add
-/// `<sysinfo>` to its `<domain>`.
+/// Writes the XML elements `<os>` and `<sysinfo>`, which make libvirt pass the strings to QEMU. Add the content of
+/// `<os>` to the domain's own `<os>`, and add `<sysinfo>` to its `<domain>`.
 #[must_use]
 pub fn xml(strings: &OemStrings) -> Secret {
     let mut parts: Vec<&[u8]> =

@@ -4,8 +4,8 @@
 //! systemd 256 and older reads only one memory page of each structure, so it always cuts a larger string. It also reads
 //! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and uses the first
 //! value that it finds for a name (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer). So
-//! the value of a larger string is also passed in such an item. The guest's kernel needs the driver `qemu_fw_cfg`. If
-//! the driver is a module, systemd loads it.
+//! the value of a larger string is also passed in such an item. For `fw_cfg`, the guest's kernel needs the driver
+//! `qemu_fw_cfg`. If the driver is a module, systemd loads it.
 //!
 //! `parse_fw_cfg()` in `system/vl.c` shows how QEMU reads a `-fw_cfg` option.
 
@@ -89,7 +89,8 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
             return refuse("it belongs to a manifest, which this program writes", Some("remove it"));
         }
         Some(Kind::Credential(Ok(name))) => name,
-        // The text after the prefix may be a value by mistake, so the error does not show it.
+        // The text after `opt/io.systemd.credentials/` may be a secret that was written there by mistake, so the error
+        // does not show this text.
         Some(Kind::Credential(Err(_))) => {
             let reason =
                 "the text after the prefix is not the name of a credential, so no guest would read it";
@@ -119,7 +120,7 @@ pub(super) fn read(settings: &Settings) -> Result<Option<(Credential, Origin)>, 
 #[must_use]
 pub fn chosen(strings: &OemStrings, items: usize) -> Vec<Name> {
     let mut names = lost_in_systemd_256(strings, Structures::Packed);
-    // systemd skips names that begin with a dot in `fw_cfg`.
+    // When systemd reads `fw_cfg`, it skips names that begin with a dot.
     let is_read = |name: &str| !name.starts_with('.') && name.len() <= NAME_MAX;
     names.retain(|name| is_read(name.as_str()));
     names.truncate(FILES_MAX.saturating_sub(items));

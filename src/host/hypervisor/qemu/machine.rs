@@ -23,16 +23,16 @@ const CONFIG_MAX: usize = 1 << 20;
 pub(super) struct Machine {
     /// The machine's type. `None` means QEMU's default type.
     kind: Option<Vec<u8>>,
-    /// Whether the machine has firmware. Without firmware, `virt` machines have no SMBIOS.
+    /// Whether the options or files set the machine's firmware. Without firmware, `virt` machines have no SMBIOS.
     has_firmware: bool,
     /// Name of the object that protects the machine's memory from the host. Empty if there is no such object.
     guard: Vec<u8>,
-    /// Paths of the `fw_cfg` items on the command line and in configuration files.
+    /// Names (`opt/...`) of the `fw_cfg` items on the command line and in configuration files.
     pub(super) fw_cfg: BTreeSet<Vec<u8>>,
     /// The maximum number of `fw_cfg` items that the command line sets. `None` means QEMU's default.
     pub(super) fw_cfg_slots: Option<usize>,
     doubts: BTreeSet<Doubt>,
-    /// Whether QEMU only prints information and exits.
+    /// Whether QEMU would only print information and exit.
     prints: bool,
 }
 
@@ -148,8 +148,8 @@ impl Machine {
         self.prints |= settings.asks_for_help();
     }
 
-    /// Whether QEMU starts no guest. It then either prints information, or makes a machine without a processor to
-    /// answer queries about itself.
+    /// Whether QEMU starts no guest with these arguments. QEMU then either prints information, or makes a machine
+    /// without a processor, so that other programs can query QEMU.
     pub(super) fn has_no_guest(&self) -> bool {
         self.prints || self.kind.as_deref() == Some(b"none")
     }

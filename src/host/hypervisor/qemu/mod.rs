@@ -1,10 +1,10 @@
 //! QEMU reads this program's structures from files (`-smbios file=PATH`). If the machine has no SMBIOS, QEMU passes the
 //! credentials in `fw_cfg` items.
 //!
-//! QEMU does not accept `-smbios type=11` together with a file of structures, so this program moves existing strings
-//! into its own structures. Each file contains one structure. If the table has a 32-bit entry point, a second structure
-//! in the same file makes the table one structure longer than the entry point says, and the guest loses the end of the
-//! table (recorded as `qemu-7.2-no-end-marker`).
+//! QEMU does not accept `-smbios type=11` together with a file of structures, so this program moves the strings of an
+//! existing `type=11` option into its own structures. Each file contains one structure. If the table has a 32-bit entry
+//! point, a second structure in the same file makes the table one structure longer than the entry point says, and the
+//! guest loses the end of the table (the recording of such a table is `testdata/qemu-7.2-no-end-marker`).
 //!
 //! The module `syntax` describes how QEMU reads options. `smbios_entry_add()` in `hw/smbios/smbios.c` shows the meaning
 //! of `-smbios`. QEMU ignores a section `[smbios]` of a configuration file (measured with QEMU 7.2), so the strings of
@@ -34,7 +34,7 @@ use crate::host::strings::{OemStrings, Origin, copy};
 ///
 /// This is the limit of a 32-bit entry point. With a 64-bit entry point, QEMU has no limit, but SeaBIOS up to 1.16.3
 /// cuts the table to its size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
-/// automatically.
+/// automatically if the table is too large for the 32-bit one.
 pub const TABLE_LIMIT: Limit = Limit {
     name: "QEMU: structure table",
     unit: Unit::Bytes,
@@ -73,13 +73,13 @@ const WORD: &str = "-smbios file=binary";
 /// Maximum size, in bytes, of a file of structures that is read.
 const FILE_MAX: usize = 65_535;
 
-/// Returns the route of structures in files. Other options add `others` bytes to the table.
+/// Returns the route of structures that QEMU reads from files. Other options add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
 
-/// Returns the route of structures in files for machine types up to `pc-i440fx-2.0`.
+/// Returns the route of structures that QEMU reads from files, for machine types up to `pc-i440fx-2.0`.
 fn old_route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&OLD_TABLE_LIMIT, OWN_STRUCTURES + others)] }
 }
@@ -122,8 +122,8 @@ impl Hypervisor for Qemu {
         true
     }
 
-    /// If the program's executable file contains this word, the program is QEMU itself. Otherwise, it is a wrapper,
-    /// which must not inherit the files with the credentials.
+    /// If the program's executable file contains `WORD`, the program is QEMU itself. Otherwise, it is a wrapper, which
+    /// must not inherit the files with the credentials.
     fn questions(&self) -> &'static [&'static str] {
         &[WORD]
     }
