@@ -40,8 +40,8 @@ pub struct Wait {
     pub guest_cid: Option<u32>,
     /// Longest time to wait for the receipt.
     pub timeout: Duration,
-    /// File with the verifier, which checks the proof in the receipt that the guest has the values that were sent. If
-    /// `None`, the receipt needs no proof, and a proof in it is not checked.
+    /// File with the verifier. With the verifier, this program checks the receipt's proof: whether the guest has the
+    /// values that were sent. If `None`, the receipt needs no proof, and a proof in it is not checked.
     pub verifier: Option<PathBuf>,
 }
 
@@ -50,8 +50,8 @@ pub struct Wait {
 pub struct Answer {
     /// The guest's receipt.
     pub receipt: Receipt,
-    /// Why the receipt does not show that the guest has all credentials. `None` if the host found nothing wrong with
-    /// the receipt.
+    /// Why the receipt does not show that the guest has the credentials that were sent. `None` if the host found
+    /// nothing wrong with the receipt.
     pub objection: Option<Objection>,
 }
 

@@ -112,7 +112,7 @@ pub const ARGUMENT: Limit = Limit {
     excess: Excess::Refuse,
 };
 
-/// Maximum number of bytes of all values together that systemd imports.
+/// Maximum total size, in bytes, of the values that systemd imports.
 pub const SYSTEMD_TOTAL: Limit = Limit {
     name: "systemd in the guest: all values",
     unit: Unit::Bytes,
@@ -136,7 +136,8 @@ pub const SYSTEMD_FILES: Limit = Limit {
     excess: Excess::Warn,
 };
 
-/// Largest string area of one structure that systemd 256 and older reads completely.
+/// Largest string area (all strings with their NULs), in bytes, of a structure that systemd 256 and older reads
+/// completely.
 pub const SYSTEMD_256: Limit = Limit {
     name: "systemd 256 and older in the guest: one structure",
     unit: Unit::Bytes,

@@ -1,9 +1,9 @@
 //! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments that read structures from the files of a Secret.
 //!
 //! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in
-//! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So this hook adds only paths to the domain, and no values. An
-//! admission policy mounts the Secret in the container where QEMU runs (see `integration/kubevirt`). The hook runs in a
-//! sidecar container, which does not get the Secret and does not need it.
+//! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So this hook adds only paths of files to the domain, and no
+//! values of credentials. An admission policy mounts the Secret in the container where QEMU runs (see
+//! `integration/kubevirt`). The hook runs in a sidecar container, which does not get the Secret and does not need it.
 
 use std::borrow::Cow;
 

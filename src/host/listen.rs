@@ -187,8 +187,8 @@ impl SocketFile {
         Ok(Self { path, shown, directory, name, made: None })
     }
 
-    /// Removes the socket's file if an earlier process of this program has left it: the current user owns the file, its
-    /// mode is 0600, and no process listens on the socket.
+    /// Removes the socket's file if an earlier process of this program has left it. This is assumed if the current user
+    /// owns the file, its mode is 0600, and no process listens on the socket.
     fn remove_stale(&self, failed: impl Fn(Errno) -> ListenError) -> Result<(), ListenError> {
         let found = self.directory.stat_of(&*self.name).map_err(&failed)?;
         if !found.is_socket() || !found.is_own() || found.mode() & 0o777 != SOCKET_MODE {

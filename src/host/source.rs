@@ -1,9 +1,9 @@
 //! Reads a credentials directory, such as the directory that systemd fills for a service (`LoadCredential=`,
 //! systemd.exec(5)).
 //!
-//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty without permission, a
-//! symbolic link, or not a regular file is an error. If the hypervisor were started anyway, the guest would boot
-//! without this credential, and no program would report an error.
+//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty (unless
+//! [`Selection::allow_empty`] allows this), a symbolic link, or not a regular file is an error. If the hypervisor were
+//! started anyway, the guest would boot without this credential, and no program would report an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ impl Selection {
 }
 
 impl Selection {
-    /// Removes the files of encrypted credentials from `mappings`.
+    /// Returns `mappings` without the files that are sent as encrypted credentials. Does not change the files.
     fn plain(&self, mut mappings: Vec<Mapping>) -> Vec<Mapping> {
         let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
         mappings.retain(|mapping| !encrypted.contains(&mapping.host));
@@ -179,7 +179,8 @@ pub enum DirectoryError {
         "credential {0}: with it, the values have more than {TOTAL_MAX} bytes in total, which no table can contain"
     )]
     TotalTooLarge(Name),
-    /// Another process wrote to the file while it was read. The bytes may be neither the old value nor the new one.
+    /// Another process wrote to the file while this program read it. The bytes may be neither the old value nor the new
+    /// one.
     #[error("credential {guest}: {file} has changed while it was read")]
     Changed {
         /// The credential's name in the guest.

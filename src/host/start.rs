@@ -1,10 +1,12 @@
 //! Starts a hypervisor with credentials, in these steps:
 //!
-//! 1. The program is recognized as a hypervisor. If its arguments start no guest, it is executed unchanged ([`probe`]).
+//! 1. The program's file name, or the request, determines which hypervisor the program is. If its arguments start no
+//!    guest, it is executed unchanged ([`probe`]).
 //! 2. The credentials are read. A missing credential is reported before the errors of later steps.
-//! 3. The program's executable file is searched for the words that decide how the program is started. The program is
-//!    not executed for this.
-//! 4. Credentials and command line are merged, and checked against every limit on the route ([`Plan::new`]).
+//! 3. This process searches the program's executable file for the words that decide how the program is started. The
+//!    program is not executed for this.
+//! 4. The credentials are merged with the command line, and checked against every limit on their route into the guest
+//!    ([`Plan::new`]).
 //! 5. The program is refused if its start must be traced to hide the credentials, but cannot be traced.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!

@@ -214,7 +214,8 @@ fn is_there(path: &Path) -> bool {
     !path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Checks that the file that was signed contains the set's manifest. Checks nothing if this file does not exist.
+/// Checks that the file next to the set, which the user has signed, contains the set's manifest. Checks nothing if this
+/// file does not exist.
 fn check_manifest(path: &Path, set: &Set) -> Result<(), SupplyError> {
     if !is_there(path) {
         return Ok(());

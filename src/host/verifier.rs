@@ -87,7 +87,7 @@ pub fn write(path: &Path, verifier: &Verifier) -> Result<(), VerifierFileError> 
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = Directory::open(parent, Links::Follow).map_err(failed)?;
     let staged = CString::new(staging::name(STAGING, std::process::id(), 0)).map_err(|_| no_name())?;
-    // A killed process with the same PID may have left a temporary file with the same name.
+    // A killed process that had the same PID as this process may have left a temporary file with this name.
     _ = directory.remove_file(&*staged);
     let put = || {
         let mut file = directory.create(&*staged, 0o600)?;

@@ -324,7 +324,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
-/// Whether only some versions would read a part as OEM strings. All versions read values without quotes equally.
+/// Whether some versions would read this part as OEM strings, and others not. All agree on values without quotes.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };

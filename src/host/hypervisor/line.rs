@@ -38,8 +38,8 @@ pub trait Hypervisor: Debug + Sync {
         false
     }
 
-    /// Words to search for in the program's executable file. The words found decide how the program is started. If the
-    /// list is empty, the file is not read.
+    /// Words to search for in the program's executable file. The words found decide how the program is started, for
+    /// example whether the start is traced. If the list is empty, the file is not read.
     fn questions(&self) -> &'static [&'static str] {
         &[]
     }

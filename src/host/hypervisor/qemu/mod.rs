@@ -30,7 +30,7 @@ use crate::format::smbios::{OEM_STRINGS, Table};
 use crate::host::capacity::{Counted, Excess, FEWER, Limit, Route, Structures, Unit};
 use crate::host::strings::{OemStrings, Origin, copy};
 
-/// Maximum size of QEMU's structure table.
+/// Maximum size of the table with all SMBIOS structures of a QEMU machine.
 ///
 /// This is the limit of a 32-bit entry point. With a 64-bit entry point, QEMU has no limit, but SeaBIOS up to 1.16.3
 /// cuts the table to its size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
