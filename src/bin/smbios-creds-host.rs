@@ -1,4 +1,4 @@
-//! `smbios-creds-host`, the host program. Its code is in `smbios_creds::cli`.
+//! `smbios-creds-host`, the host program. The code of this program is in the module `smbios_creds::cli`.
 #![forbid(unsafe_code)]
 
 use std::alloc::System;

@@ -1,4 +1,4 @@
-//! `smbios-creds`, the guest agent. Its code is in `smbios_creds::cli`.
+//! `smbios-creds`, the guest agent. The code of this program is in the module `smbios_creds::cli`.
 
 use std::process::ExitCode;
 

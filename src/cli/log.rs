@@ -71,8 +71,8 @@ where
             } else {
                 write!(line, "{}: {word}", self.program)?;
             }
-            // Text from the table is already escaped. This call also escapes paths, and messages of the operating
-            // system.
+            // Text from the SMBIOS table is already escaped. This call also escapes paths, and messages of the
+            // operating system.
             Safely(&mut line).write_str(&text)?;
             line.write_char('\n')?;
         }

@@ -19,7 +19,8 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 
 fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(bytes) {
-        // The program that reads the pipe has closed it, because it needs no more output.
+        // Standard output is a pipe, and the program that reads from this pipe has closed it, because it needs no more
+        // output.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }

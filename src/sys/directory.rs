@@ -298,7 +298,8 @@ impl Directory {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let opened = match openat2(self, name, OpenHow::new().flags(flags).resolve(resolve)) {
-            // openat2(2) fails for the same reasons as in `open`. Callers give a name with only one component.
+            // openat2(2) fails for the same reasons as in `open`. All callers give a name with only one component, so
+            // `O_NOFOLLOW` is enough.
             Err(Errno::ENOSYS | Errno::EPERM) => openat(self, name, flags | OFlag::O_NOFOLLOW, Mode::empty()),
             result => result,
         };

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn file_that_differs_when_read_again_has_changed() {
-        // Each read of `uuid` returns a new text, but the file's size and time stay the same.
+        // Each read of this file returns new text, but the file's size and modification time stay the same.
         let file = open(Path::new("/proc/sys/kernel/random/uuid")).unwrap();
         assert!(matches!(read_unchanged(&file, 64).unwrap(), Content::Changed));
         let file = open(Path::new("/proc/version")).unwrap();

@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 use rustix::fs::{MemfdFlags, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-/// Name of each memfd of this program. The links in `/proc/PID/fd` show it after `memfd:`.
+/// Name of each memfd of this program. The links in `/proc/PID/fd` show this name after `memfd:`.
 pub(crate) const MEMFD_NAME: &CStr = c"smbios-creds";
 
 /// Makes a file that exists only in memory. Only the owner can read the file, and nobody can change it. The number of

@@ -52,7 +52,7 @@ fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, deadline: Insta
     }
 }
 
-/// Listens on a port of this machine. Every virtual machine can connect to it.
+/// Listens on a port of this machine. Every virtual machine can connect to the port.
 pub(crate) fn listen_vsock(port: u32) -> Result<Listener, Errno> {
     let listener = open(AddressFamily::Vsock)?;
     bind(listener.as_raw_fd(), &VsockAddr::new(CID_ANY, port))?;

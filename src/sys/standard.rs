@@ -75,7 +75,7 @@ impl KernelLog {
         Ok(log)
     }
 
-    /// Redirects standard error to the log.
+    /// Redirects standard error to the kernel's log.
     pub(crate) fn show(&self) -> Result<(), Errno> {
         dup2_stderr(&self.log).map_err(errno)
     }

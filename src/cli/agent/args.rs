@@ -41,7 +41,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Returns the lowest level that is logged. With `list --quiet`, notes (level `info`) are not logged.
+    /// Returns the level of the least severe messages that are logged. With `list --quiet`, notes (level `info`) are
+    /// not logged.
     #[must_use]
     pub fn log_level(&self) -> LevelFilter {
         match &self.verb {

@@ -19,7 +19,7 @@ const HELP_OPEN: &str = "to make the table readable again, run 'chmod 400 /sys/f
                          smbios-creds(1) lists the other files";
 
 /// Returns exit code 0 if everything that the last import wrote is in its directory and the policy is met, otherwise 1.
-/// The program does not know what was sent, so the other exit codes do not apply.
+/// While the table is closed, the program does not know what was sent, so the other exit codes do not apply.
 fn exit(remembered: &Remembered) -> Exit {
     if remembered.is_whole() { Exit::Ok } else { Exit::Failure }
 }

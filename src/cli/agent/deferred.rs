@@ -35,8 +35,8 @@ impl<T: Args> Args for Deferred<T> {
     }
 }
 
-/// Adds the arguments of a verb to its command. Keeps the command's own description, which clap would otherwise replace
-/// with the doc comment of the type `T`.
+/// Adds the arguments of a verb to clap's command for this verb. Keeps the command's own description, which clap would
+/// otherwise replace with the doc comment of the type `T`.
 fn define<T: Args>(command: Command) -> Command {
     let about = command.get_about().cloned().unwrap_or_default();
     T::augment_args(command).about(about)

@@ -25,7 +25,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
     }
     let request = exec.options.request();
     // If PID 1 exits, the kernel panics. So after a failed import, PID 1 exits only if the policy has a condition, or
-    // if there is a trusted key. Otherwise it starts the program anyway.
+    // if the guest has a trusted key. Otherwise PID 1 starts the program without credentials.
     let start_anyway = init::is_pid_1() && !request.policy.has_conditions() && !trust::has_keys(system);
     let directory = match credentials(system, &request) {
         Ok(directory) => directory,
@@ -52,7 +52,8 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
     bail!("cannot execute {}: {}", Escaped(program.as_bytes()), error.desc())
 }
 
-/// Why the import failed. As PID 1, `exec` may start its program in spite of this (see `start_anyway` in [`run`]).
+/// Why the import failed. As PID 1, `exec` may start its program although the import failed (see `start_anyway` in
+/// [`run`]).
 enum NotStarted {
     /// A condition of the policy is not met. The log says which one.
     Unmet,

@@ -23,7 +23,7 @@ pub(super) fn set() {
     let error = match apply_filter(&PROGRAM) {
         Ok(()) => return,
         Err(Error::Prctl(error) | Error::Seccomp(error)) => io_errno(error),
-        // The other errors come from seccompiler's compiler and from filters for several threads. This module uses
+        // seccompiler's other errors come from its compiler, and from its filters for several threads. This module uses
         // neither.
         Err(_) => Errno::EINVAL,
     };
@@ -119,7 +119,7 @@ const RETURN: u16 = 0x06;
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
 /// Flags with which `open(2)` creates a file, and so uses its mode argument. `O_TMPFILE` includes `O_DIRECTORY`, which
-/// creates nothing, so this bit is left out.
+/// creates nothing, so `CREATES` does not contain the bit of `O_DIRECTORY`.
 const CREATES: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
 // Indexes in `CHECKS`: where the check of each kind of system call begins, and where the results are.

@@ -13,8 +13,8 @@ use crate::host::launch::helper::Helper;
 pub fn run() -> Option<ExitCode> {
     let helper = Helper::of_this_process()?;
     log::start("smbios-creds-host", LevelFilter::INFO);
-    // The helper exits, and executes no program except itself. So the helper does not keep the settings that
-    // `hygiene::protect` returns to be restored.
+    // The helper exits, and executes no program except itself. So the helper drops the previous settings, which
+    // `hygiene::protect` returns: the helper never restores them.
     _ = hygiene::protect(Then::Ends);
     Some(helper.run())
 }

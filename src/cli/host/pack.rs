@@ -64,7 +64,8 @@ fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<E
     }
     set_file.write(set::write(strings).expose())?;
     manifest_file.write(strings.manifest_string())?;
-    // The file that was created last is kept first: each `keep` restores the signal mask that `create` found.
+    // The file that was created last is kept first: each `keep` restores the signal mask from before its own file was
+    // created.
     manifest_file.keep();
     set_file.keep();
     tracing::info!(

@@ -1,5 +1,5 @@
-//! Removes the signal with which the kernel reports the end of a child process (`SIGCHLD`). The program that this
-//! process executes must not get this signal.
+//! Removes a pending `SIGCHLD`, the signal with which the kernel reports the end of a child process. The program that
+//! this process executes must not get this signal.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};

@@ -258,7 +258,7 @@ mod tests {
             assert!(!has(old, "oem_strings", Some(Answer { file: other, has: true })).unwrap(), "{at}");
         }
         assert!(!has(Path::new("/bin/false"), "oem_strings", known).unwrap());
-        // If a file was just written, its next change may get the same time.
+        // If a file was just written, its next change may get the same time as this one, so the file has no stamp.
         let new = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(Stamp::of(&new.as_file().metadata().unwrap()), None);
     }

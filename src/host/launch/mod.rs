@@ -94,7 +94,8 @@ pub enum Files {
 /// read the program's memory afterwards too.
 ///
 /// # Errors
-/// [`LaunchError`], if nothing was executed. If starting fails after the execution, the program is killed.
+/// [`LaunchError`], if nothing was executed. If the start fails after this process has executed the program, this
+/// function cannot return an error: the program is killed.
 pub fn execute(
     program: &Path,
     argv0: OsString,

@@ -77,8 +77,8 @@ impl Tracer {
         drop(request);
 
         if let Some(pid) = Pid::from_raw(pid) {
-            // Yama allows a process to be traced only by its ancestors, and by the process that this call names.
-            // Without Yama, this call fails.
+            // Yama allows a process to be traced only by its ancestors, and by the process that this call names. On a
+            // kernel without Yama, this call fails, and is not needed.
             _ = set_ptracer(PTracer::ProcessID(pid));
         }
         let dumpable = get_dumpable().unwrap_or(true);

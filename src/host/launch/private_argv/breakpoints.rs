@@ -28,8 +28,8 @@ const WORD: u64 = size_of::<c_long>() as u64;
 pub(super) struct Breakpoints(Vec<Breakpoint>);
 
 impl Breakpoints {
-    /// Sets a breakpoint at each address in a stopped program. If one fails, or two addresses are less than a word
-    /// apart, sets none.
+    /// Sets a breakpoint at each address in a stopped program. If one of the breakpoints cannot be set, or two
+    /// addresses are less than a word apart, sets none.
     pub(super) fn set(pid: Pid, addresses: &[u64]) -> io::Result<Self> {
         let mut rest = addresses;
         while let [address, others @ ..] = rest {
@@ -67,7 +67,7 @@ impl Breakpoints {
             match ptrace::read(pid, address) {
                 Ok(word) if word == breakpoint.changed => ptrace::write(pid, address, breakpoint.original)?,
                 // The breakpoint no longer exists: the process now executes another program, or it has removed this
-                // code from its memory. (Or the tracer may no longer read the memory, see `watch`.)
+                // code from its memory. (Or the kernel no longer lets the tracer read the memory, see `watch`.)
                 Ok(_) | Err(Errno::EIO | Errno::EFAULT) => {}
                 Err(errno) => return Err(errno),
             }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn breakpoints_that_would_overlap_are_not_set() {
-        // The first write to a process that is not traced would fail with another error.
+        // This process is not traced, so a write to its memory would fail with another error (`ESRCH`).
         let set = |addresses: &[u64]| Breakpoints::set(nix::unistd::getpid(), addresses).err().unwrap();
         for addresses in [[0x1000, 0x1007, 0x2000], [0x2000, 0x1008, 0x1001], [0x1000, 0x2000, 0x1000]] {
             assert_eq!(set(&addresses).raw_os_error(), Some(Errno::EINVAL as i32), "{addresses:x?}");

@@ -117,7 +117,8 @@ fn debug(memory: &impl Memory, headers: Headers) -> Option<u64> {
         let ([_, _, address, _, size, ..], _) = header.as_chunks::<8>() else { return None };
         let (address, size) = (u64::from_ne_bytes(*address), u64::from_ne_bytes(*size));
         match u32::from_ne_bytes(*kind) {
-            // A header of this type comes before all other headers, and contains the address of the headers themselves.
+            // A header of the type `PT_PHDR` comes before all other headers. It contains the address of the program
+            // headers, without the offset at which the program was loaded.
             PT_PHDR => base = headers.address.wrapping_sub(address),
             PT_DYNAMIC => section = Some(base.wrapping_add(address)),
             PT_NOTE if has_go_note(memory, base.wrapping_add(address), size) => return None,

@@ -58,7 +58,7 @@ pub(super) struct Chain {
     /// Breakpoints that a new process may have copied from the program that created it. The tracer removes the
     /// breakpoints when the new process stops for the first time.
     copied: Vec<Watch>,
-    /// Makes the hypervisor create its files in memory. `None` before the hypervisor creates them, and afterwards.
+    /// Makes the hypervisor create its files in memory. `None` except while the hypervisor creates these files.
     maker: Option<Maker>,
     /// Path of the program that has the values, for messages.
     hypervisor: ShownPath,
@@ -86,8 +86,8 @@ impl Chain {
         }
     }
 
-    /// Handles the events of the traced processes until no process is traced. Then the hypervisor runs, or all
-    /// processes have ended.
+    /// Handles the events of the traced processes until no process is traced. Afterwards the hypervisor runs without a
+    /// tracer, or all processes have ended.
     pub(super) fn follow(&mut self) -> Result<(), Failure> {
         self.launcher.set_nonblocking(true).map_err(failed("talk to the launcher"))?;
         ptrace::interrupt(self.main).map_err(failed("stop the launcher"))?;
@@ -106,8 +106,8 @@ impl Chain {
     }
 
     /// Ends a start that failed: kills the processes that have the secret values. If no process has the values yet,
-    /// kills all traced processes, except the program that the launcher has executed if this program is about to exit.
-    /// It then exits, but its exit code becomes 1 if it was 0.
+    /// kills all traced processes. But if the program that the launcher has executed is about to exit, this function
+    /// does not kill it: the program exits, and its exit code 0 becomes 1.
     pub(super) fn end(&mut self) {
         let exiting = self.exiting.take();
         if let Some((pid, code)) = exiting
@@ -219,8 +219,8 @@ impl Chain {
         Failure::Again { program, word }
     }
 
-    /// Handles a process that is about to get a real-time signal. No safe function can pass a real-time signal on to a
-    /// traced process. But if the tracer exits without having waited for this event, the kernel passes the signal on.
+    /// Handles a process that is about to get a real-time signal. Only unsafe code could pass a real-time signal on to
+    /// a traced process. But if the tracer exits without having waited for this event, the kernel passes the signal on.
     fn at_unnamed_signal(&mut self) -> Result<(), Failure> {
         let is_ready = |pid| tracee::ready(Some(pid), false) == Ok(Ready::Unnamed);
         let Some(stopped) = self.tracees.find(is_ready) else { return Ok(()) };
@@ -232,7 +232,7 @@ impl Chain {
             }
         }
         self.clear_watch(stopped)?;
-        // Without this call, the kernel would kill the process when this tracer exits (`PTRACE_O_EXITKILL`).
+        // If the option `PTRACE_O_EXITKILL` stayed set, the kernel would kill the process when this tracer exits.
         _ = ptrace::setoptions(stopped, Options::empty());
         self.tracees.clear();
         Ok(())
@@ -350,13 +350,13 @@ impl Chain {
             if tracee.parked {
                 _ = self.resume(pid, None);
             } else {
-                // A process that is already stopped stops again after it continues.
+                // If a process is already stopped, this call makes it stop again after the tracer has continued it.
                 _ = ptrace::interrupt(pid);
             }
         }
     }
 
-    /// Continues a stopped process. If the process need not be traced any longer, the tracer also detaches from it.
+    /// Continues a stopped process, and detaches from it if it need not be traced any longer.
     fn resume(&mut self, pid: Pid, signal: impl Into<Option<Signal>>) -> Result<(), Failure> {
         let resumed = if self.leaves(pid) && !self.is_at_breakpoint(pid) {
             self.clear_watch(pid)?;

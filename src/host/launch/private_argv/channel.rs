@@ -25,8 +25,8 @@ use crate::host::launch::image::{Answer, Stamp};
 /// The message of one byte that tells the receiver to continue.
 pub(super) const GO: [u8; 1] = [b'+'];
 
-/// Maximum length in bytes of a text in a message, and maximum number of items in a list. It is more than any argument
-/// that a kernel accepts, so this program never sends a larger number.
+/// Maximum length in bytes of a text in a message, and maximum number of items in a list. No kernel accepts an argument
+/// of this length, so this program never sends a larger number.
 const LENGTH_MAX: usize = 64 * 1_048_576;
 
 /// The launcher's request to the tracer.

@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(found(Some(&free), scope), Obstacle::Unknown);
             assert_eq!(found(Some(&status(0, 2)), scope), Obstacle::Filter);
         }
-        // Certain reasons have priority over likely ones.
+        // A reason that is certain has priority over reasons that are only likely.
         assert_eq!(found(Some(&status(71, 2)), Some("3\n")), Obstacle::Traced { by: "71".into() });
         assert_eq!(found(Some(&status(0, 2)), Some("3\n")), Obstacle::Never);
         assert_eq!(found(None, None), Obstacle::Unknown);

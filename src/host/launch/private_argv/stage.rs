@@ -7,8 +7,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// How long the tracer traces a hypervisor that does not create a virtual machine. By then, the hypervisor has parsed
-/// its arguments.
+/// How long the tracer traces a hypervisor that does not create a virtual machine. After this time, the hypervisor has
+/// parsed its arguments.
 const GUARDED: Duration = Duration::from_secs(10);
 
 /// Returns the options with which the launcher and all its descendants are traced.
@@ -24,13 +24,13 @@ pub(super) fn options() -> Options {
 /// How the tracer prevents the hypervisor from executing another program.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Guard {
-    /// The tracer kills the hypervisor at the start of its execve(2) call, because the other program's arguments could
-    /// show the secret values.
+    /// If the hypervisor calls execve(2), the tracer kills it at the start of the call, because the arguments of the
+    /// other program could show the secret values.
     Calls,
-    /// The tracer kills the hypervisor when execve(2) has succeeded. At this point, the kernel has closed the files,
-    /// and no argument contains a secret value. The tracer detaches when the hypervisor creates a second thread. QEMU
-    /// creates a second thread before it reads its arguments (`rcu_init_complete()`, `util/rcu.c`). A wrapper creates
-    /// no thread.
+    /// If the hypervisor calls execve(2), the tracer kills it only after the call has succeeded. At this point, the
+    /// kernel has closed the files, and no argument contains a secret value. If the hypervisor creates a second thread,
+    /// the tracer detaches from it. QEMU creates a second thread before it reads its arguments (`rcu_init_complete()`,
+    /// `util/rcu.c`). A wrapper creates no thread.
     Executions,
 }
 
@@ -94,7 +94,8 @@ impl Stage {
     pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
             Self::Seeking => is_started_program && !has_breakpoints,
-            // If the hypervisor ends early, the start goes back to `Seeking`. Then the started program may end.
+            // The hypervisor may end before it has all files. The start then goes back to `Seeking`, in which the
+            // tracer must see how the started program ends.
             Self::Making { process } => process == pid || (is_started_program && !has_breakpoints),
             Self::Guarding { by, .. } => by == Guard::Calls,
             Self::Launching { .. } | Self::Leaving => true,
@@ -102,7 +103,8 @@ impl Stage {
     }
 }
 
-/// Returns the time since the machine was started, or `None` if the clock cannot be read. `Instant` would panic then.
+/// Returns the time since the machine was started, or `None` if the clock cannot be read. In this case, `Instant` would
+/// panic.
 fn now() -> Option<TimeSpec> {
     ClockId::CLOCK_MONOTONIC.now().ok()
 }
@@ -111,7 +113,7 @@ fn now() -> Option<TimeSpec> {
 mod tests {
     use super::*;
 
-    /// The hypervisor may be killed meanwhile, and the program that started it may then end with success.
+    /// The hypervisor may be killed while it creates its files, and the started program may then end with exit code 0.
     #[test]
     fn started_program_stops_at_its_calls_while_another_process_is_made_the_hypervisor() {
         let [hypervisor, started, other] = [7, 8, 9].map(Pid::from_raw);

@@ -133,7 +133,8 @@ fn has_signal(pid: Pid, signal: i32, masks: [&str; 2]) -> bool {
 }
 
 /// Whether `PR_SET_NO_NEW_PRIVS` is set for a process. Such a process never gains privileges when it executes a
-/// program, whether it is traced or not. File capabilities then have no effect, but the kernel still sets `AT_SECURE`.
+/// program, whether it is traced or not. For such a process, file capabilities have no effect, but the kernel still
+/// sets `AT_SECURE`.
 pub(super) fn has_no_new_privileges(pid: Pid) -> bool {
     status(pid, "NoNewPrivs").is_some_and(|value| value == "1")
 }

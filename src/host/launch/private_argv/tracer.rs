@@ -21,8 +21,8 @@ use crate::text::help::Help as _;
 /// First argument with which this program executes itself as the tracer. The new process then calls [`trace`].
 pub const TRACER: &str = "private-argv-tracer";
 
-/// Second argument of the process that does the tracing. A process that has only the first argument only starts the
-/// process that does the tracing.
+/// Second argument of the process that traces the launcher. A process whose only argument is [`TRACER`] does not trace:
+/// it only starts the process that does.
 const DETACHED: &str = "detached";
 
 /// Why the tracer process ended before it traced the launcher.
@@ -76,11 +76,12 @@ fn channel() -> Result<UnixStream, TraceError> {
 fn serve() -> Result<ExitCode, TraceError> {
     protect()?;
     let mut launcher = channel()?;
-    // If the messages cannot be exchanged, the launcher no longer exists, and no process needs an error message.
+    // If the tracer cannot exchange messages with the launcher, the launcher no longer exists, and no process needs an
+    // error message.
     let Some(request) = greet(&mut launcher) else { return Ok(ExitCode::SUCCESS) };
     let target = Pid::from_raw(request.launcher.cast_signed());
     if let Err(errno) = ptrace::seize(target, options()) {
-        // The launcher reports the error.
+        // The launcher gets the error's number, and reports the error.
         _ = launcher.write_all(&(errno as i32).to_ne_bytes());
         return Ok(ExitCode::SUCCESS);
     }
@@ -103,8 +104,8 @@ fn protect() -> Result<(), TraceError> {
     set_dumpable(false).map_err(preparing("forbid debuggers"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(preparing("set the core dump limit to 0"))?;
     // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) must reach only the launcher. The tracer ends
-    // when the launcher ends. If the tracer ended before, the kernel would kill the launcher, which would look like a
-    // crash.
+    // when the launcher ends. If the tracer ended before the launcher, the kernel would kill the launcher, which would
+    // look like a crash.
     SigSet::all().thread_block().map_err(preparing("block signals"))?;
     let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its file descriptors"))?;
     let descriptors: Vec<RawFd> =

@@ -23,14 +23,15 @@
 //!
 //! The breakpoints do not find two kinds of ends. A program may contain its own instruction for the last system call.
 //! Or a library of the program may end the program while the libraries are loaded. In both cases, the start fails with
-//! an error message, but an exit code 0 stays 0.
+//! an error message, but if the program ended with exit code 0, its parent sees this code, not 1.
 //!
 //! If a process ignores or blocks `SIGTRAP`, the kernel resets the action for this signal at a breakpoint. So a program
 //! that is executed with `SIGTRAP` ignored or blocked gets no breakpoints. If a program begins to ignore `SIGTRAP`
 //! later, it no longer ignores the signal after it has loaded a library, or called `syscall` or `prctl`.
 //!
-//! If the tracer has no `CAP_SYS_PTRACE`, the kernel also forbids changes of memory after a program of root has given
-//! up its user or its capabilities. Such a program may then end by `SIGTRAP`, unless it executes the next program first.
+//! If a program that root started has given up root's user ID or its capabilities, the kernel no longer lets a tracer
+//! without `CAP_SYS_PTRACE` change the program's memory. Such a program may end by `SIGTRAP` at a breakpoint that the
+//! tracer could not remove, unless it executes the next program first.
 
 use std::fs::File;
 use std::io;
