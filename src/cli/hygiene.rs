@@ -27,8 +27,8 @@ pub struct Before {
 /// Protects the secrets in this process from core dumps, debuggers, swap and panic messages. If a protection cannot be
 /// set, logs the error at debug level, and continues.
 ///
-/// If this process will execute another program, keeps the settings that the program must inherit, for
-/// [`Before::restore`].
+/// If this process will execute another program, the returned value contains the settings that this program must
+/// inherit. [`Before::restore`] restores these settings.
 #[must_use]
 pub fn protect(then: Then) -> Before {
     hide_panics();

@@ -20,8 +20,8 @@ use crate::text::escape::Safely;
 /// Starts the log: messages of `level` and of more severe levels go to stderr, under the name `program`.
 pub fn start(program: &'static str, level: LevelFilter) {
     let lines = tracing_subscriber::fmt::layer()
-        // If a line cannot be written to standard error, the layer must not report this failure: it would write to
-        // standard error too, and panic.
+        // If a line cannot be written to standard error, the layer of tracing-subscriber must not report this failure:
+        // its report would also go to standard error, and it would panic.
         .log_internal_errors(false)
         .with_writer(|| LineByLine(io::stderr().lock()))
         .event_format(Lines { program, prefixed: OnceLock::new() });

@@ -1,4 +1,4 @@
-//! `emit`: writes secrets to standard output or to a file, and nowhere else.
+//! `emit`: writes secrets to standard output or to files, and nowhere else.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};

@@ -105,7 +105,8 @@ impl Tracer {
     }
 }
 
-/// Starts the tracer through a process that exits immediately, so that the program inherits no child.
+/// Starts the tracer through a process that exits immediately, so that the program that this process executes inherits
+/// no child.
 fn start() -> io::Result<Starting> {
     // execve(2) closes both sockets. Unlike a pipe, a socket cannot be opened through /proc/PID/fd.
     let (tracer, theirs) = UnixStream::pair()?;

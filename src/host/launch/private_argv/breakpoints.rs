@@ -15,13 +15,13 @@ use crate::sys::Errno;
 /// A breakpoint, which replaces the instruction at an address.
 struct Breakpoint {
     address: u64,
-    /// The word (8 bytes) at the address before the breakpoint was set.
+    /// The original word (8 bytes) at the address, without the breakpoint.
     original: c_long,
-    /// The word (8 bytes) at the address after the breakpoint was set.
+    /// The word (8 bytes) at the address with the breakpoint.
     changed: c_long,
 }
 
-/// Number of bytes in a word, in which a breakpoint is written.
+/// Number of bytes in a word. The tracer writes a breakpoint as the beginning of a whole word.
 const WORD: u64 = size_of::<c_long>() as u64;
 
 /// Breakpoints in a program.

@@ -20,8 +20,8 @@ const PT_PHDR: u32 = 6;
 /// Size in bytes of a program header.
 const HEADER: usize = 56;
 
-/// Maximum number of program headers, of loaded objects, and of entries in a list of notes. All three limits are far
-/// above the numbers in real programs.
+/// Maximum number of program headers, of loaded objects, and of entries in a list of notes. Each of these three limits
+/// is far above the numbers in real programs.
 const HEADERS_MAX: u64 = 64;
 const OBJECTS_MAX: usize = 256;
 const NOTES_MAX: usize = 64;

@@ -30,8 +30,8 @@ use crate::sys::program::{MEMFD_NAME, seal};
 /// scripts often use low descriptors themselves.
 pub(in crate::host::launch) const FIRST_DESCRIPTOR: RawFd = 64;
 
-/// Number of bytes below the stack pointer at which the tracer writes the files' name. The program does not use this
-/// memory before its first instruction.
+/// How many bytes below the stack pointer the tracer writes the name of the files for `memfd_create(2)`. The program
+/// does not use this memory before its first instruction.
 const NAME_BELOW: u64 = 64;
 
 /// Maximum number of bytes of a memory mapping that are searched for a system call instruction.
@@ -140,7 +140,8 @@ impl Maker {
         Ok(false)
     }
 
-    /// Prepares the first system call, after the program's execve(2): stores the registers, and writes the files' name.
+    /// Prepares the first system call, after the program's execve(2): stores the registers, and writes the name of the
+    /// files to the program's memory.
     fn begin(&mut self) -> io::Result<()> {
         self.registers = ptrace::getregs(self.target)?;
         self.instruction = find_instruction(self.target, &self.memory)?;

@@ -153,8 +153,8 @@ fn set_call(registers: &mut user_regs_struct, number: u64, arguments: [u64; 3], 
     let [first, second, third] = arguments;
     (registers.rax, registers.rdi, registers.rsi, registers.rdx) = (number, first, second, third);
     registers.rip = instruction;
-    // The value -1 means "no call" (`syscall_get_nr()`, arch/x86/include/asm/syscall.h). With it, the kernel does not
-    // restart the thread's previous call.
+    // The value -1 means "no call" (`syscall_get_nr()`, arch/x86/include/asm/syscall.h). With this value, the kernel
+    // does not restart the thread's previous call.
     registers.orig_rax = u64::MAX;
 }
 

@@ -56,7 +56,8 @@ impl Stage {
         Self::Guarding { process, until: now().map(|now| now + TimeSpec::from_duration(GUARDED)), by }
     }
 
-    /// Whether a time limit applies to a hypervisor that may never stop again, so that the tracer must check the time.
+    /// Whether a time limit applies to a hypervisor that may cause no further event, so that the tracer itself must
+    /// check the time.
     pub(super) fn is_timed(self) -> bool {
         matches!(self, Self::Guarding { by: Guard::Executions, .. })
     }

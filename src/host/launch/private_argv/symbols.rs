@@ -73,7 +73,8 @@ impl<'a, M: Memory> Symbols<'a, M> {
     pub(super) fn of(memory: &'a M, base: u64, section: u64) -> Option<Self> {
         let (mut names, mut list, mut table) = (None, None, None);
         for_each_entry(memory, section, |tag, value| {
-            // In memory, glibc replaces the offsets in the file with addresses. musl does not.
+            // The file's dynamic section contains offsets. In memory, glibc replaces them with addresses, but musl
+            // keeps the offsets.
             let address = if value < base { base.checked_add(value) } else { Some(value) };
             match tag {
                 DT_STRTAB => names = address,
@@ -116,7 +117,7 @@ impl<'a, M: Memory> Symbols<'a, M> {
     }
 
     /// Returns the address of the function that a symbol names. Returns `None` if the symbol has another name, or if
-    /// the object does not define it. `index` is the symbol's index in the list.
+    /// the object does not define it. `index` is the symbol's index in the symbol table.
     fn function(&self, index: u32, name: &[u8]) -> Result<Option<u64>, Unclear> {
         let symbol = self.list.checked_add(SYMBOL * u64::from(index)).ok_or(Unclear)?;
         // st_name (4 bytes), st_info, st_other and st_shndx (2 bytes); st_value; st_size

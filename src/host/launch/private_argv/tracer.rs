@@ -111,7 +111,7 @@ fn protect() -> Result<(), TraceError> {
     let descriptors: Vec<RawFd> =
         descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for descriptor in descriptors.into_iter().filter(|&descriptor| descriptor > STDERR_FILENO) {
-        // close(2) fails for the descriptor with which the directory was listed, because this descriptor is already
+        // close(2) fails for the descriptor with which `/proc/self/fd` was listed, because this descriptor is already
         // closed.
         _ = close(descriptor);
     }
