@@ -56,7 +56,8 @@ pub(super) fn has_succeeded(pid: Pid) -> nix::Result<bool> {
     Ok(words(&ptrace::getregs(pid)?).made)
 }
 
-/// Changes the exit code with which a thread is about to exit. The thread must be stopped before this system call.
+/// Changes the exit code with which a thread is about to exit. The thread must be stopped before the system call with
+/// which it exits.
 pub(super) fn set_exit_code(pid: Pid, code: u64) -> nix::Result<()> {
     let mut registers = ptrace::getregs(pid)?;
     *first_argument(&mut registers) = code;

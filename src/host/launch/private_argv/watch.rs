@@ -1,9 +1,10 @@
 //! Finds the end of the started program with breakpoints, so that the program need not stop at each system call. The
 //! started program is the program that the launcher has executed.
 //!
-//! The tracer must see the end of the started program: if no program has executed the hypervisor by then, the exit code
-//! must not be 0. A dynamically linked wrapper makes dozens of system calls while its libraries are loaded, and dozens
-//! more before it executes the next program. A stop at each call would cost time. So the wrapper stops at breakpoints:
+//! The tracer must see the end of the started program: if no program has executed the hypervisor by then, the parent of
+//! the started program must not see the exit code 0. A dynamically linked wrapper makes dozens of system calls while
+//! its libraries are loaded, and dozens more before it executes the next program. A stop at each call would cost time.
+//! So the wrapper stops at breakpoints:
 //!
 //! 1. at its entry point, which it reaches when its libraries are loaded. Before this point, the dynamic linker never
 //!    ends a program with exit code 0, unless an environment variable such as `LD_PRELOAD` changes what it does.
