@@ -1,9 +1,9 @@
 //! Closing: after a set is verified and in its place, the files from which it was read get mode 0000.
 //!
 //! sysfs enforces mode bits against root too, in every mount of sysfs, so this works in every container. A mount over
-//! these files would not work: another mount of sysfs would still show them, and user namespaces could no longer mount
-//! sysfs.
-//! The entry point stays readable. Without the entry point, dmidecode searches `/dev/mem` for the table, and prints it.
+//! these files would not hide them: another mount of sysfs would still show them, and user namespaces could no longer
+//! mount sysfs. The file of the entry point stays readable. Without this file, dmidecode searches `/dev/mem` for the
+//! table, and prints the table.
 //!
 //! Root can make the files readable again with `chmod 400`.
 
@@ -34,10 +34,10 @@ const OEM_STRINGS: &[u8] = b"11-";
 const TABLE: &CStr = c"DMI";
 
 /// Name of the file that contains the bytes of a structure or of an item of `fw_cfg`. The file is in the directory of
-/// the structure or item.
+/// this structure or item.
 const RAW: &CStr = c"raw";
 
-/// Returns why an import leaves the sources' files readable; `None` if the import closes them.
+/// Returns why an import with `--close` leaves the sources' files readable; `None` if the import closes them.
 pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> {
     let is_placed = |placed: &Placed| {
         let is_there = |sent: &Credential| placed.place.placed(system, sent) != State::Missing;
@@ -48,8 +48,8 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // A set that was written to `@initrd` is for the host stage, even if this import does not run in the initrd.
-        // The import in the host stage closes the files.
+        // A set that was written to `@initrd` is for the host stage (after switch-root), even if this import does not
+        // run in the initrd. So this import closes nothing, and the import in the host stage closes the files.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),
@@ -60,7 +60,7 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
 /// call closed. Files that already had mode 0000 are not counted.
 ///
 /// # Errors
-/// Returns the first [`CloseError`]. After an error, the function still closes the other files.
+/// Returns the first [`CloseError`]. After an error, the function nevertheless closes the other files.
 pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     let mut all = Closer { closed: 0, failed: None };
     let firmware = system.firmware();
@@ -74,7 +74,8 @@ pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     all.failed.map_or(Ok(all.closed), Err)
 }
 
-/// Whether an item of `fw_cfg` may contain a credential. If the item's name cannot be read, the answer is yes.
+/// Whether an item of `fw_cfg` may contain a credential. If the item's name cannot be read, the item counts as one that
+/// may.
 fn is_ours(item: &Directory) -> bool {
     match item.read(c"name").and_then(|name| file::read(&name, PATH_MAX + 1)) {
         Ok(Content::Bytes(name)) => holds_secrets(name.strip_suffix(b"\n").unwrap_or(&name)),
@@ -82,7 +83,7 @@ fn is_ours(item: &Directory) -> bool {
     }
 }
 
-/// Closes files, and stores the first error.
+/// Closes files (sets their mode to 0000), counts them, and stores the first error.
 struct Closer {
     closed: usize,
     failed: Option<CloseError>,
@@ -128,7 +129,8 @@ impl Closer {
     }
 }
 
-/// Closes a file. Returns `false` if the file was already closed, `None` if it is not a regular file.
+/// Closes a file. Returns `true` if this call closed the file, `false` if it was already closed, `None` if it is not a
+/// regular file.
 fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
     let stat = directory.stat_of(name)?;
     if !stat.is_file() {

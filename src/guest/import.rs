@@ -4,15 +4,16 @@
 //!    trusted, the import fails instead, unless the policy trusts the table or accepts only sets that a trusted key has
 //!    signed for this machine.
 //! 2. The received credentials are verified against the manifest and the policy.
-//! 3. The import looks at the running system once, chooses a place, and writes the intact credentials there. The import
-//!    writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
-//! 4. In the initrd, the set is handed over to the host stage. In the host stage, the copy that the initrd handed over
-//!    is removed. A finding is added for each credential that has no effect in its place.
+//! 3. The import looks at the running system once, chooses a place (a directory), and writes the intact credentials
+//!    there. The import writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
+//! 4. In the initrd, the import hands the set over to the host stage (after switch-root). In the host stage, the import
+//!    removes the copy that the initrd handed over. The import adds a finding for each credential that has no effect in
+//!    its place.
 //! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its
 //!    place, the files from which the credentials were read are then made unreadable.
 //! 6. If the host requested a receipt, the import sends one, which says what was done.
 //!
-//! Each step logs what it did, through [`tracing`]. The log never contains a value.
+//! Each step logs through [`tracing`] what it did. The log never contains a value.
 
 use std::path::{Path, PathBuf};
 
@@ -90,9 +91,9 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
         imported.closing = why_not.map_or(Closing::Closes, Closing::LeftOpen);
     }
     let is_closing = matches!(imported, Ok(Imported { closing: Closing::Closes, .. }));
-    // An import to a directory that the user chose changes nothing else on this machine, so it writes no report. If an
-    // earlier import closed the sources, the existing report must stay, because only this report says what was
-    // imported.
+    // An import to a directory that the user chose changes nothing else on this machine, so it writes no report, unless
+    // it closes the sources. If an earlier import closed the sources, the existing report must stay, because only this
+    // report says what was imported.
     let is_reported = match &imported {
         Err(error) if error.is_closed() => false,
         _ if matches!(request.into, Into::At(Place::Directory(_))) && !is_closing => false,
@@ -118,7 +119,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
 }
 
 /// Runs an import whose sources an earlier import closed. Compares the report of that import with the credentials in
-/// their place. If closing was requested, closes the files that are still readable. Writes no credential and no report.
+/// their place. If closing was requested and the credentials are complete, closes the files of the sources that are
+/// still readable; not in the initrd. Writes no credential and no report.
 ///
 /// # Errors
 /// [`CloseError`] if a file could not be closed.
@@ -144,14 +146,16 @@ pub fn receive(system: &System, request: &Request) -> Result<Delivery, NotReceiv
 }
 
 /// Receives and verifies a set. Everything in this program that prints or writes a value calls this function. Reads the
-/// recorded directory `from` or, if `from` is `None`, the running system's sources. Also checks the system for every
-/// caller: if the system's SMBIOS table must not be trusted, only a set that is signed for this machine is accepted.
+/// recorded directory `from` or, if `from` is `None`, the running system's sources. Also checks for every caller
+/// whether this system is a confidential VM or a container: there, the policy decides whether the table is trusted, and
+/// by default only a set that is signed for this machine is accepted.
 ///
 /// # Errors
 /// [`NotReceived`] says why nothing was received.
 pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Delivery, NotReceived> {
     let mut policy = trust::complete(system, from.is_none(), policy)?;
-    // For a recording, the platform is not detected: the recording may come from another machine.
+    // For a recording, this function does not check whether the system is a confidential VM or a container: the
+    // recording may come from another machine.
     let is_asked = from.is_none() && policy.confidential != Confidential::Allow;
     let platform = if is_asked { platform::detect(system) } else { None };
     policy.trust.circumstances.is_confidential = platform.is_some();
@@ -171,8 +175,8 @@ pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Del
     Ok(delivery)
 }
 
-/// Chooses a place, writes the credentials to it, and hands them over to the host stage. Adds findings about
-/// credentials that have no effect in the chosen place.
+/// Chooses a place, writes the credentials to it, and hands them over from the initrd to the host stage (after
+/// switch-root). Adds findings about credentials that have no effect in the chosen place.
 fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
     if delivery.requires_signature && delivery.proof.signed().is_none() {
         return Err(NotPlaced::Unproven);

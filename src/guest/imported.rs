@@ -1,4 +1,4 @@
-//! The result of an import, for the caller.
+//! The result of an import, which the caller of the import gets.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Imported {
     pub delivery: Delivery,
     /// Where the credentials were written, or why they were not written.
     pub placed: Result<Placed, NotPlaced>,
-    /// Whether the files from which the credentials were read are closed.
+    /// Whether the import closes the files from which the credentials were read, and why not if it does not.
     pub closing: Closing,
 }
 
@@ -33,7 +33,7 @@ pub enum Closing {
     NotAsked,
     /// The import makes the sources' files unreadable, because every credential arrived and is in its place.
     Closes,
-    /// The import leaves the sources' files readable, for this reason.
+    /// The import leaves the sources' files readable, although closing was requested. The value is the reason.
     LeftOpen(LeftOpen),
     /// The import could not make the sources' files unreadable.
     Failed(CloseError),
@@ -42,7 +42,7 @@ pub enum Closing {
 /// Why an import leaves the sources' files readable although closing was requested. None of these reasons is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
-    /// The import runs in the initrd, and the import in the host stage reads the files again.
+    /// The import runs in the initrd, and the import in the host stage (after switch-root) reads the files again.
     #[error("the table stays readable in the initrd: the import in the host stage closes it")]
     Initrd,
     /// The set came from a recording, which says nothing about this machine.
@@ -62,7 +62,8 @@ pub enum LeftOpen {
 /// Why the sources' files could not be made unreadable.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// No report could be written, so no later import would know what was imported.
+    /// The files stay readable: no report could be written, and without a report no later import could know what was
+    /// imported, because it could not read closed files.
     #[error(
         "the table stays readable: no report of this import can be written to {0}, and without a report no later \
          import could know what was imported"
@@ -97,7 +98,8 @@ pub struct Placed {
     pub outcome: Outcome,
     /// The result for the encrypted credentials; `None` if there were none to write.
     pub sealed: Option<Outcome>,
-    /// What the import did with `@initrd`, the directory for the handover to the host stage.
+    /// What the import did with `@initrd`, the directory for the handover from the initrd to the host stage (after
+    /// switch-root).
     pub handed_over: Handover,
 }
 
@@ -108,18 +110,19 @@ pub enum NotPlaced {
     /// `--strict` is set and verification failed, so nothing was written.
     #[error("verification failed and --strict is set: nothing was imported")]
     Strict,
-    /// A trusted signature is required, but no trusted signature proves the set.
+    /// A trusted signature is required, but no trusted signature proves that the set is the one that was sent.
     #[error(
         "a trusted signature is required, but no such signature proves the whole set: nothing was imported"
     )]
     Unproven,
-    /// A trusted signature proves the set, but this machine cannot use every credential of the set.
+    /// A trusted signature proves that the set is the one that was sent, but this machine cannot use every credential
+    /// of the set.
     #[error(
         "a signed set must be imported completely, but this machine cannot use a part of it: nothing was imported"
     )]
     NotWhole,
-    /// Under systemd, some credentials of the set already had other values, which were not changed. The other
-    /// credentials of the set are in place.
+    /// Under systemd, some credentials of the set already had other values in systemd's directory, which the import did
+    /// not change. The other credentials of the set are in place.
     #[error("{} of {total} credentials have other values than were sent", .repair.foreign.len())]
     Foreign {
         /// The credentials that were repaired, and the names of those that have other values.
@@ -139,7 +142,8 @@ pub enum NotReceived {
     /// The running system's table must not be trusted.
     #[error(transparent)]
     Distrusted(#[from] Distrusted),
-    /// On this system only a signed set is trusted, and the received set is not signed for this system.
+    /// On this system, a confidential VM or a container, only a signed set is trusted, and the received set is not
+    /// signed for this machine.
     #[error("{platform}; only a signed set is accepted here, and this set was refused: {finding}")]
     Unsigned {
         /// The kind of system.
@@ -182,7 +186,7 @@ impl From<Verdict> for Ended {
 }
 
 impl Ended {
-    /// Returns how an import ended if its sources received nothing because of this error.
+    /// Returns how an import ended whose sources received nothing because of this error.
     #[must_use]
     pub fn of(error: &SourceError) -> Self {
         match error {
@@ -207,7 +211,8 @@ impl Imported {
     }
 
     /// Whether the policy's conditions are met, so that a program that needs the credentials may start. Every required
-    /// credential must be in place. If a manifest is required, a manifest must prove the set.
+    /// credential must be in place. If a manifest is required, a manifest must prove that the set is the one that was
+    /// sent.
     #[must_use]
     pub fn meets(&self, policy: &Policy) -> bool {
         let is_sealed_placed = self.placed.as_ref().is_ok_and(|placed| placed.sealed.is_some());
@@ -237,7 +242,7 @@ impl NotReceived {
         matches!(self, Self::Source(SourceError::Closed(_)))
     }
 
-    /// Whether the machine has no source at all. If the kernel found a table but could not read it, the answer is no.
+    /// Whether the machine has no source at all: `false` if the kernel found a table but could not read it.
     #[must_use]
     pub fn is_without_source(&self) -> bool {
         matches!(self, Self::Source(error) if error.is_without_source())

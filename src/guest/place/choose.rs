@@ -1,4 +1,4 @@
-//! `--into`: chooses the right place by looking at the running system once.
+//! `--into`: chooses the right place for the credentials, by looking at the running system once.
 //!
 //! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes these credentials on to its units only
 //! if it has imported at least one of them itself. After its import, systemd makes its mount of
@@ -69,7 +69,7 @@ impl std::str::FromStr for Into {
     }
 }
 
-/// The chosen place, why it was chosen, and what to hand over to the host stage.
+/// The chosen place, why it was chosen, and what to hand over from the initrd to the host stage (after switch-root).
 #[derive(Debug)]
 pub struct Choice {
     /// The place for the credentials.
@@ -78,8 +78,8 @@ pub struct Choice {
     pub handover: Handover,
     /// Why this place was chosen, as a text for the log.
     pub reason: &'static str,
-    /// How the credentials are written to the place. This field keeps the checked directory open, so that nothing is
-    /// checked twice.
+    /// How the credentials are written to the place. If the method is [`Method::Repair`], this field keeps the checked
+    /// directory open, so that the directory is not checked twice.
     method: Method,
 }
 
@@ -105,7 +105,7 @@ impl Into {
 }
 
 impl Choice {
-    /// Materializes a set in the chosen place: either the whole set or nothing.
+    /// Writes a set to the chosen place: either the whole set or nothing.
     ///
     /// # Errors
     /// [`PlaceError`] says why the set cannot be written.
@@ -164,7 +164,7 @@ fn automatic(system: &System) -> Choice {
 enum Seen {
     /// PID 1 is not systemd, or PID 1 is this process.
     NoSystemd,
-    /// systemd has imported nothing.
+    /// systemd has imported nothing, and does not pass on files that another program writes to `@system`.
     Nothing,
     /// systemd has imported nothing and will import nothing, but passes on the files that it finds in `@system`.
     LeftToUs,

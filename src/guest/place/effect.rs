@@ -15,9 +15,9 @@ use crate::guest::verify::findings::Findings;
 use crate::sys::directory::{Directory, Links};
 
 impl Place {
-    /// Whether a credential of this name is written to this place. systemd ignores files in `@initrd` whose names start
-    /// with a dot, and leaves them in `@initrd` in plain text (`import_credentials_initrd()`,
-    /// `src/core/import-creds.c`).
+    /// Whether a credential of this name is written to this place: `false` for `@initrd` if the name starts with a dot.
+    /// systemd ignores files in `@initrd` whose names start with a dot, and leaves them in `@initrd` in plain text
+    /// (`import_credentials_initrd()`, `src/core/import-creds.c`).
     pub(super) fn takes(&self, name: &Name) -> bool {
         *self != Self::Initrd || !name.as_str().starts_with('.')
     }

@@ -10,9 +10,9 @@ use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 use crate::text::listing::listed;
 
-/// Why credentials could not be materialized. After such an error, none of the credentials has been written. But a
-/// repair of systemd's directory writes one credential after the other, so it may have written some of them before the
-/// error.
+/// Why credentials could not be materialized. After such an error, none of the credentials has been written. Exception:
+/// a repair of systemd's directory writes one credential after the other, so it may have written some of them before
+/// the error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
@@ -21,7 +21,7 @@ pub enum PlaceError {
     System {
         /// The action that failed.
         action: &'static str,
-        /// The file or directory of the action.
+        /// The file or directory that the action was about.
         path: ShownPath,
         /// The kernel's error.
         error: Errno,
@@ -44,7 +44,7 @@ pub enum PlaceError {
         /// The directory for the credential.
         directory: ShownPath,
     },
-    /// A repair could not write a credential, but had written others before.
+    /// A repair could not write a credential, but had already written other credentials.
     #[error("{error}; repaired before that: {}", listed(.repaired))]
     HalfRepaired {
         /// The credentials that are complete now.
@@ -63,7 +63,7 @@ pub enum PlaceError {
     /// The root directory of the system (`--root`) does not exist.
     #[error("{0} does not exist, so nothing can be imported below it")]
     NoRoot(ShownPath),
-    /// The path does not end in a name, so no directory can be created with it.
+    /// The path does not end in a name (but in `..`, for example), so no directory can be created at this path.
     #[error("{0} does not end in a name")]
     NoName(ShownPath),
     /// The path is a file or a link, not a directory.
@@ -135,7 +135,8 @@ impl Help for PlaceError {
     }
 }
 
-/// Returns advice for a kernel error that has the same cause for every action; `None` for all other errors.
+/// Returns advice for a kernel error whose cause does not depend on the action that failed; `None` for all other
+/// errors.
 fn hint(error: Errno) -> Option<&'static str> {
     match error {
         Errno::EACCES | Errno::EPERM => Some("run this as root, or use --into with a path of your own"),
@@ -166,12 +167,12 @@ impl Context {
         self.path.clone()
     }
 
-    /// Makes the error for an action on the path that the kernel refused.
+    /// Makes the error for an action that the kernel refused; the message names the action and the path.
     pub(in crate::guest) fn cannot(&self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::System { action, path: self.shown(), error }
     }
 
-    /// Makes the error for a credential that the kernel refused to write to the path.
+    /// Makes the error for a credential that could not be written to the directory at the path.
     pub(in crate::guest) fn cannot_write(&self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
     }

@@ -1,12 +1,12 @@
-//! The handover of credentials from the initrd to the host stage, in `/run/credentials/@initrd`.
+//! The handover of credentials from the initrd to the host stage (after switch-root), in `/run/credentials/@initrd`.
 //!
-//! systemd 254 and newer merges this directory into `@system` after switch-root. The initrd always hands over the
-//! report, even if it hands over no credential. If the switch-root command names an init program, systemd starts
+//! systemd 254 and newer merges this directory into `@system` after switch-root. The import in the initrd hands over
+//! its report, even if it hands over no credential. If the switch-root command names an init program, systemd starts
 //! without `$CREDENTIALS_DIRECTORY`. Without this variable, systemd imports again, finds that every credential exists
-//! already, and passes nothing on to units. But if systemd imports one new name, such as the report, it passes on all
-//! credentials. In the host stage, this program removes the files that systemd has left in `@initrd`: systemd had no
-//! room for them, or already had a credential of that name. systemd before 254 leaves the report in `@initrd`, which
-//! shows that it passes nothing on to units.
+//! already, and passes nothing on to units. But if systemd imports at least one credential whose name it does not have
+//! yet, it passes on all credentials. The report is such a credential. In the host stage, this program removes the
+//! files that systemd has left in `@initrd`: systemd had no room for them, or already had a credential of that name.
+//! systemd before 254 leaves the report in `@initrd`. If the report is still there, systemd passes nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;
@@ -29,7 +29,8 @@ pub enum Handover {
     Report,
     /// In the initrd: hand over every credential and the report.
     Everything,
-    /// In the host stage: remove the report, and the credentials that were also written to another place.
+    /// In the host stage (after switch-root): remove the report, and the credentials that were also written to another
+    /// place.
     Clear,
     /// In the host stage: remove the credentials that were also written to another place, but keep the report. The
     /// report shows that systemd passes nothing on to units.
@@ -44,8 +45,8 @@ impl Handover {
     }
 }
 
-/// Hands a set over to the host stage, or removes the credentials that the initrd handed over. Returns the number of
-/// removed credentials.
+/// In the initrd, hands a set over to the host stage. In the host stage, removes the credentials that the initrd handed
+/// over. Returns the number of removed credentials.
 pub(in crate::guest) fn hand_over(
     system: &System,
     handover: Handover,

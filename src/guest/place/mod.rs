@@ -11,8 +11,8 @@
 //!
 //! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
 //! nothing, and its units might see no credential. If systemd passes on the credentials that it has imported, this
-//! program repairs systemd's directory. If systemd passes on no credentials, this program refuses the place. The module
-//! [`choose`] decides between repair and refusal only once, when it chooses the place.
+//! program repairs systemd's directory. If systemd passes on no credentials, this program refuses to write to
+//! `@system`. The module [`choose`] decides between repair and refusal only once, when it chooses the place.
 
 pub mod choose;
 mod content;
@@ -82,7 +82,7 @@ impl Place {
         }
     }
 
-    /// Materializes a set in this place: either the whole set or nothing.
+    /// Writes a set to this place: either the whole set or nothing.
     pub(in crate::guest) fn fill(
         &self,
         system: &System,
@@ -92,7 +92,8 @@ impl Place {
         let set: Vec<&Credential> = set.iter().copied().filter(|sent| self.takes(&sent.name)).collect();
         let set = set.as_slice();
         if set.is_empty() {
-            // An empty mount or directory would look as if something had been imported, so nothing is created.
+            // Nothing is created for an empty set: an empty mount or directory would look as if something had been
+            // imported.
             return Ok(Outcome::Unchanged);
         }
         let context = Context::new(&self.directory(system));
@@ -109,7 +110,7 @@ impl Place {
     }
 
     /// Returns the directory that contains this place, and the name of the place in it. Creates systemd's directories
-    /// if they do not exist. No other user may be able to change these directories.
+    /// if they do not exist. Returns an error if another user can change these directories.
     fn parent(&self, system: &System) -> Result<(Directory, CString), PlaceError> {
         let path = self.directory(system);
         let no_name = || PlaceError::NoName(path.as_path().into());
@@ -128,7 +129,7 @@ impl Place {
         Ok((parent, name))
     }
 
-    /// Returns the state of credentials in this place, if only their names and their sizes in bytes are known.
+    /// Returns the state of credentials in this place, of which only the names and the sizes in bytes are known.
     pub(in crate::guest) fn states_by_size<'a>(
         &self,
         system: &System,

@@ -49,7 +49,8 @@ pub(super) fn publish(
     let held = Held::new();
     let result = mount_once(&staging, &credentials, &target, set, context);
     if made && result.is_err() {
-        // An empty directory would look like an import that found nothing, so the new directory is removed.
+        // The import failed. An empty directory would look like an import that found nothing, so the new directory is
+        // removed.
         _ = credentials.remove_directory(SYSTEM);
     }
     let finished = staging.finish();
@@ -92,7 +93,7 @@ impl Staging {
         let state = StateDirectory::lock(system, run)?;
         let path = state.path.join("staging");
         let staging = Self { state, path };
-        // This process has the lock, so only a killed import can have left files here.
+        // This process has the lock, so only a killed import can have left a staging directory.
         staging.remove()?;
         staging.state.directory.make_in(STAGING, 0o700).map_err(staging.context().cannot("make"))?;
         Ok(staging)
@@ -108,7 +109,7 @@ impl Staging {
         directory.and_then(|directory| directory.ok_or(Errno::ENOENT)).map_err(self.context().cannot("open"))
     }
 
-    /// Changes the flags of the mount (with `MS_BIND`) or, without `MS_BIND`, the options of the file system.
+    /// Changes the flags of the mount if `flags` contains `MS_BIND`, otherwise the options of the file system.
     fn remount(&self, flags: MsFlags, options: Option<&str>) -> Result<(), PlaceError> {
         let flags = FLAGS | MsFlags::MS_REMOUNT | flags;
         mount(None::<&str>, &self.path, None::<&str>, flags, options)
@@ -144,12 +145,12 @@ impl Staging {
     fn remove(&self) -> Result<(), PlaceError> {
         let unmount = || umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         let not_unmounted = loop {
-            // If imports were killed more than once, the directory has several mounts.
+            // If several imports were killed, the directory has several mounts, one over the other.
             if let Err(error) = unmount() {
                 break error;
             }
         };
-        // If the directory is still a mount point, this call fails with EBUSY.
+        // If the directory is still a mount point, remove_directory() fails with EBUSY.
         match self.state.directory.remove_directory(STAGING) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::EBUSY) => Err(self.context().cannot("unmount")(not_unmounted)),
@@ -160,13 +161,13 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // If the removal fails after another failure, the other error is already reported. After finish(), nothing is
-        // left to remove.
+        // If remove() fails after another failure, the error of that other failure is already reported. After finish(),
+        // nothing is left to remove.
         _ = self.remove();
     }
 }
 
-/// Removes the files and mounts that a killed import left in the staging directory.
+/// Removes the staging directory that a killed import left, with its mounts.
 pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
     if system.state().join("staging").exists() {
         Staging::new(system, &own::run(system)?)?;
@@ -175,7 +176,8 @@ pub(super) fn remove_leftovers(system: &System) -> Result<(), PlaceError> {
 }
 
 /// A second, writable mount of a directory whose first mount is read-only. In Linux, one mount can be read-only
-/// although another mount of the same file system is not. So at its own path, the directory stays read-only.
+/// although another mount of the same file system is not. So at its own path, the directory stays read-only, while this
+/// program can write through the second mount.
 pub(super) struct View {
     staging: Staging,
     pub(super) directory: Directory,

@@ -14,8 +14,8 @@ pub enum Outcome {
     Unchanged,
     /// The whole set was written to its place.
     Materialized(Storage),
-    /// systemd had imported credentials. Some of these credentials were repaired in systemd's directory, or have a
-    /// value from another source.
+    /// systemd had imported credentials. systemd had imported credentials: some were repaired in systemd's directory,
+    /// or have a value from another source.
     Repaired(Repair),
 }
 

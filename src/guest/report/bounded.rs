@@ -33,7 +33,7 @@ impl Write for Bounded {
 }
 
 /// Initial capacity of the buffer in bytes. The JSON of most values fits into it, so that the buffer does not grow:
-/// growing would copy the bytes and wipe the old ones.
+/// growing would copy the bytes to a larger buffer, and wipe the old buffer.
 const USUAL: usize = 4096;
 
 /// Returns the JSON of a value.

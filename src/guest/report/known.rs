@@ -12,9 +12,9 @@ use crate::text::escape::Escaped;
 /// What a report says about a delivery.
 #[derive(Deserialize)]
 pub(super) struct Delivered {
-    /// Whether a manifest proved the set.
+    /// Whether a manifest proved that the set was the one that was sent.
     pub(super) proven: bool,
-    /// Who signed the set, if a trusted signature proved it.
+    /// Who signed the set; `None` if no trusted signature proved that the set was the one that was sent.
     pub(super) signature: Option<KnownSignature>,
     pub(super) credentials: Vec<Known>,
 }

@@ -1,4 +1,4 @@
-//! `/run/smbios-creds/report.json`: the result of the last import, for programs that ask later. The report contains no
+//! `/run/smbios-creds/report.json`: the result of the last import, for programs that run later. The report contains no
 //! value, but only root can read it, because it shows which secrets this machine has.
 
 use std::borrow::Cow;
@@ -30,7 +30,7 @@ use crate::text::help::Help;
 const FILE: &str = "report.json";
 const PART: &str = "report.json.part";
 
-/// The result of an import, in the format of the file (smbios-creds-format(7)).
+/// The result of an import, in the format of the file `report.json` (smbios-creds-format(7)).
 #[derive(Serialize)]
 pub struct Report<'a> {
     /// The version of this program.
@@ -153,8 +153,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Returns the report as JSON, which is the content of the file. If the report has more than [`SIZE_MAX`] bytes,
-    /// its lists are shortened.
+    /// Returns the report as JSON, which is the content of the file `report.json`. If the report has more than
+    /// [`SIZE_MAX`] bytes, its lists are shortened.
     ///
     /// # Errors
     /// Returns an error if the report cannot be written as JSON.
@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns how an import ended, in the words of the log. Only for an import that has written its set.
+/// Returns how an import ended, in the words of the log. Call this only for an import whose set is in its place.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
@@ -188,7 +188,8 @@ fn summary(set: &Placed, imported: &Imported) -> String {
 }
 
 /// Writes the report of an import, and hands it over to the host stage. If the report cannot be written, the import
-/// does not fail. Returns whether a report of this import exists.
+/// does not fail. Returns whether a report says what was imported: the report of this import or, if this import changed
+/// nothing, the report of an earlier import.
 pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     if tells_nothing_new(system, imported) {
         return true;
@@ -196,8 +197,8 @@ pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotRe
     let left = write_and_hand_over(system, imported);
     let is_left = left.is_ok();
     if let Err(error) = left {
-        // A user who may not write the credentials may not write the report either. The import has already logged the
-        // first error, so there is no warning about the report.
+        // A user without permission to write the credentials has no permission to write the report either. The import
+        // has already logged that it could not write the credentials, so there is no warning about the report.
         let is_told =
             |placed: &Result<Placed, NotPlaced>| placed.as_ref().err().is_none_or(NotPlaced::is_refusal);
         if imported.as_ref().is_ok_and(|imported| is_told(&imported.placed)) {
@@ -263,7 +264,8 @@ fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
     replace().map_err(context.cannot("write the report to"))
 }
 
-/// Reads the last report; returns `None` if no report exists, or this user did not write it or may not read it.
+/// Reads the last report; returns `None` if no report exists, if this process cannot read the report, or if another
+/// user can change the report's directory.
 #[must_use]
 pub fn read(system: &System) -> Option<Summary> {
     let mut json = Vec::new();

@@ -41,7 +41,8 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Makes the line for a credential from what the last report says about it. The report does not contain the state.
+    /// Makes the line for a credential from what the last report says about it. `state` is the present state of the
+    /// credential in its place, which the report does not contain.
     pub(super) fn known(known: &'a Known, state: State) -> Self {
         let Known { name, size, encoding, source, key, .. } = known;
         let (name, key, encoding) = (name.as_ref(), key.as_deref(), encoding.into());
@@ -95,8 +96,8 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
     rows
 }
 
-/// Returns one state for each credential of a delivery: `intact` for each intact credential, and the refusal for each
-/// other one.
+/// Returns one state for each credential of a delivery: the parameter `intact` for each intact credential, and the
+/// reason of the refusal for each refused one.
 pub fn states(delivery: &Delivery, intact: State) -> impl Iterator<Item = State> {
     let plain = delivery.entries.iter().map(Entry::refusal);
     let sealed = delivery.sealed.iter().map(|entry| entry.intact().err());
@@ -113,7 +114,7 @@ pub enum Legend {
 }
 
 /// Returns the listing as text, in aligned columns like `systemd-creds list`; empty if there is nothing to list. If an
-/// entry is refused, another column shows the reason.
+/// entry is refused, the listing also has the column REASON.
 #[must_use]
 pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     let any_reason = rows.iter().any(|row| row.reason.is_some());
@@ -143,9 +144,9 @@ pub struct Judged<'a> {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<&'a Machine>,
-    /// Whether a manifest proves that the set is the one that was sent.
+    /// Whether a manifest proves that the received set is the one that was sent.
     proven: bool,
-    /// Who signed the set, if a trusted signature proves the set.
+    /// Who signed the set; `None` if no trusted signature proves that the received set is the one that was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a Signed>,
     credentials: Vec<Row<'a>>,
@@ -161,7 +162,7 @@ pub(super) struct FindingRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a Name>,
     place: Place<'a>,
-    /// Number of similar findings that are not listed.
+    /// Number of similar findings that are not listed; `None` if all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<usize>,
     message: String,
@@ -208,8 +209,9 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// Shortens the lists of credentials and findings to these sizes, in bytes of JSON. Leaves out the last credentials
-    /// and the least serious findings. Returns the numbers of credentials and findings that were left out.
+    /// Shortens the list of credentials to `credentials` bytes of JSON, and the list of findings to `findings` bytes.
+    /// Leaves out the last credentials and the least serious findings. Returns the numbers of credentials and findings
+    /// that were left out.
     pub(super) fn shorten(&mut self, credentials: usize, findings: usize) -> (usize, usize) {
         let rest = &mut self.findings;
         let sorted = HEAVIEST_FIRST.into_iter().flat_map(|severity| {

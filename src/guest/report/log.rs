@@ -16,7 +16,7 @@ pub fn findings(delivery: &Delivery) {
     tracing::debug!(strings = delivery.foreign, "OEM strings of other programs were not read");
 }
 
-/// Logs these findings, each at the level of its severity.
+/// Logs the given findings, each at the level of its severity.
 pub(in crate::guest) fn these(findings: &[Finding], machine: &Machine) {
     for finding in findings {
         let advice = finding.advice(machine);
@@ -86,7 +86,7 @@ pub(in crate::guest) fn cleared(credentials: usize) {
     }
 }
 
-/// Logs how many files of the sources were closed.
+/// Logs how many files of the sources were closed (set to mode 0000).
 pub(in crate::guest) fn closed(files: usize) {
     let files = listing::count(files, "file");
     tracing::info!(

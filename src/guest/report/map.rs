@@ -1,7 +1,8 @@
 //! `check --map`: shows where in the table each structure and each credential is, and where the table breaks.
 //!
-//! The map shows no byte of a string. The map shows only the credential names that verification shows too. The number
-//! of lines has a limit, even if a table has very many structures and strings.
+//! The map shows no byte of a string. The map shows a credential's name only if the delivery contains this name: text
+//! that may be a value is not shown as a name. The number of lines has a limit, even if a table has very many
+//! structures and strings.
 
 use std::fmt::{Arguments, Display};
 
@@ -34,8 +35,8 @@ const NAME_MAX: usize = 32;
 const INDENT: usize = 20;
 const INDENT_OF_STRING: usize = 27;
 
-/// Returns the map of a table and of `fw_cfg` items, with a mark at the place of each finding. `delivery` must be the
-/// result of verifying the same table and items.
+/// Returns the map of a table and of `fw_cfg` items, in which each finding has a line below the line of its place.
+/// `delivery` must be the result of verifying the same table and items.
 ///
 /// ```
 /// use smbios_creds::format::smbios::Table;
@@ -77,7 +78,7 @@ struct Run {
     /// Length of all structures, strings or items of the run together, in bytes.
     length: usize,
     count: usize,
-    /// How many of the structures have Type 11.
+    /// How many of the run's structures have Type 11.
     oem: usize,
 }
 
@@ -121,7 +122,7 @@ impl Place {
 }
 
 impl Map<'_> {
-    /// Writes a line for the entry point, and a mark for every finding about the set as a whole.
+    /// Writes a line for the entry point, and a line for every finding about the set as a whole.
     fn whole(&mut self, table: Option<&Table>) {
         if let Some((table, entry_point)) = table.and_then(|table| Some((table, table.entry_point()?))) {
             let ((major, minor), announced) = (entry_point.version, entry_point.table_size);
@@ -138,7 +139,8 @@ impl Map<'_> {
         self.marks(INDENT, Place::Whole);
     }
 
-    /// Writes the lines for each Type 11 structure, and one line for all other structures between two of them.
+    /// Writes the lines for each Type 11 structure, and one line for all other structures between two Type 11
+    /// structures.
     fn structures(&mut self, table: &Table) {
         let mut oem = table.oem_structures();
         let mut next = oem.next();
@@ -273,7 +275,7 @@ impl Map<'_> {
         }
     }
 
-    /// Writes a line for a string or an item, and a mark for each of its findings. `kind` says what the string or item
+    /// Writes a line for a string or an item, and a line for each of its findings. `kind` says what the string or item
     /// is if it is not a credential.
     fn string(&mut self, place: Place, length: usize, number: usize, kind: &dyn Fn() -> &'static str) {
         let Delivery { entries, sealed, .. } = self.delivery;
@@ -316,8 +318,8 @@ impl Map<'_> {
                 Severity::Warning => Some(Tone::Doubtful),
                 Severity::Note => None,
             };
-            // The line above already names the credential and its place, so the mark shows only what is wrong. Missing
-            // credentials have no such line.
+            // The line above already names the credential and its place, so the line of the finding shows only what is
+            // wrong. Missing credentials have no such line.
             let text: &dyn Display = if let Place::Nowhere = place { finding } else { &finding.kind };
             self.push(format!("{:indent$}^ {text}", ""), tone);
         }

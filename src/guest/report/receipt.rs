@@ -2,8 +2,8 @@
 //! sent, the import does not fail.
 //!
 //! A host requests a receipt with an OEM string ([`crate::format::receipt`]). Without this string, the host gets one
-//! line of text for people, if the credential `vmm.notify_socket` contains a port of the host. PID 1 sends its own
-//! notifications to the same port (systemd(1)).
+//! line of text for people, if the credential `vmm.notify_socket` contains the address of a vsock port of the host. PID
+//! 1 sends its own notifications to the same port (systemd(1)).
 
 use std::time::{Duration, Instant};
 
@@ -66,16 +66,16 @@ pub fn in_words(imported: &Imported) -> String {
     }
 }
 
-/// Returns the address in the credential `vmm.notify_socket`, if it is a port of the host.
+/// Returns the address in the credential `vmm.notify_socket`; `None` if the address is not a vsock port of the host.
 fn notify_socket(delivery: &Delivery) -> Option<Address> {
     let credential = delivery.intact().find(|credential| credential.name.as_str() == NOTIFY_SOCKET)?;
     Address::decode(credential.value.expose()).ok()
 }
 
-/// The action that failed, and the kernel's error.
+/// The action that failed while a message was sent, and the kernel's error.
 type Failure = (&'static str, Errno);
 
-/// Sends a message. If `is_awaited`, also waits until the host has read the message.
+/// Sends a message. If `is_awaited` is true, also waits until the host has read the message.
 fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Failure> {
     let deadline = Instant::now() + TIMEOUT;
     let stream = connect_vsock(HOST_CID, address.port(), deadline).map_err(|error| ("connect", error))?;
@@ -86,7 +86,7 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
         _ if !is_awaited => return Ok(()),
         _ => {}
     }
-    // The host's answer is ignored: the host closes the stream when it has the message.
+    // The host's answer is ignored: the host closes the stream when it has received the message.
     match stream.receive(&mut [0; 1], deadline) {
         Err(error) if !is_closed(error) => Err(("confirm that the host read it", error)),
         _ => Ok(()),

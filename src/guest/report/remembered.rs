@@ -1,8 +1,8 @@
-//! Checks the credentials if the sources are closed: compares the last report with the files in the directory of the
-//! credentials.
+//! Checks the credentials if the sources are closed (mode 0000): compares the last report with the files in the
+//! directory of the credentials.
 //!
-//! The report contains names, sizes and whether a manifest proved the set. The report contains no values, so values are
-//! not compared. Credentials that the host sends now are not read.
+//! The report contains the names and sizes of the credentials, and whether a manifest proved that the set was the one
+//! that was sent. It contains no values, so values are not compared. Credentials that the host sends now are not read.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -102,8 +102,8 @@ impl Remembered {
         remembered
     }
 
-    /// Whether every credential of the last import is in its place, as far as names and sizes show, and the policy is
-    /// met.
+    /// Whether every credential of the last import is in its place, as far as names, sizes and permissions show, and
+    /// whether the policy is met.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()
@@ -121,8 +121,8 @@ impl Remembered {
         known.zip(&self.states).map(|((known, _), &state)| Row::known(known, state)).collect()
     }
 
-    /// Returns one line, which says that the sources are closed, which program closed them, and how the last import
-    /// ended.
+    /// Returns one line, which says that the sources are closed, whether smbios-creds closed them, and how the last
+    /// import ended.
     #[must_use]
     pub fn summary(&self) -> String {
         let Some(last) = &self.last else { return "the table is closed (mode 0000)".to_owned() };

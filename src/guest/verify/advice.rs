@@ -12,7 +12,7 @@ use crate::format::smbios::machine::{FirmwareKind, Hypervisor, Machine};
 /// f1e797a68).
 const TABLE_MAX_BELOW_1_MIB: usize = 65_512;
 
-/// Maximum size, in bytes, of a table whose size is a 16-bit number.
+/// Maximum size, in bytes, of a table whose entry point has a 16-bit number for the size.
 const TABLE_MAX_16_BITS: usize = 65_535;
 
 impl Finding {
@@ -32,8 +32,8 @@ impl Finding {
             .unwrap_or_default()
     }
 
-    /// Returns the advice that depends on the machine or on the size of its table; `None` if the advice depends on
-    /// neither.
+    /// Returns the advice that depends on the machine or on the size of its table; `None` if no such advice exists for
+    /// this finding.
     fn advice_for(&self, machine: &Machine) -> Option<Cow<'static, str>> {
         let hypervisor = machine.hypervisor;
         match (&self.kind, hypervisor) {
@@ -108,8 +108,8 @@ fn damaged(is_large: bool, machine: &Machine) -> Cow<'static, str> {
     format!("{look}{rest}").into()
 }
 
-/// Returns where on a hypervisor's command line to look for an empty string, which ends the list of strings or breaks
-/// the table.
+/// Returns where on a hypervisor's command line the user should look for an empty string, which ends the list of
+/// strings or breaks the table.
 fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
     match hypervisor {
         Hypervisor::Qemu => Some(
@@ -126,7 +126,7 @@ fn where_empty_strings_are(hypervisor: Hypervisor) -> Option<&'static str> {
 }
 
 /// Returns what to do if QEMU has dropped every string. QEMU 9.0 and newer drops the strings if the table is too large
-/// for the default, which is a 32-bit entry point.
+/// for a 32-bit entry point, which is the default.
 fn dropped(machine: &Machine) -> Cow<'static, str> {
     let mut text =
         "QEMU 9.0 and newer does this when the table exceeds 65535 bytes: send less, start it with \
@@ -146,7 +146,7 @@ fn dropped(machine: &Machine) -> Cow<'static, str> {
     text.into()
 }
 
-/// Returns how a host sends credentials to a machine of this hypervisor.
+/// Returns how a host sends credentials to a virtual machine of this hypervisor.
 fn how_to_send(hypervisor: Hypervisor) -> &'static str {
     match hypervisor {
         Hypervisor::Qemu => "start QEMU with smbios-creds-host, or pass credentials with '-smbios type=11'",

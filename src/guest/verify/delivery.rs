@@ -22,7 +22,8 @@ pub struct Entry {
     /// The credential's name, if it may be shown. `None` if the string did not decode to a credential, or if the text
     /// that looks like a name may be a value.
     pub name: Option<Name>,
-    /// Whether the value in the OEM string is text or base64; `None` for a file that contains the value itself.
+    /// Whether the value in the OEM string is text or base64; `None` for a file (an item of `fw_cfg`) that contains the
+    /// value without an encoding.
     pub encoding: Option<Encoding>,
     /// Where the string or file is.
     pub origin: Origin,
@@ -129,12 +130,12 @@ impl Entry {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
-    /// Nothing proves the set.
+    /// Nothing proves that the set is the one that was sent.
     None,
-    /// The digest in the manifest proves the set. A digest detects transmission errors but not attacks, because the
-    /// manifest is not signed.
+    /// The digest in the manifest proves that the set is the one that was sent. A digest detects transmission errors
+    /// but not attacks, because the manifest is not signed.
     Digest,
-    /// A trusted signature of the manifest proves the set.
+    /// A trusted signature of the manifest proves that the set is the one that was sent.
     Signature(Signed),
 }
 
@@ -152,13 +153,13 @@ pub struct Signed {
 }
 
 impl Proof {
-    /// Whether a digest or a signature proves the set.
+    /// Whether a digest or a signature proves that the set is the one that was sent.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         *self != Self::None
     }
 
-    /// Returns who signed the set, if a trusted signature proves the set.
+    /// Returns who signed the set; `None` if no trusted signature proves that the set is the one that was sent.
     #[must_use]
     pub fn signed(&self) -> Option<&Signed> {
         match self {
@@ -211,11 +212,11 @@ pub struct Delivery {
     pub foreign: usize,
     /// The machine, as its firmware and hypervisor describe it. Nothing proves this description.
     pub machine: Machine,
-    /// How many credentials arrived intact, and how many should have arrived.
+    /// How many credentials arrived intact and are imported, and how many should have arrived.
     pub tally: Tally,
-    /// The receipt that the host requested, if it requested one.
+    /// The receipt that the host requested; `None` if it requested no receipt.
     pub asked: Option<Asked>,
-    /// What the manifest says about the credential that the policy asks about.
+    /// What the manifest says about the credential in the policy's field `about`.
     pub listed: Listed,
 }
 
@@ -252,7 +253,8 @@ pub struct Tally {
 pub struct Asked {
     /// The address to which the guest sends the receipt.
     pub address: Address,
-    /// Proof that this machine has every value; `None` unless each value is the one that was sent.
+    /// Proof that this machine has every value in the manifest; `None` if the manifest is missing or its digest does
+    /// not match the values.
     pub proof: Option<ValueProof>,
 }
 
@@ -277,7 +279,7 @@ impl Delivery {
         self.sealed.iter().filter_map(|entry| entry.intact().ok())
     }
 
-    /// Whether everything that the host meant to send arrived, and the policy is met.
+    /// Whether everything that the host meant to send arrived, and whether the policy is met.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)

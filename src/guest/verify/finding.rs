@@ -21,9 +21,9 @@ use crate::format::smbios::{Damage, Extent};
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The finding is only information: nothing needs to be done.
+    /// The finding is only information: the user need not do anything.
     Note,
-    /// The finding is unusual, but nothing was lost.
+    /// What was found is unusual, but no credential was lost.
     Warning,
     /// The guest did not get what the host meant to send, so verification fails.
     Error,
@@ -90,7 +90,8 @@ pub enum FindingKind {
     },
     /// The table was read to its end, and has no Type 11 structure.
     NoOemStrings,
-    /// There is no Type 11 structure in the part of the table that could be read.
+    /// There is no Type 11 structure in the part of the table that could be read, but the rest of the table may have
+    /// contained one.
     OemStringsUnknown,
     /// The table breaks off in a Type 11 structure.
     OemStringsBroken,
@@ -101,7 +102,7 @@ pub enum FindingKind {
         /// Length of the formatted area in bytes.
         length: u8,
     },
-    /// A Type 11 structure is larger than a page.
+    /// A Type 11 structure is larger than 4096 bytes, of which systemd 256 and older reads no more.
     LongStructure {
         /// Size of the structure in bytes.
         size: usize,
@@ -187,7 +188,7 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: ManifestError,
     },
-    /// A second manifest was sent.
+    /// A second manifest was sent, after one that can be read.
     ManifestAgain {
         /// Whether both manifests have the same content.
         identical: bool,
@@ -200,9 +201,10 @@ pub enum FindingKind {
     },
     /// A second address for a receipt was sent, which differs from the first one.
     ReceiptAgain,
-    /// A credential that was sent or is required did not arrive.
+    /// A credential that the manifest lists or the policy requires did not arrive.
     Missing {
-        /// Size of the credential that was sent, if that size is known.
+        /// Size of the credential in bytes according to the manifest; `None` if the manifest does not list the
+        /// credential.
         #[serde(skip_serializing_if = "Option::is_none")]
         expected: Option<u64>,
         /// Whether the policy requires the credential.
@@ -211,9 +213,9 @@ pub enum FindingKind {
         #[serde(skip)]
         near: Option<Name>,
     },
-    /// The size of a value differs from the size that was sent.
+    /// The size of a value differs from the size in the manifest.
     SizeDiffers {
-        /// Number of bytes that were sent.
+        /// Number of bytes that were sent, according to the manifest.
         expected: u64,
         /// Number of bytes that arrived.
         found: u64,
@@ -232,7 +234,7 @@ pub enum FindingKind {
     Ineffective,
     /// The initrd cannot hand the credential over to the host stage, because its name starts with a dot.
     NotHandedOver,
-    /// A finding about a signature, or about the terms in a signed manifest.
+    /// A finding about a signature, or about the terms in a signed manifest: audience, serial and end of validity.
     #[serde(untagged)]
     Trust(TrustFinding),
     /// A finding about an encrypted credential.

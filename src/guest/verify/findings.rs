@@ -28,7 +28,7 @@ pub struct Findings {
 struct Group {
     key: Key,
     kept: usize,
-    /// Index of the kept finding that counts the findings which are not kept.
+    /// Index of the kept finding whose field `more` counts the findings of the group that are not kept.
     counter: usize,
 }
 
@@ -93,7 +93,7 @@ impl Findings {
         }
     }
 
-    /// Turns errors into warnings if `is_excused` selects their kind.
+    /// Turns those errors into warnings whose kind `is_excused` selects.
     pub(super) fn excuse(&mut self, is_excused: impl Fn(&FindingKind) -> bool) {
         for finding in &mut self.kept {
             if is_excused(&finding.kind) {

@@ -1,4 +1,4 @@
-//! What the guest requires of a delivery, and when the guest trusts the delivery at all.
+//! What the guest requires of a delivery, and under which conditions the guest trusts the delivery at all.
 
 use super::trust::Trust;
 use crate::format::credential::Name;
@@ -12,14 +12,14 @@ pub struct Policy {
     pub allow_empty: Vec<Name>,
     /// How to use the manifest.
     pub manifest: ManifestPolicy,
-    /// Whether nothing is imported if verification fails (`--strict`).
+    /// Whether the import writes no credential at all if verification fails (`--strict`).
     pub strict: bool,
     /// What to do in a confidential VM or a container, where the SMBIOS table must not be trusted.
     pub confidential: Confidential,
     /// Which keys, names and serials this machine trusts in a set.
     pub trust: Trust,
     /// A credential that the user asks about, which may be missing. Findings about this credential are always kept, and
-    /// the delivery says what the manifest says about it.
+    /// [`Delivery::listed`](super::delivery::Delivery::listed) says what the manifest says about it.
     pub about: Option<Name>,
 }
 
@@ -53,7 +53,8 @@ pub enum Confidential {
 }
 
 impl Policy {
-    /// Whether this policy has a condition. If a condition is not met, `smbios-creds exec` does not start its program.
+    /// Whether this policy has a condition that a set must meet. If a condition is not met, `smbios-creds exec` does
+    /// not start its program.
     #[must_use]
     pub fn has_conditions(&self) -> bool {
         self.strict

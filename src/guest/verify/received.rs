@@ -1,4 +1,4 @@
-//! What a source received: decoded, but not yet compared with a manifest or a policy.
+//! What a source received: the decoded strings, items and findings, not yet compared with a manifest or a policy.
 
 use super::delivery::Entry;
 use super::finding::{Finding, FindingKind, Severity};
@@ -8,7 +8,7 @@ use crate::format::credential::Secret;
 use crate::format::manifest::{self, Manifest, ManifestError};
 use crate::format::smbios::machine::Machine;
 
-/// A manifest as it was sent.
+/// A manifest as the host sent it.
 #[derive(Debug)]
 pub struct SentManifest {
     /// The decoded manifest, or the reason why it cannot be read.
@@ -51,7 +51,7 @@ pub struct Received {
     pub is_anything_sent: bool,
     /// Number of strings that belong to other programs.
     pub foreign: usize,
-    /// What the source says about the machine, if it says anything.
+    /// The machine, as the source describes it; the default value if the source does not describe the machine.
     pub machine: Machine,
 }
 

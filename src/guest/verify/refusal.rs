@@ -1,4 +1,4 @@
-//! Why an entry is not imported, as a word for the STATE column.
+//! Why an entry is not imported, as a value and as a word for the STATE column of the listing.
 
 use crate::format::oem_string::DecodeError;
 
@@ -11,7 +11,7 @@ pub enum Refusal {
     BadName,
     /// The value is not base64.
     BadBase64,
-    /// The value is too large.
+    /// The value is larger than systemd accepts.
     TooLarge,
     /// A credential with the same name was sent before.
     Duplicate,
@@ -21,28 +21,28 @@ pub enum Refusal {
     Empty,
     /// The table breaks off next to the credential, so the end of the credential may be missing.
     MaybeCut,
-    /// The value's size differs from the size that was sent.
+    /// The value's size differs from the size in the manifest.
     SizeDiffers,
-    /// The digest shows that the set is not the one that was sent.
+    /// The digest in the manifest shows that the received set is not the one that was sent.
     DigestDiffers,
     /// The manifest must list every credential, but does not list this one.
     NotListed,
     /// A trusted signature is required, but no trusted signature proves the whole set.
     Unproven,
-    /// The credential should be encrypted, but it is not a systemd-creds blob.
+    /// The credential was sent as an encrypted credential, but it is not a blob of `systemd-creds`.
     NotABlob,
-    /// The credential is encrypted with a null key, which everybody has.
+    /// The credential is encrypted with the null key, which everybody has.
     NullKey,
     /// A ciphertext was sent as a plain credential.
     SentAsPlain,
     /// The same name was sent both plain and encrypted.
     AlsoPlain,
-    /// The ciphertext differs from the one that was sent.
+    /// The ciphertext differs from the one that the manifest describes.
     CiphertextDiffers,
 }
 
 impl Refusal {
-    /// Returns the word for the STATE column.
+    /// Returns the refusal as a word for the STATE column of the listing.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

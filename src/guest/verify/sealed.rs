@@ -16,7 +16,8 @@ use crate::format::manifest::Manifest;
 use crate::trust::sealed::{Sealed, SealedError, key_of};
 
 impl Set<'_> {
-    /// Decodes the encrypted credentials, and refuses those that no guest should accept.
+    /// Decodes the encrypted credentials, and refuses those that have no valid name and blob, or that are encrypted
+    /// with the null key.
     pub(super) fn receive_sealed(&mut self, strings: &[(Secret, Origin)]) {
         for (text, origin) in strings {
             let sealed = Sealed::decode(text.expose());

@@ -9,7 +9,8 @@ use crate::trust::sealed::{Sealed, SealedError};
 /// plain credentials: a ciphertext is not written to any place for plain credentials.
 #[derive(Debug)]
 pub struct SealedEntry {
-    /// The credential's name, if it may be shown; `None` if no blob follows the text that looks like a name.
+    /// The credential's name, if it may be shown; `None` if no blob follows the text that looks like a name, which may
+    /// be a value.
     pub name: Option<Name>,
     /// The place of the string in the table.
     pub origin: Origin,
@@ -28,7 +29,8 @@ impl SealedEntry {
         Self { name, origin, content, refusal: None }
     }
 
-    /// Returns the encrypted credential, even if it is refused; `None` if the string does not contain one.
+    /// Returns the encrypted credential, even if it is refused; `None` if the string could not be decoded, or the
+    /// credential is encrypted with the null key.
     #[must_use]
     pub fn sealed(&self) -> Option<&Sealed> {
         self.content.as_ref().ok()

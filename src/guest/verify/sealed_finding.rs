@@ -13,13 +13,13 @@ use crate::trust::sealed::SealedError;
 pub enum SealedFinding {
     /// A string has the prefix of an encrypted credential, but does not contain an encrypted credential.
     NotABlob {
-        /// Number of bytes after the prefix.
+        /// Number of bytes in the string after the prefix.
         size: usize,
         /// Why the string does not contain an encrypted credential.
         #[serde(serialize_with = "as_text")]
         reason: SealedError,
     },
-    /// The credential is encrypted with a null key, which everybody has.
+    /// The credential is encrypted with the null key, which everybody has.
     NullKey,
     /// Units of the system cannot decrypt the credential; only units of one user's service manager can.
     OfOneUser {
@@ -33,9 +33,9 @@ pub enum SealedFinding {
     },
     /// The same name was sent both plain and encrypted.
     AlsoPlain,
-    /// A ciphertext has the right size, but it is not the one that was sent.
+    /// A ciphertext has the size in the manifest, but it is not the ciphertext that was sent.
     CiphertextDiffers,
-    /// systemd is not PID 1, and no other program would decrypt the credential.
+    /// The credential was not written: systemd is not PID 1, and no other program would decrypt the credential.
     NoSystemd,
     /// No key of this machine can decrypt the credential.
     CannotOpen,

@@ -94,7 +94,7 @@ pub(super) struct Set<'a> {
     manifest: Option<(Manifest, Origin)>,
     /// Whether another manifest was sent that cannot be read, or that has other content.
     is_contradicted: bool,
-    /// Whether every credential in the manifest is exactly, byte for byte, the one that was sent.
+    /// Whether every credential in the manifest arrived exactly, byte for byte, as it was sent.
     is_digest_right: bool,
     /// The index of the entry that is used for each name.
     pub(super) first: BTreeMap<Name, usize>,
@@ -256,7 +256,7 @@ impl Set<'_> {
         is_complete
     }
 
-    /// Whether the manifest lists every credential; if the policy requires that, refuses unlisted credentials.
+    /// Whether the manifest lists every credential; if the policy requires this, refuses unlisted credentials.
     fn find_unlisted(&mut self, manifest: &Manifest) -> bool {
         let mut is_all_listed = true;
         for index in 0..self.delivery.entries.len() {
@@ -347,7 +347,7 @@ impl Set<'_> {
         }
     }
 
-    /// Reports a set that exceeds systemd's limits: PID 1 would lose some of its credentials without a message.
+    /// Reports a set that exceeds systemd's limits: PID 1 would lose some of the credentials without a message.
     fn hold_against_systemd(&mut self) {
         let (mut bytes, mut files) = (0, 0);
         for Credential { value, .. } in self.first.values().filter_map(|&index| self.credential(index)) {

@@ -53,9 +53,9 @@ pub fn receive(table: &Table) -> Received {
     received
 }
 
-/// If the host cannot send OEM strings to this kind of machine, a broken table has lost no credential, and its errors
-/// become warnings. But if the table has any trace of a credential, the host can send OEM strings after all, and the
-/// errors stay errors.
+/// If the host cannot send OEM strings to this kind of machine, a broken table has lost no credential, and errors about
+/// the table become warnings. But if the table has any trace of a credential, the host can send OEM strings after all,
+/// and the errors stay errors.
 fn excuse_vendor(received: &mut Received) {
     let Received { entries, manifests, findings, machine, .. } = received;
     let is_trace = |kind: &_| matches!(kind, FindingKind::NearMiss { .. } | FindingKind::OemStringsBroken);
@@ -104,8 +104,8 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     }
 }
 
-/// Compares the count byte and the shape of a structure with its strings. Returns whether a string was split, or may
-/// have been split.
+/// Compares the count byte and the shape of a structure with its strings. Returns whether a NUL byte has split a
+/// string, or may have split one.
 fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     let (start, end) = (structure.structure.offset, structure.structure.end);
     let origin = || Origin::structure(structure.index, start);
@@ -145,8 +145,8 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
 /// follows a credential, and is neither another credential nor another string of this program.
 ///
 /// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, the structure
-/// has at least 256 second parts of split credentials. So if it has fewer strings that may be such parts, the count
-/// byte has wrapped.
+/// has at least 256 second parts of split credentials. So if the structure has fewer strings that may be such parts,
+/// the count byte has wrapped.
 fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let mut is_behind = false;
     let is_tail = |(_, string): &(usize, &[u8])| {
@@ -201,9 +201,9 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
     Some(received.entries.len() - 1)
 }
 
-/// Marks the last string before the place where the table is cut or damaged as suspect, because the end of the string
-/// may be missing. Firmware that cuts a table leaves zero bytes after the cut, so a cut string ends with a NUL byte
-/// like a complete one.
+/// Adds the last string before the place where the table is cut or damaged to the suspects, because the end of the
+/// string may be missing. Firmware that cuts a table leaves zero bytes after the cut, so a cut string ends with a NUL
+/// byte like a complete one.
 fn suspect_last(received: &mut Received, table: &Table) {
     let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
     let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);

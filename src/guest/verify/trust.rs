@@ -11,9 +11,11 @@ use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, TrustedKey, sign
 /// Which keys, names and serials this machine trusts in a set.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// One of these keys must have signed the set. Without keys, sets need no signature.
+    /// One of these keys must have signed the set. Without keys, sets need no signature, unless the policy demands one:
+    /// then no set is accepted.
     pub keys: Vec<TrustedKey>,
-    /// The names of this machine. A set must list one of these names in its audience.
+    /// The names of this machine. A set must list one of these names in its audience. Without names, the audience is
+    /// not checked.
     pub audience: Vec<Audience>,
     /// The lowest serial that this machine accepts.
     pub min_serial: Option<u64>,
@@ -24,7 +26,8 @@ pub struct Trust {
 /// A name of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Audience {
-    /// A fixed name. Only a user who can change the image or the command line can change this name.
+    /// A fixed name. Only a user who can change this machine's image or the command line of `smbios-creds` can change
+    /// this name.
     Name(String),
     /// The content of `/etc/machine-id`, from this machine's disk.
     MachineId,
@@ -55,7 +58,7 @@ impl std::str::FromStr for Audience {
 /// The facts about the running system that a verdict on a signed set needs.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
-    /// The clock, in seconds since 1970-01-01 00:00 UTC.
+    /// The time by this machine's clock, in seconds since 1970-01-01 00:00 UTC.
     pub now: Option<u64>,
     /// The highest serial that this machine has already imported.
     pub seen_serial: Option<u64>,
@@ -63,21 +66,22 @@ pub struct Circumstances {
     pub machine_id: Option<String>,
     /// The SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Whether the host is not trusted. If the host is not trusted, names that the host sets, such as the UUID, do not
-    /// count.
+    /// Whether this machine is a confidential VM or a container, so that the host is not trusted. If the host is not
+    /// trusted, names that the host sets, such as the UUID, do not count.
     pub is_confidential: bool,
     /// Number of credentials that systemd has imported itself; `None` if systemd imports nothing itself.
     pub imported_by_systemd: Option<usize>,
 }
 
 impl Trust {
-    /// Whether this configuration can distinguish a set for this machine from the sets of a host that is not trusted.
+    /// Whether this configuration can distinguish a set for this machine from other sets, even if the host is not
+    /// trusted.
     #[must_use]
     pub fn names_a_signer_and_an_audience(&self) -> bool {
         !self.keys.is_empty() && self.audience.iter().any(|audience| *audience != Audience::Uuid)
     }
 
-    /// Returns the names of this machine, as they were configured.
+    /// Returns the names of this machine as they were configured, for example `@uuid` instead of the UUID.
     fn own(&self) -> Vec<String> {
         let shown = |audience: &Audience| match audience {
             Audience::Name(name) => name.clone(),
@@ -123,7 +127,7 @@ pub(super) struct Chosen<'a> {
 }
 
 /// Returns who has signed the manifest and for which machine, and a finding for each fault of the signature and the
-/// terms. A missing signature is a fault only if `requires` is true.
+/// terms (audience, serial and end of validity). A missing signature is a fault only if `requires` is true.
 pub(super) fn judge(
     trust: &Trust,
     requires: bool,
@@ -165,7 +169,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns the ID of the trusted key that has signed the manifest.
+    /// Returns the ID of the trusted key that has signed the manifest; `None` if no trusted key has signed it.
     fn signer(&mut self, manifest: &Secret, sent: &[(Secret, Origin)]) -> Option<KeyId> {
         let keys = &self.trust.keys;
         if keys.is_empty() {
@@ -207,7 +211,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns the name of this machine in the set's audience.
+    /// Returns the name of this machine in the set's audience; `None` if the audience does not contain this machine.
     fn audience(&mut self, Chosen { manifest, origin, .. }: Chosen<'_>) -> Option<String> {
         let meant = &manifest.terms().audience;
         let name = meant.iter().find(|name| self.trust.is_own(name)).cloned();

@@ -1,4 +1,4 @@
-//! Findings about signatures, and about the terms in a signed manifest.
+//! Findings about signatures, and about the terms in a signed manifest: audience, serial and end of validity.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub enum TrustFinding {
     SignatureMissing,
     /// A signature is required, but there is no trusted key.
     NoTrustedKey,
-    /// The set is signed, but this machine has no trusted key.
+    /// The set is signed, but this machine has no trusted key, so the signature is not checked.
     SignatureUnused,
     /// A signature cannot be read.
     SignatureInvalid {
@@ -49,12 +49,12 @@ pub enum TrustFinding {
         /// The names of this machine.
         own: Vec<String>,
     },
-    /// The set has an audience, but no name is configured for this machine.
+    /// The set has an audience, but no name is configured for this machine, so the audience is not checked.
     AudienceUnused {
         /// The machines that the set is meant for.
         audience: Vec<String>,
     },
-    /// The set's serial is lower than the serial of an earlier import, or than the configured minimum.
+    /// The set's serial is lower than the highest serial that was imported earlier, or than the configured minimum.
     SerialOld {
         /// The set's serial; `None` if the set has no serial.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub enum TrustFinding {
         #[serde(skip_serializing_if = "Option::is_none")]
         now: Option<u64>,
     },
-    /// systemd itself imports credentials that nothing has verified.
+    /// systemd itself imports credentials before this program has verified them.
     ImportedBySystemd {
         /// Number of credentials that systemd has already imported.
         credentials: usize,

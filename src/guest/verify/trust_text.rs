@@ -54,7 +54,7 @@ impl Display for TrustFinding {
 }
 
 impl TrustFinding {
-    /// Writes the message of a finding about the terms in a manifest.
+    /// Writes the message of a finding about the terms in a manifest (audience, serial and end of validity).
     fn fmt_terms(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AudienceDiffers { audience, own } => {

@@ -136,12 +136,13 @@ impl FindingKind {
                 "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
                  them in plain text",
             ),
-            // All other findings are about what was sent.
+            // All other findings are about what arrived.
             _ => return None,
         })
     }
 
-    /// Writes the message of a finding about something that was sent again; `None` for other findings.
+    /// Writes the message of a finding that a name, a manifest or an address for a receipt was sent again; `None` for
+    /// other findings.
     fn fmt_again(&self, f: &mut Formatter<'_>) -> Option<fmt::Result> {
         Some(f.write_str(match self {
             Self::Duplicate { identical: true } => "was sent again, with the same value",
