@@ -1,10 +1,11 @@
-//! Detects confidential VMs and containers, in which secrets must not be read from SMBIOS.
+//! Detects confidential VMs and containers, in which secrets from SMBIOS must not be trusted.
 //!
 //! A confidential VM does not trust its host, and nothing proves that the table is genuine. In a container, the table
 //! belongs to the machine that runs the container. Detection works as in systemd (`src/basic/confidential-virt.c` and
-//! `src/basic/virt.c`, v262), with two differences. If the CPU offers SEV but does not show whether SEV is active, this
-//! module assumes that SEV is active: in doubt, secrets are refused. And this module does not take a file such as
-//! `/.dockerenv` for the sign of a container, because a VM made from a container's image still has this file.
+//! `src/basic/virt.c`, v262), with two differences. If the CPU offers SEV but the guest cannot read whether SEV is
+//! active, this module assumes that SEV is active: in doubt, secrets are refused. And this module does not conclude
+//! from a file such as `/.dockerenv` that it runs in a container, because a VM made from a container's image still has
+//! this file.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -18,7 +19,7 @@ use crate::text::help::Help;
 pub enum Platform {
     /// AMD SEV, SEV-ES or SEV-SNP.
     Sev,
-    /// The CPU offers SEV but does not show whether SEV is active.
+    /// The CPU offers AMD SEV, but the guest cannot read whether SEV is active.
     MaybeSev,
     /// Intel TDX.
     Tdx,
@@ -48,7 +49,7 @@ impl Display for Platform {
     }
 }
 
-/// The error of an import on this platform: no credential is read, because the SMBIOS table must not be trusted.
+/// The error of an import on a platform whose SMBIOS table must not be trusted: no credential is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}; credentials from SMBIOS and fw_cfg are refused here")]
 pub struct Distrusted(pub Platform);
@@ -62,7 +63,7 @@ impl Help for Distrusted {
     }
 }
 
-/// Returns the platform of the running system if its table must not be trusted.
+/// Returns the platform of the running system if its SMBIOS table must not be trusted; otherwise `None`.
 #[must_use]
 pub fn detect(system: &System) -> Option<Platform> {
     is_container(system).then_some(Platform::Container).or_else(|| confidential(system))
@@ -149,7 +150,7 @@ mod x86 {
     /// CPUID leaf for TDX (Intel TDX module specification).
     const INTEL_TDX: u32 = 0x21;
     /// CPUID leaves and bits of Hyper-V (Hypervisor Top Level Functional Specification, feature identification). In an
-    /// isolated VM, the bit for CPU management is not set.
+    /// isolated (confidential) VM, the bit for CPU management is not set.
     const HYPERV_VENDOR: u32 = 0x4000_0000;
     const HYPERV_FEATURES: u32 = 0x4000_0003;
     const HYPERV_FEATURES_MIN: u32 = 0x4000_0005;

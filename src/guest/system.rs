@@ -1,16 +1,16 @@
-//! The running system: its paths, PID 1 and its stage. A [`System`] is created once and passed to every function that
-//! needs it.
+//! The running system: its paths, its PID 1 and its stage (initrd or host). A [`System`] is created once and passed to
+//! every function that needs it.
 
 use std::path::{Path, PathBuf};
 
-/// The system below a root directory. On a real system, the root directory is `/`.
+/// The system whose files are below a root directory. For the running system, the root directory is `/`.
 #[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,
 }
 
-/// With this variable in its environment, systemd imports no credentials itself. The kernel's command line can set the
-/// variable.
+/// If PID 1 starts with this variable in its environment, systemd imports no credentials itself. The kernel passes the
+/// variable on to PID 1 if it is on the kernel's command line.
 const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 
 /// The stages of a boot.
@@ -18,7 +18,7 @@ const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 pub enum Stage {
     /// The initramfs, before switch-root.
     Initrd,
-    /// After switch-root, on the root file system.
+    /// The host stage: after switch-root, on the virtual machine's own root file system.
     Host,
 }
 
@@ -58,7 +58,7 @@ impl System {
         self.path("run/credentials")
     }
 
-    /// `/run/credentials/@system`, the credentials of PID 1.
+    /// `/run/credentials/@system`, where PID 1 (systemd) keeps the credentials that it imported.
     #[must_use]
     pub fn system_credentials(&self) -> PathBuf {
         self.path("run/credentials/@system")
@@ -127,7 +127,7 @@ impl System {
     }
 
     /// Whether the environment of PID 1 has this variable. Only root may read this environment; if it cannot be read,
-    /// the answer is no.
+    /// the result is `false`.
     #[must_use]
     pub fn pid_1_has(&self, variable: &str) -> bool {
         let is_it =

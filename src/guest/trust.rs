@@ -1,5 +1,5 @@
 //! Reads what the trust in a set depends on: the trusted keys in the machine's image, the machine's ID and UUID, its
-//! clock, and the highest serial that it has imported.
+//! clock, and the highest serial that this machine has imported.
 
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
@@ -17,7 +17,7 @@ use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 use crate::trust::signature::{KEY_MAX, KeyError, TrustedKey};
 
-/// The name of a file with a trusted key ends in these bytes.
+/// The name of a file with a trusted key must end in these bytes.
 const KEY_ENDING: &[u8] = b".pub";
 
 /// Maximum size, in bytes, of a file that contains a serial, a machine ID or a UUID.
@@ -50,7 +50,7 @@ pub enum TrustError {
     #[error("{0} can be changed by another user, so the keys are not trusted")]
     NotOurs(ShownPath),
     /// The path of the directory of trusted keys contains a link to a path that does not exist. The link shows that
-    /// this machine should have trusted keys, so the directory does not count as absent.
+    /// this machine should have trusted keys, so the machine does not count as one without such a directory.
     #[error("{0} is a symbolic link to a path that does not exist, so no trusted key can be read")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.
@@ -94,10 +94,10 @@ pub fn has_keys(system: &System) -> bool {
     !matches!(directory(&system.trusted()), Ok(None))
 }
 
-/// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On most machines, this
-/// function needs only one system call.
+/// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On a machine without this
+/// directory, this function needs only one system call.
 fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
-    // This call does not follow links, so it shows whether the name exists at all.
+    // This open() does not follow links, so it shows whether anything with this name exists.
     if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
         return Ok(None);
     }
@@ -159,8 +159,8 @@ fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     if keys.is_empty() { Err(TrustError::Empty(path.into())) } else { Ok(keys) }
 }
 
-/// Reads the key in a file that no other user can change. Links to the file are allowed if no other user can change
-/// them.
+/// Reads the key in a file that no other user can change. Links to the file are allowed if no other user can change the
+/// links.
 fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     let refused = |error| TrustError::Key { file: file.into(), error };
     let opened = guarded::open_file(file).map_err(|error| unguarded(error, file))?;
@@ -184,7 +184,8 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the highest serial that this machine has imported; `None` in the initrd, where the disk is not mounted yet.
+/// Returns the highest serial that this machine has imported; `None` if there is none, and in the initrd, where the
+/// disk is not mounted yet.
 fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     if system.stage() == Stage::Initrd {
         return Ok(None);
@@ -200,8 +201,8 @@ fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     }
 }
 
-/// Saves the serial of an imported set, so that no older set is accepted. Does nothing in the initrd, where the disk is
-/// not mounted.
+/// Saves the serial of an imported set, so that later imports accept no older set. Does nothing in the initrd, where
+/// the disk is not mounted.
 pub(super) fn remember(system: &System, serial: u64) {
     if system.stage() == Stage::Initrd || matches!(seen_serial(system), Ok(Some(seen)) if seen >= serial) {
         return;
@@ -241,7 +242,7 @@ fn write(path: &Path, serial: u64) -> Result<(), Errno> {
 /// systemd imports credentials before a signature is checked. systemd imports nothing if its environment contains
 /// `CREDENTIALS_DIRECTORY=/run/credentials/@system`. The kernel sets this variable if the kernel's command line
 /// contains it (`import_credentials()`, `src/core/import-creds.c`, v254 to v262). If systemd imported credentials in
-/// the initrd, its environment in the host stage contains this variable too.
+/// the initrd, its environment in the host stage (after switch-root) contains this variable too.
 fn imported_by_systemd(system: &System) -> Option<usize> {
     if !system.is_booted_with_systemd()
         || (system.is_told_to_import_nothing() && system.pid_1_imports_nothing())
@@ -250,7 +251,7 @@ fn imported_by_systemd(system: &System) -> Option<usize> {
     }
     let directory = Directory::open(&system.system_credentials(), Links::Refuse);
     let credentials = directory.and_then(|directory| directory.names()).map_or(0, |names| names.len());
-    // In the initrd, the result is `Some` even if `@system` is empty, because systemd will import again in the host
-    // stage.
+    // In the initrd, the result is `Some` even if `@system` is empty, because systemd will import again after
+    // switch-root.
     (credentials > 0 || system.stage() == Stage::Initrd).then_some(credentials)
 }

@@ -10,10 +10,10 @@ use crate::sys::child;
 use crate::text::escape::Escaped;
 
 /// Directives by which a unit gets one of the system's credentials (systemd.exec(5)). `SetCredential=` is not in this
-/// list: the unit itself contains the value.
+/// list: its value is in the unit itself.
 const DIRECTIVES: [&str; 3] = ["LoadCredential", "LoadCredentialEncrypted", "ImportCredential"];
 
-/// Longest time to wait for the output of `systemctl`.
+/// Longest time that this program waits for the output of `systemctl`.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Maximum size, in bytes, of all unit files that are read.
@@ -31,8 +31,8 @@ pub struct Asking {
 /// Returns the units that systemd has loaded and that ask for a credential of this name; `None` if systemd does not
 /// answer.
 ///
-/// `systemctl show` prints `[unprintable]` for `LoadCredential=` (measured with 252, 254 and 257), so this function
-/// reads the unit files, with `systemctl cat`.
+/// `systemctl show` prints `[unprintable]` for `LoadCredential=` (measured with systemd 252, 254 and 257), so this
+/// function reads the unit files, with `systemctl cat`.
 pub(in crate::guest) fn asking_for(system: &System, name: &Name) -> Option<Vec<Asking>> {
     if !system.is_booted_with_systemd() {
         return None;
@@ -52,7 +52,8 @@ fn read(files: &[u8], name: &Name) -> Vec<Asking> {
         if let Some(path) = line.strip_prefix(b"# /") {
             let mut parts = path.rsplit(|&byte| byte == b'/');
             let (file, directory) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            // A file in a directory `NAME.d` is a drop-in: it changes the unit that was printed before it.
+            // A file in a directory `NAME.d` is a drop-in: it changes the unit that `systemctl` printed before the
+            // drop-in.
             if !directory.ends_with(b".d") {
                 unit = file;
             }
@@ -80,7 +81,7 @@ fn assignment(line: &[u8]) -> Option<(&'static str, &[u8])> {
 
 /// Whether a value asks for a credential of this name. If PATH in `LoadCredential=ID:PATH` has no `/`, PATH is the name
 /// of one of the system's credentials. `LoadCredential=ID` without a path asks for the credential with the name ID. The
-/// value of `ImportCredential=` may end in `*`.
+/// value of `ImportCredential=` may end in `*`, which matches every rest of a name.
 fn asks_for(directive: &str, value: &[u8], name: &Name) -> bool {
     let name = name.as_str().as_bytes();
     let mut parts = value.splitn(2, |&byte| byte == b':');

@@ -1,5 +1,5 @@
-//! Checks whether systemd can decrypt the encrypted credentials. The check runs `systemd-creds`, which has the key or
-//! can use the TPM.
+//! Checks whether systemd can decrypt the encrypted credentials. The check runs `systemd-creds`, which can read the
+//! machine's key or use the TPM.
 
 use std::ffi::CString;
 
@@ -14,7 +14,7 @@ use crate::trust::sealed::Sealed;
 
 /// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: the credential
 /// was encrypted for another key or TPM, was encrypted with another name, or is no longer valid. Returns no findings if
-/// the check is not possible: without `systemd-creds`, or without permission to use the key.
+/// the check is not possible: `systemd-creds` is missing, or this process has no permission to use the key.
 ///
 /// The check reads no decrypted value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
 #[must_use]

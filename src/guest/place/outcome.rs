@@ -1,4 +1,4 @@
-//! The result of writing a set: where it was stored, what was repaired, and the state of each entry.
+//! The result of writing a set: where the set was stored, which credentials were repaired, and the state of each entry.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,8 +14,8 @@ pub enum Outcome {
     Unchanged,
     /// The whole set was written to its place.
     Materialized(Storage),
-    /// systemd had imported credentials. systemd had imported credentials: some were repaired in systemd's directory,
-    /// or have a value from another source.
+    /// systemd had imported credentials. Some of them were repaired in systemd's directory, and some may have a value
+    /// from another source, which stays.
     Repaired(Repair),
 }
 
@@ -64,7 +64,7 @@ impl Display for Repaired {
 /// The state of a received credential in its place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// The credential would be imported; no place was checked.
+    /// The credential arrived intact and would be imported; no place was checked.
     Intact,
     /// The place contains the credential, with the bytes that were sent.
     Imported,
@@ -76,16 +76,16 @@ pub enum State {
     /// The place contains the credential with another value, or with the same value in a file that others can read.
     Differs,
     /// The place contains a file of the credential's name and size, which only the file's owner can read. The source is
-    /// closed, so the value cannot be compared.
+    /// closed (mode 0000), so the value cannot be compared.
     Closed,
-    /// The place or the file in it cannot be read.
+    /// The place, or the credential's file in it, cannot be read.
     Unknown,
     /// The credential is not imported, for this reason.
     Refused(Refusal),
 }
 
 impl State {
-    /// Returns the word for the STATE column.
+    /// Returns the state as a word for the STATE column of the listing.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
     make(&root, c"run", 0o755, &system.run())
 }
 
-/// Opens a directory. Refuses a path if another user can change any part of it. If the directory does not exist,
+/// Opens a directory. Refuses a path if another user can change any directory in it. If the directory does not exist,
 /// returns the error that `absent` makes.
 pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Result<Directory, PlaceError> {
     guarded::open(path).map_err(|error| match error {
@@ -58,7 +58,8 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
     }
 }
 
-/// The directory `/run/smbios-creds`. Only root can enter this directory, so no other user can change a path below it.
+/// The directory `/run/smbios-creds`. Only the user of this process (root) can enter this directory, so no other user
+/// can change a path below it.
 pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
     pub(in crate::guest) path: PathBuf,

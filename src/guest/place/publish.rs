@@ -1,4 +1,4 @@
-//! Writes a set to a directory that appears by one rename.
+//! Writes a set to a directory, so that the whole set appears by one rename.
 //!
 //! The set is written next to its destination, into a staging directory that only its owner can enter. If the import is
 //! killed, each credential is either absent or complete at the destination. The next import removes the remaining
@@ -20,8 +20,8 @@ use crate::text::escape::ShownPath;
 /// Maximum number of names that are tried for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
-/// Writes a set to the directory `target` in the open directory `parent`. If `target` exists already, no other user may
-/// be able to change it.
+/// Writes a set to the directory `target` in the open directory `parent`. If `target` exists already and another user
+/// can change it, the function writes nothing and returns an error.
 ///
 /// Keeps the files in `target` that have other names, and replaces the files that have the name of a credential in the
 /// set.
@@ -94,8 +94,8 @@ struct Staging<'a> {
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("create a temporary directory next to")(error);
-        // The name must be new. The directory of another import could already have become the destination when this
-        // process locks it.
+        // The name must be new, so that no other import uses this directory. The directory of another import could have
+        // become the destination before this process locks it.
         let process = process_id();
         for attempt in 0..ATTEMPTS {
             let name = leftover::staging_directory(process, attempt);
@@ -107,7 +107,7 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             // Until this process locks the directory, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // The removal fails if another program has put files into the directory.
+                // The directory cannot be removed if another program has put files into it.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
@@ -134,7 +134,7 @@ impl<'a> Staging<'a> {
                 return Err(PlaceError::HoldsOther { directory: context.shown(), other });
             }
             match existing.link_into(&name, &self.directory) {
-                // EEXIST: the set has a credential of this name, which replaces the old file.
+                // EEXIST: the set has a credential with the name of this file, which replaces the file.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(context.cannot("keep the other files of")(error)),
             }
@@ -179,7 +179,7 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // If the removal fails, the next import removes the directory.
+        // If remove() fails, the next import removes the directory.
         if !self.in_place
             && let Ok(Some(directory)) = self.parent.open_in(&self.name)
         {
@@ -188,8 +188,8 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Removes staging directories that no process has locked. If something other than an import may have made a directory,
-/// the directory is left unchanged.
+/// Removes staging directories that no process has locked. Does not change a directory that something other than an
+/// import may have made.
 fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
     for name in beside.iter().filter(|name| leftover::is_staging_directory(name.to_bytes())) {
         // If the directory cannot be opened, it belongs to another user or no longer exists.

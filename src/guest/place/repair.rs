@@ -1,11 +1,11 @@
 //! Repairs credentials that systemd cut or lost, in systemd's own directory.
 //!
-//! systemd's units search `/run/credentials/@system` first, so a complete credential in another directory would not
-//! replace a cut one in `@system`. This program mounts nothing over `@system`, and replaces only credentials that it
-//! received. Each credential is written to a temporary file in the same directory, and then renamed to its final name.
-//! The program writes through a private mount, so the directory stays read-only for all other processes. If an existing
-//! value is not the beginning of the received value, it came from another source, and it stays (systemd reads `fw_cfg`
-//! before SMBIOS).
+//! systemd's units search `/run/credentials/@system` first, so they would use a cut credential in `@system` even if a
+//! complete one was in another directory. This program mounts nothing over `@system`, and replaces only credentials
+//! that it received. Each credential is written to a temporary file in the same directory, and then renamed to its
+//! final name. The program writes through a second mount that only root can reach, so at its own path the directory
+//! stays read-only. If an existing value is not the beginning of the received value, it came from another source, and
+//! it stays (systemd reads `fw_cfg` before SMBIOS).
 
 use std::io::Read as _;
 use std::path::Path;
@@ -35,8 +35,8 @@ pub(super) fn repair(
     let repaired =
         if wanting.is_empty() { vec![] } else { replace_all(system, directory, set, wanting, context)? };
     if !repaired.is_empty() {
-        // Compares the files again, in the directory that systemd reads: only credentials in this directory count as
-        // imported.
+        // Compares the files again, in the directory that systemd reads: only the credentials that are complete in this
+        // directory count as imported.
         let (wanting, _) = compare(directory, set).map_err(context.cannot("read"))?;
         if let Some((credential, _)) = wanting.first() {
             let (name, directory) = (credential.name.clone(), context.shown());

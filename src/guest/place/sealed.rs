@@ -1,8 +1,8 @@
 //! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! The encrypted files stay in this directory after a switch-root, so that the host stage has these files too. Only
-//! systemd can decrypt encrypted credentials. So this program writes them only under systemd, and never to a place for
-//! plain credentials.
+//! The encrypted files stay in this directory after a switch-root, so that systemd in the host stage (after
+//! switch-root) can read them too. Only systemd can decrypt encrypted credentials. So this program writes them only
+//! under systemd, and never to a place for plain credentials.
 
 use std::ffi::CStr;
 
@@ -23,7 +23,7 @@ use crate::trust::sealed::Sealed;
 
 const NAME: &CStr = c"credstore.encrypted";
 
-/// Returns why this import writes no encrypted credentials; `None` if it writes them.
+/// Returns why an import writes no encrypted credentials to this place or on this system; `None` if it writes them.
 fn obstacle(system: &System, into: &Into) -> Option<(FindingKind, Severity)> {
     if matches!(into, Into::At(Place::Directory(_))) {
         Some((FindingKind::Sealed(SealedFinding::NotForDirectory), Severity::Warning))
@@ -34,7 +34,8 @@ fn obstacle(system: &System, into: &Into) -> Option<(FindingKind, Severity)> {
     }
 }
 
-/// Returns one finding for each encrypted credential that is not written. The finding gives the credential's name.
+/// Returns one finding for each encrypted credential that an import does not write. Each finding gives the credential's
+/// name.
 #[must_use]
 pub fn findings(system: &System, into: &Into, delivery: &Delivery) -> Findings {
     let mut findings = Findings::default();

@@ -12,8 +12,8 @@ use smbioslib::{DefinedStruct, HostProtocolType, SMBiosString, SystemUuidData, U
 
 use crate::format::smbios::Structure;
 
-/// Maximum number of bytes that are kept of a string. Up to SMBIOS 2.6, this was the maximum length of a string
-/// (DSP0134 §6.1.3).
+/// Maximum number of bytes that a recording keeps of a string. Up to SMBIOS 2.6, this was the maximum length of a
+/// string (DSP0134 §6.1.3).
 const KEPT_MAX: usize = 64;
 
 /// Position of the UUID in a Type 1 structure (DSP0134 §7.2.1).
@@ -22,11 +22,11 @@ const UUID: Range<usize> = 0x08..0x18;
 /// The parts of a structure, as ranges of positions in the table.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// Bytes that are kept: fields, and strings that name a maker, a model or a version.
+    /// Bytes that the recording keeps: fields, and strings that name a maker, a model or a version.
     pub(super) kept: Vec<Range<usize>>,
     /// Strings that may identify machines or people, such as serial numbers.
     pub(super) personal: Vec<Range<usize>>,
-    /// UUIDs, addresses and host names, in every form in which another field or string may repeat them.
+    /// UUIDs, addresses and host names, in every form in which another field or string of the table may repeat them.
     pub(super) repeatable: Vec<Vec<u8>>,
 }
 
@@ -69,8 +69,8 @@ impl Fields {
 
 /// Reads the structure with smbios-lib. Each string's text is replaced by the string's number.
 ///
-/// The function of smbios-lib for a field then returns the number of the string, and this program knows the position of
-/// each string. So smbios-lib copies no text of the table.
+/// The function of smbios-lib for a field then returns the number of the string, and this program knows at which
+/// position in the table each string is. So smbios-lib copies no text of the table.
 fn numbered(formatted: &[u8], strings: usize) -> UndefinedStruct {
     let mut copy = formatted.to_vec();
     // A field refers to a string by a one-byte number.
@@ -138,8 +138,8 @@ fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
     )
 }
 
-/// Returns the start and the end of each range of fields that is kept of a structure type. The ranges include the
-/// numbers that refer to strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial
+/// Returns the start and the end of each range of fields that a recording keeps of a structure type. The ranges include
+/// the numbers that refer to strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial
 /// number, the date and vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
 fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
     match kind {

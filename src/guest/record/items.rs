@@ -18,7 +18,7 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     })
 }
 
-/// Returns the value of each credential in the items, after `value_of` has changed the value.
+/// Returns the values of the credentials in the items, each as `value_of` returns it.
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {
@@ -36,8 +36,8 @@ pub(super) fn filler(value: &Secret) -> Secret {
     plain_filler(value.expose(), FILLER)
 }
 
-/// Returns copies of the items with filler instead of secrets. A guest reads these copies in the same way as the items.
-/// `redact_manifest` overwrites the text of a manifest.
+/// Returns copies of the items with filler instead of secrets. A guest accepts and refuses these copies in the same way
+/// as the original items. `redact_manifest` overwrites the text of a manifest.
 pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec<Item> {
     let redacted = |item: &Item| {
         let kind = fw_cfg::kind(item.path.expose());
@@ -69,7 +69,7 @@ pub(super) fn redact(items: &[Item], redact_manifest: impl Fn(&mut [u8])) -> Vec
 }
 
 /// Overwrites a name that is not allowed, because it may be a secret value. The function keeps only the byte because of
-/// which the name is refused.
+/// which a guest refuses the name.
 fn redact_name(name: &mut [u8], error: NameError) {
     let kept = match error {
         NameError::Empty | NameError::Reserved => return,

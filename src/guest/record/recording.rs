@@ -15,7 +15,8 @@ use crate::guest::source::{Input, SourceError, fw_cfg};
 pub struct Recording {
     /// The table.
     pub table: Option<dmi::Raw>,
-    /// The items that this program reads. Other items are not recorded, because some contain a copy of the table.
+    /// The `fw_cfg` items that this program reads. Other items are not recorded, because some contain a copy of the
+    /// table.
     pub items: Vec<Item>,
 }
 
@@ -23,7 +24,7 @@ impl Recording {
     /// Reads the sources of the running system, or another recording.
     ///
     /// # Errors
-    /// Returns the [`SourceError`] of a source that fails, or of the table if both the table and the items are absent.
+    /// Returns the [`SourceError`] of a source that cannot be read, or that of the table if neither source exists.
     pub fn read(input: Input<'_>) -> Result<Self, SourceError> {
         let items = match fw_cfg::read(input) {
             Err(error) if !error.lets_others_decide() => return Err(error),
@@ -48,7 +49,8 @@ impl Recording {
         Self { table: entry_point.map(|entry_point| dmi::Raw { entry_point, data }), items }
     }
 
-    /// Returns the path in the recording and the content of every file. Items have the layout of `/sys/firmware`.
+    /// Returns the path in the recording and the content of every file. Items have the same paths as below
+    /// `/sys/firmware`.
     pub(super) fn files(&self) -> Vec<(PathBuf, Secret)> {
         let mut files = Vec::new();
         if let Some(dmi::Raw { entry_point, data }) = &self.table {
@@ -60,8 +62,8 @@ impl Recording {
             let line = |text: &[u8]| Secret::from([text, b"\n"].concat());
             files.push((directory.join("name"), line(path.expose())));
             files.push((directory.join("size"), line(content.size().to_string().as_bytes())));
-            // An item that is too large was not read, so its content is not recorded. A guest refuses the item because
-            // of its size.
+            // An item that is too large was not read, so its content is not recorded. A guest that reads the recording
+            // refuses the item because of its size, which the file `size` gives.
             if let Content::Bytes(bytes) = content {
                 files.push((directory.join("raw"), bytes.copy()));
             }

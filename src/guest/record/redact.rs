@@ -1,11 +1,11 @@
-//! Makes a copy of a table without secrets. The copy parses in the same way as the table. `record` writes this copy by
-//! default.
+//! Makes a copy of a table without secrets. A guest parses the copy in the same way as the table. `record` writes this
+//! copy by default.
 //!
 //! Every value is replaced by filler of the same length, and a value in base64 by filler in base64. Of structures other
 //! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
 //! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
-//! unchanged. The bytes after the place where a table breaks may be the text of a lost string. Of these bytes, only
-//! those are kept that make the table break in the same way.
+//! unchanged. The bytes after the place where a table breaks may be the text of a lost string. Of these bytes, the copy
+//! keeps only those that make it break in the same way as the table.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ use crate::format::smbios::{
 /// Highest structure type that DSP0134 3.9.0 assigns, except [`INACTIVE`] and [`END_OF_TABLE`].
 const LAST_ASSIGNED: u8 = 46;
 
-/// Type of a structure that its firmware has deactivated, whatever type it had before (DSP0134 §7.48).
+/// Type of a structure that the firmware has deactivated, whatever type the structure had before (DSP0134 §7.48).
 const INACTIVE: u8 = 126;
 
 /// The highest bit of a byte. In a structure's type, the highest bit marks a vendor's own type (DSP0134 §6.1.2). In
@@ -77,7 +77,7 @@ pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
                 let unknown = structure.offset + usize::from(OEM_STRINGS_LENGTH);
                 let end = structure.offset + usize::from(structure.length);
                 bytes(&mut data, unknown..end).fill(0);
-                // `oem_structures` returns the Type 11 structures in the same order as this loop.
+                // `oem_structures` returns the Type 11 structures in the same order in which this loop reaches them.
                 strings_lost |= oem_structures.next().is_some_and(|oem| count_exceeds(&oem));
             }
             0..=LAST_ASSIGNED | INACTIVE | END_OF_TABLE if !strings_lost => {
@@ -107,8 +107,9 @@ fn count_exceeds(oem: &OemStructure<'_>) -> bool {
     oem.count().is_some_and(|count| usize::from(count) > oem.structure.strings.len())
 }
 
-/// Overwrites the content of a string, but keeps the bytes that decide how the string is read. `values` contains the
-/// values of earlier strings. Returns the number of kept bytes at the beginning of the string.
+/// Overwrites the content of a string, but keeps the bytes that decide how a guest reads the string. `values` contains
+/// the values of earlier strings; the value of this string is added. Returns the number of kept bytes at the beginning
+/// of the string.
 fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manifest>) -> usize {
     match oem_string::decode(string) {
         OemString::MaybeNameless(text) => {
@@ -116,7 +117,7 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 values.add(name, value);
                 return string.len();
             }
-            // Replaces only the text before the equals sign. After the equals sign there may be blanks, which are kept.
+            // Replaces only the text before the equals sign. Blanks may follow the equals sign, and are kept.
             let start = Encoding::Binary.prefix().len();
             redact_nameless(bytes(string, start..start + text.length()), manifest);
             start
@@ -163,7 +164,8 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
 /// Replaces text that may be a value without a name by base64 that the manifest does not list. Blanks keep their
 /// positions.
 fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
-    // The last character is always `A`, because some bits of the last character must be zero.
+    // The last character of the filler is always `A`, because base64 requires some bits of the last character to be
+    // zero.
     for filler in b'A'..=b'Z' {
         let mut characters = text.iter_mut().rev().filter(|byte| !base64::is_blank(**byte));
         characters.next().into_iter().for_each(|last| *last = b'A');
@@ -188,8 +190,8 @@ fn redact_value(text: &mut [u8], encoding: Encoding, filler: &Secret) {
     }
 }
 
-/// Replaces everything after the prefix of a string by filler that is refused for the same reason. Text that looks like
-/// a name may be a value, so no byte of this text is kept.
+/// Replaces everything after the prefix of a string by filler that a guest refuses for the same reason. Text that looks
+/// like a name may be a value, so no byte of this text is kept.
 fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     rest.fill(FILLER);
     let length = rest.len();
@@ -200,8 +202,8 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
     };
     match (error, encoding) {
         (DecodeError::NoEquals, _) => {}
-        // The text is too short for the filler `/=`, whose name is refused. So the filler is `=`, and its empty name is
-        // refused.
+        // The text is too short for the filler `/=`, whose name `/` a guest refuses. So the filler is `=`, whose empty
+        // name a guest refuses too.
         (DecodeError::Name(_), _) if length < 2 => put(0, b'='),
         (DecodeError::Name(_), _) => {
             put(0, b'/');
@@ -212,7 +214,8 @@ fn redact_undecodable(rest: &mut [u8], error: DecodeError, encoding: Encoding) {
             put(2, b'!');
         }
         (DecodeError::TooLarge { .. }, Encoding::Text) => put(1, b'='),
-        // The filler is a base64 character, and the value after the `=` has complete groups of four characters.
+        // [`FILLER`] is a base64 character. The `=` is placed so that the value after it has complete groups of four
+        // characters, as base64 requires.
         (DecodeError::TooLarge { .. }, Encoding::Binary) => put(length.saturating_sub(2) % 4 + 1, b'='),
     }
 }
@@ -236,8 +239,8 @@ fn redact_base64(text: &mut [u8]) {
     }
 }
 
-/// Replaces everything in a structure that is not kept: strings by filler, and fields by zero. Zero means that a field
-/// has no value.
+/// Replaces everything in a structure that is not kept: strings by filler, and fields by zero. In most fields, zero
+/// means that the field has no value.
 fn redact_fields(data: &mut [u8], structure: &Structure, kept: &[Range<usize>]) {
     let fields = structure.offset + HEADER_LENGTH..structure.offset + usize::from(structure.length);
     let strings = structure.strings.iter().map(|string| (string.clone(), FILLER));
@@ -291,7 +294,7 @@ fn redact_rest(data: &mut [u8], table: &Table) {
             Fault::Damaged { offset, damage, .. } => match damage {
                 Damage::TooShort => (offset, None),
                 Damage::Length(length) => (offset, Some(length)),
-                // The length is larger than the rest of the table, which contains no NUL.
+                // The original length byte is larger than the rest of the table, so 255 is larger too.
                 Damage::FormattedArea => (offset, Some(u8::MAX)),
                 Damage::Unterminated => (offset, Some(4)),
             },
@@ -351,7 +354,7 @@ fn redact_manifests(
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };
         let terms = ciphertexts.terms(&manifest);
         let manifest = manifest.with_digest_of((is_right || is_other).then_some(value_of));
-        // The names of the credentials are the same as before, so the new terms are valid.
+        // The manifest lists the same names as before, so the new terms are valid with it.
         manifest.clone().with_terms(terms).unwrap_or(manifest)
     };
     // The filler's digest is computed only once: the values may be large, and the manifest may be repeated a thousand

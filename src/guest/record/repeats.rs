@@ -1,17 +1,18 @@
-//! The second search of a redaction: finds text that was replaced in one place, but is repeated in the kept parts of
-//! the table.
+//! The second search of a redaction: finds and replaces text that the first search replaced in one place, but that is
+//! repeated in the parts of the table that the copy keeps.
 
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// Filler that replaces a byte of text, in the first search and in this second one.
+/// Filler that replaces a byte of text, in the first search and in this second search.
 pub(super) const FILLER: u8 = b'x';
 
-/// Filler for a repeated credential of equal length but different value: after redaction, the values must still differ.
+/// Filler for a credential whose name was sent before with another value of equal length: after redaction, the two
+/// values must still differ.
 pub(super) const OTHER_FILLER: u8 = b'y';
 
-/// Length of the shortest text that is searched for. A shorter text, such as `0` or `1.0`, reveals nothing, and would
-/// be found in every version string.
+/// Length in bytes of the shortest text that the second search looks for. A shorter text, such as `0` or `1.0`, reveals
+/// nothing, and would be found in every version string.
 const SEARCHED_MIN: usize = 4;
 
 /// Replaces each byte in the `kept` parts of `data` that belongs to a text in `hidden`.

@@ -13,8 +13,8 @@ use crate::trust::sealed::{HEADER_SIZE, Sealed, SealedError, header_length};
 pub(super) struct Ciphertexts(BTreeMap<Name, (Ciphertext, Ciphertext)>);
 
 impl Ciphertexts {
-    /// Replaces the text of an encrypted credential by filler that is read in the same way: it has the same name, the
-    /// same size and the same kind of key. Returns the number of kept bytes at the beginning of the text.
+    /// Replaces the text of an encrypted credential by filler that a guest reads in the same way: it has the same name,
+    /// the same size and the same kind of key. Returns the number of kept bytes at the beginning of the text.
     pub(super) fn redact(&mut self, text: &mut [u8]) -> usize {
         let sealed = Sealed::decode(text);
         let name = match &sealed {
@@ -37,8 +37,8 @@ impl Ciphertexts {
         public
     }
 
-    /// Returns the manifest's terms, changed for the filler: a ciphertext that matched before still matches, and one
-    /// that did not match still does not match.
+    /// Returns the manifest's terms, changed for the filler: a ciphertext that matched the terms before still matches,
+    /// and a ciphertext that did not match still does not match.
     pub(super) fn terms(&self, manifest: &Manifest) -> Terms {
         let mut terms = manifest.terms().clone();
         for (name, listed) in &mut terms.encrypted {
@@ -51,8 +51,8 @@ impl Ciphertexts {
     }
 }
 
-/// Returns filler for the value of a plain credential. If a ciphertext was sent as a plain credential, its header is
-/// kept.
+/// Returns filler for the value of a plain credential. If a ciphertext was sent as a plain credential, the filler keeps
+/// the header of the ciphertext.
 pub(super) fn plain_filler(value: &[u8], filler: u8) -> Secret {
     let mut bytes = value.to_vec();
     bytes.iter_mut().skip(header_length(value)).for_each(|byte| *byte = filler);

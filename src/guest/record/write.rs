@@ -11,11 +11,11 @@ use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 use crate::text::help::Help;
 
-/// Why a recording could not be written. All files that were written before the error are removed.
+/// Why a recording could not be written. After an error, all files that were written before are removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// A file of the recording exists already.
+    /// A file of the recording exists already, and is not overwritten.
     #[error("{} exists, and a recording never overwrites a file", Escaped::from(.0.as_path()))]
     Exists(PathBuf),
     /// The kernel reports an error.
@@ -37,9 +37,9 @@ impl Help for RecordError {
 /// Whether a recording contains secrets or filler. This value decides who may read the recording.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Secrets {
-    /// The secrets themselves: only the owner of the files can read them.
+    /// The recording contains the secrets themselves: only the owner of the files can read them.
     Kept,
-    /// Filler from [`redact`](super::redact::redact): everybody can read the files.
+    /// The recording contains filler from [`redact`](super::redact::redact): everybody can read the files.
     Redacted,
 }
 

@@ -19,7 +19,7 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Returns the input at this path: a dump if the path is a file, otherwise a recorded directory.
+    /// Returns the input at this path: a dump of `dmidecode` if the path is a file, otherwise a recorded directory.
     #[must_use]
     pub fn named(path: &'a Path) -> Self {
         // If `stat` fails, the path counts as a directory. The sources report the error when they read the directory's
@@ -37,7 +37,8 @@ pub trait Source: Sync {
     /// Reads and decodes everything that was sent through this channel. Does not verify anything.
     ///
     /// # Errors
-    /// [`SourceError`]. If the error says that this machine does not have the source, the other sources are used.
+    /// [`SourceError`]. If the error says that this machine does not have the source ([`SourceError::is_absence`]), the
+    /// other sources are used.
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError>;
 
     /// Returns an error that says how this machine can get the source; `None` if this cannot be detected. This function

@@ -37,7 +37,8 @@ impl Source for Dmi {
     }
 }
 
-/// The two files of a table, each read once. The bytes of both files contain secrets and are wiped when dropped.
+/// The two files of a table, each read once. The bytes of both files may contain secrets, and are wiped from memory
+/// when they are dropped.
 pub struct Raw {
     /// Content of `smbios_entry_point`.
     pub entry_point: Zeroizing<Vec<u8>>,
@@ -100,7 +101,7 @@ fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, SourceErro
 /// Returns the error that explains why a file of the table does not exist.
 fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
     match input {
-        // A recorded directory with only fw_cfg items contains neither file of the table.
+        // A recorded directory that contains only `fw_cfg` items has neither file of the table.
         Input::Recording(directory)
             if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
         {
@@ -122,7 +123,7 @@ fn absent_firmware(system: &System) -> SourceError {
     } else if dmi.exists() {
         SourceError::NoTables(dmi.into())
     } else if !firmware.exists() {
-        // Without sysfs, the kernel cannot show its table.
+        // If sysfs is not mounted, the kernel cannot show its table.
         SourceError::NoSysfs(firmware.into())
     } else if entry_point_of_firmware::exists(system) {
         SourceError::KernelRefused(dmi.into())

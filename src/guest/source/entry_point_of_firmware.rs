@@ -1,7 +1,8 @@
 //! Finds out whether the firmware has an SMBIOS entry point. The program checks the firmware if the kernel exports no
 //! table.
 //!
-//! Without an entry point, nothing was sent over SMBIOS. With an entry point, the kernel found a table but refused it.
+//! If the firmware has no entry point, nothing was sent over SMBIOS. If the firmware has one, the kernel found a table
+//! but refused it.
 
 use std::fs::{File, read_to_string};
 use std::os::unix::fs::FileExt as _;
@@ -18,7 +19,7 @@ const AREA: (u64, usize) = (0xf_0000, 0x1_0000);
 /// The address of an entry point is a multiple of this number (DSP0134 §5.2.1).
 const BOUNDARY: usize = 16;
 
-/// Whether an entry point exists. If this cannot be found out, the answer is no.
+/// Whether an entry point exists. If this cannot be found out, the result is `false`.
 pub(super) fn exists(system: &System) -> bool {
     let efi = system.firmware().join("efi");
     if efi.exists() {
@@ -33,7 +34,7 @@ pub(super) fn exists(system: &System) -> bool {
 /// Only root can read `/dev/mem`.
 fn is_in_area(system: &System) -> bool {
     let (address, size) = AREA;
-    // Small tables are in this area too, so the buffer may contain secrets.
+    // A small table is in this memory area too, so the buffer may contain secrets.
     let mut area = Zeroizing::new(vec![0; size]);
     let read = File::open(system.path("dev/mem")).and_then(|memory| memory.read_exact_at(&mut area, address));
     let is_at = |at: usize| {

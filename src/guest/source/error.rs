@@ -20,7 +20,7 @@ pub enum SourceError {
     /// `/sys` is not mounted, so the program cannot know whether SMBIOS exists.
     #[error("cannot look for SMBIOS: {0} does not exist")]
     NoSysfs(ShownPath),
-    /// `/sys/firmware/dmi` exists, but its subdirectory `tables` does not.
+    /// `/sys/firmware/dmi` exists, but its subdirectory `tables` does not, because the kernel could not map the table.
     #[error(
         "no SMBIOS table: {0} exists but is empty: the kernel found an entry point, but could not map the table \
          (cloud-hypervisor: the table must end below 1 MiB, at most 65512 bytes)"
@@ -52,7 +52,7 @@ pub enum SourceError {
         /// Why.
         error: DumpError,
     },
-    /// The input has no credentials in `fw_cfg`.
+    /// The input (the running system, a recording or a dump) has no `fw_cfg` item of this program.
     #[error("no fw_cfg item is a credential")]
     NoFwCfg,
     /// The machine has the `fw_cfg` device, but `/sys` does not show its content.
@@ -72,7 +72,7 @@ pub enum SourceError {
         /// The announced size in bytes.
         size: usize,
     },
-    /// All `fw_cfg` items together are larger than the limit.
+    /// All `fw_cfg` items of this program together are larger than the limit.
     #[error(
         "{directory} has more than {limit} bytes of credentials, which no host sends; nothing was imported"
     )]
@@ -82,10 +82,10 @@ pub enum SourceError {
         /// Largest accepted size in bytes.
         limit: usize,
     },
-    /// The user of this process may not read a file.
+    /// The user of this process has no permission to read a file.
     #[error("cannot read {0}: permission denied. Only root can read the running system's table")]
     PermissionDenied(ShownPath),
-    /// A file has mode 0000, so not even root may read it.
+    /// A file has mode 0000, which sysfs enforces against root too.
     #[error("cannot read {0}: it is closed (mode 0000), for example by 'import --close'")]
     Closed(ShownPath),
     /// A file is larger than this program accepts.
@@ -126,7 +126,7 @@ impl SourceError {
         }
     }
 
-    /// Whether this machine does not have the source, so that other sources are used.
+    /// Whether this error means that the machine does not have the source, so that only the other sources count.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(
@@ -140,8 +140,8 @@ impl SourceError {
         )
     }
 
-    /// Whether this error does not count if another source received something: this machine does not have the source,
-    /// or the recording contains only files of another source.
+    /// Whether this error is ignored if another source received something: this machine does not have the source, or
+    /// the recording contains only files of another source.
     #[must_use]
     pub fn lets_others_decide(&self) -> bool {
         self.is_absence() || matches!(self, Self::NotARecording { .. })
@@ -153,9 +153,9 @@ impl SourceError {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)
     }
 
-    /// Returns the more important of two errors: this error, or the error of a later source. The function is used if
-    /// every source is absent. An error about the SMBIOS table, except [`Self::NoSmbios`], is more important than a
-    /// missing driver for `fw_cfg`.
+    /// Returns the more important of two errors: this error, or the error of a later source. Call this only if every
+    /// source is absent. An error about the SMBIOS table, except [`Self::NoSmbios`], is more important than a missing
+    /// driver for `fw_cfg`.
     #[must_use]
     pub(super) fn or(self, later: Self) -> Self {
         match (&self, &later) {

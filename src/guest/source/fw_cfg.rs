@@ -2,11 +2,11 @@
 //! (`drivers/firmware/qemu_fw_cfg.c`).
 //!
 //! Each item has a directory `by_key/N` with its path in `name`, its size in `size` and its bytes in `raw`. This
-//! program reads only the files in `by_key`: the links below `by_name` lead to the same directories. A recording has
+//! program reads items only through `by_key`: the links below `by_name` lead to the same directories. A recording has
 //! the same layout, but no links.
 //!
-//! Linux reads `raw` page by page, and for each page it reads the device from the first byte again. So this program
-//! reads nothing twice, and never more bytes than `size` announces.
+//! Linux reads `raw` page by page, and for each page it reads the item from its first byte again. So this program reads
+//! nothing twice, and never more bytes than `size` announces.
 
 use std::collections::BinaryHeap;
 use std::ffi::{CStr, CString};
@@ -28,8 +28,8 @@ use crate::sys::file;
 /// The directory of the items, below `/sys/firmware` and in a recording.
 pub const DIRECTORY: &str = "qemu_fw_cfg/by_key";
 
-/// Directory with a link to each item that a user of QEMU added (`docs/specs/fw_cfg.rst` of QEMU). The directory has a
-/// link to every item that this program reads.
+/// Directory with a link to each item that a user of QEMU added (`docs/specs/fw_cfg.rst` of QEMU). Among these items
+/// are all items that this program reads.
 const OPTIONAL: &str = "qemu_fw_cfg/by_name/opt";
 
 /// Largest `name` or `size` file that is read, in bytes. The kernel's `name` and `size` files have at most 56 bytes.
@@ -49,8 +49,8 @@ impl Source for FwCfg {
     }
 }
 
-/// Reads every item that belongs to this program, in the order of the keys. Bytes that contain secrets are wiped when
-/// dropped.
+/// Reads every item that belongs to this program, in the order of the keys. Bytes that contain secrets are wiped from
+/// memory when they are dropped.
 ///
 /// # Errors
 /// [`SourceError`]. If no item belongs to this program, the error is [`SourceError::NoFwCfg`], and the other sources
@@ -58,7 +58,7 @@ impl Source for FwCfg {
 pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     let path = match input {
         // QEMU itself adds dozens of items, but none whose path begins with `opt/`. So on most machines the directory
-        // for such paths does not exist, and the program reads no item.
+        // `by_name/opt` does not exist, and the program reads no item.
         Input::Running(system) if is_absent(&system.firmware().join(OPTIONAL)) => {
             return Err(SourceError::NoFwCfg);
         }
@@ -78,7 +78,7 @@ pub fn read(input: Input<'_>) -> Result<Vec<Item>, SourceError> {
     if items.is_empty() { Err(SourceError::NoFwCfg) } else { Ok(items) }
 }
 
-/// Whether nothing exists at this path. If this cannot be checked, the answer is no.
+/// Whether nothing exists at this path. If this cannot be checked, the result is `false`.
 fn is_absent(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
@@ -102,7 +102,7 @@ fn failed(path: PathBuf, error: Errno) -> SourceError {
     }
 }
 
-/// Reads items, and remembers how many bytes it may still read.
+/// Reads items, and counts how many more bytes it may read from all items together.
 struct Reader {
     path: PathBuf,
     left: usize,

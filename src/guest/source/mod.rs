@@ -16,7 +16,8 @@ pub use error::SourceError;
 
 use super::verify::received::Received;
 
-/// All sources, in the order in which they are read. Of several credentials with one name, the first is used.
+/// All sources, in the order in which they are read. If several credentials have the same name, the one that was read
+/// first is used.
 ///
 /// `fw_cfg` comes before SMBIOS, as in systemd (`import_credentials_trusted()`, `src/core/import-creds.c`).
 pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
@@ -31,8 +32,8 @@ pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];
 /// ```
 ///
 /// # Errors
-/// Returns the first [`SourceError`]. A missing source is an error only if all sources are missing. If all sources are
-/// missing but this machine could have one of them, the error says what to do.
+/// Returns the first [`SourceError`]. A source that this machine does not have is an error only if the machine has no
+/// other source either. If all sources are missing but this machine could have one of them, the error says what to do.
 pub fn receive(sources: &[&dyn Source], input: Input<'_>) -> Result<Received, SourceError> {
     let mut all: Option<Received> = None;
     let mut absence: Option<SourceError> = None;
