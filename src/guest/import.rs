@@ -10,7 +10,8 @@
 //!    removes the copy that the initrd handed over. The import adds a finding for each credential that has no effect in
 //!    its place.
 //! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its
-//!    place, the files from which the credentials were read are then made unreadable.
+//!    place, the import then sets the files from which the credentials were read to mode 0000, so that nobody can read
+//!    them.
 //! 6. If the host requested a receipt, the import sends one, which says what was done.
 //!
 //! Each step logs through [`tracing`] what it did. The log never contains a value.

@@ -1,4 +1,4 @@
-//! The result of an import, which the caller of the import gets.
+//! The result of an import, which [`import()`](super::import::import) returns.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -228,7 +228,7 @@ impl Imported {
 }
 
 impl NotPlaced {
-    /// Whether nothing was written because the policy forbids it. The findings give the reason.
+    /// Whether nothing was written because the policy forbids writing this set. The findings give the reason.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Strict | Self::Unproven | Self::NotWhole)

@@ -13,8 +13,8 @@ use crate::sys::{Errno, io_errno};
 /// Mode of a credential's file.
 const MODE: u32 = 0o400;
 
-/// Permission bits that give others access, or that let the owner write or execute. systemd calls a credential with one
-/// of these bits insecure.
+/// Permission bits that give other users access, or that let the owner write or execute. systemd calls a credential
+/// with one of these bits insecure.
 const INSECURE: u32 = 0o377;
 
 /// How the file with a credential's name compares with the wanted file.
@@ -51,7 +51,7 @@ impl<'a> From<&'a Credential> for Wanted<'a> {
 /// Whether a new file must survive a crash of the machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Durability {
-    /// The file is on a disk, and must be synchronized.
+    /// The file is on a disk, and must be synchronized to the disk.
     Synced,
     /// The file is in memory.
     Volatile,

@@ -1,5 +1,5 @@
-//! Makes one finding for each credential that has no effect in its place, and one for each credential that is not
-//! written to `@initrd`. Each finding gives the credential's name.
+//! Makes one finding for each credential that has no effect in its place, and one for each credential that cannot be
+//! written to `@initrd` with the rest of the set. Each finding gives the credential's name.
 
 use super::choose::Choice;
 use super::content::{self, Found};
@@ -23,8 +23,8 @@ impl Place {
     }
 
     /// Returns the state of a credential that is in this place. Under systemd, PID 1 and generators do not read the
-    /// place `credstore`. An import in the initrd also writes the credential to `@initrd`, where PID 1 of the host
-    /// stage finds it (systemd 254 and newer).
+    /// place `credstore`. An import in the initrd also writes the credential to `@initrd`, where PID 1 finds it after
+    /// switch-root (systemd 254 and newer).
     #[must_use]
     pub fn placed(&self, system: &System, credential: &Credential) -> State {
         if !self.takes(&credential.name) {
@@ -47,8 +47,9 @@ fn is_passed_on(system: &System, credential: &Credential) -> bool {
 }
 
 impl Choice {
-    /// Returns one finding for each credential that has no effect in this place or is not written to `@initrd`. Each
-    /// finding gives the credential's name. Does not check whether the credentials were written.
+    /// Returns one finding for each credential that has no effect in this place, or that cannot be written to `@initrd`
+    /// with the rest of the set. Each finding gives the credential's name. Does not check whether the credentials were
+    /// written.
     #[must_use]
     pub fn findings(&self, system: &System, delivery: &Delivery) -> Findings {
         let goes_to_initrd = self.place == Place::Initrd || self.handover == Handover::Everything;

@@ -1,4 +1,4 @@
-//! Why credentials could not be materialized.
+//! Why credentials could not be written to their place.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,9 +10,9 @@ use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 use crate::text::listing::listed;
 
-/// Why credentials could not be materialized. After such an error, none of the credentials has been written. Exception:
-/// a repair of systemd's directory writes one credential after the other, so it may have written some of them before
-/// the error.
+/// Why credentials could not be written to their place. After such an error, none of the credentials has been written.
+/// Exception: a repair of systemd's directory writes one credential after the other, so it may have written some of
+/// them before the error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
@@ -69,7 +69,8 @@ pub enum PlaceError {
     /// The path is a file or a link, not a directory.
     #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
-    /// The directory contains something that is not a regular file, which an import cannot keep.
+    /// The directory contains something that is not a regular file. An import that replaces the directory cannot keep
+    /// it.
     #[error("{directory} contains '{}', which is not a regular file", Escaped(.other))]
     HoldsOther {
         /// The directory that contains the file.

@@ -6,7 +6,7 @@
 //! already, and passes nothing on to units. But if systemd imports at least one credential whose name it does not have
 //! yet, it passes on all credentials. The report is such a credential. In the host stage, this program removes the
 //! files that systemd has left in `@initrd`: systemd had no room for them, or already had a credential of that name.
-//! systemd before 254 leaves the report in `@initrd`. If the report is still there, systemd passes nothing on to units.
+//! systemd before 254 leaves the report in `@initrd`. There, the report shows that systemd passes nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;
@@ -32,13 +32,13 @@ pub enum Handover {
     /// In the host stage (after switch-root): remove the report, and the credentials that were also written to another
     /// place.
     Clear,
-    /// In the host stage: remove the credentials that were also written to another place, but keep the report. The
-    /// report shows that systemd passes nothing on to units.
+    /// In the host stage: remove the credentials that were also written to another place, but keep the report. In
+    /// `@initrd`, the report shows that systemd passes nothing on to units.
     ClearExceptReport,
 }
 
 impl Handover {
-    /// Whether a report is handed over to the host stage.
+    /// Whether a report is handed over from the initrd to the host stage (after switch-root).
     #[must_use]
     pub fn sends_report(self) -> bool {
         matches!(self, Self::Report | Self::Everything)

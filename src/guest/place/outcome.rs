@@ -14,7 +14,7 @@ pub enum Outcome {
     Unchanged,
     /// The whole set was written to its place.
     Materialized(Storage),
-    /// systemd had imported credentials. Some of them were repaired in systemd's directory, and some may have a value
+    /// systemd had imported credentials, of which some were repaired in systemd's directory; others may have a value
     /// from another source, which stays.
     Repaired(Repair),
 }
@@ -73,7 +73,8 @@ pub enum State {
     Ineffective,
     /// The place does not contain the credential.
     Missing,
-    /// The place contains the credential with another value, or with the same value in a file that others can read.
+    /// The place contains the credential with another value, or with the same value in a file that other users can
+    /// read.
     Differs,
     /// The place contains a file of the credential's name and size, which only the file's owner can read. The source is
     /// closed (mode 0000), so the value cannot be compared.

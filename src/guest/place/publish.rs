@@ -1,8 +1,8 @@
 //! Writes a set to a directory, so that the whole set appears by one rename.
 //!
 //! The set is written next to its destination, into a staging directory that only its owner can enter. If the import is
-//! killed, each credential is either absent or complete at the destination. The next import removes the remaining
-//! staging directory.
+//! killed, each credential is either absent or complete at the destination. The next import removes the staging
+//! directory that the killed import left.
 
 use std::ffi::{CStr, CString};
 

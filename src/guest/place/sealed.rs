@@ -1,8 +1,8 @@
 //! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! The encrypted files stay in this directory after a switch-root, so that systemd in the host stage (after
-//! switch-root) can read them too. Only systemd can decrypt encrypted credentials. So this program writes them only
-//! under systemd, and never to a place for plain credentials.
+//! The encrypted files stay in this directory after a switch-root, so that systemd can read them in the host stage too.
+//! Only systemd can decrypt encrypted credentials. So this program writes them only under systemd, and never to a place
+//! for plain credentials.
 
 use std::ffi::CStr;
 

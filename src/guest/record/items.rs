@@ -18,7 +18,7 @@ pub(super) fn manifest(items: &[Item]) -> Option<Manifest> {
     })
 }
 
-/// Returns the values of the credentials in the items, each as `value_of` returns it.
+/// Returns the values of the credentials in the items, each replaced by what `value_of` returns for it.
 pub(super) fn values(items: &[Item], value_of: impl Fn(&Secret) -> Secret) -> Values {
     let mut values = Values::default();
     for Item { path, content, .. } in items {

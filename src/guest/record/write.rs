@@ -11,7 +11,7 @@ use crate::sys::signals::Held;
 use crate::text::escape::Escaped;
 use crate::text::help::Help;
 
-/// Why a recording could not be written. After an error, all files that were written before are removed.
+/// Why a recording could not be written. Files that were written before the error are removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {

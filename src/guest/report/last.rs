@@ -35,7 +35,7 @@ const PART: &str = "report.json.part";
 pub struct Report<'a> {
     /// The version of this program.
     version: &'static str,
-    /// How the import ended, in the words of the log.
+    /// How the import ended: one line, with the same words as in the log.
     summary: String,
     /// The import's exit code.
     exit: u8,
@@ -59,8 +59,8 @@ pub struct Report<'a> {
     omitted: Option<Omitted>,
 }
 
-/// Maximum size of a report in bytes. The report is handed over as a credential like the others, and systemd accepts at
-/// most [`TOTAL_MAX`] bytes for all credentials together.
+/// Maximum size of a report in bytes. The initrd hands the report over to the host stage as one more credential, and
+/// systemd accepts at most [`TOTAL_MAX`] bytes for all credentials together.
 ///
 /// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
 pub const SIZE_MAX: usize = 262_144;
@@ -178,7 +178,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns how an import ended, in the words of the log. Call this only for an import whose set is in its place.
+/// Returns one line that says how an import ended, with the same words as in the log. Call this only for an import
+/// whose set is in its place.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {
@@ -187,9 +188,9 @@ fn summary(set: &Placed, imported: &Imported) -> String {
     }
 }
 
-/// Writes the report of an import, and hands it over to the host stage. If the report cannot be written, the import
-/// does not fail. Returns whether a report says what was imported: the report of this import or, if this import changed
-/// nothing, the report of an earlier import.
+/// Writes the report of an import, and hands it over from the initrd to the host stage (after switch-root). If the
+/// report cannot be written, the import does not fail. Returns whether a report says what was imported: the report of
+/// this import or, if this import changed nothing, the report of an earlier import.
 pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
     if tells_nothing_new(system, imported) {
         return true;
@@ -225,7 +226,7 @@ fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) 
         && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())
 }
 
-/// Whether the report is handed over to the host stage.
+/// Whether the report is handed over from the initrd to the host stage (after switch-root).
 fn is_handed_over(imported: &Imported) -> bool {
     let sends = imported.placed.as_ref().is_ok_and(|placed| placed.handed_over.sends_report());
     sends && imported.delivery.intact().next().is_some()

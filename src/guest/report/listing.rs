@@ -20,7 +20,7 @@ use crate::guest::verify::sealed_entry::SealedEntry;
 use crate::text::listing::{self, Cell, Text, Tone};
 
 /// The order in which findings are shown: the most serious ones first. Code that sorts the findings by severity would
-/// make the agent 5 KB larger.
+/// make the program file of `smbios-creds` 5 KB larger.
 const HEAVIEST_FIRST: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
 /// One line of the list of credentials.
@@ -138,7 +138,7 @@ pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     text
 }
 
-/// The data about a delivery that `check` prints for programs.
+/// The data about a delivery that `check --json` prints.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: Verdict,
@@ -153,7 +153,7 @@ pub struct Judged<'a> {
     findings: Vec<FindingRow<'a>>,
 }
 
-/// The data about a finding that `check` prints for programs.
+/// The data about a finding that `check --json` prints.
 #[derive(Serialize)]
 pub(super) struct FindingRow<'a> {
     severity: Severity,

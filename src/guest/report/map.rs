@@ -19,12 +19,12 @@ use crate::text::listing::{Text, Tone, count};
 /// Maximum length of a line in characters.
 pub const WIDTH: usize = 100;
 
-/// Number of Type 11 structures that always get lines of their own. A later Type 11 structure gets lines only if it has
-/// a finding.
+/// Number of Type 11 structures, counted from the first, that always get lines of their own. A later Type 11 structure
+/// gets lines only if it has a finding.
 pub const STRUCTURES_MAX: usize = 8;
 
-/// Number of strings in each structure, and of `fw_cfg` items, that always get a line of their own. A later string or
-/// item gets a line only if it has a finding.
+/// Number of strings in each structure, and of `fw_cfg` items, counted from the first, that always get a line of their
+/// own. A later string or item gets a line only if it has a finding.
 pub const STRINGS_MAX: usize = 32;
 
 /// Maximum length of a credential's name in the map, in characters. A longer name is shortened.
@@ -73,7 +73,7 @@ struct Map<'a> {
 /// Consecutive structures, strings or items that share one line of the map.
 #[derive(Default)]
 struct Run {
-    /// Offset in the table of the first structure or string; `None` for items.
+    /// Offset in the table of the run's first structure or string; `None` for items.
     offset: Option<usize>,
     /// Length of all structures, strings or items of the run together, in bytes.
     length: usize,

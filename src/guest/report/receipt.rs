@@ -66,7 +66,8 @@ pub fn in_words(imported: &Imported) -> String {
     }
 }
 
-/// Returns the address in the credential `vmm.notify_socket`; `None` if the address is not a vsock port of the host.
+/// Returns the address in the credential `vmm.notify_socket`; `None` if this credential is missing, or its content is
+/// not the address of a vsock port of the host.
 fn notify_socket(delivery: &Delivery) -> Option<Address> {
     let credential = delivery.intact().find(|credential| credential.name.as_str() == NOTIFY_SOCKET)?;
     Address::decode(credential.value.expose()).ok()

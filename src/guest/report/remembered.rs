@@ -73,7 +73,7 @@ impl Help for Problem {
     }
 }
 
-/// The data that `check` prints for programs if the sources are closed.
+/// The data that `check --json` prints if the sources are closed.
 #[derive(Serialize)]
 pub struct Judged<'a> {
     verdict: &'static str,
@@ -114,7 +114,7 @@ impl Remembered {
         self.problems.iter().map(Message::from)
     }
 
-    /// Returns the credentials that were imported, each with its state in the place.
+    /// Returns the credentials that were imported, each with its state in its place.
     #[must_use]
     pub fn rows(&self) -> Vec<Row<'_>> {
         let known = self.last.iter().flat_map(imported);
@@ -164,7 +164,7 @@ impl Remembered {
         text
     }
 
-    /// Returns the data that `check` prints for programs.
+    /// Returns the data that `check --json` prints.
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
         let problems = self.problems.iter().map(Help::on_one_line).collect();
@@ -230,7 +230,7 @@ impl Remembered {
     }
 }
 
-/// Returns why the signature of the last imported set is not accepted now; `None` if it is accepted.
+/// Returns why the signature of the last imported set is not accepted now; `None` if the signature is accepted.
 fn unbelieved(last: &Summary, trust: &Trust) -> Option<Problem> {
     let Some(signature) = last.delivery.as_ref().and_then(|delivery| delivery.signature.as_ref()) else {
         return Some(Problem::NotSigned);

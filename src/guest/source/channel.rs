@@ -41,8 +41,9 @@ pub trait Source: Sync {
     /// other sources are used.
     fn receive(&self, input: Input<'_>) -> Result<Received, SourceError>;
 
-    /// Returns an error that says how this machine can get the source; `None` if this cannot be detected. This function
-    /// is called only if every source is absent, so it costs no time on a machine that has a source.
+    /// Returns an error that says how the user can make the source available on this machine; `None` if no way is
+    /// known. This function is called only if every source is absent, so it costs no time on a machine that has a
+    /// source.
     fn why_absent(&self, input: Input<'_>) -> Option<SourceError> {
         let _ = input;
         None

@@ -39,7 +39,7 @@ pub enum SourceError {
     /// The recorded directory lacks the file `smbios_entry_point` or the file `DMI`.
     #[error("no recording in {directory}: {file} is missing")]
     NotARecording {
-        /// The directory that was selected.
+        /// The directory that was selected as the input.
         directory: ShownPath,
         /// The missing file.
         file: &'static str,

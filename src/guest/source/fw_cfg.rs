@@ -83,8 +83,8 @@ fn is_absent(path: &Path) -> bool {
     matches!(path.try_exists(), Ok(false))
 }
 
-/// Whether the machine has the `fw_cfg` device, but its kernel has no driver for it. The device has an ACPI ID or a
-/// node in the device tree.
+/// Whether the machine has the `fw_cfg` device, but its kernel has no driver for it. The function detects the device by
+/// its ACPI ID or its node in the device tree.
 fn is_device_unused(system: &System) -> bool {
     let tree = std::fs::read_dir(system.firmware().join("devicetree/base"));
     let mut nodes = tree.into_iter().flatten().filter_map(Result::ok).map(|node| node.file_name());

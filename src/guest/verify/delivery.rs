@@ -147,7 +147,7 @@ pub struct Signed {
     /// The name of this machine in the set's audience; `None` if no name is configured for this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// The serial number of the set, among the sets for this audience.
+    /// The serial number of the set. A later set for the same audience has a higher number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<u64>,
 }
@@ -244,7 +244,7 @@ impl Listed {
 pub struct Tally {
     /// The number of credentials in the manifest, or the number that arrived if there is no manifest.
     pub expected: usize,
-    /// The number of expected credentials that are imported.
+    /// How many of the expected credentials are imported.
     pub verified: usize,
 }
 
@@ -285,7 +285,8 @@ impl Delivery {
         self.findings.iter().all(|finding| finding.severity < Severity::Error)
     }
 
-    /// Returns the finding because of which this machine rejects the set, if this machine accepts only signed sets.
+    /// Returns the finding because of which this machine, which accepts only signed sets, rejects the set; `None` if it
+    /// accepts the set, or accepts unsigned sets too.
     #[must_use]
     pub fn why_not_believed(&self) -> Option<&Finding> {
         let is_why = |finding: &&Finding| {

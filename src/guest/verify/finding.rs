@@ -65,13 +65,13 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: EntryPointError,
     },
-    /// The table is shorter than its entry point announces.
+    /// The table has fewer bytes or structures than its entry point announces, and nothing shows that it is complete.
     TableCut(Extent),
     /// The table is shorter than its entry point announces, but no structure is missing.
     TableShort(Extent),
     /// The table is longer than its entry point announces.
     TableLong(Extent),
-    /// The table has more structures than its entry point announces.
+    /// The table has more structures than its entry point announces, and the kernel would not read the additional ones.
     MoreStructures(Extent),
     /// From the place of the finding to the end of the table, the bytes are not a structure.
     Damaged {
@@ -102,7 +102,7 @@ pub enum FindingKind {
         /// Length of the formatted area in bytes.
         length: u8,
     },
-    /// A Type 11 structure is larger than 4096 bytes, of which systemd 256 and older reads no more.
+    /// A Type 11 structure is larger than 4096 bytes, and systemd 256 and older reads only its first 4096 bytes.
     LongStructure {
         /// Size of the structure in bytes.
         size: usize,
@@ -229,10 +229,11 @@ pub enum FindingKind {
         /// Whether the policy requires the credential.
         required: bool,
     },
-    /// Only PID 1 and generators read this credential, and in this boot they do not read the place to which it was
-    /// written.
+    /// Only PID 1 and generators read this credential, and in this boot they do not read the place to which the
+    /// credential was written.
     Ineffective,
-    /// The initrd cannot hand the credential over to the host stage, because its name starts with a dot.
+    /// The initrd cannot hand the credential over to the host stage (after switch-root), because its name starts with a
+    /// dot.
     NotHandedOver,
     /// A finding about a signature, or about the terms in a signed manifest: audience, serial and end of validity.
     #[serde(untagged)]

@@ -71,8 +71,8 @@ impl Findings {
         self.add(finding, false);
     }
 
-    /// Adds a finding about a credential that the policy asks for. The first finding of each group about this
-    /// credential is always kept.
+    /// Adds a finding about a credential that the policy requires or has in its field `about`. The first finding of
+    /// each group about this credential is always kept.
     pub(super) fn push_asked_for(&mut self, finding: Finding) {
         self.add(finding, true);
     }
@@ -84,8 +84,8 @@ impl Findings {
         }
     }
 
-    /// Removes the findings whose kind `is_forgotten` selects. `is_forgotten` must select only kinds that are found at
-    /// most once.
+    /// Removes the findings whose kind `is_forgotten` selects. `is_forgotten` must select only kinds of which a
+    /// delivery has at most one finding.
     pub(super) fn forget(&mut self, is_forgotten: impl Fn(&FindingKind) -> bool) {
         let kept = std::mem::take(self).kept;
         for finding in kept.into_iter().filter(|finding| !is_forgotten(&finding.kind)) {

@@ -27,7 +27,7 @@ pub enum Refusal {
     DigestDiffers,
     /// The manifest must list every credential, but does not list this one.
     NotListed,
-    /// A trusted signature is required, but no trusted signature proves the whole set.
+    /// A trusted signature is required, but no trusted signature proves that the whole set is the one that was sent.
     Unproven,
     /// The credential was sent as an encrypted credential, but it is not a blob of `systemd-creds`.
     NotABlob,

@@ -58,8 +58,8 @@ impl Set<'_> {
         }
     }
 
-    /// Uses the first of several encrypted credentials with the same name. If a name was sent both plain and encrypted,
-    /// both are refused, because the guest cannot know which one the host meant.
+    /// Uses the first of several encrypted credentials with the same name, and refuses the others. If a name was sent
+    /// both plain and encrypted, both are refused, because the guest cannot know which one the host meant.
     pub(super) fn refuse_sealed_again(&mut self) {
         let mut first: BTreeMap<Name, usize> = BTreeMap::new();
         for index in 0..self.delivery.sealed.len() {

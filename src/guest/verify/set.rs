@@ -53,7 +53,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
-    // The order matters: each pass makes findings only about faults that earlier passes did not report.
+    // The order of these calls matters: each makes findings only about faults that earlier calls did not report.
     let string = set.choose_manifest(manifests);
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
@@ -96,7 +96,7 @@ pub(super) struct Set<'a> {
     is_contradicted: bool,
     /// Whether every credential in the manifest arrived exactly, byte for byte, as it was sent.
     is_digest_right: bool,
-    /// The index of the entry that is used for each name.
+    /// For each name, the index of the first entry with this name, whose value is used.
     pub(super) first: BTreeMap<Name, usize>,
 }
 
@@ -184,8 +184,8 @@ impl Set<'_> {
         }
     }
 
-    /// Uses the first of several credentials with the same name, as systemd does. Some hosts send a value over two
-    /// channels, because a guest may be unable to read one of them completely.
+    /// Uses the first of several credentials with the same name, as systemd does, and refuses the others. Some hosts
+    /// send a value over two channels, because a guest may be unable to read one of them completely.
     fn refuse_duplicates(&mut self) {
         let mut again = Vec::new();
         for (index, entry) in self.delivery.entries.iter().enumerate() {
@@ -205,8 +205,8 @@ impl Set<'_> {
         }
     }
 
-    /// Compares the set with the manifest. The manifest proves the set only if it lists every credential and no other
-    /// manifest contradicts it.
+    /// Compares the set with the manifest. The digest proves that the set is complete and unchanged only if the
+    /// manifest lists every credential and no other manifest contradicts it.
     fn hold_against_manifest(&mut self) {
         let Some((manifest, origin)) = self.manifest.take() else {
             let is_invalid = |finding: &Finding| matches!(finding.kind, FindingKind::ManifestInvalid { .. });
@@ -331,8 +331,8 @@ impl Set<'_> {
         }
     }
 
-    /// Sets the proof to the signature if no error was found. If a signature is required but does not prove the set, no
-    /// credential is imported.
+    /// Makes the trusted signature the proof if the digest is right and no error was found. If a signature is required
+    /// but does not prove the set, no credential is imported.
     fn prove(&mut self, signed: Option<Signed>) {
         match signed {
             Some(signed) if self.delivery.proof == Proof::Digest && self.delivery.passed() => {

@@ -201,9 +201,9 @@ fn receive_string(received: &mut Received, string: &[u8], origin: Origin) -> Opt
     Some(received.entries.len() - 1)
 }
 
-/// Adds the last string before the place where the table is cut or damaged to the suspects, because the end of the
-/// string may be missing. Firmware that cuts a table leaves zero bytes after the cut, so a cut string ends with a NUL
-/// byte like a complete one.
+/// Adds the last string before the place where the table is cut or damaged to [`Received::suspects`], because the end
+/// of the string may be missing. Firmware that cuts a table leaves zero bytes after the cut, so a cut string ends with
+/// a NUL byte like a complete one.
 fn suspect_last(received: &mut Received, table: &Table) {
     let broken = table.faults().iter().any(|fault| matches!(fault, Fault::Cut(_) | Fault::Damaged { .. }));
     let last = table.structures().last().filter(|last| broken && last.kind == OEM_STRINGS);

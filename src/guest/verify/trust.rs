@@ -67,7 +67,7 @@ pub struct Circumstances {
     /// The SMBIOS UUID.
     pub uuid: Option<String>,
     /// Whether this machine is a confidential VM or a container, so that the host is not trusted. If the host is not
-    /// trusted, names that the host sets, such as the UUID, do not count.
+    /// trusted, the guest does not accept the UUID as a name, because the host sets it.
     pub is_confidential: bool,
     /// Number of credentials that systemd has imported itself; `None` if systemd imports nothing itself.
     pub imported_by_systemd: Option<usize>,
