@@ -1,7 +1,7 @@
 //! Writes the log to stderr, with the priorities that the journal and the kernel's log read.
 
 use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
@@ -9,25 +9,15 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::{Extensions, ExtensionsMut, LookupSpan, SpanData};
 
 use crate::sys::directory::{Stat, stat};
 use crate::text::escape::Safely;
 
 /// Starts the log: messages of `level` and of more severe levels go to stderr, under the name `program`.
 pub fn start(program: &'static str, level: LevelFilter) {
-    let lines = tracing_subscriber::fmt::layer()
-        // If a line cannot be written to standard error, the layer of tracing-subscriber must not report this failure:
-        // its report would also go to standard error, and it would panic.
-        .log_internal_errors(false)
-        .with_writer(|| LineByLine(io::stderr().lock()))
-        .event_format(Lines { program, prefixed: OnceLock::new() });
-    let subscriber = NoSpans { level }.with(lines);
+    let log = Log { program, level, prefixed: OnceLock::new(), open: || io::stderr().lock() };
     // This call fails only if a log was started before. In this case, the first log stays in use.
-    _ = tracing::subscriber::set_global_default(subscriber);
+    _ = tracing::subscriber::set_global_default(log);
 }
 
 /// Whether an open file is the journal (`$JOURNAL_STREAM`, systemd.exec(5)) or the kernel's log (`/dev/kmsg`).
@@ -37,35 +27,38 @@ pub(super) fn is_log_file(file: impl AsFd) -> bool {
     stat(file).is_ok_and(|stat| stat.is_kernel_log() || is_journal(&stat))
 }
 
-/// Formats each event as one line: `<3>message` for the journal or the kernel's log, otherwise `program: error:
-/// message`. Fields follow the message as ` name=value`. The field `help` has a line of its own: `<3>help: what to do`,
-/// or `program: help: what to do`.
-struct Lines {
+/// Writes each event as one line: `<3>message` for the journal or the kernel's log, otherwise `program: error: message`.
+/// Fields follow the message as ` name=value`. The field `help` has a line of its own: `<3>help: what to do`, or
+/// `program: help: what to do`.
+///
+/// This type does not support spans, because the programs use none. The crate tracing-subscriber is not used: its
+/// thread-local buffers would cost an import four system calls, and 50,000 instructions.
+struct Log<F> {
     program: &'static str,
-    /// Whether stderr is the journal or the kernel's log. The first line that is logged sets this field.
+    /// Events that are less severe than this level are not logged.
+    level: LevelFilter,
+    /// Whether stderr is the journal or the kernel's log. The first event that is logged sets this field.
     prefixed: OnceLock<bool>,
+    /// Opens stderr, and locks it for all lines of an event.
+    open: F,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (priority, word) = match *event.metadata().level() {
+impl<W: Write, F: Fn() -> W> Log<F> {
+    fn write(&self, level: Level, fields: &Fields) -> fmt::Result {
+        let (priority, word) = match level {
             Level::ERROR => (3, "error: "),
             Level::WARN => (4, "warning: "),
             Level::INFO => (6, "info: "),
             Level::DEBUG | Level::TRACE => (7, "debug: "),
         };
-        let mut fields = Fields::default();
-        event.record(&mut fields);
         let is_prefixed = *self.prefixed.get_or_init(|| is_log_file(io::stderr()));
         let word = if is_prefixed { "" } else { word };
-        for (word, text) in [(word, fields.line), ("help: ", fields.help)] {
+        let mut out = (self.open)();
+        for (word, text) in [(word, &fields.line), ("help: ", &fields.help)] {
             if text.is_empty() {
                 continue;
             }
+            let mut line = String::with_capacity(text.len() + 64);
             if is_prefixed {
                 write!(line, "<{priority}>{word}")?;
             } else {
@@ -73,11 +66,43 @@ where
             }
             // Text from the SMBIOS table is already escaped. This call also escapes paths, and messages of the
             // operating system.
-            Safely(&mut line).write_str(&text)?;
-            line.write_char('\n')?;
+            Safely(&mut line).write_str(text)?;
+            line.push('\n');
+            // Each line has its own call of write(2), because the kernel's log makes one record of each write. If
+            // stderr cannot be written, there is no other place to report this failure.
+            _ = out.write_all(line.as_bytes());
         }
         Ok(())
     }
+}
+
+impl<W: Write, F: Fn() -> W + Send + Sync + 'static> Subscriber for Log<F> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        // Writing to a string cannot fail.
+        _ = self.write(*event.metadata().level(), &fields);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 /// The text of an event, and its remedy.
@@ -101,84 +126,6 @@ impl Visit for Fields {
             "help" => write!(self.help, "{value:?}"),
             name => write!(self.line, " {name}={value:?}"),
         };
-    }
-}
-
-/// Writes each line with its own call of write(2), because the kernel's log makes one record of each write.
-struct LineByLine<W>(W);
-
-impl<W: io::Write> io::Write for LineByLine<W> {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
-        self.0.write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// A subscriber that does not support spans, because the programs use none. The registry of tracing-subscriber maps 64
-/// KiB and a block of thread-local memory for spans, which costs an import two system calls.
-struct NoSpans {
-    /// Events that are less severe than this level are not logged.
-    level: LevelFilter,
-}
-
-impl Subscriber for NoSpans {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-impl LookupSpan<'_> for NoSpans {
-    type Data = NoSpan;
-
-    fn span_data(&self, _: &Id) -> Option<NoSpan> {
-        None
-    }
-}
-
-/// The data of a span. There are no spans, so no value of this type exists.
-enum NoSpan {}
-
-impl SpanData<'_> for NoSpan {
-    fn id(&self) -> Id {
-        match *self {}
-    }
-
-    fn metadata(&self) -> &'static Metadata<'static> {
-        match *self {}
-    }
-
-    fn parent(&self) -> Option<&Id> {
-        match *self {}
-    }
-
-    fn extensions(&self) -> Extensions<'_> {
-        match *self {}
-    }
-
-    fn extensions_mut(&self) -> ExtensionsMut<'_> {
-        match *self {}
     }
 }
 
@@ -208,10 +155,13 @@ mod tests {
     fn records(is_prefixed: bool, events: impl FnOnce()) -> Vec<String> {
         let records = Records::default();
         let writer = records.clone();
-        let lines = tracing_subscriber::fmt::layer()
-            .with_writer(move || LineByLine(writer.clone()))
-            .event_format(Lines { program: "smbios-creds", prefixed: OnceLock::from(is_prefixed) });
-        tracing::subscriber::with_default(NoSpans { level: LevelFilter::TRACE }.with(lines), events);
+        let log = Log {
+            program: "smbios-creds",
+            level: LevelFilter::TRACE,
+            prefixed: OnceLock::from(is_prefixed),
+            open: move || writer.clone(),
+        };
+        tracing::subscriber::with_default(log, events);
         records.0.lock().unwrap().clone()
     }
 
