@@ -192,8 +192,9 @@ mod x86 {
 
     fn hyperv_isolation(cpu: &impl Cpu) -> Option<u32> {
         let [highest, b, c, d] = cpu.cpuid(HYPERV_VENDOR);
-        let vendor: Vec<u8> = [b, c, d].iter().flat_map(|register| register.to_le_bytes()).collect();
-        if vendor != b"Microsoft Hv" || !(HYPERV_FEATURES_MIN..=HYPERV_FEATURES_MAX).contains(&highest) {
+        if [b, c, d].map(u32::to_le_bytes).as_flattened() != b"Microsoft Hv"
+            || !(HYPERV_FEATURES_MIN..=HYPERV_FEATURES_MAX).contains(&highest)
+        {
             return None;
         }
         let [_, features, ..] = cpu.cpuid(HYPERV_FEATURES);

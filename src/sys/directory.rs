@@ -239,8 +239,13 @@ impl Directory {
     /// Opens the directory `name` in this directory. If `name` does not exist, first creates it with exactly this mode.
     pub(crate) fn make_in(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
         let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
+        match open() {
+            Err(Errno::ENOENT) => {}
+            result => return result,
+        }
         match self.make(name, mode) {
             Ok(()) => open().and_then(|directory| directory.set_mode(mode).map(|()| directory)),
+            // Another process has just created it.
             Err(Errno::EEXIST) => open(),
             Err(error) => Err(error),
         }

@@ -21,6 +21,7 @@
 //! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes to `@system`.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 
 use super::handover::{Handover, REPORT};
 use super::outcome::Outcome;
@@ -91,7 +92,7 @@ impl Into {
             Self::Auto => automatic(system),
             Self::At(place) => {
                 let method = match place {
-                    Place::System => match Seen::look(system) {
+                    Place::System => match Seen::look(system, system.stage()) {
                         Seen::NoSystemd | Seen::LeftToUs => Method::Mount,
                         Seen::PassedOn(directory) => Method::Repair(directory),
                         Seen::Nothing | Seen::NotPassedOn => Method::Refuse,
@@ -117,7 +118,7 @@ impl Choice {
 /// Chooses the place by the table at the top of this file.
 fn automatic(system: &System) -> Choice {
     let stage = system.stage();
-    let (place, handover, reason, method) = match (Seen::look(system), stage) {
+    let (place, handover, reason, method) = match (Seen::look(system, stage), stage) {
         (Seen::NoSystemd, _) => (Place::System, Handover::Nothing, "PID 1 is not systemd", Method::Mount),
         (Seen::LeftToUs, _) => (
             Place::System,
@@ -134,7 +135,7 @@ fn automatic(system: &System) -> Choice {
         ),
         (Seen::PassedOn(directory), Stage::Host) => (
             Place::System,
-            Handover::Clear,
+            if directory.as_ref().is_ok_and(has_no_handover) { Handover::Nothing } else { Handover::Clear },
             "PID 1 is systemd, and passes on the credentials that it imported",
             Method::Repair(directory),
         ),
@@ -176,7 +177,7 @@ enum Seen {
 }
 
 impl Seen {
-    fn look(system: &System) -> Self {
+    fn look(system: &System, stage: Stage) -> Self {
         if !system.is_booted_with_systemd() {
             return Self::NoSystemd;
         }
@@ -190,11 +191,8 @@ impl Seen {
             return Self::nothing(system);
         }
         let read_only = directory.is_read_only().is_ok_and(|read_only| read_only);
-        if read_only && !is_lost_at_switch_root(system) {
-            Self::PassedOn(Ok(directory))
-        } else {
-            Self::NotPassedOn
-        }
+        let is_lost = || stage == Stage::Host && is_lost_at_switch_root(system, &directory);
+        if read_only && !is_lost() { Self::PassedOn(Ok(directory)) } else { Self::NotPassedOn }
     }
 
     /// Returns what an empty or missing `@system` means: [`Self::LeftToUs`] or [`Self::Nothing`].
@@ -203,12 +201,22 @@ impl Seen {
     }
 }
 
-/// Whether systemd has lost its credentials, because the switch-root command named an init program. systemd before 254
-/// does not know `@initrd`, so the report is the only file that is left in `@initrd`. systemd before 254 also leaves
-/// the mount of `@system` read-only, so the mount does not show the loss. If the switch-root command named no init
-/// program, systemd has `$CREDENTIALS_DIRECTORY` in its environment.
-fn is_lost_at_switch_root(system: &System) -> bool {
-    let names = || Directory::open(&system.initrd_credentials(), Links::Refuse)?.names();
-    let left = names().is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));
-    system.stage() == Stage::Host && left && !system.pid_1_has(CREDENTIALS_DIRECTORY)
+/// The path of `@initrd`, relative to `@system`. Neither part of the path can be a symbolic link. From the root
+/// directory, an import would open the path in four parts, because its filter refuses `openat2(2)`.
+const INITRD: &CStr = c"../@initrd";
+
+/// Whether `@initrd` does not exist, so that there is nothing to clear in it. `directory` is `@system`.
+fn has_no_handover(directory: &Directory) -> bool {
+    directory.stat_of(INITRD).is_err_and(|error| error == Errno::ENOENT)
+}
+
+/// Whether systemd in the host stage has lost its credentials, because the switch-root command named an init program.
+/// systemd before 254 does not know `@initrd`, so the report is the only file that is left in `@initrd`. systemd before
+/// 254 also leaves the mount of `@system` read-only, so the mount does not show the loss. If the switch-root command
+/// named no init program, systemd has `$CREDENTIALS_DIRECTORY` in its environment. `directory` is `@system`.
+fn is_lost_at_switch_root(system: &System, directory: &Directory) -> bool {
+    let names =
+        directory.open_in(INITRD).and_then(|initrd| initrd.map_or(Ok(Vec::new()), |initrd| initrd.names()));
+    let left = names.is_ok_and(|names| names.iter().map(|name| name.to_bytes()).eq([REPORT.as_bytes()]));
+    left && !system.pid_1_has(CREDENTIALS_DIRECTORY)
 }

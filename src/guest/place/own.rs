@@ -48,10 +48,11 @@ fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Direc
 /// Refuses a directory that belongs to another user, or that other users can write to.
 pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), PlaceError> {
     let stat = directory.stat().map_err(context.cannot("check"))?;
-    let user = directory::user();
     if stat.is_protected() {
-        Ok(())
-    } else if stat.owner() == 0 && user != 0 {
+        return Ok(());
+    }
+    let user = directory::user();
+    if stat.owner() == 0 && user != 0 {
         Err(PlaceError::NeedsRoot(context.shown(), user))
     } else {
         Err(PlaceError::NotOurs(context.shown()))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::format::credential::{Name, Secret};
 
-/// The values of several credentials. If several values have the same name, get() returns the first of them.
+/// The values of several credentials. If several values have the same name, `get()` returns the first of them.
 #[derive(Default)]
 pub(super) struct Values {
     all: Vec<Secret>,

@@ -23,7 +23,11 @@ impl Write for Bounded {
         if self.bytes.len() + bytes.len() > self.maximum {
             return Err(ErrorKind::FileTooLarge.into());
         }
-        self.bytes.extend_from_slice(bytes);
+        match bytes {
+            // Most calls write one quote, colon or comma.
+            [byte] => self.bytes.push(*byte),
+            bytes => self.bytes.extend_from_slice(bytes),
+        }
         Ok(())
     }
 

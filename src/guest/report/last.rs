@@ -222,6 +222,7 @@ fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) 
     imported.ended() == Ended::Well
         && !matches!(imported.closing, Closing::Closes)
         && unchanged
+        && system.state().join(FILE).exists()
         && open(system).is_some()
         && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())
 }
