@@ -14,6 +14,7 @@
 #   book         render docs/ as a book into target/book (takes mdbook)
 #   deny         check licences, advisories and sources of dependencies (takes cargo-deny)
 #   semver       compare the public API with the last release (takes cargo-semver-checks)
+#   order        write which functions of the agent an import runs, for the linker (takes valgrind)
 #   sbom         print what the programs are built from, as CycloneDX
 #   reproduce    build the static programs twice, and compare them
 #   release      run the checks of docs/release.md
@@ -76,6 +77,7 @@ semver)
         echo "./do: no tag of a release (such as v0.2.0) in this branch: there is no API to compare with" >&2
     fi
     ;;
+order) exec python3 tools/order.py ;;
 sbom) cargo metadata --locked --format-version 1 --filter-platform "$target" | python3 tools/sbom.py Cargo.lock ;;
 reproduce)
     for build in 1 2; do

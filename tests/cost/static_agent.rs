@@ -31,6 +31,28 @@ fn it_has_at_most_1_150_000_bytes() {
     assert!(size <= if musl { SIZE_MAX } else { 2 * SIZE_MAX }, "{size} bytes, musl: {musl}");
 }
 
+/// The linker puts the functions of an import into a section of their own. If fewer are found there than before, their names
+/// have changed: `./do order` writes the list of them.
+#[test]
+fn functions_of_an_import_are_next_to_each_other() {
+    if !testkit::static_agent_is_small() {
+        return;
+    }
+    let sections =
+        Command::new("readelf").args(["--sections", "--wide"]).arg(static_agent()).output().unwrap();
+    let sections = testkit::stdout(&sections);
+    // "[10] .text.import PROGBITS address offset size ..."
+    let size = |name: &str| {
+        let words = sections.lines().filter_map(|line| line.split_once(']'));
+        let mut words = words
+            .map(|(_, line)| line.split_whitespace())
+            .find(|words| words.clone().next() == Some(name))?;
+        u64::from_str_radix(words.nth(4)?, 16).ok()
+    };
+    let (import, rest) = (size(".text.import").unwrap(), size(".text").unwrap());
+    assert!((300_000..400_000).contains(&import) && rest > import, "{import} and {rest} bytes");
+}
+
 #[test]
 fn it_lists_a_recorded_table() {
     let output = Command::new(static_agent())

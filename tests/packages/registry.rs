@@ -118,7 +118,7 @@ fn static_program(linker: &str, elsewhere: &Path) -> PathBuf {
     for directory in ["src", "link"] {
         fs::create_dir_all(package.join(directory)).unwrap();
     }
-    for file in ["build.rs", "link/no-unwind-tables.ld"] {
+    for file in ["build.rs", "link/no-unwind-tables.ld", "link/import.ld"] {
         fs::copy(CRATE.join(file), package.join(file)).unwrap();
     }
     fs::write(package.join("src/main.rs"), "fn main() { print!(\"started\") }").unwrap();

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Writes link/import.ld: the functions of the agent that an import runs, for the linker to put next to each other.
+
+Builds the static agent with its symbols, runs imports under valgrind's callgrind, and looks up in the linker's map in which
+sections the functions are that ran. `./do order` starts it. It needs valgrind, and namespaces for mounts (unshare(1)).
+"""
+
+import collections
+import pathlib
+import platform
+import re
+import struct
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "link/import.ld"
+MACHINE = platform.machine()
+
+# Sections that run only under a hypervisor, which valgrind hides, and where PID 1's environment can be read.
+ONLY_IN_A_MACHINE = [
+    "*(.text._ZN12smbios_creds5guest8platform*)",
+    "*(.text._RI*NtCs*_3std2io19default_read_to_end*)",
+    "*(.text._ZN6memchr4arch6x86_646memchr10memchr_raw*)",
+]
+
+# Replaces the running system's directories, in a mount namespace of its own: $1 is the agent, $2 a table, $3 the files that
+# systemd has imported or "", and the rest the command that runs the agent.
+SYSTEM = """
+set -e
+agent=$1 table=$2 imported=$3
+shift 3
+mount -t tmpfs tmpfs /run
+if [ -n "$imported" ]; then
+    mkdir -p /run/systemd/system /run/credentials/@system
+    mount -t tmpfs -o mode=0700 tmpfs /run/credentials/@system
+    cp "$imported"/* /run/credentials/@system
+    chmod 0400 /run/credentials/@system/*
+    mount -o remount,ro /run/credentials/@system
+fi
+mount -t tmpfs tmpfs /sys/firmware
+mkdir -p /sys/firmware/dmi/tables
+cp "$table"/* /sys/firmware/dmi/tables
+exec "$@" "$agent" import --allow-none
+"""
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+def build(directory):
+    """The static agent with its symbols, and the map of its sections."""
+    target = f"{MACHINE}-unknown-linux-musl"
+    linker_map = directory / "map"
+    run("cargo", "rustc", "--quiet", "--locked", "--release", "--bin", "smbios-creds", "--target", target,
+        "--config", "profile.release.strip=false", "--target-dir", "target/order", "--",
+        f"-Clink-arg=-Wl,-Map={linker_map}", cwd=ROOT)
+    return ROOT / "target/order" / target / "release/smbios-creds", linker_map
+
+
+def sections(linker_map):
+    """Address, size and pattern of each section with code. A pattern matches the section also in another build: it has no
+    hashes, neither those of Rust's legacy names nor those of crates."""
+    found, name = [], None
+    for line in linker_map.read_text().splitlines():
+        alone = re.fullmatch(r" (\.text\S*)", line)
+        if alone:
+            name = alone[1]
+            continue
+        entry = re.fullmatch(r" (\.text\S*)?\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(\S.*)", line)
+        if entry and (entry[1] or name) and int(entry[3], 16):
+            found.append((int(entry[2], 16), int(entry[3], 16), pattern(entry[1] or name, entry[4])))
+        name = None
+    return sorted(found)
+
+
+def pattern(section, file):
+    if section == ".text":
+        # A file of the C library.
+        return f"*{re.search(r'([^(/]+?)[)]?$', file)[1]}(.text)"
+    section = re.sub(r"17h[0-9a-f]{16}E", "17h*E", section)
+    section = re.sub(r"Cs[0-9A-Za-z]{8,14}_", "Cs*_", section)
+    return f"*({re.sub(r'[.][0-9]+$', '*', section)})"
+
+
+def plain_table(directory, count, size):
+    """A recorded table of QEMU, with so many credentials of so many bytes before it (DSP0134 7.12)."""
+    directory.mkdir()
+    strings = [b"io.systemd.credential:c%d=%s" % (number, b"x" * size) for number in range(count)]
+    table = struct.pack("<BBHB", 11, 5, 0x0B00, count) + b"".join(string + b"\0" for string in strings) + b"\0"
+    table += (ROOT / "testdata/qemu-7.2-none/DMI").read_bytes()
+    entry_point = bytearray(struct.pack("<5sBBBBBBBIQ", b"_SM3_", 0, 24, 3, 2, 0, 1, 0, len(table), 0x1000))
+    entry_point[5] = -sum(entry_point) & 0xFF
+    (directory / "DMI").write_bytes(table)
+    (directory / "smbios_entry_point").write_bytes(entry_point)
+
+
+def addresses(profile):
+    """The addresses of all instructions that ran, by function."""
+    ran, function, names = collections.defaultdict(set), None, {}
+    for line in profile.read_text().splitlines():
+        called = re.match(r"fn=(\(\d+\))(?: (.*))?", line)
+        if called:
+            names.setdefault(called[1], called[2])
+            function = names[called[1]]
+        elif named := re.match(r"cfn=(\(\d+\)) (.*)", line):
+            names.setdefault(named[1], named[2])
+        elif line.startswith("0x"):
+            ran[function].add(int(line.split()[0], 16))
+    return ran
+
+
+def base(ran, symbols):
+    """Where valgrind has put the program: what most functions say that began to run at their beginning."""
+    return collections.Counter(min(ran[name]) - symbols[name] for name in ran if name in symbols).most_common(1)[0][0]
+
+
+def flows(agent, directory):
+    """Commands that import, most usual first: systemd imported everything, or there is none; with a manifest, and without."""
+    plain, proven, sent, imported = (directory / name for name in ("plain", "proven", "sent", "imported"))
+    plain_table(plain, 16, 44)
+    sent.mkdir()
+    for number in range(16):
+        (sent / f"c{number}").write_bytes(b"x" * 44)
+    proven.mkdir()
+    run("cargo", "run", "--quiet", "--locked", "--example", "vmm", "--", sent, proven, cwd=ROOT)
+    run(agent, "import", "--log-level=error", "--from", plain, "--into", imported)
+    return [(table, files) for files in (imported, "") for table in (plain, proven)]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        agent, linker_map = build(directory)
+        symbols = {}
+        for line in run("nm", agent).splitlines():
+            address, kind, name = line.rsplit(maxsplit=2) if line[0] != " " else ("", "", "")
+            if kind in ("t", "T", "w", "W"):
+                symbols[name] = int(address, 16)
+        code, times = sections(linker_map), collections.Counter()
+        for table, imported in flows(agent, directory):
+            profile = directory / "profile"
+            run("unshare", "--mount", "--map-root-user", "sh", "-c", SYSTEM, "sh", agent, table, imported, "valgrind",
+                "--log-file=/dev/null", "--tool=callgrind", "--dump-instr=yes", "--compress-pos=no", "--demangle=no",
+                f"--callgrind-out-file={profile}", stderr=subprocess.DEVNULL)
+            ran = addresses(profile)
+            start = base(ran, symbols)
+            # callgrind gives some addresses as they are in the file.
+            all_addresses = {address - start if address >= start else address
+                             for function in ran.values() for address in function}
+            times.update({pattern for begin, size, pattern in code
+                          if any(begin <= address < begin + size for address in all_addresses)})
+    patterns = [pattern for pattern, _ in sorted(times.items(), key=lambda item: (-item[1], item[0]))]
+    lines = "".join(f"    {pattern}\n" for pattern in patterns + ONLY_IN_A_MACHINE)
+    SCRIPT.write_text(f"""/* Puts the functions that an import runs next to each other, so that fewer pages of the program are read and locked.
+   Made by ./do order. An addition to GNU ld's own script. */
+SECTIONS {{
+  .text.import : {{
+{lines}  }}
+}}
+INSERT BEFORE .text;
+""")
+
+
+if __name__ == "__main__":
+    main()
