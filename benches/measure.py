@@ -157,9 +157,9 @@ def purpose(calls):
         first = rest.split(",")[0].split(")")[0]
         is_open = name in {"open", "openat", "openat2"}
         if name in memory:
-            what = "memory"
+            what = "memory (mmap, brk)"
         elif name in protection:
-            what = "protection"
+            what = "hardening of the process"
         elif name in start:
             what = "start and end"
         elif is_open and re.search(r'/(DMI|smbios_entry_point)"', rest):
@@ -370,27 +370,30 @@ def report_boots(boots):
     shares = differences(boots)
     equal = sum(share <= 0.01 for share in shares)
     text = (f"\n**In a boot**, measured on {boots['date']} by QEMU's instruction clock (`-icount shift=0,sleep=off`). A "
-            "millisecond is a million instructions of kernel, systemd and agent; what else the host does changes nothing. "
-            "The machine has one CPU and 16 credentials of 44 B. The kernel's self-tests of its cryptography are off, since "
-            "they take half of the CPU meanwhile. Times are from the start of the unit's process until the unit is active"
+            "millisecond is a million instructions of kernel, systemd and agent. Other programs on the host do not change these "
+            "times. The machine has one CPU, and gets 16 credentials of 44 B. The kernel does not test its cryptography, because "
+            "these tests would take half of the CPU at the same time. A time is from the start of the unit's process until the "
+            "unit is active"
             + (f", mean of {rounds} rounds. " if rounds > 1 else ". "))
     if rounds > 1:
-        text += (f"Of {len(shares)} such times, {equal} differ by at most 1 % between the rounds; the median difference is "
-                 f"{100 * statistics.median(shares):.2f} %, the largest {100 * shares[0]:.1f} %. ")
-    text += ("The first four columns add up to the unit: `/bin/true` without a sandbox, the sandbox less its list of system "
-             "calls, the list, and an import where systemd lost nothing. If it repairs, one credential has 6000 B, of which "
-             "systemd takes a part: the unit mounts and unmounts, and PID 1 reads its table of mounts again after each. The boot "
-             "is without the unit, and by how much it is longer with it, in steps of the kernel's tick of 4 ms.\n\n")
+        text += (f"Of {len(shares)} such times, {equal} differ by at most 1 % between the rounds. The median difference is "
+                 f"{100 * statistics.median(shares):.2f} %, and the largest {100 * shares[0]:.1f} %. ")
+    text += ("The first four columns add up to the whole unit: `/bin/true` in a unit without a sandbox; the sandbox without its "
+             "list of system calls; the list of system calls; and an import that finds that systemd has imported everything. In "
+             "the column for a repair, one credential has 6000 B, and systemd imports only a part of it. The import then mounts "
+             "and unmounts, and after each of these calls PID 1 reads the table of mounts again. The last two columns are the "
+             "whole boot without the unit, and how much longer the boot is with the unit. The kernel counts the boot in steps of "
+             "4 ms.\n\n")
     rows = []
     for name, row in boots["stages"].items():
         of = {key: mean_ms(times) for key, times in row.items()}
         parts = [of["bare.unit"], of["no-list.unit"] - of["bare.unit"], of["sandbox.unit"] - of["no-list.unit"],
                  of["unit.unit"] - of["sandbox.unit"]]
-        repair = f"{of['repair.unit']:.1f} ms" if "repair.unit" in of else "nothing is cut"
+        repair = f"{of['repair.unit']:.1f} ms" if "repair.unit" in of else "systemd cuts nothing"
         rows.append([name, *(f"{part:.1f} ms" for part in parts), f"{of['unit.unit']:.1f} ms", repair,
-                     f"{of['without.boot']:.0f} ms + {of['unit.boot'] - of['without.boot']:.0f}"])
-    text += markdown(["systemd, stage", "start by PID 1", "sandbox", "list of system calls", "import", "the unit",
-                      "if it repairs", "the boot"], rows)
+                     f"{of['without.boot']:.0f} ms", f"{of['unit.boot'] - of['without.boot']:.0f} ms"])
+    text += markdown(["systemd, stage", "start by PID 1", "sandbox", "list of system calls", "import", "the whole unit",
+                      "the whole unit with a repair", "boot without the unit", "boot longer by"], rows)
     if not boots["directives"]:
         return text
     text += ("\nWhat each directive of the sandbox costs, in the host stage after the boot, median of "
@@ -413,10 +416,11 @@ def report_boots(boots):
 
 def report(results, plots):
     """The Markdown, with the plots at this path."""
-    text = "Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` measures again, and wrote this.\n\n"
+    text = ("Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` has written this section, and writes it "
+            "again after each measurement.\n\n")
     text += ("**Import** into a tmpfs, from the same table, median of one process from start to end; in brackets how many "
              "credentials arrived byte for byte. The C floor makes only the calls that it cannot do without: it "
-             "verifies, protects and reports nothing.\n\n")
+             "verifies nothing, does not keep values out of swap and core dumps, and reports nothing.\n\n")
     names = results["import"][0]["names"]
     rows = []
     for row in results["import"]:
@@ -424,10 +428,10 @@ def report(results, plots):
                  for time, arrived in zip(row["times"], [*row["arrived"], None])]
         rows.append([f"{row['count']} of {row['size']} B", *cells])
     text += markdown(["credentials", *names], rows)
-    text += "\n255 of 4096 B are left out: no table that the agent reads is so large (1 MiB and 64 KiB).\n\n"
+    text += "\n255 credentials of 4096 B are not measured: the agent reads a table of at most 1 MiB and 64 KiB.\n\n"
 
     text += (f"**The same table of {CLOSE[0]} of {CLOSE[1]} B, cut** in the middle of its last value, as firmware does:\n\n")
-    text += markdown(["", "arrived whole", "wrong content", "missing", "exit code"],
+    text += markdown(["", "arrived complete", "arrived with wrong content", "missing", "exit code"],
                      [[row["name"], row["equal"], row["wrong"], row["missing"], row["exit"]] for row in results["damage"]])
 
     ours, floor = results["close"]["smbios-creds"], results["close"]["C floor"]
@@ -442,8 +446,8 @@ def report(results, plots):
                      f"{ours[key] / floor[key]:.2f}"])
     text += markdown(["", "smbios-creds", "C floor", "ratio", "with start: smbios-creds", "C floor", "ratio"], rows)
     text += "\nSystem calls by what they are for, those of the empty program included:\n\n"
-    order = ["start and end", "memory", "protection", "reading the table", "writing credentials", "putting in place",
-             "messages"]
+    order = ["start and end", "memory (mmap, brk)", "hardening of the process", "reading the table", "writing credentials",
+             "putting in place", "messages"]
     text += markdown(["", *order], [[name, *(side["purposes"].get(what, 0) for what in order)]
                                     for name, side in results["close"].items()])
 

@@ -14,10 +14,10 @@ pub enum Layout {
     Short,
 }
 
-/// Writes a value as JSON.
+/// Appends a value as JSON.
 ///
-/// Layout and destination are chosen at run time. With a separate type for each layout and destination, the agent's
-/// executable file would contain the code that writes findings three times.
+/// The layout is chosen at run time, and there is only one type of destination. With a separate type for each layout
+/// and destination, the agent's executable file would contain the code that writes findings several times.
 ///
 /// ```
 /// use smbios_creds::text::json::{Layout, write};
@@ -28,10 +28,33 @@ pub enum Layout {
 /// ```
 ///
 /// # Errors
-/// Returns the errors of `out`, and the errors of `value` when it is serialized.
-pub fn write(out: &mut dyn Write, value: &impl Serialize, layout: Layout) -> serde_json::Result<()> {
+/// Returns the errors of `value` when it is serialized.
+pub fn write(out: &mut Vec<u8>, value: &impl Serialize, layout: Layout) -> serde_json::Result<()> {
     let form = Form((layout == Layout::Pretty).then(PrettyFormatter::new));
-    value.serialize(&mut Serializer::with_formatter(out, form))
+    value.serialize(&mut Serializer::with_formatter(Bytes(out), form))
+}
+
+/// Appends to a vector. Most calls of the serializer write one quote, colon or comma, which is appended without a call
+/// of `memcpy`.
+struct Bytes<'a>(&'a mut Vec<u8>);
+
+impl Write for Bytes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match bytes {
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Formats JSON with indentation if it contains a [`PrettyFormatter`], and otherwise on one line.

@@ -23,7 +23,7 @@ use crate::trust::signature::TrustedKey;
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(super) struct LogLevel {
-    /// Lowest level that is logged: error, warn, info, debug, trace or off
+    /// Log messages of this level and of more severe ones: error, warn, info, debug, trace or off
     #[arg(long, id = "log-level", global = true, value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LevelFilter,
 }
@@ -250,8 +250,8 @@ impl Named for AllowNone {
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub(super) struct Close {
-    /// After everything is verified and imported, make the table unreadable, even for root (mode 0000 in /sys; not in
-    /// an initrd)
+    /// After everything is verified and imported, make the table unreadable, even for root: its files in /sys get mode
+    /// 0000. In an initrd, this option does nothing
     #[arg(long, overrides_with = "close", conflicts_with = "from")]
     pub(super) close: bool,
 }

@@ -30,7 +30,7 @@ pub struct Host {
     #[command(subcommand)]
     pub verb: Verb,
 
-    /// Lowest level that is logged: error, warn, info, debug, trace or off
+    /// Log messages of this level and of more severe ones: error, warn, info, debug, trace or off
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     pub log_level: LevelFilter,
 }
