@@ -56,6 +56,9 @@ impl Text {
                 *width = cell.text.len().max(*width);
             }
         }
+        // A text that grows is copied, and the old copy is wiped.
+        let width: usize = widths.iter().map(|width| width + 1).sum();
+        self.text.reserve(lines.len() * width);
         for line in lines {
             // Blanks at the end of a line are not written.
             let mut blanks = 0;
@@ -70,7 +73,7 @@ impl Text {
                 }
                 blanks += if is_right { 1 } else { padding + 1 };
             }
-            self.text.push('\n');
+            self.text.push_str("\n");
         }
     }
 
