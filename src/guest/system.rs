@@ -28,7 +28,7 @@ impl System {
         Self { root: root.into() }
     }
 
-    /// Creates the system on which this process runs.
+    /// Returns the system on which this process runs.
     #[must_use]
     pub fn running() -> Self {
         Self::at("/")

@@ -65,7 +65,7 @@ pub enum Content {
 
 impl Content {
     /// Returns the name of an encrypted credential, or of a plain credential from the credentials directory or from a
-    /// packed set. Returns `None` for any other string.
+    /// packed set. Returns `None` for other content, such as a manifest.
     pub(super) fn selected(&self) -> Option<&Name> {
         match self {
             Self::Credential { name, origin: Origin::Directory | Origin::Set, .. }

@@ -63,8 +63,8 @@ impl Address {
     }
 
     /// Returns how many bytes at the start of `text` can be shown, because they are no secret. An address can be shown
-    /// completely, and any other text only as far as it starts like an address. The rest of such a text may be a
-    /// secret.
+    /// completely. Of any other text, only the part that looks like the start of an address can be shown, because the
+    /// part after it may be a secret.
     #[must_use]
     pub fn public_length(text: &[u8]) -> usize {
         match Self::decode(text) {

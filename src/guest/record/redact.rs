@@ -4,8 +4,8 @@
 //! Every value is replaced by filler of the same length, and a value in base64 by filler in base64. Of structures other
 //! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
 //! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
-//! unchanged. The bytes after the place where a table breaks may be the text of a lost string. Of these bytes, the copy
-//! keeps only those that make it break in the same way as the table.
+//! unchanged. If a table breaks, the bytes after that place may be the text of a lost string. The copy keeps only those
+//! of these bytes that make the copy break in the same way as the table.
 
 use std::ops::Range;
 
@@ -117,7 +117,7 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
                 values.add(name, value);
                 return string.len();
             }
-            // Replaces only the text before the equals sign. Blanks may follow the equals sign, and are kept.
+            // Only the text before the equals sign is replaced. Blanks that follow the equals sign are kept.
             let start = Encoding::Binary.prefix().len();
             redact_nameless(bytes(string, start..start + text.length()), manifest);
             start

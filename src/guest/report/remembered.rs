@@ -2,7 +2,8 @@
 //! directory of the credentials.
 //!
 //! The report contains the names and sizes of the credentials, and whether a manifest proved that the set was the one
-//! that was sent. It contains no values, so values are not compared. Credentials that the host sends now are not read.
+//! that was sent. The report contains no values, so values are not compared. Credentials that the host sends now are
+//! not read.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -79,7 +80,7 @@ pub struct Judged<'a> {
     verdict: &'static str,
     proven: bool,
     credentials: Vec<Row<'a>>,
-    /// Always empty, because findings are about the content of the sources, and closed sources are not read.
+    /// This list is always empty: findings are about the content of the sources, and closed sources are not read.
     findings: [(); 0],
     problems: Vec<String>,
 }

@@ -32,8 +32,8 @@ pub enum SourceError {
          because it is larger than 256 KiB"
     )]
     KernelRefused(ShownPath),
-    /// The program runs in a container, in which no table is visible. A visible table would belong to the machine that
-    /// runs the container.
+    /// The program runs in a container, in which no table is visible. If a table were visible, it would be the
+    /// table of the machine that runs the container.
     #[error("no SMBIOS table: this is a container, and {0} does not exist in it")]
     Container(ShownPath),
     /// The recorded directory lacks the file `smbios_entry_point` or the file `DMI`.

@@ -290,7 +290,7 @@ impl CommandLine for Platform {
         &mut self.line
     }
 
-    /// Writes `--platform` with paths if this version reads files. If not, only cloud-hypervisor may see the value.
+    /// Writes `--platform` with paths if this version reads files. Otherwise writes it with values.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         self.check_names(strings)?;
         let platform = if self.by_paths {
@@ -324,7 +324,7 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
-/// Whether some versions would read this part as OEM strings, and others not. All agree on values without quotes.
+/// Whether versions disagree if this part is OEM strings. All versions read a value without quotes in the same way.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };

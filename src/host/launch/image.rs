@@ -36,7 +36,7 @@ const SETTLED: i64 = 3;
 ///
 /// Each change of the file's content sets the inode's time of change (`ctime`) to the current time, and no program can
 /// set it to another time. A write through a shared memory mapping may leave the time unchanged. Only a program that
-/// may write to the file can have such a mapping, and it could also add the word that is searched.
+/// may write to the file can have such a mapping. Such a program could also write the searched word to the file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
     /// Device, inode, size in bytes, and seconds and nanoseconds of the last change of the content and of the inode.

@@ -17,8 +17,8 @@ use crate::text::help::Message;
 /// Size in bytes of the largest configuration file that is read.
 const CONFIG_MAX: usize = 1 << 20;
 
-/// A machine, as options and configuration files describe it. If several of them set the same property, QEMU uses the
-/// last value.
+/// A machine, as options and configuration files describe it. If several options or files set the same property of the
+/// machine, QEMU uses the value that was set last.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     /// The machine's type. `None` means QEMU's default type.

@@ -177,8 +177,8 @@ impl<'a> Settings<'a> {
     }
 
     /// Whether an option asks QEMU for help, such as a list of all CPU types or of a device's properties
-    /// (`is_help_option()`). QEMU then prints the list and exits, or refuses to start. In both cases, QEMU starts no
-    /// machine. This was measured with QEMU 7.2 for the options in `has_help`.
+    /// (`is_help_option()`). With such an option, QEMU prints the list and exits, or prints an error and exits. In both
+    /// cases, QEMU starts no machine. This was measured with QEMU 7.2 for the options in `has_help`.
     pub(super) fn asks_for_help(&self) -> bool {
         let is_asked =
             |parameter: &Parameter| match (self.group, &*parameter.name, parameter.value.as_deref()) {

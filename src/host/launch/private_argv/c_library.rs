@@ -33,7 +33,7 @@ const CONSISTENT: u32 = 0;
 const GO: &[u8; 4] = b"Go\0\0";
 
 /// The function that makes the system call with which a program ends. exit(3), `quick_exit` and `_exit` call it, and
-/// it is also called after `main` returns. In glibc, it is the same function as `_exit`.
+/// it is also called after `main` returns. In glibc, `_Exit` and `_exit` are two names of the same function.
 const EXIT: &[u8] = b"_Exit";
 
 /// The function with which a program can make any system call (syscall(2)).
