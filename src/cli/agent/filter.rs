@@ -185,8 +185,8 @@ const fn distance(from: usize, to: usize) -> u8 {
     (to - from - 1) as u8
 }
 
-/// Maximum number of rules that are compared one after the other. If there are more rules, a first comparison excludes
-/// half of them.
+/// Maximum number of rules that are compared one after the other. If there are more rules than this number, a first
+/// comparison excludes half of them.
 const ONE_BY_ONE: usize = 3;
 
 /// Returns the number of instructions for the search through this number of rules.

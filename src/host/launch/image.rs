@@ -99,7 +99,7 @@ struct Search {
 static LAST: Mutex<Option<Search>> = Mutex::new(None);
 
 /// Searches a program's executable file for the words that decide how the hypervisor is started. Returns those words
-/// that the file contains. Returns no words if the program is not an ELF program for this machine's architecture.
+/// that the file contains. Returns none of them if the program is not an ELF program for this machine's architecture.
 #[must_use]
 pub fn features(hypervisor: &dyn Hypervisor, program: &Path) -> Features {
     let questions = hypervisor.questions();
@@ -139,7 +139,7 @@ pub(super) fn has(program: &Path, word: &str, known: Option<Answer>) -> io::Resu
     words(&mut file, &[word]).map(|found| !found.is_empty())
 }
 
-/// Returns those of `words` that the file contains. Returns no words if the file is not an ELF program for this
+/// Returns those of `words` that the file contains. Returns none of them if the file is not an ELF program for this
 /// machine's architecture.
 fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let longest = words.iter().map(|word| word.len()).max().unwrap_or_default();
