@@ -73,7 +73,7 @@ impl Text {
                 }
                 blanks += if is_right { 1 } else { padding + 1 };
             }
-            self.text.push_str("\n");
+            self.text.push('\n');
         }
     }
 

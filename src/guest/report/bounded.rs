@@ -1,7 +1,8 @@
 //! Writes JSON of a limited size in bytes.
 
+use std::io::ErrorKind;
+
 use serde::Serialize;
-use serde::ser::Error as _;
 
 use crate::text::json::{self, Layout};
 
@@ -17,7 +18,7 @@ pub(super) fn json(value: &impl Serialize, maximum: usize) -> serde_json::Result
     let mut json = Vec::with_capacity(USUAL);
     json::write(&mut json, value, Layout::Short)?;
     if json.len() > maximum {
-        return Err(serde_json::Error::custom("the JSON is too large"));
+        return Err(serde_json::Error::io(ErrorKind::FileTooLarge.into()));
     }
     Ok(json)
 }
