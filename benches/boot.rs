@@ -178,7 +178,7 @@ fn boot(release: Release, stage: &str, unit: &str, variant: Variant) {
 fn directives(release: Release) {
     let text = text_of(STAGES[1].1);
     let mut names: Vec<&str> = Vec::new();
-    let service = text.split_once("[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
+    let service = text.split_once("\n[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
     for line in service.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, _)) = line.split_once('=') else { continue };
         if !PLAIN.contains(&name) && !names.contains(&name) {
@@ -202,8 +202,8 @@ fn directives(release: Release) {
         .instruction_clock()
         .systemd("");
     for (name, text) in &services {
-        let service = text.split_once("[Service]").unwrap().1.split_once("[Install]").unwrap().0;
-        let unit = format!("[Unit]\nDefaultDependencies=no\n[Service]{service}");
+        let service = text.split_once("\n[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
+        let unit = format!("[Unit]\nDefaultDependencies=no\n[Service]\n{service}");
         machine = machine.file(&format!("etc/systemd/system/{name}.service"), unit);
     }
     let mut script = "result version systemctl --version\n".to_owned();

@@ -390,6 +390,8 @@ def report_boots(boots):
         parts = [of["bare.unit"], of["no-list.unit"] - of["bare.unit"], of["sandbox.unit"] - of["no-list.unit"],
                  of["unit.unit"] - of["sandbox.unit"]]
         repair = f"{of['repair.unit']:.1f} ms" if "repair.unit" in of else "systemd cuts nothing"
+        # Without "-0.0".
+        parts = [round(part, 1) + 0 for part in parts]
         rows.append([name, *(f"{part:.1f} ms" for part in parts), f"{of['unit.unit']:.1f} ms", repair,
                      f"{of['without.boot']:.0f} ms", f"{of['unit.boot'] - of['without.boot']:.0f} ms"])
     text += markdown(["systemd, stage", "start by PID 1", "sandbox", "list of system calls", "import", "the whole unit",

@@ -34,7 +34,7 @@ pub enum ManifestPolicy {
     Require,
     /// Fail unless a trusted key has signed the manifest; import the complete set or nothing.
     Signed,
-    /// Ignore the manifest, unless there is a trusted key.
+    /// Ignore the manifest. If there is a trusted key, the manifest is not ignored, and must be signed.
     Ignore,
 }
 
