@@ -142,7 +142,7 @@ impl Supply {
         }
     }
 
-    /// Returns the names of the credentials on the command line that are allowed to have an empty value. Returns no
+    /// Returns the names of those credentials on the hypervisor's command line that may have an empty value. Returns no
     /// names for a set, because credentials on the command line cannot be added to a set.
     #[must_use]
     pub fn allow_empty(&self) -> Vec<Name> {
