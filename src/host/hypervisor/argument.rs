@@ -34,13 +34,13 @@ pub fn hidden(parts: &[Part], number: usize) -> OsString {
 pub enum Argument {
     /// An argument that all users may see: it was already on the command line, or it contains no secret.
     Public(OsString),
-    /// An argument that contains the paths of files.
+    /// An argument that contains the paths of files, which the hypervisor reads.
     Files(Vec<Part>),
     /// An argument that only the hypervisor may see.
     Private(Secret),
 }
 
-/// Joins all strings with commas, between the texts `before` and `after`.
+/// Returns the text `before`, all strings joined with commas, and the text `after`.
 pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {
@@ -53,8 +53,8 @@ pub(super) fn joined(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secre
     parts.concat().into()
 }
 
-/// Joins all strings with commas, between the texts `before` and `after`. Each string is in double quotes, with `\`
-/// before each `"` and each `\` in it.
+/// Returns the text `before`, all strings joined with commas, and the text `after`. Each string is in double quotes. In
+/// the strings, `\` is written before each `"` and each `\`.
 pub(super) fn quoted(strings: &OemStrings, before: &[u8], after: &[u8]) -> Secret {
     let mut parts: Vec<&[u8]> = vec![before];
     for (index, text) in strings.texts().enumerate() {

@@ -290,7 +290,7 @@ impl CommandLine for Platform {
         &mut self.line
     }
 
-    /// Writes `--platform` with paths if this version reads files. Otherwise writes it with values.
+    /// Writes `--platform` with paths if this version reads files. Otherwise writes `--platform` with the strings.
     fn write(self: Box<Self>, strings: &OemStrings) -> Result<Written, MergeError> {
         self.check_names(strings)?;
         let platform = if self.by_paths {
@@ -324,14 +324,14 @@ fn refuse(reason: &'static str) -> MergeError {
     MergeError::Option { option: PLATFORM, reason, help: None }
 }
 
-/// Whether versions disagree if this part is OEM strings. All versions read a value without quotes in the same way.
+/// Whether only some versions may read this part as OEM strings. All versions read a value without quotes alike.
 fn is_misspelt(part: &str) -> bool {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
     let looked_at = if value.contains('"') { part } else { key };
     looked_at.replace('"', "").contains("oem_string")
 }
 
-/// Refuses options that would log the strings, or with which the strings never reach a guest.
+/// Refuses options that would make cloud-hypervisor log the strings, or with which the strings never reach a guest.
 fn check_option(text: &[u8]) -> Result<(), MergeError> {
     let Some(letters) = text.strip_prefix(b"-") else { return Ok(()) };
     if !letters.starts_with(b"-") && letters.contains(&b'v') {

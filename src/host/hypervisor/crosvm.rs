@@ -3,8 +3,8 @@
 //!
 //! This program writes strings in double quotes. Between double quotes, `\"` and `\\` mean `"` and `\`, and every other
 //! character means itself (`serde_keyvalue/src/key_values.rs`). If crosvm refuses a key or a value, its error message
-//! shows the whole option with all strings (seen with f1e797a68). So this program must not merge its strings into an
-//! option that crosvm would refuse.
+//! shows the whole option with all strings (seen with crosvm's commit f1e797a68). So this program must not merge its
+//! strings into an option that crosvm would refuse.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -11,7 +11,7 @@ use crate::text::help::{Help, Message};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// An option has no value.
+    /// An option that needs a value has none.
     #[error("{option} is the last argument, but needs a value")]
     NoValue {
         /// The option that has no value.
@@ -44,7 +44,7 @@ pub enum MergeError {
         option: &'static str,
         /// What is wrong with the option's text.
         reason: &'static str,
-        /// What to do.
+        /// What the user can do about the error.
         help: Option<&'static str>,
     },
     /// A file that an option names cannot be read.
@@ -87,7 +87,7 @@ pub enum MergeError {
         item: Vec<u8>,
         /// What is wrong with the item.
         reason: &'static str,
-        /// What to do.
+        /// What the user can do about the error.
         help: Option<&'static str>,
     },
     /// The name of a credential is too long for an item of `fw_cfg`.

@@ -3,8 +3,8 @@
 //! Incus makes an OEM string from each key and its value. `smbios11.KEY` becomes `KEY=VALUE`, and
 //! `systemd.credential-binary.NAME` becomes `io.systemd.credential.binary:NAME=VALUE`. Incus writes the strings in any
 //! order, each to its own file for QEMU (`internal/server/instance/drivers/driver_qemu.go`, Incus 7.3). Incus drops a
-//! key without a value. The manifest has no special key: its OEM string is split at the first `=` into a key and a
-//! value, see [`manifest`](crate::format::manifest).
+//! key without a value. The manifest has no special key in Incus: this program splits the manifest's OEM string at the
+//! first `=` into a key and a value, see [`manifest`](crate::format::manifest).
 
 use std::borrow::Cow;
 
@@ -64,7 +64,7 @@ pub fn route() -> Route {
 
 /// Writes the strings as a YAML mapping `config`, for `incus profile edit` and `incus launch`.
 ///
-/// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2  7.4.2), and the key that is
+/// Each key begins with `?`. Without `?`, YAML limits a key to 1024 characters (YAML 1.2.2, 7.4.2), and the key that is
 /// made from the manifest of a large set is longer. A name is printable ASCII, so only two characters must be escaped
 /// in a quoted scalar.
 ///

@@ -18,8 +18,8 @@ pub trait Hypervisor: Debug + Sync {
     /// The hypervisor's name on this program's command line, in JSON and in messages.
     fn name(&self) -> &'static str;
 
-    /// Whether a program with this file name is this hypervisor. The caller removes what nixpkgs adds to the name of a
-    /// wrapped program (`.NAME-wrapped`).
+    /// Whether a program with this file name is this hypervisor. The caller has already removed what nixpkgs adds to
+    /// the file name of a wrapped program (`.NAME-wrapped`).
     fn is_program(&self, file_name: &[u8]) -> bool;
 
     /// One line about the hypervisor for `--help`.
@@ -96,7 +96,8 @@ impl Channel {
     }
 }
 
-/// What this program knows about a hypervisor's command line after reading it, whatever the hypervisor.
+/// What this program knows about a hypervisor's command line after reading it. The fields are the same for all
+/// hypervisors.
 #[derive(Debug)]
 pub struct Line {
     /// The arguments that stay unchanged on the command line.

@@ -1,9 +1,9 @@
-//! Hypervisors, one per file. The code in each file reads the command line of its hypervisor, and merges OEM strings
-//! with it.
+//! Each hypervisor has its own file in this directory. The code in this file reads the command line of the hypervisor,
+//! and adds OEM strings to the command line.
 //!
 //! To add a hypervisor, write a file in this directory with a type that implements [`Hypervisor`], declare the file's
-//! module below, and add the type to [`ALL`]. The new file contains the hypervisor's limits, the words to search for in
-//! its executable file, and everything about its options.
+//! module below, and add the type to [`ALL`]. The new file must contain the hypervisor's limits, the words to search
+//! for in its executable file, and everything about its options.
 
 mod argument;
 pub mod cloud_hypervisor;

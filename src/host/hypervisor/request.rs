@@ -1,8 +1,8 @@
 //! cloud-hypervisor's API request that creates a machine (`vm.create`), with OEM strings in it.
 //!
 //! cloud-hypervisor's size limit applies to the whole body of the request (`MAX_PAYLOAD_SIZE` in `src/server.rs` of
-//! `micro_http`), so only a whole request can be checked. If the body is larger than this limit, cloud-hypervisor up to
-//! v53 parses the rest of the body as another request, and its answer shows part of the body.
+//! `micro_http`), so only a whole request can be checked against this limit. If the body is larger than this limit,
+//! cloud-hypervisor up to v53 parses the rest of the body as another request, and its answer shows part of the body.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -116,15 +116,16 @@ impl Request {
         Self { before, existing: Vec::new(), in_table: 0 }
     }
 
-    /// Returns the strings that the request already contains. [`Self::write`] writes them again.
+    /// Returns the strings that the request already contains. [`Self::write`] writes these strings again, as a part of
+    /// its `strings`.
     #[must_use]
     pub fn existing(&mut self) -> Existing {
         let kept = std::mem::take(&mut self.existing).into_iter().map(|text| (text, Origin::File)).collect();
         Existing { kept, ..Existing::default() }
     }
 
-    /// Returns the route of the strings through the API, with its limits. For each limit that counts bytes, less is
-    /// available to the strings, because the rest of the request needs a part.
+    /// Returns the route of the strings through the API, with its limits. The rest of the request uses a part of each
+    /// limit that counts bytes, so the strings can use less.
     #[must_use]
     pub fn route(&self) -> Route {
         let rest = self.before.len() + AFTER.len();

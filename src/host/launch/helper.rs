@@ -10,7 +10,7 @@ use super::private_argv;
 pub struct Helper(());
 
 impl Helper {
-    /// Returns the helper if the first argument of this process says that it is the tracer.
+    /// Returns a [`Helper`] if the first argument of this process says that this process is the tracer.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
         (std::env::args_os().nth(1)? == private_argv::TRACER).then_some(Self(()))

@@ -3,9 +3,10 @@
 //! If a program parses an option, its executable file (ELF) contains the option's name. The file of a program that only
 //! executes another program, such as env(1) or a compiled wrapper, does not contain the name.
 //!
-//! The launcher searches the file of the program that it starts, and sends the result to the tracer. The tracer
-//! searches the files of other programs. For the file of the first program, it uses the launcher's result, unless this
-//! file may have changed since (see `Stamp`).
+//! The launcher (the process that starts a program) searches this program's file, and sends the result to the tracer.
+//! The tracer searches the files of all programs that are executed after the first program. For the first program's
+//! file, the tracer uses the launcher's result, unless the file may have changed since the launcher's search (see
+//! `Stamp`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -20,15 +21,17 @@ use crate::host::hypervisor::{Features, Hypervisor};
 
 use super::program::Executable;
 
-/// Number of bytes that are read at a time. For small programs, a larger buffer would cost more time than it saves.
+/// Number of bytes of an executable file that are read at a time. For small programs, a larger buffer would cost more
+/// time than it saves.
 const CHUNK: usize = 65_536;
 
 /// Minimum length in bytes of a beginning that several words share. The search looks for the shared beginning instead
-/// of each word. A shorter beginning would be found too often in other places.
+/// of each word. A shorter beginning would be found too often in places where the file contains none of the words.
 const BEGINNING_MIN: usize = 8;
 
-/// Minimum age in seconds of a file's last change. If the last change is at least this old, the next change certainly
-/// gets a different time. File systems may round times to two seconds, and kernels to ten milliseconds.
+/// Minimum age in seconds of a file's last change, if the file has a [`Stamp`]. If the last change is at least this
+/// old, the next change certainly gets a different time. File systems may round times to two seconds, and kernels to
+/// ten milliseconds.
 const SETTLED: i64 = 3;
 
 /// Identifies one version of a file: after a change, the file has a different stamp. A file that was changed less than
@@ -49,7 +52,8 @@ impl Stamp {
 
     fn of(file: &Metadata) -> Option<Self> {
         let (modified, changed) = (file.mtime(), file.ctime());
-        // Without a clock, every file counts as just changed, so it has no stamp. `SystemTime::now()` would panic.
+        // If the clock cannot be read, every file counts as just changed, so no file has a stamp. In this case,
+        // `SystemTime::now()` would panic.
         let settled = ClockId::CLOCK_REALTIME.now().ok()?.tv_sec().checked_sub(SETTLED)?;
         if changed >= settled || modified >= settled {
             return None;
@@ -78,7 +82,7 @@ impl Stamp {
     }
 }
 
-/// The result of searching a file for one word. The result applies only while the file has this stamp.
+/// The result of searching a file for one word. The result applies only while the file has the stamp in `file`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
     /// The file's stamp.
@@ -94,8 +98,8 @@ struct Search {
     found: Vec<&'static str>,
 }
 
-/// The last search. It is stored in a static variable, because the steps between the search and the start of the
-/// program do not use its result.
+/// The last search by [`features`]. It is stored in a static variable, because the steps between the search and the
+/// start of the program do not use its result.
 static LAST: Mutex<Option<Search>> = Mutex::new(None);
 
 /// Searches a program's executable file for the words that decide how the hypervisor is started. Returns those words
@@ -147,7 +151,7 @@ fn words<'a>(file: &mut File, words: &[&'a str]) -> io::Result<Vec<&'a str>> {
     let (mut found, mut window) = (Vec::new(), Vec::with_capacity(CHUNK + longest));
     let mut is_first = true;
     while !families.is_empty() {
-        // A word may begin in one chunk and end in the next one.
+        // A word may begin in one chunk and end in the next chunk, so the window keeps the end of the previous chunk.
         window.drain(..window.len().saturating_sub(longest));
         if file.take(CHUNK as u64).read_to_end(&mut window)? == 0 {
             break;
@@ -224,7 +228,8 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert!(found(&path, &["oem_strings"]).is_empty(), "{at}");
         }
-        // Words that share a beginning. No word may be found in a place where the file contains only another word.
+        // Three of these words share a beginning. No word may be found in a place where the file contains only another
+        // word.
         for at in [CHUNK - 12, CHUNK - 5, CHUNK + 2] {
             let words = ["oem_strings", "oem_string_paths", "SMBIOS", "oem_string_none"];
             for (text, expected) in [
@@ -258,7 +263,7 @@ mod tests {
             assert!(!has(old, "oem_strings", Some(Answer { file: other, has: true })).unwrap(), "{at}");
         }
         assert!(!has(Path::new("/bin/false"), "oem_strings", known).unwrap());
-        // If a file was just written, its next change may get the same time as this one, so the file has no stamp.
+        // If a file was just written, its next change may get the same time as this write, so the file has no stamp.
         let new = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(Stamp::of(&new.as_file().metadata().unwrap()), None);
     }

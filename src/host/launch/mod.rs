@@ -1,10 +1,11 @@
 //! Replaces this process with a hypervisor (`exec`). Only the hypervisor can see the OEM strings that it gets.
 //!
 //! If the hypervisor cannot read OEM strings from files, its arguments contain the strings. [`private_argv`] hides
-//! these arguments. If a wrapper executes the hypervisor, [`private_argv`] also hides the files with OEM strings from
-//! the wrapper. To do so, this program executes itself as a tracer ([`helper`]). So a program that starts hypervisors
-//! must first check whether it is the tracer ([`helper::Helper::of_this_process`]). [`image`] finds out whether a
-//! program is the hypervisor or a wrapper.
+//! these arguments. If a wrapper (a program such as env(1) that executes another program) executes the hypervisor,
+//! [`private_argv`] also hides the files with OEM strings from the wrapper. For both purposes, this program executes
+//! itself as a second process, the tracer ([`helper`]). So a program that calls [`execute`] must first check whether
+//! its process is the tracer ([`helper::Helper::of_this_process`]). [`image`] finds out whether a program is the
+//! hypervisor or a wrapper.
 
 mod child;
 pub mod helper;
@@ -41,7 +42,7 @@ pub enum LaunchError {
     /// An argument or an environment variable contains a NUL byte.
     #[error("an argument or an environment variable contains a NUL byte")]
     Nul(#[from] NulError),
-    /// The program cannot be given private arguments.
+    /// The program cannot get private arguments, which other processes must not see.
     #[error(transparent)]
     PrivateArgv(#[from] PrivateArgvError),
     /// The program does not exist, or execve(2) failed after all preparations.
@@ -75,23 +76,23 @@ pub struct Private<'a> {
 /// Which program gets the files with OEM strings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Files {
-    /// The program that is started, and every program that inherits its descriptors.
+    /// The program that this process executes, and every program that inherits the executed program's descriptors.
     Inherited,
     /// Only the first program whose executable file contains [`Private::word`].
     OfHypervisor,
 }
 
-/// Replaces this process with a program (`exec`). The program keeps the PID, the descriptors, the working directory,
-/// the signals and the environment. `argv0` is the program's own name, its first argument.
+/// Replaces this process with a program (`exec`). The program keeps this process's PID, descriptors, working directory,
+/// signals and environment. `argv0` is the program's own name, its first argument.
 ///
-/// Other processes see a placeholder instead of each private argument, and instead of each argument with files that
-/// only the hypervisor has. Only the hypervisor gets the real arguments. The hypervisor is `program`, or a program that
-/// `program` executes. If no argument is private and all files may be inherited, this function only calls execve(2).
-/// `ahead` is a tracer that was started before this call.
+/// Other processes see a placeholder instead of each private argument, and instead of each argument with paths of files
+/// that only the hypervisor gets. Only the hypervisor gets the real arguments. The hypervisor is `program`, or a
+/// program that `program` executes. If no argument is private and all files may be inherited, this function only calls
+/// execve(2). `ahead` is a tracer that was started before this call.
 ///
-/// When this process calls this function, its memory should contain no other copy of the secret values. For a moment,
-/// other processes of the same user can read this memory (see `Tracer::attach` in `private_argv/attach.rs`). They can
-/// read the program's memory afterwards too.
+/// When this process calls this function, its memory should contain no copy of the secret values except those in
+/// `arguments`. For a moment, other processes of the same user can read this memory (see `Tracer::attach` in
+/// `private_argv/attach.rs`). After the start, such processes can also read the program's memory.
 ///
 /// # Errors
 /// [`LaunchError`], if nothing was executed. If the start fails after this process has executed the program, this

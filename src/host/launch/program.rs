@@ -9,7 +9,8 @@ use crate::sys::program::is_executable;
 /// Position and size of `e_machine` in the header of an ELF file (System V gABI, chapter 4).
 const MACHINE: std::ops::Range<usize> = 18..20;
 
-/// `e_ident` of a 64-bit program with this machine's byte order: magic, class, data encoding.
+/// First six bytes (`e_ident`) of a 64-bit program's ELF file with this machine's byte order: magic, class, data
+/// encoding.
 const IDENT: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
 
 /// The ELF machine number of this machine: `EM_X86_64` or `EM_AARCH64`.
@@ -20,7 +21,7 @@ const NATIVE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 pub(super) enum Executable {
     /// A program for this machine's architecture.
     Native,
-    /// A script that names its interpreter.
+    /// A script whose first line names its interpreter (`#!`).
     Script,
     /// Any other file.
     Other,

@@ -1,4 +1,5 @@
-//! Adds QEMU arguments to the XML of an existing libvirt domain. The domain's own text stays unchanged, byte for byte.
+//! Adds QEMU arguments to the XML of an existing libvirt domain. The rest of the domain's text stays unchanged, byte
+//! for byte.
 //!
 //! libvirt reads the arguments from `arg` elements in a `commandline` element. Both elements are in QEMU's namespace,
 //! with any prefix (`qemuDomainDefNamespaceParse` in `src/qemu/qemu_domain.c`).
@@ -57,7 +58,7 @@ struct Change {
     text: String,
 }
 
-/// Returns the domain with arguments for QEMU, which follow the domain's own arguments.
+/// Returns the domain's XML in which these QEMU arguments follow the domain's own QEMU arguments.
 ///
 /// # Errors
 /// [`EditError`], if the arguments cannot be added so that libvirt uses each argument exactly once.
@@ -183,8 +184,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Refuses a domain that already contains one of the QEMU arguments that would be added: with both, the guest would
-    /// get the same structure twice.
+    /// Refuses a domain that already contains one of the QEMU arguments that would be added: if QEMU got the argument
+    /// twice, the guest would get the same structure twice.
     fn argument(&self, element: &BytesStart<'_>) -> Result<(), EditError> {
         let value = element.try_get_attribute("value").map_err(|_| self.malformed())?;
         let value = value.map(|value| value.normalized_value(XmlVersion::Implicit1_0)).transpose();

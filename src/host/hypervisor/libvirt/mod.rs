@@ -60,7 +60,7 @@ pub fn xml(strings: &OemStrings) -> Secret {
     parts.concat().into()
 }
 
-/// Writes an XML element for a libvirt domain, which contains additional QEMU arguments. The arguments contain no
+/// Writes an XML element that contains additional QEMU arguments for a libvirt domain. The arguments contain no
 /// secrets. The only effect of the element in libvirt is that the domain is marked as tainted (`custom-argv`).
 #[must_use]
 pub fn command_line<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {

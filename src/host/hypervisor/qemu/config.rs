@@ -1,17 +1,17 @@
-//! Parses QEMU's configuration files for `-readconfig` like `qemu_config_foreach()` in `util/qemu-config.c`. A file
-//! consists of sections, and each section belongs to a group of options:
+//! Parses QEMU's configuration files for `-readconfig` in the same way as QEMU's function `qemu_config_foreach()`
+//! (`util/qemu-config.c`). A file consists of sections, and each section belongs to a group of options:
 //!
 //! ```text
 //! [object "tdx0"]
 //!   qom-type = "tdx-guest"
 //! ```
 //!
-//! The format has no escape characters, and needs a blank between a key and `=`. Text after a closing bracket or quote
-//! is ignored.
+//! The format has no escape characters, and needs a blank between a key and `=`. QEMU ignores text after a closing
+//! bracket or quote.
 
 use super::syntax::{Parameter, Settings};
 
-/// Longest line in bytes that QEMU reads. It reads a longer line as two lines.
+/// Longest line in bytes that QEMU reads. QEMU reads a longer line as several lines.
 const LINE_MAX: usize = 1023;
 
 /// Maximum length in bytes of a group's name, of a key and of an ID.

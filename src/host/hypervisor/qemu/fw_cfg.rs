@@ -1,11 +1,12 @@
-//! Sends credentials through QEMU's `fw_cfg`. This is the only channel into machines without SMBIOS, and a second
+//! Sends credentials through QEMU's `fw_cfg`. `fw_cfg` is the only channel into machines without SMBIOS, and a second
 //! channel for values that systemd 256 and older cannot read completely from SMBIOS.
 //!
-//! systemd 256 and older reads only one memory page of each structure, so it always cuts a larger string. It also reads
-//! `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before SMBIOS, and uses the first
-//! value that it finds for a name (`import_credentials_qemu()`, systemd `src/core/import-creds.c` 251 and newer). So
-//! the value of a larger string is also passed in such an item. For `fw_cfg`, the guest's kernel needs the driver
-//! `qemu_fw_cfg`. If the driver is a module, systemd loads it.
+//! systemd 256 and older reads only one memory page of each structure, so it always cuts a string that is larger than a
+//! page. It also reads `opt/io.systemd.credentials/NAME` from `fw_cfg`. It reads this item completely and before
+//! SMBIOS, and uses the first value that it finds for a name (`import_credentials_qemu()`, systemd
+//! `src/core/import-creds.c` 251 and newer). So this program also passes the value of such a larger string in a
+//! `fw_cfg` item. For `fw_cfg`, the guest's kernel needs the driver `qemu_fw_cfg`. If the driver is a module, systemd
+//! loads it.
 //!
 //! `parse_fw_cfg()` in `system/vl.c` shows how QEMU reads a `-fw_cfg` option.
 
@@ -22,9 +23,9 @@ use crate::host::hypervisor::error::MergeError;
 use crate::host::hypervisor::line::read_file;
 use crate::host::strings::{Content, OemStrings, Origin};
 
-/// Maximum number of items that are passed in addition to SMBIOS, including the items on the command line. Of QEMU's 32
-/// slots for `fw_cfg` items, 16 are free in a machine without additional devices (measured with QEMU 7.2). Some devices
-/// need slots for their own items.
+/// Maximum number of `fw_cfg` items that are passed in addition to SMBIOS, including the items on the command line. Of
+/// QEMU's 32 slots for `fw_cfg` items, 16 are free in a machine without additional devices (measured with QEMU 7.2).
+/// Some devices need slots for their own items.
 pub const FILES_MAX: usize = 8;
 
 /// Maximum number of `fw_cfg` items in a machine without SMBIOS.
@@ -174,7 +175,7 @@ pub fn option(credential: Credential) -> [Argument; 2] {
 }
 
 fn path(name: &Name) -> String {
-    // The name is not formatted with `Display`, which escapes blanks.
+    // The name is not formatted with `Display`, because `Display` escapes blanks.
     [FW_CFG_DIRECTORY, name.as_str()].concat()
 }
 

@@ -1,5 +1,5 @@
-//! QEMU reads this program's structures from files (`-smbios file=PATH`). If the machine has no SMBIOS, QEMU passes the
-//! credentials in `fw_cfg` items.
+//! This program passes SMBIOS structures to QEMU in files (`-smbios file=PATH`). If the machine has no SMBIOS, this
+//! program passes the credentials to QEMU as `fw_cfg` items.
 //!
 //! QEMU does not accept `-smbios type=11` together with a file of structures, so this program moves the strings of an
 //! existing `type=11` option into its own structures. Each file contains one structure. If the table has a 32-bit entry
@@ -73,7 +73,7 @@ const WORD: &str = "-smbios file=binary";
 /// Maximum size, in bytes, of a file of structures that is read.
 const FILE_MAX: usize = 65_535;
 
-/// Returns the route of structures that QEMU reads from files. Other options add `others` bytes to the table.
+/// Returns the route of structures that QEMU reads from files. Other `-smbios` options add `others` bytes to the table.
 #[must_use]
 pub fn route(others: usize) -> Route {
     Route { structures: Structures::Packed, limits: vec![(&TABLE_LIMIT, OWN_STRUCTURES + others)] }
@@ -188,8 +188,8 @@ impl Options {
         }
     }
 
-    /// Reads a `-fw_cfg` option. Returns true if the option's credential is now in `existing`, so that the option
-    /// itself is omitted.
+    /// Reads a `-fw_cfg` option. Returns true if the option's credential is now in `existing`. The caller must then
+    /// omit the option itself.
     fn take_item(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let item = fw_cfg::read(&Settings::of_option(b"fw_cfg", text.as_bytes()))?;
         let is_ours = item.is_some();
@@ -197,8 +197,8 @@ impl Options {
         Ok(is_ours)
     }
 
-    /// Reads an `-smbios` option. Returns true if the option's strings are now in `existing`, so that the option itself
-    /// is omitted.
+    /// Reads an `-smbios` option. Returns true if the option's strings are now in `existing`. The caller must then omit
+    /// the option itself.
     fn fold(&mut self, text: &OsStr) -> Result<bool, MergeError> {
         let refuse = |reason, help| MergeError::Option { option: SMBIOS, reason, help };
         let settings = Settings::of_option(b"smbios", text.as_bytes());
@@ -235,7 +235,8 @@ impl Options {
                     ));
                 }
             };
-            // QEMU does not write an empty string to the structure, but includes it in the structure's count byte.
+            // QEMU does not write an empty string to the structure, but includes it in the structure's count byte. So
+            // this program omits empty strings.
             if !string.0.is_empty() {
                 self.line.existing.kept.push(string);
             }

@@ -1,5 +1,6 @@
-//! Parses options like these functions of QEMU: `lookup_opt()` in `system/vl.c`, `get_opt_name_value()` in
-//! `util/qemu-option.c`, `keyval_parse_one()` in `util/keyval.c` and `qobject_from_json()` in `qobject/json-parser.c`.
+//! Parses QEMU's options in the same way as these functions of QEMU: `lookup_opt()` in `system/vl.c`,
+//! `get_opt_name_value()` in `util/qemu-option.c`, `keyval_parse_one()` in `util/keyval.c` and `qobject_from_json()` in
+//! `qobject/json-parser.c`.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -307,7 +308,7 @@ fn in_double_quotes(text: &[u8]) -> Vec<u8> {
     json
 }
 
-/// Parses a number like strtoull(3) with base 0.
+/// Parses a number in the same way as strtoull(3) with base 0.
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim_start();
     let text = text.strip_prefix('+').unwrap_or(text);

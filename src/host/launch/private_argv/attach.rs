@@ -1,4 +1,5 @@
-//! The launcher's part: starts a tracer, sends it the secret values, and lets it attach to this process.
+//! Does the launcher's part of a traced start: starts a tracer, sends the secret values to the tracer, and lets the
+//! tracer attach to this process.
 
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
@@ -46,8 +47,8 @@ struct Between(Child);
 
 impl Drop for Between {
     fn drop(&mut self) {
-        // The child's exit status does not matter, because the tracer's messages show whether it was started. If
-        // SIGCHLD is ignored, the child has no exit status.
+        // The child's exit status does not matter, because the tracer's messages show whether the tracer was started.
+        // If SIGCHLD is ignored, the child has no exit status.
         _ = self.0.wait();
         forget_child();
     }

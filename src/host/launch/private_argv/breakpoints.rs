@@ -67,7 +67,8 @@ impl Breakpoints {
             match ptrace::read(pid, address) {
                 Ok(word) if word == breakpoint.changed => ptrace::write(pid, address, breakpoint.original)?,
                 // The breakpoint no longer exists: the process now executes another program, or it has removed this
-                // code from its memory. (Or the kernel no longer lets the tracer read the memory, see `watch`.)
+                // code from its memory. Or the kernel no longer lets the tracer read the process's memory (see
+                // `watch`).
                 Ok(_) | Err(Errno::EIO | Errno::EFAULT) => {}
                 Err(errno) => return Err(errno),
             }
@@ -105,7 +106,8 @@ mod tests {
 
     #[test]
     fn breakpoints_that_would_overlap_are_not_set() {
-        // This process is not traced, so a write to its memory would fail with another error (`ESRCH`).
+        // This process is not traced, so ptrace(2) would fail with another error (`ESRCH`) when it reads this process's
+        // memory.
         let set = |addresses: &[u64]| Breakpoints::set(nix::unistd::getpid(), addresses).err().unwrap();
         for addresses in [[0x1000, 0x1007, 0x2000], [0x2000, 0x1008, 0x1001], [0x1000, 0x2000, 0x1000]] {
             assert_eq!(set(&addresses).raw_os_error(), Some(Errno::EINVAL as i32), "{addresses:x?}");

@@ -2,9 +2,9 @@
 //! module does no I/O, except through [`Memory`].
 //!
 //! The dynamic linker keeps a list of the loaded objects for debuggers (`struct r_debug` and `struct link_map`, link.h;
-//! glibc and musl). Each object has a table of its symbols ([`super::symbols`]). The list and the tables are read from
-//! the program's memory, because the program's files may be replaced while it runs. The memory may contain anything, so
-//! every loop in this module has a maximum number of rounds.
+//! glibc and musl). Each loaded object (the program or a library) has a table of its symbols ([`super::symbols`]). The
+//! list and the tables are read from the program's memory, because the program's files may be replaced while it runs.
+//! The memory may contain anything, so every loop in this module has a maximum number of rounds.
 
 use super::program_memory::{Memory, array, words};
 use super::symbols::{Symbols, for_each_entry};
@@ -29,11 +29,12 @@ const NOTES_MAX: usize = 64;
 /// Value of `r_state` while no library is being loaded or unloaded (`RT_CONSISTENT`).
 const CONSISTENT: u32 = 0;
 
-/// The name of Go's notes, which every Go program has (`.note.go.buildid`).
+/// The name in Go's ELF notes. Every Go program has such a note (`.note.go.buildid`).
 const GO: &[u8; 4] = b"Go\0\0";
 
-/// The function that makes the system call with which a program ends. exit(3), `quick_exit` and `_exit` call it, and
-/// it is also called after `main` returns. In glibc, `_Exit` and `_exit` are two names of the same function.
+/// The name of the function that makes the system call with which a program ends. exit(3), `quick_exit` and `_exit`
+/// call this function. The C library also calls it after `main` returns. In glibc, `_Exit` and `_exit` are two names of
+/// the same function.
 const EXIT: &[u8] = b"_Exit";
 
 /// The function with which a program can make any system call (syscall(2)).
@@ -162,7 +163,7 @@ mod tests {
     use super::super::symbols::{DT_GNU_HASH, DT_NULL, DT_STRTAB, DT_SYMTAB};
     use super::*;
 
-    /// The memory of this program, but with a change in the result of one read.
+    /// The memory of this process, in which the result of one read is changed.
     struct Changed {
         memory: File,
         /// Number of the read whose result is changed, counted from 1.
@@ -261,7 +262,8 @@ mod tests {
         all.extend([0, 0]);
         let headers = Headers { address: 0x1000, count: 1, vdso: None };
         assert_eq!(CLibrary::find(&words(&all), headers), None);
-        // A dynamic section without an end. Below: a hash chain without an end, and notes without an end.
+        // The first memory contains a dynamic section without an end. The other memories contain a hash chain without
+        // an end, or notes without an end.
         assert_eq!(for_each_entry(&words(&vec![1; 20_000]), 0x1000, |_, _| {}), None);
         let mut all = vec![DT_STRTAB, 0x1000, DT_SYMTAB, 0x1000, DT_GNU_HASH, 0x1040, DT_NULL, 0];
         // A hash table with one bucket, first symbol 0 and no filter. The bucket starts with symbol 2. The hashes in

@@ -1,16 +1,16 @@
-//! The processes from the launcher to the hypervisor. The tracer traces all of them until the hypervisor has the secret
-//! values.
+//! Handles the events of all processes from the launcher to the hypervisor. The tracer traces all these processes until
+//! the hypervisor has the secret values.
 //!
 //! The launcher may start the hypervisor through wrappers: programs such as `env`, `taskset` or a script, which execute
 //! the hypervisor or start it as a child. If a program is executed with a placeholder, the tracer checks the program
-//! before its first instruction. If the program's executable file contains the receiver's word ([`Request::word`]), the
-//! program is the hypervisor. The hypervisor gets the values, and the tracer detaches from all other processes.
+//! before its first instruction. If the program's executable file contains the word in [`Request::word`], the program
+//! is the hypervisor. The hypervisor gets the values, and the tracer detaches from all other processes.
 //!
 //! The hypervisor must not execute a program whose arguments would show the values. So the hypervisor is traced until
 //! it has created its virtual machine: by then, it has parsed its arguments. If the hypervisor calls execve(2), the
 //! tracer kills it at the start of the call, so that no other process sees a value. If the hypervisor got only files,
-//! no argument can show a value. So if such a hypervisor calls execve(2), the tracer kills it only after the call. And
-//! if such a hypervisor creates a second thread, the tracer detaches from it.
+//! no argument can show a value. So if such a hypervisor calls execve(2), the tracer kills it only after the call. If
+//! such a hypervisor creates a second thread, the tracer detaches from the hypervisor.
 
 mod calls;
 mod ends;
@@ -64,7 +64,7 @@ pub(super) struct Chain {
     hypervisor: ShownPath,
     /// Paths of the executed programs, for messages.
     executed: Vec<String>,
-    /// The thread that is about to end the started program, and its exit code.
+    /// The thread that is about to end the started program, and the exit code of the program.
     exiting: Option<(Pid, u8)>,
 }
 
@@ -94,7 +94,7 @@ impl Chain {
         while !self.tracees.is_empty() {
             let Some((pid, status)) = self.wait()? else { continue };
             match self.handle(pid, status) {
-                // The process was killed in the meantime: the next wait reports this.
+                // The process was killed after this event: the next call of `wait` reports the end of the process.
                 Err(_) if libc::WIFSTOPPED(status) && ptrace::getregs(pid) == Err(Errno::ESRCH) => {}
                 Err(Failure::System { action, source }) if self.stage.is_delivered() => {
                     return Err(Failure::Guard { action, source });
@@ -293,7 +293,7 @@ impl Chain {
     }
 
     /// Whether the executed program is the hypervisor: it got a placeholder as an argument, and its executable file
-    /// contains the receiver's word.
+    /// contains the word in [`Request::word`].
     fn is_hypervisor(&mut self, pid: Pid) -> Result<bool, Failure> {
         let passed_on = tracee::has_argument(pid, self.request.placeholders())
             .map_err(failed("read the program's arguments"))?;
@@ -369,7 +369,7 @@ impl Chain {
             ptrace::cont(pid, signal)
         };
         match resumed {
-            // The process was killed while it was stopped: the next wait reports this.
+            // The process was killed while it was stopped: the next call of `wait` reports the end of the process.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(failed("continue the program")(errno)),
         }

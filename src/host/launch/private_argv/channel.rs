@@ -26,7 +26,7 @@ use crate::host::launch::image::{Answer, Stamp};
 pub(super) const GO: [u8; 1] = [b'+'];
 
 /// Maximum length in bytes of a text in a message, and maximum number of items in a list. No kernel accepts an argument
-/// of this length, so this program never sends a larger number.
+/// of this length, so the launcher never sends a longer text or a longer list.
 const LENGTH_MAX: usize = 64 * 1_048_576;
 
 /// The launcher's request to the tracer.

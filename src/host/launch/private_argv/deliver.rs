@@ -20,7 +20,7 @@ use crate::format::credential::Secret;
 /// least this long.
 const PART_MIN: usize = 24;
 
-/// Number of bytes that are read at a time: the size of the smallest memory page.
+/// Number of bytes of another process's memory that are read at a time: the size of the smallest memory page.
 const BLOCK: usize = 4096;
 
 /// Longest string that execve(2) accepts, including its NUL (`MAX_ARG_STRLEN`, `include/uapi/linux/binfmts.h`).
@@ -65,7 +65,7 @@ pub(super) fn has_values(target: Pid, replacements: &[Replacement]) -> io::Resul
 
 /// Whether the arguments or environment variables with which a process calls execve(2) contain one of the secret
 /// values. `lists` are the addresses of the two lists of pointers to these strings. Memory that cannot be read counts
-/// as empty, because execve(2) cannot read it either, and fails.
+/// as empty, because execve(2) cannot read this memory either, and then fails.
 pub(super) fn passes_on(target: Pid, lists: [u64; 2], replacements: &[Replacement]) -> io::Result<bool> {
     let memory = File::open(format!("/proc/{target}/mem"))?;
     let mut block = Zeroizing::new(vec![0; BLOCK]);

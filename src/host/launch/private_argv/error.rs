@@ -41,7 +41,7 @@ pub enum PrivateArgvError {
         /// Maximum size in bytes: a quarter of the stack's limit, but at most 6 MiB.
         limit: u64,
     },
-    /// The private arguments were prepared on another thread than the main thread, but the tracer sees only the main
+    /// The private arguments were prepared on a thread other than the main thread, but the tracer sees only the main
     /// thread.
     #[error("only the main thread can pass private arguments")]
     NotMainThread,

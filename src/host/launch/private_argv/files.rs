@@ -1,10 +1,11 @@
-//! Files in memory that only the hypervisor has. A wrapper that executes the hypervisor does not have them.
+//! Creates files in memory of which only the hypervisor has descriptors. A wrapper that executes the hypervisor has no
+//! descriptor of these files.
 //!
 //! If the launcher left a descriptor open, every wrapper and every program that a wrapper executes would inherit it. So
 //! the tracer makes the hypervisor create the files itself. The hypervisor is stopped after its execve(2), before its
 //! first instruction. For each system call, the tracer sets the hypervisor's registers, and lets the hypervisor make
-//! only this call. Afterwards, the tracer restores the registers. Then the tracer writes and seals the files through
-//! `/proc/PID/fd`, and puts their paths into the hypervisor's arguments.
+//! only this call. After the last call, the tracer restores the registers. Then the tracer writes and seals the files
+//! through `/proc/PID/fd`, and puts their paths into the hypervisor's arguments.
 //!
 //! execve(2) closes the descriptors, so programs that the hypervisor executes do not inherit them.
 
@@ -205,7 +206,7 @@ fn find_instruction(target: Pid, memory: &File) -> io::Result<u64> {
         let mut code = Zeroizing::new(vec![0; usize::try_from(end - start).ok()?.min(SEARCHED)]);
         let size = memory.read_at(&mut code, start).ok()?;
         let mut places = memmem::find_iter(code.get(..size)?, CALL).map(|at| start + at as u64);
-        // Instructions of four bytes must be aligned.
+        // An instruction of four bytes (aarch64) must be at an address that is a multiple of four.
         places.find(|place| CALL.len() < 4 || place.is_multiple_of(4))
     });
     found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no instruction that makes a system call"))

@@ -3,7 +3,7 @@
 use super::files::InFiles;
 use super::stack::Replacement;
 
-/// The arguments that only the hypervisor gets. Other programs get placeholders.
+/// The arguments that only the hypervisor gets. Other programs get placeholders instead.
 #[derive(Debug, Default)]
 pub struct Hidden {
     /// Arguments whose text is secret.

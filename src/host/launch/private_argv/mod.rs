@@ -1,21 +1,21 @@
-//! Private arguments: they do not appear in `/proc/PID/cmdline`. So `ps`, the field `_CMDLINE` of the journal and the
-//! record of a core dump do not show them.
+//! Passes private arguments to a program: arguments that do not appear in `/proc/PID/cmdline`. So `ps`, the field
+//! `_CMDLINE` of the journal and the record of a core dump do not show them.
 //!
 //! The launcher is the process that calls [`PrivateArgv::attach`] and then executes a program. Instead of each private
 //! argument, it passes a placeholder. A tracer, which is a short-lived process of this program, traces the launcher and
-//! all programs that the launcher executes. The executed program may be the hypervisor, or a wrapper that executes the
-//! hypervisor: `env`, `taskset`, a script, or several wrappers. The tracer stops each program before its first
-//! instruction. If a program gets the placeholders, and its executable file contains the receiver's word (such as
-//! `oem_strings`), the program is the hypervisor. The tracer gives it a stack with the real arguments ([`stack`]).
+//! all programs that the launcher executes. The executed program may be the hypervisor, or a wrapper such as `env`,
+//! `taskset` or a script, which executes the hypervisor or another wrapper. The tracer stops each program before its
+//! first instruction. A program is the hypervisor if it gets the placeholders, and if its executable file contains a
+//! given word (such as `oem_strings`). The tracer gives the hypervisor a stack with the real arguments ([`stack`]).
 //!
 //! ```text
 //!  launcher                           tracer (a grandchild whose parent has exited)
 //!  checks the program
 //!  starts the tracer  ------------->  protects its memory
 //!  sends the values  --------------->  receives the values
-//!  wipes the values, may be traced ->  PTRACE_SEIZE with PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL, and its children
+//!  wipes the values, may be traced ->  PTRACE_SEIZE (PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL, PTRACE_O_TRACEFORK)
 //!  execve(2) with placeholders  --->  checks the program
-//!  a wrapper: fork(2), execve(2) -->  checks each, and gives the hypervisor its stack and stack pointer
+//!  a wrapper: fork(2), execve(2) -->  checks each program, sets the hypervisor's stack and stack pointer
 //!  the hypervisor: KVM_CREATE_VM -->  PTRACE_DETACH, exit
 //! ```
 //!
@@ -27,21 +27,21 @@
 //! and environment are as after any execve(2). The tracer does not become a child of the program.
 //!
 //! If an error occurs, no program runs with the values. The launcher executes no program before the tracer has
-//! attached. From then on, the kernel kills the program if the tracer dies (`PTRACE_O_EXITKILL`). On any error, the
-//! tracer logs a message and kills the program before the hypervisor's first instruction. If the started program ends,
-//! but no hypervisor was executed, the start fails. The launcher's parent then sees the exit code of the started
-//! program, or 1 instead of 0.
+//! attached. From then on, the kernel kills the program if the tracer dies (`PTRACE_O_EXITKILL`). If an error occurs
+//! before the hypervisor has the values, the tracer logs a message and kills all traced processes. If the started
+//! program ends, but no hypervisor was executed, the start fails. The launcher's parent then sees the exit code of the
+//! started program, or 1 instead of 0.
 //!
 //! QEMU reads values from files in memory. If a wrapper executes QEMU, the tracer makes QEMU create the files itself
 //! (`files`), so no other program ever has the descriptors of the files. If the launcher executes QEMU directly, QEMU
 //! inherits the files, and no tracer is needed.
 //!
-//! If the hypervisor executed another program with the values in its arguments, other processes would see the values.
-//! So the tracer watches the hypervisor's system calls until the hypervisor has created its virtual machine, but for at
-//! most ten seconds. If the hypervisor calls execve(2) in this time, the tracer kills it at the start of the call. If a
-//! child of the hypervisor executes a program without the values, the tracer detaches from the child. After the tracing
-//! has ended, a debugger can attach to the hypervisor. If the hypervisor then executed itself again with its own
-//! arguments, other processes would see the values.
+//! If the hypervisor executed another program and the arguments of the other program contained the values, other
+//! processes would see the values. So the tracer watches the hypervisor's system calls until the hypervisor has created
+//! its virtual machine, but for at most ten seconds. If the hypervisor calls execve(2) in this time, the tracer kills
+//! it at the start of the call. If a child of the hypervisor executes a program without the values, the tracer detaches
+//! from the child. After the tracing has ended, a debugger can attach to the hypervisor. If the hypervisor then
+//! executed itself again with its own arguments, other processes would see the values.
 //!
 //! A traced program does not gain privileges when it executes a set-user-ID program (`sudo`), unless the tracer has
 //! `CAP_SYS_PTRACE`. If the hypervisor is started through a set-user-ID program, the start fails with a message.
@@ -100,8 +100,8 @@ pub struct PrivateArgv(Option<Tracer>);
 
 impl PrivateArgv {
     /// Prepares the execution of `program`. The first program that gets the placeholders, and whose executable file
-    /// contains `word`, gets the hidden arguments. It is `program`, or a program that `program` executes. If `hidden`
-    /// is empty, this function prepares nothing, and the tracer `ahead` exits.
+    /// contains `word`, gets the hidden arguments. This first program is `program`, or a program that `program`
+    /// executes. If `hidden` is empty, this function prepares nothing, and the tracer `ahead` exits.
     ///
     /// # Errors
     /// [`PrivateArgvError`], if the program cannot be given private arguments.
@@ -119,8 +119,8 @@ impl PrivateArgv {
         }
         check_program(program)?;
         check_size(&hidden.replacements)?;
-        // execve(2) on another thread ends the main thread. The tracer watches only the main thread, and would miss the
-        // call.
+        // execve(2) on a thread other than the main thread ends the main thread. The tracer watches only the main
+        // thread, and would miss the call.
         if gettid() != getpid() {
             return Err(PrivateArgvError::NotMainThread);
         }

@@ -75,7 +75,7 @@ pub(super) struct Injected {
 impl Injected {
     /// Returns the registers with which a thread makes this system call next. `from` are the thread's registers, and
     /// `instruction` is the address of a [`CALL`] instruction in the program. The thread makes only this call, because
-    /// it stops for the tracer before and after it.
+    /// it stops for the tracer before and after the call.
     pub(super) fn registers(&self, from: &user_regs_struct, instruction: u64) -> user_regs_struct {
         let mut registers = *from;
         set_call(&mut registers, self.number.cast_unsigned(), self.arguments, instruction);

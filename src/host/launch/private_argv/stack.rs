@@ -1,4 +1,5 @@
-//! Moves the beginning of a program's initial stack, to replace some of the program's arguments. No I/O.
+//! Moves the beginning of a program's initial stack, to replace some of the program's arguments. This module does no
+//! I/O.
 //!
 //! At a program's first instruction, the stack pointer points at one block of words. This block contains the number of
 //! arguments, a pointer to each argument and a null; a pointer to each environment variable and a null; and the

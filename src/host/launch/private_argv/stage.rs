@@ -28,9 +28,9 @@ pub(super) enum Guard {
     /// other program could show the secret values.
     Calls,
     /// If the hypervisor calls execve(2), the tracer kills it only after the call has succeeded. At this point, the
-    /// kernel has closed the files, and no argument contains a secret value. If the hypervisor creates a second thread,
-    /// the tracer detaches from it. QEMU creates a second thread before it reads its arguments (`rcu_init_complete()`,
-    /// `util/rcu.c`). A wrapper creates no thread.
+    /// kernel has closed the files with the secret values, and no argument contains a secret value. If the hypervisor
+    /// creates a second thread, the tracer detaches from the hypervisor. QEMU creates a second thread before it reads
+    /// its arguments (`rcu_init_complete()`, `util/rcu.c`). A wrapper creates no thread before it executes QEMU.
     Executions,
 }
 
@@ -89,9 +89,9 @@ impl Stage {
         }
     }
 
-    /// Whether a thread stops at its system calls. The calls of the started program show how the program ends. If the
-    /// program has breakpoints, the breakpoints show this end instead. The calls of the hypervisor and of its children
-    /// show how long they must be traced.
+    /// Whether a thread stops at its system calls. The calls of the started program (the program that the launcher has
+    /// executed) show how this program ends. If the program has breakpoints, the breakpoints show this end instead. The
+    /// calls of the hypervisor and of its children show how long the tracer must trace these processes.
     pub(super) fn stops_at_calls(self, pid: Pid, is_started_program: bool, has_breakpoints: bool) -> bool {
         match self {
             Self::Seeking => is_started_program && !has_breakpoints,

@@ -22,8 +22,8 @@ const ENTRIES_READ: usize = 64;
 const SYMBOL: u64 = 24;
 const FUNCTION: u8 = 2;
 
-/// Error: the symbols of an object are invalid, the name belongs to two functions, or the name does not belong to a
-/// plain function.
+/// The error of a search for a function: the symbols of the object are invalid, the name belongs to two functions, or
+/// the name belongs to a symbol that is not a plain function.
 #[derive(Debug)]
 pub(super) struct Unclear;
 
@@ -129,7 +129,8 @@ impl<'a, M: Memory> Symbols<'a, M> {
         if read < text.len() || text.strip_suffix(&[0]) != Some(name) || section == [0, 0] {
             return Ok(None);
         }
-        // A symbol of another type is not code, or its address is computed when the program runs (`STT_GNU_IFUNC`).
+        // A symbol of a type other than `STT_FUNC` is not code, or its address is computed when the program runs
+        // (`STT_GNU_IFUNC`).
         if info & 0xf == FUNCTION {
             self.base.checked_add(value).map(Some).ok_or(Unclear)
         } else {

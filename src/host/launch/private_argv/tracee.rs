@@ -36,8 +36,8 @@ pub(super) enum Ready {
     None,
 }
 
-/// Checks for an event of a traced process, or waits for an event if `wait` is true. With `pid`, only events of this
-/// process count.
+/// Checks for an event of a traced process, or waits for an event if `wait` is true. If `pid` is given, only events of
+/// this process count.
 pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     let mut flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     flags.set(WaitPidFlag::WNOHANG, !wait);
@@ -52,12 +52,13 @@ pub(super) fn ready(pid: Option<Pid>, wait: bool) -> nix::Result<Ready> {
     }
 }
 
-/// Returns the next event of any traced process. Waits for an event if `waits` is true. With `looks_first`, the event
-/// is not consumed: a process that gets a real-time signal needs this (see [`Ready::Unnamed`]).
+/// Returns the next event of any traced process. Waits for an event if `waits` is true. If `looks_first` is true, this
+/// function does not consume the event. The tracer must not consume the event of a real-time signal (see
+/// [`Ready::Unnamed`]).
 ///
-/// The traced processes stop again soon after they continue. If this process slept and the processor had to be woken
-/// up, the sleep would take longer than the time between two stops. So before it sleeps, this function checks for
-/// events several times, and lets other processes run in between.
+/// The traced processes stop again soon after they continue. If the tracer slept, waking up the processor and the
+/// tracer would take longer than the time between two stops. So this function checks for events several times before it
+/// sleeps, and lets other processes run between the checks.
 pub(super) fn next(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     let looks = if waits { LOOKS } else { 0 };
     for _ in 0..looks {
@@ -76,8 +77,8 @@ fn next_of(waits: bool, looks_first: bool) -> nix::Result<Ready> {
     wait(None, waits).map(|waited| waited.map_or(Ready::None, Ready::Waited))
 }
 
-/// Returns the PID of a process with an event, and the status from waitpid(2). With `pid`, only events of this process
-/// count. Waits for an event if `wait` is true. Otherwise returns `None` if there is no event.
+/// Returns the PID of a process with an event, and the status from waitpid(2). If `pid` is given, only events of this
+/// process count. Waits for an event if `wait` is true. Otherwise returns `None` if there is no event.
 pub(super) fn wait(pid: Option<Pid>, wait: bool) -> nix::Result<Option<(Pid, i32)>> {
     let mut options = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     options.set(WaitOptions::NOHANG, !wait);
@@ -149,8 +150,8 @@ pub(super) fn auxiliary<const N: usize>(pid: Pid, kinds: [u64; N]) -> io::Result
     Ok(kinds.map(|kind| pairs.clone().find(|[found, _]| *found == kind).map(|[_, value]| value)))
 }
 
-/// Whether executing its program changed a process's privileges, or would have changed them if the process were not
-/// traced.
+/// Whether the execution of a process's current program changed the privileges of the process, or would have changed
+/// them if the process were not traced.
 pub(super) fn is_secure(pid: Pid) -> io::Result<bool> {
     let [secure] = auxiliary(pid, [AT_SECURE])?;
     Ok(secure.is_some_and(|value| value != 0) && !has_no_new_privileges(pid))

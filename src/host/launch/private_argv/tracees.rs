@@ -27,8 +27,8 @@ impl Place {
     pub(super) fn of_event(event: i32) -> Self {
         match event {
             0 | libc::PTRACE_EVENT_STOP => Self::OutsideCalls,
-            // The kernel reports every event except these two while the thread is in execve(2), clone(2) or a similar
-            // call.
+            // The kernel reports every event except a signal and `PTRACE_EVENT_STOP` while the thread is in execve(2),
+            // clone(2) or a similar call.
             _ => Self::InCall { makes_machine: false },
         }
     }

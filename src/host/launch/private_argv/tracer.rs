@@ -22,7 +22,7 @@ use crate::text::help::Help as _;
 pub const TRACER: &str = "private-argv-tracer";
 
 /// Second argument of the process that traces the launcher. A process whose only argument is [`TRACER`] does not trace:
-/// it only starts the process that does.
+/// it only starts the process that traces the launcher.
 const DETACHED: &str = "detached";
 
 /// Why the tracer process ended before it traced the launcher.
@@ -103,9 +103,9 @@ fn serve() -> Result<ExitCode, TraceError> {
 fn protect() -> Result<(), TraceError> {
     set_dumpable(false).map_err(preparing("forbid debuggers"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(preparing("set the core dump limit to 0"))?;
-    // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) must reach only the launcher. The tracer ends
-    // when the launcher ends. If the tracer ended before the launcher, the kernel would kill the launcher, which would
-    // look like a crash.
+    // A signal for the whole process group (Ctrl-C, systemd's SIGTERM) must not end the tracer before the launcher. The
+    // tracer ends when the launcher ends. If the tracer ended before the launcher, the kernel would kill the launcher,
+    // which would look like a crash.
     SigSet::all().thread_block().map_err(preparing("block signals"))?;
     let descriptors = read_dir("/proc/self/fd").map_err(preparing("list its file descriptors"))?;
     let descriptors: Vec<RawFd> =

@@ -7,24 +7,26 @@
 //! So the wrapper stops at breakpoints:
 //!
 //! 1. at its entry point, which it reaches when its libraries are loaded. Before this point, the dynamic linker never
-//!    ends a program with exit code 0, unless an environment variable such as `LD_PRELOAD` changes what it does.
+//!    ends a program with exit code 0, unless an environment variable such as `LD_PRELOAD` changes what the dynamic
+//!    linker does.
 //! 2. in the C library: at the function that makes the last system call of every program ([`CLibrary::exit`]), at the
 //!    function that can make any system call ([`CLibrary::system_call`]), at the function that the dynamic linker calls
 //!    when it loads another library ([`CLibrary::loads`]), and at prctl(2) ([`CLibrary::prctl`]). With prctl(2), a
 //!    program can forbid a tracer without `CAP_SYS_PTRACE` to remove the breakpoints later.
 //!
-//! After a breakpoint of step 2, the program stops at each system call: its last call may be the next one, or new
-//! breakpoints might not find the end, or the tracer could not remove them. The program also stops at each call after
-//! it has created a process or a thread. So a program with breakpoints has one thread, and no other process shares its
-//! memory.
+//! After the program has executed a breakpoint of step 2, it stops at each system call, and gets no new breakpoints.
+//! The program's next call may be its last one, new breakpoints might not find its end, or the tracer could not remove
+//! new breakpoints. The program also stops at each call after it has created a process or a thread. So a program with
+//! breakpoints has one thread, and no other process shares its memory.
 //!
 //! For some programs, the breakpoints may not find the end. These programs stop at every system call from their
 //! beginning: a static program, a program with an environment variable `LD_*`, a program without a C library or with
 //! several, and a Go program, which makes its system calls without the C library.
 //!
-//! The breakpoints do not find two kinds of ends. A program may contain its own instruction for the last system call.
-//! Or a library of the program may end the program while the libraries are loaded. In both cases, the start fails with
-//! an error message, but if the program ended with exit code 0, its parent sees this code, not 1.
+//! The breakpoints do not find the end of a program in two cases. A program may make its last system call with an
+//! instruction in its own code. Or a library of the program may end the program while the libraries are loaded. In both
+//! cases, the start fails with an error message, but if the program ended with exit code 0, its parent sees this code,
+//! not 1.
 //!
 //! If a process ignores or blocks `SIGTRAP`, the kernel resets the action for this signal at a breakpoint. So a program
 //! that is executed with `SIGTRAP` ignored or blocked gets no breakpoints. If a program begins to ignore `SIGTRAP`
@@ -53,7 +55,7 @@ const AT_BASE: u64 = 7;
 const AT_ENTRY: u64 = 9;
 const AT_SYSINFO_EHDR: u64 = 33;
 
-/// Beginning of the names of variables that change what the dynamic linker does (ld.so(8)).
+/// Beginning of the names of environment variables that change what the dynamic linker does (ld.so(8)).
 const LINKER: &[u8] = b"LD_";
 
 /// The breakpoints of a watched program.
@@ -65,9 +67,9 @@ pub(super) struct Watch {
 /// Where the breakpoints of a program are.
 #[derive(Clone, Copy)]
 enum At {
-    /// At its entry point.
+    /// At the program's entry point.
     Entry(Headers),
-    /// In its C library.
+    /// In the program's C library.
     Library,
 }
 
@@ -105,7 +107,7 @@ impl Watch {
         Ok(self.breakpoints.reached(pid)?.is_some())
     }
 
-    /// Removes the breakpoints from the program, or from a copy of it.
+    /// Removes the breakpoints from the program, or from a process with a copy of the program's memory (fork(2)).
     pub(super) fn clear(&self, pid: Pid) -> nix::Result<()> {
         self.breakpoints.clear(pid)
     }

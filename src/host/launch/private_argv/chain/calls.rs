@@ -1,4 +1,4 @@
-//! Handles stops at system calls, before and after the call.
+//! Handles traced threads that are stopped before or after a system call.
 
 use nix::unistd::Pid;
 

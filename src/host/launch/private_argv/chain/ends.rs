@@ -31,8 +31,10 @@ impl Chain {
         self.resume(pid, None)
     }
 
-    /// Handles a process or thread that was just created. If the started program created it, the tracer removes the
-    /// breakpoints from both, because they share their memory, or the new process has a copy of the memory.
+    /// Handles a process or thread that was just created. If the started program created it, this function removes the
+    /// breakpoints from the started program. The created process or thread shares the program's memory, or has a copy
+    /// of it. So at the first stop of the created process or thread, the tracer removes the breakpoints from it too
+    /// ([`Self::at_first_stop`]).
     pub(super) fn at_creation(&mut self, maker: Pid, created: Pid) -> Result<(), Failure> {
         self.tracees.adopt(created, Some(maker));
         let Some(watch) = self.watch.take_if(|_| maker == self.main) else { return Ok(()) };
@@ -61,8 +63,8 @@ impl Chain {
     }
 }
 
-/// Removes the breakpoints from a stopped process. If this fails, kills the process, because it could not continue at a
-/// breakpoint.
+/// Removes the breakpoints from a stopped process. If a breakpoint cannot be removed, kills the process, because the
+/// process could not continue at this breakpoint.
 fn clear(watch: &Watch, pid: Pid) -> Result<(), Failure> {
     watch.clear(pid).map_err(|errno| {
         _ = kill(pid, Signal::SIGKILL);
