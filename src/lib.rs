@@ -5,11 +5,12 @@
 //! `io.systemd.credential:NAME=VALUE` or, in base64, `io.systemd.credential.binary:NAME=VALUE`. The channel can cut or
 //! drop a table without reporting an error. This library keeps the two promises of `smbios-creds`:
 //!
-//! 1. The guest has exactly the credentials that the host sent, or a finding says what is wrong: which credential is
-//!    affected, how many bytes were expected and found, and from which offset on the table is damaged.
+//! 1. The guest has exactly the credentials that the host sent, or a finding says what is wrong. The finding names the
+//!    affected credential, the number of bytes that were expected and found, and the offset at which the damage of the
+//!    table begins.
 //! 2. A secret value never appears in an argument, the environment, a log at any level, an error message, or freed
-//!    memory. This library wipes every copy that it makes of a value, with every allocator. Your program must wipe the
-//!    bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
+//!    memory. This library wipes every copy that it makes of a value, regardless of the program's allocator. Your
+//!    program must wipe the bytes that it reads itself: move these bytes into a [`Secret`] or a [`Table`].
 //!
 //! # Modules
 //!
@@ -51,8 +52,8 @@
 //! # From credentials to a table
 //!
 //! If you write a VMM, read the documentation of [`host`] and `examples/vmm.rs`. If you test a guest, read
-//! `examples/harness.rs`: it makes a table, imports the table into a directory as a guest would, and shows that a cut
-//! table is noticed.
+//! `examples/harness.rs`. This program makes a table, imports the table into a directory as a guest would, and shows
+//! that a cut table is noticed.
 //!
 //! [`guest::import::import`] imports the credentials of the running system, as `smbios-creds import` does.
 //!

@@ -17,7 +17,7 @@ pub enum Exit {
     /// In the guest: the credentials that arrived differ from those that were sent, or do not meet the requirements. On
     /// the host: a credential is missing, cannot be sent, or would be visible to other users.
     Verification = 3,
-    /// The machine has no SMBIOS, or its table has no Type 11 structure.
+    /// The machine has no source of credentials (SMBIOS or `fw_cfg`), or the host sent no credentials.
     NoSource = 4,
     /// The import is refused, because the program runs in a confidential VM or a container, where the table is not
     /// trusted.

@@ -56,8 +56,8 @@ impl Before {
         if let Some((soft, hard)) = self.core {
             log("restore the core dump limit", setrlimit(Resource::RLIMIT_CORE, soft, hard));
         }
-        // Rust's runtime ignores `SIGPIPE` before `main`. Only the guest agent finds out earlier whether `SIGPIPE` was
-        // ignored when the program was started.
+        // Rust's runtime sets `SIGPIPE` to ignored before `main`. Only the guest agent finds out earlier whether
+        // `SIGPIPE` was ignored when the program was started.
         if !crate::sys::sigpipe::was_ignored() {
             sigpipe::reset();
         }

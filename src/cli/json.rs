@@ -14,7 +14,7 @@ pub(crate) enum Json {
     Off,
 }
 
-/// How to print.
+/// The option `--json`.
 #[derive(Args, Debug)]
 pub(crate) struct JsonArg {
     /// Print JSON, whose fields are described in smbios-creds-format(7)

@@ -1,8 +1,9 @@
 //! Waits for the receipt that a guest sends after its import.
 //!
-//! Any program in the guest may connect and send any bytes. So the size of a message and the time for each stream
-//! (connection) are limited. This program never shows a message that is not a receipt, and shows the text of a receipt
-//! escaped. A wrong message does not end the wait, and does not delay a receipt: all streams are read at the same time.
+//! Any program in the guest may connect to the socket and send any bytes. So the size of a message and the time for
+//! each stream (connection) are limited. This program never shows a message that is not a receipt, and shows the text
+//! of a receipt escaped. A message that is not a receipt does not end the wait, and does not delay a receipt: all
+//! streams are read at the same time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use crate::sys::socket::Stream;
 use crate::text::help::Help;
 use crate::text::listing::count;
 
-/// Maximum number of streams that are read at the same time. If there are more, the oldest stream is closed.
+/// Maximum number of streams that are read at the same time. If more streams are open, the oldest stream is closed.
 const STREAMS_MAX: usize = 64;
 
 /// Longest time from a connection until its whole receipt has arrived. After this time, the stream is closed. This
@@ -40,8 +41,8 @@ pub struct Wait {
     pub guest_cid: Option<u32>,
     /// Longest time to wait for the receipt.
     pub timeout: Duration,
-    /// File with the verifier. With the verifier, this program checks the receipt's proof: whether the guest has the
-    /// values that were sent. If `None`, the receipt needs no proof, and a proof in it is not checked.
+    /// File with the verifier. With the verifier, this program checks the receipt's proof that the guest has the values
+    /// that were sent. If `None`, the receipt needs no proof, and a proof in it is not checked.
     pub verifier: Option<PathBuf>,
 }
 
@@ -62,7 +63,7 @@ pub enum Objection {
     /// The import failed in the guest.
     #[error("the guest's import ended with exit code {0}")]
     Failed(u8),
-    /// Fewer credentials are intact than were sent.
+    /// In the guest, fewer credentials arrived intact than were sent.
     #[error("{verified} of {expected} credentials arrived intact")]
     Fewer {
         /// Number of credentials that arrived intact.
@@ -80,7 +81,7 @@ pub enum Objection {
     WrongProof,
 }
 
-/// Why the wait ended without an answer.
+/// Why this program received no receipt, or could not check the receipt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwaitError {
@@ -138,7 +139,7 @@ fn besides(others: usize) -> String {
 /// Waits until the first valid receipt arrives. Later receipts are not read.
 ///
 /// # Errors
-/// [`AwaitError`] says why no receipt was received.
+/// [`AwaitError`] says why no receipt was received, or why the receipt cannot be checked.
 pub fn await_receipt(wait: &Wait) -> Result<Answer, AwaitError> {
     let deadline = Instant::now() + wait.timeout;
     let listening = Listening::to(&wait.socket)?;

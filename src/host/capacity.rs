@@ -1,8 +1,8 @@
 //! The limits of each route from the host into the guest, as constants.
 //!
-//! For almost all of these limits, no program reports an error if the limit is exceeded: strings are dropped, a table
-//! is cut, or a guest's kernel is overwritten. So this program checks a set of strings against every limit on its route
-//! before the hypervisor starts.
+//! For almost all of these limits, no program reports an error if the limit is exceeded: OEM strings are dropped, the
+//! SMBIOS table is cut, or the guest's kernel is overwritten. So this program checks a set of strings against every
+//! limit on its route before the hypervisor starts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub struct Limit {
     pub unit: Unit,
     /// The largest permitted amount, in the limit's unit.
     pub maximum: usize,
-    /// The effect of a set above the limit, if the set were sent anyway.
+    /// What would happen if a set of strings above the limit were sent.
     pub above: &'static str,
     /// What to do if the limit is exceeded.
     pub advice: &'static str,
@@ -64,7 +64,7 @@ impl std::fmt::Display for Unit {
 /// The property of a set that a limit applies to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Counted {
-    /// Bytes of all structures.
+    /// Bytes of all Type 11 structures.
     Structures,
     /// Bytes of all strings, each with its NUL.
     Area,
@@ -208,7 +208,7 @@ impl Help for Usage {
 /// How strings become Type 11 structures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Structures {
-    /// This program packs the strings into structures that every systemd reads completely.
+    /// This program packs the strings into structures that every version of systemd reads completely.
     Packed,
     /// A hypervisor builds one structure from all strings.
     One,
@@ -221,8 +221,8 @@ pub enum Structures {
 pub struct Route {
     /// How strings on this route become Type 11 structures.
     pub structures: Structures,
-    /// Every limit on this route, and how much of the limit data other than the set uses, such as QEMU's own
-    /// structures.
+    /// Every limit on this route. The number is the part of the limit that other data than the set uses, such as QEMU's
+    /// own structures.
     pub limits: Vec<(&'static Limit, usize)>,
 }
 
@@ -258,8 +258,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         Counted::Structures => structures().map(write::structure_size).sum(),
         Counted::Area => area,
         Counted::Strings => sizes.len(),
-        // The array has two brackets, two quotes for each string, a comma between each two strings (so one comma less
-        // than `area` has NULs), and a backslash before each escaped byte.
+        // The array has two brackets, two quotes for each string, and a backslash before each escaped byte. `area`
+        // counts one NUL for each string, and the array has one comma less than it has strings.
         Counted::JsonArray => {
             let is_escaped = |byte: &&u8| matches!(byte, b'"' | b'\\');
             area + 2 * sizes.len() + 1 + strings.texts().flatten().filter(is_escaped).count()
@@ -288,8 +288,8 @@ pub fn check(strings: &OemStrings, route: &Route, argument: Option<usize>) -> Ve
         .collect()
 }
 
-/// Returns the string area of a structure in bytes. It includes the NUL after each string and the NUL that ends the
-/// set.
+/// Returns the string area of a structure in bytes. The string area includes the NUL after each string, and the NUL
+/// that ends the structure.
 fn string_area(sizes: &[usize]) -> usize {
     sizes.iter().map(|size| size + 1).sum::<usize>() + 1
 }
@@ -305,7 +305,7 @@ pub fn lost_in_systemd_256(strings: &OemStrings, structures: Structures) -> Vec<
     let mut lost = Vec::new();
     for (content, size) in strings.contents() {
         at = size + 1 + if structures == Structures::One { at } else { 0 };
-        // `>=` is correct here, because one more NUL ends the set of strings in the structure.
+        // `>=` is correct here, because `at` does not count the NUL that ends the structure.
         if let Content::Credential { name, .. } = content
             && at >= write::STRING_AREA_MAX
         {

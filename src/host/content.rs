@@ -54,8 +54,8 @@ pub enum Content {
     },
     /// The manifest, which lists all credentials.
     Manifest,
-    /// A signature of the manifest. Contains the ID of the key that the signature names. Perhaps nobody has verified
-    /// the signature with this key.
+    /// A signature of the manifest, with the ID of the key that the signature names. The signature may not have been
+    /// verified with this key.
     Signature(KeyId),
     /// The address to which the guest must send a receipt.
     Receipt,

@@ -1,9 +1,9 @@
 //! Finds the credentials of a libvirt domain whose XML names this program as its `<emulator>`.
 //!
-//! libvirt passes the domain's name to the emulator in an argument, and has no other way to pass it information. So the
-//! domain's name determines the directory with the domain's credentials. The directory must be in memory, and no other
-//! user may be able to change it. A name that contains `/` or begins with a dot is refused, because it could lead to a
-//! directory elsewhere.
+//! libvirt starts the emulator with arguments for QEMU. One of these arguments contains the domain's name, which
+//! determines the directory with the domain's credentials. The directory must be in memory, and no other user may be
+//! able to change it. A name that contains `/` or begins with a dot is refused, because a path with this name could
+//! lead to another directory.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,7 @@ pub enum DomainError {
     /// QEMU's command line does not contain the name of the domain.
     #[error("the domain has no name")]
     Unnamed,
-    /// No directory can have the domain's name.
+    /// The domain's name cannot be the name of a credentials directory.
     #[error(
         "the domain's name, '{}', cannot be the name of a directory: it is empty, begins with a dot, contains a / or \
          a control character, or has more than {NAME_MAX} bytes",
@@ -121,8 +121,7 @@ pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
                 };
             }
             Err(Unguarded::Failed(Errno::ENOENT)) => {}
-            // The directory may belong to a domain of another user that has the same name, so the next directory is
-            // tried.
+            // The directory may belong to another user's domain that has the same name. So the next directory is tried.
             Err(Unguarded::Failed(Errno::EACCES)) => denied = denied.or(Some(path)),
             Err(Unguarded::Failed(error)) => return Err(DomainError::Failed(path.as_path().into(), error)),
             Err(Unguarded::By(part)) => {
@@ -139,7 +138,7 @@ pub fn directory(arguments: &[OsString]) -> Result<PathBuf, DomainError> {
     })
 }
 
-/// Whether a domain's name can also be the name of a directory, and is not a path that leads elsewhere.
+/// Whether a domain's name can also be the name of a directory, and is not a path to another directory.
 fn is_usable(name: &[u8]) -> bool {
     let is_hostile = |byte: &u8| *byte == b'/' || byte.is_ascii_control();
     !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(b".") && !name.iter().any(is_hostile)

@@ -1,4 +1,5 @@
-//! `KubeVirt`'s hook `onDefineDomain`: adds QEMU arguments that read structures from the files of a Secret.
+//! `KubeVirt`'s hook `onDefineDomain`: adds arguments with which QEMU reads SMBIOS structures from the files of a
+//! Secret.
 //!
 //! `KubeVirt` logs every domain that it defines (`SetDomainSpecStr` in
 //! `pkg/virt-launcher/virtwrap/util/libvirt_helper.go`). So this hook adds only paths of files to the domain, and no
@@ -79,8 +80,8 @@ struct Annotations {
     files: Option<String>,
 }
 
-/// Returns the XML of `domain` with QEMU arguments added, which read the files of the Secret. `machine` is the
-/// `VirtualMachineInstance` in JSON.
+/// Adds the arguments with which QEMU reads the files of the Secret to the XML of `domain`, and returns the XML.
+/// `machine` is the `VirtualMachineInstance` in JSON.
 ///
 /// # Errors
 /// [`HookError`] says why the machine must not start. Without the arguments, the machine would start without

@@ -40,8 +40,8 @@ pub(super) fn with_encrypted(
     })
 }
 
-/// Returns the kind of an existing OEM string, for example of one on the command line. If the string is a credential,
-/// adds the credential to `set`.
+/// Returns the kind of an existing OEM string, for example of a string on the command line. If the string is a
+/// credential, adds the credential to `set`.
 pub(super) fn look_at(
     text: &Secret,
     origin: Origin,

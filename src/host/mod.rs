@@ -1,6 +1,6 @@
-//! The host's part: reads a credentials directory, writes its files as OEM strings, checks them against every limit on
-//! the route, and passes them to a hypervisor. Unless the user allows it, no secret is on a command line that other
-//! users can read.
+//! The part of this library that runs on the host. It reads a credentials directory, writes the files as OEM strings,
+//! checks the strings against every limit on the route, and passes them to a hypervisor. Unless the user allows it, no
+//! secret is on a command line that other users can read.
 //!
 //! The credentials pass through these modules: `source -> strings -> hypervisor -> capacity -> plan -> launch`. The
 //! module `start` calls these modules to start a hypervisor. If an engine starts the hypervisor itself, the modules

@@ -114,7 +114,7 @@ pub struct Plan {
     pub strings: OemStrings,
     /// The arguments after `argv[0]`, including those with the OEM strings.
     pub arguments: Vec<Argument>,
-    /// Credentials that are only in `fw_cfg` items of the command line, and not in a string.
+    /// Credentials that are only in `fw_cfg` items of the command line, and not in an OEM string.
     items: BTreeSet<Name>,
     /// Credentials that are passed in `fw_cfg` items in addition to SMBIOS.
     pub copies: Vec<Name>,

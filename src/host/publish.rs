@@ -23,7 +23,7 @@ use crate::text::help::Help;
 /// Start of a staging directory's name.
 const STAGING: &str = ".smbios-creds-host-";
 
-/// Number of names to try for a staging directory.
+/// Maximum number of names to try for a staging directory.
 const ATTEMPTS: u32 = 1000;
 
 /// Mode of a file: only its owner can read the file, and no user can write to it.
@@ -50,7 +50,7 @@ pub enum PublishError {
     System {
         /// The action that failed.
         action: &'static str,
-        /// The directory.
+        /// The directory to publish.
         path: ShownPath,
         /// The kernel's error.
         error: Errno,
@@ -67,7 +67,7 @@ pub enum PublishError {
     /// The directory contains a file that this program did not write, and that would be lost.
     #[error("{directory} contains '{}', which this program did not write", Escaped(.other))]
     HoldsOther {
-        /// The directory.
+        /// The directory that contains the file.
         directory: ShownPath,
         /// Name of the file that would be lost.
         other: Vec<u8>,
@@ -143,8 +143,8 @@ pub fn publish(target: &Path, slots: &Slots) -> Result<Storage, PublishError> {
     Ok(storage)
 }
 
-/// Opens the parent of the destination. Refuses a path of which another user can change a part: that user could replace
-/// the destination.
+/// Opens the parent of the destination. Refuses the path if another user can change a directory of it: that user could
+/// replace the destination.
 fn open_parent(path: &Path) -> Result<Directory, PublishError> {
     guarded::open(path).map_err(|error| match error {
         Unguarded::Failed(error) => Context { path }.cannot("open")(error),
@@ -182,9 +182,9 @@ fn write(directory: &Directory, name: &str, content: &Secret, storage: Storage) 
     }
 }
 
-/// A staging directory next to the destination. The process that uses it holds a lock on it. A staging directory that a
-/// killed process has left is not locked. Dropping this value removes the staging directory, unless it has become the
-/// destination.
+/// A staging directory next to the destination. The process that writes to the staging directory holds a lock on this
+/// directory. A staging directory that a killed process has left is not locked. Dropping this value removes the staging
+/// directory, unless it has become the destination.
 struct Staging<'a> {
     parent: &'a Directory,
     name: CString,

@@ -61,8 +61,8 @@ pub struct Planned {
     /// Number of `fw_cfg` items that are sent.
     #[serde(rename = "fw_cfg_items")]
     pub items: usize,
-    /// The Type 11 structures that contain the strings. This program builds them, or the hypervisor builds a single
-    /// structure.
+    /// The Type 11 structures that contain the strings. This program builds the structures, or the hypervisor builds a
+    /// single structure.
     pub structures: Vec<StructureRow>,
     /// Every limit on the route into the guest.
     pub limits: Vec<LimitRow>,
@@ -264,7 +264,7 @@ impl PlanReport {
         Self { starts: false, unchanged: None, errors, warnings, planned: None }
     }
 
-    /// Writes human-readable text: whether the hypervisor starts, what is wrong, and the planned start.
+    /// Returns the report as human-readable text: whether the hypervisor starts, what is wrong, and the planned start.
     #[must_use]
     pub fn text(&self) -> Text {
         let mut text = Text::default();

@@ -1,5 +1,5 @@
-//! A set in a file: OEM strings that are packed once, signed by another program, and sent unchanged. This module writes
-//! and reads the file.
+//! A packed set is a file with OEM strings. The subcommand `pack` writes the file, another program signs the manifest,
+//! and the strings are sent unchanged. This module writes and reads the file.
 //!
 //! Each line is an OEM string and ends in a newline. The credentials come first, in the binary form, because base64
 //! contains no newline. The manifest is next, and signatures of the manifest may follow. `emit --format strings` writes
@@ -23,7 +23,8 @@ use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, SignatureError, TrustedKey, signer};
 
-/// Maximum size of a set's file in bytes. All values in base64, their names, a manifest and signatures fit into it.
+/// Maximum size of a set's file in bytes. All values in base64, their names, a manifest and signatures fit into a file
+/// of this size.
 pub const FILE_MAX: usize = 2 * TOTAL_MAX;
 
 /// A set whose values match its manifest.
@@ -110,7 +111,7 @@ pub enum SetError {
     /// No signature was made with a trusted key.
     #[error("{}", untrusted(.0))]
     Untrusted(Vec<KeyId>),
-    /// The set does not contain a name that `--expect` requires.
+    /// The set does not contain a credential that `--expect` names.
     #[error("credential {0}: it is expected (--expect), but the set does not contain it{1}")]
     Expected(Name, Near),
 }
@@ -333,7 +334,8 @@ impl Set {
     }
 }
 
-/// The credentials found in the file: the values of the plain ones, and the names of the encrypted ones.
+/// The credentials that were found in the file: the values of plain credentials, and the names of encrypted
+/// credentials.
 #[derive(Default)]
 struct Values {
     plain: BTreeMap<Name, Secret>,

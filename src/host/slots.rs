@@ -73,7 +73,7 @@ impl Slots {
         Ok(self.files().map(|(name, _)| format!("file={text}/{name}")).collect())
     }
 
-    /// Writes the QEMU options that read the files in `directory`, one option per line and quoted for a shell.
+    /// Returns the QEMU options that read the files in `directory`, one option per line and quoted for a shell.
     ///
     /// # Errors
     /// [`Unprintable`], if the path contains control characters or is not UTF-8.
@@ -87,7 +87,8 @@ impl Slots {
         Ok(lines)
     }
 
-    /// Writes an XML element for a libvirt domain. It contains the QEMU options that read the files in `directory`.
+    /// Returns an XML element for a libvirt domain. The element contains the QEMU options that read the files in
+    /// `directory`.
     ///
     /// # Errors
     /// [`Unprintable`], if the path cannot be in XML.

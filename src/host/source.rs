@@ -1,9 +1,9 @@
 //! Reads a credentials directory, such as the directory that systemd fills for a service (`LoadCredential=`,
 //! systemd.exec(5)).
 //!
-//! If a file cannot be sent, the hypervisor is not started: a file that is missing, empty (unless
-//! [`Selection::allow_empty`] allows this), a symbolic link, or not a regular file is an error. If the hypervisor were
-//! started anyway, the guest would boot without this credential, and no program would report an error.
+//! If a file cannot be sent, the hypervisor is not started. A file cannot be sent if it is missing or empty (unless
+//! [`Selection::allow_empty`] allows this), or if it is a symbolic link or another file that is not regular. If the
+//! hypervisor were started anyway, the guest would boot without this credential, and no program would report an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -33,9 +33,9 @@ pub struct Selection {
     pub which: Which,
     /// Files that `systemd-creds encrypt` wrote. They are sent as encrypted credentials, and not as plain ones.
     pub encrypted: Vec<Mapping>,
-    /// Credentials, by their names in the guest, that must be selected.
+    /// Credentials that must be selected, by their names in the guest.
     pub expect: Vec<Name>,
-    /// Credentials, by their names in the guest, that are allowed to have an empty value.
+    /// Credentials that are allowed to have an empty value, by their names in the guest.
     pub allow_empty: Vec<Name>,
 }
 
@@ -48,7 +48,7 @@ impl Selection {
 }
 
 impl Selection {
-    /// Returns `mappings` without the files that are sent as encrypted credentials. Does not change the files.
+    /// Returns `mappings` without the files that are sent as encrypted credentials.
     fn plain(&self, mut mappings: Vec<Mapping>) -> Vec<Mapping> {
         let encrypted: BTreeSet<&Name> = self.encrypted.iter().map(|mapping| &mapping.host).collect();
         mappings.retain(|mapping| !encrypted.contains(&mapping.host));
@@ -76,8 +76,8 @@ pub enum Which {
     Named(Vec<Mapping>),
 }
 
-/// The name of a credential in the guest, and the name of the file that contains its value. In text: `NAME` if both
-/// names are equal, or `GUEST=HOST`.
+/// The name of a credential in the guest, and the name of the file that contains its value. The text form is `NAME` if
+/// both names are equal, otherwise `GUEST=HOST`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
     /// The credential's name in the guest.
@@ -123,7 +123,7 @@ pub enum DirectoryError {
         /// The file with the most similar name, if there is one.
         near: Near,
     },
-    /// A name that `--expect` requires was not selected.
+    /// A credential that `--expect` names was not selected.
     #[error("credential {0}: it is expected (--expect), but it was not selected{1}")]
     Expected(Name, Near),
     /// A value is empty, although it must not be empty.
@@ -311,7 +311,7 @@ pub fn read_encrypted(directory: &Path, selection: &Selection) -> Result<Vec<Sea
 }
 
 /// Returns every name in the directory that begins with the prefix, including the names of symbolic links and
-/// directories. `read_file` refuses these later.
+/// directories. `read_file` later refuses symbolic links and directories.
 fn listed(folder: &Directory, path: &Path, prefix: Option<&str>) -> Result<Vec<Mapping>, DirectoryError> {
     let mut names = Vec::new();
     for name in folder.names().map_err(|errno| DirectoryError::Directory(path.into(), errno))? {

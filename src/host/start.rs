@@ -1,13 +1,13 @@
 //! Starts a hypervisor with credentials, in these steps:
 //!
-//! 1. The program's file name, or the request, determines which hypervisor the program is. If its arguments start no
-//!    guest, it is executed unchanged ([`probe`]).
+//! 1. The program's file name, or the request, determines which hypervisor the program is. If the program's arguments
+//!    start no guest, the program is executed unchanged ([`probe`]).
 //! 2. The credentials are read. A missing credential is reported before the errors of later steps.
 //! 3. This process searches the program's executable file for the words that decide how the program is started. The
-//!    program is not executed for this.
+//!    program is not executed for this search.
 //! 4. The credentials are merged with the command line, and checked against every limit on their route into the guest
 //!    ([`Plan::new`]).
-//! 5. The program is refused if its start must be traced to hide the credentials, but cannot be traced.
+//! 5. The program is refused if its start must be traced to hide the credentials, but the start cannot be traced.
 //! 6. [`start`] executes the program, unless a limit is exceeded.
 //!
 //! Before these steps, [`ahead`] starts the process that traces the start, if step 6 will most likely need this
@@ -73,7 +73,7 @@ pub enum NotPlanned {
     #[error("{0}")]
     Private(#[from] PrivateArgvError),
     /// The program is a wrapper. The start must be traced so that only the hypervisor gets the files with the
-    /// credentials, but it cannot be traced.
+    /// credentials, but the start cannot be traced.
     #[error("{0}")]
     Files(#[source] PrivateArgvError),
 }
@@ -214,7 +214,8 @@ pub fn plan(request: Request) -> Result<Plan, NotPlanned> {
     Ok(plan)
 }
 
-/// Refuses a program whose start must be traced to hide the strings from other programs, but cannot be traced.
+/// Refuses a program if its start must be traced to hide the strings from other programs, but the start cannot be
+/// traced.
 fn check_receiver(plan: &Plan) -> Result<(), NotPlanned> {
     match plan.carrier {
         Carrier::PrivateArgument => Ok(private_argv::check(&plan.program)?),

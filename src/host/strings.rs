@@ -134,7 +134,7 @@ impl OemStrings {
         Self { strings, elsewhere, items, encrypted: set.encrypted, verifier: None }.asking(asked)
     }
 
-    /// Makes an [`OemStrings`] of the strings of a packed set, which already include the manifest.
+    /// Makes an [`OemStrings`] from the strings of a packed set, which already include the manifest.
     pub(super) fn of_set(strings: Vec<(Secret, Content)>) -> Self {
         let encrypted = strings.iter().filter_map(|(text, _)| {
             let sealed = Sealed::decode(text.expose().strip_prefix(ENCRYPTED_PREFIX.as_bytes())?);

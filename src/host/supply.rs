@@ -13,7 +13,7 @@ use crate::text::help::Help;
 use crate::trust::sealed::Sealed;
 use crate::trust::signature::{KEY_MAX, KeyError, SIGNATURE_MAX, Signature, SignatureError, TrustedKey};
 
-/// End of the name of the file that contains a set's manifest. This is the file to sign.
+/// End of the name of the file that contains a set's manifest. The user signs this file.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
 
 /// End of the name of the file that contains the signature of a set's manifest. minisign adds `.minisig` to the name of
@@ -196,8 +196,8 @@ fn read_signature(path: &Path) -> Result<Signature, SupplyError> {
     Signature::read(text.expose()).map_err(|error| SupplyError::Signature { file: path.into(), error })
 }
 
-/// Reads a public key. `key` is the text of the key, or the path of a file that contains it. The text of each key
-/// begins with `RW`, because a key begins with the name of its algorithm, and `RW` is how this name begins in base64.
+/// Reads a public key. `key` is the text of the key, or the path of a file that contains it. Each key begins with the
+/// name of its algorithm, so its base64 text begins with `RW`.
 fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     let text = key.as_os_str().as_encoded_bytes();
     if text.starts_with(b"RW") && !text.contains(&b'.') {
@@ -207,15 +207,15 @@ fn read_key(key: &Path) -> Result<TrustedKey, SupplyError> {
     TrustedKey::read(text.expose()).map_err(|error| SupplyError::Key { file: key.into(), error })
 }
 
-/// Whether the file exists. Also returns true if this cannot be found out, so that an unreadable signature is not
-/// ignored.
+/// Whether the file exists. Also returns true if the kernel does not say whether the file exists, so that an unreadable
+/// signature is not ignored.
 fn is_there(path: &Path) -> bool {
     // Symbolic links are not followed: a link to a missing signature must be an error.
     !path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Checks that the file next to the set, which the user has signed, contains the set's manifest. Checks nothing if this
-/// file does not exist.
+/// Checks that the manifest file next to the set contains the set's manifest. The user has signed the manifest file,
+/// and not the set. Checks nothing if the manifest file does not exist.
 fn check_manifest(path: &Path, set: &Set) -> Result<(), SupplyError> {
     if !is_there(path) {
         return Ok(());

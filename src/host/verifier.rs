@@ -1,5 +1,5 @@
-//! The file with a verifier. The program that sends credentials writes the file, and the program that waits for the
-//! receipt reads the file.
+//! The file with a verifier, which checks the proof in a guest's receipt. The program that sends credentials writes the
+//! file, and the program that waits for the receipt reads the file.
 //!
 //! The verifier is not secret ([`Verifier`]), but only the file's owner can read the file. The file is replaced
 //! atomically: a program that reads it gets either the old or the new verifier.

@@ -1,4 +1,4 @@
-//! Arguments of `smbios-creds`, the guest's program. The comments on arguments are their help text.
+//! Arguments of `smbios-creds`, the guest's program. The doc comments of the arguments are their `--help` texts.
 #![expect(clippy::doc_markdown, reason = "help text is not Markdown")]
 
 use std::ffi::OsString;

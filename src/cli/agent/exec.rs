@@ -55,7 +55,7 @@ pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Conso
 /// Why the import failed. As PID 1, `exec` may start its program although the import failed (see `start_anyway` in
 /// [`run`]).
 enum NotStarted {
-    /// A condition of the policy is not met. The log says which one.
+    /// A condition of the policy is not met. The log says which condition.
     Unmet,
     /// There was nothing to import, or the credentials could not be written.
     Failed(anyhow::Error),

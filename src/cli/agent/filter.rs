@@ -1,8 +1,8 @@
 //! The system call filter of an import.
 //!
 //! The filter refuses the same calls as `RestrictSUIDSGID=yes` and `RestrictAddressFamilies=AF_VSOCK` in a systemd unit
-//! (`src/shared/seccomp-util.c`, systemd v254). Unlike the two directives, it works under every init and in an
-//! initramfs. An import sets it in a tenth of the time that systemd 254 takes for the two directives
+//! (`src/shared/seccomp-util.c`, systemd v254). Unlike the two directives, the filter works under every init and in an
+//! initramfs. An import sets the filter in a tenth of the time that systemd 254 takes for the two directives
 //! ([why](https://docs.rs/crate/smbios-creds/latest/source/docs/decisions/0004-sandbox.md)). The BPF program is
 //! computed when this crate is compiled, so an import only passes the finished program to the kernel.
 
@@ -70,8 +70,9 @@ const RULES: [Rule; 14] = [
     rule(FCHMODAT2, MODE_2),
 ];
 
-/// The system calls whose arguments the filter checks, or that the filter makes fail, in the order of their numbers. On
-/// aarch64, there are no calls without a directory descriptor, such as open(2), mkdir(2) and chmod(2).
+/// The system calls whose arguments the filter checks, or that the filter makes fail, in the order of their numbers.
+/// aarch64 does not have the system calls open(2), creat(2), mkdir(2), mknod(2) and chmod(2), which take no directory
+/// descriptor.
 #[cfg(target_arch = "aarch64")]
 const RULES: [Rule; 9] = [
     rule(libc::SYS_mknodat, MODE_2),
@@ -92,8 +93,8 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// System call numbers from this number on belong to the x32 ABI, which has the same architecture number (Linux
-/// `arch/x86/include/uapi/asm/unistd.h`).
+/// System call numbers from this number on belong to the x32 ABI, which has the same architecture number as x86-64
+/// (Linux `arch/x86/include/uapi/asm/unistd.h`).
 const X32: u32 = 0x4000_0000;
 
 /// Offsets in bytes of a call's number and architecture in `struct seccomp_data` (Linux

@@ -1,4 +1,5 @@
-//! Mounts the file systems that every program expects. As PID 1, the agent must do this first.
+//! Mounts the file systems that every program expects. As PID 1, the agent must mount them before it does anything
+//! else.
 
 use std::fs::{create_dir, metadata};
 use std::io::ErrorKind;
@@ -66,8 +67,8 @@ pub fn is_pid_1() -> bool {
     process_id() == 1
 }
 
-/// Mounts `/proc`, `/sys` and `/run` if they are not mounted yet. If a mount fails, logs the error and mounts the
-/// others anyway.
+/// Mounts `/proc`, `/sys` and `/run` if they are not mounted yet. If a mount fails, logs the error and mounts the other
+/// file systems anyway.
 pub(super) fn mount_file_systems(system: &System) {
     for file_system in [PROC, SYS, RUN] {
         if let Err(error) = file_system.mount(system) {

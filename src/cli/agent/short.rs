@@ -6,10 +6,10 @@
 //! subcommands, clap would execute 430,000 to 500,000 instructions.
 //!
 //! The long way is clap with the definitions of all options. If the short way succeeds, the long way would return the
-//! same result, because both use the same definition of each option. clap finds an option only by its exact name, so an
-//! option that is not on the command line only has its default. If the short way fails, the command line is parsed in
-//! the long way. So the long way handles every error, `--help`, and each argument that starts with `-` but is not the
-//! name of an option.
+//! same result, because both ways use the same definition of each option. clap finds an option only by its exact name,
+//! so an option that is not on the command line always has its default. If the short way fails, the command line is
+//! parsed in the long way. So the long way handles every error, `--help`, and each argument that starts with `-` but is
+//! not the name of an option.
 
 use std::ffi::OsString;
 

@@ -3,8 +3,8 @@
 use super::init;
 use crate::sys::{remember_process_id, sigpipe, standard};
 
-/// If this process is PID 1, opens those of the descriptors 0 to 2 that are closed. Also stores whether `SIGPIPE` is
-/// ignored, so that `exec` can start its program with the same setting.
+/// If this process is PID 1, opens `/dev/null`, or else the root directory, for each of the descriptors 0 to 2 that is
+/// closed. Also stores whether `SIGPIPE` is ignored, so that `exec` can start its program with the same setting.
 ///
 /// If the kernel cannot open `/dev/console`, it starts PID 1 with the descriptors 0 to 2 closed. Rust's runtime then
 /// opens `/dev/null`, and aborts if this file does not exist (`sanitize_standard_fds()`,

@@ -137,16 +137,16 @@ fn show_way(system: &System, check: &Check, name: &Name, delivery: &Delivery) ->
     Ok(if way.is_whole() { exit(delivery) } else { Exit::Verification })
 }
 
-/// Returns the state of each credential of a delivery (the credentials that arrived): for example, whether the
-/// directory contains its file, and whether the file has the right content.
+/// Returns the state of each credential in `delivery`, which contains the credentials that arrived. The state says, for
+/// example, whether the directory contains the credential's file, and whether the file has the right content.
 fn states(system: &System, into: &Into, place: &Place, delivery: &Delivery) -> Vec<State> {
     let mut states = place.states(system, delivery);
     states.extend(sealed::states(system, into, delivery));
     states
 }
 
-/// Prints a map of the table and of the `fw_cfg` items from which a delivery was read. The sources are read again,
-/// because a delivery does not contain their bytes.
+/// Prints a map of the table and of the `fw_cfg` items from which the credentials in `delivery` were read. The table
+/// and the items are read again, because `delivery` does not contain their bytes.
 fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
     let Recording { table, items } = Recording::read(input)?;
     let table = table.map(Raw::parse);

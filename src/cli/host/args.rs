@@ -26,7 +26,7 @@ use crate::trust::sealed::Sealed;
     after_help = super::help::AFTER
 )]
 pub struct Host {
-    /// What to do.
+    /// The selected subcommand, with its arguments.
     #[command(subcommand)]
     pub verb: Verb,
 
@@ -170,7 +170,7 @@ fn audience(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// `pack`
+/// The arguments of the subcommand `pack`.
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("which").required(true).multiple(true).args(["all", "prefix", "credential", "encrypted"]),
@@ -255,7 +255,7 @@ fn hypervisors() -> impl TypedValueParser<Value = &'static dyn Hypervisor> {
     .try_map(|name| named(&name).ok_or("unknown hypervisor"))
 }
 
-/// `run`
+/// The arguments of the subcommand `run`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "The hypervisor keeps the PID, the open file descriptors, the working directory and the \
@@ -273,7 +273,7 @@ pub struct Run {
     pub(super) target: Target,
 }
 
-/// `plan`
+/// The arguments of the subcommand `plan`.
 #[derive(Args, Debug)]
 #[command(after_help = "Exit status 0 if 'run' would start the hypervisor, 3 if it would refuse to.")]
 pub struct Plan {
@@ -283,7 +283,7 @@ pub struct Plan {
     pub(super) json: JsonArg,
 }
 
-/// `emit`
+/// The arguments of the subcommand `emit`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "With --output-dir, standard output contains the arguments for QEMU, or with --format libvirt an \
@@ -358,7 +358,7 @@ pub enum Format {
     Incus,
 }
 
-/// `on-define-domain`
+/// The arguments of the subcommand `on-define-domain`.
 #[derive(Args, Debug)]
 #[command(after_help = "Writes the domain to standard output, unchanged except for added arguments -smbios \
                         file=/var/run/smbios-creds/N. The annotation smbios-creds.io/secret names the Secret that is \

@@ -1,4 +1,4 @@
-//! The command `await`: waits for a guest's receipt.
+//! The subcommand `await`: waits for a guest's receipt.
 
 use clap::CommandFactory as _;
 

@@ -1,4 +1,4 @@
-//! `emit`: writes secrets to standard output or to files, and nowhere else.
+//! The subcommand `emit`: writes secrets to standard output or to files, and to no other place.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `qemu-with-credentials`, the program as the `<emulator>` of a libvirt domain: starts QEMU with the domain's
-//! credentials.
+//! `qemu-with-credentials`: the name of `smbios-creds-host` if it is the `<emulator>` of a libvirt domain. Under this
+//! name, the program starts QEMU with the domain's credentials.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

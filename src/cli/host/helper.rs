@@ -1,4 +1,5 @@
-//! The program as its own helper process, which gives the hypervisor the arguments that contain secrets.
+//! The helper process: `smbios-creds-host` executes itself as a helper, which gives the hypervisor the arguments or
+//! files that contain secrets.
 
 use std::process::ExitCode;
 

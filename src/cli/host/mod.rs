@@ -1,4 +1,4 @@
-//! The commands of `smbios-creds-host`, which sends credentials and starts hypervisors.
+//! The subcommands of `smbios-creds-host`, which sends credentials and starts hypervisors.
 
 pub mod args;
 mod await_receipt;

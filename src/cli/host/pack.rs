@@ -1,4 +1,4 @@
-//! `pack`: writes a set to one file, and its manifest, which can be signed, to another file.
+//! The subcommand `pack`: writes a set to one file, and its manifest, which can be signed, to another file.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(super) fn run(pack: &Pack) -> anyhow::Result<Exit> {
 }
 
 fn write(pack: &Pack, manifest: &Path, strings: &OemStrings) -> anyhow::Result<Exit> {
-    // If the set or its manifest cannot be written, the files of both are removed.
+    // If the set or its manifest cannot be written, both files are removed.
     let set_file = NewFile::create(&pack.output)?;
     let manifest_file = NewFile::create(manifest)?;
     let shown = Escaped::from(pack.output.as_path());

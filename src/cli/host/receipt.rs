@@ -41,7 +41,7 @@ fn port(text: &str) -> Result<Address, String> {
     Address::new(port).map_err(|error| error.to_string())
 }
 
-/// `await`
+/// The arguments of the subcommand `await`.
 #[derive(Args, Debug)]
 #[command(
     group = clap::ArgGroup::new("belief").required(true).args(["verifier", "no_proof"]),
