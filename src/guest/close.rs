@@ -1,9 +1,10 @@
-//! Closing: after a set is verified and in its place, the files from which it was read get mode 0000.
+//! Closing (`--close`): after a set is verified and is in its place, this program sets the files from which the set was
+//! read to mode 0000.
 //!
-//! sysfs enforces mode bits against root too, in every mount of sysfs, so this works in every container. A mount over
-//! these files would not hide them: another mount of sysfs would still show them, and user namespaces could no longer
-//! mount sysfs. The file of the entry point stays readable. Without this file, dmidecode searches `/dev/mem` for the
-//! table, and prints the table.
+//! sysfs enforces mode bits against root too, in every mount of sysfs, so closing works in every container. A mount
+//! over these files would not hide the files: another mount of sysfs would still show the files, and the kernel would
+//! no longer let user namespaces mount sysfs. The file of the entry point stays readable. Without this file, dmidecode
+//! searches `/dev/mem` for the table, and prints the table.
 //!
 //! Root can make the files readable again with `chmod 400`.
 
@@ -74,8 +75,7 @@ pub(super) fn close(system: &System) -> Result<usize, CloseError> {
     all.failed.map_or(Ok(all.closed), Err)
 }
 
-/// Whether an item of `fw_cfg` may contain a credential. If the item's name cannot be read, the item counts as one that
-/// may.
+/// Whether an item of `fw_cfg` may contain a credential. If the item's name cannot be read, the result is `true`.
 fn is_ours(item: &Directory) -> bool {
     match item.read(c"name").and_then(|name| file::read(&name, PATH_MAX + 1)) {
         Ok(Content::Bytes(name)) => holds_secrets(name.strip_suffix(b"\n").unwrap_or(&name)),
@@ -129,8 +129,8 @@ impl Closer {
     }
 }
 
-/// Closes a file. Returns `true` if this call closed the file, `false` if it was already closed, `None` if it is not a
-/// regular file.
+/// Closes a file. Returns `true` if this call closed the file, `false` if the file was already closed, `None` if the
+/// file is not a regular file.
 fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
     let stat = directory.stat_of(name)?;
     if !stat.is_file() {

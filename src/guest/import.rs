@@ -45,7 +45,8 @@ pub struct Request {
     pub into: Into,
     /// The conditions that the received set must meet.
     pub policy: Policy,
-    /// Whether to close the files from which the credentials were read, after all of them are in place.
+    /// Whether to close (set to mode 0000) the files from which the credentials were read, after every credential is in
+    /// its place.
     pub close: bool,
 }
 
@@ -120,8 +121,8 @@ pub fn import(system: &System, request: &Request) -> Result<Imported, NotReceive
 }
 
 /// Runs an import whose sources an earlier import closed. Compares the report of that import with the credentials in
-/// their place. If closing was requested and the credentials are complete, closes the files of the sources that are
-/// still readable; not in the initrd. Writes no credential and no report.
+/// their place. If closing was requested and the credentials are complete, also closes those files of the sources that
+/// are still readable. In the initrd, closes no file. Writes no credential and no report.
 ///
 /// # Errors
 /// [`CloseError`] if a file could not be closed.

@@ -18,11 +18,12 @@ use crate::text::help::Help;
 /// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// What arrived, with the findings of verification.
+    /// The credentials that arrived, with the findings of verification.
     pub delivery: Delivery,
     /// Where the credentials were written, or why they were not written.
     pub placed: Result<Placed, NotPlaced>,
-    /// Whether the import closes the files from which the credentials were read, and why not if it does not.
+    /// Whether the import closes the files from which the credentials were read, or the reason why the import leaves
+    /// the files readable.
     pub closing: Closing,
 }
 
@@ -165,7 +166,7 @@ pub enum NotReceived {
 pub enum Ended {
     /// The import succeeded.
     Well = 0,
-    /// A step failed.
+    /// A step of the import failed.
     NotDone = 1,
     /// What arrived differs from what was sent, or does not meet the requirements of the policy.
     Unverified = 3,
@@ -276,7 +277,7 @@ impl Help for NotPlaced {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Failed(error) => error.help(),
-            // The findings say what to do.
+            // For these errors, the findings say what to do.
             Self::Strict | Self::Unproven | Self::NotWhole | Self::Foreign { .. } => None,
         }
     }

@@ -1,5 +1,5 @@
-//! Reads what the trust in a set depends on: the trusted keys in the machine's image, the machine's ID and UUID, its
-//! clock, and the highest serial that this machine has imported.
+//! Reads the facts that decide whether a set is trusted: the trusted keys in the machine's image, the machine's ID,
+//! UUID and clock, and the highest serial that this machine has imported.
 
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
@@ -50,7 +50,7 @@ pub enum TrustError {
     #[error("{0} can be changed by another user, so the keys are not trusted")]
     NotOurs(ShownPath),
     /// The path of the directory of trusted keys contains a link to a path that does not exist. The link shows that
-    /// this machine should have trusted keys, so this is an error, and no set is accepted.
+    /// this machine should have trusted keys, so the link is an error, and no set is accepted.
     #[error("{0} is a symbolic link to a path that does not exist, so no trusted key can be read")]
     Dangling(ShownPath),
     /// The file for the highest imported serial does not contain a serial.

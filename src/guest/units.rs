@@ -16,7 +16,7 @@ const DIRECTIVES: [&str; 3] = ["LoadCredential", "LoadCredentialEncrypted", "Imp
 /// Longest time that this program waits for the output of `systemctl`.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Maximum size, in bytes, of all unit files that are read.
+/// Maximum number of bytes that are read of all unit files together.
 const FILES_MAX: u64 = 4 << 20;
 
 /// A unit that asks for a credential.

@@ -1,12 +1,12 @@
 //! `--into`: chooses the right place for the credentials, by looking at the running system once.
 //!
-//! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes these credentials on to its units only
-//! if it has imported at least one of them itself. After its import, systemd makes its mount of
+//! `/run/credentials/@system` belongs to a systemd that is PID 1. systemd passes the credentials in this directory on
+//! to its units only if it has imported at least one of them itself. After its import, systemd makes its mount of
 //! `/run/credentials/@system` read-only (`finalize_credentials_dir()`, `src/core/import-creds.c`, v252 to v262).
-//! systemd's units never see other files in `@system`: neither files that another program wrote to the directory, nor a
-//! mount that was complete before systemd started. In a mount that was complete, systemd finds that every credential
-//! exists already, and imports nothing (the mount trap). The mount stays writable, which is how this program recognises
-//! the mount trap.
+//! systemd's units never see other files in `@system`: neither files that another program wrote to the directory, nor
+//! files in a mount that another program made and filled before systemd started. In such a mount, systemd finds that
+//! every credential exists already, and imports nothing (the mount trap). The mount stays writable, which is how this
+//! program recognises the mount trap.
 //!
 //! | PID 1 | stage | place | handed over in `@initrd` |
 //! |---|---|---|---|
@@ -17,8 +17,9 @@
 //! | | host | `credstore` | |
 //! | is systemd, its environment contains `@system`, and `@system` is empty | any | `system` | |
 //!
-//! The last row applies with `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, which
-//! signed sets need. systemd then imports nothing, and passes on the credentials that this program writes to `@system`.
+//! The last row of the table applies if `CREDENTIALS_DIRECTORY=/run/credentials/@system` is on the kernel's command
+//! line, which signed sets need. systemd then imports nothing, and passes on the credentials that this program writes
+//! to `@system`.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -63,7 +64,7 @@ impl std::str::FromStr for Into {
             "system" => Place::System,
             "initrd" => Place::Initrd,
             "credstore" => Place::Credstore,
-            // A mistyped word must not become a directory that no program reads.
+            // Only a text with a `/` is a path: a mistyped word must not become a directory that no program reads.
             path if path.contains('/') => Place::Directory(path.into()),
             _ => return Err(UnknownPlace),
         }))
@@ -201,11 +202,12 @@ impl Seen {
     }
 }
 
-/// The path of `@initrd`, relative to `@system`. Neither part of the path can be a symbolic link. From the root
-/// directory, an import would open the path in four parts, because its filter refuses `openat2(2)`.
+/// The path of `@initrd`, relative to `@system`. Neither part of the path can be a symbolic link. With the absolute
+/// path, an import would open four directories one after another, because the import's seccomp filter refuses
+/// `openat2(2)`.
 const INITRD: &CStr = c"../@initrd";
 
-/// Whether `@initrd` does not exist, so that there is nothing to clear in it. `directory` is `@system`.
+/// Whether `@initrd` does not exist, so that there is nothing to remove from it. `directory` is `@system`.
 fn has_no_handover(directory: &Directory) -> bool {
     directory.stat_of(INITRD).is_err_and(|error| error == Errno::ENOENT)
 }

@@ -36,7 +36,7 @@ pub(super) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Returns the files that a set of plain credentials needs.
+    /// Returns one wanted file for each credential of a set of plain credentials.
     pub(super) fn all(set: &[&'a Credential]) -> Vec<Self> {
         set.iter().map(|&credential| credential.into()).collect()
     }
@@ -98,7 +98,7 @@ pub(super) fn holds_all(directory: &Directory, set: &[Wanted<'_>]) -> Result<boo
     Ok(true)
 }
 
-/// Writes files into a directory that only the writer can enter.
+/// Writes files into a directory that only the user of this process can enter.
 pub(super) fn write_all(
     directory: &Directory,
     set: &[Wanted<'_>],

@@ -36,7 +36,7 @@ pub enum PlaceError {
         /// The kernel's error.
         error: Errno,
     },
-    /// A repair wrote a credential, but then the file was missing or had other bytes.
+    /// A repair wrote a credential, but after the repair the credential's file was missing or had other bytes.
     #[error("credential {name} is not complete in {directory} after the repair")]
     NotKept {
         /// The credential's name.
@@ -69,13 +69,13 @@ pub enum PlaceError {
     /// The path is a file or a link, not a directory.
     #[error("{0} is not a directory (a link to one is not followed)")]
     NotADirectory(ShownPath),
-    /// The directory contains something that is not a regular file. An import that replaces the directory cannot keep
-    /// it.
+    /// The directory contains a file that is not a regular file, such as a subdirectory. An import that replaces the
+    /// directory cannot keep such a file.
     #[error("{directory} contains '{}', which is not a regular file", Escaped(.other))]
     HoldsOther {
         /// The directory that contains the file.
         directory: ShownPath,
-        /// The name of that file.
+        /// The name of the file that is not a regular file.
         other: Vec<u8>,
     },
     /// The directory is a mount point, which an import cannot replace as a whole.
@@ -93,7 +93,7 @@ pub enum PlaceError {
     /// Only root can import to a directory that belongs to root.
     #[error("{0} belongs to root, and this process runs as user {1}")]
     NeedsRoot(ShownPath, u32),
-    /// `@system` already contains credentials, but not exactly the ones to be imported.
+    /// `@system` already contains credentials, but not exactly the credentials of the set.
     #[error("{0} contains other credentials or lacks some, and was not changed")]
     InUse(ShownPath),
     /// systemd owns `@system`, but does not pass its content on to units.

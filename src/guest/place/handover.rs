@@ -6,7 +6,8 @@
 //! already, and passes nothing on to units. But if systemd imports at least one credential whose name it does not have
 //! yet, it passes on all credentials. The report is such a credential. In the host stage, this program removes the
 //! files that systemd has left in `@initrd`: systemd had no room for them, or already had a credential of that name.
-//! systemd before 254 leaves the report in `@initrd`. There, the report shows that systemd passes nothing on to units.
+//! systemd before 254 leaves the report in `@initrd`. From a report in `@initrd`, this program concludes that systemd
+//! passes nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;
@@ -17,7 +18,7 @@ use crate::guest::system::System;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
-/// The credential that carries the report from the initrd to the host stage.
+/// The name of the credential that carries the report from the initrd to the host stage.
 pub const REPORT: &str = "smbios-creds.report";
 
 /// What to do with `/run/credentials/@initrd`.
@@ -32,8 +33,8 @@ pub enum Handover {
     /// In the host stage (after switch-root): remove the report, and the credentials that were also written to another
     /// place.
     Clear,
-    /// In the host stage: remove the credentials that were also written to another place, but keep the report. In
-    /// `@initrd`, the report shows that systemd passes nothing on to units.
+    /// In the host stage: remove the credentials that were also written to another place, but keep the report. From a
+    /// report in `@initrd`, a later import concludes that systemd passes nothing on to units.
     ClearExceptReport,
 }
 
@@ -88,7 +89,8 @@ fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usi
             Err(error) => return Err(context.cannot("remove the report from")(error)),
         }
     }
-    // If the directory is not empty, it contains credentials of other programs and stays.
+    // `remove_dir` fails if the directory is not empty: the directory then contains credentials of other programs, and
+    // stays.
     _ = std::fs::remove_dir(&path);
     Ok(removed)
 }

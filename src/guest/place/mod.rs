@@ -12,7 +12,8 @@
 //! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
 //! nothing, and its units might see no credential. If systemd passes the credentials that it has imported on to its
 //! units, this program repairs systemd's directory. If systemd passes no credentials on to its units, this program
-//! refuses to write to `@system`. The module [`choose`] decides this only once, when it chooses the place.
+//! refuses to write to `@system`. The module [`choose`] decides between repair and refusal only once, when it chooses
+//! the place.
 
 pub mod choose;
 mod content;
@@ -129,7 +130,8 @@ impl Place {
         Ok((parent, name))
     }
 
-    /// Returns the state of credentials in this place, of which only the names and the sizes in bytes are known.
+    /// Returns the state of each credential in `known` in this place. Only the names and the sizes in bytes are known,
+    /// so no value is compared.
     pub(in crate::guest) fn states_by_size<'a>(
         &self,
         system: &System,

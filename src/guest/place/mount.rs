@@ -203,13 +203,13 @@ impl View {
         self.staging.remove()
     }
 
-    /// Makes room for a set, if the file system has a size limit.
+    /// Raises the limits of the file system for the number and the size of files, so that a set fits.
     pub(super) fn grow(&self, set: &[&Credential]) -> Result<(), PlaceError> {
         self.staging.remount(MsFlags::empty(), Some(&room(set)))
     }
 }
 
-/// Makes a bind mount of a filled file system at its place. A bind mount inherits the flags of its source.
+/// Makes a bind mount of the directory `from` on the directory `to`. A bind mount inherits the flags of its source.
 fn bind(from: &Path, to: &Path) -> Result<(), PlaceError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(Context::new(to).cannot("bind the credentials to"))

@@ -14,7 +14,7 @@ use crate::trust::sealed::Sealed;
 
 /// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: the credential
 /// was encrypted for another key or TPM, was encrypted with another name, or is no longer valid. Returns no findings if
-/// the check is not possible: `systemd-creds` is missing, or this process has no permission to use the key.
+/// systemd is not PID 1, if this process does not run as root, or if `systemd-creds` cannot be run.
 ///
 /// The check reads no decrypted value: `systemd-creds` writes the decrypted credentials to `/dev/null`.
 #[must_use]

@@ -14,8 +14,8 @@ pub enum Outcome {
     Unchanged,
     /// The whole set was written to its place.
     Materialized(Storage),
-    /// systemd had imported credentials, of which some were repaired in systemd's directory; others may have a value
-    /// from another source, which stays.
+    /// systemd had imported credentials. In systemd's directory, the import repaired credentials that were cut or
+    /// missing, or found credentials with a value from another source, which it did not change.
     Repaired(Repair),
 }
 
@@ -40,7 +40,7 @@ pub struct Repair {
     pub foreign: Vec<Name>,
 }
 
-/// A credential that systemd had cut or lost.
+/// A credential that systemd had cut or lost, and that a repair has made complete.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Repaired {
     /// The credential's name.
@@ -81,7 +81,7 @@ pub enum State {
     Closed,
     /// The place, or the credential's file in it, cannot be read.
     Unknown,
-    /// The credential is not imported, for this reason.
+    /// The credential is not imported. The value is the reason.
     Refused(Refusal),
 }
 

@@ -37,7 +37,7 @@ pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory,
 }
 
 /// Opens a directory that only the user of this process may write to, and creates the directory if it does not exist.
-/// Another user who could write to the directory could redirect a mount, or give services any value.
+/// Another user who could write to the directory could redirect a mount, or replace the credentials that services get.
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;

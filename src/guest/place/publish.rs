@@ -42,7 +42,7 @@ pub(super) fn publish(
     {
         return Ok(Outcome::Unchanged);
     }
-    // Signals are blocked from here on, and take effect after the staging directory is removed.
+    // Signals are blocked from here on, and take effect after the staging directory is renamed or removed.
     let held = Held::new();
     let staging = Staging::new(parent, context)?;
     write_all(&staging.directory, set, durability, context)?;
@@ -94,8 +94,8 @@ struct Staging<'a> {
 impl<'a> Staging<'a> {
     fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("create a temporary directory next to")(error);
-        // The name must be new, so that no other import uses this directory. The directory of another import could have
-        // become the destination before this process locks it.
+        // The name must be new, so that no other import uses this directory. Another import could rename its staging
+        // directory to the destination before this process locks that directory.
         let process = process_id();
         for attempt in 0..ATTEMPTS {
             let name = leftover::staging_directory(process, attempt);
@@ -107,7 +107,8 @@ impl<'a> Staging<'a> {
             let Some(directory) = parent.open_in(&name).map_err(failed)? else { continue };
             // Until this process locks the directory, another import may take it for a leftover and remove it.
             let locked = directory.try_lock().map_err(|error| {
-                // The directory cannot be removed if another program has put files into it.
+                // An error of `remove_directory` is ignored: the directory cannot be removed if another program has put
+                // files into it.
                 _ = parent.remove_directory(&name);
                 failed(error)
             })?;
@@ -198,7 +199,7 @@ fn remove_stale(parent: &Directory, beside: &[CString]) -> Result<(), Errno> {
         if !stat.is_own() {
             continue;
         }
-        // Before this process locks the directory, the import that made it may have renamed it to its destination.
+        // The import that made the directory may have renamed it to the destination before this process locked it.
         let still_there = || parent.stat_of(&**name).is_ok_and(|found| found.is_same(&stat));
         if directory.try_lock()? && still_there() && leftover::has_only_files(&directory)? {
             match remove(parent, name, &directory) {

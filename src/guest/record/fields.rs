@@ -47,7 +47,8 @@ impl Fields {
             serials(&meaning).into_iter().filter_map(string).collect()
         };
         let mut kept: Vec<_> = models(&meaning).into_iter().filter_map(string).collect();
-        // In some tables, several fields refer to the same string, for example "Not Specified".
+        // In some tables, a field for a model and a field for a serial number refer to the same string, for example
+        // "Not Specified". A recording does not keep such a string.
         kept.retain(|range| !personal.contains(range));
         for range in &mut kept {
             range.end = range.end.min(range.start + KEPT_MAX);
@@ -139,8 +140,8 @@ fn is_personal_as_a_whole(meaning: &DefinedStruct<'_>) -> bool {
 }
 
 /// Returns the start and the end of each range of fields that a recording keeps of a structure type. The ranges include
-/// the numbers that refer to strings. Not included are the UUID (Type 1), vendor-defined data (Type 3), and the serial
-/// number, the date and vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
+/// the numbers that refer to strings. The ranges do not include the UUID (Type 1), vendor-defined data (Type 3), and
+/// the serial number, the date and vendor-defined data of a Smart Battery (Type 22, DSP0134 §7.23).
 fn kept_fields(kind: u8) -> &'static [(usize, usize)] {
     match kind {
         0 => &[(0x04, 0x1a)],

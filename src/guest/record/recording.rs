@@ -24,7 +24,7 @@ impl Recording {
     /// Reads the sources of the running system, or another recording.
     ///
     /// # Errors
-    /// Returns the [`SourceError`] of a source that cannot be read, or that of the table if neither source exists.
+    /// Returns the [`SourceError`] of a source that cannot be read, or the error of the table if neither source exists.
     pub fn read(input: Input<'_>) -> Result<Self, SourceError> {
         let items = match fw_cfg::read(input) {
             Err(error) if !error.lets_others_decide() => return Err(error),
@@ -49,8 +49,8 @@ impl Recording {
         Self { table: entry_point.map(|entry_point| dmi::Raw { entry_point, data }), items }
     }
 
-    /// Returns the path in the recording and the content of every file. Items have the same paths as below
-    /// `/sys/firmware`.
+    /// Returns the path in the recording and the content of every file. The files of an item have the same paths in the
+    /// recording as below `/sys/firmware`.
     pub(super) fn files(&self) -> Vec<(PathBuf, Secret)> {
         let mut files = Vec::new();
         if let Some(dmi::Raw { entry_point, data }) = &self.table {

@@ -4,8 +4,8 @@
 //! Every value is replaced by filler of the same length, and a value in base64 by filler in base64. Of structures other
 //! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
 //! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
-//! unchanged. If a table breaks, the bytes after that place may be the text of a lost string. The copy keeps only those
-//! of these bytes that make the copy break in the same way as the table.
+//! unchanged. If a table breaks at some place, the bytes after this place may be the text of a lost string. The copy
+//! keeps only those of these bytes that make the copy break in the same way as the table.
 
 use std::ops::Range;
 
@@ -161,8 +161,8 @@ fn redact_string(string: &mut [u8], values: &mut Values, manifest: Option<&Manif
     }
 }
 
-/// Replaces text that may be a value without a name by base64 that the manifest does not list. Blanks keep their
-/// positions.
+/// Replaces text that may be a value without a name by filler in base64 that the manifest does not list as a name.
+/// Blanks keep their positions.
 fn redact_nameless(text: &mut [u8], manifest: Option<&Manifest>) {
     // The last character of the filler is always `A`, because base64 requires some bits of the last character to be
     // zero.
@@ -307,7 +307,8 @@ fn redact_rest(data: &mut [u8], table: &Table) {
             continue;
         }
         fill(rest, length);
-        // If the table breaks off in a Type 11 structure, a finding says so. So the type of this structure is kept.
+        // If a table breaks off in a Type 11 structure, a guest reports this fault. So the copy keeps the type of this
+        // structure.
         if table.broken_oem_structure() == Some(offset) {
             rest.iter_mut().zip([OEM_STRINGS, OEM_STRINGS_LENGTH]).for_each(|(byte, kept)| *byte = kept);
         }
@@ -348,7 +349,8 @@ fn redact_manifests(
             filler.add(name, value);
         }
     }
-    // A manifest that differs from the first manifest must still differ from it, even if only the digest differs.
+    // A manifest that differs from the first manifest must differ from it in the copy too, even if only the digest
+    // differs.
     let is_right = counts.is_some_and(|manifest| manifest.matches(|name| values.get(name)));
     let redacted = |manifest: Manifest, is_other: bool| {
         let value_of = |name: &Name| if is_other { None } else { filler.get(name) };

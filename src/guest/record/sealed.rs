@@ -1,4 +1,4 @@
-//! Removes the ciphertexts from encrypted credentials.
+//! Removes the ciphertexts from the encrypted credentials in a recording.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ pub enum RecordError {
     /// The kernel reports an error.
     #[error("cannot write {}: {error}", Escaped::from(.path.as_path()))]
     Io {
-        /// The file or directory.
+        /// The file or directory that could not be written.
         path: PathBuf,
         /// The kernel's error.
         error: std::io::Error,

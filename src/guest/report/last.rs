@@ -50,7 +50,7 @@ pub struct Report<'a> {
     closed: bool,
     /// The credentials that systemd had cut or lost, and that are now complete.
     repaired: &'a [Repaired],
-    /// What arrived, with all findings of verification; `None` if nothing was received.
+    /// The credentials that arrived, with all findings of verification; `None` if nothing was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Judged<'a>>,
     /// The number of entries that were left out of this report's lists because the report would be too large; `None` if
@@ -178,8 +178,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns one line that says how an import ended, with the same words as in the log. Call this only for an import
-/// whose set is in its place.
+/// Returns one line that says how an import ended, with the same words as in the log. Call this function only for an
+/// import whose set is in its place.
 fn summary(set: &Placed, imported: &Imported) -> String {
     let placed = placed(&set.directory, &set.outcome, &imported.delivery);
     match &imported.closing {

@@ -281,14 +281,14 @@ const NAMES_MAX: usize = 4;
 /// An advice that is printed once for all findings that need the same action.
 struct Advice<'a> {
     text: Cow<'static, str>,
-    /// The names of the credentials that need this action; empty if a finding that is not about a credential needs it
-    /// too.
+    /// The names of the credentials that need this action; empty if a finding that is not about a credential needs this
+    /// action too.
     names: Vec<&'a Name>,
     /// Number of further findings with this advice, which are counted but not listed.
     more: usize,
 }
 
-/// Returns every advice once, with the credentials that need it.
+/// Returns every advice on these findings once, with the names of the credentials that need the action.
 fn advice<'a>(findings: &[&'a Finding], machine: &Machine) -> Vec<Advice<'a>> {
     let mut all: Vec<Advice<'a>> = Vec::new();
     for finding in findings {

@@ -185,7 +185,8 @@ impl Remembered {
             problems.push(Problem::NotWell(Escaped(last.summary.as_bytes()).to_string()));
         }
         match &last.folder {
-            // The report contains the path in its escaped form, so it is compared with the directory's escaped path.
+            // The report contains the path in its escaped form, so this path is compared with the directory's escaped
+            // path.
             Some(folder) if *folder != self.directory.to_string() => {
                 let folder = Escaped(folder.as_bytes()).to_string();
                 problems.push(Problem::Elsewhere { folder, directory: directory() });

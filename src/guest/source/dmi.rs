@@ -101,7 +101,8 @@ fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, SourceErro
 /// Returns the error that explains why a file of the table does not exist.
 fn absent(input: Input<'_>, path: &Path, file: &'static str) -> SourceError {
     match input {
-        // A recorded directory that contains only `fw_cfg` items has neither file of the table.
+        // A recorded directory that has one of the two files of a table must have the other file too. A directory that
+        // contains only `fw_cfg` items has neither file.
         Input::Recording(directory)
             if [ENTRY_POINT, TABLE].iter().any(|name| directory.join(name).exists()) =>
         {

@@ -34,7 +34,7 @@ pub(super) fn exists(system: &System) -> bool {
 /// Only root can read `/dev/mem`.
 fn is_in_area(system: &System) -> bool {
     let (address, size) = AREA;
-    // A small table is in this memory area too, so the buffer may contain secrets.
+    // A small table may be in this memory area too, so the buffer may contain secrets.
     let mut area = Zeroizing::new(vec![0; size]);
     let read = File::open(system.path("dev/mem")).and_then(|memory| memory.read_exact_at(&mut area, address));
     let is_at = |at: usize| {

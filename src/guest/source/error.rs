@@ -36,7 +36,7 @@ pub enum SourceError {
     /// table of the machine that runs the container.
     #[error("no SMBIOS table: this is a container, and {0} does not exist in it")]
     Container(ShownPath),
-    /// The recorded directory lacks the file `smbios_entry_point` or the file `DMI`.
+    /// The recorded directory has neither the file `smbios_entry_point` nor the file `DMI`.
     #[error("no recording in {directory}: {file} is missing")]
     NotARecording {
         /// The directory that was selected as the input.
@@ -49,7 +49,7 @@ pub enum SourceError {
     NotADump {
         /// The file.
         file: ShownPath,
-        /// Why.
+        /// Why the file is not a file of `dmidecode --dump-bin`.
         error: DumpError,
     },
     /// The input (the running system, a recording or a dump) has no `fw_cfg` item of this program.
@@ -147,7 +147,7 @@ impl SourceError {
         self.is_absence() || matches!(self, Self::NotARecording { .. })
     }
 
-    /// Whether the machine has no source to import from, as far as can be detected.
+    /// Whether the machine has no source to import from, as far as this program can detect.
     #[must_use]
     pub fn is_without_source(&self) -> bool {
         matches!(self, Self::NoSmbios(_) | Self::FwCfgNotLoaded)

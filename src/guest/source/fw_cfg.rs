@@ -96,7 +96,7 @@ fn is_device_unused(system: &System) -> bool {
 fn failed(path: PathBuf, error: Errno) -> SourceError {
     match error {
         Errno::EACCES | Errno::EPERM => SourceError::PermissionDenied(path.into()),
-        // The path is a link, or a file instead of a directory.
+        // `ELOOP`: the path is a symbolic link, which is not followed.
         Errno::ELOOP => SourceError::NotAFile(path.into()),
         error => SourceError::Io { file: path.into(), error: error.into() },
     }

@@ -223,7 +223,7 @@ pub struct Delivery {
 /// What the manifest says about one credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Listed {
-    /// There is no manifest.
+    /// There is no manifest, or the policy's field `about` has no name.
     NoManifest,
     /// The manifest does not list the credential.
     Not,

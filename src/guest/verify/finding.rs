@@ -42,7 +42,7 @@ impl Display for Severity {
 /// One result of verification.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What was found.
+    /// What verification found.
     pub kind: FindingKind,
     /// How serious the finding is.
     pub severity: Severity,
@@ -85,7 +85,7 @@ pub enum FindingKind {
     NoEndOfTable,
     /// Bytes follow the structure that marks the end of the table (Type 127).
     BehindEndOfTable {
-        /// Number of these bytes.
+        /// Number of bytes after the end of the table.
         remaining: usize,
     },
     /// The table was read to its end, and has no Type 11 structure.
@@ -188,7 +188,7 @@ pub enum FindingKind {
         #[serde(serialize_with = "as_text")]
         reason: ManifestError,
     },
-    /// A second manifest was sent, after one that can be read.
+    /// A second manifest was sent after a first manifest that can be read.
     ManifestAgain {
         /// Whether both manifests have the same content.
         identical: bool,

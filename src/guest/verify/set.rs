@@ -53,7 +53,7 @@ pub fn verify(received: Received, policy: &Policy) -> Delivery {
     let first = BTreeMap::new();
     let mut set =
         Set { policy, delivery, manifest: None, is_contradicted: false, is_digest_right: false, first };
-    // The order of these calls matters: each makes findings only about faults that earlier calls did not report.
+    // The order of these calls matters: each call makes findings only about faults that earlier calls did not report.
     let string = set.choose_manifest(manifests);
     let chosen = set.manifest.as_ref().zip(string.as_ref());
     let chosen = chosen.map(|((manifest, origin), string)| Chosen { manifest, string, origin });
@@ -234,7 +234,7 @@ impl Set<'_> {
         self.manifest = Some((manifest, origin));
     }
 
-    /// Whether every listed credential arrived with its listed size.
+    /// Whether every credential that the manifest lists arrived with the size in the manifest.
     fn compare_sizes(&mut self, manifest: &Manifest) -> bool {
         let mut is_complete = true;
         for (name, expected) in manifest.credentials() {

@@ -104,8 +104,8 @@ fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     }
 }
 
-/// Compares the count byte and the shape of a structure with its strings. Returns whether a NUL byte has split a
-/// string, or may have split one.
+/// Checks the size of a structure, and compares its count byte with the number of its strings. Returns whether a NUL
+/// byte has split a string, or may have split one.
 fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
     let (start, end) = (structure.structure.offset, structure.structure.end);
     let origin = || Origin::structure(structure.index, start);

@@ -11,8 +11,8 @@ use crate::trust::signature::{KeyId, SIGNATURES_MAX, Signature, TrustedKey, sign
 /// Which keys, names and serials this machine trusts in a set.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// One of these keys must have signed the set. Without keys, sets need no signature, unless the policy demands one:
-    /// then no set is accepted.
+    /// One of these keys must have signed the set. Without keys, sets need no signature. But if the policy demands a
+    /// signature and there are no keys, no set is accepted.
     pub keys: Vec<TrustedKey>,
     /// The names of this machine. A set must list one of these names in its audience. Without names, the audience is
     /// not checked.
@@ -55,7 +55,7 @@ impl std::str::FromStr for Audience {
     }
 }
 
-/// The facts about the running system that a verdict on a signed set needs.
+/// The facts about the running system on which the verdict on a signed set depends.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
     /// The time by this machine's clock, in seconds since 1970-01-01 00:00 UTC.

@@ -24,12 +24,12 @@ pub enum TrustFinding {
     NotTrusted {
         /// The IDs of the keys in the signatures.
         by: Vec<KeyId>,
-        /// The trusted keys.
+        /// The IDs of the trusted keys.
         trusted: Vec<KeyId>,
     },
     /// A signature has the ID of a trusted key, but it is not a valid signature of this manifest.
     SignatureWrong {
-        /// The trusted key.
+        /// The ID of the trusted key.
         key: KeyId,
     },
     /// There are more signatures than this program checks.

@@ -220,7 +220,7 @@ impl FindingKind {
 }
 
 impl Refusal {
-    /// Returns the reason as a sentence, for the REASON column.
+    /// Returns the reason as a sentence, for the REASON column of the listing.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
