@@ -1,8 +1,8 @@
 //! The import, which is the main task of the guest's program, in six steps.
 //!
-//! 1. The sources receive what the host sent. In a confidential VM or a container, whose SMBIOS table must not be
-//!    trusted, the import fails instead, unless the policy trusts the table or accepts only sets that a trusted key has
-//!    signed for this machine.
+//! 1. The sources receive what the host sent. In a confidential VM or a container, the SMBIOS table must not be
+//!    trusted, so the import fails instead. The import does not fail if the policy trusts the table, or accepts only
+//!    sets that a trusted key has signed for this machine.
 //! 2. The received credentials are verified against the manifest and the policy.
 //! 3. The import looks at the running system once, chooses a place (a directory), and writes the intact credentials
 //!    there. The import writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
@@ -10,8 +10,7 @@
 //!    removes the copy that the initrd handed over. The import adds a finding for each credential that has no effect in
 //!    its place.
 //! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its
-//!    place, the import then sets the files from which the credentials were read to mode 0000, so that nobody can read
-//!    them.
+//!    place, the import then sets the files of the sources to mode 0000, so that nobody can read them.
 //! 6. If the host requested a receipt, the import sends one, which says what was done.
 //!
 //! Each step logs through [`tracing`] what it did. The log never contains a value.

@@ -3,9 +3,8 @@
 //! A confidential VM does not trust its host, and nothing proves that the table is genuine. In a container, the table
 //! belongs to the machine that runs the container. Detection works as in systemd (`src/basic/confidential-virt.c` and
 //! `src/basic/virt.c`, v262), with two differences. If the CPU offers SEV but the guest cannot read whether SEV is
-//! active, this module assumes that SEV is active: in doubt, secrets are refused. And this module does not conclude
-//! from a file such as `/.dockerenv` that it runs in a container, because a VM made from a container's image still has
-//! this file.
+//! active, this module assumes that SEV is active: in doubt, secrets are refused. And this module does not treat a file
+//! such as `/.dockerenv` as a sign of a container, because a VM made from a container's image still has this file.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};

@@ -184,8 +184,8 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns the highest serial that this machine has imported; `None` if there is none, and in the initrd, where the
-/// disk is not mounted yet.
+/// Returns the highest serial that this machine has imported; `None` if this machine has imported no set with a serial,
+/// and in the initrd, where the disk is not mounted yet.
 fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
     if system.stage() == Stage::Initrd {
         return Ok(None);

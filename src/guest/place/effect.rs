@@ -1,5 +1,5 @@
-//! Makes one finding for each credential that has no effect in its place, and one for each credential that cannot be
-//! written to `@initrd` with the rest of the set. Each finding gives the credential's name.
+//! Makes findings about credentials that have no effect in their place, and about credentials that cannot be written to
+//! `@initrd` with the rest of the set. Each finding is about one credential, and gives its name.
 
 use super::choose::Choice;
 use super::content::{self, Found};

@@ -5,9 +5,9 @@
 //! without `$CREDENTIALS_DIRECTORY`. Without this variable, systemd imports again, finds that every credential exists
 //! already, and passes nothing on to units. But if systemd imports at least one credential whose name it does not have
 //! yet, it passes on all credentials. The report is such a credential. In the host stage, this program removes the
-//! files that systemd has left in `@initrd`: systemd had no room for them, or already had a credential of that name.
-//! systemd before 254 leaves the report in `@initrd`. From a report in `@initrd`, this program concludes that systemd
-//! passes nothing on to units.
+//! files that systemd has left in `@initrd`: systemd had no room for these files, or already had credentials of the
+//! same names. systemd before 254 leaves the report in `@initrd`. From a report in `@initrd`, this program concludes
+//! that systemd passes nothing on to units.
 
 use super::content::{self, Found};
 use super::error::Context;

@@ -2,7 +2,7 @@
 //! a killed import left.
 //!
 //! A fixed prefix is not enough to recognise these names: a credential or a directory of the user may have the same
-//! prefix. So the name of a staging directory ends in a checksum of the name ([`staging`]), and the name of a temporary
+//! prefix. So the name of a staging directory ends in a checksum of the name ([`staging`]). The name of a temporary
 //! file has a byte that is not allowed in the name of a credential.
 
 use std::ffi::CString;

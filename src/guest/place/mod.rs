@@ -12,8 +12,8 @@
 //! Under systemd, `@system` belongs to PID 1. If this program mounted a file system on `@system`, systemd might import
 //! nothing, and its units might see no credential. If systemd passes the credentials that it has imported on to its
 //! units, this program repairs systemd's directory. If systemd passes no credentials on to its units, this program
-//! refuses to write to `@system`. The module [`choose`] decides between repair and refusal only once, when it chooses
-//! the place.
+//! refuses to write to `@system`. The module [`choose`] decides between a mount, a repair and a refusal only once, when
+//! it chooses the place.
 
 pub mod choose;
 mod content;

@@ -125,8 +125,8 @@ impl<'a> Staging<'a> {
         Err(failed(Errno::EEXIST))
     }
 
-    /// Copies the mode and the owner of the directory that will be replaced, and makes hard links to the files of that
-    /// directory in the staging directory, except for files that the set replaces.
+    /// Copies the mode and the owner of the directory that will be replaced to the staging directory. In the staging
+    /// directory, makes hard links to the files of the replaced directory, except to files that the set replaces.
     fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("copy the mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {

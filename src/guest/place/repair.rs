@@ -5,7 +5,7 @@
 //! that it received. Each credential is written to a temporary file in the same directory, and then renamed to its
 //! final name. The program writes through a second mount that only root can reach, so at its own path the directory
 //! stays read-only. If an existing value is not the beginning of the received value, the existing value came from
-//! another source (systemd reads `fw_cfg` before SMBIOS), and this program does not change it.
+//! another source (systemd reads `fw_cfg` before SMBIOS). This program does not change such a value.
 
 use std::io::Read as _;
 use std::path::Path;

@@ -4,8 +4,8 @@
 //! Every value is replaced by filler of the same length, and a value in base64 by filler in base64. Of structures other
 //! than Type 11, only names of a maker, a model or a version are kept (`fields.rs`). A second search then replaces
 //! secrets and personal data that are repeated in the kept parts (`repeats.rs`). Names of credentials are kept
-//! unchanged. If a table breaks at some place, the bytes after this place may be the text of a lost string. The copy
-//! keeps only those of these bytes that make the copy break in the same way as the table.
+//! unchanged. If a table breaks at some place, the bytes after this place may be the text of a lost string. Of these
+//! bytes, the copy keeps only the bytes that make the copy break in the same way as the table.
 
 use std::ops::Range;
 
@@ -46,8 +46,8 @@ pub fn redact(table: &Table) -> Vec<u8> {
     redact_both(table, &[]).0
 }
 
-/// Returns copies of a table and of `fw_cfg` items without secrets and personal data. The items were received before
-/// the table, and both together are one set.
+/// Returns copies of a table and of `fw_cfg` items without secrets and personal data. The items and the table together
+/// are one set, in which the items come first.
 #[must_use]
 pub fn redact_both(table: &Table, items: &[Item]) -> (Vec<u8>, Vec<Item>) {
     let mut data = table.data().to_vec();

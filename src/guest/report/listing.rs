@@ -90,7 +90,7 @@ pub fn rows<'a>(delivery: &'a Delivery, states: impl IntoIterator<Item = State>)
         key: entry.sealed().map(|sealed| sealed.blob.key().as_str()),
     };
     let mut states = states.into_iter();
-    // The states of the plain credentials come first, then those of the encrypted ones.
+    // The states of the plain credentials come first, then the states of the encrypted credentials.
     let mut rows: Vec<_> = delivery.entries.iter().zip(states.by_ref()).map(row).collect();
     rows.extend(delivery.sealed.iter().zip(states).map(sealed_row));
     rows

@@ -110,7 +110,7 @@ impl Remembered {
         self.problems.is_empty()
     }
 
-    /// Returns the reasons why the program cannot say that the imported set is in its place, one per line.
+    /// Returns the reasons why the program cannot say that the imported set is in its place, each as one message.
     pub fn problems(&self) -> impl Iterator<Item = Message> {
         self.problems.iter().map(Message::from)
     }

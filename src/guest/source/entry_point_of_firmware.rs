@@ -1,8 +1,8 @@
 //! Finds out whether the firmware has an SMBIOS entry point. The program checks the firmware if the kernel exports no
 //! table.
 //!
-//! If the firmware has no entry point, nothing was sent over SMBIOS. If the firmware has one, the kernel found a table
-//! but refused it.
+//! If the firmware has no entry point, nothing was sent over SMBIOS. If the firmware has an entry point, the kernel
+//! found a table but refused it.
 
 use std::fs::{File, read_to_string};
 use std::os::unix::fs::FileExt as _;

@@ -1,8 +1,8 @@
 //! The sources of credentials.
 //!
-//! To add a source, write a file here with a type that implements [`Source`], declare its module below, and add the
-//! type to [`ALL`] at its place in the order. Everything that the new source receives is verified like the input of the
-//! other sources. If the source has one file for each credential, use
+//! To add a source, write a file here with a type that implements [`Source`]. Declare the module of this file below,
+//! and add the type to [`ALL`] at its place in the order. Everything that the new source receives is verified like the
+//! input of the other sources. If the source has one file for each credential, use
 //! [`Origin::File`](crate::guest::verify::origin::Origin::File) as the origin.
 
 mod channel;
@@ -16,8 +16,8 @@ pub use error::SourceError;
 
 use super::verify::received::Received;
 
-/// All sources, in the order in which they are read. If several credentials have the same name, the one that was read
-/// first is used.
+/// All sources, in the order in which they are read. If several credentials have the same name, the credential that was
+/// read first is used.
 ///
 /// `fw_cfg` comes before SMBIOS, as in systemd (`import_credentials_trusted()`, `src/core/import-creds.c`).
 pub const ALL: &[&dyn Source] = &[&fw_cfg::FwCfg, &dmi::Dmi];

@@ -107,8 +107,8 @@ impl Entry {
         matches!(self.content, Content::MaybeNameless(_, None))
     }
 
-    /// Makes a credential from a string that may be a value without a name, if the manifest lists the text as a name or
-    /// `is_name` says that the text is a name.
+    /// Makes a credential with an empty value from a string that may be a value without a name. Does this only if the
+    /// manifest lists the text as a name, or `is_name` says that the text is a name.
     pub(super) fn name_if_named(&mut self, manifest: Option<&Manifest>, is_name: impl FnOnce(&str) -> bool) {
         if let Content::MaybeNameless(text, refusal) = &self.content
             && let Some(credential) = text.named(manifest, is_name)

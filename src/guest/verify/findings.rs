@@ -93,7 +93,7 @@ impl Findings {
         }
     }
 
-    /// Turns those errors into warnings whose kind `is_excused` selects.
+    /// Turns each error whose kind `is_excused` selects into a warning.
     pub(super) fn excuse(&mut self, is_excused: impl Fn(&FindingKind) -> bool) {
         for finding in &mut self.kept {
             if is_excused(&finding.kind) {

@@ -45,7 +45,8 @@ pub struct Received {
     pub receipts: Vec<(Secret, Origin)>,
     /// Findings about the channel itself, for example a damaged table.
     pub findings: Findings,
-    /// Indexes of those [`Self::entries`] whose end may be missing, because the table breaks off next to them.
+    /// Indexes of the [`Self::entries`] whose end may be missing, because the table breaks off next to these entries or
+    /// a NUL byte may have split their strings.
     pub suspects: Vec<usize>,
     /// Whether the host sent anything. For SMBIOS, this is true if the table has a Type 11 structure.
     pub is_anything_sent: bool,

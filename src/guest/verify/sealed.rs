@@ -1,6 +1,6 @@
 //! Compares encrypted credentials with the manifest and with the plain credentials.
 //!
-//! Nothing is decrypted here. systemd finds out whether this machine has the key, when a service asks for the
+//! This module decrypts nothing. systemd finds out whether this machine has the key, when a service asks for the
 //! credential.
 
 use std::collections::BTreeMap;
@@ -59,7 +59,8 @@ impl Set<'_> {
     }
 
     /// Uses the first of several encrypted credentials with the same name, and refuses the others. If a name was sent
-    /// both plain and encrypted, both are refused, because the guest cannot know which one the host meant.
+    /// both plain and encrypted, both credentials are refused, because the guest cannot know which credential the host
+    /// meant.
     pub(super) fn refuse_sealed_again(&mut self) {
         let mut first: BTreeMap<Name, usize> = BTreeMap::new();
         for index in 0..self.delivery.sealed.len() {

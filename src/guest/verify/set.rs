@@ -185,7 +185,7 @@ impl Set<'_> {
     }
 
     /// Uses the first of several credentials with the same name, as systemd does, and refuses the others. Some hosts
-    /// send a value over two channels, because a guest may be unable to read one of them completely.
+    /// send a value over two channels, because a guest may be unable to read one of the channels completely.
     fn refuse_duplicates(&mut self) {
         let mut again = Vec::new();
         for (index, entry) in self.delivery.entries.iter().enumerate() {

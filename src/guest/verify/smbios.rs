@@ -145,8 +145,8 @@ fn check_shape(received: &mut Received, structure: &OemStructure<'_>) -> bool {
 /// follows a credential, and is neither another credential nor another string of this program.
 ///
 /// The count byte differs from the number of strings by at least 256. If NUL bytes cause this difference, the structure
-/// has at least 256 second parts of split credentials. So if the structure has fewer strings that may be such parts,
-/// the count byte has wrapped.
+/// has at least 256 second parts of split credentials. So if the structure has fewer than 256 strings that may be such
+/// parts, the count byte has wrapped.
 fn possible_tails(structure: &OemStructure<'_>) -> usize {
     let mut is_behind = false;
     let is_tail = |(_, string): &(usize, &[u8])| {

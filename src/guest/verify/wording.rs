@@ -136,7 +136,7 @@ impl FindingKind {
                 "not written to /run/credentials/@initrd: systemd ignores names that start with a dot there, and leaves \
                  them in plain text",
             ),
-            // All other findings are about what arrived.
+            // All other findings are about what arrived, not about a place.
             _ => return None,
         })
     }
