@@ -32,8 +32,8 @@ pub struct Name {
     text: String,
 }
 
-/// Number of bytes in the head of a name. If the name is shorter than the head, zero bytes fill the rest of the head.
-/// No name contains a zero byte.
+/// Number of bytes in `head`, the first bytes of a [`Name`]. If the name is shorter than the head, zero bytes fill the
+/// rest of the head. No name contains a zero byte.
 const HEAD: usize = 16;
 
 /// Why bytes cannot be the name of a credential.

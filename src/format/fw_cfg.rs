@@ -25,15 +25,15 @@ const OWN_DIRECTORY: &str = "opt/io.smbios-creds/";
 /// `include/hw/firmware/smbios.h`). The table contains every OEM string.
 const SMBIOS_TABLES: &str = "etc/smbios/smbios-tables";
 
-/// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` minus a NUL, QEMU `include/hw/nvram/fw_cfg.h`). QEMU exits
-/// if a path is longer.
+/// Longest path of an item in bytes (`FW_CFG_MAX_FILE_PATH` minus one byte for the NUL, QEMU
+/// `include/hw/nvram/fw_cfg.h`). QEMU exits if a path is longer.
 pub const PATH_MAX: usize = 55;
 
 /// Length in bytes of the longest credential name that fits into the path of an item.
 pub const NAME_MAX: usize = PATH_MAX - FW_CFG_DIRECTORY.len();
 
-/// Maximum number of bytes that a guest reads from all items: systemd's limit for the values of all credentials, plus
-/// 65,536 bytes for a manifest.
+/// Maximum number of bytes that a guest reads from all items together: systemd's limit for the values of all
+/// credentials, plus 65,536 bytes for a manifest.
 pub const SIZE_MAX: usize = TOTAL_MAX + 65_536;
 
 /// An item, read from the `fw_cfg` device or from a recording of this device.
@@ -61,7 +61,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Size of the item in bytes.
+    /// Returns the size of the item in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {

@@ -60,10 +60,10 @@ impl std::fmt::Display for Encoding {
 pub enum OemString<'a> {
     /// A plain credential, and the form of its value.
     Credential(Credential, Encoding),
-    /// Either the name of a credential with an empty value (in the binary form), or a value that has lost its name.
+    /// Either the name of a credential with an empty value (in the binary form), or a value whose name is missing.
     MaybeNameless(MaybeNameless),
     /// A string that has the prefix of a credential but cannot be decoded. No part of the string is ever shown: text
-    /// that looks like a name may be a value that has lost its name.
+    /// that looks like a name may be a value whose name is missing.
     Undecodable(DecodeError, Encoding),
     /// A manifest: the text after its prefix, for [`crate::format::manifest::Manifest::decode`].
     Manifest(&'a [u8]),
@@ -83,8 +83,8 @@ pub enum OemString<'a> {
     Foreign,
 }
 
-/// The name of a credential with an empty value, or a value that has lost its name. In the binary form, the two look
-/// the same if the padding of the value's base64 is one `=`.
+/// Text that is either the name of a credential with an empty value, or a value whose name is missing. In the binary
+/// form, these two cases look the same if the padding of the value's base64 is one `=`.
 ///
 /// Only [`Self::named`] makes a [`Name`] of this text, because names are shown, and are never wiped from memory.
 #[derive(Debug)]
@@ -203,10 +203,10 @@ fn credential(rest: &[u8], encoding: Encoding) -> OemString<'_> {
     }
 }
 
-/// Splits a name from its value at the first `=`. A string in the binary form in which every `=` is padding has lost
-/// its name. The text before the padding is the secret, which must not be printed as a name. systemd refuses such a
-/// string too, because a value that consists only of `=` is not base64. A string with a single `=`, at its end, has a
-/// name and an empty value.
+/// Splits a name from its value at the first `=`. If the value of a string in the binary form consists only of `=`,
+/// every `=` is padding, and the name is missing. The text before the padding is then the secret, which must not be
+/// printed as a name. systemd refuses such a string too, because a value that consists only of `=` is not base64. A
+/// string with a single `=`, at its end, has a name and an empty value.
 fn split_at_equals(rest: &[u8], encoding: Encoding) -> Option<(&[u8], &[u8])> {
     let at = rest.iter().position(|&byte| byte == b'=')?;
     let (name, value) = (rest.get(..at)?, rest.get(at + 1..)?);
@@ -219,12 +219,12 @@ fn may_be_value(name: &str) -> bool {
     base64::decode(&Zeroizing::new([name.as_bytes(), b"="].concat())).is_ok()
 }
 
-/// Maximum number of characters at the start of a string that are compared with the prefixes.
+/// Maximum number of characters at the start of a string that [`near_miss`] compares with the prefixes.
 const NEAR_MISS_HEAD: usize = 40;
 
-/// Returns the prefix that was probably meant, and the length of the mistyped prefix in bytes. The string may differ
-/// from the prefix in upper and lower case, in blanks before or after the prefix, in a plural or another ending, or in
-/// at most two letters.
+/// Returns the prefix that the sender probably meant, and the length of the mistyped prefix in bytes. The string may
+/// differ from the prefix in upper and lower case, in blanks before or after the prefix, in a plural or another ending,
+/// or in at most two letters.
 fn near_miss(string: &[u8]) -> Option<(&'static str, usize)> {
     let start = string.iter().position(u8::is_ascii_graphic)?;
     // This copy is wiped, because the copy may contain the beginning of a secret that has no prefix.
@@ -309,7 +309,7 @@ pub enum EncodeError {
 /// ```
 ///
 /// # Errors
-/// [`EncodeError`] says why no reader could decode this credential.
+/// [`EncodeError`] says why no reader could decode the OEM string of this credential.
 pub fn encode(credential: &Credential, encoding: Encoding) -> Result<Secret, EncodeError> {
     let (name, value) = (credential.name.as_str(), credential.value.expose());
     if name.contains('=') {

@@ -18,8 +18,9 @@ pub const TOTAL_MAX: usize = 1_048_576;
 /// (`mount_credentials_fs()`, `src/core/import-creds.c`; measured).
 pub const FILES_MAX: usize = 256;
 
-/// Maximum number of bytes that systemd 256 and older reads from one SMBIOS structure: one read of the structure's
-/// sysfs file returns no more (`read_virtual_file()`, `src/core/import-creds.c`).
+/// Maximum number of bytes that systemd 256 and older reads from one SMBIOS structure. These versions read the
+/// structure's sysfs file with one read, which returns at most this number of bytes (`read_virtual_file()`,
+/// `src/core/import-creds.c`).
 pub const STRUCTURE_MAX: usize = 4096;
 
 /// Size in bytes of the tmpfs that PID 1 mounts for credentials (`fsmount_credentials_fs()`,
@@ -36,8 +37,8 @@ pub const TEXT_PREFIX: &str = "io.systemd.credential:";
 /// Prefix of an OEM string that contains a credential whose value is in base64.
 pub const BINARY_PREFIX: &str = "io.systemd.credential.binary:";
 
-/// Path prefix of the `fw_cfg` items that PID 1 imports, before it imports OEM strings (`import_credentials_qemu()`,
-/// `src/core/import-creds.c`, systemd 251 and newer).
+/// Path prefix of the `fw_cfg` items that contain credentials. PID 1 imports these items before it imports OEM strings
+/// (`import_credentials_qemu()`, `src/core/import-creds.c`, systemd 251 and newer).
 pub const FW_CFG_DIRECTORY: &str = "opt/io.systemd.credentials/";
 
 /// Environment variable that contains the path of a service's credentials directory (systemd.exec(5)).
@@ -55,7 +56,7 @@ pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
 /// credential. Services import the other credentials on this man page: for example, systemd-firstboot and
 /// systemd-sysusers import `passwd.*`, and systemd-network-generator imports `network.*`. No man page describes
 /// `fstab.extra.initrd`. Each comment in the list names the source file that reads the credentials below the comment,
-/// and the systemd version that added them.
+/// and the systemd version that added these credentials.
 const EARLY: [&str; 12] = [
     // src/fstab-generator/fstab-generator.c, systemd 254
     "fstab.extra",

@@ -1,5 +1,5 @@
-//! Runs a program to its end, and returns whether it succeeded, or what it wrote. (This module does not use std's
-//! `Command`, whose code would be a twentieth of the agent's size.)
+//! Runs a program to its end, and returns whether the program succeeded, or what the program wrote to its output. (This
+//! module does not use std's `Command`, whose code would be a twentieth of the agent's size.)
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
     file.rewind().ok()?;
     let child = spawn(arguments, &file, &null()?)?;
     match waitpid(child, None).ok()? {
-        // posix_spawn(3) reports with this exit status that the program could not be executed.
+        // If posix_spawn(3) could not execute the program, the child process ends with exit status 127.
         WaitStatus::Exited(_, 127) => None,
         WaitStatus::Exited(_, code) => Some(code == 0),
         _ => Some(false),
@@ -34,12 +34,12 @@ pub(crate) fn succeeds(arguments: &[&CStr], input: &[u8]) -> Option<bool> {
 }
 
 /// Runs a program from `$PATH` without input, and discards its error messages. Returns its output, even if its exit
-/// status is not 0. Returns `None` if the output is empty or has `maximum` bytes or more. A program that takes longer
-/// than `patience` is killed, and `None` is returned.
+/// status is not 0. Returns `None` if the output is empty or has `maximum` bytes or more. If the program takes longer
+/// than `patience`, kills the program and returns `None`.
 pub(crate) fn output(arguments: &[&CStr], maximum: u64, patience: Duration) -> Option<Zeroizing<Vec<u8>>> {
     let memory = memfd_create(c"smbios-creds", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
     let mut file = File::from(memory);
-    // This seal makes a write past the end of the file fail.
+    // The seal `GROW` makes a write past the end of the file fail.
     file.set_len(maximum).ok()?;
     fcntl_add_seals(&file, SealFlags::GROW).ok()?;
     let child = spawn(arguments, &null()?, &file)?;

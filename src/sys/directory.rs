@@ -1,8 +1,8 @@
 //! An open directory, and operations relative to it.
 //!
-//! Symbolic links are not followed, so no name and no race can make a call leave the directory. [`Directory::make_in`]
-//! creates a directory with exactly the given mode. In all other calls, the umask removes permissions from a new file
-//! or directory.
+//! These operations do not follow symbolic links, so neither a name nor a race can lead out of the directory.
+//! [`Directory::make_in`] creates a directory with exactly the given mode. In all other calls, the umask removes
+//! permissions from a new file or directory.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -35,7 +35,7 @@ const DIRECTORY: OFlag =
 pub(crate) enum Links {
     /// Links are followed.
     Follow,
-    /// A path with a link in it is an error (`ELOOP`, or `ENOTDIR` without openat2(2)).
+    /// A path that contains a link is an error (`ELOOP`, or `ENOTDIR` without openat2(2)).
     Refuse,
 }
 
@@ -96,7 +96,7 @@ impl Stat {
     }
 
     /// Whether users other than the owner can replace files in this directory. In a directory with the sticky bit,
-    /// other users cannot replace them.
+    /// users can replace only their own files.
     pub(super) fn is_replaceable(&self) -> bool {
         self.is_writable_for_others() && self.0.st_mode & libc::S_ISVTX == 0
     }
@@ -245,7 +245,7 @@ impl Directory {
         }
         match self.make(name, mode) {
             Ok(()) => open().and_then(|directory| directory.set_mode(mode).map(|()| directory)),
-            // Another process has just created it.
+            // Another process has created the directory in the meantime.
             Err(Errno::EEXIST) => open(),
             Err(error) => Err(error),
         }
@@ -342,8 +342,8 @@ impl Directory {
     }
 
     /// Gives this directory the mode of `other`. If the owner or the group differs, also sets the owner and group of
-    /// `other`. The set-user-ID and set-group-ID bits are not copied: the seccomp filter of an import refuses them, and
-    /// they have no effect on the files that an import writes.
+    /// `other`. The set-user-ID and set-group-ID bits are not copied: the seccomp filter of an import forbids these
+    /// bits, and the bits have no effect on the files that an import writes.
     pub(crate) fn take_mode_and_owner(&self, other: &Self) -> Result<(), Errno> {
         let (Stat(theirs), Stat(own)) = (other.stat()?, self.stat()?);
         if (own.st_uid, own.st_gid) != (theirs.st_uid, theirs.st_gid) {
@@ -352,7 +352,7 @@ impl Directory {
         self.set_mode(theirs.st_mode & !(libc::S_ISUID | libc::S_ISGID))
     }
 
-    /// Makes a hard link: the file `name` of this directory also gets this name in the directory `other`.
+    /// Makes a hard link, with which the file `name` of this directory is also in the directory `other`.
     pub(crate) fn link_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
         linkat(self, name, other, name, LinkatFlags::empty())
     }

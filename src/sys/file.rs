@@ -72,9 +72,9 @@ pub(crate) fn read_exactly(file: &File, size: usize) -> Result<Content, Errno> {
 }
 
 /// Does the same as [`read`] for a file to which other processes may write. The file is read twice, because a file
-/// system may give two writes within one tick of its clock (ramfs: up to 10 ms) the same time. If a writer pauses
-/// during both reads, this function does not notice that the file is incomplete. Only a writer that writes a new file,
-/// and then renames it over the old file, is safe.
+/// system may give two writes within one tick of its clock (ramfs: up to 10 ms) the same modification time. If a writer
+/// pauses during both reads, this function does not notice that the file is incomplete. The content is certainly
+/// complete only if the writer writes a new file, and then renames the new file to the name of the old file.
 pub(crate) fn read_unchanged(mut file: &File, limit: usize) -> Result<Content, Errno> {
     // The ctime is not compared, because a rename changes the ctime, but not the content.
     let state = |metadata: Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());

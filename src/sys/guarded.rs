@@ -11,8 +11,9 @@
 //! replace `/`, and if only trusted users can change the content of a checked directory, no other user can replace the
 //! next part after its check. A link is replaced by the path that it contains, so no checked path contains a link. The
 //! destination is opened before the checks, and stays open. If a file system is mounted on demand (autofs), opening the
-//! destination mounts this file system; a check does not mount it, and would check a directory that the mount hides. At
-//! the end, the open directory must be the directory to which the checked path leads.
+//! destination mounts this file system. A check does not mount this file system, so a check before the mount would
+//! check a directory that the mount then hides. At the end, the open directory must be the directory to which the
+//! checked path leads.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

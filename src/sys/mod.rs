@@ -1,7 +1,8 @@
 //! Functions that access files, directories and sockets through open file descriptors.
 //!
-//! Other modules use these functions for files, and not rustix or nix directly. This module does not use the types for
-//! credentials. All functions return the same error type, [`Errno`], no matter which library makes the system call.
+//! For files, other modules use these functions instead of rustix or nix. This module does not use the types for
+//! credentials. Errors of system calls are of the type [`Errno`], no matter which library makes the call. Only the
+//! module `program` returns `std::io::Error`.
 
 pub(crate) mod child;
 pub(crate) mod directory;
@@ -62,7 +63,7 @@ pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Converts an error number from rustix.
+/// Converts an error number of rustix to an [`Errno`].
 pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }

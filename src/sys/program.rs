@@ -1,4 +1,4 @@
-//! Functions for programs that are executed, and for the files that they inherit.
+//! Functions for programs that this process executes, and for the files that these programs inherit.
 
 use std::ffi::CStr;
 use std::fs::File;

@@ -3,8 +3,8 @@
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Signals that end a process by default, and that another process or the kernel can send. A write above the file size
-/// limit (setrlimit(2)) sends `SIGXFSZ`; if the signal is blocked, the write fails with `EFBIG`.
+/// Signals that end a process by default, and that another process or the kernel can send. The kernel sends `SIGXFSZ`
+/// if a write exceeds the file size limit (setrlimit(2)). If `SIGXFSZ` is blocked, the write fails with `EFBIG`.
 const ENDING: [Signal; 11] = [
     Signal::SIGALRM,
     Signal::SIGHUP,
@@ -19,8 +19,8 @@ const ENDING: [Signal; 11] = [
     Signal::SIGXFSZ,
 ];
 
-/// Blocks signals that would end the process, in this thread, until this value is dropped. Signals that arrive before
-/// the drop take effect at the drop.
+/// As long as this value exists, this thread blocks signals that would end the process. Signals that arrive in this
+/// time take effect when the value is dropped.
 ///
 /// If this value is dropped without a call of [`Held::release`], a step of the work has failed. In this case, a pending
 /// `SIGXFSZ` has no effect, because the failed write has already reported the error.

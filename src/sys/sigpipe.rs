@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
-/// Index of the field in `/proc/self/stat` with the ignored signals, counted from the field after the program's name.
-/// Counted from the beginning of the file, it is the 33rd field (`proc_pid_stat(5)`).
+/// Number of the field with the ignored signals in `/proc/self/stat`, if the first field after the program's name has
+/// the number 1. Counted from the beginning of the file, the field with the ignored signals is the 33rd
+/// (`proc_pid_stat(5)`).
 const IGNORED: usize = 33 - 2;
 
-/// Size of the buffer in bytes: the field of the ignored signals and all fields before it are shorter.
+/// Size in bytes of the buffer for the start of `/proc/self/stat`. The field of the ignored signals and all fields
+/// before this field are shorter together.
 const ROOM: usize = 1024;
 
 static WAS_IGNORED: AtomicBool = AtomicBool::new(false);

@@ -29,7 +29,7 @@ pub(crate) struct Stream(OwnedFd);
 /// A socket that accepts streams.
 pub(crate) struct Listener(OwnedFd);
 
-/// Connects to a port of the machine with this CID.
+/// Connects to a vsock port of the machine with this CID.
 pub(crate) fn connect_vsock(cid: u32, port: u32, deadline: Instant) -> Result<Stream, Errno> {
     connect_to(AddressFamily::Vsock, &VsockAddr::new(cid, port), deadline)
 }
@@ -52,7 +52,7 @@ fn connect_to(family: AddressFamily, address: &dyn SockaddrLike, deadline: Insta
     }
 }
 
-/// Listens on a port of this machine. Every virtual machine can connect to the port.
+/// Listens on a vsock port of this machine. Every virtual machine on this machine can connect to this port.
 pub(crate) fn listen_vsock(port: u32) -> Result<Listener, Errno> {
     let listener = open(AddressFamily::Vsock)?;
     bind(listener.as_raw_fd(), &VsockAddr::new(CID_ANY, port))?;
@@ -63,7 +63,7 @@ pub(crate) fn listen_vsock(port: u32) -> Result<Listener, Errno> {
 /// Listens on a new Unix socket with mode 0600. Fails with `EADDRINUSE` if the path exists.
 pub(crate) fn listen_unix(path: &CStr) -> Result<Listener, Errno> {
     let listener = open(AddressFamily::Unix)?;
-    // The file gets the mode of the socket (`unix_bind_bsd()`, Linux `net/unix/af_unix.c`).
+    // bind(2) makes a file with the mode of the socket (`unix_bind_bsd()`, Linux `net/unix/af_unix.c`).
     fchmod(&listener, SOCKET_MODE)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&listener, Backlog::MAXCONN)?;
@@ -117,7 +117,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Tells the other end that no more bytes follow.
+    /// Tells the other end of the stream that no more bytes follow.
     pub(crate) fn finish(&self) -> Result<(), Errno> {
         shutdown(self.0.as_raw_fd(), Shutdown::Write)
     }

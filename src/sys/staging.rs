@@ -1,10 +1,10 @@
-//! Names of staging directories. By its name, a later process recognises a staging directory that a killed process
-//! left.
+//! Names of staging directories, in which a process prepares files before it moves them to their destination. A later
+//! process recognises by its name a staging directory that a killed process left.
 //!
-//! A prefix is not enough, because the name of a user's own directory may begin with it. So the name of a staging
-//! directory ends with a checksum of the text before the checksum.
+//! A prefix is not enough to recognise a staging directory, because the name of a user's own directory may begin with
+//! the same prefix. So the name of a staging directory ends with a checksum of the text before the checksum.
 
-/// Returns the name of a staging directory for this process and this attempt.
+/// Returns the name of a staging directory or of a temporary file for this process and this attempt.
 pub(crate) fn name(prefix: &str, process: u32, attempt: u32) -> String {
     let name = format!("{prefix}{process}-{attempt}");
     let checksum = checksum(name.as_bytes());
@@ -20,8 +20,8 @@ pub(crate) fn is_name(prefix: &str, found: &[u8]) -> bool {
     parts().is_some_and(|(process, attempt)| name(prefix, process, attempt).as_bytes() == found)
 }
 
-/// Returns the 64-bit FNV-1a checksum. The checksum does not stop attackers, and need not: only this user can create a
-/// directory next to the staging directories.
+/// Returns the 64-bit FNV-1a checksum. The checksum does not have to stop attackers, because only this user can create
+/// a directory next to the staging directories.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()

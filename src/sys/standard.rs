@@ -10,13 +10,13 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use super::directory::stat;
 use super::{Errno, errno};
 
-/// The highest of the three descriptors.
+/// The highest of the three standard descriptors.
 const LAST: i32 = 2;
 
 const NULL: &CStr = c"/dev/null";
 
-/// Opens `/dev/null` for each of the three descriptors that is closed. If `/dev/null` cannot be opened, opens the root
-/// directory instead. The root directory always exists, cannot be read as a file, and refuses writes.
+/// Opens `/dev/null` for each of the three standard descriptors that is closed. If `/dev/null` cannot be opened, opens
+/// the root directory instead. The root directory always exists, cannot be read as a file, and refuses writes.
 ///
 /// This function may run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard library
 /// that Rust's runtime must initialize first.
@@ -29,8 +29,8 @@ pub(crate) fn fill() {
     }
 }
 
-/// Whether messages on standard error are lost, because standard error is `/dev/null` or a directory, as after
-/// [`fill`].
+/// Whether messages on standard error are lost, because standard error is `/dev/null` or a directory. [`fill`] opens
+/// such a standard error.
 pub(crate) fn is_error_unseen() -> bool {
     stat(std::io::stderr()).is_ok_and(|stat| stat.is_null() || stat.is_directory())
 }

@@ -69,8 +69,8 @@ impl From<PathBuf> for ShownPath {
     }
 }
 
-/// A writer that passes text on to another writer. The writer uses [`write_safely`] to escape every character that
-/// could control a terminal or change the direction of text.
+/// A writer that passes text on to another writer. Before that, `Safely` uses [`write_safely`] to escape every
+/// character that could control a terminal or change the direction of text.
 #[cfg(feature = "cli")]
 pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
 

@@ -24,7 +24,8 @@ pub trait Help: Display {
     }
 }
 
-/// Joins a message and its remedy. This is a separate function, so that it is compiled once for all types of errors.
+/// Joins a message and its remedy. This code is not in [`Help::on_one_line`], so that it is compiled only once for all
+/// types of errors.
 fn joined(what: &str, help: Option<Cow<'static, str>>) -> String {
     help.map_or_else(|| what.to_owned(), |help| [what, "; ", &help].concat())
 }

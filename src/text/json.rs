@@ -14,7 +14,7 @@ pub enum Layout {
     Short,
 }
 
-/// Appends a value as JSON.
+/// Appends a value to `out` as JSON.
 ///
 /// The layout is chosen at run time, and there is only one type of destination. With a separate type for each layout
 /// and destination, the agent's executable file would contain the code that writes findings several times.
@@ -28,14 +28,14 @@ pub enum Layout {
 /// ```
 ///
 /// # Errors
-/// Returns the errors of `value` when it is serialized.
+/// Returns the error if `value` cannot be serialized.
 pub fn write(out: &mut Vec<u8>, value: &impl Serialize, layout: Layout) -> serde_json::Result<()> {
     let form = Form((layout == Layout::Pretty).then(PrettyFormatter::new));
     value.serialize(&mut Serializer::with_formatter(Bytes(out), form))
 }
 
-/// Appends to a vector. Most calls of the serializer write one quote, colon or comma, which is appended without a call
-/// of `memcpy`.
+/// A writer that appends to a vector. Most calls of the serializer write one quote, colon or comma, which is appended
+/// without a call of `memcpy`.
 struct Bytes<'a>(&'a mut Vec<u8>);
 
 impl Write for Bytes<'_> {

@@ -56,7 +56,7 @@ impl Text {
                 *width = cell.text.len().max(*width);
             }
         }
-        // A text that grows is copied, and the old copy is wiped.
+        // The text gets its full capacity now. A text that grows is copied, and wiping the old copy takes time.
         let width: usize = widths.iter().map(|width| width + 1).sum();
         self.text.reserve(lines.len() * width);
         for line in lines {

@@ -1,4 +1,4 @@
-//! Finds the name that a user probably meant when the user mistyped it.
+//! Finds the name that a user probably meant when the user mistyped a name.
 
 /// Maximum number of edits between the typed name and the name that the user may have meant.
 const EDITS_MAX: usize = 2;

@@ -6,9 +6,9 @@
 //! `ImportCredential=`, systemd.exec(5)). This program contains no key and no cipher. This program reads only the
 //! header of a blob, which is not encrypted. The header shows which kind of key decrypts the blob.
 //!
-//! This project has its own prefix because systemd does not decrypt a blob that arrives under systemd's prefix. A
-//! service would get the ciphertext instead of the secret (`LoadCredential=` and `ImportCredential=`, measured with
-//! systemd 254 and 262).
+//! This project has its own prefix for encrypted credentials because systemd does not decrypt a blob that arrives under
+//! systemd's prefix. A service would get the ciphertext instead of the secret (`LoadCredential=` and
+//! `ImportCredential=`, measured with systemd 254 and 262).
 
 use std::fmt::{self, Display, Formatter};
 
@@ -39,8 +39,8 @@ pub struct Key {
 const ID_SIZE: usize = 16;
 
 /// Every kind of key that a blob can name (systemd `src/shared/creds-util.h`, v262). A blob that was encrypted with a
-/// key of a pinned kind also names the storage root key of the TPM that encrypted the blob. systemd 261 and older do
-/// not support pinned kinds.
+/// key of a pinned kind (`-pinned`) also names the storage root key of the TPM that encrypted the blob. systemd 261 and
+/// older do not support pinned kinds.
 const KEYS: [Key; 15] = [
     key("host", 0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a),
     key("host-of-one-user", 0x55b9_ed1d_3859_4d43_a831_9d2e_bb33_2ac6),
@@ -95,7 +95,7 @@ impl Display for Key {
 
 /// Four sizes in bytes: of the key, the cipher block, the initialization vector, and the tag. In a blob, these sizes
 /// follow the ID, each as a 32-bit number with the lowest byte first (`struct encrypted_credential_header`, systemd
-/// `src/shared/creds-util.c`, v262). The sizes are the ones of AES-256-GCM, the only cipher that systemd uses with
+/// `src/shared/creds-util.c`, v262). The sizes are those that AES-256-GCM uses, the only cipher that systemd uses with
 /// these kinds of key.
 const SIZES: [u8; 16] = [32, 0, 0, 0, 1, 0, 0, 0, 12, 0, 0, 0, 16, 0, 0, 0];
 
@@ -123,8 +123,8 @@ pub fn key_of(value: &[u8]) -> Option<&'static Key> {
     key_in(value).or_else(|| {
         let characters = value.iter().copied().filter(|byte| !base64::is_blank(*byte)).take(HEADER_TEXT);
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-        // Most values are not base64. For such values, this function returns here, before the code below makes a copy,
-        // which must be wiped from memory.
+        // Most values are not base64. For such values, this function returns here, so that it does not make a copy that
+        // must be wiped from memory.
         if !characters.clone().all(is_base64) {
             return None;
         }

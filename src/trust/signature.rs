@@ -54,8 +54,8 @@ const PREHASHED: [u8; 2] = *b"ED";
 /// The number of a key. `Display` writes the number as minisign does: in upper-case hexadecimal, without leading
 /// zeroes.
 ///
-/// The number in a signature names the key that made the signature, but does not prove this: anyone can make a key with
-/// the number of another key.
+/// The number in a signature names the key that made the signature, but is no proof: anyone can make a key with the
+/// number of another key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyId(u64);
 
@@ -326,7 +326,7 @@ fn parts<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
 }
 
-/// Reads the start of a key or a signature: the algorithm, and the key's number with its lowest byte first.
+/// Reads the start of a key or a signature: the algorithm, and the key's number, whose lowest byte comes first.
 fn algorithm_and_id(bytes: &[u8]) -> Option<([u8; 2], KeyId)> {
     let (algorithm, rest) = bytes.split_first_chunk()?;
     let (id, _) = rest.split_first_chunk()?;

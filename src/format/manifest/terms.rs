@@ -1,4 +1,4 @@
-//! The terms of a manifest: its fields in addition to the list of plain credentials.
+//! The terms of a manifest: the optional fields that are meant for a signed set.
 
 use std::collections::BTreeMap;
 

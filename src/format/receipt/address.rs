@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
-/// Prefix of the OEM string that asks for a receipt. The text of an [`Address`] follows the prefix.
+/// Prefix of the OEM string with which the host asks the guest for a receipt. The text of an [`Address`] follows the
+/// prefix.
 pub const PREFIX: &str = "io.smbios-creds.receipt:";
 
-/// Text before the CID (a machine's number in vsock addresses) and the port in an address, in systemd's notation
-/// (`socket_address_parse_vsock()`, `src/basic/socket-util.c`, v262).
+/// Text at the start of every address, before the CID (a machine's number in vsock addresses) and the port. The
+/// notation is systemd's (`socket_address_parse_vsock()`, `src/basic/socket-util.c`, v262).
 const STREAM: &str = "vsock-stream:";
 
 /// The CID with which every guest addresses its host (`VMADDR_CID_HOST`, Linux `include/uapi/linux/vm_sockets.h`).
@@ -15,7 +16,8 @@ pub const HOST_CID: u32 = 2;
 /// The address to which a guest sends a receipt: a vsock port of its host.
 ///
 /// The text of an address is always `vsock-stream:2:PORT`. CID 2 is the host, which already knows everything in a
-/// receipt. This program refuses every other CID, because it belongs to the guest itself or to another virtual machine.
+/// receipt. This program refuses every other CID, because another CID belongs to the guest itself or to another virtual
+/// machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     port: u32,
@@ -62,9 +64,9 @@ impl Address {
         Self::new(number(port).ok_or(AddressError::Port)?)
     }
 
-    /// Returns how many bytes at the start of `text` can be shown, because they are no secret. An address can be shown
-    /// completely. Of any other text, only the part that looks like the start of an address can be shown, because the
-    /// part after it may be a secret.
+    /// Returns how many bytes at the start of `text` are certainly not secret, and can be shown. An address can be
+    /// shown completely. Of any other text, only the part that looks like the start of an address can be shown, because
+    /// the part after it may be a secret.
     #[must_use]
     pub fn public_length(text: &[u8]) -> usize {
         match Self::decode(text) {
@@ -81,7 +83,7 @@ impl Address {
         self.port
     }
 
-    /// Writes the OEM string that asks for a receipt at this address.
+    /// Writes the OEM string that asks the guest to send a receipt to this address.
     #[must_use]
     pub fn encode(self) -> String {
         format!("{PREFIX}{self}")

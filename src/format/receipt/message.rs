@@ -18,8 +18,8 @@ pub const STATUS_MAX: usize = 2048;
 /// The result of an import, which a guest sends to its host.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    /// One line of text for people. This program escapes the text when it makes a receipt, and again when it shows a
-    /// receipt.
+    /// The result of the import in words: one line of text for people. This program escapes the text when it makes a
+    /// receipt, and again when it shows a receipt.
     pub status: Status,
     /// The exit code of the import (smbios-creds(1)).
     pub exit: u8,
@@ -170,7 +170,7 @@ impl Receipt {
     }
 }
 
-/// Returns the value of a field, if the message contains the field.
+/// Returns the value of the field `key`; `None` if the message does not contain this field.
 fn field<'a>(message: &'a [u8], key: &'static str) -> Result<Option<&'a [u8]>, ReceiptError> {
     let value = |line: &'a [u8]| line.strip_prefix(key.as_bytes())?.strip_prefix(b"=");
     let mut values = message.split(|&byte| byte == b'\n').filter_map(value);

@@ -65,7 +65,7 @@ pub struct Verifier([u8; PROOF_SIZE]);
 pub struct VerifierError;
 
 impl Verifier {
-    /// Maximum number of bytes in a file with a verifier.
+    /// Maximum number of bytes that a file with a verifier may have.
     pub const SIZE_MAX: usize = 128;
 
     /// Whether `proof` is the proof from which this verifier was made. The check takes the same time for every proof.
@@ -90,7 +90,7 @@ impl Verifier {
     }
 }
 
-/// Decodes 64 lower-case hexadecimal digits.
+/// Decodes 64 lower-case hexadecimal digits to the 32 bytes of a digest.
 fn bytes_of(digits: &[u8]) -> Option<Zeroizing<[u8; PROOF_SIZE]>> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -54,8 +54,8 @@ pub fn table_at(file: &[u8]) -> Result<usize, DumpError> {
         Ok(EntryPoint { address, .. }) if address != TABLE_AT as u64 => {
             return Err(DumpError::Address { address });
         }
-        // A damaged entry point is no error of this function, because the table may be intact. `Table::parse` reports
-        // the damage.
+        // This function accepts a damaged entry point, because the table may be intact. `Table::parse` reports the
+        // damage to the entry point.
         Ok(_) | Err(_) => {}
     }
     if file.len() > TABLE_AT { Ok(TABLE_AT) } else { Err(DumpError::Cut { found: file.len() }) }

@@ -2,7 +2,8 @@
 //!
 //! This program parses the entry point itself: the crate smbios-lib 0.9.4 panics on an `_SM_` entry point of 32 bytes,
 //! a length that Linux accepts and exports (`dmi_present()`, `drivers/firmware/dmi_scan.c`).
-//! `docs/decisions/0001-smbios-lib.md` says for what this program uses the crate, and for what it does not.
+//! `docs/decisions/0001-smbios-lib.md` says for what this program uses smbios-lib, and for what this program does not
+//! use smbios-lib.
 
 /// Size in bytes of the largest entry point that Linux exports.
 pub const SIZE_MAX: usize = 32;

@@ -1,11 +1,12 @@
-//! What the firmware and the hypervisor say about themselves, in structures of Type 0 and Type 1 (DSP0134 §7.1 and
+//! Reads what the firmware and the hypervisor say about themselves in structures of Type 0 and Type 1 (DSP0134 §7.1 and
 //! §7.2).
 //!
 //! The crate smbios-lib decodes these two structures. This module passes no other structure to the crate, and no
 //! structure that follows a Type 11 structure with a wrong number of strings: the bytes after such a structure may be
 //! text of OEM strings. So the copies that the crate makes never contain a secret.
 //!
-//! The strings in these structures prove nothing: anyone who starts the machine can set most of the strings.
+//! The strings in these two structures do not prove which firmware or hypervisor runs the machine: anyone who starts
+//! the machine can set most of the strings.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -76,7 +77,8 @@ pub enum Hypervisor {
     Crosvm,
     /// Hyper-V. A Hyper-V machine has the product name `Virtual Machine` and the manufacturer `Microsoft Corporation`.
     /// The vendor of its firmware is Microsoft too, or, in a machine of generation 1, American Megatrends (seen in
-    /// public recordings). Hyper-V writes OEM strings of its own, but has no option to add other OEM strings.
+    /// published recordings of SMBIOS tables). Hyper-V writes OEM strings of its own, but has no option to add other
+    /// OEM strings.
     HyperV,
 }
 
@@ -151,7 +153,7 @@ impl Machine {
 }
 
 impl Firmware {
-    /// Reads the bytes of a Type 0 structure: its formatted area and its strings.
+    /// Reads vendor, version and date from the bytes of a Type 0 structure (its formatted area and its strings).
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosInformation<'_>>()?;
@@ -164,7 +166,8 @@ impl Firmware {
 }
 
 impl Model {
-    /// Reads the bytes of a Type 1 structure: its formatted area and its strings.
+    /// Reads manufacturer, product and version from the bytes of a Type 1 structure (its formatted area and its
+    /// strings).
     fn read(structure: &[u8]) -> Option<Self> {
         let structure = UndefinedStruct::new(&structure.to_vec());
         let fields = structure.as_type::<SMBiosSystemInformation<'_>>()?;

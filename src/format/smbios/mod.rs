@@ -25,7 +25,7 @@ pub const OEM_STRINGS: u8 = 11;
 /// systemd refuses every other length (`read_smbios11_field()`).
 pub const OEM_STRINGS_LENGTH: u8 = 5;
 
-/// An error that parsing found in a table.
+/// An error that [`Table::parse`] found in a table or its entry point.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The entry point is damaged, so it cannot be read.
@@ -87,7 +87,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Parses an entry point (`smbios_entry_point`) and a structure table (`DMI`).
+    /// Parses the content of the two files that Linux exports: the entry point (`smbios_entry_point`) and the structure
+    /// table (`DMI`).
     ///
     /// ```
     /// use smbios_creds::format::smbios::Table;
@@ -98,7 +99,7 @@ impl Table {
     pub fn parse(entry_point: &[u8], data: impl Into<Secret>) -> Self {
         let data = data.into();
         let entry_point = EntryPoint::parse(entry_point);
-        // A structure of Type 127 ends the table only if the entry point is a 64-bit one (Linux
+        // A structure of Type 127 ends the table only if the entry point has the 64-bit form (Linux
         // drivers/firmware/dmi_scan.c).
         let ends_at_127 = matches!(entry_point, Ok(EntryPoint { form: Form::Smbios3, .. }));
         let walk = structure::walk(data.expose(), ends_at_127);
@@ -136,7 +137,7 @@ impl Table {
         self.entry_point.as_ref()
     }
 
-    /// Returns the errors that parsing found in the table.
+    /// Returns the errors that [`Table::parse`] found in the table and its entry point.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -160,8 +161,8 @@ impl Table {
             })
     }
 
-    /// Returns the offset of the damaged structure, if the table has one and this structure is of Type 11. The strings
-    /// of the damaged structure were not read.
+    /// Returns the offset of the table's damaged structure, if the table has a damaged structure of Type 11. The
+    /// strings of the damaged structure were not read.
     #[must_use]
     pub fn broken_oem_structure(&self) -> Option<usize> {
         self.faults.iter().find_map(|fault| match *fault {
@@ -257,8 +258,8 @@ impl<'a> OemStructure<'a> {
         (self.structure.length >= OEM_STRINGS_LENGTH).then(|| self.data.get(at).copied())?
     }
 
-    /// Returns every string found, even if it is empty: its offset in the table, and its bytes. The count byte has no
-    /// effect on the result.
+    /// Returns every string that was found, even empty strings. Each string is returned as its offset in the table and
+    /// its bytes. The count byte has no effect on the result.
     pub fn strings(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
         let data = self.data;
         self.structure
@@ -275,8 +276,7 @@ impl<'a> OemStructure<'a> {
     }
 }
 
-/// Whether the bytes look like text, although a structure's header should be in their place: the bytes for type and
-/// handle are printable.
+/// Whether bytes that should be a structure's header look like text: the bytes for type and handle are printable.
 pub(crate) fn looks_like_text(header: &[u8]) -> bool {
     matches!(header, [kind, _, low, high, ..] if [kind, low, high].iter().all(|byte| byte.is_ascii_graphic()))
 }

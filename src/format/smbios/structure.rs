@@ -37,10 +37,10 @@ pub struct Structure {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Damage {
-    /// Too few bytes are left for a header and an empty string set.
+    /// Fewer bytes are left in the table than a header and an empty string set have.
     #[error("too few bytes are left for a structure")]
     TooShort,
-    /// The length byte is smaller than the length of the header.
+    /// The length byte gives a length that is smaller than the length of the header.
     #[error("its length byte says {0}, less than the 4 bytes of its own header")]
     Length(u8),
     /// The formatted area extends beyond the end of the table.

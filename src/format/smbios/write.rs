@@ -1,8 +1,8 @@
 //! Writes Type 11 structures in the form that [`Table::parse`](super::Table::parse) reads.
 //!
 //! systemd 256 and older reads only the first 4096 bytes of a structure and loses the rest without an error
-//! (`read_virtual_file()`, `src/core/import-creds.c`). So this program packs strings into several structures of at most
-//! 4096 bytes, if the hypervisor accepts whole Type 11 structures, and not only single strings.
+//! (`read_virtual_file()`, `src/core/import-creds.c`). If the hypervisor accepts whole Type 11 structures, and not only
+//! single strings, this program therefore divides the strings into several structures of at most 4096 bytes.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -43,7 +43,8 @@ pub const INACTIVE_SIZE: usize = 6;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// A string is empty. An empty string would end the string set, so the strings after it would be lost.
+    /// A string is empty. An empty string would end the string set, so readers would not see the strings after the
+    /// empty string.
     #[error("OEM string {string} is empty, which would end the list of strings")]
     Empty {
         /// Number of the string, counted from 1.
@@ -107,7 +108,7 @@ pub fn structure_size(sizes: &[usize]) -> usize {
 }
 
 /// Writes strings as Type 11 structures, divided by [`pack`]. The handles of the structures start at [`FIRST_HANDLE`].
-/// Handles in `taken` belong to other structures, so they are skipped.
+/// Handles in `taken` belong to other structures, so this function skips these handles.
 ///
 /// ```
 /// use smbios_creds::format::smbios::write::structures;
