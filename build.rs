@@ -1,8 +1,9 @@
-//! Links the static programs for size and for a fast start: they leave out unwind tables, pack their relocations, and
-//! have the functions of an import next to each other.
+//! Links the static programs so that they are small and start fast: without unwind tables, with packed relocations,
+//! and with the functions that an import executes next to each other.
 //!
-//! A `.cargo/config.toml` could say so only for builds that start in this repository. A build script also does so for
-//! `cargo install` and for the crate from a registry. It changes nothing for programs that use the library.
+//! A `.cargo/config.toml` could set these linker options only for builds that start in this repository. This build
+//! script also sets them for `cargo install` and for the crate from a registry. It changes nothing for other programs
+//! that use the library.
 
 use std::env::{var, var_os};
 use std::ffi::{OsStr, OsString};
@@ -10,10 +11,12 @@ use std::fs::write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Each linker of GNU ld's family knows these, except those whose command is not that of a C compiler.
+/// Linker options that every linker compatible with GNU ld knows. A linker that rustc does not call through a C
+/// compiler refuses them, because of `-Wl,`.
 const RELOCATIONS: &str = "-Wl,--no-eh-frame-hdr,-z,pack-relative-relocs";
 
-/// Additions to GNU ld's own linker script. lld reads them, and mold refuses them. `./do order` makes the second one.
+/// Additions to GNU ld's default linker script. lld reads these files, and mold refuses them. `./do order` writes the
+/// second file.
 const SCRIPTS: [&str; 2] = ["link/no-unwind-tables.ld", "link/import.ld"];
 
 fn main() {
@@ -21,7 +24,7 @@ fn main() {
     for script in SCRIPTS {
         println!("cargo::rerun-if-changed={script}");
     }
-    // A panic of these programs aborts in the release profile only.
+    // Only in the release profile does a panic abort these programs, so that they need no unwind tables.
     let applies = var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "musl")
         && var("PROFILE").is_ok_and(|profile| profile == "release")
         && var_os("CARGO_FEATURE_CLI").is_some();
@@ -31,7 +34,8 @@ fn main() {
     if !applies {
         return;
     }
-    // The first that the linker takes. With none, the programs work and are larger by a tenth.
+    // Use the first set of arguments that the linker takes. If it takes none, the programs work, but are larger by a
+    // tenth.
     for arguments in
         [&["-T", &tables, "-T", &order, RELOCATIONS][..], &["-T", &tables, RELOCATIONS], &[RELOCATIONS]]
     {

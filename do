@@ -31,7 +31,8 @@ static() {
     cargo build --quiet --locked --release --target "$target" --bins "$@"
 }
 
-# mdBook renders the pages of one directory, and pages of docs/ link to files outside of it. So it gets a copy of both.
+# mdBook renders the pages of one directory, and pages of docs/ link to files outside of it. So mdBook gets a copy of
+# docs/ and of these files.
 book() {
     local source=target/book-source page
     rm -rf target/book "$source"
@@ -40,7 +41,7 @@ book() {
     rm "$source/docs/SUMMARY.md"
     sed 's,^src = .*,src = ".",; s,^build-dir = .*,build-dir = "../book",' book.toml >"$source/book.toml"
     {
-        # The first page is also index.html, at the top.
+        # mdBook also writes the first page of this list as index.html, at the top of the book.
         printf '[README](README.md)\n'
         sed 's,](,](docs/,' docs/SUMMARY.md
         printf '\n# Outside of docs/\n\n'
@@ -69,7 +70,7 @@ book) takes mdbook && book ;;
 deny) takes cargo-deny && cargo deny --locked check ;;
 semver)
     takes cargo-semver-checks
-    # The last release is the highest tag that this branch has. A registry may have another.
+    # The last release is the highest tag in this branch. A registry may have a higher version.
     last=$(git tag --merged HEAD --list 'v[0-9]*' --sort=version:refname | tail -n 1)
     if [ -n "$last" ]; then
         cargo semver-checks --default-features --baseline-rev "$last"

@@ -1,3 +1,3 @@
-//! See `smbios_creds_fuzz`.
+//! Lets libFuzzer call the target `sealed` of the crate `smbios_creds_fuzz`.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| smbios_creds_fuzz::sealed(data));

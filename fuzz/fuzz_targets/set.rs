@@ -1,3 +1,3 @@
-//! See `smbios_creds_fuzz`.
+//! Lets libFuzzer call the target `set` of the crate `smbios_creds_fuzz`.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| smbios_creds_fuzz::set(data));

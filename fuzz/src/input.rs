@@ -1,4 +1,4 @@
-//! Any bytes, taken apart: a target wants numbers and pieces, and a fuzzer only has bytes.
+//! Splits the fuzzer's bytes into the numbers, pieces and command lines that a fuzz target needs.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,7 +9,8 @@ use smbios_creds::format::oem_string::{Encoding, encode};
 use smbios_creds::host::hypervisor::{Argument, Part};
 use smbios_creds::host::strings::{EmitError, Existing, OemStrings};
 
-/// Takes numbers and pieces from the front; when nothing is left it gives zeroes and empty pieces.
+/// The bytes that are left of the fuzzer's input. The methods take numbers and pieces from the front. When no byte is
+/// left, they return zeroes and empty pieces.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
@@ -27,20 +28,20 @@ impl<'a> Input<'a> {
         piece
     }
 
-    /// A piece behind one byte with its length.
+    /// Takes one byte with a length, and then a piece of that length.
     pub(crate) fn piece(&mut self) -> &'a [u8] {
         let size = self.byte();
         self.take(size.into())
     }
 
-    /// Up to 255 of what `item` takes, as many as one byte in front says.
+    /// Takes one byte with a count, and then calls `item` that many times, or until no byte is left.
     pub(crate) fn several<T>(&mut self, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
         (0..self.byte()).map_while(|_| (!self.0.is_empty()).then(|| item(self))).collect()
     }
 }
 
-/// A command line with a credential to add: the credential's name and the arguments, with a NUL between, as
-/// `/proc/PID/cmdline` has them.
+/// A hypervisor's command line, and a credential to add to it. The fuzzer's bytes are the credential's name and the
+/// arguments, separated by NUL bytes as in `/proc/PID/cmdline`.
 pub(crate) struct CommandLine {
     pub(crate) credential: Credential,
     pub(crate) arguments: Vec<String>,
@@ -48,8 +49,8 @@ pub(crate) struct CommandLine {
 
 impl CommandLine {
     pub(crate) fn new(data: &[u8]) -> Self {
-        // A path with a '/' could lead anywhere on the machine of the fuzzer. Where a command line is to name a file,
-        // it says `@`, a digit and `@`.
+        // A path with a '/' could lead anywhere on the machine that runs the fuzzer, so each '/' is replaced. A
+        // command line names a file of `FILES` by `@`, its index and `@`.
         let mut pieces = data.split(|&byte| byte == 0).map(|piece| {
             let text = String::from_utf8_lossy(piece).replace('/', "|");
             FILES.iter().enumerate().fold(text, |text, (index, file)| {
@@ -66,7 +67,7 @@ impl CommandLine {
         self.arguments.iter().map(OsString::from).collect()
     }
 
-    /// The strings that are added beside those that are there: the credential and the manifest.
+    /// Returns the OEM strings to pass: those that are already on the command line, the credential, and the manifest.
     pub(crate) fn strings(&self, existing: Existing) -> Result<OemStrings, EmitError> {
         let credential = Credential::new(self.credential.name.clone(), b"secret".to_vec());
         let kept: Vec<Vec<u8>> = existing.kept.iter().map(|(text, _)| text.expose().to_vec()).collect();
@@ -84,7 +85,7 @@ impl CommandLine {
 /// Files that a command line can name, below `files/`.
 const FILES: [&str; 4] = ["string", "credential", "structures", "nul"];
 
-/// The content of a file that a command line names, wherever it is looked for.
+/// Returns the content of the file with this path, which a command line names.
 pub(crate) fn content(path: &str) -> Vec<u8> {
     std::fs::read(PathBuf::from(path)).unwrap()
 }

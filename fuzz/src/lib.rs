@@ -1,5 +1,5 @@
-//! The fuzz targets: each takes any bytes and panics if a promise is broken. libFuzzer calls them (`fuzz_targets/`),
-//! and on stable `tests/replay.rs` does, with the committed corpus.
+//! The fuzz targets. Each target takes any bytes and panics if smbios-creds breaks one of its promises. libFuzzer
+//! calls the targets through `fuzz_targets/`. On stable Rust, `tests/replay.rs` calls them with the committed corpus.
 #![allow(
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
@@ -31,10 +31,10 @@ pub use set::set;
 pub use signature::signature;
 pub use table::table;
 
-/// A target: it panics where a promise is broken.
+/// A fuzz target: it takes any bytes, and panics if smbios-creds breaks a promise.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its corpus and its program.
+/// Every fuzz target, with the name that its corpus and its program have.
 pub const TARGETS: [(&str, Target); 11] = [
     ("table", table),
     ("oem_string", oem_string),

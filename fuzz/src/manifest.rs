@@ -11,8 +11,8 @@ use smbios_creds::format::manifest::{Manifest, ManifestError, PREFIX};
 use crate::input::Input;
 use testkit::systemd::unbase64;
 
-/// Any text is read as a manifest without a panic, and then says what its JSON says. A manifest that is written is read
-/// as the same one, matches its own set, and no other.
+/// Reads any text as a manifest without a panic: a manifest lists what its JSON lists. Also writes a manifest, which
+/// must be read as the same manifest, and must match only its own set.
 pub fn manifest(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 3 {
@@ -26,7 +26,8 @@ fn read(text: &[u8]) {
     let Ok(manifest) = Manifest::decode(text) else { return };
     let written = manifest.encode();
     assert_eq!(Manifest::decode(written.strip_prefix(PREFIX).unwrap().as_bytes()).as_ref(), Ok(&manifest));
-    // A field of a later version may hold what cannot be read, such as a number that is too large: it is skipped.
+    // A manifest may have fields of a later version, which `Manifest` skips. serde_json cannot read each of them,
+    // such as a number that is too large. Then there is nothing to compare.
     let Ok(json) = serde_json::from_slice::<Value>(&unbase64(text).unwrap()) else { return };
     assert_eq!(json["version"], 1);
     let listed: BTreeMap<&str, u64> = json["credentials"]
@@ -42,13 +43,13 @@ fn read(text: &[u8]) {
     assert_eq!((bytes("salt").len(), bytes("digest").len()), (16, 32));
 }
 
-/// The list of credentials, which must be there once.
+/// The JSON of a manifest, in which the field `credentials` must occur exactly once.
 #[derive(Deserialize)]
 struct Once {
     credentials: Entries,
 }
 
-/// How many entries an object has. A map would have one for each name.
+/// The number of entries in a JSON object. An entry whose name is repeated counts too, unlike in a map.
 struct Entries(usize);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -100,7 +101,7 @@ fn written(input: &mut Input<'_>) {
     assert!(manifest.credentials().eq(set.iter().map(|(name, value)| (name, value.len() as u64))));
     assert!(matches(&manifest, &set));
 
-    // One byte of one value changed, or one more.
+    // Change one byte of one value, or add a byte to an empty value.
     let Some(last) = set.len().checked_sub(1) else { return };
     let value = set.values_mut().nth(usize::from(changed.to_be_bytes()[0]) % (last + 1)).unwrap();
     match value.len() {

@@ -4,7 +4,8 @@ use smbios_creds::format::oem_string::{Encoding, OemString, decode, encode};
 
 use testkit::systemd::{import, unbase64};
 
-/// An OEM string is a credential if and only if systemd imports it, and then the same one; base64 alone, likewise.
+/// An OEM string is a credential if and only if systemd imports it, and then both have the same name and value.
+/// Base64 is decoded if and only if systemd decodes it.
 pub fn oem_string(data: &[u8]) {
     assert_eq!(base64::decode(data).ok().map(|bytes| bytes.to_vec()), unbase64(data));
     // A string of a table ends at its first NUL byte.
@@ -20,7 +21,7 @@ pub fn oem_string(data: &[u8]) {
             }
             let again = match decode(written.expose()) {
                 OemString::Credential(again, _) => again,
-                // A name that looks like base64, in the binary form.
+                // A credential in the binary form whose name looks like base64.
                 OemString::MaybeNameless(text) => text.named(None, |_| true).unwrap(),
                 other => panic!("{other:?}"),
             };
@@ -57,7 +58,7 @@ pub fn oem_string(data: &[u8]) {
             assert!(!string.starts_with(b"io.systemd.credential"), "a near miss is never foreign");
         }
     }
-    // A name alone may hold the '=' at which every reader of a string splits it.
+    // A name may contain '=', but a reader of a string splits it at the first '='. So compare a name without '='.
     let plain: Vec<u8> = data.iter().map(|&byte| if byte == b'=' { b'.' } else { byte }).collect();
     let with_name = [b"io.systemd.credential:", plain.as_slice(), b"="].concat();
     let imported = import(&with_name).is_some_and(|(name, _)| name == plain);

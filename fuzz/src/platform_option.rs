@@ -6,8 +6,9 @@ use testkit::options::{ch_list, ch_options, file_number};
 const STRINGS: &str = "oem_strings";
 const PATHS: &str = "oem_string_paths";
 
-/// Any command line of cloud-hypervisor is merged so that both kinds of its parser read what they read before and our
-/// strings behind it, or it is refused: nothing is lost, added or moved, and no value becomes an option.
+/// Any command line of cloud-hypervisor is refused or merged with our strings. Both versions of cloud-hypervisor's
+/// parser then read what they read before, followed by our strings: nothing is lost, added or moved, and no value
+/// becomes an option.
 pub fn platform_option(data: &[u8]) {
     let mut input = Input(data);
     let oem_string_paths = input.byte() % 2 == 1;
@@ -19,7 +20,7 @@ pub fn platform_option(data: &[u8]) {
     let (before, platform) = without_platform(&given.arguments);
     let read = |key, new| -> Vec<String> {
         let list = ch_list(&platform, key, new).expect("accepted, and not by cloud-hypervisor");
-        // A list without an element reads as one without a byte, which is no string in the table.
+        // The parser reads an empty list as a list of one empty string, which makes no string in the table.
         if list == [""] { Vec::new() } else { list }
     };
     let kept = read(STRINGS, false);
@@ -68,7 +69,7 @@ pub fn platform_option(data: &[u8]) {
     }
 }
 
-/// The other arguments, and the value of `--platform`, which may be there once.
+/// Returns the other arguments, and the value of `--platform`, which may occur only once.
 fn without_platform(arguments: &[String]) -> (Vec<String>, String) {
     let (mut others, mut platform) = (Vec::new(), None);
     let mut rest = arguments.iter();

@@ -4,14 +4,14 @@ use smbios_creds::host::launch::private_argv::stack::{Replacement, StackError, r
 use crate::input::Input;
 use testkit::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
-/// Any stack relocates to an equal one, but for the arguments that are replaced. Any bytes are refused, or relocate
-/// without a change to any other word.
+/// Any stack as the kernel makes it relocates to an equal stack, except for the replaced arguments. Any other bytes
+/// are refused, or relocate with only the pointer to the replaced argument changed.
 pub fn private_argv(data: &[u8]) {
     let mut input = Input(data);
     if input.byte() % 4 == 0 { any_bytes(&mut input) } else { any_stack(&mut input) }
 }
 
-/// Without the NUL that ends it.
+/// Takes a string without NUL bytes. `Stack` adds the NUL byte that ends it.
 fn string(input: &mut Input<'_>) -> Vec<u8> {
     input.piece().iter().copied().filter(|&byte| byte != 0).collect()
 }
@@ -27,7 +27,8 @@ fn any_stack(input: &mut Input<'_>) {
     }
     let environment = input.several(string);
     let mut auxiliary = input.several(|input| (u64::from(input.byte()), input.word()));
-    // The kernel ends the vector with 0, and gives AT_PHENT once. Two kinds point at strings.
+    // The kernel ends the auxiliary vector with type 0, and AT_PHENT occurs once. AT_PLATFORM and AT_EXECFN are
+    // pointers to strings, which `Stack` sets.
     auxiliary.retain(|&(kind, _)| kind != 0 && kind != AT_PHENT);
     for (kind, value) in &mut auxiliary {
         if matches!(*kind, AT_PLATFORM | AT_EXECFN) {
@@ -48,7 +49,7 @@ fn any_stack(input: &mut Input<'_>) {
             replacements.push(Replacement { placeholder: placeholder.clone(), value });
         }
     }
-    // An argument that stays must not be a placeholder too.
+    // An argument that is not replaced must not be equal to a placeholder.
     let relocated = relocate(&bytes, pointer, &replacements);
     let ambiguous = arguments
         .iter()
@@ -74,7 +75,7 @@ fn any_stack(input: &mut Input<'_>) {
         bytes[bytes.len() - (memory.len() - relocated.bytes.len())..]
     );
 
-    // Cut anywhere in its block it is refused.
+    // A stack that is cut anywhere in the block that moves is refused.
     let block = relocated.bytes.len() - room.next_multiple_of(16);
     let cut = usize::from(phent) * 7 % block;
     assert!(relocate(&bytes[..cut], pointer, &[]).is_err());
@@ -86,7 +87,7 @@ fn any_bytes(input: &mut Input<'_>) {
     let value = input.piece();
     let placeholder = input.piece().to_vec();
     let mut stack = input.0.to_vec();
-    // A fuzzer does not guess eight bytes of a count that must be right.
+    // A fuzzer does not guess the eight bytes of a correct argument count, so write a count for every second value.
     if value.len().is_multiple_of(2) && stack.len() >= 8 {
         stack[..8].copy_from_slice(&count.to_ne_bytes());
     }

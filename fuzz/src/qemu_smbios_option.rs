@@ -6,8 +6,9 @@ use crate::input::{CommandLine, content, render};
 use testkit::options::{file_number, qemu_smbios};
 use testkit::table::walk;
 
-/// Any command line of QEMU is merged so that its OEM strings and ours are in files, in their order, and every other
-/// argument is where it was, or it is refused: nothing is lost, added or moved, and no value becomes an option.
+/// Any command line of QEMU is refused or merged with our strings. Then its OEM strings and ours are in files, in
+/// their order, and every other argument is unchanged: nothing is lost, added or moved, and no value becomes an
+/// option.
 pub fn qemu_smbios_option(data: &[u8]) {
     let given = CommandLine::new(data);
     let Ok(mut line) = qemu::Options::read("x86_64", &given.os_arguments()) else { return };
@@ -29,14 +30,14 @@ pub fn qemu_smbios_option(data: &[u8]) {
                     "value" => kept.push(value.clone().into_bytes()),
                     "path" => kept.push(content(value)),
                     "type" => {}
-                    // A comma at the end.
+                    // QEMU ignores a comma at the end of an option.
                     "" => assert!(value.is_empty()),
                     other => panic!("{other} is nothing that QEMU takes, and was folded in"),
                 }
             }
         }
     }
-    // QEMU leaves an empty string out of the set.
+    // QEMU does not write an empty string into the table.
     kept.retain(|string| !string.is_empty());
     elsewhere.retain(|string| !string.is_empty());
     let existing = std::mem::take(&mut line.line().existing);
@@ -92,7 +93,7 @@ pub fn qemu_smbios_option(data: &[u8]) {
         assert_eq!(file_number(path), index);
         let mut file = files[index].clone();
         if !file.ends_with(&[0, 0]) {
-            // For old machine types, SeaBIOS adds it.
+            // For old machine types, the file lacks the last NUL byte, because SeaBIOS adds it.
             file.push(0);
         }
         let structures = walk(&file, false);
@@ -102,7 +103,8 @@ pub fn qemu_smbios_option(data: &[u8]) {
     assert_eq!(found, texts);
 }
 
-/// A machine without SMBIOS has an item for each credential, byte for byte, and one for the manifest.
+/// Checks that a machine without SMBIOS gets a fw_cfg item with the bytes of each credential, and one for the
+/// manifest.
 fn only_items(strings: &OemStrings, options: &[String], files: &[Vec<u8>]) {
     let expected = strings.credentials().map(|(name, ..)| {
         let value = strings.credential(name).unwrap().value.expose().to_vec();
@@ -122,7 +124,7 @@ fn is_smbios(argument: &str) -> bool {
     matches!(argument, "-smbios" | "--smbios")
 }
 
-/// strtoul(3) with base 0, as far as it is a number alone.
+/// Parses a text like strtoul(3) with base 0. Returns `None` unless the whole text is a number.
 fn strtoul(text: &str) -> Option<u64> {
     let text = text.trim_start();
     let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();

@@ -1,7 +1,7 @@
 use smbios_creds::format::receipt::{Address, MESSAGE_MAX, PREFIX, Receipt, Status, Verifier};
 
-/// Any bytes are read as a message, an address and a verifier without a panic, and are shown as printable ASCII. What is
-/// written of what was read is read as the same.
+/// Reads any bytes as a receipt's message, address and verifier without a panic, and shows the message's status as
+/// printable ASCII. If these are written and read again, they are the same.
 pub fn receipt(data: &[u8]) {
     if let Ok(receipt) = Receipt::decode(data) {
         assert!(data.len() <= MESSAGE_MAX);
@@ -10,7 +10,7 @@ pub fn receipt(data: &[u8]) {
         assert_eq!(field(data, "X_SMBIOS_CREDS_VERIFIED"), [receipt.verified.to_string().as_bytes()]);
         let shown = receipt.status.to_string();
         assert!(shown.bytes().all(|byte| matches!(byte, 0x20..=0x7e)), "{shown}");
-        // Text from a guest is escaped again before it could be sent.
+        // A status from a guest is escaped again when it is put into a message.
         let again = Receipt { status: Status::new(&shown), ..receipt.clone() };
         let message = again.encode();
         assert!(message.len() <= MESSAGE_MAX && Receipt::is_whole(&message));
@@ -31,7 +31,7 @@ pub fn receipt(data: &[u8]) {
     if let Ok(verifier) = Verifier::decode(data) {
         assert_eq!(verifier.encode().as_bytes(), data);
     }
-    // Any text of ours makes one line.
+    // A status with any text is written as exactly one line.
     let status = Status::new(&String::from_utf8_lossy(data)).encode();
     assert!(
         status.starts_with(b"STATUS=")
@@ -39,7 +39,7 @@ pub fn receipt(data: &[u8]) {
     );
 }
 
-/// The values of a field, found another way.
+/// Returns the values of a field in a message, without using the code of `Receipt`.
 fn field<'a>(data: &'a [u8], key: &str) -> Vec<&'a [u8]> {
     let lines = data.split(|&byte| byte == b'\n');
     let parts = lines.filter_map(|line| {

@@ -13,15 +13,15 @@ use testkit::table::{END, entry_point_3};
 
 type Set<'a> = BTreeMap<&'a str, &'a [u8]>;
 
-/// Credentials -> structures -> reader -> the same credentials. With its bytes changed on the way, the table has the
-/// same credentials still, or it does not pass for whole.
+/// Writes credentials as structures, and reads the same credentials from them. If bytes of the table are then
+/// changed, the table still has the same credentials, or verification fails.
 pub fn roundtrip(data: &[u8]) {
     let mut input = Input(data);
     let damage = input.several(|input| (input.word(), input.byte()));
     let cut = input.word();
     let pieces = input.several(|input| {
         let name = input.piece();
-        // Some values longer than one structure that systemd 256 reads.
+        // Some values are longer than the 4096 bytes of a structure that systemd 256 reads.
         let times = if input.byte() == 255 { 40 } else { 1 };
         (name, input.piece().repeat(times))
     });
@@ -75,7 +75,8 @@ pub fn roundtrip(data: &[u8]) {
     }
 }
 
-/// Verifies as a guest that requires a manifest, which says of an empty value that it is meant.
+/// Verifies a table like a guest that requires a manifest. The manifest says that the host sent an empty value
+/// intentionally.
 fn read(entry_point: &[u8], table: &[u8]) -> Delivery {
     let policy = Policy { manifest: ManifestPolicy::Require, ..Policy::default() };
     verify_table(&Table::parse(entry_point, table.to_vec()), &policy)

@@ -1,8 +1,9 @@
 use smbios_creds::format::base64;
 use smbios_creds::trust::sealed::{Blob, BlobError, Sealed, SealedError, key_of};
 
-/// A string holds a sealed credential if and only if its blob begins with one of systemd's kinds of keys and the sizes of
-/// its cipher, and is long enough; it is written as it is read; and what is refused is never shown.
+/// A string contains a sealed credential (encrypted by systemd-creds) if and only if its blob begins with one of
+/// systemd's key IDs and the sizes of its cipher, and is long enough. A sealed credential is written as it was read.
+/// An error message never shows the refused data.
 pub fn sealed(data: &[u8]) {
     let text = base64::encode(data);
     assert_eq!(key_of(data).is_some(), looks_like_one(data) || in_base64(data));
@@ -27,7 +28,8 @@ pub fn sealed(data: &[u8]) {
             let shown = format!("{error} {error:?}");
             let name = data.split(|&byte| byte == b'=').next().unwrap_or_default();
             let is_in = |text: &str| text.as_bytes().windows(name.len()).any(|window| window == name);
-            // The fuzzer finds out what messages say, and tries it as a name.
+            // The fuzzer learns words of the messages and tries them as names, so the message for another name may
+            // contain the name.
             assert!(name.len() <= 8 || !is_in(&shown) || is_in(&said_without(name, data)), "{shown}");
         }
     }
@@ -41,14 +43,15 @@ fn said_without(name: &[u8], data: &[u8]) -> String {
     format!("{error} {error:?}")
 }
 
-/// What a blob begins with, written a second time: 16 bytes of which there are 15, then 32, 1, 12 and 16 as 32 bits each.
+/// Whether data begins like a blob, checked without the code of `Blob`: with one of 15 key IDs of 16 bytes, and then
+/// the numbers 32, 1, 12 and 16 in 32 bits each.
 fn looks_like_one(data: &[u8]) -> bool {
     let sizes: Vec<u8> = [32_u32, 1, 12, 16].iter().flat_map(|size| size.to_le_bytes()).collect();
     let is_id = |id: &str| u128::from_str_radix(id, 16).unwrap().to_be_bytes() == data[..16];
     data.len() >= 88 && data[16..32] == sizes && IDS.iter().any(|id| is_id(id))
 }
 
-/// Whether the base64 of one is what the data begins with.
+/// Whether data begins with the base64 of such a blob.
 fn in_base64(data: &[u8]) -> bool {
     let characters: Vec<u8> =
         data.iter().copied().filter(|byte| !b" \t\r\n".contains(byte)).take(44).collect();
@@ -58,7 +61,7 @@ fn in_base64(data: &[u8]) -> bool {
     data.len() >= 88 && is_whole && decoded.len() == 33 && looks_like_one(&padded)
 }
 
-/// `src/shared/creds-util.h` of systemd 262.
+/// The key IDs in `src/shared/creds-util.h` of systemd 262.
 const IDS: [&str; 15] = [
     "5a1c6a86df9d4096b1d5a65e0862f19a",
     "55b9ed1d38594d43a8319d2ebb332ac6",

@@ -10,8 +10,9 @@ use testkit::systemd::import;
 
 use crate::input::Input;
 
-/// Any bytes are read as the file of a set without a panic. What is accepted has the credentials that systemd would import
-/// from its lines, all of them and no other, in the sizes that its manifest lists; and it is sent as it was read.
+/// Reads any bytes as the file of a set without a panic. The manifest of an accepted set lists exactly the
+/// credentials, with their sizes, that systemd would import from the lines of the file. The set is sent as it was
+/// read.
 pub fn set(data: &[u8]) {
     let mut input = Input(data);
     let packed = if input.byte().is_multiple_of(2) { input.0.to_vec() } else { changed(&mut input) };
@@ -30,7 +31,7 @@ pub fn set(data: &[u8]) {
     let again = write(&strings);
     let sorted = |bytes: &[u8]| {
         let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::to_vec);
-        // A signature is written again, from what it says.
+        // Do not compare signatures: `write` encodes each signature again, so the base64 can differ.
         let mut lines: Vec<_> = lines.filter(|line| !line.starts_with(SIGNATURE_PREFIX.as_bytes())).collect();
         lines.sort();
         lines
@@ -38,7 +39,7 @@ pub fn set(data: &[u8]) {
     assert_eq!(sorted(again.expose()), sorted(&packed), "what is sent is what was read");
 }
 
-/// A set of credentials, with a byte changed.
+/// Returns the file of a set of credentials, with one byte changed.
 fn changed(input: &mut Input) -> Vec<u8> {
     let credentials = input.several(|input| {
         let name = Name::new(input.piece()).ok()?;

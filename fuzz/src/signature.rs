@@ -4,13 +4,14 @@ use smbios_creds::trust::signature::{PREFIX, Signature, TrustedKey, signer};
 use crate::input::Input;
 use testkit::systemd::unbase64;
 
-/// A key that signed one manifest, and never anything that a fuzzer makes.
+/// The public key for `SIGNATURE`. Its secret key never signed anything that a fuzzer makes.
 const KEY: &str = include_str!("../../testdata/signed/owner.pub");
 const MANIFEST: &[u8] = include_bytes!("../../testdata/signed/manifest");
 const SIGNATURE: &str = include_str!("../../testdata/signed/manifest.minisig");
 
-/// Any text is read as a signature and as a key without a panic, and what is read is written as the same. No signature
-/// is one of the manifest but the one that minisign made: only its first line may be another, which is not signed.
+/// Reads any text as a signature and as a key without a panic. A signature is written as it was read. For the
+/// manifest, only the signature that minisign made is accepted. Its first line may differ, because this line is not
+/// signed.
 pub fn signature(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 4 {

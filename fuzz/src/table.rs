@@ -15,11 +15,11 @@ use crate::input::Input;
 use testkit::second_reader::assert_same_structures;
 use testkit::table::{Walked, entry_point_2, entry_point_3, walk};
 
-/// What must be in no message. A fuzzer puts it anywhere.
+/// Text that must not be in any message. The fuzzer can put it anywhere into a table.
 const CANARY: &[u8] = b"Canary";
 
-/// Entry point and table through the whole reader: the independent walker and smbios-lib find what we find, nothing
-/// panics, every message can be printed and shows no value, and a recording without secrets reads the same.
+/// Reads any entry point and table without a panic. The independent walker and smbios-lib find what we find. Every
+/// message is printable and shows no value. A recording without secrets reads the same as the table.
 pub fn table(data: &[u8]) {
     let mut input = Input(data);
     let kind = input.byte();
@@ -49,7 +49,7 @@ pub fn table(data: &[u8]) {
     let ours: Vec<&[u8]> = table.oem_structures().flat_map(|oem| oem.strings().map(|(_, s)| s)).collect();
     assert_eq!(ours, strings);
 
-    // Names are shown, so only a table that does not have it in one can hold it anywhere else.
+    // Messages show names, so a message may contain the canary if a name contains it.
     let in_a_name = strings.iter().any(|string| match decode(string) {
         OemString::Credential(credential, _) => holds_canary(credential.name.as_str().as_bytes()),
         OemString::Encrypted(text) => match Sealed::decode(text) {
@@ -60,7 +60,7 @@ pub fn table(data: &[u8]) {
         },
         _ => false,
     });
-    // So is the machine, unless strings are lost before it: what follows those may be their text.
+    // Messages also show the machine, but not a machine after lost OEM strings: what follows them may be their text.
     let lost = |s: &&Walked| {
         s.kind == OEM_STRINGS && s.formatted.get(4).copied().map(usize::from) != Some(s.strings.len() % 256)
     };
@@ -98,16 +98,16 @@ pub fn table(data: &[u8]) {
     assert_eq!(redacted.len(), data.len());
     let redacted = Table::parse(&entry_point, redacted);
     assert_eq!(seen(&redacted), seen(&table), "it reads the same without its secrets");
-    // Only these types name a maker, a model or a version.
+    // A recording keeps names of makers, models and versions, which only structures of these types have.
     let mut models = table.structures().iter().filter(|s| matches!(s.kind, 0..=4 | 17 | 22 | 39));
     let in_a_model = models.any(|structure| holds_canary(&data[structure.offset..structure.end]));
     let text = redacted.data();
     assert!(in_a_name || in_a_model || !holds_canary(text), "{}", text.escape_ascii());
 }
 
-/// A file of dmidecode has the table as it is elsewhere, or is refused for what its entry point says.
+/// Checks that a file of `dmidecode --dump-bin` is read as the same table, or is refused because of its entry point.
 fn read_from_a_file(entry_point: &[u8], table: &Table) {
-    // Whatever the bytes are, they have no table before its place.
+    // In any bytes, a table is found at offset 32 or not at all.
     assert!(table_at(table.data()).is_ok_and(|at| at == 32) || table_at(table.data()).is_err());
     let mut file = entry_point.to_vec();
     file.resize(32, 0);
@@ -132,7 +132,7 @@ fn holds_canary(text: &[u8]) -> bool {
     text.windows(CANARY.len()).any(|window| window == CANARY)
 }
 
-/// What a reader makes of a table, values left out.
+/// Returns everything that verification finds in a table, except the values.
 fn seen(table: &Table) -> String {
     let delivery = verify_table(table, &Policy::default());
     let entries: Vec<_> = delivery
@@ -146,8 +146,8 @@ fn seen(table: &Table) -> String {
         .findings
         .iter()
         .map(|finding| {
-            // What is not a manifest is replaced like a value: it cannot be read for another reason.
-            // So is what does not decode to a credential.
+            // Redaction replaces an invalid manifest like a value, so the new text is invalid for another reason. The
+            // same is true of a string that does not decode to a credential.
             let invalid = matches!(
                 finding.kind,
                 FindingKind::ManifestInvalid { .. }

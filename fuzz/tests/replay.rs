@@ -1,4 +1,5 @@
-//! The targets on stable, without libFuzzer: every file of the committed corpus, and changed copies of them.
+//! Calls the fuzz targets on stable Rust, without libFuzzer, with every file of the committed corpus and with changed
+//! copies of these files.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,10 +7,11 @@ use std::path::Path;
 
 use smbios_creds_fuzz::{TARGETS, Target};
 
-/// Changed copies that each target gets. It is a number and not a time, so that every run does the same.
+/// Number of changed copies of corpus files that each fuzz target gets. A fixed number, and not a fixed time, makes
+/// every run do the same.
 const CHANGED: u64 = 20_000;
 
-/// Largest input, as `./run` has it.
+/// Size of the largest input in bytes, as in `fuzz/run`.
 const SIZE_MAX: usize = 4096;
 
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -24,7 +26,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Says which input it was when a target panics.
+/// Calls a target with an input. If the target panics, fails with a message that shows the input.
 fn call(target: Target, input: &[u8], what: &str) {
     let passed = catch_unwind(AssertUnwindSafe(|| target(input))).is_ok();
     assert!(passed, "{what}: the target panics with the input \"{}\"", input.escape_ascii());
@@ -52,7 +54,7 @@ fn changed_copies_of_the_corpus_pass_their_target() {
     }
 }
 
-/// Every target has a program, a corpus, and no corpus is without a target.
+/// Every target has a program and a corpus, and no program and no corpus is without a target.
 #[test]
 fn targets_programs_and_corpora_are_the_same() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -88,16 +90,16 @@ impl Random {
         start..start + self.below((bytes.len() - start).min(64) + 1)
     }
 
-    /// A file of the corpus, changed in one to eight places.
+    /// Returns a copy of a corpus file, changed in one to eight places.
     fn changed(&mut self, corpus: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut input = corpus[self.below(corpus.len())].1.clone();
         for _ in 0..=self.below(8) {
             let at = self.below(input.len() + 1);
             match self.below(6) {
-                // A bit flips, or a byte is another.
+                // Flip a bit, or replace a byte.
                 0 if at < input.len() => input[at] ^= 1 << self.below(8),
                 1 if at < input.len() => input[at] = b"\0\x01\x7f\xff,=[]\"':@ "[self.below(13)],
-                // A part is left out, comes twice, or is followed by one of another file.
+                // Remove a part, insert a copy of a part, or insert a part of another file.
                 2 => drop(input.drain(self.range(&input))),
                 3 => {
                     let part = input[self.range(&input)].to_vec();

@@ -1,4 +1,4 @@
-//! The program that goes into an initrd, as `./tests/run` has built it.
+//! The static agent, which goes into an initrd, as `./tests/run` has built it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,14 +25,14 @@ fn it_needs_no_library_and_is_position_independent() {
 #[test]
 fn it_has_at_most_1_150_000_bytes() {
     let bytes = std::fs::read(static_agent()).unwrap();
-    // Where only glibc can be had, its own static parts take more than that.
+    // If the agent is built with glibc, the static parts of glibc alone are larger than `SIZE_MAX`.
     let musl = testkit::static_agent_is_small();
     let size = bytes.len() as u64;
     assert!(size <= if musl { SIZE_MAX } else { 2 * SIZE_MAX }, "{size} bytes, musl: {musl}");
 }
 
-/// The linker puts the functions of an import into a section of their own. If fewer are found there than before, their names
-/// have changed: `./do order` writes the list of them.
+/// The linker puts the functions that an import executes into a separate section. If the section gets smaller, names
+/// of functions have changed, and `./do order` must write the list of names again.
 #[test]
 fn functions_of_an_import_are_next_to_each_other() {
     if !testkit::static_agent_is_small() {
@@ -64,15 +64,15 @@ fn it_lists_a_recorded_table() {
     assert!(testkit::stdout(&output).starts_with("foo "));
 }
 
-/// The system calls of an import of so many credentials of 256 bytes by this agent, from start to end, as strace logs them.
-/// The directory is named by its full path, or by a relative one.
+/// Returns strace's log of the system calls of a whole import of `count` credentials of 256 bytes by this agent.
+/// `is_relative` says whether the path of the destination is relative.
 fn log_of_import(agent: &Path, count: usize, options: &[&str], is_relative: bool) -> String {
     let value = smbios_creds::format::base64::encode(&[7; 256]);
     let strings: Vec<_> =
         (0..count).map(|i| format!("io.systemd.credential.binary:credential-{i}={}", *value)).collect();
     let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
     let source = testkit::recording(&testkit::table(&strings));
-    // What goes to a disk is synced besides.
+    // Use memory: on a disk, the import would also sync its files.
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
@@ -84,19 +84,19 @@ fn log_of_import(agent: &Path, count: usize, options: &[&str], is_relative: bool
     std::fs::read_to_string(log).unwrap()
 }
 
-/// How many these are, without messages.
+/// Returns the number of system calls of such an import, without those for messages.
 fn system_calls(count: usize) -> usize {
     log_of_import(&static_agent(), count, &["--log-level=error"], false).lines().count()
 }
 
-/// What a log of strace names: `1234  openat(AT_FDCWD, …) = 3`.
+/// Returns the names of the system calls in a log of strace, which has lines such as `1234 openat(AT_FDCWD, …) = 3`.
 fn names(log: &str) -> BTreeSet<String> {
     let calls = log.lines().filter_map(|line| line.split_once('(')?.0.split_whitespace().nth(1));
     calls.filter(|name| *name != "<...").map(str::to_owned).collect()
 }
 
-/// Machines of `tests/machine` run the static agent in the units; this also runs one that loads glibc, as a distribution
-/// may build it.
+/// The virtual machines of `tests/machine` run only the static agent in the units. This test also runs an agent that
+/// loads glibc, as a distribution may build it.
 #[test]
 fn units_allow_every_system_call_of_an_import() {
     let unit = std::fs::read_to_string(testkit::project("integration/systemd/smbios-creds.service")).unwrap();
@@ -111,14 +111,20 @@ fn units_allow_every_system_call_of_an_import() {
     }
 }
 
-/// 3 for each credential, as the C floor of the benchmark has, and few besides: with 16, what an empty program (17) has
-/// not is 1.3 times what the floor has (59), and the price of three promises that the floor does not make. No other user
-/// can change the path: 5 calls, which look at `/`, `/dev`, `/dev/shm`, the directory in it, and what was opened. No
-/// signal ends the import while something is staged: 2 calls. Before `main`, where no verb is known yet, 3 calls ask what a
-/// program that `exec` executes must find of `SIGPIPE`. `fw_cfg` comes before SMBIOS: 1 call, which finds that nothing
-/// came that way. A machine with trusted keys takes only signed sets: 1 call, which finds that there is no directory of
-/// them. `--from` may name a file: 1 call, which finds a directory. The filter of an import takes 2 calls. It refuses
-/// `openat2`, so the directory of trusted keys takes 5 more: its path is opened part by part. None of these grows with the number of credentials.
+/// Like the C floor of the benchmarks, a C program that makes only the calls that it cannot do without, an import takes 3
+/// system calls for each credential. With 16 credentials, it may take as many calls as an empty program (17), 1.3 times
+/// the other calls of the C floor (59), and these calls, whose number does not grow with the number of credentials:
+///
+/// * 5 calls check that no other user can change the path: they look at `/`, `/dev`, `/dev/shm`, the directory in it,
+///   and the directory that was opened.
+/// * 2 calls block signals, so that no signal ends the import while a staging directory exists.
+/// * 3 calls before `main`, where the verb is not known yet, find out whether `SIGPIPE` is ignored. A program that `exec`
+///   executes must inherit this setting.
+/// * 1 call finds that there are no `fw_cfg` items, which are read before SMBIOS.
+/// * 1 call finds that there is no directory of trusted keys. With trusted keys, only signed sets are imported.
+/// * 1 call finds that the path of `--from` is not a file but a directory.
+/// * 2 calls install the seccomp filter of an import.
+/// * 5 calls open the path of the directory of trusted keys part by part, because the filter refuses `openat2`.
 #[test]
 fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
     if !testkit::static_agent_is_small() {
@@ -126,11 +132,13 @@ fn an_import_takes_three_system_calls_a_credential_and_few_besides() {
     }
     let (few, many) = (system_calls(16), system_calls(116));
     assert!(few <= 17 + 59 * 13 / 10 + 5 + 2 + 3 + 1 + 1 + 1 + 2 + 5, "{few}");
-    // Memory is taken 64 KiB at a time: 390 bytes of the table and 256 of the value, each in a few places.
+    // 100 more credentials take 300 calls, and a few calls that allocate memory, 64 KiB at a time: for each
+    // credential, 390 bytes of the table and 256 bytes of the value are in a few places.
     assert!((300..310).contains(&(many - few)), "{few}, {many}");
 }
 
-/// Instructions of an import of so many credentials of so many bytes, and their manifest, for each byte of the table.
+/// Returns the instructions for each byte of the table in an import of `count` credentials of `size` bytes and their
+/// manifest.
 fn instructions_a_byte(count: usize, size: usize) -> u64 {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let [sent, table, into] = ["sent", "table", "into"].map(|name| directory.path().join(name));
@@ -149,7 +157,8 @@ fn instructions_a_byte(count: usize, size: usize) -> u64 {
     instructions / std::fs::metadata(table.join("DMI")).unwrap().len()
 }
 
-/// Instructions of a verb that finds no table, with as many options as people give it: nearly all that it does is to start.
+/// Returns the instructions of a verb that finds no table, with as many options as people usually give. Nearly all of
+/// these instructions start the program.
 fn instructions_of_a_start(verb: &[&str]) -> u64 {
     let nothing = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut start = Command::new(static_agent());
@@ -157,8 +166,9 @@ fn instructions_of_a_start(verb: &[&str]) -> u64 {
     instructions(start.arg(nothing.path()).args(&verb[1..]))
 }
 
-/// Of these, 30,000 are the relocation of a position-independent program, and each of the four options takes clap 25,000.
-/// If clap is told all options of all verbs, both verbs take 400,000 more.
+/// Of the instructions of a start, 30,000 relocate the position-independent program, and clap executes 25,000 for
+/// each of the four options. If clap had to define all options of all verbs, each verb would take 400,000
+/// instructions more.
 #[test]
 fn start_defines_only_the_options_that_are_given() {
     if !testkit::static_agent_is_small() {
@@ -169,7 +179,7 @@ fn start_defines_only_the_options_that_are_given() {
     assert!(import <= 242_000 && exec <= 278_000, "{import} and {exec} instructions");
 }
 
-/// Instructions of an import of a signed set, with these options.
+/// Returns the instructions of an import of a signed set, with these options.
 fn instructions_of_a_signed_set(options: &[&str]) -> u64 {
     let strings = std::fs::read_to_string(testkit::testdata("signed/good.strings")).unwrap();
     let strings: Vec<&[u8]> = strings.lines().map(str::as_bytes).collect();
@@ -183,7 +193,8 @@ fn instructions_of_a_signed_set(options: &[&str]) -> u64 {
     instructions
 }
 
-/// A signature takes 1.5 million instructions (x86-64), which is 0.2 ms: two Ed25519 verifications and a digest.
+/// To verify a signature takes 1.5 million instructions (x86-64), which is 0.2 ms: two Ed25519 verifications and a
+/// digest.
 #[test]
 fn signature_costs_less_than_a_millisecond() {
     if !testkit::static_agent_is_small() {
@@ -196,8 +207,8 @@ fn signature_costs_less_than_a_millisecond() {
     assert!((1_000_000..1_700_000).contains(&(with - without)), "{without}, {with}");
 }
 
-/// Valgrind shows the program a CPU without SHA instructions: SHA-256 takes 39 of the first, and 36 of the second
-/// (docs/decisions/0003-instructions.md).
+/// Valgrind emulates a CPU without SHA instructions. So for each byte, SHA-256 takes 39 instructions with the large
+/// values and 36 with the small ones (docs/decisions/0003-instructions.md).
 #[test]
 fn import_touches_each_byte_of_the_table_few_times() {
     if !testkit::static_agent_is_small() {

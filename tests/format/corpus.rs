@@ -1,4 +1,4 @@
-//! Every recorded table, read by us, by an independent walker and by dmidecode.
+//! Compares how smbios-creds, an independent walker and dmidecode read every recorded table.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,7 +98,7 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A file that dmidecode reads.
+/// Writes the table of a recording into a file that dmidecode reads.
 fn dump(folder: &Path) -> tempfile::NamedTempFile {
     let (entry_point, data) = read(folder);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -121,7 +121,8 @@ fn strings_are_those_of_dmidecode_where_it_shows_them() {
             .filter_map(|line| line.trim_start().strip_prefix("String ")?.split_once(": "))
             .map(|p| p.1)
             .collect();
-        // It believes the count byte, shows strings that are not there as such, and anything but printable ASCII as a dot.
+        // dmidecode believes the count byte, shows a missing string as `<BAD INDEX>`, and shows a byte that is not
+        // printable ASCII as a dot.
         let table = table(&folder);
         let ours: Vec<String> = table
             .oem_structures()

@@ -1,4 +1,4 @@
-//! Tables that are cut, damaged or odd: each is noticed, with its place, and nothing panics.
+//! Tables that are cut, damaged or odd: each fault is reported with its place, and nothing panics.
 
 use proptest::prelude::*;
 use smbios_creds::format::smbios::entry_point::{EntryPoint, EntryPointError, Form};
@@ -12,7 +12,7 @@ use testkit::{
     END, codes, entry_point_2, entry_point_3, intact, oem, parse, structure, table, verdict, walk,
 };
 
-/// Whether the table is said to be damaged or cut, and the verdict fails for it.
+/// Whether a finding says that the table is damaged or cut, and the verdict has failed.
 fn is_damaged(delivery: &Delivery) -> bool {
     let damaged = |f: &_| matches!(f, FindingKind::TableCut(_) | FindingKind::Damaged { .. });
     !delivery.passed() && delivery.findings.iter().any(|finding| damaged(&finding.kind))
@@ -25,7 +25,7 @@ fn a_table_cut_at_any_byte_is_reported_as_damaged() {
     for folder in testkit::recorded() {
         let entry_point = std::fs::read(folder.join("smbios_entry_point")).unwrap();
         let data = std::fs::read(folder.join("DMI")).unwrap();
-        // Every byte, but for the one table of 64 KiB, which is one long string.
+        // Cut at every byte, except in the table of 64 KiB, which is one long string.
         let step = if data.len() < 10_000 { 1 } else { 37 };
         for cut in (0..data.len()).step_by(step).chain(data.len() - 80..data.len()) {
             let table = Table::parse(&entry_point, data[..cut].to_vec());
@@ -41,7 +41,8 @@ fn a_table_cut_at_any_byte_is_reported_as_damaged() {
 
 #[test]
 fn firmware_that_leaves_zeroes_behind_a_cut_does_not_pass_for_whole() {
-    // SeaBIOS 1.16 copies the size modulo 64 KiB; the kernel drops the zeroes behind, and the string looks whole.
+    // SeaBIOS 1.16 copies only the table's size modulo 64 KiB. Zeroes follow the cut, so the string that is cut looks
+    // whole.
     let mut data = oem(&[b"io.systemd.credential:first=1", b"io.systemd.credential:big=AAAAAA"]);
     let whole = data.len() + END.len() + 65_536;
     data.truncate(data.len() - 4);
@@ -68,7 +69,8 @@ fn a_manifest_clears_the_value_next_to_the_damage() {
 
 #[test]
 fn an_empty_string_in_the_middle_is_found() {
-    // What cloud-hypervisor writes for oem_strings=[a,,b]: the set ends early, the rest is taken for a structure.
+    // cloud-hypervisor writes this for oem_strings=[a,,b]: the empty string ends the set of strings early, and the
+    // rest is taken for a structure.
     for tail in [&b"io.systemd.credential:b=1"[..], &[b'i'; 300]] {
         let mut data = vec![11, 5, 3, 0, 3];
         data.extend_from_slice(b"io.systemd.credential:a=1\0\0");
@@ -98,7 +100,7 @@ fn an_empty_string_at_the_beginning_is_found_and_loses_nothing() {
 
 #[test]
 fn a_nul_inside_a_string_is_found_and_the_cut_value_refused() {
-    // One string is announced; its NUL makes it two.
+    // One string is announced. A NUL byte in this string makes it two.
     let data = [structure(11, &[1], &[b"io.systemd.credential:a=1", b"rest of a"]).as_slice(), END].concat();
     let delivery = verdict(&data);
     assert_eq!(codes(&delivery), ["string-split", "maybe-cut"]);
@@ -116,7 +118,8 @@ fn a_count_byte_that_wrapped_loses_nothing() {
     assert_eq!(codes(&delivery), ["long-structure", "count-wrapped", "above-systemd"]);
 }
 
-/// A structure of these strings, which announces as many as were sent before NUL bytes split them.
+/// Returns a table with these strings in one structure. The structure announces `sent` strings, the number before NUL
+/// bytes split them.
 fn announcing(sent: usize, strings: &[Vec<u8>]) -> Vec<u8> {
     let strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
     [structure(11, &[u8::try_from(sent % 256).unwrap()], &strings).as_slice(), END].concat()
@@ -127,10 +130,10 @@ fn text_split_by_256_nul_bytes_is_no_count_that_wrapped() {
     let credential = |name: &str| format!("io.systemd.credential:{name}=v").into_bytes();
     let tails = |count: usize| vec![b"v".to_vec(); count];
     let split: [(usize, Vec<Vec<u8>>); 4] = [
-        // One value, of 513 and of 1,025 bytes.
+        // One value of 513 bytes with 256 NUL bytes, and one of 1,025 bytes with 512 NUL bytes.
         (1, [vec![credential("a")], tails(256)].concat()),
         (1, [vec![credential("a")], tails(512)].concat()),
-        // With others in front of it and behind it.
+        // The value with 256 NUL bytes, with other credentials before and after it.
         (3, [vec![credential("b"), credential("a")], tails(256), vec![credential("c")]].concat()),
         // Two hundred and fifty-six values, each split once.
         (256, (0..256).flat_map(|n| [credential(&format!("n{n}")), b"v".to_vec()]).collect()),
@@ -150,7 +153,8 @@ fn text_split_by_256_nul_bytes_is_no_count_that_wrapped() {
 fn count_that_may_be_split_is_proven_by_fewer_tails_or_a_manifest() {
     let text = |n: usize| format!("io.systemd.credential:c{n}=v").into_bytes();
     let tails = |count: usize| vec![b"somebody else's".to_vec(); count];
-    // 255 strings that may be a tail cannot be what 256 NUL bytes cut off.
+    // 256 NUL bytes in a value would make 256 tails. In each of these sets, at most 255 strings after a credential
+    // can be tails.
     for strings in [
         [vec![text(0)], tails(255)].concat(),
         [tails(300), vec![text(0)]].concat(),
@@ -160,7 +164,7 @@ fn count_that_may_be_split_is_proven_by_fewer_tails_or_a_manifest() {
         assert!(delivery.passed() && codes(&delivery).contains(&"count-wrapped".to_owned()));
         assert!(delivery.entries.iter().all(|entry| entry.intact().is_ok()));
     }
-    // More of them may be one; the manifest says that the value is whole.
+    // 256 strings can be the tails of one value, but the manifest says that the value is whole.
     let set = [testkit::credential("c0", b"v")];
     let manifest = smbios_creds::format::manifest::Manifest::new(&set, [7; 16]).unwrap().encode();
     let strings = [vec![text(0)], tails(256), vec![manifest.into_bytes()]].concat();
@@ -197,14 +201,14 @@ fn a_string_of_somebody_else_behind_a_credential_is_no_sign_of_a_cut() {
 
 #[test]
 fn a_structure_larger_than_a_page_is_noted_with_its_size() {
-    // Header and count, prefix and name, value, two NUL bytes.
+    // Sizes in the structure: header and count (5), prefix and name (24), the value, and two NUL bytes.
     let value =
         |size: usize| [b"io.systemd.credential:a=".as_slice(), &vec![b'x'; size - 5 - 24 - 2]].concat();
     assert!(codes(&verdict(&table(&[&value(4096)]))).is_empty());
     let delivery = verdict(&table(&[&value(4097)]));
     assert_eq!(delivery.findings[0].kind, FindingKind::LongStructure { size: 4097 });
     assert_eq!(delivery.findings[0].severity, Severity::Note);
-    // Where it starts does not matter.
+    // The offset of the structure in the table does not matter.
     let at_the_end = |size| [structure(1, &[0; 50], &[]).as_slice(), &table(&[&value(size)])].concat();
     assert!(codes(&verdict(&at_the_end(4096))).is_empty());
     assert_eq!(codes(&verdict(&at_the_end(4097))), ["long-structure"]);
@@ -247,7 +251,7 @@ fn announced_and_found_sizes_are_held_against_each_other() {
     let size = data.len();
     let cases: [(Vec<u8>, &[&str], bool); 8] = [
         (entry_point_3(size), &[], true),
-        // The room that is reserved, of which a table need not use all.
+        // A 64-bit entry point announces the space that is reserved for the table. The table need not fill it.
         (entry_point_3(size + 100), &["table-short"], true),
         (entry_point_3(size - 1), &["table-long"], false),
         (entry_point_2(31, size, 2), &[], true),
@@ -261,7 +265,7 @@ fn announced_and_found_sizes_are_held_against_each_other() {
         assert_eq!(codes(&delivery), expected);
         assert_eq!(delivery.passed(), passes, "{expected:?}");
         if expected == ["table-short"] {
-            // Behind _SM3_ that is usual, behind _SM_ it is odd.
+            // After a 64-bit entry point (_SM3_), a short table is usual. After a 32-bit one (_SM_), it is odd.
             let usual = entry_point.starts_with(b"_SM3_");
             assert_eq!(delivery.findings[0].severity, if usual { Severity::Note } else { Severity::Warning });
         }
@@ -322,7 +326,7 @@ fn damaged_entry_points_are_told_apart_and_lose_no_credential() {
         assert!(!delivery.passed());
         assert_eq!(intact(&delivery), [("a", &b"1"[..])]);
     }
-    // Both sums right as a whole, the second part wrong in itself.
+    // The checksum of the whole entry point is correct, but the checksum or the anchor of its second part is wrong.
     let mut bytes = entry_point_2(31, 9, 1);
     bytes[22] += 1;
     bytes[5 + 1] -= 1;

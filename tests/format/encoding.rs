@@ -1,4 +1,4 @@
-//! `Credential` <-> OEM string: systemd's rules to the letter, and nothing lost on the way.
+//! Encodes credentials as OEM strings and decodes them: exactly by systemd's rules, and without a loss.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use smbios_creds::format::credential::{Credential, Name, NameError, VALUE_MAX};
 use smbios_creds::format::oem_string::{DecodeError, EncodeError, Encoding, OemString, decode, encode};
 use testkit::systemd::unbase64;
 
-/// Names as systemd's `test-creds.c` and measurements on v262 have them.
+/// The names are those of systemd's `test-creds.c` and of measurements with systemd 262.
 #[test]
 fn names_are_accepted_exactly_as_systemd_accepts_them() {
     let long = "n".repeat(255);
@@ -57,7 +57,7 @@ fn names_are_accepted_exactly_as_systemd_accepts_them() {
     }
 }
 
-/// The table of systemd's `test-hexdecoct.c` and what was measured on v262.
+/// The texts are those of systemd's `test-hexdecoct.c` and of measurements with systemd 262.
 #[test]
 fn base64_is_accepted_exactly_as_systemd_accepts_it() {
     let accepted: [(&str, &[u8]); 17] = [
@@ -112,7 +112,7 @@ fn base64_is_accepted_exactly_as_systemd_accepts_it() {
     }
 }
 
-/// Eight characters are decoded at once: what is wrong with one must not be hidden by another.
+/// The decoder decodes eight characters at once. The other seven characters must not hide that one is wrong.
 #[test]
 fn each_byte_is_accepted_or_refused_at_each_place_of_a_word() {
     for place in 0..16 {
@@ -179,7 +179,8 @@ fn a_value_larger_than_systemd_takes_is_refused_and_the_largest_is_not() {
 
 #[test]
 fn a_secret_without_its_name_is_not_taken_for_a_name() {
-    // Somebody passed only the base64 of a secret: what stands before the padding must not be printed.
+    // A user passed only the base64 of a secret. The text before the padding must not be taken for a name, which
+    // would be printed.
     let decoded = decoded(b"io.systemd.credential.binary:c2VjcmV0IQ==");
     assert_eq!(decoded, Err(DecodeError::NoEquals));
 }
@@ -214,7 +215,8 @@ fn mistyped_prefixes_are_near_misses_and_others_are_foreign() {
     for string in near {
         assert!(matches!(decode(string.as_bytes()), OemString::NearMiss { .. }), "{string}");
     }
-    // Two letters too many, too few, wrong, swapped; three are another word.
+    // A prefix in which up to two letters are inserted, missing or wrong is a near miss. With three such letters, it
+    // is another word.
     let word = "io.systemd.credential";
     for at in 0..word.len() {
         let edit = |insert: &str, remove: usize| {

@@ -1,4 +1,5 @@
-//! Which machine it is: by every recording, by what hypervisors and firmware write, and by tables made to mislead.
+//! Finds out which machine a table describes, for every recording, for what hypervisors and firmware write, and for
+//! misleading tables.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -63,7 +64,8 @@ fn json_names_every_field_that_is_known() {
 #[test]
 fn hypervisor_is_recognized_by_marks_a_user_does_not_set() {
     let hypervisor = |structures: &[&[u8]]| machine(structures).hypervisor;
-    // crosvm writes both (`x86_64/src/smbios.rs`); `--smbios manufacturer=` sets the one in Type 1.
+    // crosvm writes these strings into Types 0 and 1 (`x86_64/src/smbios.rs`). With `--smbios manufacturer=`, a user
+    // can replace the manufacturer in Type 1.
     let crosvm = firmware(&[b"crosvm", b"0"]);
     assert_eq!(hypervisor(&[&crosvm, &model(&[b"ChromiumOS", b"crosvm"])]), Some(Hypervisor::Crosvm));
     assert_eq!(hypervisor(&[&crosvm, &model(&[b"acme", b"web"])]), Some(Hypervisor::Crosvm));
@@ -123,7 +125,8 @@ fn seabios_before_1_17_is_known_to_cut_tables() {
 
 #[test]
 fn missing_and_hostile_strings_are_left_out_or_escaped() {
-    // Too short for any field, or for some; no strings; string numbers without a string; empty strings.
+    // Structures that are too short for any field or for some fields, that have no strings, string numbers without a
+    // string, or empty strings.
     assert_eq!(
         machine(&[&structure(0, &[], &[]), &structure(1, &[], &[])]).firmware,
         Some(Firmware::default())
@@ -138,12 +141,12 @@ fn missing_and_hostile_strings_are_left_out_or_escaped() {
         machine(&[&structure(1, &[1, 2, 3], &[b"", b"b", b" "])]).model,
         Some(Model { product: Some("b".to_owned()), ..Model::default() })
     );
-    // What could drive a terminal or forge a line of a log, and what is no text at all.
+    // Strings that could control a terminal or forge a line of a log, and a string that is not text.
     let hostile = machine(&[&model(&[b"a\x1b[31m\nb", b"\xff\xfe", b" padded \t"])]).model.unwrap();
     assert_eq!(hostile.manufacturer, Some(r"a\x1b[31m\nb".to_owned()));
     assert!(hostile.product.is_some_and(|product| product.bytes().all(|byte| byte.is_ascii_graphic())));
     assert_eq!(hostile.version, Some("padded".to_owned()));
-    // No more of a string is kept than SMBIOS once allowed.
+    // A string is kept up to 64 bytes, the maximum that SMBIOS once allowed.
     let long = machine(&[&model(&[&vec![b'm'; 70_000]])]).model.unwrap();
     assert_eq!(long.manufacturer, Some("m".repeat(64)));
     // The first structure of a type counts.
@@ -152,13 +155,14 @@ fn missing_and_hostile_strings_are_left_out_or_escaped() {
         (twice.model.unwrap().manufacturer, twice.firmware),
         (Some("first".to_owned()), Some(Firmware::default()))
     );
-    // The serial number is none of it.
+    // The serial number is not kept.
     assert!(!format!("{:?}", machine(&[&model(&[b"a", b"b", b"c", b"SERIAL"])])).contains("SERIAL"));
 }
 
 #[test]
 fn text_after_lost_strings_is_not_taken_for_a_machine() {
-    // Two empty strings end the set, a third one is the type of what follows, and the next string its length.
+    // The NUL bytes of two empty strings end the set of strings. The NUL byte of a third one is taken for the type of
+    // the next structure, and the first byte of the next string for its length.
     let spilled = [b"\x0b\x05\0\0\x04\0\0".as_slice(), b"\0\x05se\x01hunter2\0\0", END].concat();
     let table = parse(&spilled);
     assert_eq!(table.structures()[1].kind, 0);
@@ -168,7 +172,7 @@ fn text_after_lost_strings_is_not_taken_for_a_machine() {
         let strings = vec![&b"x"[..]; count];
         assert!(machine(&[&oem(&strings), &model(&[b"QEMU"])]).model.is_some(), "{count}");
     }
-    // A structure too short for a count byte says nothing of its strings.
+    // A structure that is too short for a count byte does not say how many strings were sent.
     assert_eq!(machine(&[&structure(11, &[], &[b"x"]), &model(&[b"QEMU"])]).model, None);
 }
 

@@ -1,11 +1,12 @@
-//! Blobs of systemd-creds: what recorded ones are, and what their strings hold.
+//! Encrypted credentials of systemd-creds (blobs): how recorded blobs are recognised, and how OEM strings contain
+//! them.
 
 use smbios_creds::Name;
 use smbios_creds::format::base64;
 use smbios_creds::trust::sealed::{Blob, BlobError, PREFIX, Sealed, SealedError, key_of};
 use testkit::testdata;
 
-/// What `systemd-creds` wrote, and the kind of key that it was told.
+/// Returns blobs that `systemd-creds` wrote, each with the kind of key that it was told to use.
 fn recorded() -> Vec<(Vec<u8>, &'static str)> {
     let kinds = [("host", "host"), ("tpm2-254", "tpm2"), ("tpm2-262", "tpm2-pinned"), ("null", "null")];
     let read = |(file, kind)| (std::fs::read(testdata("sealed").join(format!("{file}.cred"))).unwrap(), kind);

@@ -1,4 +1,5 @@
-//! smbios-lib reads what we read and what we write: the same structures, strings and boundaries.
+//! The independent reader smbios-lib finds the same structures, strings and boundaries as we do, in tables that we
+//! read and that we write.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,7 +92,7 @@ proptest! {
         let data = written.iter().map(Secret::expose).chain([END]).collect::<Vec<_>>().concat();
         let table = Table::parse(&entry_point_3(data.len()), data);
         assert_same_structures(&table);
-        // smbios-lib and we find the same; and that is what was written.
+        // The strings that smbios-lib and we read are those that were written.
         let read: Vec<&[u8]> = table.oem_structures().flat_map(|oem| oem.strings()).map(|(_, string)| string).collect();
         prop_assert_eq!(read, strings);
         for (index, oem) in table.oem_structures().enumerate() {

@@ -56,7 +56,7 @@ fn key_is_shown_as_minisign_shows_it() {
 #[test]
 fn legacy_signature_is_refused() {
     assert_eq!(Signature::read(&file("legacy.minisig")), Err(SignatureError::Legacy));
-    // Its header says that it is over a digest, and nothing else has changed.
+    // Change only the header of the signature, so that it claims to be over a digest.
     let text = String::from_utf8(file("legacy.minisig")).unwrap().replacen("\nRWS", "\nRUS", 1);
     let text = text.replacen("\nRWT", "\nRUT", 1).replacen("\nRWQ", "\nRUQ", 1).replacen("\nRWR", "\nRUR", 1);
     let signature = Signature::read(text.as_bytes()).unwrap();
@@ -73,7 +73,7 @@ fn signature_cut_at_any_byte_is_never_accepted() {
         assert!(cut.is_err(), "{end} of {} bytes", string.len());
     }
     let text = base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
-    // Base64 may be cut where the last newline has a group of its own: that is a cut of the file.
+    // Cut the file before it is encoded. The base64 of a file without its last newline, for example, is a valid text.
     for end in 0..text.len() {
         assert!(decoded(format!("{PREFIX}{}", *base64::encode(&text[..end])).as_bytes()).is_err(), "{end}");
     }

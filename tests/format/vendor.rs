@@ -1,5 +1,5 @@
-//! Tables as vendors write them, without a credential: nothing was lost, so no verdict fails for how they end. And what a
-//! table without a credential may say of what was sent: nothing, unless it was read to its end.
+//! Tables as vendors write them, without a credential. The way such a table ends does not fail the verdict, because
+//! nothing was lost. A message says that the host sent nothing only if the table was read to its end.
 
 use smbios_creds::format::smbios::{Fault, Table};
 use smbios_creds::guest::verify::delivery::{Delivery, Verdict};
@@ -17,7 +17,7 @@ fn is_said(delivery: &Delivery, text: &str) -> bool {
     delivery.findings.iter().any(|finding| finding.to_string().contains(text))
 }
 
-/// A vendor's structures, without an end, and how many.
+/// Returns a vendor's structures, without an end-of-table structure, and their number.
 fn vendor() -> (Vec<u8>, usize) {
     let firmware = structure(0, &[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[b"vendor", b"1.0"]);
     ([firmware.as_slice(), &oem(&[b"vendor's own"])].concat(), 2)
@@ -41,7 +41,7 @@ fn padding_after_the_end_of_a_32_bit_table_is_no_damage() {
         assert_eq!(delivery.verdict(), Verdict::Passed);
         let recording = recording_with(&entry_point, &data);
         assert_eq!(code(&run_on(recording.path(), &["check"])), 0);
-        // A credential in front of it is as good as any.
+        // A credential before the padding is intact.
         let strings: &[&[u8]] = &[b"io.systemd.credential:a=1"];
         let data = [&oem(strings), END, padding].concat();
         assert_eq!(testkit::intact(&verified(&entry_point_2(31, data.len(), 2), &data)), [("a", &b"1"[..])]);
@@ -55,7 +55,7 @@ fn padding_after_structures_behind_the_end_is_no_damage() {
     let data = [END, &structures, &[0; 9]].concat();
     let delivery = verified(&entry_point_2(31, data.len(), count + 1), &data);
     assert_eq!(codes(&delivery), ["behind-end-of-table", "no-credentials"]);
-    // QEMU counts two structures of one '-smbios file=' as one, so the end is one more than announced.
+    // QEMU counts two structures of one '-smbios file=' as one, so the table has one structure more than announced.
     let data = [structures.as_slice(), END, &[0; 9]].concat();
     let delivery = verified(&entry_point_2(31, data.len(), count), &data);
     assert_eq!(codes(&delivery), ["behind-end-of-table", "more-structures", "no-credentials"]);
@@ -65,11 +65,11 @@ fn padding_after_structures_behind_the_end_is_no_damage() {
 fn bytes_in_place_of_an_announced_structure_are_damage() {
     let (structures, count) = vendor();
     for (data, announced) in [
-        // One more is announced.
+        // The entry point announces one structure more than there is.
         ([structures.as_slice(), END, &[0; 9]].concat(), count + 2),
-        // There is no end of the table.
+        // The table has no end-of-table structure.
         ([structures.as_slice(), &[0; 9]].concat(), count),
-        // More than announced, and the last of them is not the end.
+        // The table has more structures than announced, and the last one is not the end-of-table structure.
         ([structures.as_slice(), END, &oem(&[b"x"]), &[0; 9]].concat(), count + 1),
     ] {
         let delivery = verified(&entry_point_2(31, data.len(), announced), &data);
@@ -78,7 +78,8 @@ fn bytes_in_place_of_an_announced_structure_are_damage() {
     }
 }
 
-/// Hyper-V's table, in small: after its Type 11, the structures of devices that a machine lacks have type and length 0.
+/// Returns the beginning of a table like Hyper-V's, up to its Type 11. In the whole table, structures with type 0 and
+/// length 0 follow, for devices that the machine lacks.
 fn hyper_v(strings: &[&[u8]]) -> Vec<u8> {
     let firmware =
         structure(0, &[1, 2, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[b"American Megatrends Inc.", b"090008"]);
@@ -95,7 +96,7 @@ fn hyper_v_table_is_not_failed_as_linux_exports_it_and_as_it_is() {
     let whole = [exported.as_slice(), b"\0\0\x05\0\x06\0\0\0\xea\x07", &[0; 500], END].concat();
     let entry_point = entry_point_2(31, whole.len(), 339);
     for (data, expected) in [
-        // Linux cuts it where it stops reading.
+        // Linux exports the table only up to the structure where it stops reading.
         (&exported, &["table-cut", "no-credentials"][..]),
         (&whole, &["damaged", "table-cut", "no-credentials"]),
     ] {
@@ -109,7 +110,7 @@ fn hyper_v_table_is_not_failed_as_linux_exports_it_and_as_it_is() {
             stdout(&check).contains("\nmachine: Hyper-V (7.0), firmware American Megatrends Inc. 090008\n")
         );
         assert!(stdout(&check).contains("nothing: Hyper-V writes such tables"), "{}", stdout(&check));
-        // What is required is missed all the same.
+        // A required credential is reported as missing nevertheless.
         assert_eq!(code(&run_on(recording.path(), &["check", "--require", "db"])), 3);
     }
 }
@@ -122,7 +123,8 @@ fn broken_table_with_a_trace_of_a_credential_fails_whatever_it_says_it_is() {
         let data = hyper_v(&[string]);
         assert_eq!(verified(&entry_point_2(31, 17_000, 339), &data).verdict(), Verdict::Failed);
     }
-    // Nor is a machine excused that may have got strings: QEMU's machine type says what it is.
+    // The same table also fails on a machine to which the host may have sent strings: the machine type shows that
+    // this one is QEMU.
     let mut qemu = hyper_v(OWN_STRINGS);
     let at = qemu.windows(4).position(|window| window == b"7.0\0").unwrap();
     qemu.splice(at..at + 3, *b"pc-q35-9.2");
@@ -159,7 +161,7 @@ fn nothing_was_sent_is_said_only_of_a_table_read_to_its_end() {
         (entry_point_2(31, whole.len(), count), whole.clone(), true),
         (entry_point_2(31, whole.len() + 9, count), with(&[0; 9]), true),
         (entry_point_3(whole.len() + 9), with(&[0xff; 9]), true),
-        // Cut, damaged, of an unknown size, and with something else behind its end.
+        // Tables that are cut, damaged, of an unknown size, or followed by a structure.
         (entry_point_3(whole.len()), firmware.clone(), false),
         (entry_point_3(whole.len()), [firmware.as_slice(), &[1, 0, 0, 0, 0, 0]].concat(), false),
         (entry_point_2(31, whole.len(), 3), whole.clone(), false),

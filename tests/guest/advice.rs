@@ -1,5 +1,5 @@
-//! What to do is for the machine that the table describes: no advice names what its hypervisor and firmware do not have, or
-//! a limit that its table does not come near.
+//! Advice fits the machine that the table describes: it does not name options that the hypervisor and firmware do not
+//! have, or a limit that the table does not come near.
 
 use smbios_creds::format::smbios::Table;
 use smbios_creds::guest::verify::delivery::Delivery;
@@ -22,7 +22,8 @@ fn crosvm() -> Vec<u8> {
     [firmware, model].concat()
 }
 
-/// A machine: its name, its Types 0 and 1, and the words that are for other machines.
+/// Machines: for each one its name, its Types 0 and 1, and words that its advice must not contain, because they are
+/// for other machines.
 fn machines() -> [(&'static str, Vec<u8>, &'static [&'static str]); 5] {
     let others_of_qemu: &[&str] = &["cloud-hypervisor", "crosvm", "oem_strings", "oem-strings", "Hyper-V"];
     let qemus: &[&str] = &["QEMU", "SeaBIOS", "UEFI", "type=11", "file=", "path=", "Hyper-V", "4091"];
@@ -35,13 +36,14 @@ fn machines() -> [(&'static str, Vec<u8>, &'static [&'static str]); 5] {
     ]
 }
 
-/// The table of a machine with these bytes behind its Types 0 and 1, announced with so many bytes more than there are.
+/// Verifies a table of a machine's Types 0 and 1, followed by `rest`. The entry point announces `more` bytes more
+/// than there are.
 fn delivery(machine: &[u8], rest: &[u8], more: usize) -> Delivery {
     let data = [machine, rest].concat();
     verify_table(&Table::parse(&entry_point_3(data.len() + more), data), &Policy::default())
 }
 
-/// What is to be done about findings with this code.
+/// Returns the advice for the first finding with this code.
 fn advice(delivery: &Delivery, code: &str) -> String {
     let at = codes(delivery).iter().position(|known| known == code);
     let at = at.unwrap_or_else(|| panic!("{code}: {:?}", codes(delivery)));
@@ -97,7 +99,7 @@ fn small_table_that_is_cut_or_damaged_is_not_told_of_64_kib() {
             }
         }
     }
-    // The same behind a 32-bit entry point, and of a machine that is not known.
+    // The same strings after a 32-bit entry point, in a table of an unknown machine.
     let table = Table::parse(&entry_point_2(31, 2706, 9), strings);
     let delivery = verify_table(&table, &Policy::default());
     assert!(!advice(&delivery, "table-cut").contains("65536"), "{}", advice(&delivery, "table-cut"));

@@ -1,4 +1,5 @@
-//! The short way to parse `import` and `exec` is never another way.
+//! The short way to parse `import` and `exec`, which defines only the given options, always has the same result as
+//! the long way.
 
 use std::ffi::OsString;
 
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use smbios_creds::cli::agent::args::Agent;
 use smbios_creds::cli::agent::short::{parse, short};
 
-/// What people and units write, and what nobody should.
+/// Words of command lines that people and units write, and words that nobody should write.
 const WORDS: [&str; 44] = [
     "import",
     "exec",
@@ -59,7 +60,7 @@ fn line(words: &[&str]) -> Vec<OsString> {
     ["smbios-creds"].iter().chain(words).map(Into::into).collect()
 }
 
-/// What a command line means, or the message and the exit code that it gets.
+/// Returns the meaning of a command line, or the message and the exit code that it gets.
 fn outcome(agent: Result<Agent, clap::Error>) -> Result<String, (String, i32)> {
     agent.map(|agent| format!("{agent:?}")).map_err(|error| (error.to_string(), error.exit_code()))
 }

@@ -40,7 +40,8 @@ fn list_shows_names_sizes_and_sources_in_table_order() {
 
 #[test]
 fn control_characters_from_the_host_reach_no_terminal() {
-    // In a name that is refused, ESC, CR and a right-to-left override; in foreign and mistyped strings as well.
+    // ESC, CR and a right-to-left override in a name that is refused. Foreign and mistyped strings contain control
+    // characters as well.
     let hostile = b"io.systemd.credential:\x1b[31m\r\xe2\x80\xae\x07=1";
     let strings: &[&[u8]] = &[hostile, b"io.systemd.credentials:\x1b]0;x\x07=1", b"\x1b[2J"];
     let folder = recording(&table(strings));
@@ -55,7 +56,7 @@ fn control_characters_from_the_host_reach_no_terminal() {
             assert!(!String::from_utf8(all).unwrap().contains("31m"), "a name that is refused is not shown");
         }
     }
-    // What the user typed is escaped likewise.
+    // Messages also escape the arguments that the user typed.
     let output = run(&mut agent(&["list", "--\x1b[31m"]));
     assert!(code(&output) == 2 && !output.stderr.contains(&0x1b));
     let output = run(&mut agent(&["list", "--from", "/\x1b[31m"]));
@@ -135,7 +136,7 @@ fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_
         assert!(!text.contains("not an error"), "{text}");
     }
 
-    // A table that is lost, and one that is damaged.
+    // A table that was lost, and a table with an empty value.
     std::fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
     let (exit, text) = import(None, &[]);
     assert_eq!(exit, 4, "{text}");
@@ -144,7 +145,7 @@ fn import_that_may_find_none_ends_well_only_if_nothing_is_required_and_no_table_
     assert_eq!(exit, 3, "{text}");
 }
 
-/// The running system, as it looks below a root folder of our own.
+/// Runs the agent with `--root`, so that it takes this directory for the root of the running system.
 fn on_system(root: &Path, arguments: &[&str]) -> std::process::Output {
     run(agent(arguments).arg("--root").arg(root))
 }
@@ -193,7 +194,7 @@ fn report_of_an_import_that_failed_says_what_to_do() {
     assert!(summary.ends_with("; send fewer or smaller credentials"), "{summary}");
 }
 
-/// A root folder whose table is that of a recording.
+/// Makes a root directory whose table is that of a recording.
 fn system_with_table() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let tables = root.path().join("sys/firmware/dmi/tables");
@@ -209,7 +210,7 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
     let marks: [fn(&Path); 3] = [
         |root| std::fs::write(root.join("run/host/container-manager"), "podman").unwrap(),
         |root| std::fs::write(root.join("proc/1/environ"), "TERM=linux\0container=lxc\0").unwrap(),
-        // Any other inode than that of the first PID namespace.
+        // Another inode than that of the first PID namespace.
         |root| std::fs::write(root.join("proc/self/ns/pid"), "").unwrap(),
     ];
     for mark in marks {
@@ -237,7 +238,7 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
         assert!(!Path::new(into).exists());
         assert_eq!(code(&on_system(root.path(), &["check", "--confidential=allow"])), 0);
         assert_eq!(code(&on_system(root.path(), &["cat", "foo", "--confidential=allow"])), 0);
-        // A recording speaks for itself, wherever it is read.
+        // The agent believes a recording also in a container.
         assert_eq!(
             code(&on_system(root.path(), &["check", "--from", testdata("qemu-7.2-pc").to_str().unwrap()])),
             0
@@ -248,7 +249,7 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
 #[test]
 fn container_without_a_table_is_said_to_be_one_and_no_hypervisor_is_blamed() {
     let is_blamed = |output: &std::process::Output| stderr(output).contains("ypervisor");
-    // Container runtimes hide all of it, or mount something empty over it.
+    // Container runtimes hide /sys completely, or mount something empty over /sys/firmware or over /sys/firmware/dmi.
     for firmware in ["", "sys/firmware", "sys/firmware/dmi"] {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run/host", firmware] {
@@ -325,7 +326,7 @@ fn cat_prints_values_byte_for_byte() {
     assert_eq!((output.stdout.as_slice(), code(&output)), (&b"line1\nline2\x80\n\0\x01\x02\x03\x04"[..], 0));
     assert_eq!(cat(&["bin", "--newline=yes"]).stdout, b"\0\x01\x02\x03\x04\n");
     assert_eq!(cat(&["bin", "--newline=no"]).stdout, b"\0\x01\x02\x03\x04");
-    // In a script, an empty value would be taken for the secret: x=$(smbios-creds cat db-password).
+    // A script such as x=$(smbios-creds cat db-password) would take an empty value for the secret.
     let empty = cat(&["e"]);
     assert_eq!((empty.stdout.len(), code(&empty)), (0, 3));
     assert!(stderr(&empty).contains("credential e: required, but empty (0 bytes)"), "{}", stderr(&empty));
@@ -379,7 +380,7 @@ fn exec_hands_the_folder_to_the_program_and_nothing_else() {
     assert!(stderr(&output).contains("cannot execute /nonexistent: No such file or directory"));
 }
 
-/// The signals that are ignored in a program which `exec` executes, if the shell does this first.
+/// Returns the mask of ignored signals in a program that `exec` executes. A shell runs the command `before` first.
 fn ignored_in_program(agent: &std::path::Path, before: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
@@ -395,10 +396,10 @@ const SIGPIPE: u64 = 1 << (nix::libc::SIGPIPE - 1);
 
 #[test]
 fn ignored_sigpipe_is_ignored_in_the_program_that_exec_executes() {
-    // As in each unit of systemd, unless IgnoreSIGPIPE=no.
+    // systemd ignores SIGPIPE in each unit, unless the unit has IgnoreSIGPIPE=no.
     let agent = std::path::Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
     assert_eq!(ignored_in_program(agent, "trap '' PIPE") & SIGPIPE, SIGPIPE);
-    // The kernel tells it after the program's name, which may look like other fields.
+    // /proc/self/stat shows the ignored signals after the program's name, and the name can look like other fields.
     let directory = tempfile::tempdir().unwrap();
     for name in ["x) S 1 1", "1 2 (3"] {
         let link = directory.path().join(name);
@@ -436,7 +437,8 @@ fn exec_does_not_start_a_program_without_what_it_needs() {
         assert!(stderr(&output).contains("the program is not started"));
     }
     assert_eq!(stdout(&start(empty.path(), &["--require", "a"])), "started\n", "what it needs is there");
-    // Without credentials there is no folder to name, and an inherited one would be somebody else's.
+    // Without credentials, exec has no directory to name in CREDENTIALS_DIRECTORY, and removes the inherited value,
+    // which names a directory of another program.
     let mut command = agent(&["exec", "--from"]);
     command.arg(testdata("qemu-7.2-none")).args(["--", "sh", "-c", "echo ${CREDENTIALS_DIRECTORY-unset}"]);
     assert_eq!(stdout(&run(command.env("CREDENTIALS_DIRECTORY", "/stale"))), "unset\n");
@@ -489,7 +491,7 @@ fn refused_value_of_an_option_is_followed_by_what_to_do() {
 #[test]
 fn secret_key_that_is_given_as_a_public_key_is_not_shown() {
     let secret = smbios_creds::format::base64::encode(&[b"Ed".as_slice(), &[7; 156]].concat());
-    // What cannot be read as a key may be a part of a secret one.
+    // An argument that is not a valid public key may be a part of a secret key.
     for given in [&secret[..], &secret[..100], &secret[20..]] {
         for verb in ["check", "import", "list", "cat", "exec"] {
             for arguments in [vec!["--trust", given], vec!["--trust", "x", given]] {
@@ -548,7 +550,7 @@ fn usage_errors_exit_2_and_help_exits_0() {
         assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
         assert!(!stderr(&output).is_empty());
     }
-    // Each verb has what it reads, in the words of what it does.
+    // The help of each verb describes an option in words that fit this verb.
     assert!(stdout(&run(&mut agent(&["list", "--help"]))).contains("Compare with the credentials in: auto"));
     assert!(
         stdout(&run(&mut agent(&["import", "--help"]))).contains("Import nothing unless verification passes")
@@ -570,7 +572,7 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 0);
-    // A disk that is full is one.
+    // A full disk is an error.
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = run(agent(&["list", "--from"]).arg(testdata("qemu-7.2-pc")).stdout(full));
     assert_eq!(code(&output), 1);

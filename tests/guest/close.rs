@@ -1,6 +1,7 @@
 //! `import --close`: which files it closes and when, and what the verbs say of a closed table.
 //!
-//! sysfs refuses root a file of mode 0000, and a file system of a test does not. So root runs these as another user.
+//! In sysfs, even root cannot open a file of mode 0000. In the file system of a test, root can. So if root runs these
+//! tests, they run the agent as another user.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use testkit::fw_cfg::{item, write_credential, write_item};
 use testkit::{agent, code, credential, entry_point_3, is_root, run, stderr, stdout, table, testdata};
 
-/// Owner of everything in a machine, where root runs the tests.
+/// The owner of everything in a made-up machine, if root runs the tests.
 const NOBODY: u32 = 65_534;
 
 /// A made-up machine in its host stage, where systemd is PID 1 and has imported nothing.
@@ -33,7 +34,7 @@ impl Machine {
         machine
     }
 
-    /// Two credentials and their manifest.
+    /// Makes a machine that gets two credentials and their manifest.
     fn proven() -> Self {
         let set: [Credential; 2] = [credential("db", b"hunter2"), credential("tls", b"hunter22")];
         let manifest = Manifest::new(&set, [3; 16]).unwrap().encode();
@@ -73,13 +74,13 @@ impl Machine {
         run(&mut command)
     }
 
-    /// Runs it, and returns its exit code and its log.
+    /// Runs the agent, and returns its exit code and its log.
     fn said(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
         (code(&output), stderr(&output))
     }
 
-    /// Every file that has mode 0000.
+    /// Returns every file that has mode 0000.
     fn closed(&self) -> Vec<String> {
         let mut closed = Vec::new();
         walk(self.0.path(), &mut |path| {
@@ -145,7 +146,7 @@ fn fw_cfg_items_with_secrets_are_closed_and_the_firmwares_own_are_not() {
     let at = machine.firmware();
     write_credential(&at, 40, "tls", b"hunter22");
     write_item(&at, 41, b"opt/io.smbios-creds/receipt", b"vsock-stream:2:1");
-    // QEMU's own copy of the table, from which the firmware makes it.
+    // QEMU's own copy of the table, from which the firmware makes the table in memory.
     write_item(&at, 42, b"etc/smbios/smbios-tables", b"io.systemd.credential:db=hunter2");
     write_item(&at, 43, b"etc/smbios/smbios-anchor", b"_SM3_");
     write_item(&at, 44, b"opt/org.example/other", b"not ours");
@@ -153,7 +154,7 @@ fn fw_cfg_items_with_secrets_are_closed_and_the_firmwares_own_are_not() {
     assert_eq!(exit, 0, "{log}");
     let items = [40, 41, 42].map(|key| format!("qemu_fw_cfg/by_key/{key}/raw"));
     assert_eq!(machine.closed(), [&CLOSED.map(str::to_owned)[..], &items].concat());
-    // Nothing but the bytes is closed, so that everything is still found.
+    // Only the files with the bytes are closed, so the agent still finds every item.
     assert_eq!(machine.said(&["list"]).0, 0);
     let opened = item(&at, 40).join("raw");
     fs::set_permissions(&opened, Permissions::from_mode(0o400)).unwrap();
@@ -212,12 +213,13 @@ fn import_in_the_initrd_does_not_close_what_the_host_stage_reads_again() {
     assert_eq!(exit, 0, "{log}");
     assert!(log.contains("the table stays readable in the initrd"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
-    // A script of an initramfs that has no such file.
+    // An initramfs without /etc/initrd-release, whose script names the destination.
     fs::remove_file(machine.path("etc/initrd-release")).unwrap();
     let (exit, log) = machine.said(&["import", "--close", "--into", "initrd"]);
     assert!(exit == 0 && log.contains("the table stays readable in the initrd"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
-    // The host stage finds the report of the initrd, which does not say what it is to remember.
+    // The host stage finds the initrd's report. That report does not describe a closed table, so the host stage
+    // imports and closes.
     assert_eq!(machine.said(&["import", "--close"]).0, 0);
     assert_eq!(machine.closed(), CLOSED);
     assert_eq!(machine.said(&["import"]).0, 0);
@@ -282,7 +284,8 @@ fn second_import_ends_well_if_everything_is_still_in_place() {
     assert_eq!(fs::read(machine.path("run/smbios-creds/report.json")).unwrap(), report);
 }
 
-/// What is spoilt and how, the options of the second import, and what it says.
+/// A case of a damaged import: its name, how it is damaged, the options of the second import, and the message of the
+/// second import.
 type Spoilt = (&'static str, fn(&Machine), &'static [&'static str], &'static str);
 
 #[test]
@@ -380,7 +383,7 @@ fn manifest_that_must_be_signed_must_have_been_when_the_table_was_closed() {
     assert!(exit == 1 && log.contains("a signed manifest is required"), "{log}");
 }
 
-/// A key that came into the system later, or another name or serial that is asked for.
+/// After the import, the system gets a trusted key, or the command line asks for another name or serial.
 #[test]
 fn closed_set_that_a_trusted_key_has_not_signed_is_not_said_to_be_well() {
     let machine = Machine::proven();
@@ -402,7 +405,7 @@ fn closed_set_that_a_trusted_key_has_not_signed_is_not_said_to_be_well() {
     let pub_file = fs::read(testdata("signed/owner.pub")).unwrap();
     machine.write("etc/smbios-creds/trusted/owner.pub", &pub_file);
     fails(&machine, &[], "a signed manifest is required, but the set of the last import was not signed");
-    // Of what a signed import leaves in its report.
+    // Add to the report what an import of a signed set writes there.
     let report = machine.path("run/smbios-creds/report.json");
     let text = fs::read_to_string(&report).unwrap();
     let id =

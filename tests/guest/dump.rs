@@ -11,7 +11,7 @@ use testkit::{code, run_on, stderr, stdout, testdata};
 /// Recordings with a 32-bit and a 64-bit entry point, and a credential of each.
 const CASES: [(&str, &str); 2] = [("qemu-7.2-two-structures", "g1"), ("cloud-hypervisor-53-api", "blob")];
 
-/// What dmidecode itself wrote for a recording.
+/// Returns the path of the file that dmidecode itself wrote for a recording.
 fn dump(case: &str) -> PathBuf {
     testdata("dmidecode").join(format!("{case}.bin"))
 }
@@ -62,7 +62,7 @@ fn cut_dump_never_passes() {
             assert_eq!(passed, size == whole.len(), "{case}, {size} bytes");
         }
     }
-    // In words: which file, and what is wrong with it.
+    // The message names the file and says what is wrong with it.
     std::fs::write(&file, &std::fs::read(dump(CASES[0].0)).unwrap()[..400]).unwrap();
     let output = run_on(&file, &["check"]);
     assert!(code(&output) == 3 && stdout(&output).contains("the SMBIOS table is cut: "), "{output:?}");
@@ -86,7 +86,7 @@ fn file_of_another_kind_is_refused_without_a_byte_of_it() {
         (b"S3cret=S3cret\n".to_vec(), 1, neither),
         (other("DMI"), 1, neither),
         (Vec::new(), 1, neither),
-        // What the kernel has next to the table, whose address is in memory.
+        // The kernel's own entry point, which has the address of the table in memory.
         ([other("smbios_entry_point"), vec![0; 64]].concat(), 1, "its table is at 0x"),
         (vec![b'S'; TABLE_SIZE_MAX + 33], 3, "is larger than 1114144 bytes"),
     ];

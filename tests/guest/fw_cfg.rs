@@ -79,7 +79,7 @@ fn manifest_of_either_channel_covers_the_whole_set() {
         }
         let proven = delivery(folder.path());
         assert!(proven.proof.is_proven() && proven.findings.is_empty(), "{:?}", proven.findings);
-        // What either channel loses or changes is found.
+        // A value that fw_cfg changes or loses is found.
         fs::write(item(folder.path(), 40).join("raw"), b"FROM fw_cfg").unwrap();
         assert_eq!(codes(&delivery(folder.path())), ["digest-differs"]);
         fs::remove_dir_all(item(folder.path(), 40)).unwrap();
@@ -114,12 +114,12 @@ fn same_value_in_both_channels_is_a_note_and_another_one_an_error() {
     assert!(kinds.contains(&(&FindingKind::Duplicate { identical: false }, Severity::Error)), "{kinds:?}");
     assert_eq!(contradicted.entries[1].refusal(), Some(Refusal::Duplicate));
     assert_eq!(code(&run_on(folder.path(), &["check"])), 3);
-    // The first one counts, as in systemd.
+    // The first of two credentials with the same name counts, as in systemd.
     let policy = Policy { manifest: ManifestPolicy::Ignore, ..Policy::default() };
     let unproven = verify(receive(ALL, Input::Recording(folder.path())).unwrap(), &policy);
     assert_eq!(intact(&unproven), [("db", &b"hunter3"[..])]);
 
-    // Twice in one channel is odd, as ever.
+    // A credential that comes twice by the same channel is still a warning.
     let twice = recording(&table(&[b"io.systemd.credential:db=1", b"io.systemd.credential:db=1"]));
     let delivery = delivery(twice.path());
     let is_again = |kind: &FindingKind| matches!(kind, FindingKind::Duplicate { identical: true });
@@ -228,7 +228,7 @@ fn more_than_a_host_sends_is_not_read() {
     assert!(stderr(&output).contains("has more than 1114112 bytes of credentials"));
 }
 
-/// The agent on a system below a root directory.
+/// Runs the agent on a system below a root directory.
 fn on_system(root: &Path, arguments: &[&str]) -> Output {
     run(agent(arguments).arg("--root").arg(root))
 }
@@ -250,7 +250,7 @@ fn running_system_without_smbios_imports_what_fw_cfg_has() {
     assert_eq!(fs::read(into.join("db")).unwrap(), b"hunter2");
     assert_eq!(fs::read_dir(&into).unwrap().count(), 1, "a manifest is no credential");
 
-    // A container sees the items of the machine around it.
+    // A container sees the fw_cfg items of the machine in which it runs.
     fs::create_dir_all(root.path().join("run/host")).unwrap();
     fs::write(root.path().join("run/host/container-manager"), "x").unwrap();
     assert_eq!(code(&on_system(root.path(), &["check"])), 5);
@@ -270,10 +270,10 @@ fn machine_of_qemu_without_the_driver_is_told_to_load_it() {
         let output = check();
         assert_eq!(code(&output), 4);
         assert!(stderr(&output).contains("'modprobe qemu_fw_cfg'"), "{}", stderr(&output));
-        // It is loaded, and the host sent nothing.
+        // The driver is loaded, and the host sent nothing.
         write_item(&root.path().join("sys/firmware"), 32, b"etc/e820", b"");
         assert_eq!((code(&check()), stderr(&check())), (4, stderr(&without)));
-        // A table that was lost is the worse news.
+        // A lost table is more important than a missing driver, so it is reported first.
         fs::remove_dir_all(root.path().join("sys/firmware/qemu_fw_cfg")).unwrap();
         fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
         assert!(stderr(&check()).contains("no SMBIOS table: "), "{}", stderr(&check()));
@@ -296,7 +296,7 @@ fn record(from: &Path, to: &Path, more: &[&str]) -> Output {
     run(agent(&["record"]).arg(to).arg("--from").arg(from).args(more))
 }
 
-/// A recording of both channels, whose values have "hunter" in them.
+/// Makes a recording of both channels. Each value contains "hunter".
 fn of_both(has_second_manifest: bool) -> TempDir {
     let values = [("db", &b"hunter2"[..]), ("copy", b"hunter3"), ("other", b"hunter4"), ("one", b"hunter6")];
     let all = manifest(&values.map(|(name, value)| credential(name, value)));
@@ -376,7 +376,7 @@ fn faithful_recording_is_for_its_owner_only_and_leaves_nothing_if_it_fails() {
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("exists, and a recording never overwrites"));
     assert_eq!(walk(&to).iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>(), before);
-    // One file of the second item is there: nothing of the first one is left.
+    // One file of the second item already exists: the recording fails, and leaves nothing of the first item.
     fs::remove_dir_all(&to).unwrap();
     fs::create_dir_all(item(&to, 41)).unwrap();
     fs::write(item(&to, 41).join("size"), "mine").unwrap();
@@ -396,7 +396,7 @@ fn running_system_is_asked_for_items_only_where_a_person_added_one() {
         fs::copy(source.path().join(file), tables.join(file)).unwrap();
     }
     write_item(&firmware, 32, b"etc/e820", b"");
-    // It would be an error if it were read.
+    // An item without a name would be an error if the agent read it.
     fs::remove_file(item(&firmware, 32).join("name")).unwrap();
     let check = ["check", "--confidential=allow"];
     assert_eq!(code(&on_system(root.path(), &check)), 0);

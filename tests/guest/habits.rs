@@ -1,4 +1,4 @@
-//! What people expect who know systemd-creds: its options, its words, and an answer to a mistyped name.
+//! What people who know systemd-creds expect: the same options, the same words, and a suggestion for a mistyped name.
 
 use smbios_creds::format::base64;
 use smbios_creds::text::near::nearest;
@@ -26,7 +26,7 @@ fn mistyped_name_is_answered_with_the_one_that_arrived() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["findings"].as_array().unwrap().last().unwrap()["advice"], advice);
 
-    // Another name, one that is required itself, and one that the table does not have.
+    // There is no suggestion if no name is similar, or if the similar name (token-1) is required itself.
     for names in [&["backup-key"][..], &["token-1", "token-2"]] {
         let output = run_on(folder.path(), &[&["check", "--require"], names].concat());
         let said = stdout(&output);
@@ -39,12 +39,12 @@ fn mistyped_name_is_answered_with_the_one_that_arrived() {
 fn options_of_systemd_creds_are_taken() {
     let lost = testdata("qemu-10-silent-loss");
     let whole = testdata("qemu-7.2-two-structures");
-    // A verdict that failed is in the exit status, and nothing else is printed.
+    // The exit status says that the verdict failed, and nothing is printed.
     for option in ["-q", "--quiet"] {
         let output = run_on(&lost, &["check", option]);
         assert_eq!((code(&output), output.stdout.len(), output.stderr.len()), (3, 0, 0), "{output:?}");
     }
-    // What keeps check from a verdict is said nevertheless.
+    // An error that prevents a verdict is printed nevertheless.
     let output = run_on(&testdata("nonexistent"), &["check", "-q"]);
     assert!(code(&output) == 1 && stderr(&output).contains("error: no recording in "), "{output:?}");
     assert_eq!(code(&run_on(&lost, &["check", "-q", "--json"])), 2, "either text for programs or none");
@@ -74,7 +74,7 @@ fn verbs_of_systemd_creds_are_answered_with_its_man_page() {
 
 #[test]
 fn cat_transcodes_as_systemd_creds_does() {
-    // Printed by systemd-creds 252 for these values.
+    // The expected texts are what systemd-creds 252 printed for these values.
     let (full, more) = ("A".repeat(79), "YWFh".repeat(19));
     let cases: [(&str, &[u8], &str, &[u8]); 9] = [
         ("base64", b"S3 cr\xff\n", "bytes", b"UzMgY3L/Cg=="),

@@ -72,7 +72,8 @@ fn escapes_in_any_text_of_a_table_reach_no_terminal() {
         ];
         for verb in verbs {
             for level in ["trace", "error"] {
-                // A program's own options come behind `--`.
+                // `--from` stands before the arguments of the verb, because options after `--` are those of a
+                // program.
                 let output = run(agent(&["--log-level", level])
                     .args(&verb[..1])
                     .arg("--from")
@@ -89,7 +90,7 @@ fn escapes_in_any_text_of_a_table_reach_no_terminal() {
 #[test]
 fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
     let place = tempfile::tempdir().unwrap();
-    // --into takes text.
+    // --into takes only valid UTF-8, so this name does not contain other bytes.
     let odd = place.path().join("odd\x1b]0;x\x07\u{9b}31m\u{202e}\r\n\x7f");
     fs::create_dir(&odd).unwrap();
     let source = recording(&table(&[b"io.systemd.credential:a=x"]));
@@ -124,7 +125,7 @@ fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
     on(&["exec", "--from", from, "--into"], &[&odd.join("creds2"), Path::new("--"), &missing]);
     let output = on(&["import", "--from", from, "--into", "credstore", "--root"], &[&odd]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    // The report is root's, and yet it may hold what it may.
+    // Only root can write the report, but its text is escaped nevertheless.
     let report = odd.join("run/smbios-creds/report.json");
     assert_printable(&Output { stdout: fs::read(&report).unwrap(), ..on(&["--help"], &[]) }, "the report");
     fs::write(&report, r#"{"version":"\u001b[31m\u009b","summary":"\u001b]0;x\u0007\u202e\n"}"#).unwrap();
@@ -139,7 +140,8 @@ fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
         "{}",
         stderr(&output)
     );
-    // What is typed, and is no option or no name. A complaint has several lines, and shows in them what is no text.
+    // The user types ESCAPES as an option or as a name. The error message has several lines, and shows bytes that are
+    // no text as replacement characters.
     for typed in [&[b"--", ESCAPES].concat(), ESCAPES] {
         let typed = Path::new(std::ffi::OsStr::from_bytes(typed));
         for verb in [
@@ -198,14 +200,15 @@ fn sixty_five_thousand_structures_and_a_mebibyte_of_anything_come_to_an_end() {
             }
             let output = run(&mut command);
             assert_eq!(code(&output), exit, "{what}: {command:?}");
-            // It is not for the log of a boot to be ten times as large as what it is about, but every string is named.
+            // The log of a boot must be less than 16 times as large as the table, although messages name every
+            // string.
             assert!(output.stdout.len() + output.stderr.len() < 16 * data.len(), "{what}: {command:?}");
         }
         assert_eq!(code(&run_on(&place.path().join("recording"), &["check"])), exit, "{what}: the recording");
     }
 }
 
-/// Were it read twice, it could say two things.
+/// If the agent read a file of the table twice, the file could have another content the second time.
 #[test]
 fn each_file_of_a_table_is_opened_once() {
     let source = recording(&table(&[b"io.systemd.credential:a=one", b"io.systemd.credential.binary:b=AAEC"]));
@@ -223,7 +226,8 @@ fn each_file_of_a_table_is_opened_once() {
         for file in ["smbios_entry_point", "DMI"] {
             _ = fs::remove_dir_all(path("recorded"));
             let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
-            // An event that is like the last one is left out: what is between two openings has to be seen as well.
+            // inotify drops an event that is equal to the last one. So watch reads and closes too, which separate two
+            // openings.
             let events = WatchFlags::OPEN | WatchFlags::ACCESS | WatchFlags::CLOSE_NOWRITE;
             inotify::add_watch(&watch, source.path().join(file), events).unwrap();
             let mut command = agent(&[verb[0], "--from"]);

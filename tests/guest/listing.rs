@@ -21,7 +21,7 @@ use testkit::{
     agent, code, credential, oem, recording, recording_with, run, run_on, stderr, stdout, table, testdata,
 };
 
-/// One string for each reason to refuse it, but for those of a table that breaks and of a manifest.
+/// One string for each reason to refuse a credential, except the reasons of a broken table and of a manifest.
 const REFUSED: &[&[u8]] = &[
     b"io.systemd.credential:good=1",
     b"io.systemd.credential:good=2",
@@ -53,7 +53,7 @@ fn recording_without_a_place_is_listed_as_intact() {
     let states = |output: &std::process::Output| -> Vec<String> {
         stdout(output).lines().map(|line| line.split_whitespace().nth(3).unwrap().to_owned()).collect()
     };
-    // Nothing was asked to be in any place.
+    // Without --into, list does not look at any directory.
     let folder = recording(&table(REFUSED));
     let list = ["list", "--no-legend"];
     let refused = ["duplicate", "empty", "no-equals", "bad-name", "bad-base64"];
@@ -63,7 +63,7 @@ fn recording_without_a_place_is_listed_as_intact() {
     let json: Value =
         serde_json::from_slice(&run_on(&testdata("qemu-7.2-pc"), &["list", "--json"]).stdout).unwrap();
     assert_eq!(json[0]["state"], "intact");
-    // A place that is named is looked at.
+    // With --into, list compares with the files in that directory.
     let place = tempfile::tempdir().unwrap();
     let named = |place: &str| states(&run_on(folder.path(), &["list", "--no-legend", "--into", place]));
     assert_eq!(named(&format!("{}/none", place.path().display()))[0], "missing");
@@ -71,7 +71,8 @@ fn recording_without_a_place_is_listed_as_intact() {
     assert_eq!(named(place.path().to_str().unwrap())[0], "differs");
 }
 
-/// A credential that has not the size it was sent with, and one whose set is not the one that was sent.
+/// Makes a recording whose manifest says that `a` was sent as `12`. A value of another size or with other bytes
+/// contradicts the manifest.
 fn manifest_broken(value: &[u8]) -> tempfile::TempDir {
     let manifest = Manifest::new([&credential("a", b"12")], [7; 16]).unwrap().encode();
     recording(&table(&[&[b"io.systemd.credential:a=", value].concat(), manifest.as_bytes()]))
@@ -122,13 +123,13 @@ fn check_gives_the_verdict_first_then_findings_then_what_to_do() {
     assert_eq!(*verdict, format!("failed: 0 credentials\n{machine}"));
     let lost = "error: 2 OEM strings are announced, but none arrived: the hypervisor dropped the strings (";
     assert!(findings.starts_with(lost), "{text}");
-    // Where the hypervisor has dropped them, nothing says that the host sent none.
+    // If the hypervisor dropped the strings, no message says that the host sent none.
     assert!(!text.contains("is a credential") && !text.contains("pass credentials"), "{text}");
     assert!(advice.starts_with("What to do\n  QEMU 9.0 and newer does this"), "{text}");
-    // The worst comes first, wherever in the table it is.
+    // The most severe finding comes first, wherever in the table its cause is.
     let output = stdout(&run_on(&testdata("cloud-hypervisor-53-256-strings"), &["check"]));
     assert!(output.find("\nwarning: ").unwrap() < output.find("\nnote: ").unwrap(), "{output}");
-    // Where all is well there is nothing more to say.
+    // Without findings, the verdict is the only line.
     let strings: &[&[u8]] = &[b"io.systemd.credential:a=1"];
     assert_eq!(
         stdout(&run_on(recording(&table(strings)).path(), &["check"])),
@@ -151,13 +152,13 @@ fn check_says_once_what_to_do_for_all_that_need_the_same() {
     );
 }
 
-/// What a program prints on a terminal, with these variables.
+/// Returns what a program prints on a terminal, with these environment variables.
 fn on_terminal(command: &mut Command, variables: &[(&str, &str)]) -> String {
     let (ours, theirs) = testkit::terminal();
     command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
     let status = command.stdout(theirs).stderr(std::process::Stdio::null()).status().unwrap();
     assert!(status.code().is_some());
-    // The other end, which the command still has, is to be closed: reading then ends with an error.
+    // Close the command's end of the terminal, which `command` still holds. Reading then ends with an error.
     command.stdout(std::process::Stdio::null());
     let mut bytes = Vec::new();
     _ = std::fs::File::from(ours).read_to_end(&mut bytes);
@@ -179,12 +180,12 @@ fn colours_are_for_terminals_alone_and_never_with_no_color_or_a_dumb_terminal() 
         assert!(!plain.contains('\x1b') && plain.len() > 50, "no terminal, no colour: {plain}");
         let coloured = on_terminal(&mut verb(), &[]);
         assert!(coloured.contains("\x1b["), "{coloured:?}");
-        // An empty variable asks for nothing.
+        // An empty NO_COLOR has no effect.
         assert_eq!(on_terminal(&mut verb(), &[("NO_COLOR", "")]), coloured);
         for variables in [("NO_COLOR", "1"), ("NO_COLOR", "0"), ("TERM", "dumb")] {
             assert_eq!(on_terminal(&mut verb(), &[variables]), plain, "{variables:?}");
         }
-        // Colours add nothing but themselves.
+        // Without its colours, the coloured text is the plain text.
         let mut rest = coloured.as_str();
         let mut text = String::new();
         while let Some((before, after)) = rest.split_once("\x1b[") {
@@ -203,7 +204,7 @@ fn colours_are_for_terminals_alone_and_never_with_no_color_or_a_dumb_terminal() 
 struct Field {
     types: Vec<String>,
     may_be_absent: bool,
-    /// Where what is in it is described: a section, and the path there.
+    /// Where the page describes the content of the field: a section, and the path in that section.
     described_as: Option<(String, String)>,
 }
 
@@ -231,7 +232,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, Field>> {
     sections
 }
 
-/// Holds JSON to what is documented, and notes which fields were there.
+/// Compares JSON with the documented fields, and notes which fields occurred.
 struct Reader {
     sections: BTreeMap<String, BTreeMap<String, Field>>,
     seen: BTreeSet<(String, String)>,
@@ -287,7 +288,7 @@ impl Reader {
     }
 }
 
-/// Recordings that between them have every field of a finding.
+/// Makes recordings whose findings together have every field of a finding.
 fn recordings() -> Vec<tempfile::TempDir> {
     let strings = |strings: &[&[u8]]| recording(&table(strings));
     let many: Vec<Vec<u8>> = (0..257).map(|i| format!("io.systemd.credential:c{i}=1").into_bytes()).collect();
@@ -358,7 +359,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         ))
     };
     let plan = |arguments: &[&str]| plan_of(&["--hypervisor=qemu", "--", "sh"], arguments);
-    // A wrapper, whose program is not known before it runs.
+    // env is a wrapper: the program that it starts is not known before it runs.
     reader.read(
         "plan",
         "",
@@ -387,12 +388,12 @@ fn json_has_every_field_that_is_documented_and_no_other() {
     for way in super::way::outputs() {
         reader.read("check NAME", "", &way);
     }
-    // What is said where the table is closed.
+    // What list and check print if the table is closed.
     let policy = Policy { require: vec![name("absent")], ..Policy::default() };
     let remembered = Remembered::look(&System::at(root.path()), &Into::At(Place::Credstore), &policy);
     reader.read("list", "", &serde_json::to_value(remembered.rows()).unwrap());
     reader.read("check", "", &serde_json::to_value(remembered.judged()).unwrap());
-    // What only a systemd in the guest brings about, as the program writes it.
+    // Outcomes that only a systemd in the guest causes, converted to JSON like the agent does.
     let repaired = [None, Some(3)].map(|found| Repaired { name: name("a"), found, size: 5 }).to_vec();
     let placed = Placed {
         place: Place::Credstore,
@@ -408,7 +409,7 @@ fn json_has_every_field_that_is_documented_and_no_other() {
         closing: Closing::Closes,
     });
     reader.read("report.json", "", &serde_json::to_value(Report::new(&imported)).unwrap());
-    // A report that is too large to be whole, and findings that are only counted.
+    // A report that omits a part because it would be too large, and findings that are only counted.
     let many: Vec<String> = (0..3000).map(|n| format!("io.systemd.credential:{n}=")).collect();
     let many: Vec<&[u8]> = many.iter().map(String::as_bytes).collect();
     let delivery = testkit::verdict(&table(&many));
@@ -439,7 +440,7 @@ fn every_word_of_a_code_and_a_state_is_documented() {
             .map(str::to_owned);
         words.collect::<BTreeSet<_>>()
     };
-    // The variants as the source has them: from outside, nothing can go through all of them.
+    // Read the variants from the source, because a test cannot iterate over all variants of an enum.
     let variants = |source: &str, name: &str| -> Vec<String> {
         let body =
             source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap().split("\n}").next().unwrap();

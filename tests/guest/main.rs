@@ -1,4 +1,4 @@
-//! The guest's wing: what the agent verifies, lists, records and places.
+//! The agent in the guest: what it verifies, lists, records and writes.
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod advice;

@@ -1,4 +1,5 @@
-//! Tables that try to fill the log, the report and the memory: what is said of them is bounded, and counted exactly.
+//! Tables that try to fill the log, the report and the memory. The agent prints a bounded number of findings, and
+//! counts all of them exactly.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use testkit::{END, agent, code, entry_point_3, oem, run, run_on, stderr, stdout}
 /// The largest table that Linux exports.
 const TABLE_MAX: usize = 262_144;
 
-/// As many structures as fit into a table, and how many.
+/// Returns a table with as many structures as fit, and their number.
 fn filled(structure: impl Fn(usize) -> Vec<u8>) -> (Vec<u8>, usize) {
     let (mut data, mut count) = (Vec::new(), 0);
     loop {
@@ -29,7 +30,7 @@ fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
     oem(&[text.as_ref()])
 }
 
-/// A root directory whose table is this.
+/// Makes a root directory with this table.
 fn system(data: &[u8]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let tables = root.path().join("sys/firmware/dmi/tables");
@@ -112,7 +113,8 @@ fn full_table_of_findings_is_counted_and_said_in_a_few_lines() {
 fn full_table_of_findings_takes_little_memory() {
     let (data, _) = filled(|_| vec![11, 5, 0, 0, 1, 0, 0]);
     let folder = testkit::recording(&data);
-    // 48 MiB of addresses: the table and its structures need 14 MiB, a finding for each of them and their JSON 88.
+    // The limit is 48 MiB of address space. The table and its structures need 14 MiB. If a finding for each structure
+    // were kept, the findings and their JSON would need 88 MiB.
     let mut command = std::process::Command::new("sh");
     command.args(["-c", r#"ulimit -v 49152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_smbios-creds")]);
     let output = run(command.args(["check", "--json", "--from"]).arg(folder.path()));
@@ -151,7 +153,7 @@ fn what_is_asked_for_is_named_however_many_of_its_kind_come_first() {
     assert!(stdout(&check).contains("credential other: missing"), "{}", stdout(&check));
     let cat = run_on(&tables(root.path()), &["cat", &name]);
     assert!(code(&cat) == 3 && stderr(&cat).contains(&wanted), "{}", stderr(&cat));
-    // And what is to be done is said for all of them.
+    // The advice covers all of these findings.
     let text = stdout(&check);
     let advice = text.split("What to do\n").nth(1).unwrap();
     assert!(advice.contains(&format!(" and {} more: correct the variable", count - 4)), "{advice}");
@@ -179,7 +181,7 @@ fn report_of_thousands_of_credentials_is_bounded_and_says_what_it_omits() {
         let list = run_on(testkit::recording(&data).path(), &["list", "--no-legend"]);
         assert_eq!(stdout(&list).lines().count(), count, "the list has all of them");
     }
-    // A report that fits has everything.
+    // A report that is small enough omits nothing.
     let root = system(&testkit::table(&[b"io.systemd.credential:a=1"]));
     let (_, _, report, _) = import(root.path());
     assert!(report.get("omitted").is_none() && report["delivery"]["credentials"][0]["name"] == "a");

@@ -10,7 +10,8 @@ use testkit::{
 };
 use testkit::{stdout, structure, table, testdata};
 
-/// The map, and the exit code that is that of `check` without it.
+/// Returns the map and the exit code. Checks that the exit code, the log and the verdict are those of `check` without
+/// `--map`.
 fn map(source: &Path) -> (String, i32) {
     let output = run_on(source, &["check", "--map"]);
     let plain = run_on(source, &["check"]);
@@ -26,7 +27,7 @@ fn lines(source: &Path) -> Vec<String> {
     map(source).0.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// Whether a line begins like this, and the next one is a mark that begins like that.
+/// Whether a line begins with `line`, and the next one with `^ ` and `mark`.
 fn is_marked(lines: &[String], line: &str, mark: &str) -> bool {
     lines.windows(2).any(|pair| pair[0].starts_with(line) && pair[1].starts_with(&format!("^ {mark}")))
 }
@@ -85,7 +86,7 @@ fn each_way_to_break_has_a_mark_at_its_place() {
         &format!("{structure}: 3 strings announced, 1 found"),
         "3 OEM strings are announced"
     ));
-    // An empty string ends the set before its time, and what follows is no structure, or looks like one.
+    // An empty string ends the set of strings early. What follows is not a structure, or looks like one.
     for (behind, what) in [("io.systemd", "39 12 not a structure"), ("A\x04CDE", "39 7 1 other structure")] {
         let lines = lines_of(&[&dropped[..39], behind.as_bytes(), b"\0\0"].concat());
         let next =
@@ -93,7 +94,7 @@ fn each_way_to_break_has_a_mark_at_its_place() {
         let mut marks = lines[next + 1..].iter().take_while(|line| line.starts_with('^'));
         assert!(marks.any(|line| line.starts_with("^ text follows the OEM strings")), "{lines:#?}");
     }
-    // Stray bytes, strings that are none of a credential, empty ones.
+    // Stray bytes, strings that are not credentials, and empty strings.
     let stray = lines_of(&[table(&[db]), vec![1, 2, 3]].concat());
     assert!(
         is_marked(&stray, "45 3 stray bytes after the end of the table", "3 bytes after the end"),
@@ -108,7 +109,7 @@ fn each_way_to_break_has_a_mark_at_its_place() {
     let empty = lines_of(&testkit::table(&[b"", b"io.systemd.credential:a="]));
     assert!(is_marked(&empty, "5 0 1 empty -", "an OEM string is empty"), "{empty:#?}");
     assert!(is_marked(&empty, "6 24 2 text a 0 bytes empty", "empty (0 bytes)"), "{empty:#?}");
-    // A table that breaks in a Type 11 structure, and one without an entry point.
+    // A table that breaks in a Type 11 structure, and a table without an entry point.
     let broken = lines_of(&[table(&[])[..7].to_vec(), b"\x0b\x05\0\0\x01io.sys".to_vec()].concat());
     assert!(
         broken.iter().any(|line| line.starts_with("^ the SMBIOS table breaks inside an OEM")),
@@ -154,7 +155,7 @@ fn map_of_thousands_of_strings_and_structures_is_short() {
     let text = |name: String| format!("io.systemd.credential:{name}=x").into_bytes();
     let strings: Vec<_> = (0..5000).map(|number| text(format!("c{number}"))).collect();
     let mut strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
-    // What is wrong is shown, wherever it is.
+    // The map shows a string with a finding wherever the string is.
     let bad = b"io.systemd.credential:none";
     strings[4000] = bad;
     let many = recording(&table(&strings));
@@ -170,7 +171,7 @@ fn map_of_thousands_of_strings_and_structures_is_short() {
     let source = recording(&data);
     let output = run_on(source.path(), &["check", "--map"]);
     let map = stdout(&output).split("\n\n").next().unwrap().to_owned();
-    // Findings about what was sent again: of one kind, eight are kept.
+    // The same credential was sent 4,000 times. Of the findings of one kind, eight are kept.
     assert!(map.lines().count() < 4 * (STRUCTURES_MAX + 8) + 8, "{map}");
     assert!(map.contains(" more of Type 11, "), "{map}");
 }

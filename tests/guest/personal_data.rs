@@ -1,4 +1,5 @@
-//! Redacted recordings hold no personal data of a vendor's table, and still say which machine it is.
+//! Redacted recordings contain no personal data of a vendor's table, and still show which machine the table
+//! describes.
 
 use std::fs;
 
@@ -8,7 +9,8 @@ use smbios_creds::format::smbios::machine::Machine;
 use smbios_creds::guest::record::redact::redact;
 use testkit::{END, oem, parse, structure, walk};
 
-/// Fields of a structure whose string numbers 1, 2 and so on are at these positions of the structure.
+/// Returns the fields of a structure of this length. String numbers 1, 2 and so on are at these positions of the
+/// structure.
 fn fields(length: usize, strings: &[usize]) -> Vec<u8> {
     let mut formatted = vec![0; length - 4];
     for (number, position) in (1..).zip(strings) {
@@ -17,7 +19,8 @@ fn fields(length: usize, strings: &[usize]) -> Vec<u8> {
     formatted
 }
 
-/// The redacted recording of these structures. Types, handles, lengths and lengths of strings are as they were.
+/// Returns the redacted recording of these structures. Checks that types, handles, lengths and lengths of strings are
+/// unchanged.
 fn redacted(structures: &[Vec<u8>]) -> Vec<u8> {
     let data = [structures.concat().as_slice(), END].concat();
     let redacted = redact(&parse(&data));
@@ -64,7 +67,8 @@ fn redfish() -> Vec<u8> {
     data
 }
 
-/// A Type 42 structure with an interface whose data is a serial number and a MAC address, and with that record.
+/// A Type 42 structure with an interface whose data is a serial number and a MAC address, and with a "Redfish over
+/// IP" record.
 fn management_controller() -> Vec<u8> {
     let mut formatted = vec![0x40, 15];
     formatted.extend_from_slice(b"\x04USB-SER\x02\xaa\xbb\xcc\xdd\xee\xff");
@@ -159,7 +163,7 @@ fn uuid_is_replaced_in_every_form() {
         assert_gone(&data, &[&uuid, other.as_bytes(), &other.as_bytes()[..9]]);
         assert!(contains(&data, b"version xxxxx"));
     }
-    // In fields of another structure.
+    // The UUID in fields of another structure.
     for bytes in [uuid, swapped] {
         let mut memory = fields(0x28, &[]);
         memory[8..24].copy_from_slice(&bytes);
@@ -183,7 +187,7 @@ fn trivial_personal_string_destroys_nothing() {
         let data = redacted(&[board(serial)]);
         assert!(contains(&data, b"maker 0\x001.0\0x"), "{}", data.escape_ascii());
     }
-    // A string that two fields share is personal.
+    // A string that a personal and another field share is personal.
     let mut shared = fields(0x0f, &[0x04, 0x05, 0x07]);
     shared[2] = 3;
     assert_gone(&redacted(&[structure(2, &shared, &[b"maker", b"product", b"n/a"])]), &[b"n/a"]);
@@ -200,7 +204,8 @@ fn recorded_tables_still_say_which_machine_it_is() {
     }
 }
 
-/// Length of a structure type, positions of strings that are kept, and positions of strings that are personal.
+/// Structure types: the type, its length, the positions of strings that are kept, and the positions of strings that
+/// are personal.
 const TYPES: [(u8, usize, &[usize], &[usize]); 11] = [
     (1, 0x1b, &[0x04, 0x05, 0x06, 0x1a], &[0x07, 0x19]),
     (2, 0x0f, &[0x04, 0x05, 0x06], &[0x07, 0x08, 0x0a]),
@@ -216,10 +221,11 @@ const TYPES: [(u8, usize, &[usize], &[usize]); 11] = [
 ];
 
 proptest! {
-    /// Any string in any personal field, repeated within any kept string and in a string that no field refers to.
+    /// Puts any string into any personal field, and repeats it within any kept string and in a string that no field
+    /// refers to.
     #[test]
     fn personal_string_is_nowhere_in_a_recording(
-        // Filler itself cannot be told from what it replaces.
+        // The filler is `x`, so an `x` at an end of the secret could not be told from the filler.
         secret in "[!-wy-~][ -~]{2,40}[!-wy-~]",
         (at, field) in (0..TYPES.len(), any::<prop::sample::Index>()),
         (other, repeat) in (0..TYPES.len(), any::<prop::sample::Index>()),

@@ -1,4 +1,4 @@
-//! Recordings: faithful on demand, and otherwise without secrets but read the same.
+//! Recordings: complete on demand. Otherwise without secrets, but the agent reads them like the original table.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +17,7 @@ use testkit::{
     END, agent, code, codes, entry_point_3, oem, recording, run, stderr, structure, table, testdata,
 };
 
-/// What a reader makes of a table, values left out.
+/// Returns everything that verification finds in a table, except the values.
 fn seen(table: &Table) -> String {
     let delivery = verify_table(table, &Policy::default());
     let entries: Vec<_> = delivery
@@ -25,7 +25,7 @@ fn seen(table: &Table) -> String {
         .iter()
         .map(|e| (&e.name, e.credential().map(|c| c.value.len()), e.encoding, &e.origin, e.refusal()))
         .collect();
-    // What could not be decoded is replaced as a whole, and refused for another detail of the same reason.
+    // Redaction replaces a string that cannot be decoded as a whole, so the details of this finding differ.
     let is_refused = |finding: &&Finding| !matches!(finding.kind, FindingKind::NotACredential { .. });
     let findings: Vec<_> = delivery.findings.iter().filter(is_refused).collect();
     let structures: Vec<_> = table.structures().iter().map(|s| (s.offset, s.end)).collect();
@@ -90,7 +90,7 @@ fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
     let data = table(strings);
     let redacted = redacted(&entry_point_3(data.len()), &data);
     assert_gone(&redacted, &[b"hunter", b"Hunter", b"unter", b"aHVud", b"Gunter"]);
-    // Of a mistyped prefix no more is kept than what stands for the prefix.
+    // Of a string with a mistyped prefix, redaction keeps only the mistyped prefix.
     for kept in [
         "io.systemd.credentials:xxxxxxxxx\0",
         "io.systemd.credentialxxxxxxx\0",
@@ -99,7 +99,7 @@ fn whatever_may_be_a_secret_is_replaced_and_reads_the_same() {
     ] {
         assert!(redacted.windows(kept.len()).any(|window| window == kept.as_bytes()), "{kept}");
     }
-    // The digest of the real values would let a weak one be guessed.
+    // Redaction replaces the digest, because with the digest of the real values, a weak value could be guessed.
     let digest = manifest.rsplit_once(':').unwrap().1;
     assert_gone(&redacted, &[digest.as_bytes()]);
 }
@@ -143,7 +143,8 @@ fn name_that_may_be_a_value_is_kept_only_if_manifest_lists_it() {
         assert!(is_proven(&[nameless, &manifest(name, 1)]));
         assert!(!is_proven(&[nameless]) && !is_proven(&[nameless, nameless]));
         assert!(!is_proven(&[nameless, &manifest("other", 1)]));
-        // The first manifest counts. Its name is no filler, which would then be the name of a credential.
+        // The first manifest counts. It lists the filler that redaction would write in place of the name, but this
+        // filler must not be taken for a name.
         let filler = name.chars().map(|c| if c == ' ' { ' ' } else { 'A' }).collect::<String>();
         assert!(!is_proven(&[nameless, &manifest(&filler, 1), &manifest(name, 2)]));
     }
@@ -187,7 +188,7 @@ fn a_proven_set_stays_proven_and_a_refuted_one_refuted() {
     }
 }
 
-/// A manifest as hosts wrote it that did not know of the blanks behind the object.
+/// Returns a manifest as older hosts wrote it, without blanks after the JSON object.
 fn without_blanks(manifest: &str) -> String {
     let text = manifest.strip_prefix(PREFIX).unwrap();
     let json = base64::decode(text.as_bytes()).unwrap();
@@ -223,7 +224,7 @@ fn what_is_sent_again_stays_the_same_or_another() {
         let redacted = redacted(&entry_point_3(data.len()), &data);
         assert_gone(&redacted, &[b"hunter", b"aHVu", b"dGVy", b"Mg=="]);
     }
-    // Manifests of which the digests alone differ, one of them that of what is there.
+    // Two manifests that differ only in their digests. One of the digests is that of the set in the table.
     let manifest =
         |value: &[u8]| Manifest::new(&[testkit::credential("a", value)], [9; 16]).unwrap().encode();
     let (right, wrong) = (manifest(b"hunter2"), manifest(b"hunter3"));
@@ -240,7 +241,8 @@ fn text_behind_a_break_is_replaced_and_breaks_the_same() {
     let head: &[&[u8]] = &[b"io.systemd.credential:a=1"];
     let tails: [&[u8]; 10] = [
         b"hun",
-        // OEM strings that break: too short, of the formatted area as well, and without their end.
+        // Type 11 structures that break: too short for a header, too short for the formatted area, and without an end
+        // of the strings.
         b"\x0b",
         b"\x0b\x05\0",
         b"\x0b\x05\0\x01",
@@ -263,16 +265,17 @@ fn text_behind_a_break_is_replaced_and_breaks_the_same() {
     let data = [early.as_slice(), &text, END].concat();
     let redacted_data = redacted(&entry_point_3(data.len()), &data);
     assert_gone(&redacted_data, &[b"hunter", b"yyy"]);
-    // The same with text that begins like a structure type that is in use.
+    // The same, with text that begins like a structure of a type that SMBIOS defines.
     let data = [early.as_slice(), &structure(3, b"hunter2\x01\x02", &[b"hunter3", b"hunter4"]), END].concat();
     assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
-    // With an inactive structure, of which type and length are letters and the handle is none.
+    // Text that reads as an inactive structure (Type 126, '~').
     let inactive = [b"~\x04\x00\xfehunter2\0\0", END].concat();
     assert_gone(
         &redacted(&entry_point_3(early.len() + inactive.len()), &[early, inactive].concat()),
         &[b"hunter"],
     );
-    // Behind the end of the table. Padding there stays padding: what it ends was read to its end.
+    // Text after the end of the table is replaced. Padding there is kept, because the table before it was read to its
+    // end.
     let data = [oem(head).as_slice(), END, b"hunter2"].concat();
     assert_gone(&redacted(&entry_point_3(data.len()), &data), &[b"hunter"]);
     for padding in [[0; 16], [u8::MAX; 16]] {
@@ -300,7 +303,8 @@ fn serial_numbers_asset_tags_and_the_uuid_are_replaced() {
         structure(17, &at(&[0x17, 0x18, 0x19], 0x28), &[b"maker-kept", b"SERIAL", b"ASSET"]),
         structure(22, &at(&[0x05, 0x07], 0x1a), &[b"maker-kept", b"SERIAL"]),
         structure(39, &at(&[0x07, 0x08, 0x09], 0x16), &[b"maker-kept", b"SERIAL", b"ASSET"]),
-        // String numbers without a string, so that nothing says what the string is, and a structure too short for most.
+        // A structure whose string numbers refer to no string, so that no field says what its string is. Then a
+        // structure that is too short for most fields.
         structure(2, &at(&[0x04], 0x0f).iter().map(|_| 9).collect::<Vec<u8>>(), &[b"UUID"]),
         structure(2, &[1], &[b"maker-kept"]),
         structure(200, b"vendor", &[b"VENDOR"]),
@@ -330,7 +334,7 @@ fn a_faithful_copy_is_for_its_owner_alone_and_overwrites_nothing() {
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("exists, and a recording never overwrites"));
     assert_eq!(fs::read(to.join("DMI")).unwrap(), before);
-    // One of the two files is there: the other one is not left behind either.
+    // One of the two files already exists: the recording fails, and does not leave the other file.
     fs::remove_file(to.join("smbios_entry_point")).unwrap();
     assert_eq!(code(&record(&testdata("qemu-7.2-q35"), &to, &[])), 1);
     assert!(!to.join("smbios_entry_point").exists());

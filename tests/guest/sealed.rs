@@ -66,7 +66,7 @@ fn manifest_proves_ciphertexts_whole() {
     assert_eq!((names(&delivery), codes(&delivery)), (vec!["tls"], vec![]));
     assert!(delivery.passed() && delivery.proof.is_proven());
     assert_eq!((delivery.tally.expected, delivery.tally.verified), (2, 2));
-    // A set of nothing but ciphertexts.
+    // A set that contains only ciphertexts.
     let delivery = verified(&[string("tls", TPM2), manifest(&[], &[("tls", tls)])], &policy);
     assert!(delivery.passed() && delivery.proof.is_proven(), "{:?}", codes(&delivery));
 }
@@ -158,7 +158,7 @@ fn string_without_a_blob_shows_neither_name_nor_value() {
     assert!(shown.contains("not-a-blob"), "{shown}");
 }
 
-/// A system whose PID 1 is systemd, with a table of these strings.
+/// Makes a system whose PID 1 is systemd, with a table of these strings.
 fn system(strings: &[Vec<u8>]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let tables = root.path().join("sys/firmware/dmi/tables");
@@ -194,7 +194,7 @@ fn ciphertext_goes_to_the_encrypted_credstore_and_nowhere_else() {
     assert_eq!(fs::read_to_string(store.join("tls")).unwrap(), sealed("tls", TPM2).blob.text());
     assert_eq!((mode(&store), mode(&store.join("tls"))), (0o700, 0o400));
     assert_eq!(fs::read(store.join("other")).unwrap(), b"of another program");
-    // The initrd's stand-in has no systemd that imported, so plain ones are in credstore.
+    // In this made-up system, systemd has imported nothing, so plain credentials are written to credstore.
     assert!(root.path().join("run/credstore/db").exists());
     let blob = sealed("tls", TPM2).blob;
     let found =
@@ -218,7 +218,7 @@ fn check_names_what_systemd_cannot_open() {
     }
     let root = system(&[string("tls", TPM2), string("web", HOST)]);
     let path = tempfile::tempdir().unwrap();
-    // Stands in for systemd-creds: it has a key for one of them.
+    // A script in place of systemd-creds. It can decrypt only the credential `web`.
     let asked = path.path().join("asked");
     let script =
         format!("#!/bin/sh\ncat >>{0}\necho value\n[ \"$*\" = 'decrypt --name=web - -' ]\n", asked.display());
@@ -233,7 +233,7 @@ fn check_names_what_systemd_cannot_open() {
     assert!(!shown.contains("web: systemd-creds cannot decrypt") && !shown.contains("value\n"), "{shown}");
     let both = [sealed("tls", TPM2).blob.text(), sealed("web", HOST).blob.text()].concat();
     assert_eq!(fs::read_to_string(asked).unwrap(), both);
-    // Without systemd-creds nothing is known of it.
+    // Without systemd-creds, check does not know whether the credentials can be decrypted, and passes.
     assert_eq!(code(&check("/nowhere")), 0);
 }
 

@@ -1,4 +1,5 @@
-//! Signed sets: every attack is a vector of `testdata/signed`, made with Debian's minisign by `testdata/signed/make`.
+//! Signed sets. Every attack is a test vector (a file of OEM strings) in `testdata/signed`, which
+//! `testdata/signed/make` made with Debian's minisign.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +9,7 @@ use std::process::Output;
 use tempfile::TempDir;
 use testkit::{agent, code, run, stderr, stdout};
 
-/// What the vectors hold.
+/// The names and sizes of the credentials in the vectors.
 const VALUES: [(&str, usize); 2] = [("db-password", 13), ("tls-key", 256)];
 
 fn file(name: &str) -> String {
@@ -30,7 +31,7 @@ pub(crate) fn key(name: &str) -> String {
     file(&format!("{name}.pub")).lines().nth(1).unwrap().to_owned()
 }
 
-/// A root with these trusted keys.
+/// Makes a root directory with these trusted keys.
 fn root(keys: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let trusted = root.path().join("etc/smbios-creds/trusted");
@@ -63,7 +64,7 @@ fn check(root: &Path, from: &Path, options: &[&str]) -> Output {
     run(agent(&["check", "--root"]).arg(root).arg("--from").arg(from).args(options))
 }
 
-/// The options of a machine that knows its name and the lowest serial.
+/// The options of a machine that knows its name and the lowest serial that it accepts.
 const FULL: [&str; 4] = ["--audience", "web01", "--min-serial", "7"];
 
 #[test]
@@ -82,7 +83,7 @@ fn signed_set_for_this_machine_is_imported_whole() {
     assert!(stderr(&listed).contains(&proof), "{}", stderr(&listed));
 }
 
-/// Each attack, the finding that names it, and no part of the set in its place.
+/// Each attack has the finding that names it, and no part of the set is imported.
 #[test]
 fn no_attack_on_a_signed_set_is_imported() {
     let root = root(&["owner"]);
@@ -145,7 +146,8 @@ fn any_of_two_trusted_keys_may_have_signed() {
 fn set_without_terms_is_taken_where_none_is_asked_for() {
     let root = root(&["owner"]);
     assert_eq!(code(&import(root.path(), vector("bare").path(), &[])), 0);
-    // It is meant for others, and this machine cannot tell: that is said.
+    // The set is meant for machines with certain names. This machine does not know its own name, and a message says
+    // so.
     let output = import(root.path(), vector("good").path(), &[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(
@@ -188,7 +190,7 @@ fn no_option_turns_a_trusted_key_off() {
     }
 }
 
-/// The set is not signed for a machine that trusts nobody, and is read as before.
+/// A machine that trusts no key reads a signed set like an unsigned one.
 #[test]
 fn signed_set_on_a_machine_without_keys_is_a_set_with_a_manifest() {
     let empty = tempfile::tempdir().unwrap();
@@ -232,7 +234,8 @@ fn directory_that_another_user_can_change_believes_nothing() {
     assert!(stderr(&output).contains("can be changed by another user"), "{}", stderr(&output));
 }
 
-/// Who made the link meant to trust somebody. It breaks where what it leads to is not in the initrd's image.
+/// An administrator who made the link wanted to trust a key. The link is broken if its target is not in the initrd's
+/// image.
 #[test]
 fn link_to_no_trusted_keys_does_not_turn_signatures_off() {
     for link in ["etc/smbios-creds/trusted", "etc/smbios-creds"] {
@@ -248,7 +251,7 @@ fn link_to_no_trusted_keys_does_not_turn_signatures_off() {
             stderr(&output)
         );
     }
-    // Links above are of no concern.
+    // A link to a directory in the path above `smbios-creds` is followed.
     let (elsewhere, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::os::unix::fs::symlink(elsewhere.path(), root.path().join("etc")).unwrap();
     assert_eq!(code(&import(root.path(), vector("no-signature").path(), &[])), 0);
@@ -275,7 +278,7 @@ fn key_that_another_user_can_change_believes_nothing() {
     says(&linked);
 }
 
-/// The configuration of NixOS is links.
+/// On NixOS, configuration files are links.
 #[test]
 fn key_behind_a_link_is_trusted() {
     let root = root(&[]);
@@ -296,7 +299,8 @@ fn machine_id_and_uuid_are_names_of_a_machine() {
         "{}",
         stderr(&output)
     );
-    // The vector is for web01, which is no machine ID and no UUID: neither file can make it one.
+    // The vector is for web01. This is not a valid machine ID, so the file machine-id cannot make it one. A UUID is
+    // compared as a text, without case.
     fs::write(root.path().join("etc/machine-id"), "web01\n").unwrap();
     assert_eq!(code(&import(root.path(), vector("good").path(), &options)), 3);
     let id = root.path().join("sys/class/dmi/id");
@@ -337,7 +341,7 @@ fn signed_set_with_a_cut_string_is_never_imported() {
     }
 }
 
-/// A root whose firmware has this vector, and which trusts the owner.
+/// Makes a root directory whose firmware has this vector, and which trusts the key `owner`.
 fn machine(name: &str) -> TempDir {
     let root = root(&["owner"]);
     fs::create_dir_all(root.path().join("run")).unwrap();
@@ -345,7 +349,7 @@ fn machine(name: &str) -> TempDir {
     root
 }
 
-/// The host sends this vector.
+/// Writes this vector into the firmware's table, as if the host had sent it.
 fn send(root: &Path, name: &str) {
     let tables = root.join("sys/firmware/dmi/tables");
     fs::create_dir_all(&tables).unwrap();
@@ -359,7 +363,8 @@ fn on(root: &Path, arguments: &[&str]) -> Output {
     run(agent(arguments).arg("--root").arg(root))
 }
 
-/// A container is the one platform that a file can make up. The answer is the same for every other.
+/// Files can imitate a container, but no other platform on which the table is not believed. The result is the same on
+/// each of them.
 #[test]
 fn where_the_table_is_not_believed_only_a_signed_set_for_a_name_of_the_image_is() {
     let import = |root: &Path, options: &[&str]| {
@@ -375,7 +380,7 @@ fn where_the_table_is_not_believed_only_a_signed_set_for_a_name_of_the_image_is(
         ("lower-serial", &FULL, "serial 6 is older than 7"),
         ("past-not-after", &FULL, "the set expired on 2001-09-09"),
         ("good", &[], "--confidential=allow"),
-        // The host sets the UUID that it needs.
+        // The host can set any UUID, so a UUID is not a name of the image.
         ("good", &["--audience", "@uuid"], "--confidential=allow"),
         ("good", &["--audience", "web01", "--confidential=refuse"], "--confidential=allow"),
         ("good", &["--audience", "elsewhere", "@uuid"], "the set is meant for web01"),
@@ -392,7 +397,7 @@ fn where_the_table_is_not_believed_only_a_signed_set_for_a_name_of_the_image_is(
         let output = import(root.path(), options);
         assert_eq!(code(&output), 5, "{name} {options:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(says), "{name} {options:?}: {}", stderr(&output));
-        // Without a key nothing is believed, signed or not.
+        // Without a trusted key, no set is believed, signed or not.
         fs::remove_dir_all(root.path().join("etc")).unwrap();
         assert_eq!(code(&import(root.path(), options)), 5, "{name} {options:?}");
     }
@@ -429,7 +434,8 @@ fn older_set_than_the_last_is_refused_and_the_serial_is_kept_on_disk() {
     send(root.path(), "good");
     assert_eq!(code(&on(root.path(), &IMPORT)), 3);
     assert_eq!(seen(), "8\n");
-    // In the initrd the disk is not there: what has its path is of the image.
+    // In the initrd, the disk is not mounted yet: a file with the path of the serial is a file of the image, and is
+    // ignored.
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();
     assert_eq!(code(&on(root.path(), &IMPORT)), 0);
     assert_eq!(seen(), "8\n");
@@ -440,7 +446,7 @@ fn older_set_than_the_last_is_refused_and_the_serial_is_kept_on_disk() {
     assert!(stderr(&output).contains("does not contain a serial"), "{}", stderr(&output));
 }
 
-/// The set is verified all the same, and the log says what the machine cannot do.
+/// The set is verified nevertheless, and the log says that the machine cannot save the serial.
 #[test]
 fn serial_that_cannot_be_kept_is_said() {
     let root = machine("good");
@@ -459,13 +465,13 @@ fn systemd_that_imports_by_itself_is_an_error_that_names_the_kernel_parameter() 
     let system = root.path().join("run/credentials/@system");
     assert_eq!(code(&check(root.path())), 0, "it has imported nothing");
     fs::create_dir_all(&system).unwrap();
-    // The same bytes, which nobody had verified when systemd took them.
+    // systemd has imported the same bytes, but nobody had verified them at that time.
     fs::write(system.join("db-password"), "correct horse").unwrap();
     let (environ, line) = (root.path().join("proc/1/environ"), root.path().join("proc/cmdline"));
     for (environment, command_line) in [
         ("", "quiet\n".to_owned()),
         ("", format!("quiet {PARAMETER}\n")),
-        // An initrd whose systemd did import leaves this.
+        // An initrd whose systemd imported credentials passes this environment to PID 1 of the host stage.
         (PARAMETER, "quiet\n".to_owned()),
         (PARAMETER, format!("quiet -- {PARAMETER}\n")),
         (PARAMETER, format!("x{PARAMETER}\n")),
@@ -486,7 +492,7 @@ fn systemd_that_imports_by_itself_is_an_error_that_names_the_kernel_parameter() 
     fs::write(&environ, format!("HOME=/\0{PARAMETER}\0")).unwrap();
     fs::write(&line, format!("quiet {PARAMETER} splash\n")).unwrap();
     assert_eq!(code(&check(root.path())), 0);
-    // In the initrd it has yet to start in the host stage.
+    // In the initrd, the systemd of the host stage has not started yet.
     fs::write(&environ, "").unwrap();
     fs::remove_dir_all(&system).unwrap();
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();

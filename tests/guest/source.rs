@@ -77,7 +77,7 @@ fn absent_source_is_an_error_only_where_every_source_is_absent() {
     assert!(matches!(receive(&[&FILES, &Broken], input), Err(SourceError::PermissionDenied(_))));
 }
 
-/// As in an initramfs whose script forgets the mount: the firmware's table is there for `/dev/mem` to show.
+/// As in an initramfs whose script does not mount sysfs: `/dev/mem` shows that the firmware has a table.
 #[test]
 fn sysfs_that_is_not_mounted_is_not_called_a_refused_table() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Policy and manifest: what passes, what fails, and that the finding names it.
+//! Policy and manifest: which sets pass, which sets fail, and that the finding names the credential.
 
 use proptest::prelude::*;
 use sha2::Digest as _;
@@ -123,7 +123,8 @@ fn a_value_shortened_by_one_byte_fails_with_both_sizes() {
     assert_eq!(delivery.entries[0].refusal(), Some(Refusal::SizeDiffers));
 }
 
-/// QEMU before 10 puts what is behind a file in its own memory behind the string that it reads from it (`path=`).
+/// QEMU before 10 does not end a string that it reads from a file (`path=`). So bytes of QEMU's memory after the
+/// file's content become part of the string.
 #[test]
 fn bytes_added_behind_a_value_are_noticed() {
     let manifest = manifest_of(&[credential("text", b"0123456789"), credential("binary", b"f")]);
@@ -140,13 +141,13 @@ fn bytes_added_behind_a_value_are_noticed() {
         texts.iter().any(|text| text.contains("byte 4 of its text is not a base64 character")),
         "{texts:?}"
     );
-    // Without a manifest nothing tells that the text is longer than it was.
+    // Without a manifest, nothing shows that the text that arrived is longer than the text that was sent.
     assert_eq!(intact(&verified(&strings[1..], &Policy::default())), [("text", &b"0123456789\x7fheap"[..])]);
 }
 
 #[test]
 fn the_founding_incident_is_reported_secret_by_secret() {
-    // Three secrets of 44, 44 and 88 bytes that became 0, 0 and 0.
+    // Three secrets of 44, 44 and 88 bytes arrived with 0 bytes each.
     let sent = [credential("a", &[b'x'; 44]), credential("b", &[b'y'; 44]), credential("c", &[b'z'; 88])];
     let manifest = manifest_of(&sent);
     let empty: &[&[u8]] = &[
@@ -211,7 +212,7 @@ fn blank_at_either_end_of_a_name_is_seen_and_warned_of() {
         let recording = testkit::recording(&table(&[string.as_bytes()]));
         let list = testkit::run_on(recording.path(), &["list", "--no-legend"]);
         assert!(testkit::stdout(&list).starts_with(&format!("{shown} 1B ")), "{}", testkit::stdout(&list));
-        // Programs get the name as it is.
+        // In JSON, the name is unchanged, without quotes or escapes for people.
         let json = testkit::run_on(recording.path(), &["check", "--json"]).stdout;
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(
@@ -219,7 +220,7 @@ fn blank_at_either_end_of_a_name_is_seen_and_warned_of() {
             (&sent.into(), &sent.into())
         );
     }
-    // It is not the credential without the blank.
+    // The credential `key ` is not the credential `key`.
     let strings: &[&[u8]] = &[b"io.systemd.credential:key =1"];
     assert_eq!(codes(&verified(strings, &require("key"))), ["name-blank", "missing"]);
     assert_eq!(codes(&verified(strings, &require("key "))), ["name-blank"]);
@@ -341,7 +342,7 @@ fn manifest_of_any_length_has_the_equals_sign_at_its_end_only() {
             smbios_creds::format::base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
         lengths.insert(json.trim_ascii_end().len() % 3);
         assert!(json.len() - json.trim_ascii_end().len() <= 2);
-        // Hosts that did not know of the blanks are read as well.
+        // A manifest of an older host, which does not have the blanks at its end, is read as well.
         let old = smbios_creds::format::base64::encode(json.trim_ascii_end());
         assert_eq!(Manifest::decode(old.as_bytes()), Ok(manifest));
     }

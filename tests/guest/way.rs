@@ -1,4 +1,4 @@
-//! `check NAME`: the way of one credential.
+//! `check NAME`, which follows one credential from the table to the units that ask for it.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn sent(strings: &[Vec<u8>]) -> tempfile::TempDir {
     recording(&table(&strings.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
 
-/// Exit code and lines of `check NAME`, without the offset that a manifest shifts.
+/// Returns the exit code and the lines of `check NAME`.
 fn way(source: &Path, name: &str) -> (i32, Vec<String>) {
     let output = run_on(source, &["check", name]);
     assert_eq!(stderr(&output), "");
@@ -58,7 +58,7 @@ fn way_of_a_whole_credential_has_a_line_for_each_station() {
         "findings": [],
     });
     assert_eq!(json(source.path(), "db"), expected);
-    // One that was sent empty is whole, as it is in the verdict on the set.
+    // A credential that was sent empty is whole, as in the verdict on the set.
     let (exit, lines) = way(source.path(), "empty");
     assert_eq!(
         (exit, &*lines[0], &*lines[1]),
@@ -112,7 +112,7 @@ fn missing_credential_exits_3_whether_it_was_sent_or_not() {
     let (exit, lines) = way(passes.path(), "db");
     assert_eq!((exit, &*lines[1]), (3, "sent       not known, because no valid manifest arrived"));
     assert_eq!(way(&testkit::testdata("qemu-7.2-none"), "db").0, 3);
-    // A name that none can have is a mistake in the command line.
+    // A name that no credential can have is an error in the command line.
     let output = run_on(passes.path(), &["check", "a/b"]);
     assert_eq!((code(&output), stdout(&output).as_str()), (2, ""));
 }
@@ -130,7 +130,8 @@ fn every_string_of_the_name_is_a_station_and_findings_of_the_name_are_kept() {
     assert_eq!(arrived.len(), 3, "{lines:#?}");
     assert_eq!(arrived[0], "arrived    6 bytes, raw (qemu_fw_cfg/by_key/40)");
 
-    // Of each kind, eight findings are kept; the one that is asked about is one of them.
+    // Eight findings of each kind are kept. The finding about the credential that check was asked for is always one
+    // of them.
     let strings: Vec<_> = (0..30).map(|number| text(&format!("c{number}"), "")).collect();
     let (exit, lines) = way(sent(&strings).path(), "c29");
     assert_eq!((exit, &*lines[0]), (3, "refused: credential c29 arrived, but is not imported"));
@@ -140,7 +141,7 @@ fn every_string_of_the_name_is_a_station_and_findings_of_the_name_are_kept() {
     );
 }
 
-/// A root directory with this table.
+/// Makes a root directory with a table of these strings.
 fn root(strings: &[Vec<u8>]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let tables = root.path().join("sys/firmware/dmi/tables");
@@ -158,7 +159,7 @@ fn put(root: &Path, file: &str, value: &[u8], mode: u32) {
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// `check NAME` below a root directory, with this script as `systemctl`.
+/// Runs `check NAME` below a root directory, with this script as `systemctl`.
 fn check_below(root: &Path, arguments: &[&str], systemctl: Option<&str>) -> Output {
     let programs = root.join("programs");
     fs::create_dir_all(&programs).unwrap();
@@ -168,7 +169,7 @@ fn check_below(root: &Path, arguments: &[&str], systemctl: Option<&str>) -> Outp
     run(agent(&["check", "--confidential=allow", "--root"]).arg(root).args(arguments).env("PATH", &programs))
 }
 
-/// What `check NAME --json` prints, with every field that it can have.
+/// Returns two outputs of `check NAME --json`, which together have every field that it can print.
 pub(super) fn outputs() -> [Value; 2] {
     let cut = sent(&[manifest(&[("db", "secret")]), text("db", "sec")]);
     let root = root(&[text("db", "secret")]);

@@ -49,7 +49,7 @@ fn figure_that_got_worse_by_more_than_its_noise_is_named() {
         let text = testkit::stdout(&output);
         assert_eq!((testkit::code(&output), text.lines().count()), (1, 1), "{path}: {text}");
         assert!(text.starts_with(&format!("worse: {named}")), "{text}");
-        // The other way round, it got better.
+        // Compared the other way round, the figure got better.
         assert_eq!(testkit::code(&compared(&new, &old)), 0);
     }
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use testkit::project;
 
-/// README.md is for the first five minutes. What is longer has a page in docs/.
+/// README.md is for the first five minutes. Longer explanations have a page in docs/.
 const README_LINES_MAX: usize = 130;
 
-/// A page for a newcomer's task, with the part of README.md that leads to it, is read in five minutes at 220 words a
+/// A newcomer reads a page of this length, and the part of README.md that leads to it, in five minutes at 220 words a
 /// minute.
 const NEWCOMER_WORDS_MAX: usize = 800;
 
-/// Every page below a directory, from docs/.
+/// Collects the path from docs/ of every page below a directory.
 fn pages(directory: &Path, found: &mut BTreeSet<String>) {
     for entry in read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -31,7 +31,8 @@ fn listed(summary: &str) -> Vec<String> {
     links.map(|(link, _)| link.to_owned()).collect()
 }
 
-/// What is wrong with a table of contents of these pages: pages that it lacks, lacks a file for, or lists again.
+/// Returns the faults of a table of contents of these pages: pages that it does not list, pages without a file, and
+/// pages that it lists twice.
 fn faults(summary: &str, pages: &BTreeSet<String>) -> Vec<String> {
     let listed = listed(summary);
     let unique: BTreeSet<String> = listed.iter().cloned().collect();
@@ -90,7 +91,7 @@ fn page_on_the_format_is_the_man_page() {
     let page = docs::page::markdown(&man).unwrap();
     let written = read_to_string(project("docs/format.md")).unwrap();
     assert!(page == written, "run: ./do pages");
-    // Every word of the man page is there.
+    // Every word of the man page is on the page docs/format.md.
     for line in man.lines().filter(|line| !line.starts_with('.') && !line.contains('\\')) {
         for word in line.split_whitespace() {
             assert!(page.contains(word), "{word}");

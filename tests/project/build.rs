@@ -7,7 +7,7 @@ use std::process::Command;
 
 use testkit::{code, project, run, stderr, stdout};
 
-/// Options and verbs of cargo that build the crates for tests too.
+/// Options and subcommands of cargo that also build the crates which only tests need.
 const FOR_TESTS: [&str; 9] = [
     "test",
     "bench",
@@ -82,7 +82,7 @@ fn crates_that_only_tests_need_are_seen_in_a_build_for_tests() {
     assert!(!programs.contains("proptest") && !programs.contains("roff"));
 }
 
-/// Files of the repository that say where a program is.
+/// Collects every text file below a directory, as its path and its text.
 fn texts(directory: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! Completion, by the shells themselves: bash with and without bash-completion, zsh and fish.
+//! Completion, tested with the shells themselves: bash with and without bash-completion, zsh and fish.
 
 mod names;
 
@@ -14,7 +14,7 @@ use smbios_creds::cli::agent::args::Agent;
 use smbios_creds::cli::host::args::Host;
 use testkit::project;
 
-/// Inserts every candidate into the line that is being edited, prints that line, and removes it.
+/// A bash script that inserts every candidate into the line that is being edited, prints that line, and removes it.
 const BASH: &str = r#"
 PS1= HISTFILE= PROMPT_COMMAND=
 bind '"\C-xa": insert-completions'
@@ -22,8 +22,8 @@ show() { printf 'LINE=%s\n' "$READLINE_LINE"; READLINE_LINE= READLINE_POINT=0; }
 bind -x '"\C-xp": show'
 "#;
 
-/// The same. zsh edits lines on a terminal only, so another zsh makes one. It waits for each line: a terminal that nobody
-/// reads keeps 4,095 bytes.
+/// A zsh script that does the same. zsh edits lines only on a terminal, so an outer zsh makes a terminal. The outer
+/// zsh waits for each line, because a terminal keeps only 4,095 bytes that nobody reads.
 const ZSH: &str = r#"
 zmodload zsh/zpty
 zpty shell "TERM=dumb PS1= zsh -f -i"
@@ -43,7 +43,7 @@ while zpty -r shell output; do :; done
 while IFS= read -r line; do print -r -- "$line"; done <$SHARE/lines
 "#;
 
-/// fish says what it would complete.
+/// A fish script that prints the candidates of each line.
 const FISH: &str = r#"
 for line in $argv
     set -l words (complete -C $line | string replace -r '\t.*' '' | string escape)
@@ -106,7 +106,7 @@ impl Installed {
                 bash
             }
             Shell::Zsh => {
-                // It waits for ever if the other one is stuck.
+                // The outer zsh waits for ever if the inner zsh is stuck.
                 let mut zsh = Command::new("timeout");
                 zsh.args(["300", "zsh", "-f", "-c", ZSH, "zsh"]).args(lines);
                 zsh
@@ -119,7 +119,7 @@ impl Installed {
         }
     }
 
-    /// Where programs are that are found before all others.
+    /// The directory of the programs that the shells find before all others.
     fn programs(&self) -> PathBuf {
         self.root.path().join("bin")
     }
@@ -173,7 +173,8 @@ impl Installed {
     }
 }
 
-/// The candidates in a completed line. A value is the same with and without its option, `--manifest=`.
+/// The candidates in a completed line. Removes the option from a value, such as `--manifest=`: some shells complete
+/// both, others only the value.
 fn words(completed: &str, line: &str) -> BTreeSet<String> {
     let before = line.rfind(' ').unwrap() + 1;
     let option = line[before..].split_inclusive('=').next().filter(|option| option.ends_with('='));
@@ -191,7 +192,8 @@ struct Expected {
     closed: bool,
 }
 
-/// What the definitions of a program promise: its verbs, the options of each, and the values that an option can have.
+/// Returns what must be completed according to the definitions of a program: its verbs, the options of each, and the
+/// values that an option can have.
 fn expected(program: &clap::Command) -> Vec<Expected> {
     let name = program.get_name();
     let verbs = || program.get_subcommands().filter(|verb| verb.get_name() != "help");
@@ -241,7 +243,7 @@ fn assert_completed(shell: Shell, expected: &[Expected]) {
     assert!(wrong.is_empty(), "{shell:?}:\n{}", wrong.join("\n"));
 }
 
-/// Completes what both programs define.
+/// Asserts that a shell completes what both programs define.
 fn assert_definitions_are_completed(shell: Shell) {
     for program in [Agent::command(), Host::command()] {
         let mut program = program;

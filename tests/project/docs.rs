@@ -8,7 +8,8 @@ use std::process::Command;
 use smbios_creds::format::{credential, manifest, oem_string};
 use testkit::{code, run, stdout};
 
-/// Long options that lines define: those that begin with one, up to what is said of it.
+/// Returns the long options that lines define. A line defines options if it begins with one. Their explanation begins
+/// after two blanks.
 fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let defined = lines.map(str::trim_start).filter(|line| line.starts_with('-') && !line.starts_with("- "));
     let words = defined.flat_map(|line| {
@@ -62,7 +63,7 @@ fn man_pages_and_completions_know_every_verb_and_option_of_help_and_no_other() {
             assert!(main.contains(&format!("{name}-{verb}(1)")), "{verb} is in {name}(1)");
             let expected = options(help(program, &[verb]).lines());
             let text = page(folder, &format!("{name}-{verb}.1"));
-            // What an option is called stands behind .TP.
+            // The names of an option are on the line after .TP.
             let found = options(text.split(".TP\n").skip(1).filter_map(|entry| entry.lines().next()));
             assert_eq!(found, expected, "{name} {verb}");
             all.extend(expected);
@@ -114,7 +115,7 @@ fn help_of_each_program_has_three_examples_that_it_takes() {
         let help = help(program, &[]);
         let mut examples = 0;
         for line in section_of(&help, "Examples:") {
-            // What an example is for stands after three blanks.
+            // The explanation of an example follows after three blanks.
             let command = line.trim().split("   ").next().unwrap();
             assert!(command.starts_with(&format!("{name} ")), "{command}");
             crate::engines::takes(command).unwrap_or_else(|error| panic!("{command}: {error}"));
@@ -147,7 +148,8 @@ fn messages_in_the_table_by_exit_code_are_those_of_the_program() {
     assert!(quoted >= 10, "{quoted}");
 }
 
-/// Whether a page says what the manifest is not. Line breaks and markup of man pages do not count.
+/// Whether a page says that the manifest is not signed, and finds faults, not attackers. Line breaks and markup of
+/// man pages do not count.
 fn says_what_the_manifest_is_not(page: &str) -> bool {
     let page = page.replace("//!", "").split_whitespace().collect::<Vec<_>>().join(" ");
     page.contains("not signed") && page.contains("finds faults, not attackers")

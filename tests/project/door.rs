@@ -1,4 +1,4 @@
-//! The script `do`: one door to the commands of the project.
+//! The script `do`, which runs the commands of the project.
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;

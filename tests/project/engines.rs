@@ -1,4 +1,4 @@
-//! A page for each engine that starts virtual machines: three commands, and what is not protected there.
+//! Each engine that starts virtual machines has a page with three commands and with what is not protected there.
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
@@ -23,7 +23,7 @@ fn pages() -> BTreeSet<String> {
     .collect()
 }
 
-/// Commands of a page: each block for a shell, with lines that go on joined.
+/// Returns the commands in each shell block of a page. A line that ends in a backslash is joined with the next one.
 fn blocks(page: &str) -> Vec<Vec<String>> {
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let commands = |block: &str| {
@@ -50,7 +50,7 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Runs of our programs in a command, each up to what belongs to the shell.
+/// Returns the calls of our programs in a command, each up to the next operator of the shell.
 fn runs(command: &str) -> Vec<Vec<String>> {
     let words = words(command);
     let is_shells = |word: &String| ["|", ";", "&", "<", ">"].contains(&word.as_str());
@@ -62,12 +62,12 @@ fn is_ours(word: &str) -> bool {
     ["smbios-creds", "smbios-creds-host"].contains(&word.trim_start_matches("/usr/bin/"))
 }
 
-/// Whether our programs take every run in a command.
+/// Checks that our programs accept the arguments of every call in a command.
 pub(crate) fn takes(command: &str) -> Result<(), clap::Error> {
     runs(command).iter().try_for_each(|run| parses(run))
 }
 
-/// Whether the program takes these arguments.
+/// Checks that the program accepts these arguments.
 fn parses(run: &[String]) -> Result<(), clap::Error> {
     if run[0].ends_with("-host") {
         Host::try_parse_from(run).map(drop)

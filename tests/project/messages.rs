@@ -8,7 +8,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use testkit::project;
 
-/// Sections of the page, and directories of `src/` whose messages each has. The last one has all others.
+/// Sections of the page, and directories of `src/` whose messages each has. The last section has all other messages.
 const SECTIONS: [(&str, &[&str]); 3] = [
     ("Messages in the guest", &["guest/", "cli/agent/"]),
     ("Messages on the host", &["host/", "cli/host/"]),
@@ -24,19 +24,20 @@ const WITHOUT_MESSAGES: [&str; 5] = [
     "guest/verify/advice.rs",
 ];
 
-/// Fields of a limit that its message has after its name, and where it is from.
+/// Fields of a limit that are no messages: what its message says after the name of the limit, and where the limit is
+/// from.
 const FIELDS_OF_A_LIMIT: [&str; 3] = ["above", "advice", "source"];
 
-/// Functions that return or take what to do.
+/// Functions that return or take advice on what to do.
 const REMEDIES: [&str; 4] = ["advice", "help", "hint", "with_help"];
 
-/// Functions that take what is wrong, and after it what to do.
+/// Functions whose first argument says what is wrong, and whose second argument says what to do.
 const REFUSALS: [&str; 4] = ["no_smbios", "refuse", "refuse_and_help", "refuse_any"];
 
 /// Functions that take what a program did when it failed: "look at", for "cannot look at PATH".
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
-/// Texts that are part of a line of `plan`, of a file that is written, or of a recognised program.
+/// Texts that are no messages, but part of a line of `plan`, of a file that is written, or of a recognised program.
 const PARTS: [&str; 15] = [
     "Runs before Rust's runtime changes descriptors or signals of this process (docs/decisions/0002-before-main.md).",
     "an object of names",
@@ -68,12 +69,12 @@ fn sources(directory: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Texts in a file that a user may read.
+/// The messages in source files.
 #[derive(Default)]
 struct Messages {
-    /// Those that need a row.
+    /// Messages that need a row in docs/troubleshooting.md.
     needed: BTreeSet<String>,
-    /// Those that may have one: also short ones.
+    /// Messages that may have a row. These include short ones.
     allowed: BTreeSet<String>,
 }
 
@@ -95,7 +96,8 @@ impl Messages {
         self.allowed.insert(text);
     }
 
-    /// What is said to do is no message: it is the field `help` of an event.
+    /// Reads the texts in the arguments of a macro. The field `help` of an event says what to do, and is not a
+    /// message.
     fn tokens(&mut self, tokens: TokenStream, words: usize) {
         let mut is_help = false;
         for token in tokens {
@@ -132,14 +134,14 @@ impl<'ast> Visit<'ast> for Messages {
         }
     }
 
-    /// A function of remedies has no messages: they are printed after `help:` or "What to do".
+    /// Skips functions that return remedies. These are printed after `help:` or "What to do", and are not messages.
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         if !REMEDIES.iter().any(|name| item.sig.ident == name) {
             visit::visit_impl_item_fn(self, item);
         }
     }
 
-    /// Of attributes, thiserror's has a message.
+    /// Reads thiserror's attribute, the only attribute that has a message.
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
         if let syn::Meta::List(list) = &attribute.meta
             && list.path.is_ident("error")
@@ -169,7 +171,7 @@ impl<'ast> Visit<'ast> for Messages {
         let takes_remedy = matches!(&*call.func, syn::Expr::Path(function)
             if function.path.segments.last().is_some_and(|last| REFUSALS.iter().any(|name| last.ident == name)));
         if takes_remedy {
-            // The second argument.
+            // Skip the second argument, which says what to do.
             return self.visit_expr(&call.args[0]);
         }
         let takes_action = matches!(&*call.func, syn::Expr::Path(function)
@@ -204,7 +206,7 @@ fn with_gaps(text: &str) -> String {
     (out + &rest).replace('\u{1}', "{").replace('\u{2}', "}").trim_matches(' ').to_owned()
 }
 
-/// Words with two letters and more, between blanks.
+/// Returns the number of words, separated by blanks, that have two letters or more.
 fn count_words(text: &str) -> usize {
     let letters = |word: &&str| word.chars().filter(char::is_ascii_alphabetic).count() > 1;
     text.split_whitespace().filter(letters).count()
@@ -323,7 +325,8 @@ const IMPERATIVES: [&str; 27] = [
     "take", "try", "use",
 ];
 
-/// Texts of errors that say what to do, which is for [`Help`](smbios_creds::text::help::Help).
+/// Returns the texts of errors that say what to do. Such advice belongs into
+/// [`Help`](smbios_creds::text::help::Help).
 fn texts_with_advice(file: &str, text: &str) -> Vec<String> {
     struct Texts(Vec<String>);
     impl Texts {

@@ -1,4 +1,4 @@
-//! The crate as others get it, and its examples.
+//! The crate as it is published, and its examples.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,7 +48,7 @@ fn the_packed_crate_has_what_its_code_names_and_nothing_of_the_workshop() {
     for path in packed.iter().filter(|path| Path::new(path).extension().is_some_and(|end| end == "rs")) {
         let text = std::fs::read_to_string(root.join(path)).unwrap();
         assert!(!text.contains("testkit"), "{path} needs the crate of the tests, which is not published");
-        // Files that are compiled in.
+        // Files that `include_str!` compiles into the crate.
         let included = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));
         for (file, _) in included {
             let full = root.join(path).parent().unwrap().join(file).canonicalize().unwrap();
@@ -61,7 +61,7 @@ fn the_packed_crate_has_what_its_code_names_and_nothing_of_the_workshop() {
     assert!(named > 0, "docs/library.md has an example that is tested");
 }
 
-/// A path in the repository, by a link in a file of it.
+/// Returns the path in the repository to which a link in one of its files leads.
 pub(crate) fn resolved(file: &str, link: &str) -> String {
     let mut parts: Vec<&str> = file.split('/').collect();
     parts.pop();
@@ -88,7 +88,7 @@ fn anchor(heading: &str) -> String {
         .replace(' ', "-")
 }
 
-/// Links of a Markdown file that lead nowhere in these files. `read` gives the text of a file.
+/// Returns the links of a Markdown file that lead to none of these files. `read` gives the text of a file.
 fn dead_links(file: &str, files: &BTreeSet<String>, read: &dyn Fn(&str) -> String) -> Vec<String> {
     let text = read(file);
     let links = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
@@ -144,6 +144,6 @@ fn link_to_a_file_or_heading_that_is_missing_is_found() {
 fn packed_crate_is_small() {
     let size: u64 =
         packed().iter().filter_map(|file| Some(std::fs::metadata(project(file)).ok()?.len())).sum();
-    // What is packed is mostly text, and a fourth of it when compressed.
+    // The packed files are mostly text, which compression reduces to a fourth of its size.
     assert!((200_000..2_100_000).contains(&size), "{size} bytes");
 }

@@ -1,4 +1,4 @@
-//! What `./tests/run` makes of test programs, with scripts in their place.
+//! How `./tests/run` runs test programs, with scripts in place of these programs.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::sync::Mutex;
 
 use testkit::runner::{Program, run};
 
-/// A program that answers as libtest does: `body` is what each test does, and `$1` the test.
+/// Writes a script that answers like a test program of libtest. `body` is what each test does, and `$1` is the name
+/// of the test.
 fn program(directory: &Path, name: &str, tests: &[&str], body: &str) -> Program {
     let list = format!("printf '%s: test\\n' {};", tests.join(" "));
     let script = format!(
@@ -26,7 +27,7 @@ const FAILS: &str = "echo \"test $1 ... FAILED\"
 
 const PASSES: &str = "echo \"test $1 ... ok\"";
 
-/// What fails, and what is printed, a program at a time.
+/// Runs test programs. Returns what failed, and what was printed for each program.
 fn outcome(programs: &[Program], arguments: &[&str], at_once: usize) -> (Vec<String>, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     let printed = Mutex::new(Vec::new());
@@ -72,7 +73,7 @@ fn a_program_that_ends_without_a_result_or_does_not_start_fails_the_run() {
     }
 }
 
-/// Two of them write at the same time, a line now and then.
+/// Several programs write at the same time, a line every 10 ms.
 #[test]
 fn output_of_programs_is_whole_and_in_one_piece() {
     let directory = tempfile::tempdir().unwrap();
@@ -115,13 +116,13 @@ fn tests_of_machines_run_side_by_side_and_not_more_than_allowed() {
     assert_eq!(most, 3);
 }
 
-/// A process that is stopped, and one that other work keeps from running, are told apart.
+/// A deadline distinguishes a process that does nothing from a process that other work keeps from running.
 #[test]
 fn deadline_counts_no_time_in_which_a_process_waits_for_a_processor() {
     use testkit::deadline::Deadline;
-    // The kernel counts a wait when it ends, and one may take some tenths of a second.
+    // The kernel counts the wait for a processor when the wait ends, and one wait can take some tenths of a second.
     let limit = std::time::Duration::from_secs(2);
-    // Three that compute on the one processor that the fourth is bound to.
+    // Three processes compute on the one processor to which a fourth process is bound.
     let spin = |nice: &str| {
         let mut command = std::process::Command::new("taskset");
         command.args(["-c", "0", "nice", "-n", nice, "sh", "-c", "while :; do :; done"]).spawn().unwrap()

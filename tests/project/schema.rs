@@ -10,7 +10,8 @@ fn schema() -> Value {
     serde_json::from_str(&read_to_string(project("docs/schema.json")).unwrap()).unwrap()
 }
 
-/// What of a value is not as a schema says. Of JSON Schema, this knows what docs/schema.json uses.
+/// Returns where a value is not as a schema says. This function knows only the parts of JSON Schema that
+/// docs/schema.json uses.
 fn faults(all: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let types: Vec<&str> = match &schema["type"] {
         Value::String(one) => vec![one.as_str()],

@@ -9,7 +9,7 @@ const PROGRAMS_MAX: usize = 12;
 /// A longer file has more than one topic.
 const LINES_MAX: usize = 600;
 
-/// Every Rust file below a directory, except what is built.
+/// Collects every Rust file below a directory, except in directories named target.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -8,7 +8,7 @@ use testkit::machine::unit_on_page;
 use testkit::syscalls::{allowed, calls_of};
 use testkit::{code, project, run, stderr};
 
-/// What `systemd-analyze verify` says of units. Their program need not be installed.
+/// What `systemd-analyze verify` says of units. The programs of the units need not be installed.
 fn said_of(units: &[(String, String)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut analyze = Command::new("systemd-analyze");
@@ -73,16 +73,17 @@ fn list_of_system_calls_has_no_dangerous_group() {
     for (name, text) in units(&project("integration/systemd")) {
         let allowed = allowed(&text);
         assert!(allowed.contains("openat2") && allowed.len() < 70, "{name}: {allowed:?}");
-        // What the units allowed before their list named each call.
+        // The calls that the units allowed before they listed each call by name.
         let mut general = calls_of("@system-service @mount");
         let refused = calls_of("@network-io @keyring @setuid @ipc");
         general.retain(|call| !refused.contains(call));
         general.extend(calls_of("socket connect getsockopt sendto recvfrom shutdown"));
-        // A filter can only be added to those that there are.
+        // `seccomp` is allowed in addition: a process can only add filters, not remove one.
         general.extend(calls_of("seccomp"));
         let more: Vec<_> = allowed.difference(&general).collect();
         assert!(more.is_empty(), "{name} allows {more:?}");
-        // The list stands for RestrictNamespaces= and RestrictRealtime=.
+        // The list of calls replaces RestrictNamespaces= and RestrictRealtime=, so it must not allow what they
+        // refuse.
         for call in
             ["clone", "clone3", "fork", "vfork", "unshare", "setns", "sched_setscheduler", "sched_setattr"]
         {

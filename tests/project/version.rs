@@ -1,4 +1,4 @@
-//! One version in every file that names it.
+//! Every file that names the version of the project names the same one.
 
 use std::fs::read_to_string;
 
@@ -22,7 +22,7 @@ fn heading(changelog: &str) -> Option<&str> {
     changelog.lines().find_map(|line| line.strip_prefix("## "))
 }
 
-/// Whether a heading is that of changes which no release has, or of a version and the day of its release.
+/// Whether a heading is "Unreleased", or names this version and the day of its release.
 fn is_heading_of(heading: &str, version: &str) -> bool {
     let is_day = |day: &str| {
         day.len() == 10

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use testkit::project;
 
-/// Words that a reader must translate, and what to write.
+/// Words that pages must not use, and the word to write instead.
 const WORDS: [(&str, &str); 12] = [
     ("folder", "directory"),
     ("anew", "again"),
@@ -33,7 +33,7 @@ fn pages(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Words of a page that are to be replaced. Tables by programs and code do not count.
+/// Returns the words of a page that must be replaced. Code in backticks does not count.
 fn breaches(page: &str) -> Vec<String> {
     let prose: String = page.split('`').step_by(2).collect::<Vec<_>>().join(" ");
     let prose = prose.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();

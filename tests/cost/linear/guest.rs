@@ -1,14 +1,15 @@
-//! Tables, through every part of the agent that looks at one.
+//! The instructions of the agent for tables of many kinds, in every part of the agent that reads a table.
 
 use smbios_creds::format::manifest::Manifest;
 
 use super::{Work, assert_linear};
 use testkit::{END, agent, credential, oem, recording};
 
-/// The verbs that look at a whole table. What list prints, import prints too, and what check does, it logs.
+/// Verbs that read a whole table. `list` and `check` are not measured here: `import` prints what `list` prints, and
+/// logs what `check` finds.
 const VERBS: [&str; 2] = ["import", "record"];
 
-/// A verb of the agent on a table of these structures.
+/// Returns the command that runs a verb of the agent on a table of these structures.
 fn on(verb: &str, structures: &[u8]) -> Work {
     let source = recording(&[structures, END].concat());
     let place = tempfile::tempdir().unwrap();
@@ -23,7 +24,7 @@ fn on(verb: &str, structures: &[u8]) -> Work {
     (command, vec![source, place])
 }
 
-/// All of it in structures of at most 255 strings.
+/// Returns all strings in Type 11 structures of at most 255 strings each.
 fn structures(strings: &[Vec<u8>]) -> Vec<u8> {
     let strings: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
     strings.chunks(255).flat_map(oem).collect()
@@ -61,7 +62,8 @@ fn one_huge_string() {
 
 #[test]
 fn equal_names() {
-    // A recording looks for repeats of values from 4 bytes on: all or none of these.
+    // A recording looks for repeats of values of 4 bytes and more. All of these values have 5 digits, so it looks for
+    // each one.
     for_every_verb("equal names", 300, |size| {
         let strings: Vec<Vec<u8>> =
             (0..size).map(|n| format!("io.systemd.credential:name={n:05}").into_bytes()).collect();
@@ -126,7 +128,7 @@ fn many_manifests() {
         let manifests = (0..size).map(|n| Manifest::new(&[credential(&format!("c{n}"), b"x")], [7; 16]));
         structures(&manifests.map(|m| m.unwrap().encode().into_bytes()).collect::<Vec<_>>())
     });
-    // Each of them proves a value that is as large as all of them.
+    // Each manifest proves the same value, which is as large as all manifests together.
     for_every_verb("equal manifests of one large value", 100, |size| {
         let value = credential("large", &vec![b'x'; size * 200]);
         let manifest = Manifest::new([&value], [7; 16]).unwrap().encode().into_bytes();
@@ -146,7 +148,7 @@ fn a_manifest_of_brackets() {
 
 #[test]
 fn sets_that_end_early() {
-    // Each announces more than it has, and text follows it.
+    // Each structure announces more strings than it has, and text follows it.
     for_every_verb("sets that end early", 300, |size| {
         b"\x0b\x05\x01\x02\x09io.systemd.credential:a=1\0\0Text\0\0".repeat(size)
     });

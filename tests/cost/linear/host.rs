@@ -1,4 +1,4 @@
-//! Command lines of hypervisors, and credentials directories.
+//! The instructions of the host's program for command lines of hypervisors and for credentials directories.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use super::{Work, assert_linear};
 use testkit::host::{directory, host, host_with};
 use testkit::oem;
 
-/// A plan of the host's program for a hypervisor with these arguments.
+/// Returns the command that runs `plan` for a hypervisor with these arguments.
 fn plan(hypervisor: &str, credentials: &[(&str, &[u8])], arguments: &[String]) -> Work {
     let folder = directory(credentials);
     let mut command = host_with(folder.path(), &["plan", "--all", "--hypervisor", hypervisor, "--", "true"]);
@@ -15,14 +15,14 @@ fn plan(hypervisor: &str, credentials: &[(&str, &[u8])], arguments: &[String]) -
     (command, vec![folder])
 }
 
-/// One credential, and these arguments for each of so many.
+/// Like `plan`, with one credential, the arguments `first`, and then `arguments(n)` for each number below `size`.
 fn each(hypervisor: &str, first: &[&str], size: usize, arguments: impl Fn(usize) -> Vec<String>) -> Work {
     let first = first.iter().map(|&argument| argument.to_owned());
     let arguments: Vec<String> = first.chain((0..size).flat_map(arguments)).collect();
     plan(hypervisor, &[("db", b"secret")], &arguments)
 }
 
-/// The arguments that an option is made of, where they have a number.
+/// A function that makes the arguments of one option from its number.
 type Arguments = fn(usize) -> Vec<String>;
 
 fn pair(option: &str, value: impl Into<String>) -> Vec<String> {
@@ -111,7 +111,7 @@ fn options_of_cloud_hypervisor() {
         ("pairs of brackets", "uuid=", "[]", ""),
         ("quotes", "serial_number=", "\"\"", ""),
     ] {
-        // As many as the largest argument holds.
+        // As many as fit into the largest argument that Linux allows (128 KiB).
         assert_linear(&format!("{what} in --platform"), 16_000 / part.len(), |size| {
             let value = format!("{before}{}{behind}", part.repeat(size));
             plan("cloud-hypervisor", &[("db", b"secret")], &["--kernel=k".into(), "--platform".into(), value])
@@ -130,7 +130,7 @@ fn options_of_crosvm() {
         ("brackets", "bios-vendor=", "[", ""),
         ("escapes", "oem-strings=[\"a", "\\\\", "\"]"),
     ] {
-        // As many as the largest argument holds.
+        // As many as fit into the largest argument that Linux allows (128 KiB).
         assert_linear(&format!("{what} in --smbios"), 16_000 / part.len(), |size| {
             let value = format!("{before}{}{behind}", part.repeat(size));
             plan("crosvm", &[("db", b"secret")], &["run".into(), "--smbios".into(), value])
@@ -138,7 +138,7 @@ fn options_of_crosvm() {
     }
 }
 
-/// A directory of so many small files, and their names.
+/// Makes a credentials directory with `size` small files, and returns their names.
 fn many_files(size: usize) -> (tempfile::TempDir, Vec<String>) {
     let names: Vec<String> = (0..size).map(|n| format!("credential-{n:05}")).collect();
     let folder = directory(&[("db", b"secret")]);

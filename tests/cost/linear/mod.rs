@@ -1,5 +1,5 @@
-//! Twice the input takes twice the instructions, whatever it is made of: nobody stops a boot, or the start of a machine,
-//! with a table or a command line of a size that is allowed.
+//! Twice the input takes twice the instructions, whatever the input contains. So a table or a command line of an
+//! allowed size cannot hold up a boot or the start of a machine.
 
 mod guest;
 mod host;
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use testkit::machine::prepared;
 
-/// Instructions that a command executes, whatever it answers. It is the static program of that name, which is optimized:
-/// valgrind takes a fifth of the time for it.
+/// Returns the instructions that a command executes, whatever its exit code is. Runs the static program of the same
+/// name, which is optimized, so that valgrind takes a fifth of the time.
 pub(crate) fn instructions(command: &Command) -> u64 {
     let program = prepared(Path::new(command.get_program()).file_name().unwrap().to_str().unwrap());
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -34,11 +34,12 @@ pub(crate) fn instructions(command: &Command) -> u64 {
     count.unwrap_or_else(|| panic!("{command:?}: {log}")).trim().parse().unwrap()
 }
 
-/// What makes work, `size` times as much of it: a command, and the files that it needs.
+/// A command whose input has a certain size, and the temporary directories with its files.
 type Work = (Command, Vec<tempfile::TempDir>);
 
-/// Twice as much more of it takes twice the instructions more; what is the same each time does not count, and for sorting
-/// and the growth of buffers there is some room. `unit` is how much of it there is at first.
+/// Asserts that the instructions of `work` grow linearly with its size. The size doubles from `unit` on. Each
+/// doubling must add at most 2.3 times the instructions that the doubling before it added, which leaves room for
+/// sorting and for growing buffers. Instructions that do not depend on the size do not count.
 fn assert_linear(what: &str, unit: usize, work: impl Fn(usize) -> Work) {
     let counts = [1, 2, 4, 8].map(|factor| {
         let (command, _files) = work(unit * factor);
@@ -50,6 +51,7 @@ fn assert_linear(what: &str, unit: usize, work: impl Fn(usize) -> Work) {
         "{what}: {unit} times 1, 2, 4, 8 take {counts:?} instructions, each step {percents:?} percent"
     );
     assert!(percents.iter().all(|&percent| percent < 230), "more than linear: {figures}");
-    // Or else it was refused before it was looked at. A vector instruction looks at more than one byte.
+    // With fewer instructions, the input was refused before it was read. One instruction for four units is enough,
+    // because a vector instruction reads several bytes.
     assert!(more[2] > unit as u64, "not looked at: {figures}");
 }

@@ -1,4 +1,5 @@
-//! Materializing: all at once, absent or complete, and never outside of the folder.
+//! Writing a set of credentials: all at once, so that the set is absent or complete, and never outside of its
+//! directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,7 +59,7 @@ fn other_files_are_kept_and_old_values_replaced() {
     assert!(place.beside().is_empty());
 }
 
-/// The filter of an import refuses the bit.
+/// The seccomp filter of an import refuses to set the set-group-ID bit, so the new directory does not have it.
 #[test]
 fn directory_with_set_group_id_bit_is_filled_and_loses_it() {
     let place = Destination::new(TWO);
@@ -186,7 +187,7 @@ fn a_disk_is_warned_of_and_memory_is_not() {
     assert_eq!(outcome.unwrap(), Outcome::Materialized(Storage::Memory));
 }
 
-/// The folders that systemd reads, below a root of our own.
+/// Fills the directories that systemd reads, below the root directory of the test.
 #[test]
 fn initrd_and_credstore_are_filled_at_once() {
     let root = tempfile::tempdir().unwrap();
@@ -209,7 +210,8 @@ fn initrd_and_credstore_are_filled_at_once() {
 fn a_file_that_is_there_already_is_not_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("creds");
-    // A mistake of whoever uses the library: the second one must not end up in the file of the first.
+    // A program that uses the library passes two credentials with one name. The value of the second must not be
+    // written into the file of the first.
     let set = [testkit::credential("a", b"first"), testkit::credential("a", b"second")];
     let system = System::running();
     let choice = Into::At(Place::Directory(into.clone())).choose(&system);
@@ -221,7 +223,7 @@ fn a_file_that_is_there_already_is_not_written_to() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever the name is, a file appears in the folder under exactly that name, or nowhere.
+    /// Whatever the name is, a file appears in the directory under exactly that name, or nowhere.
     #[test]
     fn no_name_leads_a_write_out_of_the_folder(name in prop_oneof![
         "[ -~]{1,20}", "([.]{0,3}/){1,3}[a-z]{0,3}", Just("..".to_owned()), Just(".".to_owned()), "[.]{1,4}",

@@ -1,4 +1,5 @@
-//! A machine on which something is missing, full or damaged: the outcome is whole, or an error that says why.
+//! On a machine where something is missing, full or damaged, a program does its whole work or ends with an error that
+//! says why.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,7 +11,7 @@ use testkit::{canary, code, recording, run, stderr, stdout, table};
 
 use super::{AGENT, Destination, HOST, TWO, assert_clean, in_namespace, source};
 
-/// Runs a program in this much address space, in KiB, in a folder into which it may dump its core.
+/// Runs a program with an address space of `limit` KiB, in a directory into which the kernel may write its core dump.
 fn limited(folder: &Path, limit: usize, line: &[&str]) -> Output {
     let script = format!(r#"ulimit -c unlimited; ulimit -v {limit} && exec "$@""#);
     let mut command = Command::new("sh");
@@ -37,7 +38,7 @@ fn out_of_memory_nothing_is_partial_and_no_core_is_left() {
         [HOST, "run", "--all", "--hypervisor=qemu", "--credentials", credentials, "--", qemu, "started"];
     for line in [&import[..], &exec, &run] {
         let (mut whole, mut refused) = (0, 0);
-        // From what its loader and its help take, in KiB.
+        // The least address space, in KiB, in which the program can be loaded and print its help.
         let help = |limit: &usize| limited(elsewhere.path(), *limit, &[line[0], "--help"]).status.success();
         let least = (1000..20_000).step_by(100).find(help).unwrap();
         let steps = if line[1] == "run" {
@@ -50,8 +51,8 @@ fn out_of_memory_nothing_is_partial_and_no_core_is_left() {
             let output = limited(folder.path(), limit, line);
             let what = format!("{line:?} in {limit} KiB: {:?}: {}", output.status, stderr(&output));
             assert_clean(&output, &canary, &what);
-            // A process whose stack cannot even grow is ended by the kernel. That is before it has read anything: later,
-            // it would leave no core.
+            // The kernel kills a process whose stack cannot grow. If there is a core dump, the process had not read
+            // any value yet: later, it allows no core dump.
             let core = folder.path().join("core");
             if output.status.signal() == Some(libc::SIGSEGV) && core.exists() {
                 let bytes = fs::read(&core).unwrap();
@@ -72,7 +73,7 @@ fn out_of_memory_nothing_is_partial_and_no_core_is_left() {
                 assert_eq!(fs::read(into.join("a")).unwrap(), canary, "{what}");
                 assert_eq!(fs::read(into.join("large")).unwrap().len(), 900_000, "{what}");
             }
-            // No core, and no value in a staging folder that an abort has left.
+            // There is no core dump. A staging directory may be left, if the agent was aborted.
             for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
                 let name = entry.file_name().into_string().unwrap();
                 assert!(name == "creds" || name.starts_with(".smbios-creds-"), "{what}: {name}");
@@ -250,7 +251,8 @@ fn nothing_depends_on_a_clock() {
         &[HOST, "run", "--all", "--credentials", credentials, "--hypervisor=crosvm", "--", crosvm, "run"],
     ];
     for (clock, answer) in CLOCKS {
-        // The kernel's own answer comes without a system call that strace could change.
+        // The kernel answers these calls without a system call, so strace could not change the answer. A preloaded
+        // library does.
         let (code_file, library) = (path("clock.c"), path("clock.so"));
         let text = format!(
             "#include <errno.h>\n#include <string.h>\n#include <time.h>\n#include <sys/time.h>\n\
@@ -275,7 +277,7 @@ fn nothing_depends_on_a_clock() {
     }
 }
 
-/// Whoever waits for the credentials has them: only the list of them is lost, and that is said.
+/// The credentials are imported. Only the list of them cannot be printed, and a message says so.
 #[test]
 fn complete_import_ends_well_though_stdout_cannot_be_written() {
     for (redirection, strings, exit) in [

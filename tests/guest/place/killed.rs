@@ -8,10 +8,11 @@ use testkit::{code, recording, run, stderr, stdout, table};
 
 use super::{Destination, TWO};
 
-/// Runs an import and has the kernel do something at the nth call of one kind; `None` if it makes fewer.
+/// Runs an import under strace, which does `action` at the nth call of the kind `call`. Returns `None` if the import
+/// makes fewer calls.
 fn import_with(place: &Destination, call: &str, action: &str, n: usize) -> Option<Output> {
     let trace = place.source.path().join("trace");
-    // Whoever runs the tests may have signals ignored, and an ignored one would end nothing.
+    // The tests may inherit ignored signals. An ignored signal would not end the import.
     let output = Command::new("env")
         .args(["--default-signal", "strace", "-f", "-qq", "-o"])
         .arg(&trace)
@@ -29,7 +30,8 @@ fn import_with(place: &Destination, call: &str, action: &str, n: usize) -> Optio
     ["INJECTED", "killed by SIGKILL", "--- SIG"].iter().any(|word| trace.contains(word)).then_some(output)
 }
 
-/// Does so at every call of every kind, each time in a new place, and has the outcome checked. Returns how often.
+/// Does `action` at every call of every kind in `calls`, each time with a new destination, and checks the outcome
+/// with `check`. Returns the number of imports.
 fn at_every_call(
     calls: &str,
     action: &str,
@@ -44,7 +46,7 @@ fn at_every_call(
             let what = format!("{action} at {call} {n}: {}", stderr(&output));
             assert_old_or_new(&place, old, &what);
             check(&place, &output, &what);
-            // The next import completes, and removes what was left.
+            // The next import completes, and removes what this one left.
             let next = place.import(&[]);
             assert_eq!(code(&next), 0, "{what}{}", stderr(&next));
             assert_eq!((place.files().len(), place.beside().len()), (2, 0), "{what}");
@@ -54,7 +56,7 @@ fn at_every_call(
     instants
 }
 
-/// Everything there is to see: no folder, the old one, or the new one; never a part of it.
+/// Asserts that the destination does not exist, has the old set, or has the new set; never a part of a set.
 fn assert_old_or_new(place: &Destination, old: Option<&str>, what: &str) {
     let files = if place.target().exists() { Some(place.files()) } else { None };
     let old = old.map(|value| BTreeMap::from([("a".to_owned(), value.as_bytes().to_vec())]));
@@ -97,7 +99,7 @@ fn ended_by_a_signal_an_import_leaves_nothing_staged() {
     }
 }
 
-/// The kernel sends SIGXFSZ where a limit is, and the value may be half-written then.
+/// The kernel sends SIGXFSZ when a write reaches the limit. Then the value may be half-written.
 #[test]
 fn limit_for_files_is_an_error_and_leaves_nothing_staged() {
     let string = [b"io.systemd.credential:a=".to_vec(), vec![b'x'; 5000]].concat();
@@ -139,7 +141,7 @@ fn any_failing_system_call_is_an_error_and_leaves_nothing_partial() {
                 );
                 if code(output) != 0 {
                     failures.set(failures.get() + 1);
-                    // But for the loader's own words, before the agent runs.
+                    // The message is an error of the agent, or of the loader before the agent runs.
                     let message = stderr(output);
                     let clear =
                         message.contains("smbios-creds: error: ") || message.contains("shared librar");
@@ -151,7 +153,7 @@ fn any_failing_system_call_is_an_error_and_leaves_nothing_partial() {
     }
 }
 
-/// What systemd's units read is mended behind their backs, through a view of our own.
+/// A repair changes systemd's directory through a second, writable mount, while systemd's units read the directory.
 #[test]
 fn killed_in_the_middle_of_a_repair_the_folder_is_read_only_and_the_old_value_whole() {
     let root = tempfile::tempdir().unwrap();

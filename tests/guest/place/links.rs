@@ -27,7 +27,7 @@ fn no_link_is_followed_out_of_the_folder() {
     assert_eq!(fs::read(&outside).unwrap(), b"untouched");
     assert_eq!(place.beside(), ["outside"]);
 
-    // The folder itself may be no link either.
+    // The destination itself must not be a link either.
     let place = Destination::new(TWO);
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(elsewhere.path(), place.target()).unwrap();
@@ -68,7 +68,7 @@ fn beside_systemd_nothing_is_repaired_behind_a_link() {
     fs::write(elsewhere.path().join("a"), "on").unwrap();
     read_only(&elsewhere.path().join("a"), 0o400);
     symlink(elsewhere.path(), root.path().join("run/credentials/@system")).unwrap();
-    // As systemd leaves its own.
+    // The directory is a read-only mount, like systemd's own directory.
     let folder = elsewhere.path().display();
     let mounts = format!("mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}");
     let output = import_behind(root.path(), "system", &mounts);
@@ -113,15 +113,15 @@ fn a_state_folder_that_is_a_link_or_a_file_is_not_used() {
     assert_eq!(fs::read(guest.path("run/smbios-creds")).unwrap(), b"a file");
 }
 
-/// Puts something in the place of a file of the state folder, and has it imported and listed. Nothing hangs, and
-/// nothing of it is said.
+/// Puts something in place of a file of the state directory with `make`, and runs list and import. Neither hangs, and
+/// no message shows the content.
 fn with_in_state_folder(name: &str, make: impl Fn(&Path, &Path)) -> (Guest, Output) {
     let guest = Guest::new();
     let state = guest.folder("run/smbios-creds", 0o700, 0);
     let outside = guest.path("outside");
     fs::write(&outside, "{\"version\":\"9\",\"summary\":\"forged\"}").unwrap();
     make(&state.join(name), &outside);
-    // It would tell what the last import said, if there were a table.
+    // If there is a table, list shows what the report of the last import says.
     let tables = guest.path("sys/firmware/dmi/tables");
     fs::create_dir_all(&tables).unwrap();
     for file in ["smbios_entry_point", "DMI"] {
@@ -162,10 +162,10 @@ fn no_link_fifo_or_folder_in_place_of_the_report_is_read_or_written() {
             stderr(&output)
         );
     }
-    // A second name of somebody's file is given up, and not written to.
+    // A hard link to another file is removed, and the file is not written.
     let (guest, _) =
         with_in_state_folder("report.json.part", |path, outside| fs::hard_link(outside, path).unwrap());
     report(&guest);
-    // A device that never ends.
+    // A device without an end.
     with_in_state_folder("report.json", |path, _| symlink("/dev/zero", path).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Where credentials are placed, and what happens to the import on its way there.
+//! Where an import writes credentials, and what can happen to the import before they are there.
 
 mod fill;
 mod full;
@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use smbios_creds::format::base64;
 use testkit::{agent, holds, is_root, recording, run, stderr, table};
 
-/// Whom nobody trusts.
+/// A user that the agent does not trust.
 const NOBODY: u32 = 65_534;
 
 const CANARY: &str = "Canary-of-a-value";
@@ -50,7 +50,7 @@ impl Destination {
         files.map(|f| (f.file_name().into_string().unwrap(), fs::read(f.path()).unwrap())).collect()
     }
 
-    /// What stands beside the folder: nothing of ours, once an import has ended.
+    /// Returns the names next to the destination. After an import, none of them is a file of the agent.
     fn beside(&self) -> Vec<String> {
         let names =
             fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -58,7 +58,7 @@ impl Destination {
     }
 }
 
-/// A root folder, a table with a value, and a way to import.
+/// A root directory, and a recording with a value to import.
 struct Guest {
     root: tempfile::TempDir,
     source: tempfile::TempDir,
@@ -78,7 +78,7 @@ impl Guest {
         self.root.path().join(path)
     }
 
-    /// Makes a folder with this mode that belongs to somebody else, where we may give it away.
+    /// Makes a directory with this mode. If root runs the tests, it belongs to `owner`.
     fn folder(&self, path: &str, mode: u32, owner: u32) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(&path).unwrap();
@@ -89,8 +89,8 @@ impl Guest {
         path
     }
 
-    /// Runs a verb in a mount namespace of its own, and lists what is mounted below the root behind it. It must come to
-    /// an end by itself.
+    /// Runs a verb in a separate mount namespace, and then prints the mounts below the root directory. The verb must
+    /// end by itself within 60 seconds.
     fn run(&self, arguments: &[&str]) -> Output {
         let script = "\"$@\"; code=$?; grep -F \" $ROOT/\" /proc/self/mounts; exit $code";
         let mut command = Command::new("unshare");
@@ -114,7 +114,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a value is in a file below this folder.
+/// Whether a value is in a file below this directory.
 fn holds_value(folder: &Path) -> bool {
     names(folder).iter().map(|name| folder.join(name)).any(|path| {
         let kind = fs::symlink_metadata(&path).map(|metadata| metadata.file_type());
@@ -129,7 +129,7 @@ fn holds_value_in(file: &Path) -> bool {
         .is_ok_and(|content| content.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()))
 }
 
-/// Imports below a root folder, in a mount namespace of its own and behind these commands.
+/// Imports below a root directory, in a separate mount namespace, after the commands `mounts`.
 fn import_behind(root: &Path, sink: &str, mounts: &str) -> Output {
     let source = recording(&table(TWO));
     let mut command = Command::new("unshare");
@@ -149,8 +149,8 @@ fn source(canary: &[u8]) -> tempfile::TempDir {
     recording(&table(&[&[b"io.systemd.credential:a=", canary].concat(), binary.as_bytes()]))
 }
 
-/// Runs a script in mount namespace of its own, as the root of it, with the two programs and a folder as `$agent`, `$host` and
-/// `$from`.
+/// Runs a script in a separate mount namespace, as root. `$agent` and `$host` are the two programs, and `$from` is a
+/// directory.
 fn in_namespace(from: &Path, script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-ec", script]);
@@ -163,7 +163,7 @@ fn in_namespace(from: &Path, script: &str) -> Output {
         .unwrap()
 }
 
-/// Holds what was printed to the second promise.
+/// Asserts the second promise of README.md: nothing that was printed contains a value.
 fn assert_clean(output: &Output, canary: &[u8], what: &str) {
     for printed in [&output.stdout, &output.stderr] {
         assert!(!holds(printed, canary), "{what}: {}", stderr(output));

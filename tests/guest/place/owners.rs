@@ -32,7 +32,7 @@ fn nothing_is_mounted_below_a_folder_that_others_can_write() {
 #[test]
 fn nothing_is_mounted_below_a_folder_of_somebody_else() {
     if !testkit::is_root() {
-        return; // Only root can make one.
+        return; // Only root can make a directory of another user.
     }
     for folder in ["run", "run/credentials", "run/smbios-creds"] {
         let root = tempfile::tempdir().unwrap();
@@ -71,19 +71,19 @@ fn folders_of_somebody_else_are_not_filled() {
             assert!(!holds_value(guest.root.path()) && output.stdout.is_empty(), "{folder} {mode:o}");
         }
     }
-    // A folder that everybody may write to and nobody may rename in is as good as ours.
+    // A directory with the sticky bit is accepted: every user can write to it, but cannot rename files of others.
     let guest = Guest::new();
     guest.folder("run", 0o1777, 0);
     assert_eq!(code(&guest.import("credstore")), 0);
 }
 
-/// Imports to a path, as who we are.
+/// Imports to a path, as the user who runs the tests.
 fn import_to(path: &Path) -> std::process::Output {
     let source = recording(&table(TWO));
     run(agent(&["import", "--from"]).arg(source.path()).arg("--into").arg(path))
 }
 
-/// A directory with this mode and owner, in a new one that is ours.
+/// Makes a directory with this mode below `root`. If root runs the tests, it belongs to `owner`.
 fn folder_below(root: &Path, path: &str, mode: u32, owner: u32) -> PathBuf {
     let path = root.join(path);
     fs::create_dir_all(&path).unwrap();
@@ -97,7 +97,7 @@ fn folder_below(root: &Path, path: &str, mode: u32, owner: u32) -> PathBuf {
 #[test]
 fn path_of_another_user_is_refused() {
     if !testkit::is_root() {
-        return; // Only root can make one.
+        return; // Only root can make a directory of another user.
     }
     // The destination itself, its parent, and a directory above both.
     for (theirs, into) in [("creds", "creds"), ("their", "their/creds"), ("their", "their/ours/creds")] {
@@ -183,7 +183,7 @@ fn path_leads_where_the_kernel_would_lead_it() {
     assert!(stderr(&output).contains("Not a directory"), "{}", stderr(&output));
 }
 
-/// A command of the agent as another user than root.
+/// Returns a command that runs the agent as a user other than root.
 fn as_user(arguments: &[&str]) -> Command {
     let mut command = agent(arguments);
     if testkit::is_root() {
@@ -248,7 +248,8 @@ fn a_state_folder_that_somebody_else_has_made_is_not_used() {
         assert!(stderr(&output).contains(&message), "{}", stderr(&output));
         assert!(!holds_value(guest.root.path()));
         assert_eq!(names(&state), ["report.json"], "nothing is left there");
-        // Where credentials need no such folder, there is no report, and that is said.
+        // If the credentials do not need the state directory, they are imported. No report is written, and a warning
+        // says so.
         let output = guest.import("credstore");
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert!(
@@ -257,7 +258,7 @@ fn a_state_folder_that_somebody_else_has_made_is_not_used() {
             stderr(&output)
         );
         assert_eq!(fs::read(state.join("report.json")).unwrap().len(), 34, "it is not ours to write");
-        // What it says is not believed either.
+        // The agent does not believe what the report in this directory says either.
         let output = run(
             agent(&["list", "--log-level=trace", "--into", "credstore", "--root"]).arg(guest.root.path())
         );
@@ -277,7 +278,7 @@ fn the_report_is_for_its_owner_alone_and_holds_no_value() {
     assert!(report.contains("\"name\":\"a\"") && !report.contains("one") && !report.contains("AAEC"));
 }
 
-/// Services that are not root look for theirs below it.
+/// Services of other users look for their credentials below run/credentials, so they need access to it.
 #[test]
 fn the_folder_above_has_its_mode_whatever_the_umask_is() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What others do while an import is at work: another import, or whoever can write to the folder above.
+//! What others do during an import: another import, or a user who can write to the directory above the destination.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
@@ -15,10 +15,10 @@ use super::{
     CANARY, Guest, NOBODY, TWO, assert_clean, holds_value, holds_value_in, in_namespace, names, source,
 };
 
-/// A staging directory of another import. Its name ends in a checksum of what is before.
+/// A staging directory of another import. Its name ends in a checksum of the part before the last '-'.
 const STAGING: &str = ".smbios-creds-1-0-37f7b47ab8f50bd5";
 
-/// A folder that is to get `creds` with two credentials.
+/// A directory in which an import makes `creds` with two credentials.
 struct Place {
     folder: tempfile::TempDir,
     source: tempfile::TempDir,
@@ -42,12 +42,12 @@ impl Place {
         self.above().join("creds")
     }
 
-    /// An import that stops after the `number`th call of this kind until `meanwhile` is done.
+    /// Runs an import that stops after the `number`th call of this kind until `meanwhile` is done.
     fn import_held(&self, call: &str, number: u32, meanwhile: impl FnOnce()) -> Output {
         self.import_held_on(None, call, number, meanwhile)
     }
 
-    /// The same, and counts only the calls that name this path or have its file descriptor.
+    /// Does the same, but counts only the calls that name this path or have its file descriptor.
     fn import_held_on(
         &self,
         path: Option<&Path>,
@@ -75,11 +75,11 @@ impl Place {
     }
 }
 
-/// Whatever somebody else puts into the place of the staging folder once it is made: nothing is written anywhere else,
-/// and they read nothing.
+/// Another user replaces the staging directory after the import has made it. Nothing is written anywhere else, and
+/// the user reads no value.
 #[test]
 fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
-    // As ourselves, what they make would be ours.
+    // Without root, the other user would be the user of the import, who is trusted.
     if !testkit::is_root() {
         return;
     }
@@ -88,7 +88,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
         ("ln -s ../outside $f", "create a temporary directory next to"),
         ("mkdir -m 777 $f", not_ours),
         ("mkdir -m 755 $f && ln -s ../../outside/file $f/a", not_ours),
-        // Then another name is taken.
+        // The other user only moves the directory, and the import makes another one.
         (":", ""),
     ] {
         let place = Place::new();
@@ -96,7 +96,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("file"), "").unwrap();
         let output = place.import_held("mkdirat", 1, || {
-            // At the start of an import, such a directory is refused.
+            // Change mode and owner only now, because an import refuses such a directory when it starts.
             fs::set_permissions(place.above(), PermissionsExt::from_mode(0o777)).unwrap();
             chown(place.above(), Some(NOBODY), Some(NOBODY)).unwrap();
             let mut theirs = Command::new("sh");
@@ -121,7 +121,7 @@ fn nothing_put_in_the_place_of_the_staging_folder_is_written_to() {
     }
 }
 
-/// The directory is open then, and its path is looked at next.
+/// The directory is exchanged when the import has opened it and has not yet looked at its path.
 #[test]
 fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
     for by_link in [false, true] {
@@ -141,11 +141,11 @@ fn directory_that_is_exchanged_before_its_path_is_seen_is_refused() {
     }
 }
 
-/// It has been opened then, and is gone before it is locked.
+/// The staging directory is removed when the import has opened it and has not yet locked it.
 #[test]
 fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
     let place = Place::new();
-    // The first call opens the directory itself.
+    // The first call opens the directory above the destination, the second one the staging directory.
     let output = place.import_held_on(Some(&place.above()), "openat", 2, || {
         let [staging] = names(&place.above()).try_into().unwrap();
         fs::remove_dir(place.above().join(staging)).unwrap();
@@ -157,7 +157,8 @@ fn a_staging_folder_that_is_removed_before_it_is_locked_is_not_used() {
     );
 }
 
-/// The folder is listed, and its files are brought along; then comes one more.
+/// The import has listed the destination and links its files into the new directory. Then somebody adds one more
+/// file.
 #[test]
 fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
     let place = Place::new();
@@ -172,7 +173,8 @@ fn a_file_that_somebody_adds_before_the_exchange_is_kept() {
     assert_eq!(names(&place.above()), ["creds"]);
 }
 
-/// Nothing but the name of what an import makes is proof that it is ours, and no prefix of it is.
+/// Only a complete name of a staging directory proves that an import made the directory. A prefix of the name does
+/// not.
 #[test]
 fn directory_named_like_a_leftover_is_not_removed() {
     let place = Place::new();
@@ -181,7 +183,7 @@ fn directory_named_like_a_leftover_is_not_removed() {
         fs::create_dir(place.above().join(name)).unwrap();
         fs::write(place.above().join(name).join("file"), "kept").unwrap();
     }
-    // What has a directory in it is none of ours, whatever its name.
+    // A directory that contains a directory is no staging directory, whatever its name is.
     fs::create_dir_all(place.above().join(STAGING).join("below")).unwrap();
     let run = || run(agent(&["import", "--from"]).arg(place.source.path()).arg("--into").arg(place.creds()));
     let output = run();
@@ -190,14 +192,15 @@ fn directory_named_like_a_leftover_is_not_removed() {
         assert_eq!(fs::read(place.above().join(name).join("file")).unwrap(), b"kept", "{name}");
     }
     assert!(place.above().join(STAGING).join("below").exists());
-    // A leftover that is one goes.
+    // A real leftover is removed.
     fs::remove_dir(place.above().join(STAGING).join("below")).unwrap();
     fs::write(place.above().join(STAGING).join("a"), "left").unwrap();
     assert_eq!(code(&run()), 0);
     assert!(!place.above().join(STAGING).exists());
 }
 
-/// What is taken for a leftover, since nobody holds it any more, has been put in place by its import since.
+/// An import takes an unlocked staging directory for a leftover. Before it can remove the directory, the other import
+/// moves it to the destination.
 #[test]
 fn a_folder_that_another_import_puts_in_place_is_not_removed_as_a_leftover() {
     let place = Place::new();
@@ -248,7 +251,8 @@ fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
     command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(source.path());
     command.arg("--into").arg(path("parent/creds")).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    // While it prepares the set beside its place, somebody else exchanges the folder of both.
+    // While the import writes the set into its staging directory, somebody else replaces the parent directory by a
+    // link.
     while fs::read_dir(path("parent")).unwrap().count() == 0 {
         assert!(child.try_wait().unwrap().is_none(), "it prepares nothing");
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -260,7 +264,7 @@ fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
     assert_eq!(fs::read_dir(path("outside")).unwrap().count(), 0);
 }
 
-/// Somebody else, who changes a folder for as long as this lives.
+/// A process of another user that changes a directory until this value is dropped.
 struct Racer(Child);
 
 impl Racer {
@@ -282,8 +286,8 @@ impl Drop for Racer {
     }
 }
 
-/// Whatever somebody else does at the folder that is to be filled, all the while and beside it: nothing is written
-/// elsewhere, and they read nothing. They have a fifth of a second between the call that makes a folder and the next.
+/// Another user changes and reads the destination and the staging directories all the time. Nothing is written
+/// elsewhere, and the user reads no value. strace delays the import by 0.2 s after each call that makes a directory.
 #[test]
 fn no_race_leads_a_write_elsewhere_or_lets_others_read_it() {
     let cases = [
@@ -292,13 +296,14 @@ fn no_race_leads_a_write_elsewhere_or_lets_others_read_it() {
     ];
     for script in cases {
         let guest = Guest::new();
-        // It is theirs, which is what no system has; what is outside is ours, and open to all.
+        // The directory above belongs to the other user, which is worse than on any real system. `outside` belongs to
+        // us, and everybody can read it.
         let shared = guest.folder("shared", 0o777, NOBODY);
         let outside = guest.folder("outside", 0o755, 0);
         let seen = guest.folder("seen", 0o777, NOBODY);
         let racer = Racer::start(&shared, script);
         for _ in 0..10 {
-            // Where it is all there, nothing is made.
+            // If the set were already there, the import would not make a directory.
             _ = fs::remove_dir_all(shared.join("creds"));
             let mut import = Command::new("strace");
             import.args(["-qq", "-o", "/dev/null", "-e", "inject=mkdirat:delay_exit=200000"]);
@@ -317,7 +322,7 @@ fn no_race_leads_a_write_elsewhere_or_lets_others_read_it() {
     }
 }
 
-/// Every file with a value is for root alone. It may change while it is looked at.
+/// Asserts that only root can read each file with a value. The directory may change during the check.
 fn assert_nobody_can_read(folder: &Path) {
     for name in names(folder) {
         let path = folder.join(name);
@@ -330,8 +335,8 @@ fn assert_nobody_can_read(folder: &Path) {
     }
 }
 
-/// Somebody else mounts and links at `/run/credentials` as fast as they can, in a namespace of their own as everywhere
-/// else: it changes nothing for us.
+/// Another user mounts and links at `/run/credentials` as fast as possible, inside and outside of a separate
+/// namespace. This changes nothing for the import.
 #[test]
 fn mounts_and_links_of_somebody_else_at_run_credentials_change_nothing() {
     let guest = Guest::new();

@@ -1,4 +1,4 @@
-//! The import alongside systemd, whose directory is its own.
+//! The import alongside systemd, which has a credentials directory of its own.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
@@ -9,7 +9,7 @@ use testkit::{agent, code, recording, run, stderr, table};
 
 use super::TWO;
 
-/// Imports beside systemd, whose folder is a mount of its own and read-only, as systemd leaves it.
+/// Imports alongside systemd. systemd's directory is a separate, read-only mount, as systemd leaves it.
 fn import_below(root: &Path, sink: &str) -> Output {
     import_beside(root, sink, "mount --bind $1 $1 && mount -o remount,bind,ro $1")
 }
@@ -98,7 +98,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
     assert_eq!(fs::read(drop.join("b")).unwrap(), [0, 1, 2]);
     assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
 
-    // The host stage's systemd has all of it, and one of them from elsewhere in the folder besides.
+    // In the host stage, systemd has imported the whole set. @initrd also contains a file of another program.
     fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
     fs::create_dir(root.path().join("run/credentials/@system")).unwrap();
     for (name, value) in [("a", &b"one"[..]), ("b", &[0, 1, 2])] {
@@ -156,7 +156,7 @@ fn credential_named_like_a_leftover_survives_a_repair() {
     {
         let root = testkit::systemd_root(imported);
         let system = root.path().join("run/credentials/@system");
-        // Nor is what another program keeps there ours.
+        // A file that another program keeps there is not removed either.
         fs::write(system.join(".smbios-creds-1"), "kept").unwrap();
         let source = recording(&table(strings));
         let script = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && shift && exec \"$@\"";
@@ -206,14 +206,14 @@ fn repair_ended_by_a_signal_leaves_nothing_staged_and_no_view() {
 #[test]
 fn view_that_cannot_be_unmounted_is_an_error() {
     let strace = "STRACE='strace -qq -o /dev/null -e inject=umount2:error=EPERM'";
-    // systemd's directory is repaired.
+    // The import repairs systemd's directory through a second mount, and cannot unmount it.
     let root = testkit::systemd_root(&[("a", b"on")]);
     let mounts = format!("mount --bind $1 $1 && mount -o remount,bind,ro $1 && {strace}");
     let output = import_beside(root.path(), "auto", &mounts);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("cannot unmount "), "{}", stderr(&output));
     assert!(stderr(&output).contains("run/smbios-creds/staging"), "{}", stderr(&output));
-    // A file system of our own is mounted.
+    // The import mounts a new file system for the set, and cannot unmount its staging place.
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("run/credentials/@system")).unwrap();
     let output = import_beside(root.path(), "system", strace);
@@ -238,7 +238,7 @@ fn a_value_that_systemd_has_from_elsewhere_is_left_alone_and_named() {
     }
 }
 
-/// Imports these strings below a root in whose systemd nothing was imported, and lists them.
+/// Imports these strings on a system whose systemd has imported nothing, and then lists them.
 fn import_and_list(root: &Path, strings: &[&[u8]]) -> (Output, Output) {
     let source = recording(&table(strings));
     let tables = root.join("sys/firmware/dmi/tables");
@@ -248,7 +248,7 @@ fn import_and_list(root: &Path, strings: &[&[u8]]) -> (Output, Output) {
     }
     let mut import = agent(&["import", "--from"]);
     let import = run(import.arg(source.path()).arg("--root").arg(root));
-    // A recording would not be held against this system's directories.
+    // List the table of the system: a recording would not be compared with the system's directories.
     (import, run(agent(&["list", "--root"]).arg(root)))
 }
 
@@ -301,7 +301,7 @@ fn what_has_no_effect_is_a_finding_by_name_in_check_and_report() {
         for name in ["getty.auto", "systemd.extra-unit.a.service"] {
             assert_eq!(codes(judged, name), ["ineffective"], "{judged}");
         }
-        // systemd-firstboot.service and systemd-sysusers.service import it.
+        // systemd-firstboot.service and systemd-sysusers.service import this credential, so it has an effect.
         assert_eq!(codes(judged, "passwd.hashed-password.root"), [""; 0], "{judged}");
     };
     assert_named(&check());
@@ -316,7 +316,7 @@ fn what_has_no_effect_is_a_finding_by_name_in_check_and_report() {
     assert_named(&report["delivery"]);
     let advice = report["delivery"]["findings"][0]["advice"].as_str().unwrap();
     assert!(advice.contains("smbios-creds-initrd.service") && advice.contains("dmi-sysfs"), "{advice}");
-    // In the initrd, the host stage gets them.
+    // In the initrd, there is no such finding, because the host stage gets these credentials.
     fs::create_dir(root.path().join("etc")).unwrap();
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();
     assert_eq!(codes(&check(), "getty.auto"), [""; 0]);
@@ -339,7 +339,7 @@ fn copy_in_credstore_of_what_pid_1_has_is_not_called_ineffective() {
 
 #[test]
 fn credential_that_pid_1_gets_is_called_imported() {
-    // Where systemd passes on what it imported, and in the initrd, where @initrd has it.
+    // In the initrd, the import writes the credential to @initrd, from which PID 1 of the host stage imports it.
     let root = testkit::systemd_root(&[]);
     fs::create_dir(root.path().join("etc")).unwrap();
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();
@@ -348,7 +348,7 @@ fn credential_that_pid_1_gets_is_called_imported() {
         assert!(testkit::stdout(output).contains(" imported "), "{}", stderr(output));
         assert!(!stderr(output).contains("no effect"), "{}", stderr(output));
     }
-    // Names that a service imports are found in credstore.
+    // A service imports this credential from credstore.
     let root = testkit::systemd_root(&[]);
     let (import, _) = import_and_list(root.path(), &[b"io.systemd.credential:systemd.unit-dropins=value"]);
     assert!(testkit::stdout(&import).contains(" imported "), "{}", stderr(&import));
@@ -357,7 +357,7 @@ fn credential_that_pid_1_gets_is_called_imported() {
 #[test]
 fn name_with_a_dot_is_never_left_in_initrd() {
     let strings: &[&[u8]] = &[b"io.systemd.credential:.hidden=secret", b"io.systemd.credential:db=one"];
-    // Handed over by the automatic choice, and asked for.
+    // The import chooses @initrd automatically, or --into names it.
     for into in ["auto", "initrd"] {
         let root = testkit::systemd_root(&[]);
         fs::create_dir(root.path().join("etc")).unwrap();
@@ -393,7 +393,7 @@ fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
     assert_eq!(codes(&report["delivery"], ".hidden"), ["not-handed-over"]);
     assert_eq!(codes(&report["delivery"], "db"), [""; 0]);
     assert!(stderr(&list).contains("warning: credential .hidden: not written to "), "{}", stderr(&list));
-    // In the host stage it has a place, and nothing is said of it.
+    // In the host stage, .hidden is imported, and no message says that it was not written.
     fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
     let (import, list) = import_and_list(root.path(), strings);
     for output in [&import, &list] {
@@ -402,8 +402,8 @@ fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
     }
 }
 
-/// `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line: systemd imports nothing, and passes on
-/// what it finds there.
+/// With `CREDENTIALS_DIRECTORY=/run/credentials/@system` on the kernel's command line, systemd imports nothing, and
+/// passes on what it finds in that directory.
 #[test]
 fn systemd_that_is_told_to_import_nothing_finds_the_set_in_its_directory() {
     for (stage, is_made) in [("initrd", false), ("initrd", true), ("host", false), ("host", true)] {

@@ -1,17 +1,17 @@
-//! The checker itself, on small trees.
+//! Tests of the architecture checker itself, on small source trees.
 
 use std::collections::BTreeMap;
 
 use super::breaches;
 use super::house::House;
 
-/// The breaches of a tree, given as the path and the text of each file.
+/// Returns the breaches of rules in a source tree, given as the path and the text of each file.
 fn check(files: &[(&str, &str)]) -> Vec<String> {
     let texts = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     breaches(&House::new(&texts.collect::<BTreeMap<_, _>>()))
 }
 
-/// A tree that keeps every rule, with some files added or replaced.
+/// Returns the breaches in a source tree that keeps every rule, after these files are added or replaced.
 fn with(changes: &[(&str, &str)]) -> Vec<String> {
     let mut files = vec![
         ("bin/agent.rs", "use smbios_creds::cli::verbs::run; fn main() { run() }"),
@@ -124,7 +124,7 @@ fn file_system_call_outside_sys_is_found() {
     {
         assert_breach("host/plan.rs", &format!("pub struct Plan; {text}"), rule);
     }
-    // The exception is for one file and what it needs.
+    // The exception holds for one file, and only for the calls that it needs.
     assert_breach("guest/place/fill.rs", "pub struct Place; use nix::mount::mount;", rule);
     assert_breach("guest/place/mount.rs", "use nix::mount::mount; use nix::fcntl::open;", rule);
 }
@@ -135,7 +135,7 @@ fn cycle_between_files_is_found() {
         "a cycle between files: src/guest/import.rs -> src/guest/place/fill.rs -> src/guest/import.rs";
     let found = with(&[("guest/place/fill.rs", "pub struct Place; use crate::guest::import::import;")]);
     assert!(found.iter().any(|found| found == breach), "{found:#?}");
-    // A door that uses what is inside, and is used from there.
+    // A `mod.rs` that uses a file of its directory, and is used by this file.
     let found = with(&[
         ("guest/place/mod.rs", "mod fill; pub struct Error; fn f() { fill::Place }"),
         ("guest/place/fill.rs", "use super::Error; pub struct Place;"),

@@ -12,10 +12,10 @@ use syn::{Attribute, ImplItem, Item, UseTree, Visibility};
 /// Segments of a path, from the crate's root or from the name of another crate.
 type Segments = Vec<String>;
 
-/// Stands for the root of the library, from wherever a path starts.
+/// The first segment of a path that starts at the root of the library, in whichever module it is written.
 const ROOT: &str = "$";
 
-/// What one file has.
+/// What the checker knows of one source file.
 #[derive(Default)]
 pub(super) struct File {
     pub(super) lines: usize,
@@ -86,7 +86,7 @@ fn module(path: &str) -> Segments {
     if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// The modules of a crate, and which names each of them passes on.
+/// The modules of a crate, and the names that each of them re-exports.
 struct Tree {
     modules: BTreeMap<Segments, String>,
     /// `pub use`, by file and name.
@@ -109,7 +109,8 @@ impl Tree {
         reader.file
     }
 
-    /// A path as it is written in a module, from the crate's root; `None` if it leads into another crate.
+    /// Converts a path that is written in a module to a path from the crate's root. Returns `None` if it leads into
+    /// another crate.
     fn absolute(&self, at: &[String], written: &[String]) -> Option<Segments> {
         let (first, rest) = written.split_first()?;
         let is_program = at.first().is_some_and(|room| room == "bin");
@@ -138,8 +139,8 @@ impl Tree {
         Some(base)
     }
 
-    /// The file that has what a path from the crate's root names, past everything that only passes the name on.
-    /// `None` for a module as such.
+    /// Returns the file that defines what a path from the crate's root names. Follows `pub use`. Returns `None` if
+    /// the path names a module.
     fn defining(&self, path: &[String]) -> Option<String> {
         let mut path = path.to_vec();
         for _ in 0..8 {
@@ -155,7 +156,7 @@ impl Tree {
     }
 }
 
-/// Flattens what a `use` brings in: the name, and the path as it is written. A glob has the name `*`.
+/// Collects what a `use` brings in: each name, and its path as it is written. A glob has the name `*`.
 fn flatten(tree: &UseTree, before: &[String], out: &mut Vec<(String, Segments)>) {
     let with = |ident: &syn::Ident| [before, &[ident.to_string()]].concat();
     match tree {
@@ -175,7 +176,7 @@ struct Uses<'a> {
     tree: &'a Tree,
     at: Segments,
     names: BTreeMap<String, Segments>,
-    /// Whether to collect only what the file passes on from this crate.
+    /// Whether to collect only names of this crate that the file re-exports.
     public: bool,
 }
 
@@ -214,7 +215,7 @@ impl<'ast> Visit<'ast> for Uses<'_> {
     }
 }
 
-/// Reads everything else of a file.
+/// Reads the imports, functions and types of a file, with the names that [`Uses`] has collected.
 struct Reader<'a> {
     tree: &'a Tree,
     path: String,
@@ -310,7 +311,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let is_passed_on = !matches!(item.vis, Visibility::Inherited);
         for (_, written) in all {
             match self.tree.absolute(&self.at, &written) {
-                // A door names what is inside: that is no import.
+                // A `mod.rs` re-exports names of its own directory. This is not an import.
                 Some(path) if is_door && is_passed_on && path.starts_with(&module(&self.path)) => {}
                 Some(path) => self.import(&path),
                 None => _ = self.file.foreign.insert(written.join("::")),

@@ -1,8 +1,10 @@
-//! The rules of `docs/architecture.md`, held against every path that the source names.
+//! Checks the rules of `docs/architecture.md` for every path that the source names. A room is a directory right below
+//! `src/`, and a storey is a layer of rooms.
 //!
 //! * An import is a `use`, or a path in code or in the arguments of a macro. `#[cfg(test)]` is left out.
-//! * It leads to the file that defines what is named. A `pub use` on the way is followed and counts for nothing.
-//! * A `mod.rs` imports nothing by `mod` or by `pub use` of what is below it: it is the door to it.
+//! * An import leads to the file that defines the name. A `pub use` on the way is followed, and is not an import
+//!   itself.
+//! * `mod` and `pub use` in a `mod.rs` import nothing if they name what is below it: the `mod.rs` only re-exports it.
 //! * A method has no path. A file system call by a method of `Path` is therefore not seen.
 
 mod checker;
@@ -13,14 +15,14 @@ use std::path::Path;
 
 use house::House;
 
-/// The storeys, lowest first. A room imports itself and what is below it, and never a room beside it.
+/// The storeys, lowest first. A room imports only itself and rooms of lower storeys.
 const STOREYS: [&[&str]; 6] =
     [&["text", "sys"], &["format"], &["trust"], &["guest", "host"], &["cli"], &["bin"]];
 
 /// Rooms that do no input or output.
 const PURE: [&str; 3] = ["format", "text", "trust"];
 
-/// What does input or output, or asks the running system.
+/// Crates and modules that do input or output, or ask the running system.
 const IMPURE: [&str; 10] = [
     "libc",
     "nix",
@@ -34,10 +36,12 @@ const IMPURE: [&str; 10] = [
     "tracing",
 ];
 
-/// What works on the memory of its caller, and is all that a pure room may name of `std::io`.
+/// Names of `std::io` that a room without input and output may use, because they only work on the memory of their
+/// caller.
 const PURE_IO: [&str; 8] = ["BufRead", "Cursor", "Error", "ErrorKind", "Read", "Result", "Seek", "Write"];
 
-/// The file system calls of rustix and nix, and rustix's error number, for which `sys` has one type.
+/// The file system calls of rustix and nix, and rustix's error number, which only `sys` may name. `sys` has one type
+/// for error numbers.
 const FILES: [&str; 9] = [
     "nix::dir",
     "nix::fcntl",
@@ -76,7 +80,8 @@ const UNISTD: [&str; 22] = [
     "unlinkat",
 ];
 
-/// What `rustix::fs` has for memory that is no file of any file system: sealed memfds.
+/// Names of `rustix::fs` that every room may use: they are for sealed memfds, which are memory and not files of a
+/// file system.
 const MEMORY: [&str; 4] = [
     "rustix::fs::MemfdFlags",
     "rustix::fs::SealFlags",
@@ -94,7 +99,7 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Names of which each is at most one type.
+/// Names that at most one type each may have.
 const ONCE: [&str; 7] = ["Delivery", "Kind", "Refusal", "Report", "Severity", "SourceError", "State"];
 
 const LINES_MAX: usize = 400;
@@ -111,7 +116,7 @@ fn breaches(house: &House) -> Vec<String> {
         }
         let named = file.foreign.iter().filter_map(|name| Some((name, forbids_foreign(path, name)?)));
         let named: Vec<(&String, &str)> = named.collect();
-        // What is imported by `use` is told once, not again for each part of it.
+        // A name that `use` imports is reported once, not again for each path below it.
         let is_part = |name: &String| named.iter().any(|(whole, _)| name.starts_with(&format!("{whole}::")));
         for (name, rule) in named.iter().filter(|(name, _)| !is_part(name)) {
             breaches.push(format!("src/{path} names {name}: {rule}"));
@@ -209,7 +214,7 @@ fn cycles(house: &House) -> Vec<String> {
             let to = file.imports.iter().filter_map(|import| child(import)).filter(|to| *to != from);
             graph.entry(from.clone()).or_default().extend(to);
         }
-        // A cycle between files of one directory has been told.
+        // Cycles of files only are reported above. Here, report only cycles that contain a directory.
         for cycle in
             cycles_of(&graph).into_iter().filter(|cycle| cycle.iter().any(|node| node.ends_with('/')))
         {
@@ -226,7 +231,7 @@ fn cycles_of(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
         if cycles.iter().any(|cycle| cycle.contains(start)) {
             continue;
         }
-        // Breadth first, each node with the way to it.
+        // Search breadth first. Each entry is the way to a node.
         let mut ways = vec![vec![start.clone()]];
         let mut seen = BTreeSet::new();
         let mut next = 0;
@@ -302,7 +307,7 @@ fn every_path_in_the_architecture_document_is_there_and_every_directory_is_on_it
     let house = House::read(&root.join("src"));
     for file in house.files.keys() {
         let Some((parent, _)) = file.rsplit_once('/') else { continue };
-        // A room is on the map by what is in it.
+        // A directory counts as named if the page names something in it.
         let is_named = named.iter().any(|path| {
             let inner = path.trim_end_matches('/').contains('/') && path.ends_with('/');
             path.starts_with(&format!("{parent}/")) || inner && format!("{parent}/").starts_with(**path)

@@ -11,7 +11,8 @@ use super::{Installed, Shell};
 
 const SHELLS: [Shell; 4] = [Shell::Bash, Shell::BashCompletion, Shell::Zsh, Shell::Fish];
 
-/// Names that a shell would expand, execute, split or take for syntax. `EXECUTED` is the file that they would make.
+/// Names that a shell would expand, execute, split or take for syntax. `EXECUTED` is the file that a shell would make
+/// if it executed a name.
 const HOSTILE: [&str; 17] = [
     "$(touch EXECUTED)",
     "`touch EXECUTED`",
@@ -39,8 +40,8 @@ const OPTIONS: [&str; 2] = ["--close", "-q"];
 const UNFIT: [&str; 5] = ["new\nline", "end\n", "esc\x1b[31m", "caf\u{e9}", "a=b"];
 
 impl Installed {
-    /// With an agent whose table has credentials with these names. The agent makes the file `LOUD` if a person would see its
-    /// messages.
+    /// Installs an agent whose table has credentials with these names. The agent makes the file `LOUD` if a person
+    /// would see its messages.
     fn with_table(names: &[&str]) -> Self {
         let installed = Self::new();
         let root = installed.root.path().join("system");
@@ -56,7 +57,7 @@ impl Installed {
         installed
     }
 
-    /// With the agent of a system below a directory.
+    /// Installs an agent that always runs on the system below this directory.
     fn agent(&self, root: &str) {
         let program = env!("CARGO_BIN_EXE_smbios-creds");
         create_dir_all(self.programs()).unwrap();
@@ -69,7 +70,7 @@ impl Installed {
         );
     }
 
-    /// With a credentials directory that has files with these names.
+    /// Installs the programs, and makes a credentials directory that has files with these names.
     fn with_directory(names: &[&str]) -> Self {
         let mut installed = Self::new();
         let directory = installed.root.path().join("my credentials");
@@ -100,7 +101,7 @@ impl Installed {
             .env("LINE", &completed)
             .env("HOME", self.root.path())
             .current_dir(self.working_directory()));
-        // The last word is the one that is completed.
+        // Skip the words before the last one: only the last word was completed.
         let words = line.matches(' ').count();
         stdout(&output).lines().skip(words).map(str::to_owned).collect()
     }
