@@ -111,15 +111,16 @@ fn units_allow_every_system_call_of_an_import() {
     }
 }
 
-/// Like the C floor of the benchmarks, a C program that makes only the calls that it cannot do without, an import takes 3
-/// system calls for each credential. With 16 credentials, it may take as many calls as an empty program (17), 1.3 times
-/// the other calls of the C floor (59), and these calls, whose number does not grow with the number of credentials:
+/// Like the C floor of the benchmarks (a C program that makes only the calls that it cannot do without), an import
+/// takes 3 system calls for each credential. With 16 credentials, it may take as many calls as an empty program (17),
+/// 1.3 times the other calls of the C floor (59), and these calls, whose number does not grow with the number of
+/// credentials:
 ///
 /// * 5 calls check that no other user can change the path: they look at `/`, `/dev`, `/dev/shm`, the directory in it,
 ///   and the directory that was opened.
 /// * 2 calls block signals, so that no signal ends the import while a staging directory exists.
-/// * 3 calls before `main`, where the verb is not known yet, find out whether `SIGPIPE` is ignored. A program that `exec`
-///   executes must inherit this setting.
+/// * 3 calls before `main`, where the verb is not known yet, find out whether `SIGPIPE` is ignored. A program that
+///   `exec` executes inherits this setting.
 /// * 1 call finds that there are no `fw_cfg` items, which are read before SMBIOS.
 /// * 1 call finds that there is no directory of trusted keys. With trusted keys, only signed sets are imported.
 /// * 1 call finds that the path of `--from` is not a file but a directory.

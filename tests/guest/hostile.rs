@@ -140,8 +140,8 @@ fn escapes_in_paths_programs_and_reports_reach_no_terminal() {
         "{}",
         stderr(&output)
     );
-    // The user types ESCAPES as an option or as a name. The error message has several lines, and shows bytes that are
-    // no text as replacement characters.
+    // The user types ESCAPES as an option or as a name. The error message has several lines, and shows the typed
+    // bytes without control characters.
     for typed in [&[b"--", ESCAPES].concat(), ESCAPES] {
         let typed = Path::new(std::ffi::OsStr::from_bytes(typed));
         for verb in [

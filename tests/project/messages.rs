@@ -15,7 +15,8 @@ const SECTIONS: [(&str, &[&str]); 3] = [
     ("Messages of either program", &[]),
 ];
 
-/// Files whose texts are no messages: remedies that `check` prints with each finding, names of vendors, layout and help.
+/// Files whose texts are no messages: remedies that `check` prints with each finding, names of vendors, layout, and the
+/// help of options.
 const WITHOUT_MESSAGES: [&str; 5] = [
     "cli/agent/help.rs",
     "cli/host/help.rs",
