@@ -1,5 +1,5 @@
-//! The pure part of private arguments: whatever a program's stack holds, the same is on the one it gets, but for the
-//! arguments that were to change.
+//! `relocate` rebuilds a program's stack for private arguments: the new stack holds what the old one held, except for
+//! the replaced arguments.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn replacement(placeholder: &[u8], value: &[u8]) -> Replacement {
     Replacement { placeholder: placeholder.to_vec(), value: Secret::from(value.to_vec()) }
 }
 
-/// A small one, for what goes wrong.
+/// Returns a small valid stack, which the tests change.
 fn small() -> Stack {
     Stack {
         arguments: vec![b"name".to_vec(), b"@".to_vec(), b"last".to_vec()],
@@ -81,7 +81,7 @@ proptest! {
         prop_assert_eq!(found.arguments, expected.arguments);
         prop_assert_eq!(found.environment, expected.environment);
         prop_assert_eq!(found.auxiliary, expected.auxiliary);
-        // No more room than it takes, and nothing above the block is touched.
+        // The stack grows by the values and an alignment only, and no byte above its block of pointers is changed.
         let room: usize = replacements.iter().map(|replacement| replacement.value.len() + 1).sum();
         prop_assert!(pointer - at < (room + 16) as u64);
         let block = bytes.len() - (memory.len() - relocated.bytes.len());
@@ -176,7 +176,7 @@ fn a_pointer_out_of_the_stack_is_refused() {
         let mut bytes = small().bytes(POINTER, 0);
         bytes[16..24].copy_from_slice(&pointer.to_ne_bytes());
         let error = relocate(&bytes, POINTER, &[replacement(b"@", b"value")]).err();
-        // A null would end the list early.
+        // The placeholder is not found. A null pointer ends the list of arguments before the placeholder.
         assert_eq!(error, Some(StackError::Placeholders { expected: 1, found: 0 }), "{pointer:#x}");
     }
 }

@@ -1,5 +1,5 @@
-//! The second promise, inside the process: when the host's program ends, or becomes the hypervisor, no value is left in
-//! its memory. For private arguments, which no debugger can watch, see `private_argv/memory.rs`.
+//! When smbios-creds-host ends, or executes the hypervisor, no value is left in its memory. A start with private
+//! arguments already has a tracer, so these tests cannot trace it: `private_argv/memory.rs` tests it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use testkit::{canary, holds, write_program};
 
 const HOST: &str = env!("CARGO_BIN_EXE_smbios-creds-host");
 
-/// A credentials directory with the canary in every file, whose first has it often enough for what overwrites an end.
+/// Makes a credentials directory with the canary in every file. Each file repeats the canary, so that a copy stays
+/// whole if the allocator overwrites an end of a freed buffer.
 fn credentials(canary: &[u8]) -> tempfile::TempDir {
     testkit::host::directory(&[
         ("secret", &canary.repeat(3)),
@@ -19,7 +20,7 @@ fn credentials(canary: &[u8]) -> tempfile::TempDir {
     ])
 }
 
-/// A script that is found as a program.
+/// Writes an executable file with this text.
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("script");
     write_program(&path, text, 0o755);
@@ -33,10 +34,10 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     let directory = folder.path().to_str().unwrap();
     let out = tempfile::tempdir().unwrap();
     let output = out.path().join("output").to_str().unwrap().to_owned();
-    // It is found, and cannot be executed.
+    // smbios-creds-host finds this file as a program, but the kernel cannot execute it.
     let broken = script(out.path(), "no program\n");
     let broken = broken.to_str().unwrap();
-    // Structures that another program gives to QEMU hold values too.
+    // A file of structures that another program wrote for QEMU holds a value too.
     let structures = out.path().join("structures");
     let theirs = [b"io.systemd.credential:theirs=".as_slice(), &canary].concat();
     std::fs::write(&structures, testkit::oem(&[&theirs])).unwrap();
@@ -49,13 +50,13 @@ fn no_value_is_left_in_memory_when_the_hosts_program_ends() {
     let with_file = [&qemu[..3], &["-smbios", &file]].concat();
     let slots = out.path().join("slots").to_str().unwrap().to_owned();
     let to_directory = ["emit", "--format", "structures", "--output-dir", &slots, "--files", "7"];
-    // So may a request that another program has written.
+    // A request that another program wrote holds a value too.
     let request = out.path().join("request");
     let value = String::from_utf8(theirs.clone()).unwrap();
     std::fs::write(&request, format!("{{\"platform\":{{\"oem_strings\":[\"{value}\"],\"tdx\":true}}}}"))
         .unwrap();
     let request = request.to_str().unwrap();
-    // A set that is packed, and then sent and refused.
+    // The first verb packs this set. Later verbs send the set, and one refuses it.
     let set = out.path().join("set").to_str().unwrap().to_owned();
     let verbs: [Vec<&str>; 20] = [
         [&["pack", "--force", "--output", &set][..], &select].concat(),
@@ -124,7 +125,7 @@ fn with_allow_argv_the_argument_itself_is_all_that_is_left_in_memory() {
         let encoded = base64::encode(&canary.repeat(3));
         assert_eq!(count(&memory, encoded.as_bytes()), 1, "{kind}: once, in the argument");
         assert_eq!(count(&memory, &canary), 0, "{kind}: nowhere as it is");
-        // Without that one, there is none.
+        // Apart from that argument, the memory holds no copy of the canary in any encoding.
         let at = memory.windows(encoded.len()).position(|window| window == encoded.as_bytes()).unwrap();
         let rest = [&memory[..at], &memory[at + encoded.len()..]].concat();
         assert!(!holds(&rest, &canary), "{kind}");

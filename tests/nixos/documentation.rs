@@ -1,4 +1,4 @@
-//! The examples of the pages on NixOS, evaluated as they are there.
+//! The Nix examples of the documentation, evaluated exactly as the pages show them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,14 +8,14 @@ use crate::nix::{NIX, output, project, routes};
 /// The page of the modules, with complete examples.
 const MODULES: &str = "nixos-module/README.md";
 
-/// What is between ```KIND and ``` in a page.
+/// Returns the code blocks of one language (```KIND) in a page.
 fn blocks(page: &str, kind: &str) -> Vec<String> {
     let text = std::fs::read_to_string(project(page)).unwrap();
     let open = format!("```{kind}\n");
     text.split(&open).skip(1).map(|part| part.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// The examples by the file name in their first line.
+/// Returns the examples of the page of the modules, by the file name in their first line.
 fn examples() -> BTreeMap<String, String> {
     let named = |block: String| {
         let name = block.lines().next().unwrap().strip_prefix("# ").unwrap().to_owned();
@@ -24,7 +24,7 @@ fn examples() -> BTreeMap<String, String> {
     blocks(MODULES, "nix").into_iter().map(named).collect()
 }
 
-/// The blocks of the other pages, which are parts of modules: the file for each, and what it can refer to.
+/// Returns the blocks of the other pages, which are parts of modules: for each a file name, module arguments and text.
 fn parts() -> [(&'static str, &'static str, String); 3] {
     let [host, guest] =
         blocks("docs/nixos.md", "nix").try_into().expect("a block for the host and one for the guest");
@@ -36,7 +36,7 @@ fn parts() -> [(&'static str, &'static str, String); 3] {
     ]
 }
 
-/// Pages with Nix of which a test evaluates every block.
+/// Pages with Nix blocks. A test evaluates every block of these pages.
 const PAGES: [&str; 3] = ["docs/nixos.md", "integration/libvirt/README.md", MODULES];
 
 #[test]
@@ -83,7 +83,7 @@ fn every_documented_example_is_evaluated_as_it_is_written() {
         std::fs::write(folder.join(name), format!("{arguments}\n{{\n{text}\n}}\n")).unwrap();
     }
     std::fs::copy(project("tests/nixos/keys/owner.pub"), folder.join("owner.pub")).unwrap();
-    // What the examples refer to beside each other.
+    // Files that the examples refer to.
     std::fs::write(folder.join("host.nix"), &examples["host-clan.nix"]).unwrap();
     for encrypted in ["web-db-password.age", "web-db-password.cred"] {
         std::fs::write(folder.join(encrypted), "encrypted").unwrap();
@@ -129,7 +129,7 @@ fn every_documented_example_is_evaluated_as_it_is_written() {
     }
 }
 
-/// The six checks of the page are for a running host. These can be tried without one.
+/// The six checks of the page are for a running host. This test runs the checks that work without one.
 #[test]
 fn the_documented_checks_find_what_they_look_for() {
     let checks: Vec<String> = blocks(MODULES, "sh")
@@ -160,7 +160,7 @@ fn the_documented_checks_find_what_they_look_for() {
         shell(&find("grep -o").replace("/var/lib/microvms/web/current", older.to_str().unwrap()))
             .contains("smbios-creds-launch")
     );
-    // 5, on a recorded table with a manifest.
+    // Check 5 of the page, on a recorded table with a manifest.
     let fifth = find("smbios-creds list");
     let agent = env!("CARGO_BIN_EXE_smbios-creds");
     let table = project("testdata/cloud-hypervisor-53-api");
@@ -172,7 +172,8 @@ fn the_documented_checks_find_what_they_look_for() {
     assert_eq!(checks.iter().filter(|line| line.starts_with("# ")).count(), 6);
 }
 
-/// Programs that the checks of the page ask: a unit, its journal, its process and a service, as they would be on a machine.
+/// Makes stand-ins for systemctl, journalctl and systemd-run, which the checks of the page run. The stand-ins answer
+/// with this unit, journal, process ID and credentials directory.
 fn asked(unit: &str, journal: &str, process: u32, credentials: &Path) -> tempfile::TempDir {
     let programs = tempfile::tempdir().unwrap();
     for (name, text) in [("unit", unit), ("journal", journal)] {
@@ -200,7 +201,7 @@ fn asked(unit: &str, journal: &str, process: u32, credentials: &Path) -> tempfil
     programs
 }
 
-/// What a check of the page prints.
+/// Returns what the check of the page that begins with `start` prints.
 fn printed(programs: &Path, start: &str) -> String {
     let commands = blocks(MODULES, "sh").concat();
     let command = commands.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}"));

@@ -1,7 +1,9 @@
-# What the tests of main.rs evaluate and build. Without nixpkgs, `lib` and everything else is a stand-in (stand-in/).
+# Attributes that the tests of main.rs evaluate and build. Without nixpkgs, `lib` and everything else is a stand-in
+# (stand-in/).
 #
-# `lib`: nixpkgs' own. `upstream`: a checkout of microvm.nix, with `nixos`: the folder nixos/ of nixpkgs. `programs` and
-# `hypervisor`: see stand-in/pkgs.nix. `documented`: a folder with the examples of the pages on NixOS.
+# Arguments: `lib` is nixpkgs' lib. `upstream` is a checkout of microvm.nix, and needs `nixos`, the directory nixos/ of
+# nixpkgs. stand-in/pkgs.nix describes `programs` and `hypervisor`. `documented` is a directory with the examples of the
+# documentation.
 {
   lib ? import ./stand-in/lib.nix,
   upstream ? null,
@@ -87,7 +89,7 @@ let
       specialArgs = { inherit pkgs; };
     };
 
-  # NixOS does this before it builds anything.
+  # Throws the failed assertions of a machine, as NixOS does before it builds anything.
   checked =
     machine: value:
     let
@@ -133,14 +135,14 @@ let
     microvm.hypervisor = "cloud-hypervisor";
     microvm.vsock.cid = 3;
   };
-  # microvm.nix's default machine.
+  # A guest of QEMU's machine "microvm", which is microvm.nix's default.
   onMicrovm.microvm.hypervisor = "qemu";
   onQ35 = {
     microvm.hypervisor = "qemu";
     microvm.qemu.machine = "q35";
   };
 
-  # A guest of another host than microvm.nix.
+  # A guest that trusts a key and that no runner of microvm.nix starts.
   trusting =
     module:
     let
@@ -160,7 +162,7 @@ let
     microvm.vsock.cid = 3;
   };
 
-  # What modules made of a guest, as far as ours may have had a hand in it.
+  # The parts of a guest's configuration that our modules may have set.
   seen =
     machine:
     let
@@ -294,7 +296,7 @@ in
       };
     };
 
-    # What is meant, and looks like a mistake that is refused.
+    # Configurations that look like a refused mistake, but are intended and accepted.
     meant = {
       own-runner =
         (runner {
@@ -329,7 +331,7 @@ in
           ];
     };
 
-    # With its inputs as they are here.
+    # The outputs of flake.nix, with stand-ins for its inputs.
     flake =
       let
         outputs = (import ../../flake.nix).outputs {
@@ -359,7 +361,7 @@ in
         reader = machine.systemd.units."reader.service".text;
       };
 
-    # Twice the same, if a module that is not enabled changes nothing.
+    # Each machine with a module that is not enabled must equal the machine without the module.
     disabled =
       let
         both =
@@ -503,7 +505,7 @@ in
       };
   };
 
-  # Runners that are built and run.
+  # Runners that the tests build and execute.
   runners = {
     cloud-hypervisor = runner onCloudHypervisor;
     required = runner {
@@ -532,7 +534,7 @@ in
     crosvm = (guest onCloudHypervisor).config.microvm.crosvm.package;
   };
 
-  # What must not be evaluated, and says why.
+  # Configurations whose evaluation must fail with a message.
   refused = import ./refused.nix {
     inherit
       dropIn
@@ -557,12 +559,12 @@ in
       checked machine machine.config.microvm.declaredRunner;
   };
 
-  # Examples of the pages on NixOS, as they are there.
+  # Examples of the documentation, exactly as the pages show them.
   examples =
     let
       inherit (import ./stand-in/providers.nix lib) age clan sops;
 
-      # microvm.nix evaluates the machine with all of nixpkgs, which only its stand-in does without.
+      # The real microvm.nix would evaluate the machine with all of nixpkgs, so this example needs its stand-in.
       flake =
         (import "${documented}/flake.nix").outputs {
           self = { };

@@ -1,4 +1,4 @@
-//! What the modules make of a guest and of a host.
+//! Configurations of guests and hosts that import the modules: the units and options that result.
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn the_agent_runs_in_the_initrd_before_activation_and_again_in_the_host_stage() 
         let initrd = &guest["initrd"];
         assert!(strings(&initrd["packages"]).contains(&package), "{}", route.name);
         assert!(strings(&guest["packages"]).contains(&package));
-        // ExecStart= alone would not put it there.
+        // NixOS does not put the program of ExecStart= into the initrd, so the module adds it.
         assert!(strings(&initrd["storePaths"]).contains(&format!("{package}/bin/smbios-creds").as_str()));
         assert!(strings(&initrd["availableKernelModules"]).contains(&"dmi_sysfs"));
         assert_eq!(
@@ -81,7 +81,7 @@ fn the_package_has_the_units_of_the_project_with_its_own_path() {
     assert!(package.join("share/man/man7/smbios-creds-format.7").exists());
 }
 
-/// By NixOS's own code, where it is given.
+/// NixOS's own code makes the units if the environment names nixpkgs and microvm.nix.
 #[test]
 fn nixos_puts_the_packages_unit_and_the_drop_in_together() {
     for route in routes().iter().filter(|route| route.is_upstream()) {
@@ -134,7 +134,7 @@ fn trusted_keys_are_in_the_system_and_in_its_initrd_and_systemd_imports_nothing(
             assert!(files.values().any(|text| text == key) && files.values().any(|text| *text == file));
         }
 
-        // Without a key, nothing of this is there.
+        // A guest without a trusted key has no key files and no such kernel parameter.
         let other = route.value("values.guest");
         assert!(!strings(&other["kernelParams"]).contains(&IMPORTS_NOTHING), "{}", route.name);
         assert_eq!((&other["etc"], &other["initrd"]["contents"]), (&json!({}), &json!({})));
@@ -154,7 +154,7 @@ fn options_of_a_signed_set_reach_both_units_and_the_agent_takes_them() {
     agent_takes(line);
 }
 
-/// Whether the agent understands the options of a unit.
+/// Asserts that the agent accepts the options in this line of a unit.
 fn agent_takes(line: &str) {
     let text = line.strip_prefix("Environment=\"OPTIONS=").unwrap().strip_suffix('"').unwrap();
     let options =
@@ -170,7 +170,8 @@ fn table_stays_open_and_no_sandbox_forbids_closing_it_unless_asked() {
         for units in [&guest["units"][HOST_STAGE], &guest["initrd"]["units"][INITRD]] {
             assert!(!units["text"].as_str().unwrap().contains("--close"), "{}: {units}", route.name);
         }
-        // With either of them, /sys would be read-only for the unit.
+        // ProtectKernelTunables= or ProtectSystem= would make /sys read-only for the unit, so `--close` could not
+        // change modes.
         let unit = std::fs::read_to_string(project("integration/systemd").join(HOST_STAGE)).unwrap();
         let options = route.value("values.options");
         for text in [unit.as_str(), options["units"][HOST_STAGE]["text"].as_str().unwrap()] {
@@ -198,7 +199,7 @@ fn a_scripted_initrd_has_hooks_and_no_unit_that_would_be_dropped() {
         assert_eq!(initrd["units"].get(INITRD), None);
         assert!(strings(&initrd["availableKernelModules"]).contains(&"dmi_sysfs"));
         assert!(guest["units"].get(HOST_STAGE).is_some());
-        // And the other way round: with a systemd initrd NixOS refuses these hooks.
+        // NixOS refuses these hooks in a systemd initrd, so the module must not set them there.
         let guest = route.value("values.guest");
         assert_eq!(guest["initrd"]["extraUtilsCommands"], "");
         assert_eq!(guest["initrd"]["preDeviceCommands"], "");
@@ -221,7 +222,7 @@ fn a_guest_of_the_machine_microvm_loads_the_module_of_fw_cfg_before_each_import(
                 assert!(drop_in(&guest["initrd"]["units"], INITRD).contains(&after), "{}", route.name);
             }
         }
-        // Nor is anything loaded where nothing comes that way.
+        // The machine q35 gets nothing by fw_cfg, so its guest does not load the module.
         assert!(!loads(&machines["q35"]["initrd"]["kernelModules"]), "{}", route.name);
         assert!(!loads(&machines["q35"]["kernelModules"]), "{}", route.name);
     }
@@ -276,7 +277,8 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
             assert!(lines.contains(&line), "{}: {line} in {lines:?}", route.name);
         }
         assert!(lines.iter().any(|line| line.starts_with("X-Restart-Triggers=")), "{lines:?}");
-        // A whole unit of that name would hide the template, and has a PATH.
+        // NixOS puts a PATH into a whole unit. A whole unit of this name, instead of a drop-in, would hide the
+        // template.
         assert!(!lines.iter().any(|line| line.contains("PATH=")), "{lines:?}");
         let template = units["microvm@.service"]["text"].as_str().unwrap();
         assert!(template.contains("\nPrivateMounts=true\n"), "{template}");
@@ -286,7 +288,7 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
         assert!(
             imperative.as_str().unwrap().contains("LoadCredential=smbios-creds.api-key:/run/secrets/100%%\n")
         );
-        // Beside microvm.nix's own drop-in for a machine that it declares.
+        // For a machine that microvm.nix declares, the lines of both modules are in one drop-in.
         let declarative = route.value("values.declarative");
         let declarative = declarative.as_str().unwrap();
         assert!(declarative.contains("LoadCredential=smbios-creds.api-key:/run/secrets/api-key\n"));
@@ -309,7 +311,7 @@ fn what_only_the_guest_can_decrypt_is_loaded_as_it_is_and_named_apart() {
         ] {
             assert!(unit.contains(line), "{}: {line} in {unit}", route.name);
         }
-        // This host could not decrypt it.
+        // This host cannot decrypt the credentials of the guest, so LoadCredentialEncrypted= has tls-key only.
         assert_eq!(unit.matches("LoadCredentialEncrypted=").count(), 1, "{unit}");
         let drop_in = route.value("values.drop-in").to_string();
         assert!(!drop_in.contains("SMBIOS_CREDS_SEALED"), "{drop_in}");
@@ -325,7 +327,7 @@ fn unit_of_a_machine_awaits_its_receipt_and_fails_without_it() {
         for drop_in in ["drop-in", "imperative"] {
             let drop_in = receipt[drop_in].as_str().unwrap();
             let start = "ExecStartPost=/var/lib/microvms/web/current/bin/smbios-creds-await\n";
-            // As Type=notify, it would begin to listen after the guest has spoken.
+            // With Type=notify, systemd would start smbios-creds-await only after the guest has sent its receipt.
             assert!(drop_in.contains(start) && drop_in.contains("Type=exec\n"), "{}: {drop_in}", route.name);
             assert!(!drop_in.contains("Type=notify"), "{drop_in}");
         }
@@ -404,7 +406,7 @@ fn the_flake_has_the_package_its_modules_and_machines_to_test() {
         assert_eq!(flake["modules"], json!({"default": true, "guest": true, "host": true, "microvm": true}));
         let checks = ["credential-arrives", "missing-credential-is-reported", "smbios-creds"];
         assert_eq!(strings(&flake["checks"]), checks);
-        // These machines run where there is nixpkgs; here they are evaluated.
+        // The machines of the checks need nixpkgs to run. This test only evaluates their configuration.
         assert!(flake["script"].as_str().unwrap().contains("wait_for_unit"));
         assert!(
             flake["options"].to_string().contains("type=11,value=io.systemd.credential.binary:db-password=")

@@ -1,11 +1,12 @@
-# Real NixOS machines, in nixpkgs' test framework: `nix flake check`, or `nix-build -A tests`. These need nixpkgs; what
-# ./tests/run does is in main.rs.
+# Real NixOS machines, in nixpkgs' test framework: `nix flake check`, or `nix-build -A tests`. These tests need
+# nixpkgs, so ./tests/run does not run them. It runs those of main.rs.
 {
   lib,
   testers,
 }:
 let
-  # A value with what shells, commas and ends of lines do to one: "a,b\n", in the form that smbios-creds-host sends.
+  # The value "a,b\n" in the form that smbios-creds-host sends. Option parsers and shells can damage its comma and
+  # newline.
   oemStrings = [ "io.systemd.credential.binary:db-password=YSxiCg==" ];
 
   machine = strings: {

@@ -1,4 +1,4 @@
-//! The NixOS modules: evaluated, and their runners built and executed, with nix. nixpkgs and microvm.nix are stand-ins
+//! Evaluates the NixOS modules with nix, and builds and executes their runners. nixpkgs and microvm.nix are stand-ins
 //! (stand-in/) unless NIXPKGS_LIB, and NIXPKGS_NIXOS with MICROVM_NIX, say where the real ones are.
 #![expect(clippy::doc_markdown, reason = "names of variables")]
 #![expect(

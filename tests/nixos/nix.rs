@@ -1,4 +1,4 @@
-//! Nix, with a store of its own in a temporary folder, and what is evaluated and built with it.
+//! Evaluates and builds attributes of eval.nix by a Nix with its own store in a temporary directory.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use testkit::host::QEMU_WORD;
 
-/// What nix works with. No daemon, no /nix, no sandbox and no network; any user can use it.
+/// Directory that nix works in. This nix needs no daemon, no /nix, no sandbox and no network, and any user can run it.
 pub(crate) struct Nix {
     folder: PathBuf,
 }
@@ -25,10 +25,10 @@ pub(crate) static NIX: LazyLock<Nix> = LazyLock::new(|| {
     let stand_in = project("tests/launch/private_argv/stand_in.c");
     let built = Command::new("cc").arg("-o").arg(nix.path("stand-in")).arg(stand_in).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    // It is every hypervisor in turn, QEMU among them.
+    // The stand-in takes the place of every hypervisor. With this word, it is taken for QEMU too.
     let image = [std::fs::read(nix.path("stand-in")).unwrap(), QEMU_WORD.into()].concat();
     testkit::write_program(&nix.path("hypervisor"), image, 0o755);
-    // Before there are two at once, which both would make its folders.
+    // If the store did not exist, two nix processes at the same time would both try to make its directories.
     let made = output(nix.command("nix-store").arg("--init"));
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     nix
@@ -39,7 +39,7 @@ impl Nix {
         self.folder.join(name)
     }
 
-    /// A program of nix.
+    /// Returns a command that runs a program with the environment of this nix.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path("home"));
@@ -59,29 +59,29 @@ impl Nix {
     }
 }
 
-/// Removes a folder when this process is gone, whatever ended it. What nix has built is read-only.
+/// Removes a directory after this process has ended in any way. It first makes what nix has built writable.
 #[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn remove_at_the_end(folder: &Path) {
     let mut command = Command::new("sh");
     command.args(["-c", "read -r _; chmod -R u+w \"$0\"; rm -rf \"$0\""]).arg(folder);
     let mut child = command.process_group(0).stdin(Stdio::piped()).spawn().unwrap();
-    // Its other end is closed with everything else of this process.
+    // The shell waits until the kernel closes this end of the pipe, which it does when this process ends.
     std::mem::forget(child.stdin.take());
 }
 
-/// A file of the project.
+/// Returns the absolute path of a file of the project.
 pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Runs it to its end.
+/// Runs a command until it ends.
 pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
         panic!("{}: {error} (tests/prepare installs nix)", command.get_program().display())
     })
 }
 
-/// Where `lib` and microvm.nix come from.
+/// Where nixpkgs' `lib` and microvm.nix come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) name: &'static str,
@@ -89,7 +89,7 @@ pub(crate) struct Route {
     upstream: Option<(String, String)>,
 }
 
-/// The stand-ins, and the real ones where the environment says where they are.
+/// Returns the route with stand-ins, and routes with the real nixpkgs and microvm.nix if the environment names them.
 pub(crate) fn routes() -> Vec<Route> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut routes = vec![Route { name: "stand-ins", lib: None, upstream: None }];
@@ -161,7 +161,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a runner. What it printed, and its exit code, if it ends before there is a hypervisor.
+    /// Starts a runner. If it ends before the hypervisor has reported, returns its stderr and exit code as the error.
     pub(crate) fn start(command: &mut Command) -> Result<Self, (String, Option<i32>)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -176,7 +176,7 @@ impl Running {
                 size => bytes.extend_from_slice(&buffer[..size]),
             }
         }
-        // It reports the content of a file of structures as well, which is no text.
+        // The report includes the content of a file of structures, which may not be UTF-8.
         let text = String::from_utf8_lossy(&bytes);
         let pairs = text.split_terminator('\0').map(|line| line.split_once('=').unwrap());
         let lines = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -187,14 +187,14 @@ impl Running {
         self.lines.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect()
     }
 
-    /// The argument behind this one.
+    /// Returns the argument that follows `name`.
     pub(crate) fn option(&self, name: &str) -> String {
         let arguments = self.all("argument");
         let at = arguments.iter().position(|argument| argument == name);
         arguments[at.unwrap_or_else(|| panic!("no {name} in {arguments:?}")) + 1].clone()
     }
 
-    /// What others see of it, and what it had printed when it ended.
+    /// Ends the stand-in. Returns its command line and environment, which other processes can see, and its stderr.
     pub(crate) fn end(mut self) -> (String, String) {
         let proc = |name| std::fs::read(format!("/proc/{}/{name}", self.child.id())).unwrap();
         let seen = String::from_utf8([proc("cmdline"), proc("environ")].concat()).unwrap();

@@ -1,8 +1,8 @@
-//! What is refused while it is evaluated, and what the message says.
+//! Configurations whose evaluation must fail, and the messages.
 
 use crate::nix::routes;
 
-/// An attribute of `refused` in eval.nix, and parts of the message.
+/// Each attribute of `refused` in eval.nix, with parts of the message that its evaluation must print.
 const REFUSALS: [(&str, &[&str]); 62] = [
     ("receipt-without-vsock", &["services.smbios-creds.receipt", "has no vsock", "Set microvm.vsock.cid"]),
     ("secret-key", &[KEYS, "keys/secret.key is a minisign SECRET key", "Give the public key"]),

@@ -1,4 +1,4 @@
-# Configurations that must not be evaluated: refusals.rs has the message of each.
+# Configurations whose evaluation must fail: refusals.rs has the message of each.
 {
   dropIn,
   guest,
@@ -46,7 +46,7 @@ let
       imports = [ onCloudHypervisor ];
       services.smbios-creds.required = [ name ];
     };
-  # The founding incident's own fix: a runner that is a copy of microvm.nix's, with a line of its own.
+  # A runner like those that users write themselves: a changed copy of microvm.nix's runner.
   foreign = pkgs.runCommand "own-runner" {
     passthru = {
       supportsNotifySocket = true;

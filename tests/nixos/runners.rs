@@ -7,7 +7,7 @@ use crate::nix::{NIX, Route, Running, output, routes};
 use testkit::host::{ch_list, crosvm_list, delivered, directory, one_structure};
 use testkit::{intact, is_root};
 
-/// Secrets of the sizes of the founding incident, with what breaks command lines.
+/// Returns secrets of 44 and 88 bytes with characters that break command lines.
 fn secrets() -> [(&'static str, Vec<u8>); 3] {
     let value = |size: usize, start: &[u8]| {
         [start, &b"Canary,[\"= \n"[..]].concat().into_iter().cycle().take(size).collect::<Vec<u8>>()
@@ -15,7 +15,7 @@ fn secrets() -> [(&'static str, Vec<u8>); 3] {
     [("api-key", value(44, b"one")), ("db-password", value(44, b"two")), ("tls-key", value(88, b"three"))]
 }
 
-/// A credentials directory as the host's unit has it, with a credential that is none of the guest's.
+/// Makes a credentials directory like that of the host's unit. One credential in it is not for the guest.
 pub(crate) fn credentials() -> tempfile::TempDir {
     let secrets = secrets();
     let mut files: Vec<(String, &[u8])> =
@@ -25,8 +25,8 @@ pub(crate) fn credentials() -> tempfile::TempDir {
     directory(&files)
 }
 
-/// A runner as its unit starts it, in a folder of its own. microvm.nix's own runner opens the device of a macvtap
-/// interface, for which there is a FIFO.
+/// Returns a command that starts a runner in `folder`, as the runner's unit does. microvm.nix's own runner opens the
+/// device of a macvtap interface: a FIFO stands in for the device.
 fn runner(route: &Route, runner: &Path, folder: &Path) -> Command {
     let run = runner.join("bin/microvm-run");
     let mut command = NIX.command("unshare");
@@ -70,7 +70,7 @@ pub(crate) fn declared() -> (&'static str, &'static Path) {
     (DECLARED.0, Path::new(DECLARED.1))
 }
 
-/// Holds that the strings bring the secrets, whole, and no other credential of the host.
+/// Asserts that a structure delivers the secrets complete, `others`, and no further credential of the host.
 fn assert_secrets(structure: Vec<u8>, others: &[(&str, &[u8])]) {
     let delivery = delivered(&[structure]);
     assert!(delivery.proof.is_proven());
@@ -118,7 +118,7 @@ fn cloud_hypervisor_gets_every_secret_byte_for_byte_and_nobody_sees_one() {
     for route in routes() {
         let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
         let running = start(&route, "runners.cloud-hypervisor", &variables).unwrap();
-        // What microvm.nix put there is kept: the guest reports by it that it is up.
+        // microvm.nix's own string is kept: it names the socket on which the guest reports that it has booted.
         let strings = ch_list(&running.option("--platform"), "oem_strings", true).unwrap();
         assert_eq!(
             strings[0], "io.systemd.credential:vmm.notify_socket=vsock-stream:2:8888",
@@ -129,10 +129,10 @@ fn cloud_hypervisor_gets_every_secret_byte_for_byte_and_nobody_sees_one() {
         assert_eq!(running.option("--vsock"), "cid=3,socket=notify.vsock");
         assert_eq!(running.all("argument")[0], "microvm@web");
         assert!(running.all("cmdline")[0].starts_with("microvm@web --"), "{:?}", running.all("cmdline"));
-        // A macvtap interface's descriptor.
+        // The runner passes the descriptor of a macvtap interface to the hypervisor.
         assert_eq!(running.option("--net"), "fd=[3],mac=02:00:00:00:00:01");
         assert!(running.all("descriptor").contains(&"3".into()));
-        // It is the process that was started, which systemd watches.
+        // The hypervisor runs in the process that was started as the runner, which systemd watches.
         assert_eq!(running.all("pid"), [running.child.id().to_string()]);
         let errors = assert_unseen(running);
         assert!(errors.contains("starts cloud-hypervisor with 4 credentials"), "{errors}");
@@ -166,7 +166,7 @@ fn the_runner_is_microvm_nixs_own_but_for_the_secrets() {
             let mut arguments = running.all("argument");
             let at = arguments.iter().position(|argument| argument == "--platform").unwrap();
             arguments.remove(at + 1);
-            // The guest's closure has the agent, and with it another name.
+            // Only one guest's closure contains the agent, so the store paths after `init=` differ.
             arguments
                 .iter()
                 .map(|argument| argument.split("init=").next().unwrap().to_owned())
@@ -208,7 +208,7 @@ fn qemu_gets_them_in_a_file_that_exists_in_memory_alone() {
         let variables = [declared(), ("CREDENTIALS_DIRECTORY", directory.path())];
         let running = start(&route, "runners.qemu", &variables).unwrap();
         assert_eq!(running.all("argument")[0], "microvm@web", "{}", route.name);
-        // microvm.nix has a -smbios of its own.
+        // microvm.nix passes a -smbios option too, so this test looks for the option with a file.
         let arguments = running.all("argument");
         let descriptor =
             arguments.iter().find_map(|argument| argument.strip_prefix("file=/proc/self/fd/")).unwrap();
@@ -259,7 +259,7 @@ fn a_microvm_nix_without_package_options_gets_its_own_runner_with_the_launcher()
     let running = start(route, "runners.older-qemu", &variables).unwrap();
     assert!(running.option("-smbios").starts_with("file=/proc/self/fd/"));
     assert_unseen(running);
-    // What reads the runner finds all of it.
+    // Other programs read files next to the runner, which must still exist.
     let runner = route.build("runners.older");
     assert_eq!(
         std::fs::read_to_string(runner.join("share/microvm/hypervisor")).unwrap(),
@@ -272,14 +272,14 @@ fn what_else_is_in_the_package_stays() {
     let package = routes()[0].build("hypervisors.cloud-hypervisor");
     let remote = output(NIX.command(package.join("bin/ch-remote").to_str().unwrap()).arg("resize"));
     assert_eq!(String::from_utf8(remote.stdout).unwrap(), "other resize\n");
-    // What starts no machine needs no credentials.
+    // A command that starts no virtual machine needs no credentials.
     let mut command = NIX.command(package.join("bin/cloud-hypervisor").to_str().unwrap());
     let running = Running::start(command.arg("--version").env(DECLARED.0, DECLARED.1)).unwrap();
     assert_eq!(running.all("argument")[1..], ["--version"]);
     assert_eq!(running.end().1, "");
 }
 
-/// A start that is refused.
+/// Returns the message of a start that must be refused.
 fn refusal(route: &Route, attribute: &str, variables: &[(&str, &Path)]) -> String {
     let Err((message, code)) = start(route, attribute, variables) else {
         panic!("{attribute} is started");
@@ -309,7 +309,7 @@ fn a_machine_that_has_to_get_credentials_is_not_started_by_hand() {
 fn messages_name_the_unit_where_the_host_name_is_another_one() {
     let state = tempfile::tempdir().unwrap();
     for route in routes() {
-        // As microvm.nix has it: /var/lib/microvms/VM/current.
+        // microvm.nix keeps the runner of a machine at /var/lib/microvms/VM/current.
         let folder = state.path().join(format!("vm-of-{}", route.name.len()));
         std::fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink(route.build("runners.required"), folder.join("current")).unwrap();
@@ -355,7 +355,7 @@ fn a_missing_or_an_empty_secret_starts_nothing() {
         assert!(message.contains("credential api-key: "), "{}: {message}", route.name);
         assert!(message.contains("smbios-creds.api-key is empty"), "{message}");
         assert!(message.contains("nothing is started"), "{message}");
-        // Required in the guest, and unknown to the host.
+        // The guest requires db-password, but the host has no such credential.
         let message = refusal(&route, "runners.required", &[directory]);
         assert!(message.contains("smbios-creds.db-password is missing; nothing is started"), "{message}");
         assert!(message.contains("help: add it to LoadCredential= in the unit"), "{message}");

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::nix::{Route, output, project, routes};
 
-/// What `systemd-analyze verify` says of a unit with a drop-in. Programs need not be there: they are in the Nix store.
+/// Returns what `systemd-analyze verify` says of a unit with a drop-in, without messages about programs: systemd would
+/// not find programs of the test's Nix store.
 fn said_of(name: &str, unit: &str, drop_in: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
-    // A drop-in of an instance is in the directory of the instance, and the unit is a template.
+    // The unit of an instance is a template, and its drop-in is in the directory of the instance.
     let template =
         name.split_once('@').map_or(name.to_owned(), |(template, _)| format!("{template}@.service"));
     write(directory.path().join(&template), unit.replace("/usr/bin/smbios-creds", "/bin/true")).unwrap();

@@ -1,5 +1,5 @@
-# The real modules of microvm.nix, on top of those of NixOS that make assertions and units. What else they set or read is
-# declared here without meaning.
+# The real modules of microvm.nix, with the NixOS modules that make assertions and units. All other options that these
+# modules set or read are declared here without any effect.
 {
   upstream,
   nixos,
@@ -19,7 +19,7 @@ let
           type = lib.types.unspecified;
           inherit default;
         };
-      # Set from several places.
+      # An option that several modules set.
       set = lib.mkOption {
         type = lib.types.attrsOf lib.types.anything;
         default = { };
@@ -172,7 +172,7 @@ in
         microvm.interfaces = [
           {
             type = "macvtap";
-            # Any interface that every machine has: its descriptor is opened by its number.
+            # Every machine has the interface lo. The runner opens the macvtap device by the number of this interface.
             id = "lo";
             mac = "02:00:00:00:00:01";
             macvtap = {
@@ -202,7 +202,7 @@ in
         };
       };
 
-  # The units of the initrd as NixOS puts them together, ours alone.
+  # The smbios-creds units of the initrd, as NixOS's own code generates them.
   initrdUnits =
     { lib, pkgs }:
     { config, ... }:

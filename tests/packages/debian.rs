@@ -1,4 +1,4 @@
-//! A root of Debian 12 or 13 in a folder, for one test.
+//! A root directory of Debian 12 or 13, for one test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use testkit::machine::prepared;
 
-/// What `./tests/prepare` has built of our packages: the host's, and the agent's.
+/// Returns the paths of the two packages that `./tests/prepare` has built: the host's, then the agent's.
 pub(crate) fn packages() -> [PathBuf; 2] {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
     let mut packages: Vec<PathBuf> = fs::read_dir(&folder)
@@ -19,7 +19,7 @@ pub(crate) fn packages() -> [PathBuf; 2] {
     packages.try_into().unwrap_or_else(|packages| panic!("the host's and the agent's: {packages:?}"))
 }
 
-/// Runs a shell script as root, or as root of a user namespace, in namespaces of its own.
+/// Runs a shell script as root, or as root of a user namespace, in new mount and PID namespaces.
 pub(crate) fn as_root(script: &str, arguments: &[&Path]) -> Output {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--pid", "--fork", "--kill-child"]);
@@ -36,25 +36,25 @@ pub(crate) fn ran(what: &str, output: &Output) -> String {
     stdout + &stderr
 }
 
-/// The root. It is removed when it is dropped.
+/// A root directory of Debian, which is removed when this value is dropped.
 pub(crate) struct Debian {
     folder: tempfile::TempDir,
 }
 
 impl Debian {
-    /// Debian 12 as it was made, with neither of our packages.
+    /// Unpacks Debian 12, with neither of our packages.
     pub(crate) fn fresh() -> Self {
         Self::unpacked("debian-12.tar")
     }
 
-    /// The same of Debian 13.
+    /// Unpacks Debian 13, with neither of our packages.
     pub(crate) fn fresh_13() -> Self {
         Self::unpacked("debian-13.tar")
     }
 
     fn unpacked(archive: &str) -> Self {
         let debian = Self { folder: tempfile::tempdir().unwrap() };
-        // Devices can be made by nobody but the real root, and are bound from outside.
+        // Only the real root can make device files, so `run` bind-mounts /dev of this machine instead.
         let unpack = "mkdir $1/root && tar -xpf $2 -C $1/root --numeric-owner --exclude='./dev/*'";
         let output = as_root(unpack, &[debian.folder.path(), &prepared(archive)]);
         ran("unpacking", &output);
@@ -65,7 +65,7 @@ impl Debian {
         self.folder.path().join("root")
     }
 
-    /// Runs a shell script inside, which must succeed, and hands back what it prints.
+    /// Runs a shell script in the root directory (chroot). Asserts that it succeeds, and returns what it prints.
     pub(crate) fn run(&self, script: &str) -> String {
         let enter = "mount --rbind /dev $1/dev; mount -t proc proc $1/proc
             exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
@@ -73,7 +73,7 @@ impl Debian {
         ran(script, &as_root(enter, &[&self.root(), Path::new(script)]))
     }
 
-    /// Adds a file; an executable one, if it is a script.
+    /// Adds a file to the root directory. A script is executable.
     pub(crate) fn write(&self, path: &str, content: &str) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
@@ -83,7 +83,8 @@ impl Debian {
         ran(path, &as_root(&install, &[&file, &self.root().join(path)]));
     }
 
-    /// Installs packages, of those inside and of others, and hands back what that prints.
+    /// Installs packages, and returns what dpkg prints. `inside` are paths in the root directory, `packages` are
+    /// outside.
     pub(crate) fn install(&self, inside: &[&str], packages: &[PathBuf]) -> String {
         let mut names: Vec<String> = inside.iter().map(|&name| name.to_owned()).collect();
         for package in packages {
@@ -93,8 +94,8 @@ impl Debian {
         self.run(&format!("dpkg --install {} && rm -f /*.deb", names.join(" ")))
     }
 
-    /// Every path with its kind, mode, owner and content; of what changes with every package that comes and goes, and of
-    /// images, the path alone.
+    /// Returns every path with its kind, mode, owner and content. For initramfs images, and for files that change with
+    /// every installation of a package, returns the path only.
     pub(crate) fn snapshot(&self) -> BTreeMap<String, String> {
         let listing = self.run(
             "find / -xdev \\( -path /proc -o -path /dev -o -path /tmp \\) -prune -o -printf '%p\\t%y %m %U:%G %l\\n'
@@ -114,7 +115,7 @@ impl Debian {
         snapshot
     }
 
-    /// The kernel, and the image that was made for it.
+    /// Returns the paths of copies of the kernel and of its initramfs image.
     pub(crate) fn kernel_and_image(&self, name: &str) -> (PathBuf, PathBuf) {
         let copy = |file: &str| {
             let target = self.folder.path().join(format!("{file}.{name}"));
@@ -125,7 +126,7 @@ impl Debian {
         (copy("vmlinuz"), copy("initrd.img"))
     }
 
-    /// A disk with everything that is inside.
+    /// Makes a disk image with the content of the root directory, and returns its path.
     pub(crate) fn disk(&self) -> PathBuf {
         let disk = self.folder.path().join("disk");
         let make = "mke2fs -q -t ext4 -O ^has_journal -E root_owner=0:0 -d $1 $2 1G && chmod 666 $2";

@@ -1,17 +1,19 @@
-//! `integration/initramfs/initramfs`: what it does with which init, with stand-ins for the agent and for `umount`.
+//! What the script `integration/initramfs/initramfs` does for each kind of init. Stand-ins for the agent, `mount`,
+//! `umount` and `modprobe` record how the script calls them.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The script, with its absolute paths led below a folder: nothing of the running system is looked at.
+/// The script in a temporary directory. Its absolute paths are changed to paths in this directory, so it reads nothing
+/// of the running system.
 pub(crate) struct Initramfs {
     folder: tempfile::TempDir,
 }
 
 impl Initramfs {
-    /// With an agent that ends so.
+    /// Sets up the script with a stand-in for the agent that ends with this exit code.
     pub(crate) fn new(exit: u8) -> Self {
         let initramfs = Self { folder: tempfile::tempdir().unwrap() };
         let program = |path: &str, text: &str| {
@@ -43,7 +45,7 @@ impl Initramfs {
         self.folder.path()
     }
 
-    /// With an init in the new root: a file, or a chain of links to one.
+    /// Adds a new root in which init is a file, or a chain of links to a file.
     fn root(self, init: &str, links: &[(&str, &str)]) -> Self {
         let below = |path: &str| {
             let path = self.path().join("new-root").join(path);
@@ -57,7 +59,7 @@ impl Initramfs {
         self
     }
 
-    /// With what was imported, and a root whose init is systemd.
+    /// Adds the directory of imported credentials, and a new root whose init is systemd.
     pub(crate) fn systemd_root(self) -> Self {
         self.root("lib/systemd/systemd", &[("sbin/init", "/lib/systemd/systemd")]).imported()
     }
@@ -89,7 +91,7 @@ impl Initramfs {
         self.run(&["hand-over", root.to_str().unwrap(), init])
     }
 
-    /// What was called, with the folder left out.
+    /// Returns the recorded calls, without the path of the temporary directory.
     pub(crate) fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.path().join("calls")).unwrap_or_default();
         calls.lines().map(|line| line.replace(self.path().to_str().unwrap(), "")).collect()
@@ -123,7 +125,7 @@ fn every_way_to_systemd_is_recognized_as_the_new_root_will_see_it() {
 
 #[test]
 fn another_init_finds_the_credentials_where_they_are() {
-    // systemd is there, and is not what is executed.
+    // In this root, systemd exists, but init is another program.
     let busybox = [("sbin/init", "/bin/busybox"), ("usr/lib/systemd/systemd", "/bin/busybox")];
     let itself = [("sbin/init", "init")];
     for (file, links, init) in [
@@ -177,7 +179,7 @@ fn both_imports_have_the_options_of_every_stage_and_a_name_is_no_pattern() {
 }
 
 impl Initramfs {
-    /// With credentials in `@system`, and these of them in `@initrd`.
+    /// Adds credentials with the names `system` to `@system`, and with the names `initrd` to `@initrd`.
     fn holding(self, system: &[&str], initrd: &[&str]) -> Self {
         for (place, names) in [("@system", system), ("@initrd", initrd)] {
             let folder = self.path().join("run/credentials").join(place);

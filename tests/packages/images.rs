@@ -1,5 +1,5 @@
-//! Images of initramfs-tools and dracut with the agent, booted: credentials are there before the root is switched, and
-//! after.
+//! Boots initramfs images of initramfs-tools and dracut with the agent: the credentials are imported before the switch
+//! to the real root, and still available after it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::debian::{Debian, packages};
 use testkit::machine::{Machine, Results, prepared};
 use testkit::sent::{digests, directory, expected, sent};
 
-/// Sends what a command in the guest did, over the second serial line.
+/// Shell function that sends the result of a command in the guest over the second serial line.
 const RESULT: &str = r#"
 result() {
     name=$1; shift
@@ -18,7 +18,7 @@ result() {
 }
 "#;
 
-/// In the initramfs, with the root mounted or not.
+/// Commands that run in the initramfs, before or after the root is mounted.
 const EARLY: &str = "
 result early_check smbios-creds check --manifest=require
 result early_report cat /run/smbios-creds/report.json
@@ -26,7 +26,7 @@ result early_sums sh -c 'sha256sum /run/credentials/@system/*'
 result early_mount grep ' /run/credentials/@system ' /proc/mounts
 ";
 
-/// After the root was switched.
+/// Commands that run after the switch to the real root.
 const LATE: &str = "
 result late_check smbios-creds check --manifest=require
 result late_pid1 cat /proc/1/comm
@@ -43,7 +43,7 @@ const SERVICE: &str = "[Unit]\nRequires=smbios-creds.service\nAfter=smbios-creds
     [Service]\nType=oneshot\nExecStart=/probe\nExecStopPost=systemctl poweroff --force --force\n\
     LoadCredential=every-byte\nLoadCredential=large\nLoadCredential=text\n";
 
-/// Another init than systemd.
+/// Script that runs as init instead of systemd.
 const INIT: &str = "#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 [ -c /dev/ttyS1 ] || mount -t devtmpfs devtmpfs /dev
@@ -52,7 +52,8 @@ echo o >/proc/sysrq-trigger
 sleep 60
 ";
 
-/// As a kernel that has it as a module would have it: any module will do. (Debian's kernels have it built in.)
+/// Adds another module under the name dmi-sysfs, because Debian's kernels have dmi-sysfs built in. The tests only check
+/// that images contain a module of this name.
 const MODULE: &str = "cd /lib/modules/*
     module=$(echo kernel/drivers/net/dummy.ko*)
     mkdir updates && cp $module updates/dmi-sysfs${module#*/dummy} && depmod $(basename $PWD)";
@@ -61,19 +62,19 @@ fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
     let large: Vec<u8> = (0..20_000_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect();
     BTreeMap::from([
         ("every-byte", (0..=255).collect()),
-        // More than systemd 252 reads of a structure.
+        // systemd 252 reads less than 20,000 bytes of a structure.
         ("large", large),
         ("text", b"a,b=c \"d\"\nline 2".to_vec()),
     ])
 }
 
-/// A fresh Debian with what looks at the credentials, and nothing of ours.
+/// Adds the scripts and units that inspect the credentials to a fresh Debian. It installs neither of our packages.
 fn with_probes(debian: Debian) -> Debian {
     debian.write("probe", &format!("#!/bin/sh\n{RESULT}{LATE}"));
     debian.write("probe-init", INIT);
     debian.write("etc/systemd/system/probe.service", SERVICE);
     debian.run(MODULE);
-    // dpkg's own, of everything that comes and goes.
+    // dpkg makes this log with the first installation, and `snapshot` would report it as new.
     debian.run("touch /var/log/dpkg.log");
     debian
 }
@@ -98,7 +99,7 @@ fn boot(debian: &Debian, name: &str, disk: &Path, arguments: &str) -> Results {
     assert_eq!(digests(&results, "early_sums"), expected(&secrets), "{name}: before the root is switched");
     let report: serde_json::Value = serde_json::from_slice(&results["early_report"].stdout).unwrap();
     assert_eq!(report["exit"], 0);
-    // One mount, in memory, read-only. A tmpfs is not swapped out from Linux 6.4 on.
+    // Exactly one mount, which is read-only and never swapped out: ramfs, or tmpfs with noswap (Linux 6.4 and newer).
     let mount = results["early_mount"].text();
     let is = |kind: &str| mount.contains(&format!(" {kind} ro,nosuid,nodev,noexec,"));
     assert!(
@@ -112,21 +113,22 @@ fn boot(debian: &Debian, name: &str, disk: &Path, arguments: &str) -> Results {
     results
 }
 
-/// systemd as the init of the root. systemd 252 reads a page of what is large by itself, and `@initrd` not at all.
+/// Boots with systemd as the init of the root. systemd 252 imports only a page of a large credential by itself, and
+/// does not read `@initrd`.
 fn boot_systemd(debian: &Debian, name: &str, disk: &Path) {
     let results = boot(debian, name, disk, "systemd.unit=probe.service");
     assert_eq!(results["late_pid1"].text(), "systemd\n");
     assert_eq!(results["late_folder"].text(), "/run/credentials/probe.service\n");
 }
 
-/// Another init, which finds what the initramfs has imported.
+/// Boots with another init, which finds the credentials that the initramfs has imported.
 fn boot_other(debian: &Debian, name: &str, disk: &Path) {
     let results = boot(debian, name, disk, "init=/probe-init");
     assert_eq!(results["late_pid1"].text(), "probe-init\n");
     assert_eq!(results["late_folder"].text(), "unset\n");
 }
 
-/// What is ours in an image.
+/// Returns the paths in the listing of an image that belong to smbios-creds.
 fn ours(listing: &str) -> Vec<&str> {
     let mut ours: Vec<&str> = listing
         .lines()
@@ -141,7 +143,7 @@ fn ours(listing: &str) -> Vec<&str> {
 
 const LIST_INITRAMFS: &str = "lsinitramfs /boot/initrd.img-*";
 
-/// Holds that an image of initramfs-tools has everything of ours.
+/// Asserts that the image of initramfs-tools has all files of smbios-creds.
 fn assert_in_initramfs(debian: &Debian) {
     let listing = debian.run(LIST_INITRAMFS);
     for file in [
@@ -157,7 +159,7 @@ fn assert_in_initramfs(debian: &Debian) {
     }
 }
 
-/// Has images of initramfs-tools look at the credentials.
+/// Makes later images of initramfs-tools inspect the credentials.
 fn look_early(debian: &Debian) {
     debian.write(
         "etc/initramfs-tools/scripts/init-premount/probe",
@@ -188,7 +190,7 @@ fn the_package_installs_its_image_boots_and_purging_it_leaves_no_trace() {
     let printed = debian.install(&[], &packages());
     assert!(printed.contains("update-initramfs: Generating /boot/initrd.img-"), "{printed}");
     assert_in_initramfs(&debian);
-    // In the image alone: what a snapshot would take for a trace.
+    // These files are added after the first snapshot and removed before the second, which would report them as traces.
     look_early(&debian);
     debian.run("update-initramfs -u");
     let disk = debian.disk();
@@ -206,7 +208,7 @@ fn the_package_installs_its_image_boots_and_purging_it_leaves_no_trace() {
     assert!(gone.is_empty(), "less than before: {gone:?}");
 }
 
-/// dracut in the place of initramfs-tools, with what looks at the credentials as its last hook.
+/// Returns a Debian with dracut instead of initramfs-tools. The last hook of its image inspects the credentials.
 fn with_dracut(settings: &str) -> Debian {
     let debian = with_probes(Debian::fresh());
     debian.run("dpkg --purge --force-depends initramfs-tools");
@@ -222,7 +224,7 @@ fn with_dracut(settings: &str) -> Debian {
         "usr/lib/dracut/modules.d/99probe/module-setup.sh",
         "#!/bin/bash\ncheck() { return 0; }\ninstall() { inst_hook pre-pivot 50 /early.sh; }\n",
     );
-    // Together, so that there is one image to make.
+    // dracut and the agent are installed together, so that dracut makes one image only.
     let [_, agent] = packages();
     let printed = debian.install(&["/var/tmp/dracut_*.deb"], &[agent]);
     assert!(printed.contains("dracut: Generating /boot/initrd.img-"), "{printed}");

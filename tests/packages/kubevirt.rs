@@ -1,4 +1,4 @@
-//! `integration/kubevirt`: the hook's script, and what its manifests have in common with the program.
+//! `integration/kubevirt`: the script of the hook, and values in the manifests that must equal those in the program.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn policy_mounts_the_secret_where_the_domain_names_its_files() {
     for part in [
         format!("mountPath: '{DIRECTORY}'"),
         "secretName: object.metadata.annotations['smbios-creds.io/secret']".to_owned(),
-        // 0440: the files are root's, and of the group that KubeVirt gives to the pod, which is QEMU's.
+        // Mode 0440: root owns the files, and KubeVirt gives them the group of the pod, in which QEMU runs.
         format!("defaultMode: {}", 0o440),
         "optional: false".to_owned(),
     ] {
@@ -92,7 +92,7 @@ fn policy_allows_the_hook_of_the_machine_and_no_other() {
     assert_eq!(annotations["hooks.kubevirt.io/hookSidecars"].as_str(), Some(allowed));
     let sidecars: serde_json::Value = serde_json::from_str(allowed).unwrap();
     assert!(sidecars[0]["image"].as_str().unwrap().contains("@sha256:"), "a tag can be moved");
-    // The same numbers as the program takes.
+    // The policy must allow the same numbers of files as the program.
     let rules = spec["validations"].as_vec().unwrap();
     let rules: Vec<&str> = rules.iter().map(|rule| rule["expression"].as_str().unwrap()).collect();
     assert!(rules.iter().any(|rule| rule.contains("'^([1-9]|[1-5][0-9]|6[0-4])$'")) && FILES_MAX == 64);

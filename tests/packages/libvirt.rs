@@ -1,5 +1,5 @@
-//! `integration/libvirt`: what the hook does in each operation, with a stand-in for `systemd-creds`, and what the host's
-//! package has for libvirt.
+//! `integration/libvirt`: what the hook does in each operation, with a stand-in for `systemd-creds`, and the files for
+//! libvirt in the host's package.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use crate::debian::{Debian, packages};
 
 const SYSTEMD_CREDS: &str = "#!/bin/sh\ngrep -q damaged \"$4\" && exit 1\ncat \"$4\" >\"$5\"\n";
 
-/// A host whose domain `web` has these files.
+/// Makes a host directory in which the domain `web` has these credential files.
 fn host(files: &[(&str, &str)]) -> TempDir {
     let host = tempfile::tempdir_in("/dev/shm").unwrap();
     let sources = host.path().join("etc/smbios-creds/domains/web");
@@ -94,7 +94,7 @@ fn hook_leaves_other_domains_and_other_directories_as_they_are() {
     assert!(host.path().join("etc/smbios-creds/domains/web/db").exists());
 }
 
-/// Makes a package with a QEMU, and installs it.
+/// Shell commands that make and install a package with the program `$1` of QEMU.
 const INSTALL_QEMU: &str = "
     install -D -m 755 /bin/true /tmp/$1/usr/bin/$1
     mkdir /tmp/$1/DEBIAN

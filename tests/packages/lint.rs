@@ -1,4 +1,4 @@
-//! What lintian says of the packages, and what they hold.
+//! Checks the packages with lintian, and checks which files they contain.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ fn lintian_finds_nothing_that_is_not_explained() {
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
 
-/// Paths in a package.
+/// Returns the paths in a package.
 fn files(package: &std::path::Path) -> Vec<String> {
     let output = Command::new("dpkg-deb").arg("--contents").arg(package).output().unwrap();
     let listing = String::from_utf8(output.stdout).unwrap();

@@ -1,5 +1,5 @@
-//! The hooks of mkinitcpio, which Debian does not have: their functions, with mkinitcpio's own in the place of which
-//! are ones that write down how they were called.
+//! The hooks for mkinitcpio, which Debian does not package. The tests call the hooks' functions. Stand-ins for
+//! mkinitcpio's functions record how the hooks call them.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,9 +8,9 @@ use crate::hand_over::Initramfs;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/mkinitcpio");
 
-/// What the functions of `mkinitcpio` and of its systemd hook are called with, by what a hook's `build` does.
+/// Runs `build` of a hook, and returns its calls of the functions of mkinitcpio.
 fn build(hook: &str, with_options: bool) -> Vec<String> {
-    // As mkinitcpio does it: bash, the hook sourced, then 'build'.
+    // Like mkinitcpio, this script sources the hook in bash, and then calls 'build'.
     let script = "set -eu
         for function in add_module add_binary add_file add_runscript add_systemd_unit add_symlink; do
             eval \"$function() { printf '%s' $function; printf ' <%s>' \\\"\\$@\\\"; echo; }\"
@@ -67,12 +67,12 @@ fn the_hook_for_systemd_adds_the_unit_and_enables_it() {
     assert_eq!(build("sd-smbios-creds", false), calls);
     calls.extend(["add_file <OPTIONS>", "add_file <TRUSTED/owner.pub>"]);
     assert_eq!(build("sd-smbios-creds", true), calls);
-    // add_systemd_unit adds what it executes, by this line.
+    // add_systemd_unit of mkinitcpio adds the program that this line of the unit executes.
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/systemd/smbios-creds-initrd.service");
     assert!(std::fs::read_to_string(unit).unwrap().contains("\nExecStart=/usr/bin/smbios-creds "));
 }
 
-/// Runs a function of the hook as mkinitcpio's `/init` does (`run_hookfunctions`): in a POSIX shell, sourced.
+/// Runs a function of the hook as mkinitcpio's `/init` does (`run_hookfunctions`): a POSIX shell sources the hook.
 fn run(initramfs: &Initramfs, function: &str) {
     let script = "sed \"s:/usr/lib/smbios-creds:$1&:; s: /new_root: $1/new-root:\" \"$2\" >\"$1/hook\"
         init=/sbin/init

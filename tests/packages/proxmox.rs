@@ -8,17 +8,17 @@ use std::process::{Command, Output};
 use testkit::host::delivered;
 use testkit::{code, run, stderr, stdout};
 
-/// Decrypts what begins with the name that it was encrypted under.
+/// Stand-in for systemd-creds: decrypts a file only if its first line has the given name.
 const SYSTEMD_CREDS: &str = r#"#!/bin/sh
 [ "$1 $3" = 'decrypt --' ] && [ "$(head -n 1 "$4")" = "$2" ] || { echo 'Failed to decrypt' >&2; exit 1; }
 tail -n +2 "$4" >"$5"
 "#;
 
-/// A node of a cluster, with its absolute paths led below a folder in memory.
+/// A node of a cluster: the hookscript's absolute paths are changed to paths in a directory in memory.
 struct Node(tempfile::TempDir);
 
 impl Node {
-    /// With a machine 100, whose `args` are these.
+    /// Makes a node with the virtual machine 100, whose `args` are `arguments`.
     fn new(arguments: &str) -> Self {
         let node = Self(tempfile::tempdir_in("/dev/shm").unwrap());
         for folder in ["etc/smbios-creds/vms/100", "etc/pve/qemu-server", "run", "bin"] {
@@ -57,7 +57,7 @@ impl Node {
         self.path("run/smbios-creds/vms/100")
     }
 
-    /// With a credential, as it was encrypted under this name.
+    /// Adds a credential that is encrypted under its own name.
     fn credential(self, name: &str, value: &str) -> Self {
         self.file(name, &format!("--name={name}\n{value}"))
     }
@@ -72,7 +72,7 @@ impl Node {
         run(Command::new(self.path("bin/hookscript")).args(["100", phase]).env("PATH", path))
     }
 
-    /// Calls it in the phase `pre-start`, in which it says this and leaves nothing.
+    /// Calls the hookscript in the phase `pre-start`. Asserts that it fails with this message and leaves no files.
     fn refuses(&self, words: &str) {
         let output = self.call("pre-start");
         assert_eq!((code(&output), stdout(&output)), (1, String::new()), "{words}");
@@ -118,7 +118,7 @@ fn hookscript_writes_structures_for_a_start_and_removes_them() {
         }
         assert_eq!(names(&node.path("run/smbios-creds/vms")), Vec::<String>::new());
     }
-    // A phase after another, or one of a later version, does no harm.
+    // Further calls after the end, and a phase that this hookscript does not know, succeed.
     for phase in ["post-stop", "post-start", "later"] {
         assert_eq!(code(&node.call(phase)), 0);
     }
@@ -163,7 +163,7 @@ fn hookscript_leaves_no_old_structures_after_a_failed_start() {
     let node = Node::new(&named(2)).credential("db", "hunter2");
     assert_eq!(code(&node.call("pre-start")), 0);
     assert_eq!(names(&node.slots()), ["0", "1"]);
-    // What a start that was killed has left.
+    // Plain values that a start left because the hookscript was killed.
     fs::create_dir(node.path("run/smbios-creds/vms/plain-100")).unwrap();
     fs::write(node.path("run/smbios-creds/vms/plain-100/db"), "hunter2").unwrap();
     node.file("db", "damaged").refuses("credential db of VM 100 cannot be decrypted: ");

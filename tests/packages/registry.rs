@@ -1,4 +1,4 @@
-//! The crate as a registry has it: packed, unpacked elsewhere, and built there by others with their linkers.
+//! The crate as users get it from a registry: packed, unpacked in another directory, and built with different linkers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use testkit::{code, project, run, stderr, stdout};
 
-/// The crate, unpacked. The workspace excludes that directory.
+/// Directory of the unpacked crate, which the workspace excludes.
 static CRATE: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = project("target/packed");
     let package =
@@ -22,7 +22,7 @@ static CRATE: LazyLock<PathBuf> = LazyLock::new(|| {
     unpacked.join(name)
 });
 
-/// cargo, without what the cargo that runs this test has set.
+/// Returns a cargo command without the variables that the cargo of this test has set.
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"] {
@@ -38,10 +38,10 @@ fn ran(command: &mut Command) -> String {
     stdout(&output)
 }
 
-/// A linker's word in the arguments of a C compiler, and what a linked file says of it, if anything.
+/// Name of each linker for -fuse-ld=, and the word that the linker writes into a linked file, or nothing.
 const LINKERS: [(&str, &str); 3] = [("bfd", ""), ("lld", "LLD"), ("mold", "mold")];
 
-/// What linkers and compilers have left in a program.
+/// Returns the section `.comment` of a program, in which compilers and linkers write their names.
 fn comment(program: &Path) -> String {
     ran(Command::new("readelf").args(["--string-dump=.comment"]).arg(program))
 }
@@ -54,11 +54,11 @@ fn packed_crate_installs_from_another_directory() {
     install
         .args(["install", "--quiet", "--offline", "--locked", "--debug", "--no-track", "--path"])
         .arg(&*CRATE);
-    // The opt-level of dependencies is for the tests of the repository.
+    // Cargo.toml optimizes dependencies for the tests of the repository. This build does not need that.
     install.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     install.arg("--root").arg(&root).arg("--target-dir").arg(project("target/packed"));
     ran(install.current_dir(elsewhere.path()));
-    // What README.md says to try.
+    // This is the command that README.md says to try.
     let from = CRATE.join("testdata/cloud-hypervisor-53-api");
     let list = ran(Command::new(root.join("bin/smbios-creds")).args(["list", "--from"]).arg(from));
     assert!(list.contains("manifest") || list.lines().count() > 1, "{list}");
@@ -74,7 +74,7 @@ fn packed_crate_installs_from_another_directory() {
 fn program_with_the_library_links_with_bfd_lld_and_mold() {
     let user = tempfile::tempdir().unwrap();
     fs::create_dir(user.path().join("src")).unwrap();
-    // Its main is the example for VMMs, as others copy it.
+    // The program is a copy of the example for VMMs, as users would copy it.
     fs::copy(CRATE.join("examples/vmm.rs"), user.path().join("src/main.rs")).unwrap();
     fs::copy(CRATE.join("Cargo.lock"), user.path().join("Cargo.lock")).unwrap();
     let manifest = format!(
@@ -101,7 +101,7 @@ fn program_with_the_library_links_with_bfd_lld_and_mold() {
     }
 }
 
-/// Bytes of a section of a program, 0 if it has none.
+/// Returns the size in bytes of a section of a program, or 0 if there is no such section.
 fn section(program: &Path, name: &str) -> u64 {
     let sections = ran(Command::new("readelf").args(["--sections", "--wide"]).arg(program));
     // "[ 7] .eh_frame PROGBITS address offset size ..."
@@ -129,7 +129,7 @@ fn static_program(linker: &str, elsewhere: &Path) -> PathBuf {
     let mut build = cargo();
     build.args(["build", "--quiet", "--release", "--offline", "--target", target, "--manifest-path"]);
     build.arg(package.join("Cargo.toml")).current_dir(elsewhere);
-    // As in [target.'cfg(target_os = "linux")'] of a user's configuration: it is added to what others have set.
+    // Set by --config, the flags are added to those of other configuration files, as for a user who chooses a linker.
     build.arg("--config").arg(format!("target.{target}.rustflags=['-Clink-arg=-fuse-ld={linker}']"));
     ran(&mut build);
     package.join("target").join(target).join("release/program")

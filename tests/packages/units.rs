@@ -1,4 +1,4 @@
-//! The units that are installed, and those that the pages show, as the systemd of each release reads them.
+//! Verifies the units that are installed, and those that the documentation shows, with the systemd of each release.
 
 use std::fs::{create_dir_all, read_dir, read_to_string, write};
 use std::path::Path;
@@ -14,7 +14,7 @@ const RELEASES: [(&str, &str); 3] = [("bookworm", "252"), ("bookworm-backports",
 /// A unit or a drop-in: its path below `/etc/systemd/system`, and its text.
 type Unit = (String, String);
 
-/// Units of a directory of the project.
+/// Returns the units of a directory of the project.
 fn units_of(directory: &str) -> Vec<Unit> {
     let files = read_dir(project(directory)).unwrap().map(|entry| entry.unwrap().path());
     let units = files.filter(|path| path.extension().is_some_and(|extension| extension == "service"));
@@ -23,17 +23,17 @@ fn units_of(directory: &str) -> Vec<Unit> {
         .collect()
 }
 
-/// A service of a user's own.
+/// A service of a user, to which drop-ins are added.
 const SERVICE: &str = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n";
 
-/// The units that a page shows: each block without a program is a drop-in.
+/// Returns the units that a page shows. A block without ExecStart= is a drop-in.
 fn units_on(page: &str) -> Vec<Unit> {
     let text = read_to_string(project(page)).unwrap();
     let blocks = text.split("```ini\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut units = Vec::new();
     for (number, block) in blocks.enumerate() {
         let name = format!("{}-{number}.service", page.rsplit('/').next().unwrap().replace('.', "-"));
-        // A part of a section.
+        // A block without a heading is a part of the section [Service].
         let block = if block.starts_with('[') { block.to_owned() } else { format!("[Service]\n{block}") };
         if block.contains("ExecStart=") {
             units.push((name, block));
@@ -55,7 +55,7 @@ const PAGES: [&str; 6] = [
     "docs/trust/signed.md",
 ];
 
-/// Everything that is verified.
+/// Returns all units and drop-ins that the tests verify.
 fn units() -> Vec<Unit> {
     let mut units = [units_of("integration/systemd"), units_of("integration/libvirt")].concat();
     assert_eq!(units.len(), 3, "{units:?}");
@@ -70,7 +70,7 @@ fn units() -> Vec<Unit> {
     units
 }
 
-/// What `systemd-analyze verify` of a release says of units.
+/// Returns what `systemd-analyze verify` of a release says of units.
 fn said_of(release: &str, units: &[Unit]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
@@ -82,7 +82,7 @@ fn said_of(release: &str, units: &[Unit]) -> String {
         let path = root.join("etc/systemd/system").join(name);
         create_dir_all(path.parent().unwrap()).unwrap();
         write(path, text).unwrap();
-        // Of a template, an instance is verified.
+        // Collect the units, without drop-ins. For a template, its instance `web` is verified below.
         if name.strip_suffix(".service").is_some() {
             names.push(name);
         }
@@ -97,7 +97,7 @@ fn said_of(release: &str, units: &[Unit]) -> String {
     let (version, said) = output.split_once('\n').unwrap();
     let (_, expected) = RELEASES.iter().find(|(name, _)| *name == release).unwrap();
     assert!(version.starts_with(&format!("systemd {expected} ")), "{version}");
-    // The second line has the options that it was built with.
+    // The second line names the options that systemd was built with.
     said.split_once('\n').unwrap().1.to_owned()
 }
 
@@ -105,7 +105,7 @@ fn said_of(release: &str, units: &[Unit]) -> String {
 fn every_systemd_accepts_the_units_of_the_project_and_of_its_pages() {
     for (release, version) in RELEASES {
         let said = said_of(release, &units());
-        // Older ones do not know it, and the drop-in says so.
+        // systemd 252 does not know ImportCredential=. The drop-in says in which versions it works.
         let known: Vec<&str> = said
             .lines()
             .filter(|line| !(version == "252" && line.contains("Unknown key 'ImportCredential'")))

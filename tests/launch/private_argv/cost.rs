@@ -1,4 +1,4 @@
-//! What a start costs, counted and not timed.
+//! The cost of a start with private arguments: the tests count stops, register reads and locked memory, not time.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -26,19 +26,19 @@ fn counted(program: &Path, arguments: &[&str]) -> (usize, usize) {
 fn tracer_reads_registers_before_system_calls_only() {
     let program = TOOLS.path("dynamic");
     let name = program.to_str().unwrap();
-    // A thread stops before each of its calls and after it.
+    // A traced thread stops before each of its system calls and after it.
     for (first, arguments) in [
         (program.as_path(), &["x", "--one", PLACEHOLDER][..]),
         (Path::new("/usr/bin/env"), &["env", "WRAPPED=yes", name, "--one", PLACEHOLDER]),
     ] {
         let (resumed, looked) = counted(first, arguments);
         assert!(resumed > 100, "it was traced: {resumed}");
-        // Those that are not for a call are for the delivery.
+        // Up to 4 reads are not for a system call, but for the delivery of the private argument.
         assert!(looked <= resumed / 2 + 4, "{looked} times at {resumed} stops");
     }
 }
 
-/// A wrapper whose path needs no search in $PATH, in which each attempt is a call.
+/// A wrapper with its full path. A search in $PATH would call execve(2) for each directory, and each call is a stop.
 const ENV: &str = "/usr/bin/env";
 
 #[test]
@@ -51,7 +51,7 @@ fn wrapper_stops_at_no_call_until_it_executes_the_next_program() {
         let arguments = [wrappers, &[name, "--one", PLACEHOLDER]].concat();
         counted(Path::new("/usr/bin/env"), &arguments).0
     };
-    // With LD_PRELOAD, which the count needs, all calls are stops: two for each.
+    // With LD_PRELOAD, which the count needs, the tracer stops a wrapper twice at each system call.
     let preloaded = stops(&["env", "LC_ALL=C.UTF-8", ENV]) - stops(&["env", "LC_ALL=C.UTF-8"]);
     assert!(preloaded > 100, "{preloaded}");
     let none = stops(&["env", "-u", "LD_PRELOAD", "LC_ALL=C.UTF-8"]);
@@ -88,7 +88,7 @@ fn hundred_starts_at_once_each_deliver_their_own_value() {
     };
     std::thread::scope(|scope| {
         let starting: Vec<_> = (0..100).map(|number| scope.spawn(move || start(number))).collect();
-        // All of them run at the same time.
+        // All hundred programs run at the same time.
         let running: Vec<_> = starting.into_iter().map(|thread| thread.join().unwrap()).collect();
         running.into_iter().for_each(Running::end);
     });
@@ -103,7 +103,7 @@ fn start_locks_at_most_two_mebibytes_in_each_process() {
     let names: Vec<String> = (0..16).map(|number| format!("credential-{number}")).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), value.as_slice())).collect();
     let credentials = directory(&files);
-    // Kilobytes of all memory that each process of the start can have, the launcher too: it locks no more.
+    // `ulimit -v` limits all memory of each process of the start to 2048 KiB, so no process can lock more.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -v 2048; exec \"$@\"", "sh"]).arg(static_host());
     command.args(["run", "--log-level=error", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]);
@@ -128,7 +128,7 @@ fn tracer_starts_before_credentials_are_read() {
     let mut command = Command::new("strace");
     command.args(["-qq", "-o"]).arg(&log).arg(testkit::program("smbios-creds-host"));
     command.args(["run", "--all", "--hypervisor=cloud-hypervisor", "--credentials"]).arg(credentials.path());
-    // It is refused, since it is traced, but not before.
+    // strace traces the launcher, so the start is refused, but only after the launcher has read the credentials.
     let output = command.arg("--").arg(TOOLS.path("static")).arg("--kernel=k").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("already traces this command"), "{text}");

@@ -32,7 +32,7 @@ static void raw(void)
 }
 
 #ifdef LIBRARY
-/* A library that has functions of the C library. */
+/* With -DLIBRARY: a library that defines functions of the C library itself. */
 void _Exit(int code)
 {
     (void)code;
@@ -70,7 +70,7 @@ static void catches(int signal)
     caught += signal == SIGTRAP;
 }
 
-/* Whether a child ended with success. */
+/* Waits for a child. Returns whether it ended with exit code 0. */
 static int well(pid_t child)
 {
     int status = -1;
@@ -109,12 +109,12 @@ int main(int argc, char **argv)
     else if (!strcmp(how, "last-thread"))
         pthread_exit(NULL);
     else if (!strcmp(how, "library")) {
-        /* Another C library, with which this one has nothing in common. */
+        /* A second copy of the C library, in a namespace of its own. It shares no memory with the first copy. */
         void *other = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
         void (*end)(int) = (void (*)(int))dlsym(other, "_exit");
         end(0);
     } else if (!strcmp(how, "undumpable")) {
-        /* From here on, nobody without CAP_SYS_PTRACE may change its memory. */
+        /* From here on, no process without CAP_SYS_PTRACE may change the memory of this process. */
         prctl(PR_SET_DUMPABLE, 0);
         return 0;
     } else if (!strcmp(how, "ignores-and-ends")) {
@@ -126,7 +126,7 @@ int main(int argc, char **argv)
         argv[1] = "return";
         execv("/proc/self/exe", argv);
     }
-    /* What follows executes its arguments. */
+    /* In the ways from here on, the wrapper does not end: it executes its arguments. */
     else if (!strcmp(how, "fork")) {
         if (!(pid = fork()))
             exit(0);
@@ -137,7 +137,8 @@ int main(int argc, char **argv)
             exit(0);
         done = well(pid);
     } else if (!strcmp(how, "fork-late")) {
-        /* Others run before the child, so that its tracer learns of its parent's event first. */
+        /* With SCHED_IDLE, the child runs after other processes, so that the tracer sees the fork event of the parent
+         * first. */
         struct sched_param none = {0};
         sched_setscheduler(0, SCHED_IDLE, &none);
         if (!(pid = fork()))
@@ -154,7 +155,7 @@ int main(int argc, char **argv)
         done = posix_spawn(&pid, "/bin/true", NULL, NULL, helper, environ) == 0 && well(pid);
         done &= posix_spawn(&pid, "/nowhere", NULL, NULL, helper, environ) != 0;
     } else if (!strcmp(how, "outlives")) {
-        /* The child calls functions that had breakpoints, when its parent already is another program. */
+        /* The child calls functions that had breakpoints after its parent has become another program. */
         if (!fork()) {
             usleep(300000);
             syscall(SYS_getpid);
@@ -168,7 +169,7 @@ int main(int argc, char **argv)
         raise(SIGTRAP);
         done = caught == 1;
     }
-    /* A breakpoint that is left there would end it. */
+    /* A breakpoint left in syscall() would end this process. */
     done &= syscall(SYS_getpid) == getpid();
     return done && argc > 2 ? execv(argv[2], argv + 2) : 99;
 }

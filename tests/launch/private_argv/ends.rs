@@ -1,5 +1,5 @@
-//! Wrappers that end without executing the hypervisor: the start fails, in whichever way they end. And wrappers that
-//! look as if they ended, but do not: the hypervisor gets every byte.
+//! If a wrapper ends without executing the hypervisor, the start fails, in whichever way the wrapper ends. If only
+//! children of a wrapper end, and the wrapper executes the hypervisor, the hypervisor gets every byte.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -32,7 +32,7 @@ static ENDS: LazyLock<[String; 4]> = LazyLock::new(|| {
     programs
 });
 
-/// Starts a program that ends in this way. The launcher runs through other programs.
+/// Starts `program` as a wrapper that ends in the way `how`. The command `through` executes the launcher.
 fn ends(through: &[&str], program: &str, how: &str) -> Output {
     let start = Start {
         arguments: &[program, how, PLACEHOLDER],
@@ -51,7 +51,7 @@ fn ends(through: &[&str], program: &str, how: &str) -> Output {
     output
 }
 
-/// Holds a start to its end with a message and this exit code.
+/// Asserts that a start ended with exit code `code`, and that its message says that the wrapper ended with code `said`.
 fn assert_ends(output: &Output, said: u8, code: i32, what: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{what}: {:?} {text}", output.status.signal());
@@ -84,7 +84,7 @@ fn wrapper_that_ends_with_success_in_any_way_fails_the_start() {
     }
     // A Go program makes its system calls itself.
     assert_ends(&ends(&[], go, "raw"), 0, 1, "Go");
-    // Either library may end it.
+    // libends.so and the C library both define `_Exit`, and either of them may end the program.
     assert_ends(&ends(&[], two, "_Exit"), 0, 1, "two");
     let through = ["sh", "-c", "trap '' TRAP; exec \"$@\"", "sh"];
     for how in ["return", "syscall"] {
@@ -101,7 +101,8 @@ fn other_exit_codes_of_a_wrapper_stay() {
 
 #[test]
 fn end_by_an_instruction_of_the_program_itself_is_said_at_least() {
-    // The one way to end with success that a wrapper with a C library has left: nothing but the message tells.
+    // A dynamically linked wrapper that makes the system call itself still ends the start with exit code 0: only the
+    // message tells of it.
     assert_ends(&ends(&[], &ENDS[0], "raw"), 0, 0, "raw");
 }
 
@@ -123,7 +124,7 @@ fn wrapper_whose_children_end_executes_the_hypervisor() {
             "loads",
             "signals",
         ];
-        // On one processor, a child that waits for it stops after the event of its maker.
+        // With `taskset 1` all processes share one processor, so a child stops after the fork event of its parent.
         for (how, through) in hows.into_iter().flat_map(|how| [(how, &[][..]), (how, &["taskset", "1"])]) {
             if how == "loads" && wrapper.ends_with("static") || wrapper.ends_with("two") {
                 continue;
@@ -166,7 +167,7 @@ fn ignored_trap_signal_is_still_ignored_in_the_hypervisor() {
     let plain = Running::start(&mut plain.plain()).unwrap();
     let masks = ["SigIgn", "SigBlk", "SigCgt"];
     assert_eq!(running.report.status(&masks), plain.report.status(&masks));
-    // Whoever runs the tests may have other signals ignored too.
+    // The caller of the tests may ignore other signals too, so only the bit of SIGTRAP is checked.
     let ignored = &running.report.status(&["SigIgn"])[0];
     let mask = u64::from_str_radix(ignored.rsplit('\t').next().unwrap(), 16).unwrap();
     assert!(mask >> (nix::libc::SIGTRAP - 1) & 1 == 1, "{ignored}");
@@ -184,7 +185,7 @@ fn no_breakpoint_is_left_in_a_wrapper_that_waits_for_the_hypervisor() {
     let arguments = [name, program.to_str().unwrap(), "--one", PLACEHOLDER];
     let start = Start { arguments: &arguments, ..Start::new(&script, &values) };
     let running = Running::start(&mut start.command()).unwrap();
-    // The code of the shell and its C library is what their files have.
+    // In memory, the code of the shell and of its C library equals the code in their files.
     let maps = String::from_utf8(proc(running.child.id(), "maps")).unwrap();
     let code: Vec<&str> = maps.lines().filter(|line| line.contains(" r-xp ") && line.contains('/')).collect();
     assert!(code.iter().any(|line| line.contains("libc.so")), "{maps}");

@@ -1,8 +1,9 @@
-/* Preloaded into the tracer, and quiet in every other process: does something at the Nth of the calls that the tracer
- * works with. With FAULT_IN=launcher it is the launcher, and the Nth of its calls from where it starts the tracer.
- * FAULT_AT=N, FAULT=kill: the tracer dies there; FAULT=fail: the call fails with EPERM; FAULT=wait: it
- * creates FAULT_MARK and waits there for somebody to remove it. COUNT_INTO=FILE: at its end the tracer writes how often
- * it has let a thread go on to its next system call, and how often it has read registers. */
+/* LD_PRELOAD loads this library into all processes of a start. The library acts in the tracer only: it causes a fault
+ * at the Nth call of the functions below (FAULT_AT=N). With FAULT_IN=launcher it causes the fault in the launcher
+ * instead, and counts from the socketpair(2) call for the socket to the tracer. FAULT=kill: SIGKILL ends the process
+ * at that call. FAULT=fail: the call fails with EPERM. FAULT=wait: the process creates the file FAULT_MARK and waits
+ * until a test removes the file. COUNT_INTO=FILE: at its end the tracer writes how often it has let a thread go on to
+ * its next system call, and how often it has read registers. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -45,7 +46,7 @@ __attribute__((destructor)) static void end(void)
     }
 }
 
-/* Whether the call is to fail. */
+/* Counts a call, and causes the fault if it is the Nth. Returns whether the call must fail. */
 static int fault(void)
 {
     if (at < 0 || ++calls != at)
@@ -78,7 +79,7 @@ CALL(pid_t, waitpid, (pid_t pid, int *status, int options), pid, status, options
 CALL(ssize_t, pread64, (int fd, void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
 CALL(ssize_t, pwrite64, (int fd, const void *bytes, size_t size, off_t offset), fd, bytes, size, offset)
 
-/* What the launcher works with. */
+/* Like fault(), for functions whose calls count in the launcher only. */
 static int launcher_fault(void)
 {
     return launcher && fault();

@@ -1,4 +1,5 @@
-//! Whatever happens in the middle of a start, the program runs with its arguments or not at all, and nobody is left.
+//! Whatever happens in the middle of a start, the program runs with its arguments or not at all, and no process of the
+//! start is left.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,10 +16,10 @@ use testkit::{holds, is_root};
 
 pub(crate) const CANARY: &[u8] = b"CanaryCanaryCanaryCanary";
 
-/// More than the calls that the tracer makes before the program does anything.
+/// Upper bound of the number of calls that the tracer makes before the program runs.
 pub(crate) const CALLS: usize = 400;
 
-/// A start in whose tracer something happens.
+/// A start with `fault.c`, which causes a fault in the tracer, or in the launcher.
 pub(crate) struct Faulty {
     pub(crate) child: Child,
     ran: PathBuf,
@@ -27,25 +28,26 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     pub(crate) fn start(program: &str, fault: &str, at: usize) -> Self {
-        // What the stand-in then reports fits into a pipe that nobody reads yet.
+        // The stand-in's report of a value of this size fits into a pipe that nobody reads yet.
         let values = [[CANARY, &vec![b'x'; 20_000]].concat()];
         let (program, values) = (TOOLS.path(program), [values[0].as_slice()]);
-        // With a descriptor that the program inherits, and the tracer must not hold.
+        // The shell opens descriptor 7, which the program inherits and the tracer must not hold.
         let through = ["bash", "-c", r#"exec 7</dev/null; exec "$@""#, "bash"];
         let start = Start { through: &through, ..Start::new(&program, &values) };
         Self::spawn(as_nobody(&mut start.command()), fault, at)
     }
 
-    /// The same with a file that the stand-in makes. A wrapper would only add calls.
+    /// Like [`Self::start`], with a private argument that names a file, which the traced program makes, and without a
+    /// wrapper, which would only add calls.
     pub(crate) fn start_with_file(fault: &str, at: usize) -> Self {
         let program = TOOLS.path("static");
         let start = Start { arguments: &["name", "file=@"], ..Start::new(&program, &[CANARY]) };
         Self::spawn(as_nobody(&mut start.command()), fault, at)
     }
 
-    /// Starts a launcher in whose tracer something happens.
+    /// Starts this launcher with `fault.c`, which causes the fault at call `at`.
     pub(crate) fn spawn(command: &mut Command, fault: &str, at: usize) -> Self {
-        // Folders that anybody can write to.
+        // Directories that every user can write to.
         let [ran, waiting] = ["ran", "waiting"].map(|what| {
             let folder = TOOLS.new_path(what);
             std::fs::create_dir(&folder).unwrap();
@@ -59,7 +61,7 @@ impl Faulty {
         Self { child, ran, waiting }
     }
 
-    /// Waits for the tracer to have come to the call. False if the start was over before.
+    /// Waits until the tracer waits at call `at`. Returns false if the start ends without this call.
     pub(crate) fn reached(&mut self) -> bool {
         loop {
             if self.waiting.exists() {
@@ -76,7 +78,7 @@ impl Faulty {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// The tracer, once it has come to the call.
+    /// Returns the PID of the tracer, which must be waiting at its call.
     pub(crate) fn tracer(&self) -> u32 {
         let tracer = processes().into_iter().find(|process| {
             process.group == u64::from(self.child.id())
@@ -90,7 +92,8 @@ impl Faulty {
         _ = std::fs::remove_file(&self.waiting);
     }
 
-    /// Its end, after which nobody is left, and which is either a whole start or none at all.
+    /// Waits for the end of the start. Asserts that the program had all of its arguments or did not run, and that no
+    /// process is left. Returns the output, and whether the program ran.
     pub(crate) fn end(self) -> (Output, bool) {
         self.release();
         let group = self.child.id().into();
@@ -117,13 +120,13 @@ fn a_tracer_killed_at_any_call_never_lets_the_program_run_without_its_arguments(
         let (output, ran) = Faulty::start("static", "kill", at).end();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
-            // More calls than there are.
+            // The tracer makes fewer than `at` calls, so the start succeeded.
             Some(42) => break,
-            // Before it had attached.
+            // SIGKILL ended the tracer before it had attached.
             Some(1) => assert!(text.contains("ended early"), "{at}: {text}"),
             code => assert_eq!((code, output.status.signal()), (None, Some(9)), "{at}: {text}"),
         }
-        // It has its arguments then: one with the placeholder has been looked for.
+        // The program ran with its arguments: `end` has asserted that none of them is a placeholder.
         if ran {
             break;
         }
@@ -166,7 +169,7 @@ fn tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_files() 
             let (output, ran) = Faulty::start_with_file(fault, at).end();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             match output.status.code() {
-                // A call that it can do without, or more calls than there are.
+                // The start can do without call `at`, or the tracer makes fewer calls.
                 Some(42) if whole < 3 => {
                     whole += 1;
                     continue;
@@ -236,7 +239,7 @@ fn a_launcher_that_fails_at_any_call_never_lets_the_program_run_without_its_argu
         let (output, ran) = Faulty::spawn(as_nobody(&mut command), "fail", at).end();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
-            // A call that it can do without, or more calls than there are.
+            // The start can do without call `at`, or the launcher makes fewer calls.
             Some(42) => started += 1,
             Some(1) => {
                 let clear =
@@ -260,7 +263,7 @@ fn a_sigterm_at_any_call_of_the_tracer_ends_the_start_as_a_sigterm() {
             assert_eq!(faulty.end().0.status.code(), Some(42));
             break;
         }
-        // To the launcher, or to its whole group as systemd and a terminal do.
+        // The signal goes to the launcher only, or to its whole process group, as from systemd and from a terminal.
         if at % 2 == 0 { kill(faulty.pid(), Signal::SIGTERM) } else { killpg(faulty.pid(), Signal::SIGTERM) }
             .unwrap();
         let (output, ran) = faulty.end();
@@ -294,7 +297,8 @@ fn a_sigkill_at_any_call_of_the_tracer_leaves_nobody_behind() {
 
 #[test]
 fn a_launcher_may_be_looked_into_only_while_its_tracer_attaches() {
-    // Nobody's means that it may, root's that it may not; the last is the program.
+    // The owner of the launcher's files in /proc at each call: with owner `nobody`, that user may look into the
+    // process; with owner root, it may not. The last owner is that of the program.
     let mut owners = Vec::new();
     for at in 1..CALLS {
         let mut faulty = Faulty::start("static", "wait", at);
@@ -312,7 +316,7 @@ fn a_launcher_may_be_looked_into_only_while_its_tracer_attaches() {
     }
 }
 
-/// Whose a process is for those who want to look into it: root's, unless it is dumpable.
+/// Returns the owner of a process's files in /proc: root, unless the process is dumpable. Only the owner may read them.
 fn owner(pid: u32) -> u32 {
     std::fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid()
 }
@@ -322,7 +326,8 @@ fn a_sigterm_at_any_time_leaves_nobody_behind() {
     let program = TOOLS.path("dynamic");
     let values = [CANARY];
     let start = Start::new(&program, &values);
-    // From before the launcher's first instruction to well after the program's, however long that takes here.
+    // The delays before SIGTERM grow from before the launcher's first instruction until the program has run 100 times,
+    // however slow this machine is.
     let mut ran = 0;
     for turn in 0..3000_u64 {
         let mut child = start.command().spawn().unwrap();
@@ -353,7 +358,7 @@ fn a_stop_during_the_start_is_kept_until_it_is_continued() {
         }
         kill(faulty.pid(), Signal::SIGSTOP).unwrap();
         faulty.release();
-        // A process that is traced is stopped by its tracer, which other stops of a start are too.
+        // Other stops of a start have the state `t` too, so only a state that lasts shows the SIGSTOP.
         let mut seen = 0;
         while seen < 20 {
             let pid = faulty.child.id();
@@ -375,7 +380,7 @@ fn a_stop_during_the_start_is_kept_until_it_is_continued() {
 
 #[test]
 fn a_launcher_that_may_be_looked_into_holds_no_value_and_its_tracer_may_not() {
-    // The first call is the one that attaches.
+    // With its first call, the tracer attaches to the launcher.
     let mut faulty = Faulty::start("dynamic", "wait", 1);
     assert!(faulty.reached());
     let launcher = faulty.child.id();
@@ -388,7 +393,7 @@ fn a_launcher_that_may_be_looked_into_holds_no_value_and_its_tracer_may_not() {
         assert_eq!(occurrences(launcher), 0);
         assert!(occurrences(tracer) > 0, "this is how a value would be found");
     }
-    // Neither holds a descriptor of the launcher's.
+    // The tracer holds no descriptor that the launcher inherited.
     let descriptors = std::fs::read_dir(format!("/proc/{tracer}/fd"));
     if is_root() {
         assert_eq!(descriptors.unwrap().count(), 4, "three of its own, and the socket");

@@ -1,4 +1,5 @@
-//! A hypervisor's image is read once, although two processes want to know what is in it; and again if it was changed.
+//! The image (program file) of a hypervisor is read once, although launcher and tracer both need its content. It is
+//! read again if it was changed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,10 +13,10 @@ use testkit::is_root;
 use super::faults::Faulty;
 use super::launch::{Running, TOOLS, assert_nobody_is_left, proc, processes};
 
-/// Size of the image before the word.
+/// Size of the image without the word `oem_strings` at its end.
 const SIZE: usize = 8 << 20;
 
-/// A hypervisor of another version than the stand-in's: nothing but the end of its image tells what it is.
+/// Builds a hypervisor. Only the word at the end of its image tells that it is one.
 fn hypervisor() -> PathBuf {
     let (source, path) = (TOOLS.new_path("large.c"), TOOLS.new_path("cloud-hypervisor"));
     let text = "#include <unistd.h>\nint main(void) { char byte; if (write(1, \"a=b\\0end=\", 9) != 9) return 1; \
@@ -46,7 +47,7 @@ fn read_by(pid: u32) -> usize {
     text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
-/// Bytes that the launcher of a start has read, and its tracer.
+/// Returns how many bytes the launcher of a start has read, and how many its tracer has read.
 fn read(hypervisor: &Path, credentials: &Path) -> [usize; 2] {
     let running = Running::start(&mut start(hypervisor, credentials)).unwrap();
     let launcher = running.child.id();
@@ -64,7 +65,7 @@ fn image_that_was_not_changed_is_read_once() {
         return;
     }
     let (hypervisor, credentials) = (hypervisor(), directory(&[("secret", b"CanaryCanary")]));
-    // Too new to tell whether it is changed again.
+    // The image is so new that a further change could leave the same times, so both processes read it.
     let [launcher, tracer] = read(&hypervisor, credentials.path());
     assert!((SIZE..2 * SIZE).contains(&launcher), "{launcher}");
     assert!((SIZE..2 * SIZE).contains(&tracer), "{tracer}");
@@ -78,13 +79,13 @@ fn image_that_was_not_changed_is_read_once() {
 fn image_changed_after_the_launchers_search_gets_no_value() {
     let (hypervisor, credentials) = (hypervisor(), directory(&[("secret", b"CanaryCanary")]));
     std::thread::sleep(Duration::from_millis(4100));
-    // The first call of the tracer that traces: the launcher has searched the image, and has not executed it.
+    // At the first call of the tracer, the launcher has searched the image, but has not executed it.
     let mut faulty = Faulty::spawn(&mut start(&hypervisor, credentials.path()), "wait", 1);
     assert!(faulty.reached());
     let image = File::options().write(true).open(&hypervisor).unwrap();
     let times = image.metadata().unwrap().modified().unwrap();
     image.write_all_at(b"oem_strange", SIZE as u64).unwrap();
-    // Its size and the time of its content are those that it had.
+    // The size and the modification time of the image stay the same.
     image.set_modified(times).unwrap();
     drop(image);
     faulty.release();

@@ -1,4 +1,4 @@
-//! What a program has from whoever starts it, it has behind private arguments as well.
+//! A program that is started with private arguments inherits the same from its caller as one without them.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use testkit::host::{directory, program_with};
 
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 
-/// Everything of /proc/self/status that is inherited.
+/// Lines of /proc/self/status that must be the same with and without private arguments.
 const STATUS: &[&str] = &[
     "Umask",
     "Uid",
@@ -31,7 +31,7 @@ const STATUS: &[&str] = &[
     "CoreDumping",
 ];
 
-/// Descriptors, folder, umask, core limit, signals blocked and ignored, a variable.
+/// Sets unusual descriptors, directory, umask, limits, variable, and blocked and ignored signals for the launcher.
 const UNUSUAL: &str = r#"cd /proc/self/; cd /var; umask 0137; ulimit -Sc 123; ulimit -n 500; export ODD='a b=c'
     exec 7</dev/null 9>/dev/null
     exec env --block-signal=USR1 --block-signal=TERM --ignore-signal=HUP --ignore-signal=USR2 "$@""#;
@@ -100,7 +100,7 @@ fn capabilities_are_kept() {
     }
 }
 
-/// `run`, from a caller that blocks SIGCHLD: what is pending when the hypervisor starts stays so.
+/// Returns `smbios-creds-host run` with SIGCHLD blocked: a SIGCHLD that the launcher got would stay pending.
 fn run_with(arguments: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.arg("--block-signal=CHLD").arg(testkit::program("smbios-creds-host"));
@@ -114,7 +114,7 @@ fn run_with(arguments: &[&str]) -> Command {
 fn tracer_started_ahead_and_not_needed_is_no_child_of_anybody() {
     let credentials = directory(&[("secret", b"CanaryCanary")]);
     let credentials = credentials.path().to_str().unwrap();
-    // It reads files, and is executed directly: nothing is traced.
+    // This hypervisor can read values from files, so the launcher executes it directly, and nothing is traced.
     let (_programs, program) = program_with(TOOLS.path("static").to_str().unwrap(), "oem_string_paths");
     let program = program.to_str().unwrap();
     let running = Running::start(&mut run_with(&[credentials, "--", program, "--kernel=k"])).unwrap();
@@ -124,7 +124,7 @@ fn tracer_started_ahead_and_not_needed_is_no_child_of_anybody() {
         assert!(line.ends_with("\t0000000000000000"), "{line}");
     }
     running.end();
-    // So it is with a start that is refused, when the tracer is there already.
+    // A start that is refused after its tracer was started leaves no process either.
     let mut refused = run_with(&["/nonexistent", "--", program, "--kernel=k"]).spawn().unwrap();
     let group = refused.id().into();
     assert_eq!(refused.wait().unwrap().code(), Some(3));

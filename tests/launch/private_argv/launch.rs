@@ -13,20 +13,20 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-/// Somebody who is not root.
+/// User ID and group ID of `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// What others see in place of a private argument.
+/// Text that other processes see in place of a private argument.
 pub(crate) const PLACEHOLDER: &str = "@private";
 
-/// What was built for the tests, where every user can read it.
+/// Programs that were built for the tests, in a directory that every user can read.
 pub(crate) struct Tools {
     pub(crate) folder: tempfile::TempDir,
 }
 
-/// Other processes write the programs: see [`testkit::write_program`].
+/// Child processes write the programs, for the reason that [`testkit::write_program`] gives.
 pub(crate) static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
-    // Orphans are given to this process then, and not to an init that takes its time to look after them.
+    // This process becomes the parent of orphans, because an init process may reap them late.
     set_child_subreaper(true).unwrap();
     let folder = tempfile::tempdir().unwrap();
     set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -65,8 +65,8 @@ impl Tools {
     }
 }
 
-/// How a program is started in these tests. `values` are those of the private arguments, which stand as [`PLACEHOLDER`]
-/// in `arguments`; `through` goes before the launcher, and executes it.
+/// How a program is started in these tests. `values` are the values of the private arguments, which are [`PLACEHOLDER`]
+/// in `arguments`. `through` is a command that executes the launcher.
 pub(crate) struct Start<'a> {
     pub(crate) program: &'a Path,
     pub(crate) arguments: &'a [&'a str],
@@ -75,7 +75,7 @@ pub(crate) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    /// With these values, in arguments between others.
+    /// Returns a start with these values as private arguments among other arguments.
     pub(crate) fn new(program: &'a Path, values: &'a [&'a [u8]]) -> Self {
         let arguments = match values.len() {
             0 => &["microvm@name", "--one"][..],
@@ -114,7 +114,8 @@ impl<'a> Start<'a> {
         prepared(&words)
     }
 
-    /// The program itself, executed with the placeholders and its own name, for comparison.
+    /// Returns a command that executes the program without the launcher, for comparison: the placeholders are
+    /// arguments.
     pub(crate) fn plain(&self) -> Command {
         let mut words: Vec<PathBuf> = self.through.iter().map(PathBuf::from).collect();
         words.push(self.program.into());
@@ -125,18 +126,18 @@ impl<'a> Start<'a> {
 
 fn prepared(words: &[PathBuf]) -> Command {
     let mut command = Command::new(&words[0]);
-    // Cargo sets it for tests. A program with such a variable stops at all of its calls.
+    // Cargo sets LD_LIBRARY_PATH for tests. The tracer stops a program with this variable at all of its system calls.
     command.args(&words[1..]).process_group(0).env_remove("LD_LIBRARY_PATH");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Makes it somebody who is not root, where we are.
+/// Makes the command run as `nobody` if the tests run as root.
 pub(crate) fn as_nobody(command: &mut Command) -> &mut Command {
     if testkit::is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
 }
 
-/// What the stand-in reports, in its order.
+/// Names and values that the stand-in reports, in the order of the report.
 pub(crate) struct Report(Vec<(String, Vec<u8>)>);
 
 impl Report {
@@ -168,7 +169,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it. What is printed to stderr instead of a report is returned.
+    /// Starts a stand-in and reads its report. If there is no report, returns stderr and the exit status as the error.
     pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
@@ -193,12 +194,12 @@ impl Running {
         Ok(Self { child, report: Report(lines), input })
     }
 
-    /// Lets it end, and holds it to that: the program's own exit code, nothing printed, nobody left.
+    /// Lets the stand-in end. Asserts that its exit code is 42, that stderr is empty, and that no process is left.
     pub(crate) fn end(self) {
         self.end_of(42);
     }
 
-    /// The same, where a script gives it another exit code.
+    /// Like [`Self::end`], with the exit code of a wrapper script.
     pub(crate) fn end_of(mut self, code: i32) {
         drop(self.input.take());
         let group = self.child.id().into();
@@ -209,7 +210,7 @@ impl Running {
     }
 }
 
-/// What a process is called, and the state and process group that /proc/PID/stat has of it.
+/// PID of a process, and its state and process group in /proc/PID/stat.
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) state: String,
@@ -222,14 +223,14 @@ pub(crate) fn processes() -> Vec<Process> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        // One that is just being reaped has the group -1.
+        // A process that is being reaped has the group -1.
         let Ok(group) = fields[2].parse() else { continue };
         found.push(Process { pid, state: fields[0].into(), group });
     }
     found
 }
 
-/// Waits for the last process of a group to be gone, and fails if it stays. The first has been waited for.
+/// Waits until no process of the group is left, and panics if one stays. The caller has waited for the group leader.
 pub(crate) fn assert_nobody_is_left(group: u64) {
     let left = || processes().into_iter().filter(|process| process.group == group).collect::<Vec<_>>();
     for _ in 0..2000 {
@@ -246,7 +247,7 @@ pub(crate) fn assert_nobody_is_left(group: u64) {
     panic!("left behind: {left:?}");
 }
 
-/// Reads what /proc has of a process, or nothing if it is gone or somebody else's.
+/// Reads a file of a process in /proc. Returns no bytes if the process is gone or belongs to another user.
 pub(crate) fn proc(pid: impl std::fmt::Display, name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(format!("/proc/{pid}/{name}")) {

@@ -1,4 +1,5 @@
-//! The host's program with private arguments: at no time is a value where others could come at it, and none is left.
+//! `smbios-creds-host run` with private arguments: the launcher, into which others may look while its tracer attaches,
+//! never holds a value then, and the tracer holds none when it ends.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -68,7 +69,7 @@ fn the_tracer_holds_the_values_and_none_of_them_when_it_ends() {
         ptrace::seize(tracer, Options::PTRACE_O_TRACEEXIT).unwrap();
         assert!(holds(&Memory::open(tracer).writable(), CANARY), "this is how a value would be found");
         let memory = Memory::open(tracer);
-        // The stand-in ends then, and with it what is traced.
+        // When its standard input is closed, the stand-in ends, and then the tracer ends.
         drop(faulty.child.stdin.take());
         faulty.release();
         loop {
@@ -80,7 +81,7 @@ fn the_tracer_holds_the_values_and_none_of_them_when_it_ends() {
         }
         assert_wiped(&memory.writable(), CANARY, "private-argv-tracer");
         ptrace::detach(tracer, None).unwrap();
-        // The program has them now: the stand-in says so.
+        // The report of the stand-in shows that it has received the values.
         let (output, ran) = faulty.end();
         assert_eq!((output.status.code(), ran), (Some(42), true), "{kind}");
         assert!(holds(&output.stdout, CANARY), "{kind}");

@@ -1,4 +1,4 @@
-//! Private arguments: a program finds them, and nobody else does; or it is not started.
+//! Private arguments: only the started program finds them, or the program is not started.
 
 mod cost;
 mod ends;
@@ -14,7 +14,7 @@ use launch::{Running, Start, TOOLS, as_nobody, proc, processes};
 use smbios_creds::format::base64;
 use testkit::{canary, holds};
 
-/// As long as a single argument can be that the kernel takes (`MAX_ARG_STRLEN`, with its NUL).
+/// Length of the longest argument that the kernel takes. `MAX_ARG_STRLEN` counts the NUL too.
 const ARGUMENT_MAX: usize = 131_071;
 
 /// A value of this size with the canary at its start, its end, and all over between.
@@ -29,7 +29,7 @@ fn value(canary: &[u8], size: usize) -> Vec<u8> {
     value
 }
 
-/// The processes whose arguments or environment hold the canary.
+/// Returns the files in /proc with arguments, environment, name or auxiliary vector of a process that hold the canary.
 fn seen_in(canary: &[u8]) -> Vec<String> {
     let mut seen = Vec::new();
     for process in processes() {
@@ -64,7 +64,7 @@ fn the_program_finds_what_nobody_else_sees() {
                 assert_eq!(report.number("deep"), 1, "{what}");
                 assert_eq!(report.text("cmdline"), "microvm@name --one @private --last ", "{what}");
                 assert_eq!(seen_in(&canary), [""; 0], "{what}");
-                // It is the right process that was looked at.
+                // The scan could see this process: its command line can be read.
                 assert!(proc(running.child.id(), "cmdline").starts_with(b"microvm@name\0--one\0@private\0"));
                 running.end();
             }
@@ -89,7 +89,8 @@ fn without_it_everybody_sees_the_same_canary() {
 fn several_values_and_large_ones_fit() {
     let canary = canary();
     let program = TOOLS.path("static-pie");
-    // More than the kernel takes in one argument, and as much as it takes in all of them under 8 MiB of stack.
+    // The largest values are longer than the kernel takes in one argument. Together they are nearly as long as it
+    // takes in all arguments with a stack of 8 MiB.
     for sizes in [[1, 1], [0, 90_000], [ARGUMENT_MAX, ARGUMENT_MAX], [1_000_000, 1_000_000]] {
         let values = sizes.map(|size| value(&canary, size));
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();

@@ -1,4 +1,4 @@
-//! What is not started, and what is said about it.
+//! Starts that are refused, and the messages about them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use smbios_creds::host::launch::{Files, LaunchError, Private, execute};
 use super::launch::{Running, Start, TOOLS, as_nobody, assert_nobody_is_left};
 use testkit::is_root;
 
-/// What is printed, of a start that must fail.
+/// Returns stderr and the exit status of a start that must fail.
 fn refused(start: &Start, nobody: bool) -> String {
     let mut command = start.command();
     let mark = TOOLS.new_path("mark");
@@ -108,7 +108,7 @@ fn a_program_that_gains_privileges_is_killed_before_it_runs_without_them() {
     rustix::fs::setxattr(&capable, "security.capability", &capability, flags).unwrap();
     let text = refused(&Start::new(&capable, &VALUES), true);
     assert_says(&text, &["killed before its first instruction", "file capabilities", "signal: 9"]);
-    // It gains none where it must not, and none as root.
+    // With no_new_privs, and if root starts it, the program gains no privileges, so both starts succeed.
     let start = Start { through: &["setpriv", "--no-new-privs"], ..Start::new(&capable, &VALUES) };
     Running::start(as_nobody(&mut start.command())).unwrap().end();
     Running::start(&mut Start::new(&capable, &VALUES).command()).unwrap().end();
@@ -148,13 +148,13 @@ fn a_nul_in_a_value_is_refused() {
     assert_says(&text, &["a private argument contains a NUL byte", "exit status: 1"]);
 }
 
-/// execve(2) on a thread of its own ends the first one, which is the one that is traced.
+/// execve(2) on another thread ends the first thread, which is the traced one.
 #[test]
 fn another_thread_than_the_first_starts_nothing() {
     let program = TOOLS.path("static");
     let value = b"CanaryCanary".to_vec().into();
     let arguments = vec![Argument::Private(value)];
-    // Each test has a thread of its own.
+    // The test harness runs each test in its own thread, so this is not the first thread.
     let Err(error) = execute(
         &program,
         "static".into(),
@@ -188,7 +188,8 @@ fn the_tracer_is_not_for_people() {
     }
 }
 
-/// Yama cannot be set where it is not compiled in, and belongs to the whole machine where it is: see `tests/machine`.
+/// This test cannot set ptrace_scope: a kernel may lack Yama, and the value applies to the whole machine.
+/// `tests/machine` sets it.
 #[test]
 fn yama_as_it_is_on_this_machine_allows_a_start() {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_else(|_| "0".into());
@@ -208,7 +209,7 @@ fn error_of_the_kernel_is_said_once() {
     for error in
         [PrivateArgvError::Start(kernel()), PrivateArgvError::Unreadable { program, error: kernel() }]
     {
-        // As the program prints it: with what is not started, and with the errors that led to it.
+        // smbios-creds-host prints the message like this: first what is not started, then the errors that caused it.
         let error = anyhow::Error::new(LaunchError::from(error)).context("crosvm is not started");
         let text = format!("{error:#}");
         assert_eq!(text.matches("No such file or directory").count(), 1, "{text}");

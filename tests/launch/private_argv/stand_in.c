@@ -1,5 +1,6 @@
 /* A stand-in for a hypervisor: reports what it was started with, on standard output, and then waits for the end of
- * standard input, or for a signal. Strings are written as they are, each ended by a NUL; the first is the name of what follows. */
+ * standard input, or for a signal. Each line of the report is NAME=VALUE
+ * with a NUL at its end; NULs within the content of a file become spaces. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 
 extern char **environ;
 
-/* The options of the hypervisors that it stands in for: a program without them is refused. */
+/* Options of the hypervisors that this program stands in for: smbios-creds-host refuses a program without them. */
 __attribute__((used)) static const char options[] = "oem_strings oem-strings";
 
 static void line(const char *name, const char *value) { printf("%s=%s%c", name, value, 0); }
@@ -38,7 +39,8 @@ static void file(const char *name, const char *path)
         fclose(in);
 }
 
-/* Does what a hypervisor must not: executes a program with what it was given. A helper gets nothing of it. */
+/* Executes a program with the private argument in its arguments or environment, which a hypervisor must not do. Any
+ * other `how` starts a helper without the argument. */
 static void again(const char *how, char **argv)
 {
     static char variable[200000];
@@ -61,10 +63,10 @@ int main(int argc, char **argv)
 {
     char text[4096];
     const char *mark = getenv("STAND_IN_MARK");
-    /* cloud-hypervisor is asked what it can do. */
+    /* A wrapper may ask a hypervisor for its options before it executes it. */
     if (argc == 2 && !strcmp(argv[1], "--help"))
         return 0;
-    /* Created by whoever runs a single instruction of this program. */
+    /* The file shows the tests that this program ran. */
     if (mark)
         fclose(fopen(mark, "w"));
     if (getenv("STAND_IN_AGAIN"))
@@ -103,7 +105,7 @@ int main(int argc, char **argv)
         if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(descriptors))
             line("descriptor", entry->d_name);
     closedir(descriptors);
-    /* The stack is there to be used, below what was put on it. */
+    /* The stack below the moved arguments must be usable. */
     volatile char deep[65536];
     memset((char *)deep, 1, sizeof deep);
     number("deep", deep[sizeof deep - 1]);
@@ -111,7 +113,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     while (read(0, text, sizeof text) > 0)
         ;
-    /* As a service it has no input, and ends when it is told to. */
+    /* As a service, this program has no standard input, and waits for a signal. */
     if (getenv("STAND_IN_STAYS"))
         pause();
     return 42;

@@ -15,7 +15,7 @@ use super::launch::{PLACEHOLDER, Running, Start, TOOLS, as_nobody, assert_nobody
 use super::{ARGUMENT_MAX, seen_in, value};
 use testkit::{canary, holds};
 
-/// A script of this content.
+/// Writes a shell script with this content, and returns its path.
 fn script(content: &str) -> String {
     let path = TOOLS.new_path("script");
     testkit::write_program(&path, format!("#!/bin/sh\n{content}\n"), 0o755);
@@ -32,7 +32,7 @@ static COMPILED: LazyLock<String> = LazyLock::new(|| {
     path.to_str().unwrap().to_owned()
 });
 
-/// What executes a program in its own place or as a child.
+/// Returns wrappers: each executes a program in its own place or as a child.
 fn wrappers() -> Vec<Vec<String>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let by_exec = vec![script(r#"export WRAPPED=yes; exec "$@""#)];
@@ -60,7 +60,7 @@ fn through<'a>(wrapper: &'a [String], program: &'a str) -> Vec<&'a str> {
     words.chain([program, "--one", PLACEHOLDER, "--last"]).collect()
 }
 
-/// What is printed, and how it ended, of a start that fails.
+/// Returns the output and the exit status of a start that fails.
 fn fails(program: &Path, arguments: &[&str], value: &[u8], variable: (&str, &str)) -> Output {
     let values = [value];
     let start = Start { arguments, ..Start::new(program, &values) };
@@ -106,7 +106,7 @@ fn hypervisor_behind_any_wrapper_gets_every_byte() {
     }
 }
 
-/// Arguments with files for a program that these wrappers execute, and what the files hold.
+/// Returns the arguments of a wrapper that executes this program with one private argument and two files.
 fn with_files<'a>(wrapper: &'a [String], program: &'a str) -> Vec<&'a str> {
     let words = wrapper.iter().map(String::as_str);
     words.chain([program, "file=@", "--one", PLACEHOLDER, "name=x,file=@"]).collect()
@@ -134,7 +134,7 @@ fn hypervisor_behind_any_wrapper_has_its_files_at_high_descriptors() {
             assert_eq!(found[1..], expected.map(|text| text.as_bytes().to_vec()), "{wrapper:?}");
             let pid = running.report.number("pid");
             assert!(proc(pid, "fd/64") == contents[0] && proc(pid, "fd/65") == contents[2], "{wrapper:?}");
-            // No other descriptor is left, and the low ones are those that there were.
+            // Except for 64 and 65, the program has the descriptors of a start without private arguments.
             let plain = Running::start(&mut Start::new(&TOOLS.path(program), &[]).command()).unwrap();
             let mut descriptors = plain.report.all("descriptor");
             descriptors.extend([b"64".to_vec(), b"65".to_vec()]);
@@ -151,7 +151,7 @@ fn hypervisor_behind_any_wrapper_has_its_files_at_high_descriptors() {
 
 #[test]
 fn registers_are_those_of_any_program_after_files_were_made() {
-    // The stand-in reports what it finds at its first instructions, and ends as it does without files.
+    // Wrong registers would change the report of the stand-in, or end it with another exit code.
     let program = TOOLS.path("static");
     let values = [b"a value".as_slice(), b"a file"];
     let start = Start { arguments: &["name", PLACEHOLDER, "file=@"], ..Start::new(&program, &values) };
@@ -194,7 +194,7 @@ fn start_that_never_executes_the_hypervisor_fails_and_names_what_ran() {
     ends("exit 0", 1, &["ended with exit code 0", "'oem_strings'"]);
     ends("exit 7", 7, &["ended with exit code 7"]);
     ends("exec /usr/bin/env true \"$@\"", 1, &["/usr/bin/env", "/usr/bin/true"]);
-    // The hypervisor without what it was to be given is not it.
+    // A hypervisor that is executed without the private argument does not count as executed.
     let program = TOOLS.path("static");
     ends(&format!("exec {} --help", program.display()), 1, &[program.to_str().unwrap()]);
     let output = fails(Path::new("/usr/bin/env"), &["env", "true", PLACEHOLDER], b"v", ("X", "x"));
@@ -204,7 +204,7 @@ fn start_that_never_executes_the_hypervisor_fails_and_names_what_ran() {
 
 #[test]
 fn program_that_its_dynamic_linker_ends_with_success_fails_the_start() {
-    // As ldd(1) does: the linker lists the libraries, and exits with 0 before the program begins.
+    // As for ldd(1), the dynamic linker lists the libraries, and exits with 0 before the program begins.
     let arguments = ["env", "LD_TRACE_LOADED_OBJECTS=1", "env", PLACEHOLDER];
     let output = fails(Path::new("/usr/bin/env"), &arguments, b"CanaryCanary", ("X", "x"));
     assert!(String::from_utf8_lossy(&output.stdout).contains("libc.so"), "{output:?}");
@@ -214,7 +214,7 @@ fn program_that_its_dynamic_linker_ends_with_success_fails_the_start() {
 
 #[test]
 fn fault_of_a_wrapper_fails_the_start_with_a_message() {
-    // TRAP is the signal of a breakpoint too.
+    // SIGTRAP is also the signal of a breakpoint of the tracer.
     for (name, number) in [("SEGV", 11), ("TRAP", 5)] {
         let script = script(&format!("kill -{name} $$"));
         let output = fails(Path::new(&script), &[&script, PLACEHOLDER], b"CanaryCanary", ("X", "x"));
@@ -223,13 +223,13 @@ fn fault_of_a_wrapper_fails_the_start_with_a_message() {
     }
 }
 
-/// The processes that there are.
+/// Returns the PIDs of all processes.
 fn pids() -> BTreeSet<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The scans end also if what is done panics.
+/// Ends the scans when it is dropped, also after a panic.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -238,8 +238,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Looks at every process for as long as something else is done, and returns how often, and what was seen. Processes
-/// that were there before cannot be part of it: they are looked at in every hundredth scan.
+/// Searches all processes for the canary while `done` runs. Returns its result, the number of scans, and the files in
+/// /proc with the canary. Older processes cannot be part of a start, so only every hundredth scan includes them.
 fn watched<T>(canary: &[u8], done: impl FnOnce(&AtomicUsize) -> T) -> (T, usize, Vec<String>) {
     let (ends, scans, before) = (AtomicBool::new(false), AtomicUsize::new(0), pids());
     let canary = std::str::from_utf8(canary).unwrap();
@@ -273,7 +273,8 @@ fn hypervisor_that_executes_itself_again_is_killed_and_shows_nothing() {
     let value = value(&canary, 90_000);
     for program in ["dynamic", "static"] {
         let program = TOOLS.path(program);
-        // In its own place, as a child, and as a child that gets one string of the option only.
+        // The hypervisor executes itself in its own place, or as a child, or a child that has the argument in a
+        // variable.
         for again in ["itself", "child", "variable"] {
             for wrapper in [None, Some("/usr/bin/env")] {
                 let name = program.to_str().unwrap();
@@ -360,7 +361,7 @@ fn signals_reach_a_wrapper_and_the_hypervisor_that_is_traced() {
     let script = script("trap 'exit 5' TERM\nkill -TERM $$\nexec \"$@\"");
     let output = fails(Path::new(&script), &[&script, PLACEHOLDER], b"CanaryCanary", ("X", "x"));
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
-    // One that has no name, too.
+    // RTMIN, a real-time signal without a name of its own, reaches the hypervisor too.
     let values = [b"CanaryCanary".as_slice()];
     let start = Start::new(&program, &values);
     for (signal, number) in [("TERM", 15), ("RTMIN", 34)] {
@@ -398,7 +399,8 @@ fn hypervisor_that_has_made_its_machine_is_traced_no_more() {
     }
     assert!(!traced());
     running.end();
-    // One that makes none is traced, as the test above shows: it is killed if it executes itself.
+    // A hypervisor that has made no virtual machine stays traced. `hypervisor_that_executes_itself_again…` shows that
+    // it is killed if it executes itself.
     let running = Running::start(&mut start.command()).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
     assert!(!status.contains("\nTracerPid:\t0\n"), "{status}");

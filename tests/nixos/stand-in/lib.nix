@@ -1,5 +1,5 @@
-# A stand-in for nixpkgs' lib, for machines that do not have it: as much of the module system and of the functions as
-# the modules and tests use, by what the NixOS manual says of them. With NIXPKGS_LIB set, the tests use the real one.
+# A stand-in for nixpkgs' lib, for machines without nixpkgs. It has the part of the module system and the functions that
+# the modules and tests use, as the NixOS manual describes them. With NIXPKGS_LIB set, the tests use the real lib.
 let
   inherit (builtins)
     all
@@ -38,7 +38,7 @@ let
   shown = concatStringsSep ".";
   unique = foldl' (seen: item: if elem item seen then seen else seen ++ [ item ]) [ ];
 
-  # Definitions: values below mkIf, mkMerge, mkOverride and mkOrder.
+  # Returns the definitions in a value: the plain values inside mkIf, mkMerge, mkOverride and mkOrder.
   definitions =
     value:
     if isType "merge" value then
@@ -58,7 +58,7 @@ let
         }
       ];
 
-  # Sets of definitions, with what is around the set put around each of its members.
+  # Returns the attribute sets in a value. A mkIf or mkOverride around a set is moved to each of its attributes.
   sets =
     value:
     let
@@ -168,7 +168,7 @@ let
           } modules).all;
         declared = foldl' declare { } (map (module: module.options or { }) loaded);
         options = withDefinitions declared configs;
-        # What modules set an option to, those of the lowest priority only. Their files are not known here.
+        # Adds to each option its definitions of the lowest priority number. This stand-in does not know their files.
         withDefinitions =
           options: values:
           mapAttrs (

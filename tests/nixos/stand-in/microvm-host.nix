@@ -1,4 +1,4 @@
-# A stand-in for a host's side of microvm.nix: machines that it knows, and the drop-ins that it has for them.
+# A stand-in for the host module of microvm.nix: its option for machines, and the drop-ins that it makes for them.
 # `evaluateGuest` evaluates a module as the configuration of a machine.
 evaluateGuest:
 { config, lib, ... }:

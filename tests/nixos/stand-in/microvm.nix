@@ -1,6 +1,6 @@
-# A stand-in for a guest's side of microvm.nix: the options that ours look at, and a runner that starts the hypervisor as
-# microvm.nix's does, with its name, a --platform of its own, descriptors and arguments. Before 2026-02 there were no
-# options for packages: `hasPackages` says which it is.
+# A stand-in for the guest module of microvm.nix: the options that our modules read, and a runner. The runner starts the
+# hypervisor as microvm.nix's runner does, with a process name, --platform, descriptors and arguments. Before 2026-02,
+# microvm.nix had no options for packages: `hasPackages` is false for such a version.
 hasPackages:
 {
   config,
@@ -52,7 +52,7 @@ let
     ] ++ cfg.crosvm.extraArgs;
     qemu =
       let
-        # It makes its QEMU smaller.
+        # microvm.nix overrides QEMU to make it smaller.
         qemu = (chosen "qemu").override (_: { });
       in
       [

@@ -1,4 +1,4 @@
-# A stand-in for the NixOS modules that ours set options of: the options, and units as text.
+# A stand-in for the NixOS modules whose options our modules set: it declares the options, and makes units as text.
 {
   config,
   lib,

@@ -1,7 +1,7 @@
-# A stand-in for the packages that the modules and microvm.nix refer to. Those that are run are really built, by a
-# builder that is this machine's own bash; the others are names.
+# A stand-in for the packages that the modules and microvm.nix refer to. This machine's own bash builds the packages
+# whose programs the tests execute. The other packages are empty, and only have a name.
 #
-# `programs` is a folder with the project's programs, `hypervisor` an ELF file that prints what it was started with.
+# `programs` is a directory with the project's programs, `hypervisor` an ELF file that prints what it was started with.
 {
   lib,
   programs,
@@ -31,10 +31,10 @@ let
       }
     );
 
-  # nixpkgs' own needs a nix that is newer than Debian 12's.
+  # nixpkgs' own lib.fileset needs builtins that the nix of Debian 12 does not have.
   packageLib = lib // (if builtins ? readFileType then { } else { inherit (import ./lib.nix) fileset; });
 
-  # What mkDerivation adds to a derivation.
+  # Adds passthru and meta to a derivation, as mkDerivation does.
   dress =
     derivation: passthru: meta:
     derivation // passthru // { inherit passthru meta; };
@@ -103,7 +103,7 @@ let
       in
       {
         hostPlatform = (lib.systems.elaborate or simple) platform;
-        # Programs are not built here, so none that writes man pages can be executed.
+        # Nix does not build the programs here, so package.nix must not execute the program that writes man pages.
         buildPlatform = pkgs.stdenv.hostPlatform // {
           canExecute = _: false;
         };
@@ -185,7 +185,7 @@ let
         passthru
         meta;
 
-    # The programs are there already; the rest of the package is made as it says.
+    # Copies the finished programs from `programs`, and runs the real postInstall of the package.
     pkgsStatic.rustPlatform.buildRustPackage =
       {
         pname,

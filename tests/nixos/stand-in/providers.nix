@@ -1,4 +1,5 @@
-# Stand-ins for sops-nix, agenix and clan's vars: options with a path, as theirs have.
+# Stand-ins for sops-nix, agenix and clan's vars: they declare the options in which these tools give the path of a
+# secret.
 lib: {
   sops.options = {
     sops.secrets = lib.mkOption {
