@@ -1,9 +1,10 @@
-//! What the project's units cost a boot, counted by QEMU's instruction clock: one nanosecond of the machine is one
-//! instruction, and time in which the machine waits passes at once. What else the host does changes nothing.
+//! Measures how long the project's units take in a boot, by QEMU's instruction clock: each instruction takes one
+//! nanosecond, and QEMU skips the time in which the machine waits. Other load on the host changes nothing.
 //!
-//! `boot stages RELEASE...` boots each systemd with the unit of each stage and without it, and with parts of it in its place. It
-//! prints a line for each boot. `boot directives` boots each once. It prints two lines for each directive of the
-//! sandbox: one for a unit that has only this directive, and one for the unit without it. Times are microseconds.
+//! `boot stages RELEASE...` boots each release with the unit of each stage, without the unit, and with parts of the
+//! unit in its place. It prints a line for each boot. `boot directives RELEASE...` boots each release once. It prints
+//! two lines for each directive of the sandbox: one for a unit that has only this directive, and one for the unit
+//! without this directive. Times are microseconds.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -27,20 +28,20 @@ const PLAIN: [&str; 6] =
 /// How often each service of `directives` starts in its boot.
 const TURNS: usize = 5;
 
-/// What stands in the place of the unit, and what is sent.
+/// What takes the place of the unit in a boot, and whether systemd cuts a credential.
 #[derive(Clone, Copy, PartialEq)]
 enum Variant {
-    /// Nothing.
+    /// No unit.
     Without,
     /// `/bin/true` in a unit without a sandbox: what systemd takes to start and to reap a process.
     Bare,
-    /// `/bin/true` in the sandbox, less the list of system calls.
+    /// `/bin/true` in the sandbox of the unit, without the list of system calls.
     NoList,
-    /// `/bin/true` in the sandbox.
+    /// `/bin/true` in the sandbox of the unit.
     Sandbox,
-    /// The unit. systemd lost nothing.
+    /// The unit itself. systemd has imported every credential complete.
     Unit,
-    /// The unit. systemd cut one credential, which the unit repairs.
+    /// The unit itself. systemd has cut one credential, which the unit repairs.
     Repair,
 }
 
@@ -59,7 +60,7 @@ impl Variant {
         }
     }
 
-    /// The text of a unit, made of the project's own.
+    /// Returns the text of the unit for this variant, made from the text of the project's unit.
     fn of(self, text: &str) -> String {
         match self {
             Self::Without => String::new(),
@@ -80,7 +81,7 @@ fn main() {
         Some((mode, names)) if mode == "directives" => (directives, names),
         _ => panic!("arguments: stages or directives, and releases: bookworm, backports, newest"),
     };
-    // The newest of all is `newest` by another name, with a variable of the environment.
+    // If SMBIOS_CREDS_TEST_NEWEST is set, `newest` is the systemd of Debian sid.
     let releases =
         [("bookworm", Release::Bookworm), ("backports", Release::Backports), ("newest", Release::Newest)];
     for (_, release) in releases.into_iter().filter(|(name, _)| names.iter().any(|one| one == name)) {
@@ -92,7 +93,7 @@ fn text_of(unit: &str) -> String {
     std::fs::read_to_string(testkit::project("integration/systemd").join(unit)).unwrap()
 }
 
-/// A unit with those directives of its sandbox that `kept` names.
+/// Returns a unit with only those directives of its sandbox for which `kept` returns true.
 fn with_directives(text: &str, kept: impl Fn(&str) -> bool) -> String {
     let mut section = "";
     let mut left = String::new();
@@ -122,8 +123,8 @@ fn property(outcome: &Outcome, name: &str) -> i64 {
     value.unwrap_or_else(|| panic!("no {name} in {outcome:?}")).parse().unwrap()
 }
 
-/// Microseconds from the start of a unit's process until the unit is active. systemd notes that the unit is starting only
-/// after it has started the process, which may have run first.
+/// Microseconds from the start of a unit's process until the unit is active. systemd records the start of the unit
+/// only after it has started the process, so the process may have run before this record.
 fn taken(outcome: &Outcome) -> i64 {
     assert_eq!(property(outcome, "ExecMainStatus"), 0, "{outcome:?}");
     property(outcome, "ActiveEnterTimestampMonotonic") - property(outcome, "ExecMainStartTimestampMonotonic")
@@ -143,7 +144,7 @@ fn stages(release: Release) {
     }
 }
 
-/// Sixteen credentials of 44 bytes, or fifteen and one that is larger than a page.
+/// Boots with sixteen credentials of 44 bytes. For a repair, the last one has 6000 bytes, which is more than a page.
 fn boot(release: Release, stage: &str, unit: &str, variant: Variant) {
     let mut machine =
         Machine::new(&format!("bench-{stage}-{release:?}")).release(release).instruction_clock().systemd("");
@@ -209,7 +210,7 @@ fn directives(release: Release) {
     let mut script = "result version systemctl --version\n".to_owned();
     for turn in 0..TURNS {
         for (name, _) in &services {
-            // Waiting costs no instructions, and lets systemd come to rest.
+            // The sleep executes no instructions, and lets systemd finish other work before the measured start.
             writeln!(
                 script,
                 "sleep 0.1; systemctl start {name}

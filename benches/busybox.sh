@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The same where there is no dmidecode, with busybox alone: whatever looks like a string is one. busybox.sh FROM INTO
+# Imports credentials like dmidecode.sh, on systems with busybox only. It takes every line of the table that looks
+# like a credential string. Usage: busybox.sh FROM INTO
 umask 077
 busybox mkdir -p "$2"
 busybox tr '\0' '\n' <"$1/DMI" | busybox sed -n 's/^.*io\.systemd\.credential\.binary://p' |

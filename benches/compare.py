@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
 """Names the figures of one results file that are worse than in an earlier one by more than their noise:
-`benches/compare.py OLD NEW`. It exits with 1 if there are any."""
+`benches/compare.py OLD NEW`. It exits with 1 if there are such figures."""
 
 import json
 import pathlib
 import sys
 
-# Of a file that does not say how noisy its times were.
+# Noise of the times in a results file that does not contain its noise.
 NOISE = 0.1
-# Valgrind counts the same import within this share: addresses and process IDs differ.
+# Noise of instruction counts: for the same import, valgrind counts differ because addresses and process IDs differ.
 INSTRUCTIONS = 0.01
-# Boots by the instruction clock.
+# Noise of boot times by the instruction clock.
 BOOTS = 0.02
 
 
 def boots_of(results):
-    """Figures by the instruction clock, which older results have not."""
+    """Returns the figures by the instruction clock, which older results do not have."""
     boots = results.get("boots")
     return boots["stages"] if isinstance(boots, dict) else {}
 
 
 def figures(results):
-    """Each figure by name: its value, of which less is better, and its noise as a share of it."""
+    """Returns each figure by name: its value (less is better), and its noise as a share of the value."""
     noise = results.get("noise", NOISE)
     found = {}
     for row in results["import"]:
@@ -32,7 +32,7 @@ def figures(results):
     found["import, instructions"] = (ours["instructions"], INSTRUCTIONS)
     found["import, instructions for each byte of the table"] = (results["scaling"]["instructions"]["slope"], INSTRUCTIONS)
     for name, time in results["run"].items():
-        # What starts without us shows the machine.
+        # A start without smbios-creds shows only how fast the machine is.
         if name != "plain exec":
             found[f"{name}, milliseconds"] = (time * 1000, noise)
     for stage, row in boots_of(results).items():
@@ -46,7 +46,7 @@ def figures(results):
 
 
 def worse(old, new):
-    """A line for each figure that got worse. What only one of them has is not compared."""
+    """Returns a line for each figure that got worse. A figure that only one of the two results has is not compared."""
     before = figures(old)
     lines = []
     for name, (value, noise) in figures(new).items():
@@ -61,7 +61,7 @@ def worse(old, new):
 
 
 def section(old, new):
-    """Markdown that says what got worse."""
+    """Returns Markdown that says which figures got worse."""
     text = f"\n**Compared with {old['date']}**, on {old['machine']}: "
     lines = worse(old, new)
     if not lines:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What people use where systemd does not import: dmidecode, sed and base64. dmidecode.sh DUMP INTO
+# Imports credentials with dmidecode, sed and base64, as users do on systems without systemd. Usage: dmidecode.sh DUMP
+# INTO
 umask 077
 mkdir -p "$2"
 dmidecode --from-dump "$1" -t 11 | sed -n 's/^[[:space:]]*String [0-9]*: io\.systemd\.credential\.binary://p' |

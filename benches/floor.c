@@ -1,8 +1,9 @@
-/* What an import cannot do without, and nothing else: reads both files, walks the table, decodes base64, writes files
-   0400 into a folder made beside, and renames it. It verifies nothing, protects nothing and says nothing: the floor that
-   the agent is measured against. Limits are in front of every access all the same: a floor that crashes is none.
+/* A minimal import, which the agent is measured against: reads both files, walks the table, decodes
+   base64, writes files with mode 0400 into a new directory next to INTO, and renames the directory to INTO. It
+   verifies nothing, protects nothing and prints nothing. It checks limits before every access, because the comparison
+   needs a program that does not crash.
 
-   floor FROM INTO */
+   Usage: floor FROM INTO */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,7 +93,7 @@ int main(int count, char **arguments)
             if (wanted && put(folder, string, (size_t)(stop - string)))
                 return 1;
         }
-        /* Behind an empty set are two NUL bytes, behind any other one more than its last string has. */
+        /* Two NUL bytes end an empty set of strings. One NUL byte after the last string ends any other set. */
         at = string + (string == at + at[1] ? 2 : 1);
     }
     return rename(beside, arguments[2]) != 0;

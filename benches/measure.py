@@ -30,9 +30,9 @@ BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 COUNTS = [1, 16, 100, 255]
 SIZES = [44, 256, 4096]
-# What is looked at closely: so many credentials of so many bytes.
+# Number of credentials, and bytes of each, in the detailed measurements.
 CLOSE = (16, 256)
-# What the agent reads at most.
+# Size in bytes of the largest table that the agent reads.
 TABLE_MAX = 1_048_576 + 65_536
 
 
@@ -57,7 +57,7 @@ class Table:
         self.write_dump()
 
     def write_dump(self):
-        """dmidecode's own form: the entry point, which says that the table is at 32, and the table there."""
+        """Writes the table as a dump of dmidecode: the entry point, which says that the table is at offset 32, and the table."""
         entry = bytearray((self.folder / "smbios_entry_point").read_bytes())
         entry[16:24] = (32).to_bytes(8, "little")
         entry[5] = 0
@@ -65,13 +65,13 @@ class Table:
         self.dump.write_bytes(bytes(entry).ljust(32, b"\0") + (self.folder / "DMI").read_bytes())
 
     def cut(self):
-        """The same as firmware leaves it, which ends it in the middle of the last value."""
+        """Cuts the table in the middle of the last value, as firmware may do."""
         end = self.data.rindex(b"io.systemd.credential.binary:") + 29 + self.size // 2
         (self.folder / "DMI").write_bytes(self.data[:end])
         self.write_dump()
 
     def compare(self, into):
-        """How many files hold what was sent, and how many something else."""
+        """Returns how many files hold the sent value, and how many hold something else."""
         equal = wrong = 0
         for path in into.iterdir() if into.is_dir() else []:
             sent = self.values / path.name
@@ -91,13 +91,13 @@ def contenders(table, into):
     }
 
 
-# How far the medians of a command's turns lie apart (half their interquartile range), as a share of its median: an entry
-# for each command of each measurement.
+# An entry for each command of each measurement: half the interquartile range of the medians of the command's turns,
+# as a share of their median.
 SPREADS = []
 
 
 def spread(turns):
-    """The share of one command."""
+    """Returns the entry of SPREADS for the medians of one command."""
     if len(turns) < 2:
         return compare.NOISE
     low, middle, high = statistics.quantiles(turns, n=4)
@@ -105,8 +105,8 @@ def spread(turns):
 
 
 def hyperfine(commands, into, runs, scratch):
-    """Median seconds of each command; `into` is removed before every run. They take turns, so that whatever else the
-    machine does meets them alike."""
+    """Returns the median seconds of each command; `into` is removed before every run. The commands take turns, so that
+    other load on the machine affects all of them alike."""
     report = scratch / "hyperfine.json"
     turns = max(1, min(10, runs // 5))
     words = ["hyperfine", "--shell=none", "--warmup=2", f"--runs={-(-runs // turns)}", "--ignore-failure",
@@ -146,7 +146,7 @@ def instructions(command, into, scratch):
 
 
 def purpose(calls):
-    """What the calls of the agent are for. A descriptor belongs to what it was opened for."""
+    """Counts the agent's system calls by purpose. A call on a descriptor has the purpose of the call that opened it."""
     memory = {"mmap", "munmap", "brk", "mprotect", "mremap", "madvise"}
     protection = {"prlimit64", "prctl", "capget", "mlockall", "umask", "setrlimit", "getrlimit"}
     start = {"execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "poll", "rt_sigaction", "sigaltstack",
@@ -196,7 +196,7 @@ def markdown(headings, rows):
 
 
 def measure_import(scratch, into, runs):
-    """(a): times of every count and size, and what arrives."""
+    """Measures (a): the time of an import for every count and size, and how many credentials arrive."""
     results = []
     for size in SIZES:
         for count in COUNTS:
@@ -204,7 +204,7 @@ def measure_import(scratch, into, runs):
             if len(table.data) > TABLE_MAX:
                 continue
             commands = contenders(table, into)
-            # The shells need seconds for many credentials.
+            # The shell scripts need seconds for many credentials, so they run less often.
             few = max(3, runs // 5) if count >= 100 else runs
             times = hyperfine([*commands.values(), ["/bin/true"]], into, few, scratch)
             arrived = []
@@ -218,7 +218,7 @@ def measure_import(scratch, into, runs):
 
 
 def measure_damage(scratch, into):
-    """What each makes of a table that ends in the middle of its last value."""
+    """Measures what each program imports from a table that ends in the middle of its last value."""
     table = Table(scratch / "cut", *CLOSE)
     table.cut()
     results = []
@@ -252,10 +252,10 @@ def measure_close(scratch, into, runs):
 
 
 def measure_scaling(scratch, into, runs):
-    """(b): time and instructions against the size of the table, 4 to 64 KB, and the line through them."""
+    """Measures (b): time and instructions for tables of 4 to 64 KB, and fits a line to each."""
     points = []
     for kilobytes in [4, 8, 16, 24, 32, 40, 48, 56, 64]:
-        # A credential of 256 bytes takes 390 bytes and a little of a table.
+        # A credential of 256 bytes takes somewhat more than 390 bytes of a table.
         table = Table(scratch / "scaling", max(1, kilobytes * 1024 // 404), 256)
         command = contenders(table, into)["smbios-creds"]
         [time] = hyperfine([command], into, runs, scratch)
@@ -279,10 +279,10 @@ def program(path, content, mode=0o755):
 
 
 def measure_run(scratch, runs):
-    """(c): the host's program in front of a program that does nothing, with wrappers between, and a hundred at once."""
+    """Measures (c): smbios-creds-host starts a program that does nothing, also through wrappers, and a hundred at once."""
     values = Table(scratch / "run", *CLOSE).values
     ours = [HOST, "run", "--log-level", "error", "--credentials", values, "--all"]
-    # What the images of QEMU and of cloud-hypervisor have, and ours looks for.
+    # smbios-creds-host looks for these words in the program files of QEMU and of cloud-hypervisor.
     nothing = pathlib.Path("/bin/true").read_bytes()
     qemu = program(scratch / "qemu", nothing + b"-smbios file=binary")
     parser = program(scratch / "parser", nothing + b"oem_strings")
@@ -313,8 +313,8 @@ def measure_run(scratch, runs):
 
 
 def boot_lines(mode):
-    """What benches/boot.rs prints, a dictionary for each line: of the systemds that do not move, and of the newest if it is
-    prepared."""
+    """Returns a dictionary for each line that benches/boot.rs prints: for the fixed versions of systemd, and for the newest
+    one if it is prepared."""
     runs = [("bookworm", {}), ("backports", {}), ("newest", {})]
     if (TARGET / "vm/sid/image").exists():
         runs.append(("newest", {"SMBIOS_CREDS_TEST_NEWEST": "1"}))
@@ -326,7 +326,7 @@ def boot_lines(mode):
 
 
 def measure_boots(rounds):
-    """(d): boots by the instruction clock. Each figure is a list of microseconds, one for each round."""
+    """Measures (d): boots by the instruction clock. Each figure is a list of microseconds, one for each round."""
     stages, directives = {}, {}
     for _ in range(rounds):
         for line in boot_lines("stages"):
@@ -339,7 +339,7 @@ def measure_boots(rounds):
 
 
 def measure_sizes(scratch, into):
-    """(e): sizes, and the most memory that an import takes."""
+    """Measures (e): sizes of the programs, and the most memory that an import takes."""
     agent, host = AGENT.read_bytes(), HOST.read_bytes()
     image = (TARGET / "vm/bookworm/busybox").read_bytes() if (TARGET / "vm/bookworm/busybox").exists() else b""
     peaks = {}
@@ -358,14 +358,14 @@ def mean_ms(microseconds):
 
 
 def differences(boots):
-    """By how much the rounds of each figure of the units differ, as shares: the largest first."""
+    """Returns by which share the rounds of each unit's time differ, the largest share first."""
     shares = [(max(times) - min(times)) / statistics.mean(times)
               for row in boots["stages"].values() for name, times in row.items() if name.endswith(".unit") and max(times) > 0]
     return sorted(shares, reverse=True)
 
 
 def report_boots(boots):
-    """(d), as Markdown."""
+    """Returns the results of (d) as Markdown."""
     rounds = len(next(iter(boots["stages"].values()))["bare.unit"])
     shares = differences(boots)
     equal = sum(share <= 0.01 for share in shares)
@@ -390,7 +390,7 @@ def report_boots(boots):
         parts = [of["bare.unit"], of["no-list.unit"] - of["bare.unit"], of["sandbox.unit"] - of["no-list.unit"],
                  of["unit.unit"] - of["sandbox.unit"]]
         repair = f"{of['repair.unit']:.1f} ms" if "repair.unit" in of else "systemd cuts nothing"
-        # Without "-0.0".
+        # Adding 0 turns -0.0 into 0.0.
         parts = [round(part, 1) + 0 for part in parts]
         rows.append([name, *(f"{part:.1f} ms" for part in parts), f"{of['unit.unit']:.1f} ms", repair,
                      f"{of['without.boot']:.0f} ms", f"{of['unit.boot'] - of['without.boot']:.0f} ms"])
@@ -417,7 +417,7 @@ def report_boots(boots):
 
 
 def report(results, plots):
-    """The Markdown, with the plots at this path."""
+    """Returns all results as Markdown, which refers to the plots in the directory `plots`."""
     text = ("Measured on " + results["date"] + ": " + results["machine"] + ". `./benches/run` has written this section, and writes it "
             "again after each measurement.\n\n")
     text += ("**Import** into a tmpfs, from the same table, median of one process from start to end; in brackets how many "
@@ -481,7 +481,7 @@ COLOURS = ["#1f77b4", "#7f7f7f", "#d62728", "#ff7f0e", "#bcbd22"]
 
 
 class Plot:
-    """A plot of its own scales, as SVG."""
+    """An SVG plot with its own scales."""
 
     def __init__(self, title, x_label, y_label, xs, ys, log=False):
         import math

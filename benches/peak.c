@@ -1,7 +1,7 @@
-/* Runs a program without its output, and prints the most memory it had (VmHWM), in KiB. A small program of its own, as
-   the kernel counts what the process had before it executed the other one.
+/* Runs a program, discards its output, and prints the most memory that it had (VmHWM), in KiB. The kernel also counts
+   the memory that the process had before it executed the program, so this is a small program in C.
 
-   peak PROGRAM ARGUMENT... */
+   Usage: peak PROGRAM ARGUMENT... */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>

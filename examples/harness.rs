@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let arrived: Vec<&Credential> = delivery.intact().collect();
     let path = absolute(folder)?;
-    // Only the other places depend on the running system.
+    // A place in a directory does not depend on the running system. All other places do.
     let system = System::running();
     let outcome = Into::At(Place::Directory(path.clone())).choose(&system).fill(&system, &arrived)?;
     if matches!(outcome, Outcome::Repaired(_)) {

@@ -4,7 +4,7 @@
 //!
 //! `cargo run --no-default-features --example vmm -- DIR OUT` writes a table and its entry point to the directory
 //! `OUT`.
-//! `smbios-creds check --from OUT --manifest=require` reads them like the table of a guest.
+//! `smbios-creds check --from OUT --manifest=require` reads these files like the table of a guest.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,5 @@
-# For a guest and for a host. Neither does anything before it is told to. A guest of microvm.nix imports ./microvm.nix.
+# Imports the modules for a guest and for a host. Neither module changes anything until its options are set. A guest of
+# microvm.nix imports ./microvm.nix instead.
 {
   imports = [
     ./guest.nix

@@ -1,4 +1,5 @@
-# In a guest: verifies and materializes what the host sent, in the initrd and again in the host stage.
+# Module for a guest. The agent verifies the credentials that the host sent, and writes them to files: in the initrd and
+# again in the host stage.
 {
   config,
   lib,
@@ -14,8 +15,9 @@ let
 
   trusted = import ./trusted.nix { inherit lib; } cfg.trustedKeys;
   hasKeys = cfg.trustedKeys != [ ];
-  # systemd imports credentials before anything looks at a signature. With this in its environment, which it has from the
-  # kernel, it imports nothing, and passes on what the agent puts there.
+  # systemd imports credentials before any program verifies a signature. If the kernel's command line sets this
+  # variable, systemd has it in its environment. Then systemd imports nothing itself, and passes on what the agent
+  # puts into the directory.
   importsNothing = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
   kernelParams = map toString config.boot.kernelParams;
 
@@ -28,12 +30,12 @@ let
     ++ lib.optional (cfg.minSerial != null) "--min-serial=${toString cfg.minSerial}"
     ++ lib.optional cfg.closeTable "--close";
 
-  # systemd loads some of them itself. This does not depend on that.
+  # systemd loads some of these kernel modules itself, but the import must not depend on it.
   modules =
     lib.optional cfg.fwCfg "qemu_fw_cfg" ++ lib.optional cfg.receipt.enable "vmw_vsock_virtio_transport";
   loadsModules = lib.optional (modules != [ ]) "systemd-modules-load.service";
 
-  # What the package's own unit does not have. The unit itself stays the package's.
+  # Drop-in for the unit, which comes from the package: it has only what the unit in the package does not have.
   addition = {
     after = loadsModules;
     overrideStrategy = "asDropin";
@@ -47,7 +49,7 @@ let
   initrdKeepsRun = lib.versionAtLeast lib.trivial.release "25.05";
   hasInitrd = initrd.enable && initrdKeepsRun;
 
-  # Removed from NixOS together with the scripted initrd.
+  # NixOS removes these options together with the scripted initrd.
   hasScriptedHooks = options.boot.initrd ? extraUtilsCommands && options.boot.initrd ? preDeviceCommands;
   isScripted = hasInitrd && !initrd.systemd.enable;
 in
@@ -246,7 +248,7 @@ in
         environment.systemPackages = [ cfg.package ];
 
         systemd.packages = [ cfg.package ];
-        # Values do not change without a reboot, and a restart would stop every service that requires the unit.
+        # Credentials do not change without a reboot, and a restart would stop every service that requires the unit.
         systemd.services.smbios-creds = addition // {
           restartIfChanged = false;
         };
@@ -260,7 +262,8 @@ in
       })
 
       (mkIf hasInitrd {
-        # Without it PID 1 of the initrd imports nothing, and services of the initrd have no credentials of their own.
+        # Without dmi_sysfs, PID 1 of the initrd imports nothing, and systemd passes no credentials to services of the
+        # initrd.
         boot.initrd.availableKernelModules = [ "dmi_sysfs" ];
       })
 
@@ -278,7 +281,7 @@ in
             name: text: lib.nameValuePair "/etc/smbios-creds/trusted/${name}" { inherit text; }
           ) trusted.files;
           services.smbios-creds-initrd = addition // {
-            # Users' password files, sops-nix and agenix read secrets there.
+            # In this service, NixOS reads users' password files, and sops-nix and agenix read secrets.
             before = [ "initrd-nixos-activation.service" ];
           };
         };
@@ -288,8 +291,8 @@ in
         mkIf isScripted {
           boot.initrd.extraUtilsCommands = "copy_bin_and_libs ${cfg.package}/bin/smbios-creds";
           boot.initrd.extraUtilsCommandsTest = "$out/bin/smbios-creds --version";
-          # PID 1 is a script here, and systemd becomes it later: it merges @initrd into what it imports itself, and would
-          # import nothing into an @system that is filled already.
+          # PID 1 of this initrd is a script that executes systemd later. systemd adds the credentials in @initrd to
+          # those that it imports itself. If @system were filled already, systemd would import nothing.
           boot.initrd.preDeviceCommands = lib.mkBefore ''
             smbios-creds import --allow-none --into initrd ${lib.escapeShellArgs optionsOf} ||
               echo "smbios-creds: not every credential is as it should be; see above, and smbios-creds.service"

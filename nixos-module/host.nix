@@ -1,5 +1,5 @@
-# On a host of microvm.nix: hands secrets to the units of virtual machines, as credentials of systemd. What is declared
-# here is known to the host alone, so that no secret and no name of one is in the guest's closure.
+# Module for a host of microvm.nix. It passes secrets to the units of virtual machines, as credentials of systemd. Only
+# the host's configuration has these declarations, so the guest's closure has neither a secret nor the name of one.
 {
   config,
   lib,
@@ -16,7 +16,8 @@ let
   beginningOf = file: builtins.substring 0 40 (builtins.readFile file);
   nullKey = "BYRp2vb1QySABUnaD46i";
 
-  # Why a file must not be the source of a credential, or null. Nothing here shows the value: it may be the secret.
+  # Returns why a file must not be the source of a credential, or null. No message shows the value of `source`, which
+  # may be the secret itself.
   problemOf =
     encrypted: source:
     if builtins.isString source && source != "" && builtins.substring 0 1 source != "/" then
@@ -84,7 +85,7 @@ let
             `"guest"`: systemd in the guest, by a key of the guest's (`systemd-creds encrypt --with-key=tpm2 --name=NAME`). It
             is sent as it is (`--encrypted`). Such a file may be in the Nix store.
           '';
-          # One word for one thing.
+          # `true` means the same as "host", so that the code below compares with "host" only.
           apply = kind: if kind == true then "host" else kind;
         };
       };
@@ -124,7 +125,7 @@ let
       };
     };
 
-  # Names with a character that means something to the launcher's command line or to a hypervisor's.
+  # Throws for a name with a character that has a meaning on the launcher's or a hypervisor's command line.
   checked =
     vm: name:
     if names.isName name then
@@ -153,7 +154,7 @@ let
     # NixOS does not know the instances of imperative machines, and would write a whole unit without ExecStart=.
     overrideStrategy = "asDropin";
     path = lib.mkForce [ ];
-    # Names alone: the runner refuses to start without each of them.
+    # These variables have names only. The runner refuses to start if one of these credentials is missing.
     environment = lib.mapAttrs (_: lib.concatStringsSep ":") (
       {
         SMBIOS_CREDS = namesOf name (kind: !isSealed kind) vm.credentials;
@@ -167,7 +168,7 @@ let
       }
       // lib.optionalAttrs vm.receipt {
         ExecStartPost = [ "${config.microvm.stateDir or "/var/lib/microvms"}/${name}/current/bin/smbios-creds-await" ];
-        # With Type=notify, it would run after the guest has booted: too late to listen to it.
+        # With Type=notify, systemd would run smbios-creds-await only after the guest has booted and sent its receipt.
         Type = lib.mkForce "exec";
       };
     inherit (vm) restartTriggers;
@@ -192,14 +193,15 @@ let
     else
       null;
 
-  # Machines that this host declares, and names of entries that are none of them: imperative machines, or misspelt names.
+  # `declared` has the machines that this host declares. `unknown` has the names of all other entries: imperative
+  # machines, or misspelt names.
   declared = config.microvm.vms or { };
   unknown = builtins.attrNames (removeAttrs vms (builtins.attrNames declared));
   othersAre = lib.optionalString (unknown != [ ]) ''
     These entries are for machines that microvm.vms does not have: ${lib.concatStringsSep ", " unknown}. If one of them is
     meant, correct its name.'';
 
-  # Guests without an entry: they would be started without credentials.
+  # Declared machines without an entry in `vms`, which would be started without credentials.
   withoutEntry = builtins.attrNames (removeAttrs declared (builtins.attrNames cfg.vms));
   assertionOfGuestWithoutEntry =
     name:
@@ -221,13 +223,13 @@ let
       '';
     };
 
-  # The ways in which a guest would be started without what the host has for it.
+  # Assertions that fail if the guest would be started without the credentials that the host has for it.
   assertionsOf =
     name: vm:
     let
       guest = guestOf name;
       creds = guest.services.smbios-creds or { };
-      # What only ./microvm.nix declares.
+      # Only ./microvm.nix declares the option hostPackage. A guest that has it imports this module.
       wrapped = creds.enable or false && creds ? hostPackage;
       missing = lib.subtractLists (builtins.attrNames vm.credentials) (creds.required or [ ]);
       getsNone = vm.credentials == { };
@@ -297,8 +299,8 @@ in
 
     systemd.services = lib.mkMerge [
       (lib.mapAttrs' (name: vm: lib.nameValuePair "microvm@${name}" (unit name vm)) vms)
-      # All virtual machines run as one user. systemd shows a unit with a mount namespace its own credentials alone, so
-      # those without credentials need one as well.
+      # All virtual machines run as the same user. A unit with its own mount namespace sees only its own credentials, so
+      # units without credentials need a mount namespace as well.
       (lib.optionalAttrs (options ? microvm) (
         lib.mkIf (vms != { }) { "microvm@".serviceConfig.PrivateMounts = lib.mkDefault true; }
       ))

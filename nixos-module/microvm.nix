@@ -1,5 +1,5 @@
-# In the configuration of a guest of microvm.nix: its runner starts the hypervisor through smbios-creds-host, with the
-# credentials that the host's unit has (./host.nix), and no secret on a command line.
+# Module for the configuration of a guest of microvm.nix. The guest's runner starts the hypervisor through
+# smbios-creds-host, with the credentials that the host's unit has (./host.nix), and no secret on a command line.
 {
   config,
   lib,
@@ -25,7 +25,8 @@ let
     qemu = "qemu-system-*";
   };
 
-  # Usage: launch PROGRAM ARGUMENTS. A script has its own path in argv[0], so the name is given once more.
+  # Usage: launch PROGRAM ARGUMENTS. The kernel gives a script its own
+  # path as argv[0], so the script sets the process name of microvm.nix again.
   procname = lib.optional (microvm.prettyProcnames or true) (lib.escapeShellArg "microvm@${hostName}");
   launch =
     hypervisor:
@@ -81,17 +82,19 @@ let
     '';
 
   hasVsock = microvm.vsock.cid or null != null;
-  # In the machine's directory. It is no secret.
+  # File in the machine's directory with which the host verifies the receipt. Its content is no secret.
   verifier = "smbios-creds.verifier";
   asksForReceipt = lib.optionalString cfg.receipt.enable "--receipt ${toString cfg.receipt.port} --verifier ${verifier}";
-  # cloud-hypervisor connects its guest to a Unix socket beside its own, others connect theirs to a port of the host.
+  # cloud-hypervisor connects its guest to a Unix socket next to its own socket. Other hypervisors connect their
+  # guests to a vsock port of the host.
   receiptSocket =
     if microvm.hypervisor == "cloud-hypervisor" then
       "--listen unix:notify.vsock_${toString cfg.receipt.port}"
     else
       "--listen vsock:${toString cfg.receipt.port} --guest-cid ${toString microvm.vsock.cid}";
 
-  # Puts the launcher before the hypervisor. Whatever else is in the package stays: ch-remote, firmware, passthru.
+  # Replaces the hypervisor in a package by a script that starts it through the launcher. Everything else in the package
+  # stays: ch-remote, firmware, passthru.
   wrap =
     hypervisor: package:
     if !cfg.enable then
@@ -114,17 +117,18 @@ let
             done
           '';
         }
-        # microvm.nix chooses the syntax of cloud-hypervisor's command line by it.
+        # microvm.nix chooses the syntax of cloud-hypervisor's command line by the version of the package.
         // lib.optionalAttrs (package ? version) { inherit (package) version; }
       )
-      # microvm.nix makes QEMU smaller, or gives it USB, by these.
+      # With these functions, microvm.nix makes QEMU smaller, or adds USB to it.
       // lib.optionalAttrs (package ? override) { override = change: wrap hypervisor (package.override change); }
       // lib.optionalAttrs (package ? overrideAttrs) {
         overrideAttrs = change: wrap hypervisor (package.overrideAttrs change);
       }
       // lib.optionalAttrs (package ? configureFlags) { inherit (package) configureFlags; };
 
-  # Declared with a type and a default by microvm.nix since 2026-02-03; ours alone has neither.
+  # Since 2026-02-03, microvm.nix declares the option `package` with a type and a default. Our declaration below has
+  # neither, so a default shows that microvm.nix has the option.
   hasPackageOption = options.microvm.${microvm.hypervisor}.package ? default;
   canWrap = programs ? ${microvm.hypervisor};
 
@@ -147,7 +151,8 @@ let
     '';
   };
 
-  # Why the hypervisor would be started without the launcher, or null.
+  # `ownRunner` starts the hypervisor through the launcher. `runnerProblem` is the option that replaces this runner,
+  # or null.
   ownRunner = if hasPackageOption then base else olderRunner;
   runners = lib.filter (definition: builtins.isAttrs definition.value && definition.value ? ${microvm.hypervisor}) (
     options.microvm.runner.definitionsWithLocations
@@ -162,7 +167,7 @@ let
     else
       null;
 
-  # Options of a hypervisor that end up in the Nix store and on its command line.
+  # Options that have credentials in their values, which would be in the Nix store and on a command line.
   isCredential = lib.hasPrefix "io.systemd.credential";
   leaks =
     map (string: "microvm.cloud-hypervisor.platformOEMStrings (${nameOf string})") (
@@ -186,13 +191,14 @@ let
         ) (microvm.credentialFiles or { })
       )
     );
-  # Up to the '=', behind which the value is.
+  # Returns the part of a string before the '='. The value is after the '='.
   nameOf = string: if lib.hasInfix "=" string then lib.head (lib.splitString "=" string) else "one without a '='";
 
   firmware = lib.any (argument: argument == "-bios" || lib.hasInfix "pflash" argument) (microvm.qemu.extraArgs or [ ]);
   machine = lib.splitString "," (microvm.qemu.machine or "");
   machineOpts = microvm.qemu.machineOpts or null;
-  # QEMU's machine without SMBIOS, which is microvm.nix's default: everything is sent by fw_cfg there.
+  # Whether the guest is QEMU's machine "microvm", microvm.nix's default. This machine has no SMBIOS, so the host sends
+  # credentials by fw_cfg.
   isMicrovmMachine = microvm.hypervisor == "qemu" && isx86_64 && lib.head machine == "microvm";
   # Linux finds the device of fw_cfg by ACPI.
   hidesFwCfg =
@@ -265,7 +271,7 @@ in
       description = "Most characters that the name of a credential has in this guest.";
     };
 
-    # For ./host.nix: whether its runner sends what the host cannot decrypt.
+    # For ./host.nix: whether the guest's runner sends credentials that only the guest can decrypt.
     services.smbios-creds.takesSealed = mkOption {
       type = types.bool;
       default = !isMicrovmMachine;
@@ -274,7 +280,8 @@ in
       description = "Whether credentials that only the guest can decrypt reach this guest.";
     };
 
-    # These add to microvm.nix's own declarations, so that its default and a package that a user chose are wrapped alike.
+    # These declarations add to microvm.nix's own, so that its default and a package that a user chose are wrapped
+    # alike.
     microvm = lib.mapAttrs (hypervisor: _: { package = mkOption { apply = wrap hypervisor; }; }) programs;
   };
 
@@ -362,7 +369,7 @@ in
 
     services.smbios-creds.fwCfg = mkIf isMicrovmMachine true;
 
-    # For the unit on the host (./host.nix), which starts it in the machine's directory.
+    # The unit on the host (./host.nix) starts this script in the machine's directory.
     microvm.binScripts = mkIf (cfg.receipt.enable && hasVsock) {
       smbios-creds-await = ''
         exec ${cfg.hostPackage}/bin/smbios-creds-host await ${receiptSocket} --verifier ${verifier} --timeout ${toString cfg.receipt.timeout}

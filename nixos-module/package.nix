@@ -1,4 +1,4 @@
-# The programs, static, with the units that the modules use. Needs Rust 1.93 or newer.
+# Package with the static programs, and with the units that the modules use. The build needs Rust 1.93 or newer.
 {
   lib,
   callPackage,
@@ -34,10 +34,10 @@ pkgsStatic.rustPlatform.buildRustPackage {
 
   cargoLock.lockFile = ../Cargo.lock;
 
-  # What tests/ has needs machines, hypervisors and root; ./tests/run has them.
+  # The tests in tests/ need virtual machines, hypervisors and root. ./tests/run runs them.
   cargoTestFlags = [ "--lib" ];
 
-  # smbios-creds-docs writes man pages and completions, if the machine that builds can run what it builds.
+  # smbios-creds-docs writes man pages and completions, if the machine that builds it can execute it.
   cargoBuildFlags = [
     "--package=smbios-creds"
     "--package=smbios-creds-docs"
@@ -62,7 +62,7 @@ pkgsStatic.rustPlatform.buildRustPackage {
       --replace-fail /usr/bin/smbios-creds $out/bin/smbios-creds
   '';
 
-  # Real virtual machines.
+  # Tests that boot real virtual machines.
   passthru.tests = callPackage ../tests/nixos/machines.nix { };
 
   meta = {

@@ -1,5 +1,5 @@
-# Files of trusted keys for `services.smbios-creds.trustedKeys`, by their names. Only a text that is a public key comes
-# through, so a secret key is not copied into the Nix store by this module.
+# Returns the files of trusted keys for `services.smbios-creds.trustedKeys`, by their names. It throws for any text
+# that is not a public key, so this module copies no secret key into the Nix store.
 { lib }:
 keys:
 let
@@ -9,14 +9,14 @@ let
   isInStore =
     key: builtins.isPath key || lib.hasPrefix "${builtins.storeDir}/" key || lib.hasPrefix "/nix/store/" key;
 
-  # 158 bytes in base64. A public key has 42.
+  # A secret key has 158 bytes, which are 212 characters in base64. A public key has 42 bytes.
   isSecret = line: builtins.match "[A-Za-z0-9+/=]{212}" line != null;
   isPublic = line: builtins.match "RW[A-Za-z0-9+/]{54}" line != null;
 
   linesOf =
     text: lib.filter (line: line != "") (lib.splitString "\n" (builtins.replaceStrings [ "\r" ] [ "" ] text));
 
-  # The text of a key as it was given, before anything of it is put into the store.
+  # Returns the lines of a key. It throws for a text that is not a public key, before any of the text is in the store.
   read =
     shown: text:
     let
@@ -46,7 +46,8 @@ let
         ${option}: ${key} is a path of the running system, which the initrd does not have. Write a path literal without
         quotation marks, or the text of the key.''
     else
-      # The text first: a secret key has another name.
+      # Check the text first: the file of a secret key has another name, but the message must say that it is a secret
+      # key.
       builtins.seq text (
         if builtins.match "[A-Za-z0-9_@+.-]+[.]pub" name == null then
           throw ''
@@ -61,7 +62,7 @@ let
     let
       text = read "a text" key;
     in
-    # One name for one key, in every evaluation.
+    # The hash gives a key the same file name in every evaluation.
     lib.nameValuePair "${builtins.substring 0 16 (builtins.hashString "sha256" text)}.pub" text;
 
   pairs = map (key: if isFile key then fileOf key else textOf key) keys;
@@ -70,7 +71,7 @@ in
 {
   files = builtins.listToAttrs pairs;
 
-  # Names of more than one key.
+  # File names that more than one key has.
   twice = builtins.attrNames (
     lib.filterAttrs (name: _: lib.length (lib.filter (other: other == name) names) > 1) (builtins.listToAttrs pairs)
   );

@@ -24,7 +24,8 @@ def is_dead(page, link):
 
 
 book = pathlib.Path(sys.argv[1])
-# The other pages have all chapters again, at another place.
+# The pages 404.html, print.html and toc.html repeat the chapters at another path, so their relative links would not
+# match.
 pages = [page for page in sorted(book.rglob("*.html")) if page.name not in ("404.html", "print.html", "toc.html")]
 dead = [f"{page}: {link}" for page in pages for link in links(page.read_text(encoding="utf-8")) if is_dead(page, link)]
 print("\n".join(dead) or f"{len(pages)} pages, no dead link")

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "link/import.ld"
 MACHINE = platform.machine()
 
-# Sections that run only under a hypervisor, which valgrind hides, and where PID 1's environment can be read.
+# Sections that the measured imports do not run: valgrind hides the hypervisor, and PID 1's environment cannot be read.
 ONLY_IN_A_MACHINE = [
     "*(.text._ZN12smbios_creds5guest8platform*)",
     "*(.text._RI*NtCs*_3std2io19default_read_to_end*)",
@@ -50,7 +50,7 @@ def run(*command, **options):
 
 
 def build(directory):
-    """The static agent with its symbols, and the map of its sections."""
+    """Builds the static agent with its symbols. Returns its path, and the path of the linker's map of its sections."""
     target = f"{MACHINE}-unknown-linux-musl"
     linker_map = directory / "map"
     run("cargo", "rustc", "--quiet", "--locked", "--release", "--bin", "smbios-creds", "--target", target,
@@ -60,8 +60,8 @@ def build(directory):
 
 
 def sections(linker_map):
-    """Address, size and pattern of each section with code. A pattern matches the section also in another build: it has no
-    hashes, neither those of Rust's legacy names nor those of crates."""
+    """Returns address, size and pattern of each section with code. A pattern matches the section also in another build,
+    because it has no hashes, neither those of Rust's legacy names nor those of crates."""
     found, name = [], None
     for line in linker_map.read_text().splitlines():
         alone = re.fullmatch(r" (\.text\S*)", line)
@@ -77,7 +77,7 @@ def sections(linker_map):
 
 def pattern(section, file):
     if section == ".text":
-        # A file of the C library.
+        # In an object file of the C library, all functions are in one section, so the pattern has the name of the file.
         return f"*{re.search(r'([^(/]+?)[)]?$', file)[1]}(.text)"
     section = re.sub(r"17h[0-9a-f]{16}E", "17h*E", section)
     section = re.sub(r"Cs[0-9A-Za-z]{8,14}_", "Cs*_", section)
@@ -85,7 +85,7 @@ def pattern(section, file):
 
 
 def plain_table(directory, count, size):
-    """A recorded table of QEMU, with so many credentials of so many bytes before it (DSP0134 7.12)."""
+    """Writes a recorded table of QEMU, with a structure of `count` credentials of `size` bytes before it (DSP0134 7.12)."""
     directory.mkdir()
     strings = [b"io.systemd.credential:c%d=%s" % (number, b"x" * size) for number in range(count)]
     table = struct.pack("<BBHB", 11, 5, 0x0B00, count) + b"".join(string + b"\0" for string in strings) + b"\0"
@@ -97,7 +97,7 @@ def plain_table(directory, count, size):
 
 
 def addresses(profile):
-    """The addresses of all instructions that ran, by function."""
+    """Returns the addresses of all instructions that ran, by function."""
     ran, function, names = collections.defaultdict(set), None, {}
     for line in profile.read_text().splitlines():
         called = re.match(r"fn=(\(\d+\))(?: (.*))?", line)
@@ -112,12 +112,14 @@ def addresses(profile):
 
 
 def base(ran, symbols):
-    """Where valgrind has put the program: what most functions say that began to run at their beginning."""
+    """Returns the address at which valgrind loaded the program: the most common distance between the lowest address of a
+    function that ran and the function's symbol."""
     return collections.Counter(min(ran[name]) - symbols[name] for name in ran if name in symbols).most_common(1)[0][0]
 
 
 def flows(agent, directory):
-    """Commands that import, most usual first: systemd imported everything, or there is none; with a manifest, and without."""
+    """Returns the table and systemd's files of each import, the most usual first: systemd has imported everything, or there
+    is no systemd; without a manifest, and with one."""
     plain, proven, sent, imported = (directory / name for name in ("plain", "proven", "sent", "imported"))
     plain_table(plain, 16, 44)
     sent.mkdir()
@@ -146,7 +148,7 @@ def main():
                 f"--callgrind-out-file={profile}", stderr=subprocess.DEVNULL)
             ran = addresses(profile)
             start = base(ran, symbols)
-            # callgrind gives some addresses as they are in the file.
+            # callgrind gives some addresses relative to the program file, not as loaded.
             all_addresses = {address - start if address >= start else address
                              for function in ran.values() for address in function}
             times.update({pattern for begin, size, pattern in code

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints what the programs are built from, as CycloneDX 1.5: `cargo metadata … | tools/sbom.py Cargo.lock`.
 
-Crates of tests, examples and documentation are not in it."""
+The output does not contain crates that only tests, examples or documentation use."""
 import json
 import pathlib
 import sys

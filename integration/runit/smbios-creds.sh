@@ -9,15 +9,16 @@
 # Short-Description: Credentials from SMBIOS
 ### END INIT INFO
 
-# Stage 1, which runs or sources it. It never ends the boot. To install:
+# Stage 1 of runit runs or sources this script. A failed import does not end the boot. To install:
 #
 #   Void:    cp smbios-creds.sh /etc/runit/core-services/02-smbios-creds.sh
 #   Debian:  install -m 755 smbios-creds.sh /etc/init.d/smbios-creds && update-rc.d smbios-creds defaults
-#   or what your /etc/runit/1 calls, once /proc, /sys and /run are mounted.
+#   Others:  call smbios-creds.sh in your /etc/runit/1 after /proc, /sys and /run are mounted.
 #
-# What must be there is said in /etc/default/smbios-creds: OPTIONS="--require db-password --manifest=require"
+# Name the required credentials in /etc/default/smbios-creds: OPTIONS="--require db-password --manifest=require"
 #
-# The exit code goes to /run/smbios-creds.exit, where services that must not start without their secrets look; see app.
+# The script writes the exit code of the import to /run/smbios-creds.exit. Services that must not start without their
+# secrets read this file; see app.
 
 (
 	OPTIONS=

@@ -176,7 +176,7 @@ fn a_pointer_out_of_the_stack_is_refused() {
         let mut bytes = small().bytes(POINTER, 0);
         bytes[16..24].copy_from_slice(&pointer.to_ne_bytes());
         let error = relocate(&bytes, POINTER, &[replacement(b"@", b"value")]).err();
-        // The placeholder is not found. A null pointer ends the list of arguments before the placeholder.
+        // An argument outside of the stack is no placeholder, and a null pointer ends the list of arguments.
         assert_eq!(error, Some(StackError::Placeholders { expected: 1, found: 0 }), "{pointer:#x}");
     }
 }

@@ -46,7 +46,7 @@ let
       imports = [ onCloudHypervisor ];
       services.smbios-creds.required = [ name ];
     };
-  # A runner like those that users write themselves: a changed copy of microvm.nix's runner.
+  # Stands for a runner of a user's own: a changed copy of microvm.nix's runner.
   foreign = pkgs.runCommand "own-runner" {
     passthru = {
       supportsNotifySocket = true;

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::nix::{Route, output, project, routes};
 
-/// Returns what `systemd-analyze verify` says of a unit with a drop-in, without messages about programs: systemd would
-/// not find programs of the test's Nix store.
+/// Returns what `systemd-analyze verify` says of a unit with a drop-in. Leaves out messages about missing
+/// programs, which are in the Nix store and may not be built.
 fn said_of(name: &str, unit: &str, drop_in: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     // The unit of an instance is a template, and its drop-in is in the directory of the instance.

@@ -118,7 +118,7 @@ fn hookscript_writes_structures_for_a_start_and_removes_them() {
         }
         assert_eq!(names(&node.path("run/smbios-creds/vms")), Vec::<String>::new());
     }
-    // Further calls after the end, and a phase that this hookscript does not know, succeed.
+    // The hookscript succeeds if it is called again after the end, or in a phase that it does not know.
     for phase in ["post-stop", "post-start", "later"] {
         assert_eq!(code(&node.call(phase)), 0);
     }

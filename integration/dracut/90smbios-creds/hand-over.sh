@@ -1,5 +1,5 @@
 #!/bin/sh
-# Hands the credentials over to the init of the root. It is sourced, last of all hooks.
+# Passes the credentials to the init of the real root. dracut sources this script after all other hooks.
 
 for smbios_creds_init in "$(getarg real_init=)" "$(getarg init=)" /sbin/init; do
     [ -z "$smbios_creds_init" ] || break

@@ -1,4 +1,5 @@
 #!/bin/sh
-# Imports before anything else may need a credential. It is sourced: what fails has said so, and the boot goes on.
+# Imports the credentials before any other hook may need one. dracut sources this script. If the import fails, it
+# prints a message, and the boot goes on.
 
 /usr/lib/smbios-creds/initramfs import || :

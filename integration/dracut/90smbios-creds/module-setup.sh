@@ -1,7 +1,8 @@
 #!/bin/bash
-# Puts the agent into the images of dracut, with systemd as their PID 1 or without. By hand: the static agent at
-# /usr/bin/smbios-creds, the units of integration/systemd/ beside systemd's own, integration/initramfs/initramfs at
-# /usr/lib/smbios-creds/ (executable), and this folder at /usr/lib/dracut/modules.d/90smbios-creds/; then dracut --force.
+# Puts the agent into the images of dracut, with systemd as their PID 1 or without. To install manually, put the static
+# agent at /usr/bin/smbios-creds, the units of integration/systemd/ next to systemd's own units,
+# integration/initramfs/initramfs at /usr/lib/smbios-creds/ (executable), and this directory at
+# /usr/lib/dracut/modules.d/90smbios-creds/. Then run dracut --force.
 
 check() {
     require_binaries /usr/bin/smbios-creds || return 1
@@ -18,7 +19,7 @@ installkernel() {
 
 install() {
     inst_binary /usr/bin/smbios-creds
-    # Without the keys, an image would take sets that nobody has signed.
+    # Without the trusted keys, the agent in the image would accept sets that nobody has signed.
     inst_multiple -o /etc/smbios-creds/options "/etc/smbios-creds/trusted/*"
     # shellcheck disable=SC2154 # variables and functions are dracut's
     if dracut_module_included systemd; then

@@ -59,7 +59,7 @@ fn assert_same(through: &[&str], nobody: bool) {
         assert_eq!(found.all("variable"), expected.all("variable"));
         assert_eq!(found.status(STATUS), expected.status(STATUS));
         assert!(found.status(STATUS).len() > 15);
-        // The process that was started is the one that runs.
+        // The program runs in the process that was started as the launcher.
         assert_eq!(found.number("pid"), u64::from(private.child.id()));
         private.end();
         plain.end();

@@ -1,5 +1,5 @@
-//! `smbios-creds-host run` with private arguments: the launcher, into which others may look while its tracer attaches,
-//! never holds a value then, and the tracer holds none when it ends.
+//! `smbios-creds-host run` with private arguments: the launcher holds no value at any call of its tracer,
+//! and the tracer holds none when it ends.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};

@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 {
     char text[4096];
     const char *mark = getenv("STAND_IN_MARK");
-    /* A wrapper may ask a hypervisor for its options before it executes it. */
+    /* A wrapper may execute the hypervisor with --help first, and then with the private argument. */
     if (argc == 2 && !strcmp(argv[1], "--help"))
         return 0;
     /* The file shows the tests that this program ran. */

@@ -1,8 +1,8 @@
-//! Man pages and completions for bash, zsh and fish, from the definitions that the programs parse their arguments with.
-//! Pages of `docs/` that are made and not written.
+//! Generates man pages and completions for bash, zsh and fish from the definitions with which the programs parse their
+//! arguments. Also generates some files of `docs/`.
 //!
-//! This is a crate of its own so that a package build compiles four crates for it, and none of what only tests need. The
-//! page on the format, `man/smbios-creds-format.7`, is written manually.
+//! This is a separate crate, so that a package build compiles only four more crates for it, and none that only tests
+//! need. The man page on the format, `man/smbios-creds-format.7`, is written manually.
 
 pub mod bash;
 mod names;
@@ -30,7 +30,7 @@ pub fn write_to(directory: &Path) -> anyhow::Result<()> {
         create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     }
     for command in [Agent::command(), Host::command()] {
-        // What '--help' is for is known, and a page for 'help' would say nothing.
+        // A man page for the verb 'help' would say nothing that users do not know.
         let command = command.disable_help_subcommand(true);
         clap_mangen::generate_to(command.clone(), &man)
             .with_context(|| format!("cannot write man pages into {}", man.display()))?;
@@ -39,8 +39,8 @@ pub fn write_to(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what is made in `docs/` from other files of the repository and from what the agent says. `agent` is its program,
-/// and `scratch` a directory for what it reads.
+/// Writes the generated files of `docs/`, which are made from other files of the repository and from the agent's
+/// output. `agent` is the agent's program, and `scratch` is a directory for a recording that the agent reads.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ fn write_completions(command: &Command, directory: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A program's completion for a shell, as `clap_complete` generates it.
+/// Returns a program's completion for a shell, as `clap_complete` generates it.
 fn generated(shell: Shell, command: &Command) -> anyhow::Result<String> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command.clone(), command.get_name(), &mut text);

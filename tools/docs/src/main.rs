@@ -1,5 +1,5 @@
 //! Writes man pages and completions into a directory: `cargo run --package smbios-creds-docs -- DIR`. With `--pages`, writes
-//! what is made in `docs/`: run it in the root of the repository, after `cargo build`.
+//! the generated files of `docs/`: run this program in the root of the repository, after `cargo build`.
 
 use std::path::Path;
 

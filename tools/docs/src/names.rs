@@ -1,5 +1,6 @@
-//! Completion of the names of credentials, which `clap_complete` does not know. Every argument that has such a name as its
-//! value is completed: in the guest with the names that arrived, on the host with the files of `$CREDENTIALS_DIRECTORY`.
+//! Adds the names of credentials to the completions of `clap_complete`, which does not know these names. Every
+//! argument whose value is a name is completed: in the guest with the names that arrived, on the host with the names
+//! of the files in `$CREDENTIALS_DIRECTORY`.
 
 use std::any::TypeId;
 use std::fmt::Write as _;
@@ -9,20 +10,20 @@ use clap::{Arg, Command, ValueHint};
 use smbios_creds::format::credential::Name;
 use smbios_creds::host::source::Mapping;
 
-/// What makes `clap_complete` write [`MARKS`] for an argument: the programs have no argument with a user.
+/// Marks an argument: for this hint, `clap_complete` writes [`MARKS`]. No argument of the programs is a user name.
 const MARK: ValueHint = ValueHint::Username;
 
-/// What `clap_complete` writes for a user in zsh and in fish.
+/// Texts that `clap_complete` writes for an argument with a user name, in zsh and in fish.
 const MARKS: [&str; 2] = [":_users'", "(__fish_complete_users)"];
 
-/// Functions that list and complete names.
+/// Functions of each shell that list and complete names.
 struct Functions {
     bash: &'static str,
     zsh: &'static str,
     fish: &'static str,
 }
 
-/// Those of a program.
+/// Returns the functions of a program.
 fn functions(program: &str) -> Functions {
     if program == "smbios-creds-host" {
         Functions {
@@ -45,16 +46,16 @@ fn is_name(argument: &Arg) -> bool {
     kind == TypeId::of::<Name>() || kind == TypeId::of::<Mapping>()
 }
 
-/// A program's definition in which each argument with the name of a credential is marked.
+/// Returns a program's definition in which each argument whose value is the name of a credential has [`MARK`].
 pub(crate) fn marked(command: &Command) -> Command {
     let mark = |argument: Arg| if is_name(&argument) { argument.value_hint(MARK) } else { argument };
     let mut command = command.clone();
-    // The arguments of a verb are not defined before.
+    // Before this call, the verbs do not have all of their arguments.
     command.build();
     command.mut_subcommands(|verb| verb.mut_args(mark))
 }
 
-/// The long options of a verb, with `--`, that take a value.
+/// Returns the long options of a verb, with `--`, that take a value and that `wanted` selects.
 fn options(verb: &Command, wanted: impl Fn(&Arg) -> bool) -> Vec<String> {
     let options = verb.get_opts().filter(|option| wanted(option));
     options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect()
@@ -64,7 +65,7 @@ fn options(verb: &Command, wanted: impl Fn(&Arg) -> bool) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// `clap_complete` generates another text.
+/// `clap_complete` generates a text without the expected part.
 pub(crate) fn bash(text: &str, command: &Command) -> anyhow::Result<String> {
     let program = command.get_name();
     let prefix = format!("_{}", program.replace('-', "__"));
@@ -111,14 +112,14 @@ pub(crate) fn bash(text: &str, command: &Command) -> anyhow::Result<String> {
     Ok(format!("{}{common}\n{text}", functions(program).bash))
 }
 
-/// What is in front of the part for each verb.
+/// Text of a generated function before its case for each verb.
 const BEFORE_VERBS: &str = "\n    case \"${cmd}\" in\n";
 
 /// Adds names to the zsh completion of a program whose definition is [`marked`].
 ///
 /// # Errors
 ///
-/// `clap_complete` generates another text.
+/// `clap_complete` generates a text without the expected part.
 pub(crate) fn zsh(text: &str, program: &str) -> anyhow::Result<String> {
     let function = format!(":_{program}_names'");
     // An option takes names up to the next option.
@@ -127,17 +128,17 @@ pub(crate) fn zsh(text: &str, program: &str) -> anyhow::Result<String> {
     });
     ensure_has(&text, program, &format!("]:*-*:NAME{function}"))?;
     let text = text.replace(MARKS[0], &function);
-    // The first line has to stay the first.
+    // The first line (`#compdef`) must stay the first line, so the functions go after it.
     let definition = format!("\n_{program}() {{\n");
     replaced(&text, program, &definition, &format!("\n{}{definition}", functions(program).zsh))
 }
 
-/// Adds names to the fish completion of a program whose definition is [`marked`]. Of arguments without a name,
-/// `clap_complete` writes none.
+/// Adds names to the fish completion of a program whose definition is [`marked`]. `clap_complete`
+/// writes no completion for positional arguments, so this function writes them.
 ///
 /// # Errors
 ///
-/// `clap_complete` generates another text.
+/// `clap_complete` generates a text without the expected part.
 pub(crate) fn fish(text: &str, command: &Command) -> anyhow::Result<String> {
     let program = command.get_name();
     let name = program.replace('-', "_");
@@ -165,13 +166,13 @@ pub(crate) fn fish(text: &str, command: &Command) -> anyhow::Result<String> {
     Ok(format!("{}\n{text}", functions(program).fish))
 }
 
-/// Replaces every `wrong` by `right`, of which there must be at least one.
+/// Replaces every `wrong` by `right`. The text must contain at least one `wrong`.
 pub(crate) fn replaced(text: &str, program: &str, wrong: &str, right: &str) -> anyhow::Result<String> {
     ensure_has(text, program, wrong)?;
     Ok(text.replace(wrong, right))
 }
 
-/// Refuses a completion that does not have a text.
+/// Returns an error if a completion does not contain `part`.
 fn ensure_has(text: &str, program: &str, part: &str) -> anyhow::Result<()> {
     ensure!(
         text.contains(part),

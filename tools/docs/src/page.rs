@@ -1,6 +1,6 @@
-//! `docs/format.md` from the man page on the format, which is the only place where that text is written.
+//! Converts the man page on the format to `docs/format.md`. The text is written in the man page only.
 //!
-//! It knows the macros of man(7) that the page uses, and refuses any other one.
+//! The converter knows the macros of man(7) that the man page uses, and refuses any other macro.
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 const HEAD: &str = "<!-- Made from man/smbios-creds-format.7 by `cargo run --package smbios-creds-docs -- --pages`. -->\n\n\
 # The format\n\n";
 
-/// The Markdown of a page in the macros of man(7).
+/// Converts a page in the macros of man(7) to Markdown.
 ///
 /// # Errors
 ///
@@ -22,28 +22,28 @@ pub fn markdown(man: &str) -> anyhow::Result<String> {
     Ok(page.text.trim_end().to_owned() + "\n")
 }
 
-/// What the next line belongs to.
+/// Part of the page that the next line belongs to.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Inside {
     /// A paragraph.
     #[default]
     Text,
-    /// The term of a list: the line is all of it.
+    /// The term of an entry of a list. The next line is the whole term.
     Term,
     /// The text of an entry of a list.
     Entry,
     /// An example, which keeps its line breaks.
     Example,
-    /// The section with the page's name, which has a title here.
+    /// The section NAME, whose lines are left out: the Markdown page has a title instead.
     Name,
 }
 
-/// A page on its way from man(7) to Markdown.
+/// State of the conversion of a page.
 #[derive(Default)]
 struct Page {
-    /// What is done.
+    /// The finished part of the Markdown.
     text: String,
-    /// The words of the paragraph that is open.
+    /// Parts of the paragraph that is not finished.
     paragraph: Vec<String>,
     inside: Inside,
     /// Whether `text` ends with an entry of a list.
@@ -132,7 +132,7 @@ impl Page {
     }
 }
 
-/// A paragraph in lines of at most 125 characters, the second one and others with an indent.
+/// Wraps a paragraph into lines of at most 125 characters. All lines except the first have an indent.
 fn wrapped(paragraph: &str, indent: &str) -> String {
     let mut text = String::new();
     let mut length = 0;
@@ -151,7 +151,7 @@ fn wrapped(paragraph: &str, indent: &str) -> String {
     text
 }
 
-/// A heading of man(7), which is in capitals, as a title.
+/// Converts a heading of man(7), which is in capitals, to the spelling of a title.
 fn title(heading: &str) -> String {
     let words = heading.split(' ').enumerate().map(|(index, word)| match word {
         "OEM" | "JSON" => word.to_owned(),
@@ -166,11 +166,11 @@ fn title(heading: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The arguments of a macro that sets fonts: what is bold or italic becomes code.
+/// Converts the arguments of a macro that sets fonts. Bold and italic arguments become code.
 fn fonts(name: &str, rest: &str) -> anyhow::Result<String> {
     let arguments = arguments(&unescaped(rest)?);
     if matches!(name, "B" | "I" | "BI") {
-        // One name, also where two fonts alternate.
+        // All arguments together are one name, also for BI, in which two fonts alternate.
         let separator = if name == "BI" { "" } else { " " };
         return Ok(format!("`{}`", arguments.join(separator)));
     }
@@ -178,7 +178,7 @@ fn fonts(name: &str, rest: &str) -> anyhow::Result<String> {
     Ok(parts.map(|(index, part)| if index % 2 == 0 { format!("`{part}`") } else { part.clone() }).collect())
 }
 
-/// Words, and what is between quotes.
+/// Splits the arguments of a macro at blanks. Text between quotes is one argument.
 fn arguments(text: &str) -> Vec<String> {
     let mut arguments = Vec::new();
     for (index, part) in text.split('"').enumerate() {
@@ -191,7 +191,7 @@ fn arguments(text: &str) -> Vec<String> {
     arguments
 }
 
-/// Text without the escapes of roff.
+/// Replaces the escapes of roff by the characters that they stand for.
 fn unescaped(text: &str) -> anyhow::Result<String> {
     let text = text.replace("\\(oq=\\(cq", "`=`").replace("\\-", "-");
     let text = text.replace("\\(oq", "`").replace("\\(cq", "`").replace("\\e", "\u{0}");

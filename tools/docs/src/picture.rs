@@ -1,4 +1,5 @@
-//! `docs/check.svg`: a terminal in which `smbios-creds check` has found a cut credential. The text is what the program says.
+//! `docs/check.svg`: a terminal in which `smbios-creds check` has found a cut credential. The text is
+//! the real output of the program.
 
 use std::fs::{create_dir_all, write};
 use std::path::Path;
@@ -22,7 +23,7 @@ const COLUMNS: usize = 100;
 /// Size of a character in the picture, in its units.
 const CELL: (usize, usize) = (8, 19);
 
-/// The picture. The program reads a recording that this function writes into a directory.
+/// Returns the picture. The program reads a recording that this function writes into the directory `scratch`.
 ///
 /// # Errors
 ///
@@ -45,7 +46,7 @@ pub fn svg(program: &Path, scratch: &Path) -> anyhow::Result<String> {
     Ok(drawing(&lines))
 }
 
-/// A table with two credentials and their manifest. Something on the way has kept three quarters of the second value.
+/// Returns a table with two credentials and their manifest, in which the second value is cut to three quarters.
 fn cut_table() -> anyhow::Result<Secret> {
     let mut sent = Vec::new();
     for (name, size) in [("db-password", 44), ("tls-key", 1704)] {
@@ -55,7 +56,7 @@ fn cut_table() -> anyhow::Result<Secret> {
     let mut texts: Vec<&[u8]> = strings.texts().collect();
     if let Some(text) = texts.get_mut(1) {
         let value = text.iter().position(|&byte| byte == b'=').context("a string has a '='")? + 1;
-        // Whole groups of base64, so that what is left decodes.
+        // The cut is after a whole group of base64, so that the rest can be decoded.
         let kept = (text.len() - value) / 16 * 12;
         *text = text.get(..value + kept).context("it is a part")?;
     }
@@ -64,7 +65,7 @@ fn cut_table() -> anyhow::Result<Secret> {
     Ok(parts.collect::<Vec<_>>().concat().into())
 }
 
-/// A line of the program in lines of the picture.
+/// Wraps a line of the program's output into lines of the picture.
 fn wrapped(line: &str) -> Vec<String> {
     let indent = " ".repeat(line.len() - line.trim_start().len());
     let mut lines = vec![indent.clone()];
@@ -93,7 +94,7 @@ fn colour(line: &str) -> &'static str {
     }
 }
 
-/// Lines in a window.
+/// Returns an SVG picture of a terminal window with these lines.
 fn drawing(lines: &[String]) -> String {
     let (width, height) = (CELL.0 * COLUMNS + 40, CELL.1 * lines.len() + 34);
     let mut svg = format!(

@@ -1,6 +1,7 @@
 //! `docs/schema.json`: a JSON Schema (2020-12) of what `--json` prints, from the fields that the man page describes.
 //!
-//! An entry of the man page is a path and, in brackets, types; `as` another entry; and whether the field may be absent.
+//! An entry of the man page is the path of a field. In brackets, it has the types of the field, may refer to another
+//! entry (`as`), and says if the field may be absent.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +9,11 @@ use anyhow::{Context as _, ensure};
 
 use crate::page;
 
-/// A value that is described.
+/// A value of the JSON output, as the man page describes it.
 #[derive(Default)]
 struct Value {
     types: Vec<String>,
-    /// Where what is in it is described.
+    /// The definition in the schema that describes the content of the value.
     reference: Option<String>,
     may_be_absent: bool,
     description: String,
@@ -20,7 +21,7 @@ struct Value {
     elements: Option<Box<Value>>,
 }
 
-/// The schema, with a definition for each section: `list`, `check`, `plan` and so on.
+/// Returns the schema, with a definition for each section: `list`, `check`, `plan` and so on.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ pub fn json(man: &str) -> anyhow::Result<String> {
     Ok(out)
 }
 
-/// Notes what an entry says of a value.
+/// Stores in `value` what an entry of the man page says about it.
 fn describe(value: &mut Value, types: &str, text: &str) -> anyhow::Result<()> {
     let kinds = types.split([';', ',']).next().unwrap_or_default();
     value.types = kinds.split(" or ").map(|kind| kind.trim().to_owned()).collect();
@@ -93,7 +94,7 @@ impl Value {
         value
     }
 
-    /// As JSON, at so many blanks from the left.
+    /// Returns the schema of the value as JSON, indented by `indent` blanks.
     fn json(&self, indent: usize) -> String {
         let mut parts = Vec::new();
         let types = match self.types.as_slice() {
@@ -132,13 +133,13 @@ impl Value {
     }
 }
 
-/// A member with others in it, one a line.
+/// Returns a member that is an object, with one of its members on each line.
 fn object(name: &str, indent: usize, members: &[String]) -> String {
     let blanks = " ".repeat(indent);
     format!("\"{name}\": {{\n{blanks} {}\n{blanks}}}", members.join(&format!(",\n{blanks} ")))
 }
 
-/// A string of JSON.
+/// Returns a text as a string of JSON.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -2,7 +2,7 @@
 function __smbios_creds_host_names
     test -n "$CREDENTIALS_DIRECTORY"; or return
     for file in $CREDENTIALS_DIRECTORY/* $CREDENTIALS_DIRECTORY/.*
-        # From the last slash on: printable ASCII without ':' and '=', not an option.
+        # The name after the last slash must be printable ASCII without ':' and '=', and must not start with '-'.
         set -l name (string match -rg '/((?!-)[ -.0-9;<>-~]+)\z' -- $file)
         test -n "$name" -a -f $file; and echo -- $name
     end

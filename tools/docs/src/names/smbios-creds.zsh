@@ -8,7 +8,7 @@ _smbios-creds_names() {
         line=${line%\",}
         line=${line//\\\"/\"}
         line=${line//\\\\/\\}
-        # It would be taken for an option.
+        # A name that starts with '-' would be taken for an option.
         [[ $line == -* ]] || names+=("$line")
     done
     compadd "$@" -a names
