@@ -25,8 +25,8 @@ let
     qemu = "qemu-system-*";
   };
 
-  # Usage: launch PROGRAM ARGUMENTS. The kernel gives a script its own
-  # path as argv[0], so the script sets the process name of microvm.nix again.
+  # Usage: launch PROGRAM ARGUMENTS. The kernel gives a script its own path as argv[0], so the script sets the process
+  # name of microvm.nix again.
   procname = lib.optional (microvm.prettyProcnames or true) (lib.escapeShellArg "microvm@${hostName}");
   launch =
     hypervisor:

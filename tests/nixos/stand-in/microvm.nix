@@ -1,6 +1,6 @@
-# A stand-in for the guest module of microvm.nix: the options that our modules read, and a runner. The runner starts the
-# hypervisor as microvm.nix's runner does, with a process name, --platform, descriptors and arguments. Before 2026-02,
-# microvm.nix had no options for packages: `hasPackages` is false for such a version.
+# A stand-in for the guest module of microvm.nix: the options that our modules read, and a runner. The runner starts
+# the hypervisor as microvm.nix's runner does, with a process name, --platform, descriptors and arguments. Before
+# 2026-02, microvm.nix had no options for packages: `hasPackages` is false for such a version.
 hasPackages:
 {
   config,
