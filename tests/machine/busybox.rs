@@ -50,7 +50,7 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
     assert_eq!(results["cat"].stdout, text);
     assert_eq!(results["exec"].stdout, text);
     assert_eq!(results["modes"].text(), "755 0 0\n700 0 0\n400 0 0\n");
-    // Linux 6.1 has no 'noswap', so it is a ramfs, which is never swapped.
+    // Linux 6.1 has no mount option 'noswap', so the agent mounts a ramfs, which is never swapped.
     let mount = results["mount"].text();
     assert!(mount.contains(" ramfs ro,nosuid,nodev,noexec,") && mount.contains("nosymfollow"), "{mount}");
     assert_eq!(mount.lines().count(), 1);
@@ -70,7 +70,7 @@ fn text_and_binary_credentials_arrive_byte_for_byte() {
         "a redacted recording reads the same"
     );
     assert_eq!(results["raw"].text(), "0\n", "and holds no value");
-    // 11 is an error (3) of a user process (8).
+    // In the kernel's log, the prefix <11> is the facility 'user' (8) plus the severity 'error' (3).
     assert!(results["kmsg"].text().starts_with("<11>"), "{:?}", results["kmsg"]);
     assert!(results["kmsg"].text().contains("] no recording in /nowhere"), "{:?}", results["kmsg"]);
     let help = results["kmsg-help"].text();
@@ -131,7 +131,7 @@ fn every_byte_and_sixty_thousand_of_them_arrive() {
         "700 directory\n400 regular file\n400 regular file\n400 regular file\n"
     );
     assert!(results["again"].stderr.contains("nothing to do"), "{:?}", results["again"]);
-    // What the first import did is still told after the second, which did nothing.
+    // The report still describes the first import, since the second import did nothing.
     let report: serde_json::Value = serde_json::from_slice(&results["report"].stdout).unwrap();
     assert!(report["summary"].as_str().unwrap().starts_with("imported into /run/credentials/@system: 3"));
     assert_eq!((&report["exit"], &report["delivery"]["verdict"]), (&0.into(), &"passed".into()));
@@ -204,7 +204,7 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
         .boot("result folder echo ${CREDENTIALS_DIRECTORY-unset}");
     assert_eq!(results["folder"].text(), "unset\n");
 
-    // Nor without a table that could be read.
+    // The boot also goes on without credentials if no table can be read.
     let results = Machine::new("pid-1-failure")
         .kernel_arguments("rdinit=/bin/smbios-creds -- exec --from=/nowhere /init")
         .boot("result folder echo ${CREDENTIALS_DIRECTORY-unset}");
@@ -220,7 +220,7 @@ fn as_pid_1_it_boots_on_without_credentials_but_not_without_what_is_required() {
 
 #[test]
 fn a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothing() {
-    // Behind a 64-bit entry point, SeaBIOS up to 1.16 copies the size of a table modulo 64 KiB.
+    // With a 64-bit entry point, SeaBIOS up to 1.16 copies only the table's size modulo 64 KiB.
     let value = "x".repeat(66_000);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("io.systemd.credential:large={value}")).unwrap();
@@ -238,7 +238,7 @@ fn a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothi
         );
     let size: u64 = results["size"].text().trim().parse().unwrap();
     if size > 66_000 {
-        // The firmware of the machine that tests carries it.
+        // The firmware on the host that runs the tests passes the whole table.
         assert_eq!(results["check"].code, 0);
         return;
     }
@@ -257,7 +257,7 @@ fn a_table_that_firmware_cut_is_reported_with_both_sizes_and_strict_leaves_nothi
 
 #[test]
 fn a_table_that_the_kernel_refuses_exits_4() {
-    // Above 256 KiB the kernel cannot map it so early.
+    // The kernel refuses a table above 256 KiB, which it cannot map so early in the boot.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("io.systemd.credential:huge={}", "x".repeat(300_000))).unwrap();
     let results = Machine::new("huge")
@@ -268,7 +268,8 @@ fn a_table_that_the_kernel_refuses_exits_4() {
              result unit smbios-creds import --allow-none
              result left ls -A /run",
         );
-    // What the firmware has is found in its memory, so that no unit takes this for a machine that was sent nothing.
+    // The agent finds the firmware's entry point in memory, so a unit does not take this machine for one that was
+    // sent nothing.
     assert_eq!(results["unit"].code, 4, "{:?}", results["unit"]);
     assert_eq!(results["import"].code, 4, "{:?}", results["import"]);
     assert!(results["import"].stderr.contains("the firmware has one, but /sys/firmware/dmi does not exist"));
@@ -277,7 +278,7 @@ fn a_table_that_the_kernel_refuses_exits_4() {
 
 #[test]
 fn a_machine_without_smbios_exits_4_and_names_the_cause() {
-    // Without a clock that it can be calibrated by, the kernel hangs in one of two boots.
+    // Without this argument, the kernel finds no clock to calibrate the TSC, and hangs in one of two boots.
     let results = Machine::new("microvm")
         .kind("microvm,pit=on,pic=on,rtc=on,isa-serial=on")
         .oem_string("io.systemd.credential:text=value")

@@ -2,10 +2,10 @@
 
 use testkit::machine::{Machine, Outcome, Release};
 
-/// What no program may print once the table is closed.
+/// A text that no program may print after the table is closed.
 const CANARY: &str = "canary-6f1d0c2ab7";
 
-/// The machine's own dmidecode, with the libraries of the system that tests.
+/// A command for the guest: the dmidecode of the host that runs the tests, with the libraries of that host.
 const DMIDECODE: &str = "/dmi/ld --library-path /dmi /dmi/dmidecode";
 
 fn closes(name: &str, release: Release) {
@@ -59,7 +59,7 @@ fn closes(name: &str, release: Release) {
     for works in ["entry_point", "product", "other", "rootless", "rest", "again", "list", "check"] {
         assert_eq!(results[works].code, 0, "{works}: {:?}", results[works]);
     }
-    // Never a mount over sysfs: that is what ends rootless mounts of it.
+    // The agent must never mount over sysfs, since the kernel then refuses rootless mounts of sysfs.
     assert_eq!(results["mounts"].text(), "0\n", "{results:?}");
     assert_ne!(results["overmounted"].code, 0, "rootless mounts of sysfs would survive a mount over it");
     assert!(results["dmidecode"].stderr.contains("Permission denied"), "{:?}", results["dmidecode"]);

@@ -1,4 +1,4 @@
-//! Both ends: `smbios-creds-host run` starts QEMU, and the guest has what the directory holds.
+//! Both ends: `smbios-creds-host run` starts QEMU, and the guest gets the credentials of the directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,8 @@ use testkit::machine::{Machine, Release, log_of};
 use testkit::sent::{digests, directory, expected, sent, sent_through};
 use testkit::{canary, holds};
 
-/// Secrets of the founding incident (44, 44 and 88 bytes), values that no command line carries, and a large one.
+/// Secrets with the sizes of the incident that led to this project (44, 44 and 88 bytes), values that no command line
+/// can carry, and a large value.
 fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
     let every: Vec<u8> = (0..=255).collect();
     let large: Vec<u8> = (0..20_000_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect();
@@ -30,13 +31,13 @@ fn every_byte_arrives(name: &str, kind: &'static str) {
     every_byte_of(&secrets(), Machine::new(name).kind(kind));
 }
 
-/// What `check` prints in the guest.
+/// Sends the secrets to a machine, asserts that every byte arrives, and returns what `check` prints in the guest.
 fn every_byte_of(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) -> String {
     let directory = directory(secrets);
     every_byte_in(secrets, sent(machine, directory.path()))
 }
 
-/// The same of a machine that is sent them already.
+/// Does the same for a machine that is already set up to be sent the secrets.
 fn every_byte_in(secrets: &BTreeMap<&'static str, Vec<u8>>, machine: Machine) -> String {
     let results = machine.boot(
         "result check smbios-creds check --manifest=require
@@ -76,7 +77,7 @@ fn every_byte_of_a_directory_arrives_through_wrappers_of_qemu() {
 #[test]
 fn every_byte_of_a_directory_arrives_in_a_pc_of_machine_type_2_0() {
     let mut secrets = secrets();
-    // SeaBIOS makes a table of 32 KiB there.
+    // For this machine type, SeaBIOS makes a table of at most 32 KiB.
     secrets.get_mut("large").unwrap().truncate(12_000);
     every_byte_of(&secrets, Machine::new("sent-old-pc").kind("pc-i440fx-2.0"));
 }
@@ -92,7 +93,8 @@ fn aarch64_with_uefi_gets_every_byte_of_a_directory() {
     assert!(check.contains("machine: QEMU (virt-") && check.contains("EDK II"), "{check}");
 }
 
-/// QEMU 9 and newer start a machine without any string if the table is larger than 65,535 bytes, and say nothing.
+/// QEMU 9 and newer start a machine without any OEM string if the table is larger than 65,535 bytes, and print no
+/// message.
 #[test]
 fn set_that_the_newest_qemu_drops_is_missed_in_the_guest() {
     let mut string = tempfile::NamedTempFile::new().unwrap();
@@ -110,8 +112,9 @@ fn set_that_the_newest_qemu_drops_is_missed_in_the_guest() {
     );
 }
 
-/// Nothing of ours in the guest: structures of a page each are what an old systemd reads whole, and the one value that
-/// is larger comes by `fw_cfg` too. Where the guest's kernel has none of that, it is cut, as was said beforehand.
+/// Sends the secrets to a guest that does not have the agent. An old systemd reads structures of up to a page whole,
+/// and the one value that is larger than a page comes by `fw_cfg` too. If the guest's kernel has no module for
+/// `fw_cfg`, this value is cut, as the host's program has warned.
 fn without_our_agent(name: &str, release: Release, modules: bool) {
     let secrets = secrets();
     let directory = directory(&secrets);
@@ -157,7 +160,7 @@ fn the_newest_systemd_alone_has_every_byte() {
     without_our_agent("sent-newest", Release::Newest, true);
 }
 
-/// Searches what was written since the machine was started.
+/// Searches the files that were written since the machine was started for the canary.
 fn search_files(folder: &Path, since: SystemTime, except: &Path, canary: &[u8], seen: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -1,4 +1,5 @@
-//! Guests with `OpenRC` and with runit, of Debian, and what `integration/` has for them, installed as it is.
+//! Guests with Debian's `OpenRC` and runit, in which the files of `integration/` for these inits are installed
+//! unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +12,13 @@ use testkit::machine::{Machine, Outcome, Results};
 
 const PASSWORD: &[u8] = b"a,b=c \"d\" [e]\nline 2";
 
-/// A service that keeps what it finds, and one that needs no secret.
+/// A service that copies the credentials that it finds, and (`OTHER`) a service that needs no secret.
 const APP: &str =
     "#!/bin/sh\ncp -r \"$CREDENTIALS_DIRECTORY\" /tmp/app.new\nmv /tmp/app.new /tmp/app\nexec sleep 1000\n";
 const OTHER: &str = "#!/bin/sh\ntouch /tmp/other\nexec sleep 1000\n";
 
-/// Waits for what is started beside the script, by a function of the shell, and a little longer for what must not come.
+/// Waits for the services that start beside the script, until `/tmp/other` exists and the shell function `awaited`
+/// succeeds. Then waits two more seconds for a service that must not start.
 const WAIT: &str = "for n in $(seq 60); do [ -e /tmp/other ] && awaited && break; sleep 1; done; sleep 2
      result app ls -A /tmp/app
      result other ls /tmp/other
@@ -31,7 +33,7 @@ fn integration(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").join(path)).unwrap()
 }
 
-/// A file of options as a user writes it: that of the project with something in it, or a new one.
+/// Returns the project's file of options with these options in it, as a user would edit the file.
 fn options(file: &str, options: &str) -> String {
     assert!(file.contains("OPTIONS=\"\"\n"), "{file}");
     file.replace("OPTIONS=\"\"\n", &format!("OPTIONS=\"{options}\"\n"))
@@ -49,7 +51,7 @@ fn send(machine: Machine) -> Machine {
     machine.oem_string(&manifest)
 }
 
-/// Debian's `OpenRC`, with what Debian's own scripts do before and after.
+/// Returns a machine with Debian's `OpenRC` as PID 1, and the first of Debian's own scripts.
 fn openrc(name: &str, import: &str) -> Machine {
     let service = |name: &str, body: &str| format!("#!/sbin/openrc-run\ndescription={name}\n{body}\n");
     let machine = Machine::new(name)
@@ -75,7 +77,7 @@ fn openrc(name: &str, import: &str) -> Machine {
     })
 }
 
-/// Debian's runit as PID 1, with Debian's stages.
+/// Returns a machine with Debian's runit as PID 1, and Debian's stages.
 fn runit(name: &str, import: &str) -> Machine {
     let machine = Machine::new(name)
         .inits("/sbin/init")
@@ -117,7 +119,7 @@ fn assert_delivered(results: &Results, console: &str) {
     assert!(console.contains("the manifest proves that the set is complete"), "{console}");
 }
 
-/// The service is down, the reason is on the console, and the boot went on.
+/// Asserts that the service is down, that the reason is on the console, and that the boot went on.
 fn assert_down(results: &Results, console: &str, reasons: &[&str]) {
     assert!(results.contains_key("@end"), "{console}");
     let missing = |outcome: &Outcome| outcome.code != 0 && outcome.stdout.is_empty();
@@ -134,7 +136,7 @@ const VALUES: &str = "result password cat /tmp/app/db-password
      result key cat /tmp/app/tls-key
      result check smbios-creds check --manifest=require --require db-password tls-key\n";
 
-/// How runit ends, which is its third stage.
+/// The script of runit's third stage, which ends the machine.
 const STAGE_3: &str = "echo @end >&3\nexec /sbin/init 0\n";
 
 #[test]
@@ -174,7 +176,7 @@ fn openrc_leaves_a_service_down_without_what_is_required_and_the_boot_goes_on() 
         &["credential other: missing: required", "cannot start app as smbios-creds would not start"],
     );
     assert!(results["status"].text().contains("stopped"), "{:?}", results["status"]);
-    // What is intact is there for whoever can do with it.
+    // The intact credentials are there nevertheless, for services that need no others.
     assert_eq!(results["credentials"].text(), "db-password\ntls-key\n");
 }
 
@@ -199,7 +201,7 @@ fn runit_leaves_a_service_down_without_what_is_required_and_the_boot_goes_on() {
 
 #[test]
 fn openrc_and_runit_leave_a_service_down_behind_a_cut_table() {
-    // Behind a 64-bit entry point, SeaBIOS up to 1.16 copies the size of a table modulo 64 KiB.
+    // With a 64-bit entry point, SeaBIOS up to 1.16 copies only the table's size modulo 64 KiB.
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("io.systemd.credential:large={}", "x".repeat(66_000))).unwrap();
     for machine in
@@ -214,7 +216,7 @@ fn openrc_and_runit_leave_a_service_down_behind_a_cut_table() {
             ));
         let size: u64 = results["size"].text().trim().parse().unwrap();
         if size > 66_000 {
-            // The firmware of the machine that tests carries it.
+            // The firmware on the host that runs the tests passes the whole table.
             return;
         }
         assert_down(&results, &console, &["credential large: the table is damaged after it"]);
@@ -230,7 +232,7 @@ fn openrc_and_runit_start_a_service_where_nothing_was_sent_and_nothing_is_requir
         as_a_service(runit("runit-service-nothing", "")),
     ];
     for machine in machines {
-        // There is no directory to copy.
+        // Without credentials, there is no directory that the service could copy.
         let machine = machine.file("usr/local/bin/app", "#!/bin/sh\ntouch /tmp/app\nexec sleep 1000\n");
         let (results, console) =
             machine.boot_to_console(&format!("awaited() {{ [ -e /tmp/app ]; }}\n{WAIT}"));

@@ -1,5 +1,6 @@
-//! Killed at random instants, and at the calls that change what others see: never a part of a value, never a directory half
-//! filled or writable, and the next import completes. `tests/promises/killed.rs` does so at every system call.
+//! Imports that are killed at random instants, and at the system calls that change what others see. They must leave
+//! no part of a value and no directory that is half filled or writable, and the next import must complete.
+//! `tests/promises/killed.rs` kills imports at every system call.
 
 use testkit::machine::{Machine, Outcome, Release};
 

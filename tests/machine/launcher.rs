@@ -9,7 +9,7 @@ use testkit::host::{QEMU_WORD, program_with};
 use testkit::machine::{Machine, Outcome, Release, Results, prepared, unit_on_page};
 use testkit::{canary, holds};
 
-/// A hypervisor that says what it was started with. It needs no library.
+/// Builds a stand-in for a hypervisor, which prints what it was started with. The stand-in needs no library.
 fn stand_in() -> tempfile::TempPath {
     let program = tempfile::NamedTempFile::new().unwrap().into_temp_path();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/launch/private_argv/stand_in.c");
@@ -29,7 +29,8 @@ fn unit(user: &str) -> String {
     )
 }
 
-/// Gives the machine the unit of docs/host.md, word for word, and its user. A drop-in is for the stand-in for QEMU.
+/// Gives the machine the unit of docs/host.md, word for word, and the unit's user. A drop-in adapts the unit to the
+/// stand-in for QEMU.
 fn page(machine: Machine, qemu: &Path) -> Machine {
     machine
         .file("etc/systemd/system/vm-web.service", unit_on_page("docs/host.md"))
@@ -46,8 +47,8 @@ fn page(machine: Machine, qemu: &Path) -> Machine {
         .program("usr/bin/qemu-system-x86_64", qemu)
 }
 
-/// Encrypts two secrets as docs/host.md says, starts its unit, and looks at its log.
-/// `--with-key=host` is for this machine only, whose root file system is in memory.
+/// Encrypts two secrets as docs/host.md says, starts the unit of that page, and reads the unit's log. Only this test
+/// machine needs `--with-key=host`, since its root file system is in memory.
 const LOOK_AT_PAGE: &str = "rm -f /seen
     store=/etc/credstore.encrypted
     mkdir -p $store
@@ -61,7 +62,8 @@ const LOOK_AT_PAGE: &str = "rm -f /seen
     systemctl stop vm-web.service
 ";
 
-/// The unit of the page delivers both secrets from its sandbox, to a QEMU of its user.
+/// Asserts that the unit of docs/host.md delivers both secrets, from inside its sandbox, to a QEMU that runs as the
+/// unit's user.
 fn page_delivers(results: &Results, secrets: [&str; 2]) {
     for step in ["encrypt_password", "encrypt_key", "start_page"] {
         let (outcome, journal) = (&results[step], results["journal_page"].text());
@@ -69,7 +71,7 @@ fn page_delivers(results: &Results, secrets: [&str; 2]) {
     }
     let journal = results["journal_page"].text();
     assert!(journal.contains("starts qemu with 2 credentials: db-password, tls-key"), "{journal}");
-    // The structures are not text.
+    // The output contains structures, which are not text.
     let seen = String::from_utf8_lossy(&results["seen_page"].stdout);
     for (name, value) in ["db-password", "tls-key"].iter().zip(secrets) {
         let string = format!("io.systemd.credential.binary:{name}={}", *base64::encode(value.as_bytes()));
@@ -78,7 +80,8 @@ fn page_delivers(results: &Results, secrets: [&str; 2]) {
     assert!(seen.contains("\0uid=998\0"), "{seen}");
 }
 
-/// Starts a unit with Yama set to this, and looks at everything that others could see.
+/// Returns a script that starts a unit with Yama's `ptrace_scope` set to `scope`, and collects everything that others
+/// could see.
 fn look(unit: &str, scope: u8) -> String {
     format!(
         "echo {scope} >/proc/sys/kernel/yama/ptrace_scope
@@ -160,7 +163,7 @@ fn starts(name: &str, release: Release) {
         assert!(of("journal", unit, scope).text().contains("starts cloud-hypervisor with 4 credentials"));
     }
     page_delivers(&results, of_page);
-    // What they cannot do they say, and nothing is started.
+    // Where Yama forbids tracing, the unit's log has the cause, and nothing is started.
     for (unit, scope, cause) in [
         ("user", 2, "kernel.yama.ptrace_scope is 2, so tracing needs CAP_SYS_PTRACE"),
         ("root", 3, "kernel.yama.ptrace_scope is 3, so not even root can trace"),

@@ -1,4 +1,4 @@
-//! QEMU's machine type `microvm`, which has no SMBIOS: everything goes by `fw_cfg`.
+//! QEMU's machine type `microvm`, which has no SMBIOS: all credentials go by `fw_cfg`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,8 @@ use testkit::credential;
 use testkit::machine::{Machine, Release};
 use testkit::sent::{digests, directory, expected, sent};
 
-/// Secrets of the founding incident (44, 44 and 88 bytes), values that no command line carries, and 300,000 bytes.
+/// Secrets with the sizes of the incident that led to this project (44, 44 and 88 bytes), values that no command line
+/// can carry, and a value of 300,000 bytes.
 fn secrets() -> BTreeMap<&'static str, Vec<u8>> {
     let every: Vec<u8> = (0..=255).collect();
     let large: Vec<u8> = (0..300_000_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect();
@@ -78,15 +79,15 @@ fn microvm_with_systemd_254_has_every_byte_and_the_manifest_proves_it() {
     assert_eq!(digests(&results, "sums"), expected(&secrets));
 }
 
-/// Has systemd as PID 1, executed by an initramfs that has loaded the driver.
+/// Makes systemd PID 1, executed by a script of the initramfs that has loaded the driver for `fw_cfg`.
 fn with_systemd(machine: Machine) -> Machine {
     let script =
         "#!/bin/sh\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmodprobe qemu_fw_cfg\nexec \"$@\"\n";
-    // Words after `--` are not for the kernel, so those of `microvm` must come before it.
+    // The kernel passes words after `--` to init, so the kernel arguments of `microvm` must come before `--`.
     machine.file("load", script).systemd_behind("/load --", "ImportCredential=*").microvm()
 }
 
-/// A machine to which another program sends the secrets with their manifest, but `c-88`, and without the last byte of
+/// Returns a machine to which another program sends the manifest and all secrets except `c-88` and the last byte of
 /// `large`.
 fn damaged(name: &str, directory: &tempfile::TempDir) -> Machine {
     let secrets = secrets();
@@ -136,7 +137,7 @@ fn microvm_with_busybox_names_a_value_that_was_cut_and_one_that_is_missing() {
 fn microvm_with_systemd_254_names_a_value_that_was_cut_and_one_that_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let machine = damaged("microvm-254-damaged", &directory).release(Release::Backports);
-    // systemd itself has the cut value, and does not notice.
+    // systemd itself imports the cut value, and does not notice the cut.
     let results = with_systemd(machine).boot(
         "result size sh -c 'stat -c %s $CREDENTIALS_DIRECTORY/large'
          result check smbios-creds check --manifest=require",

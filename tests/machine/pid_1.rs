@@ -1,11 +1,12 @@
-//! The agent as PID 1 in poor surroundings: without a console, without mount points, on a root that nobody can write.
+//! The agent as PID 1 where something is missing: a console, mount points, or a writable root file system.
 
 use smbios_creds::format::credential::{Credential, Name};
 use smbios_creds::format::manifest::Manifest;
 
 use testkit::machine::{Machine, Results};
 
-/// Keeps what it was started with, and becomes the script.
+/// A program for the agent to start. It records the descriptors that it was started with, and executes the test's
+/// script.
 const FIRST: &str = "#!/bin/sh
     descriptors=$(for n in 0 1 2; do readlink /proc/$$/fd/$n; done)
     echo \"$descriptors\" >/tmp/descriptors
@@ -27,7 +28,7 @@ fn exec(machine: Machine, options: &str) -> (Results, String) {
 
 #[test]
 fn as_pid_1_without_an_openable_console_it_logs_to_the_kernel_and_starts_the_program() {
-    // No driver for the console that the command line names, so that /dev/console cannot be opened.
+    // The kernel has no driver for the console that the command line names, so /dev/console cannot be opened.
     let (results, console) = exec(machine("pid-1-no-console").no_console(), "--require=text");
     assert!(console.contains("unable to open an initial console"), "{console}");
     assert!(results.contains_key("@end"), "{console}");
@@ -64,7 +65,8 @@ fn as_pid_1_without_a_console_it_says_in_the_kernels_log_why_it_gives_up() {
     assert!(results.is_empty() && console.contains("cannot execute /nowhere/init"), "{console}");
 }
 
-/// Becomes the agent on a root that is read-only and has none of these directories.
+/// Returns a machine whose first script executes the agent on a root file system that is read-only and lacks these
+/// directories.
 fn read_only(name: &str, missing: &str, options: &str) -> Machine {
     let poor = format!(
         "#!/bin/sh
@@ -86,7 +88,7 @@ const LOOK_AROUND: &str = "result refused cat /tmp/refused
     mount -t proc proc /tmp/proc
     result mounts cat /tmp/proc/mounts\n";
 
-/// What is logged of a directory that a read-only root lacks.
+/// Returns the message about a directory that a read-only root file system lacks.
 fn missing(kind: &str, directory: &str, loss: &str) -> String {
     format!(
         "smbios-creds: error: cannot mount {kind} on {directory}: the directory is missing, and the root file system \
@@ -141,7 +143,7 @@ fn as_pid_1_on_a_read_only_root_with_nothing_at_all_it_names_every_directory() {
     assert!(console.contains("the program is not started"), "{console}");
 }
 
-/// A set of one credential, and its manifest.
+/// Returns the OEM strings of a set of one credential and its manifest.
 fn proven() -> [String; 2] {
     let credential = Credential::new(Name::new("text").unwrap(), b"value".to_vec());
     let manifest = Manifest::new([&credential], [7; 16]).unwrap().encode();
@@ -153,7 +155,7 @@ fn of_another_set() -> String {
     Manifest::new([&credential], [7; 16]).unwrap().encode()
 }
 
-/// The agent as PID 1, which requires a manifest of what these strings hold.
+/// Boots a machine with these OEM strings and the agent as PID 1, which requires a manifest.
 fn requires_manifest(name: &str, strings: &[String]) -> (Results, String) {
     strings
         .iter()

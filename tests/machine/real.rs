@@ -1,7 +1,8 @@
-//! Real hypervisors, in a machine that has KVM. `CLOUD_HYPERVISOR` and `CROSVM` name programs that run on this machine.
+//! Real hypervisors, in a virtual machine that has KVM. The variables `CLOUD_HYPERVISOR` and `CROSVM` name the
+//! hypervisors' programs on the host that runs the tests.
 //!
-//! Without the variable a test says on standard error that it was skipped. `./tests/prepare` must have run with one of
-//! the variables set: it fetches the kernel that has KVM.
+//! Without its variable, a test says on standard error that it was skipped. `./tests/prepare` must have run with one
+//! of the variables set, since it then fetches the kernel that has KVM.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -13,21 +14,21 @@ use testkit::machine::{Guest, Machine, Outcome, Release, Results, log_of, prepar
 use testkit::sent::{digests, expected};
 use testkit::{canary, holds, needles};
 
-/// What microvm.nix adds to the strings of a machine that has a vsock.
+/// Name and value of the credential that microvm.nix adds to the OEM strings of a machine that has a vsock.
 const NOTIFY: (&str, &str) = ("vmm.notify_socket", "vsock-stream:2:8888");
 
-/// Its string.
+/// Returns the OEM string of `NOTIFY`.
 fn notify() -> String {
     format!("io.systemd.credential:{}={}", NOTIFY.0, NOTIFY.1)
 }
 
-/// Writes past libtest, which shows nothing that a passing test prints.
+/// Writes directly to standard error, since libtest shows no captured output of a test that passes.
 fn say(text: &str) {
     std::io::stderr().write_all(format!("\n{text}\n").as_bytes()).unwrap();
 }
 
-/// Secrets of the founding incident (44, 44 and 88 bytes), one with every byte, and one of 20,000 bytes.
-/// The canary is in each of them.
+/// Secrets with the sizes of the incident that led to this project (44, 44 and 88 bytes), a secret with every byte,
+/// and a secret of 20,000 bytes. The canary is in each of them.
 fn secrets(canary: &[u8]) -> BTreeMap<&'static str, Vec<u8>> {
     let sized = |start: &str, size| {
         let text = [start.as_bytes(), canary].concat();
@@ -43,7 +44,8 @@ fn secrets(canary: &[u8]) -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// A program that looks for needles in the arguments and the environment of every process. It needs no library.
+/// Builds a program that looks for needles in the arguments and the environment of every process. The program needs
+/// no library.
 fn watcher(folder: &Path) -> PathBuf {
     let program = folder.join("watcher");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/machine/real/watch.c");
@@ -53,7 +55,8 @@ fn watcher(folder: &Path) -> PathBuf {
     program
 }
 
-/// A guest with systemd 254, which cuts and loses what it is sent. The project's unit repairs it, and a service reads.
+/// Returns a guest with systemd 254, which cuts and loses credentials. The project's unit repairs the credentials,
+/// and a service reads them.
 fn guest() -> Machine {
     Machine::new("real-guest")
         .release(Release::Backports)
@@ -67,14 +70,14 @@ const IN_GUEST: &str = "result version sh -c '/usr/lib/systemd/systemd --version
     result report cat /run/smbios-creds/report.json
     result sums sh -c 'sha256sum $CREDENTIALS_DIRECTORY/*'\n";
 
-/// How microvm.nix starts a hypervisor: what is special to its runner.
+/// How microvm.nix starts a hypervisor: the parts of its runner that differ between hypervisors.
 struct Engine {
-    /// The variable that names the program, and its name.
+    /// The environment variable that names the hypervisor's program.
     variable: &'static str,
     name: &'static str,
-    /// Its arguments, with `KERNEL`, `IMAGE`, `LINE` and `STRINGS` to be filled in.
+    /// The hypervisor's arguments, with the placeholders `KERNEL`, `IMAGE`, `LINE` and `STRINGS`.
     arguments: &'static str,
-    /// Another key of the option that has the strings.
+    /// Another key, with a value, of the option that carries the OEM strings.
     other: &'static str,
 }
 
@@ -98,7 +101,8 @@ const CROSVM: Engine = Engine {
 };
 
 impl Engine {
-    /// The program, if its variable is set. If not, says so where libtest hides nothing.
+    /// Returns the hypervisor's program, if its variable is set. Otherwise prints that the test is skipped, where
+    /// libtest does not hide the message.
     fn program(&self, test: &str) -> Option<PathBuf> {
         let variable = self.variable;
         let path = std::env::var_os(variable).filter(|path| !path.is_empty());
@@ -118,7 +122,8 @@ impl Engine {
             .replace("STRINGS", strings)
     }
 
-    /// The runner that microvm.nix makes (`lib/runner.nix`). The package that it starts is the project's.
+    /// Returns the runner script that microvm.nix makes (`lib/runner.nix`). The runner starts the program of the
+    /// project's package.
     fn runner(&self, guest: &Guest, strings: &str) -> String {
         let (name, arguments) = (self.name, self.arguments(guest, strings));
         format!(
@@ -127,7 +132,7 @@ impl Engine {
         )
     }
 
-    /// The program of that package, which executes the launcher (`nixos-module/microvm.nix`).
+    /// Returns the program of the project's package, which executes the launcher (`nixos-module/microvm.nix`).
     fn package(&self) -> String {
         let name = self.name;
         format!("#!/usr/bin/bash\nexec /nix/store/smbios-creds-launch /nix/store/package/bin/{name} \"$@\"\n")
@@ -153,7 +158,7 @@ exec /usr/bin/smbios-creds-host run --hypervisor {name} --credential "${{credent
     }
 }
 
-/// A machine that has KVM, a real hypervisor, the launcher, the secrets and the watcher.
+/// Returns a machine that has KVM, a real hypervisor, the launcher, the secrets and the watcher.
 fn machine_with(
     name: &str,
     engine: &Engine,
@@ -178,7 +183,8 @@ fn machine_with(
     machine
 }
 
-/// What loads KVM, and what watches every process. That the watcher finds a canary is shown first.
+/// Returns the beginning of a script. It loads KVM, defines functions that start and stop the watcher of every
+/// process, and then shows that the watcher finds a canary.
 fn prologue(canary: &str) -> String {
     format!(
         "modprobe kvm-amd
@@ -193,7 +199,7 @@ fn prologue(canary: &str) -> String {
     )
 }
 
-/// How often the watcher looked at every process, and the files of `/proc` in which it found a needle.
+/// Returns how often the watcher looked at every process, and the files of `/proc` in which it found a needle.
 fn watched<'a>(results: &'a Results, name: &str) -> (u32, Vec<&'a str>) {
     let mut lines: Vec<&str> = results[name].text().lines().collect();
     let end: Vec<&str> = lines.pop().unwrap().split(' ').collect();
@@ -201,7 +207,7 @@ fn watched<'a>(results: &'a Results, name: &str) -> (u32, Vec<&'a str>) {
     (end[2].parse().unwrap(), lines)
 }
 
-/// Nobody has seen the canary: no process, and no output.
+/// Asserts that the canary was in no argument and no environment of any process, and in no output.
 fn assert_unseen(machine: &str, results: &Results, outputs: &[&str], canary: &[u8]) {
     assert_ne!(watched(results, "control").1, [""; 0], "the watcher finds what is shown");
     let (scans, found) = watched(results, "watched");
@@ -218,7 +224,7 @@ fn assert_unseen(machine: &str, results: &Results, outputs: &[&str], canary: &[u
     say(&format!("{machine}: {scans} scans of every process found no secret"));
 }
 
-/// The founding scenario, through microvm.nix's runner.
+/// Sends the secrets of the incident that led to this project through microvm.nix's runner.
 fn founding_secrets_arrive(engine: &Engine, test: &str) {
     let Some(program) = engine.program(test) else { return };
     let start = Instant::now();
@@ -231,7 +237,8 @@ fn founding_secrets_arrive(engine: &Engine, test: &str) {
         guest(),
         IN_GUEST,
     );
-    // The large one first: systemd 254 reads one page of the structure, and loses whatever comes after.
+    // The large secret comes first, since systemd 254 reads one page of the structure and loses every credential
+    // after this page.
     let names = secrets.keys().copied().rev().collect::<Vec<_>>().join(":");
     let script = format!(
         "{}watch watched
@@ -278,7 +285,7 @@ fn real_crosvm_delivers_the_founding_secrets() {
     founding_secrets_arrive(&CROSVM, "real_crosvm_delivers_the_founding_secrets");
 }
 
-/// Bytes that are left for a string in the table, by what `plan` says of these arguments.
+/// Returns how many bytes the table has left for a string, by what `plan` says of these arguments.
 fn room(engine: &Engine, arguments: &str, directory: &Path) -> usize {
     let host = testkit::program("smbios-creds-host");
     let script = format!(
@@ -294,7 +301,8 @@ fn room(engine: &Engine, arguments: &str, directory: &Path) -> usize {
     usize::try_from(bytes("available") - bytes("used")).unwrap()
 }
 
-/// The limit that `plan` shows is the hypervisor's own: with a set of just that size every byte arrives.
+/// Asserts that the limit that `plan` shows is the hypervisor's own limit: of a set of exactly this size, every byte
+/// arrives.
 fn set_at_the_limit_arrives(engine: &Engine, test: &str) {
     let Some(program) = engine.program(test) else { return };
     let canary = canary();
@@ -346,8 +354,9 @@ fn real_crosvm_carries_a_set_at_its_limit() {
     set_at_the_limit_arrives(&CROSVM, "real_crosvm_carries_a_set_at_its_limit");
 }
 
-/// `env`, a script as nixpkgs' `makeShellWrapper` writes it, and one that waits for its child. What cloud-hypervisor
-/// refuses by itself it refuses through the launcher too, with the same exit code, and its message has no secret.
+/// The wrappers are `env`, a script as nixpkgs' `makeShellWrapper` writes it, and a script that waits for its child.
+/// Arguments that cloud-hypervisor refuses are also refused when the launcher starts it, with the same exit code and
+/// without a secret in the message.
 #[test]
 fn real_cloud_hypervisor_behind_wrappers_gets_the_secrets() {
     let engine = &CLOUD_HYPERVISOR;

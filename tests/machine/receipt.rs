@@ -10,8 +10,8 @@ use testkit::machine::{Machine, Results, prepared};
 use testkit::sent::{directory, sent};
 use testkit::{run, stderr};
 
-/// Starts `await` on port 8889 with further options, and waits until it listens. `ended NAME` gives its exit code and its
-/// log.
+/// Shell functions. `awaiting` starts `smbios-creds-host await` on port 8889 with further options, and waits until it
+/// listens. `ended NAME` waits until `await` ends, and sends its log with its exit code as the result NAME.
 const AWAIT: &str = "
     awaiting() {
         (smbios-creds-host --log-level=debug await --listen vsock:8889 \"$@\" 2>/tmp/await; echo exit $? >>/tmp/await) &
@@ -24,7 +24,8 @@ const AWAIT: &str = "
     }
     ";
 
-/// A machine with three secrets, the verifier of these, and a port for the receipt.
+/// Returns a machine that is sent three secrets and a port for the receipt, and that has the secrets' verifier, a
+/// file for `await`.
 fn machine(name: &str) -> Machine {
     let secrets = BTreeMap::from([
         ("a-44", vec![b'a'; 44]),
@@ -33,7 +34,8 @@ fn machine(name: &str) -> Machine {
     ]);
     let secrets = directory(&secrets);
     let verifier = secrets.path().join(".verifier");
-    // With the salt of this set, so the strings are passed as files.
+    // The verifier is for the salt of this `emit`, so the machine is sent exactly the strings that this `emit`
+    // prints.
     let emit = ["emit", "--all", "--format=strings", "--receipt=8889", "--credentials"];
     let output = run(host(&emit).arg(secrets.path()).arg("--verifier").arg(&verifier));
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -55,8 +57,8 @@ fn assert_awaited(results: &Results, name: &str, exit: i32, text: &str) {
 
 #[test]
 fn unit_tells_the_host_how_its_import_ended() {
-    // The unit imports before there is anything to connect to.
-    // A service that required it would be stopped when it is restarted.
+    // The unit imports before any program listens for a receipt. A service that required the unit would be stopped
+    // when the unit is restarted.
     let wants = "[Unit]\nWants=smbios-creds.service\nAfter=smbios-creds.service\n";
     let machine = machine("receipt-unit").systemd("").unit("smbios-creds.service", "");
     let results = machine.file("etc/systemd/system/probe.service.d/wants.conf", wants).boot(&format!(
@@ -104,7 +106,7 @@ fn unit_tells_the_host_how_its_import_ended() {
         );
     }
     assert_awaited(&results, "exec", 0, "the guest has every credential that was sent (unproven, boot ");
-    // This machine is not the guest with this CID.
+    // In this step, `await` expects the receipt of a guest with another CID than this machine has.
     assert_awaited(&results, "stranger", 1, "within 15 seconds (1 connection sent no receipt)");
     assert_awaited(&results, "stranger", 1, "the connection is from another machine");
     for quiet in ["looks", "replayed"] {
@@ -113,7 +115,7 @@ fn unit_tells_the_host_how_its_import_ended() {
     }
 }
 
-/// The unit of a machine as microvm.nix makes it, whose messages come from the guest by socat.
+/// The unit that microvm.nix makes for a machine: socat relays the guest's messages to systemd.
 const RELAY: &str = "[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nNotifyAccess=all\nTimeoutStartSec=infinity\n\
     ExecStart=/bin/sh -c 'exec socat -t0 -T1 VSOCK-LISTEN:8889,fork UNIX-SENDTO:$NOTIFY_SOCKET'\n";
 
@@ -152,7 +154,7 @@ fn notify_socket_gets_one_status_line_which_a_relay_shows_in_the_unit_and_never_
         "{import:?}"
     );
     assert_awaited(&results, "await", 1, "it has no X_SMBIOS_CREDS_EXIT");
-    // Without READY=1 the unit goes on starting.
+    // Without READY=1, the unit stays in the state of starting.
     let relayed = &results["relayed"];
     assert_eq!(relayed.text(), "smbios-creds: 2 of 2 credentials verified\nstart\n", "{relayed:?}");
 }

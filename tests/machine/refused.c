@@ -1,13 +1,14 @@
-/* Makes system calls that the sandbox of the units or the agent's filter refuses, and some that both allow. Each is made
-   with arguments that the kernel itself would not answer with EPERM, if the process has every capability. Prints a line
-   for each: its name and the error's, or 'done'. Files are made in the working directory.
+/* Makes system calls that the sandbox of the units or the agent's filter refuses, and some that both allow. Each call is
+   made with arguments that the kernel itself would not answer with EPERM, if the process has every capability. The
+   program prints a line for each call: the call's name, and the error's name or 'done'. It makes files in the working
+   directory.
 
-   refused        all of them
-   refused own    those of the agent's filter, which need no capability
-   refused i386   one of another architecture, after which it may be killed
-   refused x32    one of x32
+   refused        makes all calls
+   refused own    makes the calls that the agent's filter refuses, which need no capability
+   refused i386   makes one call of another architecture (i386), for which the kernel may kill the program
+   refused x32    makes one call of the x32 ABI
 
-   If $FILTER names a file with a program for seccomp(2), it is set first. */
+   If $FILTER names a file with a filter for seccomp(2), the program sets the filter first. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -52,7 +53,7 @@ static int filter(const char *path)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &all);
 }
 
-/* Files that would run with another user's rights, each call that makes one, and the same calls without these bits. */
+/* Tries each call that makes a set-user-ID or set-group-ID file, and the same calls without these mode bits. */
 static void set_id(void)
 {
     struct open_how how = { .flags = O_RDONLY };
@@ -65,7 +66,7 @@ static void set_id(void)
     say("openat_suid", openat(AT_FDCWD, "refused-openat", O_CREAT | O_WRONLY | O_CLOEXEC, 04700));
     say("openat_sgid", openat(AT_FDCWD, "refused-openat", O_CREAT | O_WRONLY | O_CLOEXEC, 02700));
     say("openat_unnamed", syscall(SYS_openat, AT_FDCWD, ".", O_TMPFILE | O_WRONLY, 04700));
-    /* Nothing is created, so there is no mode. */
+    /* These calls create nothing, so the kernel ignores their mode. */
     say("openat_existing", syscall(SYS_openat, AT_FDCWD, "refused", O_RDONLY, 04700));
     say("openat_directory", syscall(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY, 04700));
     TRY(openat2, AT_FDCWD, ".", &how, sizeof how);
@@ -83,7 +84,7 @@ static void set_id(void)
 #endif
 }
 
-/* Sockets other than streams to the host. */
+/* Tries a vsock stream, as to the host, and sockets of other families. */
 static void sockets(void)
 {
     say("vsock", socket(40 /* AF_VSOCK */, SOCK_STREAM, 0));
@@ -124,11 +125,11 @@ int main(int count, char **arguments)
         return 0;
     }
 
-    /* What an import needs. */
+    /* Calls that an import needs. */
     say("open", openat(AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC));
     TRY(mount, none, "/nowhere", none, 0, none);
 
-    /* Processes and what they may look at. */
+    /* Calls that look into processes or change how they run. */
     TRY(ptrace, 16 /* PTRACE_ATTACH */, -1, 0, 0);
     TRY(process_vm_readv, getpid(), none, 0L, none, 0L, 0L);
     TRY(process_vm_writev, getpid(), none, 0L, none, 0L, 0L);
@@ -141,7 +142,7 @@ int main(int count, char **arguments)
     TRY(personality, 8 /* PER_LINUX32 */);
     TRY(sched_setscheduler, 0, 1 /* SCHED_FIFO */, none);
 
-    /* Namespaces. */
+    /* Calls that start processes, or change namespaces, the root directory or mounts. */
     TRY(unshare, CLONE_NEWUTS);
     TRY(setns, -1, 0);
     child("clone", 0);
@@ -154,7 +155,7 @@ int main(int count, char **arguments)
     TRY(fsopen, "nothing", 0);
     TRY(move_mount, -1, "/nowhere", -1, "/nowhere", 0);
 
-    /* The kernel and the machine. */
+    /* Calls that change the kernel or the machine. */
     TRY(init_module, none, 0L, none);
     TRY(finit_module, -1, none, 0);
     TRY(delete_module, "nothing", 0);
@@ -176,7 +177,7 @@ int main(int count, char **arguments)
     TRY(fanotify_init, -1, -1);
     TRY(open_by_handle_at, -1, none, 0);
 
-    /* Users, keys, and shared memory. */
+    /* Calls that change users, and calls for keys and System V IPC. */
     TRY(setuid, 0);
     TRY(setgroups, 0L, none);
     TRY(keyctl, -1, 0L, 0L, 0L, 0L);
@@ -186,14 +187,14 @@ int main(int count, char **arguments)
     TRY(msgget, 0, 01600);
     TRY(semget, 0, 1, 01600);
 
-    /* Sockets, and those that listen. */
+    /* Sockets, and calls by which a socket listens. */
     sockets();
     say("packet", socket(17 /* AF_PACKET */, SOCK_RAW, 0));
     TRY(bind, -1, none, 0);
     TRY(listen, -1, 0);
     TRY(accept, -1, none, none);
 
-    /* Devices, and memory that is executable. */
+    /* Set-user-ID files, devices, and memory that becomes executable. */
     set_id();
     say("mknodat_device", mknodat(AT_FDCWD, "refused-device", S_IFCHR | 0600, 0x103));
     void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,11 +1,12 @@
-//! What the sandbox of the units and the filter of an import refuse together, tried from within both.
+//! Tests which system calls the sandbox of the units and the seccomp filter of an import refuse together: a program
+//! inside both tries the calls.
 
 use smbios_creds::cli::agent::filter;
 use testkit::machine::{Machine, Release};
 use testkit::syscalls::{filter_file, tried, trying};
 
-/// A drop-in that has the unit run the program instead. Every capability is back: what refuses is the filters, and the
-/// kernel itself would not.
+/// Returns a drop-in that has the unit run the program `refused` instead of the agent. The drop-in gives the unit
+/// every capability, so that the kernel itself refuses no call, and only the filters do.
 fn instead(arguments: &str) -> String {
     format!(
         "[Service]\nRemainAfterExit=no\nExecStart=\nExecStart=/usr/bin/refused {arguments}\n\
@@ -16,11 +17,11 @@ fn instead(arguments: &str) -> String {
 /// A drop-in that has the program set the agent's filter first, as an import does.
 const FILTER: &str = "[Service]\nEnvironment=FILTER=/usr/share/refused.filter\n";
 
-/// A drop-in that takes the filters of the unit away.
+/// A drop-in that removes the filters of the unit.
 const OPEN: &str = "[Service]\nSystemCallFilter=\nSystemCallArchitectures=\nRestrictAddressFamilies=\n\
                     RestrictSUIDSGID=no\nLockPersonality=no\nMemoryDenyWriteExecute=no\nNoNewPrivileges=no\n";
 
-/// What an import needs. The mount fails, since there is nothing to mount.
+/// Calls that an import needs, and how each ends. The mount fails, since its mount point does not exist.
 const ALLOWED: [(&str, &str); 8] = [
     ("open", "done"),
     ("vsock", "done"),
@@ -69,12 +70,13 @@ fn sandbox_refuses(name: &str, release: Release) {
     assert_eq!(closed.len(), open.len());
     assert!(closed.len() > 80, "{closed:?}");
     for (&(call, with), &(_, without)) in closed.iter().zip(&open) {
-        // Else the test would show nothing.
+        // A call that fails without filters too would show nothing about the filters.
         assert!(!["EPERM", "ENOSYS"].contains(&without), "without filters, {call} ends with {without}");
         if let Some((_, expected)) = ALLOWED.iter().find(|(allowed, _)| *allowed == call) {
             assert_eq!(&with, expected, "{call}");
         } else {
-            // A socket of another family, openat2(2), and since Linux 6.3 memory, are refused by another word.
+            // Sockets of other families, openat2(2) and, since Linux 6.3, executable memory are refused with another
+            // error than EPERM.
             let refused = ["EPERM", "EAFNOSUPPORT", "EACCES", "ENOSYS"];
             assert!(
                 refused.contains(&with) && with != without,

@@ -1,5 +1,5 @@
-//! Sealed credentials in machines with a virtual TPM: the agent writes what was sent, and systemd opens it for a service,
-//! in the initrd and after a switch-root.
+//! Sealed (encrypted) credentials in machines with a virtual TPM: the agent writes the ciphertexts that were sent,
+//! and systemd decrypts them for a service, in the initrd and after a switch-root.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use testkit::host::directory;
 use testkit::machine::{Machine, Release, Tpm};
 use testkit::{holds, program};
 
-/// What nobody but the service may see.
+/// A value that only the service may see.
 const CANARY: &[u8] = b"CANARY-of-the-sealed-value";
 
 const INITRD: &str = "result value.initrd sh -c 'cat $CREDENTIALS_DIRECTORY/tls-key'
@@ -28,11 +28,12 @@ const HOST: &str = "result value.host sh -c 'cat $CREDENTIALS_DIRECTORY/tls-key'
         /run/smbios-creds
 ";
 
-/// A unit that cannot start: what it needs is sealed to another TPM.
+/// A unit that cannot start, since the credential that it needs is sealed to another TPM.
 const OTHER: &str = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nLoadCredentialEncrypted=other-key\n\
                      ExecStart=/bin/true\n";
 
-/// Seals as `options` say, by one of these kinds of key, and boots a machine that has the first of two TPMs.
+/// Seals one credential to each of two TPMs with these options of `systemd-creds`, and boots a machine that has the
+/// first TPM. The key of the first credential must be of one of these kinds.
 fn boot(name: &str, release: Release, options: &[&str], kinds: &[&str]) {
     let (tpm, other) = (Tpm::new(), Tpm::new());
     let sealed = tpm.seal(release, "tls-key", CANARY, options);
@@ -72,7 +73,7 @@ fn boot(name: &str, release: Release, options: &[&str], kinds: &[&str]) {
         "700 /run/credstore.encrypted\n400 /run/credstore.encrypted/tls-key\n"
     );
     assert!(!results["plain"].text().contains("-key"), "{:?}", results["plain"]);
-    // The other one is for a machine with another TPM: its unit is down, and this machine is up.
+    // The other credential is sealed to another TPM, so its unit fails, but the machine boots.
     assert_ne!(results["other"].code, 0);
     assert_eq!(results["status"].text(), "ExecMainStatus=243\n");
     let check: serde_json::Value = serde_json::from_slice(&results["check"].stdout).unwrap();
@@ -86,12 +87,13 @@ fn boot(name: &str, release: Release, options: &[&str], kinds: &[&str]) {
 
 #[test]
 fn systemd_254_opens_what_was_sealed_to_this_tpm_only() {
-    // 254 cannot open what it sealed to no PCR, and nothing measures into PCR 23.
+    // systemd 254 cannot open a credential that it sealed to no PCR, so the test seals to PCR 23, into which nothing
+    // is measured.
     boot("sealed-254", Release::Backports, &["--tpm2-pcrs=23"], &["tpm2"]);
 }
 
 #[test]
 fn newest_systemd_opens_what_was_sealed_to_this_tpm_only() {
-    // From 262 on, a blob names the storage root key of its TPM.
+    // From systemd 262 on, a ciphertext names the storage root key of its TPM.
     boot("sealed-newest", Release::Newest, &["--tpm2-pcrs="], &["tpm2", "tpm2-pinned"]);
 }

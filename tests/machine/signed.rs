@@ -1,4 +1,5 @@
-//! Signed sets alongside systemd: with the kernel parameter under which PID 1 imports nothing itself, and without it.
+//! Signed sets alongside systemd: with the kernel parameter under which PID 1 imports nothing itself, and without
+//! this parameter.
 
 use std::fs;
 
@@ -6,14 +7,15 @@ use testkit::machine::{Machine, Release};
 
 const PARAMETER: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 
-/// What PID 1 takes without asking anyone, where it imports.
+/// A credential on the kernel's command line. PID 1 imports it without any check, unless it is told to import
+/// nothing.
 const EVIL: &str = "systemd.set_credential=evil:x";
 
 fn file(name: &str) -> String {
     fs::read_to_string(testkit::testdata("signed").join(name)).unwrap()
 }
 
-/// A machine that trusts the owner, and was sent a set that the owner signed for it.
+/// Returns a machine that trusts the owner's key and is sent a set that the owner signed for this machine.
 fn machine(name: &str, release: Release, service: &str) -> Machine {
     let strings = file("good.strings");
     let machine = Machine::new(name).release(release).two_stages(None, service);
@@ -24,7 +26,8 @@ fn machine(name: &str, release: Release, service: &str) -> Machine {
         .kernel_arguments(EVIL)
 }
 
-/// In both stages units have the set, by name and by a pattern, and nothing has what nobody signed.
+/// Asserts that units of both stages get the signed credentials, by name and by a pattern, and that no unit gets the
+/// unsigned credential.
 fn told_to_import_nothing(name: &str, release: Release) {
     let service = "LoadCredential=db-password\nImportCredential=*\nConditionCredential=!evil";
     let look = "result password cat $CREDENTIALS_DIRECTORY/db-password
@@ -67,7 +70,8 @@ fn newest_systemd_that_is_told_to_import_nothing_passes_on_a_signed_set() {
     told_to_import_nothing("signed-newest", Release::Newest);
 }
 
-/// A machine on which only the import of the host stage runs, when it is asked to.
+/// Returns a machine that starts the unit of the host stage only; the unit of the initrd is installed, but nothing
+/// starts it.
 fn host_stage_only(name: &str, release: Release) -> Machine {
     machine(name, release, "")
         .unit("smbios-creds-initrd.service", "")
@@ -81,7 +85,8 @@ const START: &str = "result system ls -A /run/credentials/@system
     result report cat /run/smbios-creds/report.json
     result store ls -A /run/credstore";
 
-/// The unit fails and names the parameter, and no service that needs the unit starts. What systemd took is in `@system`.
+/// Asserts that the unit fails and names the parameter, and that the agent places nothing. The credentials that
+/// systemd imported are in `@system`.
 fn imports_by_itself(name: &str, release: Release) {
     let results = host_stage_only(name, release).boot(START);
     assert!(results["system"].text().contains("evil"), "{results:?}");
@@ -102,7 +107,8 @@ fn newest_systemd_that_imports_by_itself_fails_a_signed_set_and_names_the_parame
     imports_by_itself("signed-refused-newest", Release::Newest);
 }
 
-/// What nobody signed came by SMBIOS beside a signed set: neither systemd nor the agent takes it, nor anything else.
+/// An unsigned credential is sent by SMBIOS beside a signed set. Then neither systemd nor the agent imports any
+/// credential.
 #[test]
 fn unsigned_string_beside_a_signed_set_is_nowhere() {
     let machine = host_stage_only("signed-evil", Release::Backports);

@@ -12,7 +12,8 @@ use testkit::machine::{Machine, table_of};
 use testkit::sent::{digests, directory, expected};
 use testkit::{code, run, run_on, stderr, stdout};
 
-/// Credentials that take so many structures, the manifest's among them: two of these do not fit into one.
+/// Returns credentials that take this many structures, including the structure with the manifest. Two of these
+/// credentials do not fit into one structure.
 fn secrets(structures: usize) -> BTreeMap<&'static str, Vec<u8>> {
     const NAMES: [&str; 16] =
         ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
@@ -20,7 +21,8 @@ fn secrets(structures: usize) -> BTreeMap<&'static str, Vec<u8>> {
     NAMES.into_iter().take(structures).enumerate().map(|(number, name)| (name, value(number))).collect()
 }
 
-/// QEMU's arguments, as `emit` prints them for a directory of so many files.
+/// Returns the arguments for QEMU that `emit` prints for a directory of this many files, and two options for other
+/// structures.
 fn arguments(credentials: &Path, target: &Path, files: usize) -> Vec<String> {
     let (target, files) = (target.to_str().unwrap(), files.to_string());
     let emit = ["emit", "--all", "--format=structures", "--output-dir", target, "--files", &files];
@@ -30,7 +32,7 @@ fn arguments(credentials: &Path, target: &Path, files: usize) -> Vec<String> {
     stdout(&output).split_whitespace().chain(other).map(str::to_owned).collect()
 }
 
-/// Handle and type of every structure that dmidecode finds.
+/// Returns handle and type of every structure that dmidecode finds.
 fn seen_by_dmidecode(entry_point: &[u8], data: &[u8]) -> Vec<(String, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), testkit::dump(entry_point.to_vec(), data)).unwrap();

@@ -1,4 +1,5 @@
-//! Two stages: systemd in the initrd, a real switch-root, and systemd in the host stage; or a script instead of the first.
+//! Boots in two stages: systemd in the initrd, a real switch-root, and systemd in the host stage. In some tests, a
+//! script replaces the systemd of the initrd.
 
 use testkit::machine::{Machine, Release};
 
@@ -48,11 +49,12 @@ fn across_a_switch_root_services_of_the_newest_systemd_see_everything_without_a_
 
 #[test]
 fn a_switch_root_with_an_explicit_init_loses_no_credential() {
-    // systemd alone: it imports again, finds every name taken, and hands out nothing.
+    // Without the agent, systemd imports again in the host stage, finds every name taken, and passes no credential to
+    // services.
     let alone = machine("explicit-alone", Release::Newest, Some("/stage2")).boot(LOOK);
     assert_ne!(alone["text"].code, 0, "{alone:?}");
     assert!(alone["system"].text().contains(" rw,"), "{:?}", alone["system"]);
-    // One name that it has not seen is enough.
+    // With the agent, one name that systemd has not seen is enough for systemd to pass on all credentials.
     across(machine("explicit-newest", Release::Newest, Some("/stage2")).import_in_initrd(""), "");
 }
 
@@ -63,7 +65,7 @@ fn a_switch_root_with_an_explicit_init_of_systemd_254_loses_no_credential() {
 
 #[test]
 fn a_switch_root_with_an_explicit_init_of_systemd_252_loses_no_credential() {
-    // It knows no @initrd: the unit of the host stage sees that it hands out nothing.
+    // systemd 252 does not merge @initrd. The unit of the host stage sees that systemd passes on no credentials.
     across(
         machine("explicit-252", Release::Bookworm, Some("/stage2")).import_in_initrd("").import(""),
         "smbios-creds.report\n",
@@ -109,7 +111,7 @@ fn where_the_newest_systemd_can_import_nothing_the_services_of_both_stages_find_
 
 #[test]
 fn three_hundred_credentials_are_handed_over_and_no_duplicate_is_left_in_the_initrds_folder() {
-    // PID 1 merges 256 and leaves the rest where they are.
+    // PID 1 merges 256 credentials from @initrd and leaves the others there.
     let machine = Machine::new("switch-300").release(Release::Newest).three_hundred();
     let results = machine
         .two_stages(None, "LoadCredential=c0\nLoadCredential=c299")
@@ -127,8 +129,8 @@ fn three_hundred_credentials_are_handed_over_and_no_duplicate_is_left_in_the_ini
     assert_eq!(results["list"].text().matches(" imported ").count(), 300);
 }
 
-/// PID 1 is a script, as in an initramfs without systemd: it imports, hands over, and executes systemd. Its systemd can
-/// read nothing by itself.
+/// Returns a machine whose PID 1 is a script, as in an initramfs without systemd. The script imports, runs
+/// `hand-over` for the next PID 1, and executes systemd. This systemd cannot import any credential by itself.
 fn hand_over(name: &str, options: &str, before: &str, after: &str) -> Machine {
     let hook = testkit::project("integration/initramfs/initramfs");
     let first = format!(
@@ -169,7 +171,7 @@ fn hand_over_that_cannot_copy_keeps_the_only_copy() {
     assert!(said.contains("No space left on device") && said.ends_with("exit 1\n"), "{said}");
     assert!(said.contains("so /run/credentials/@system stays mounted"), "{said}");
     assert_eq!(results["copy"].text(), "value", "{results:?}");
-    // As it says there, the unit of the host stage puts it where services look.
+    // The unit of the host stage then places the credential where services look.
     assert_eq!(results["text"].text(), "value", "{results:?}");
 }
 

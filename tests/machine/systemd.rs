@@ -1,8 +1,10 @@
-//! Beside a systemd that is PID 1: what it cuts, loses or cannot import is whole in its units.
+//! The agent beside a systemd that is PID 1: credentials that systemd cuts, loses or cannot import are whole in its
+//! units.
 
 use testkit::machine::{CAT_THREE_HUNDRED, Machine, Release, Results, three_hundred_values};
 
-/// A value larger than a page, which systemd 252 to 256 cut, and one behind it, which they lose.
+/// Returns a machine that is sent a value larger than a page, which systemd 252 to 256 cut, and a second value after
+/// it, which they lose.
 fn two(name: &str, release: Release) -> Machine {
     Machine::new(name)
         .release(release)
@@ -32,7 +34,7 @@ fn cut_and_lost(name: &str, release: Release) {
     let machine = two(name, release).systemd(read(release));
     if release.cuts() {
         let alone = machine.clone().boot(LOOK);
-        // 4096 bytes less the header, the prefix and the name; the next one is lost.
+        // 4063 bytes are a page of 4096 bytes less the header, the prefix and the name. The next credential is lost.
         assert!(alone["large"].text().starts_with("4063 "), "{:?}", alone["large"]);
         assert_ne!(alone["next"].code, 0);
         assert_eq!(states(&alone), ["differs", "missing"]);
@@ -46,7 +48,7 @@ fn cut_and_lost(name: &str, release: Release) {
     assert!(mount.contains(" ro,nosuid,nodev,noexec,") && mount.lines().count() == 1, "{mount}");
     assert_eq!(repaired["files"].text(), "large\nnext\n");
     assert_eq!(states(&repaired), ["imported", "imported"]);
-    // The way of one credential ends in this service, which asked for it.
+    // `check next` shows each place of the credential `next`, up to this service, which asked for it.
     let directive = if release.imports() { "ImportCredential" } else { "LoadCredential" };
     let way = repaired["way"].text();
     for line in [
@@ -59,7 +61,7 @@ fn cut_and_lost(name: &str, release: Release) {
         assert!(way.lines().any(|found| found == line), "{line}: {way}");
     }
     assert!(repaired["again"].code == 0 && repaired["again"].stderr.contains("nothing to do"));
-    // What was done at boot is told later.
+    // A later `check` or `list` still tells what the import at boot did.
     let last = if release.cuts() {
         concat!(
             "the last import (version ",
@@ -129,7 +131,7 @@ fn three_hundred(name: &str, release: Release) {
     assert_eq!(results["list"].text().matches(" imported ").count(), 300);
     let mount = results["mount"].text();
     assert!(mount.contains(" ro,"), "{mount}");
-    // Linux 6.1 has no 'noswap', so that systemd takes a ramfs there, which has no limit.
+    // Linux 6.1 has no mount option 'noswap', so systemd mounts a ramfs, which has no size limit.
     assert!(mount.contains("ramfs") == (release == Release::Bookworm), "{mount}");
     assert!(!mount.contains("size=1024k"), "it has grown: {mount}");
     let report: serde_json::Value = serde_json::from_slice(&results["report"].stdout).unwrap();
@@ -233,7 +235,7 @@ fn imports_nothing(name: &str, release: Release) {
              result list smbios-creds list --no-legend",
         );
     assert_eq!(results["text"].text(), "value");
-    // What only PID 1 and generators read has no effect, and is not said to be imported.
+    // A credential that only PID 1 and generators read has no effect, and the agent does not call it imported.
     assert_ne!(results["hostname"].text().trim(), "sent-by-the-host");
     assert_ne!(results["unit"].code, 0, "{:?}", results["unit"]);
     for name in ["system.hostname", "systemd.extra-unit.sent.service"] {
@@ -259,7 +261,8 @@ fn where_the_newest_systemd_can_import_nothing_its_services_find_everything() {
     imports_nothing("nothing-newest", Release::Newest);
 }
 
-/// Fills `@system` before systemd starts, as one would think is right.
+/// A script that fills `@system` before systemd starts. This seems right, but then systemd passes no credentials to
+/// services.
 const TRAP: &str = "#!/bin/sh
     mount -t tmpfs tmpfs /run
     mkdir -p /run/credentials/@system
@@ -281,7 +284,7 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
             .file("trap", TRAP)
     };
     let trapped = machine("trap").systemd_behind("/trap --", "LoadCredential=text");
-    // rdinit= takes no arguments in front of its own, so the trap is the init and systemd its argument.
+    // rdinit= names only one program, so the trap is the init, and gets systemd's path as its argument.
     let alone = trapped.clone().boot(look);
     assert_eq!(alone["file"].text(), "value");
     assert_ne!(alone["text"].code, 0, "its service does not see it");
@@ -289,12 +292,12 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
     assert_eq!(alone["system"].code, 1);
     assert!(alone["system"].stderr.contains("does not pass on credentials from /run/credentials/@system"));
 
-    // Our unit sees that, and brings the credential where services look.
+    // The project's unit notices the trap, and places the credential where services look.
     let mended = trapped.import("").boot(look);
     assert_eq!(mended["text"].text(), "value");
     assert!(mended["list"].text().contains(" imported "), "{:?}", mended["list"]);
 
-    // And what we put there before systemd starts, it takes over.
+    // systemd takes over a credential that the agent places in `@system` before systemd starts.
     let ours =
         machine("no-trap").systemd_behind("/bin/smbios-creds -- exec", "LoadCredential=text").boot(look);
     assert_eq!(ours["text"].text(), "value");
@@ -303,7 +306,8 @@ fn a_naive_mount_on_system_hides_everything_from_the_services_and_ours_does_not(
 
 #[test]
 fn as_pid_1_in_front_of_systemd_its_services_get_everything() {
-    // More than a page: what systemd 252 would cut by itself, losing the next one.
+    // The first value is larger than a page. Without the agent, systemd 252 would cut this value and lose the next
+    // one.
     let results = two("pid-1-systemd", Release::Bookworm)
         .systemd_behind(
             "/bin/smbios-creds -- exec --require=next",

@@ -2,13 +2,13 @@
 
 use testkit::machine::{Machine, Release, Results};
 
-/// A service that does not start without the unit.
+/// A service that does not start without the unit `smbios-creds.service`.
 const NEEDY: &str = "[Unit]\nDefaultDependencies=no\nRequires=smbios-creds.service\nAfter=smbios-creds.service\n\
                      [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
 
 #[test]
 fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_still_boots() {
-    // Behind a 64-bit entry point, SeaBIOS up to 1.16 copies the size of a table modulo 64 KiB.
+    // With a 64-bit entry point, SeaBIOS up to 1.16 copies only the table's size modulo 64 KiB.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("io.systemd.credential:large={}", "x".repeat(66_000))).unwrap();
     let login = "[Unit]\nDefaultDependencies=no\nAfter=smbios-creds.service\n\
@@ -42,7 +42,7 @@ fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_
         let (results, console) = machine(name, options).boot_to_console(look);
         let size: u64 = results["size"].text().trim().parse().unwrap();
         if size > 66_000 {
-            // The firmware of the machine that tests carries it.
+            // The firmware on the host that runs the tests passes the whole table.
             assert_eq!(results["check"].code, 0);
             return;
         }
@@ -58,19 +58,19 @@ fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_
         assert_eq!(cut["found_bytes"], size, "{cut}");
         assert!(cut["announced_bytes"].as_u64().unwrap() > 66_000, "{cut}");
         assert_ne!(results["credstore"].code, 0, "nothing is left there");
-        // What systemd took from the cut table by itself is neither mended nor removed.
+        // Credentials that systemd itself imported from the cut table are neither repaired nor removed.
         assert!(results["files"].text().contains("small"), "{:?}", results["files"]);
     }
 }
 
-/// Boots with the project's own unit, and looks when the boot has come to its end.
+/// Boots with the project's own unit, and collects the results after the boot has ended.
 fn without_credentials(machine: Machine, options: &str) -> (Results, String) {
     machine
         .release(Release::Backports)
         .systemd("")
         .unit("smbios-creds.service", options)
         .file("etc/systemd/system/needy.service", NEEDY)
-        // These machines have no journal.
+        // These machines have no journal, so the unit logs to a file.
         .file(
             "etc/systemd/system/smbios-creds.service.d/log.conf",
             "[Service]\nStandardError=file:/tmp/log\n",
@@ -94,7 +94,8 @@ fn without_credentials(machine: Machine, options: &str) -> (Results, String) {
         )
 }
 
-/// A machine that has no SMBIOS. Without a clock that it can be calibrated by, the kernel hangs in one of two boots.
+/// Returns a machine that has no SMBIOS. Without `tsc_early_khz`, the kernel finds no clock to calibrate the TSC, and
+/// hangs in one of two boots.
 fn microvm(name: &str) -> Machine {
     Machine::new(name)
         .kind("microvm,pit=on,pic=on,rtc=on,isa-serial=on")
@@ -142,7 +143,7 @@ fn unit_that_requires_a_credential_fails_where_nothing_can_have_been_sent() {
 
 #[test]
 fn unit_that_requires_nothing_fails_where_the_kernel_refused_the_table() {
-    // Above 256 KiB the kernel cannot map it so early.
+    // The kernel refuses a table above 256 KiB, which it cannot map so early in the boot.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("io.systemd.credential:huge={}", "x".repeat(300_000))).unwrap();
     let machine = Machine::new("unit-huge")

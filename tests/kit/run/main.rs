@@ -1,4 +1,4 @@
-//! Runs the tests of a tier side by side, for `./tests/run`: `run-tests TIER [ARGUMENT...]`.
+//! Runs the tests of a tier in parallel, for `./tests/run`: `run-tests TIER [ARGUMENT...]`.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a tool of the tests")]
 
 use std::io::Write as _;
@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use testkit::runner::{Program, run};
 
-/// Test programs that are not fast, each with its tier. A new one is fast.
+/// Test programs that are not in the tier `fast`, each with its tier. A test program that is not listed here is in
+/// the tier `fast`.
 const TIERS: [(&str, &str); 5] = [
     ("cost", "fault"),
     ("launch", "fault"),
@@ -16,7 +17,7 @@ const TIERS: [(&str, &str); 5] = [
     ("packages", "machine"),
 ];
 
-/// The programs that `cargo test` would run, and the documentation's tests.
+/// Builds and returns the test programs that `cargo test` would run, and the tests in the documentation.
 fn programs() -> Vec<Program> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut build = Command::new(&cargo);
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         programs().into_iter().filter(|program| tier == "all" || tier_of(program) == tier).collect();
     assert!(!programs.is_empty(), "no test program is of the tier {tier}");
 
-    // A virtual machine also waits, so that some more than the processors take are under way.
+    // A virtual machine waits part of the time, so more jobs run at once than there are processors.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let at_once = (processors * 3).div_ceil(2);
     let target = std::env::current_exe().unwrap().ancestors().nth(3).map(Path::to_owned).unwrap();

@@ -1,19 +1,19 @@
-//! How long tests wait for what may never come.
+//! Time limits of tests that wait for a machine, a guest's answer or a process.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// For a virtual machine to end. A boot needs 3 to 20 seconds, one of a whole Debian 60.
+/// Time limit for a virtual machine. A boot needs 3 to 20 seconds; a boot of a whole Debian needs 60 seconds.
 pub const MACHINE: Duration = Duration::from_mins(10);
 
-/// For a virtual machine that runs another one in it.
+/// Time limit for a virtual machine that runs another virtual machine.
 pub const NESTED: Duration = Duration::from_mins(30);
 
-/// For the next answer of a guest that libvirt has started.
+/// Time limit for the next answer of a guest that libvirt has started.
 pub const ANSWER: Duration = Duration::from_mins(5);
 
-/// Passes when a process has had this much time. What it waits for a processor, since other work has all of them, does not
-/// count: a busy machine makes a test slow, not red.
+/// A deadline that passes when a process has had this much time. Time in which the process waits for a busy processor
+/// does not count, so a busy machine makes a test slow but does not fail the test.
 pub struct Deadline {
     begin: Instant,
     limit: Duration,
@@ -31,8 +31,9 @@ impl Deadline {
     }
 }
 
-/// How long the thread of a process that waited the most for a processor has done so: the second field of
-/// `/proc/PID/task/TID/schedstat`, in nanoseconds. Kernels without it count nothing.
+/// Returns how long a process has waited for a processor: the longest such time of any of its threads. The kernel has
+/// this time in nanoseconds in the second field of `/proc/PID/task/TID/schedstat`. On a kernel without this file, the
+/// result is zero.
 fn delayed(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of_task = |task: fs::DirEntry| {

@@ -1,14 +1,14 @@
-//! Items of `fw_cfg`, laid out as Linux does below `/sys/firmware`.
+//! Writes items of `fw_cfg` as files, in the layout that Linux has below `/sys/firmware`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The directory of an item.
+/// Returns the directory of an item.
 pub fn item(at: &Path, key: u16) -> PathBuf {
     at.join("qemu_fw_cfg/by_key").join(key.to_string())
 }
 
-/// Writes an item: its path, and what it holds. `at` is a recording, or `/sys/firmware` below a root directory.
+/// Writes an item with this key, path and content. `at` is a recording, or `/sys/firmware` below a root directory.
 pub fn write_item(at: &Path, key: u16, path: &[u8], content: &[u8]) {
     let directory = item(at, key);
     fs::create_dir_all(&directory).unwrap();
@@ -16,7 +16,7 @@ pub fn write_item(at: &Path, key: u16, path: &[u8], content: &[u8]) {
     fs::write(directory.join("name"), [path, b"\n"].concat()).unwrap();
     fs::write(directory.join("size"), format!("{}\n", content.len())).unwrap();
     fs::write(directory.join("raw"), content).unwrap();
-    // Linux makes a link there, which is not read.
+    // Linux also makes symbolic links to items below `by_name`. The agent does not read these links.
     if path.starts_with(b"opt/") {
         fs::create_dir_all(at.join("qemu_fw_cfg/by_name/opt")).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What the tests of the host share: credentials directories, plans, and guests that receive them.
+//! What the tests of the host's program share: credentials directories, plans, and the verification in a guest.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use smbios_creds::host::plan::{Order, Plan, PlanError};
 use smbios_creds::host::supply::Sent;
 use smbios_creds::text::help::Help as _;
 
-/// A folder of one file a credential.
+/// Makes a directory with one file for each credential.
 pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, value) in files {
@@ -24,29 +24,30 @@ pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     folder
 }
 
-/// The host's program.
+/// Returns a command that runs the host's program (`smbios-creds-host`).
 pub fn host(arguments: &[&str]) -> Command {
     let mut command = Command::new(crate::program("smbios-creds-host"));
     command.args(arguments).env_remove("CREDENTIALS_DIRECTORY").env_remove("JOURNAL_STREAM");
     command
 }
 
-/// The host's program with this credentials directory.
+/// Returns the same command with this credentials directory.
 pub fn host_with(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = host(arguments);
     command.env("CREDENTIALS_DIRECTORY", directory);
     command
 }
 
-/// A shell that is taken for the hypervisor whose image has these words, in a directory of its own.
+/// Makes a copy of the shell that contains these words, in a directory of its own. The host's program takes the copy
+/// for the hypervisor whose program file has these words.
 pub fn shell_with(words: &str) -> (tempfile::TempDir, PathBuf) {
     program_with("/bin/sh", words)
 }
 
-/// The word by which QEMU is recognised.
+/// The text in a program file by which the host's program recognizes QEMU.
 pub const QEMU_WORD: &str = "-smbios file=binary";
 
-/// A copy of an ELF program with these words in its image, in a directory of its own.
+/// Makes a copy of an ELF program with these words at the end of its file, in a directory of its own.
 pub fn program_with(program: &str, words: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("program");
@@ -63,7 +64,7 @@ pub static QEMU: &dyn Hypervisor = &qemu::Qemu;
 pub static CLOUD_HYPERVISOR: &dyn Hypervisor = &cloud_hypervisor::CloudHypervisor;
 pub static CROSVM: &dyn Hypervisor = &crosvm::Crosvm;
 
-/// What to start, with these arguments and credentials.
+/// Returns an order to start this hypervisor with these arguments and credentials.
 pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credentials: Vec<Credential>) -> Order {
     Order {
         hypervisor,
@@ -81,21 +82,21 @@ pub fn order(hypervisor: &'static dyn Hypervisor, arguments: &[&str], credential
     }
 }
 
-/// A plan with one credential.
+/// Returns a plan with one credential.
 ///
 /// # Errors
-/// Those of [`Plan::new`].
+/// Returns the errors of [`Plan::new`].
 pub fn plan(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> Result<Plan, PlanError> {
     Plan::new(order(hypervisor, arguments, vec![crate::credential("db", b"secret")]))
 }
 
-/// Why there is no plan, in words.
+/// Returns the message of the error with which a plan is refused.
 pub fn refusal(hypervisor: &'static dyn Hypervisor, arguments: &[&str]) -> String {
     let Err(error) = plan(hypervisor, arguments) else { panic!("{arguments:?} is not refused") };
     error.on_one_line()
 }
 
-/// The arguments as the hypervisor has them, and the content of the files that they name.
+/// Returns the arguments as the hypervisor gets them, and the content of the files that the arguments name.
 pub fn render(arguments: &[Argument]) -> (Vec<String>, Vec<Vec<u8>>) {
     let mut files = Vec::new();
     let text = |text: &OsString| text.to_str().unwrap().to_owned();
@@ -126,7 +127,7 @@ pub fn delivered(structures: &[Vec<u8>]) -> Delivery {
     verify_table(&table, &policy)
 }
 
-/// One structure of all strings, as cloud-hypervisor and crosvm build it.
+/// Returns one structure with all strings, as cloud-hypervisor and crosvm build it.
 pub fn one_structure(strings: &[String]) -> Vec<u8> {
     let strings: Vec<&[u8]> = strings.iter().map(String::as_bytes).collect();
     crate::oem(&strings)

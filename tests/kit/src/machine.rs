@@ -1,8 +1,9 @@
-//! A virtual machine for one test: a Debian kernel, busybox and the static agent, and systemd or another init if it is
-//! asked for, under QEMU without KVM.
+//! A virtual machine for one test, under QEMU without KVM. The machine has a Debian kernel, busybox and the static
+//! agent, and systemd or another init if the test asks for one.
 //!
-//! A script in the guest calls `result NAME COMMAND…`, which sends exit code, stdout and stderr of the command over the
-//! second serial line, as base64; [`Machine::boot`] hands them back by name. The first one is the console.
+//! A script in the guest calls `result NAME COMMAND…`, which sends the command's exit code, and its stdout and stderr
+//! as base64, over the second serial line. [`Machine::boot`] returns the results by name. The first serial line is
+//! the console.
 
 mod firmware;
 mod hardware;
@@ -26,7 +27,8 @@ pub use nested::Guest;
 pub use systemd::unit_on_page;
 pub use tpm::Tpm;
 
-/// Runs `/scripts/$SCRIPT`, or else `/scripts/last` and the machine ends.
+/// Script `/init` of the guest. It runs `/scripts/$SCRIPT`, or, if `$SCRIPT` is empty, it runs `/scripts/last` and
+/// then powers the machine off.
 const INIT: &str = r#"#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 [ -d /proc/self ] || mount -t proc proc /proc
@@ -51,12 +53,14 @@ busybox poweroff -f
 /// A release of Debian: its kernel, and its systemd. `tests/prepare` unpacks each.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Release {
-    /// Linux 6.1 and systemd 252: no `ImportCredential=`, no `@initrd`, and structures cut at a page.
+    /// Linux 6.1 and systemd 252. This systemd has no `ImportCredential=` and no `@initrd`, and cuts structures at a
+    /// page.
     Bookworm,
-    /// The newest Linux, and systemd 254: both, and structures still cut.
+    /// The newest Linux, and systemd 254, which has `ImportCredential=` and `@initrd`, and still cuts structures at a
+    /// page.
     Backports,
-    /// The newest Linux, and the newest systemd, which reads whole structures: 257, of Debian 13. `./tests/run newest`
-    /// boots what Debian has newer than that, whatever it is today.
+    /// The newest Linux, and systemd 257 of Debian 13, which reads whole structures. `./tests/run newest` boots Linux
+    /// and systemd of Debian's unstable release (sid) instead.
     Newest,
 }
 
@@ -65,29 +69,29 @@ impl Release {
         match self {
             Self::Bookworm => "bookworm",
             Self::Backports => "bookworm-backports",
-            // The one that moves, for `./tests/run newest`.
+            // `./tests/run newest` sets this variable to test Debian's unstable release.
             Self::Newest if std::env::var_os("SMBIOS_CREDS_TEST_NEWEST").is_some() => "sid",
             Self::Newest => "trixie",
         }
     }
 
-    /// Folder of the kernel.
+    /// Returns the directory of the release's kernel.
     fn kernel(self) -> &'static str {
         if self == Self::Bookworm { Self::Bookworm.folder() } else { Self::Newest.folder() }
     }
 
-    /// Whether its systemd reads one page of a structure (252 to 256).
+    /// Returns whether the release's systemd reads only the first page of a structure, as 252 to 256 do.
     pub fn cuts(self) -> bool {
         self != Self::Newest
     }
 
-    /// Whether its systemd has `ImportCredential=` and merges `@initrd` (254 and newer).
+    /// Returns whether the release's systemd has `ImportCredential=` and merges `@initrd` (254 and newer).
     pub fn imports(self) -> bool {
         self != Self::Bookworm
     }
 }
 
-/// What a command in the guest did.
+/// Result of a command in the guest.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
@@ -101,7 +105,8 @@ impl Outcome {
     }
 }
 
-/// A command that prints the 300 values, and what it prints.
+/// A command that prints the values of 300 credentials. [`three_hundred_values`] returns the output that it should
+/// have.
 pub const CAT_THREE_HUNDRED: &str =
     "result values sh -c 'for n in $(seq 0 299); do cat /run/credentials/@system/c$n; echo; done'\n";
 
@@ -112,7 +117,7 @@ pub fn three_hundred_values() -> String {
     })
 }
 
-/// What a machine sent, by name.
+/// The results that a machine sent, by name.
 pub type Results = HashMap<String, Outcome>;
 
 #[derive(Clone)]
@@ -124,35 +129,36 @@ pub struct Machine {
     hardware: Hardware,
     arguments: Vec<String>,
     kernel_arguments: String,
-    /// What the kernel's command line says of its console.
+    /// The console's arguments in the kernel's command line.
     console: &'static str,
     /// Whether the image has systemd and strace.
     full: bool,
-    /// Whether it is the image with `OpenRC` and runit.
+    /// Whether the image has `OpenRC` and runit.
     inits: bool,
     files: Vec<(String, String)>,
     links: Vec<(String, String)>,
     programs: Vec<(String, PathBuf)>,
-    /// Further images.
+    /// Further images, which are appended to the initrd.
     parts: Vec<PathBuf>,
-    /// What QEMU is started by, if by anything.
+    /// The command that starts QEMU; empty if QEMU is started directly.
     launcher: Vec<String>,
-    /// What units of the last script come after.
+    /// Units that the service of the last script requires and starts after.
     after: Vec<String>,
     service: String,
     two_stages: bool,
-    /// A kernel and an image that somebody else made, instead of the release's and what is added to it.
+    /// A kernel and an image to boot unchanged, instead of the release's kernel and image with additions.
     image: Option<(PathBuf, PathBuf)>,
 }
 
-/// Where a machine's console (`log`), what it sends (`results`) or QEMU's own words (`output`) are kept.
+/// Returns the file that keeps a machine's console (`log`), the results that it sends (`results`), or QEMU's own
+/// output (`output`).
 pub fn log_of(name: &str, kind: &str) -> PathBuf {
     let folder = prepared("target").with_file_name("logs");
     fs::create_dir_all(&folder).unwrap();
     folder.join(format!("{name}.{kind}"))
 }
 
-/// Where `./tests/prepare` has put what the machines need.
+/// Returns the path of a file that `./tests/prepare` has made for the machines.
 pub fn prepared(file: &str) -> PathBuf {
     let path = crate::project("target/vm").join(file);
     assert!(path.exists(), "{} is missing: ./tests/prepare makes it", path.display());
@@ -183,7 +189,7 @@ impl Machine {
         }
     }
 
-    /// Boots this kernel and this image as they are, with what else QEMU is to be given.
+    /// Boots this kernel and this image unchanged, and passes these arguments to QEMU.
     pub fn image(mut self, kernel: &Path, initrd: &Path, arguments: &[&str]) -> Self {
         self.image = Some((kernel.to_owned(), initrd.to_owned()));
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
@@ -213,43 +219,44 @@ impl Machine {
         (0..300).fold(self, |machine, n| machine.oem_string(&format!("io.systemd.credential:c{n}=value {n}")))
     }
 
-    /// Another machine than QEMU's `pc`.
+    /// Sets QEMU's machine type, which is otherwise `pc`.
     pub fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
     }
 
-    /// QEMU's `microvm`, which has no SMBIOS, and the kernel's module for `fw_cfg`. Without KVM, the kernel finds no timer
-    /// there by which it could measure its processor, and is told.
+    /// Sets QEMU's machine type `microvm`, which has no SMBIOS, and adds the kernel's module for `fw_cfg`. Without
+    /// KVM, the kernel finds no timer in a `microvm` to measure the processor's clock, so kernel arguments give the
+    /// results.
     pub fn microvm(self) -> Self {
         self.kind("microvm,pit=on,pic=on").kernel_arguments("lpj=4000000 tsc_early_khz=2000000").modules()
     }
 
-    /// Kernel, busybox, strace and systemd of another release.
+    /// Takes kernel, busybox, strace and systemd from this release.
     pub fn release(mut self, release: Release) -> Self {
         self.release = release;
         self
     }
 
-    /// Brings strace along, and everything else of the release that is not busybox.
+    /// Uses the release's full image, which has systemd and strace in addition to busybox.
     pub fn full(mut self) -> Self {
         self.full = true;
         self
     }
 
-    /// Has `OpenRC` and runit instead of systemd. `init` is what becomes PID 1.
+    /// Uses the image with `OpenRC` and runit instead of systemd. The program `init` becomes PID 1.
     pub fn inits(mut self, init: &str) -> Self {
         self.inits = true;
         self.kernel_arguments(&format!("rdinit={init}"))
     }
 
-    /// Adds to the kernel's command line.
+    /// Adds arguments to the kernel's command line.
     pub fn kernel_arguments(mut self, arguments: &str) -> Self {
         self.kernel_arguments = format!(" {arguments}{}", self.kernel_arguments);
         self
     }
 
-    /// The kernel has no console that it could open for PID 1. What it says itself is still in the log.
+    /// Gives the kernel no console that it could open for PID 1. The kernel's own messages are still in the log.
     pub fn no_console(mut self) -> Self {
         self.console = "console=hvc0 earlyprintk=ttyS0,115200,keep";
         self
@@ -267,19 +274,19 @@ impl Machine {
         self
     }
 
-    /// Adds a program of this machine's, which must need no library.
+    /// Adds a program from the host that runs the tests. The program must need no library.
     pub fn program(mut self, path: &str, program: impl Into<PathBuf>) -> Self {
         self.programs.push((path.to_owned(), program.into()));
         self
     }
 
-    /// Brings along the kernel's modules `qemu_fw_cfg` and those of `AF_VSOCK`, as any real guest does.
+    /// Adds the kernel's module `qemu_fw_cfg` and the modules of `AF_VSOCK`, which any real guest has.
     pub fn modules(mut self) -> Self {
         self.parts.push(prepared(self.release.kernel()).join("modules"));
         self
     }
 
-    /// Has QEMU started by another program, with these arguments in front.
+    /// Starts QEMU through another program: these words come before QEMU's command line.
     pub fn launcher(mut self, command: &[&str]) -> Self {
         self.launcher = command.iter().map(|&word| word.to_owned()).collect();
         self
@@ -290,12 +297,13 @@ impl Machine {
         self.file(&format!("scripts/{name}"), content)
     }
 
-    /// Boots, runs a shell script, and hands back its results.
+    /// Boots, runs a shell script, and returns its results.
     pub fn boot(self, script: &str) -> Results {
         self.boot_watched(script, |_, _| {})
     }
 
-    /// The same, and calls `watch` now and then, with QEMU's PID and what the guest has sent so far.
+    /// Does the same as [`Self::boot`], and calls `watch` repeatedly with QEMU's PID and what the guest has sent so
+    /// far.
     pub fn boot_watched(self, script: &str, watch: impl FnMut(u32, &str)) -> Results {
         let name = self.name.clone();
         let (results, console) = self.run(script, watch);
@@ -303,7 +311,7 @@ impl Machine {
         results
     }
 
-    /// Boots, and hands back the results and what was written to the console until the machine stopped.
+    /// Boots, and returns the results and the text of the console up to the end of the machine.
     pub fn boot_to_console(self, script: &str) -> (Results, String) {
         self.run(script, |_, _| {})
     }
@@ -312,7 +320,7 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         let (kernel, initrd) = self.kernel_and_initrd(folder.path(), script);
         let [log, results, output] = ["log", "results", "output"].map(|kind| log_of(&self.name, kind));
-        // What an earlier run has left is none of this one's.
+        // Files that an earlier run has left must not count as output of this run.
         for file in [&log, &results] {
             _ = fs::remove_file(file);
         }
@@ -323,7 +331,8 @@ impl Machine {
             .args(["-accel", "tcg", "-cpu", self.hardware.processor, "-smp", self.hardware.processors])
             .args(["-machine", self.kind, "-m", self.hardware.memory, "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
-            // Where other work leaves QEMU no processor in time, the kernel's check of its timer would end in a panic.
+            // On a busy host, QEMU may get no processor in time. Without `no_timer_check`, the kernel's check of its
+            // timer would then end in a panic.
             .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
             .args(self.hardware.serial_lines(&log, &results))
             .arg("-kernel")
@@ -353,7 +362,7 @@ impl Machine {
         (results, text(&log) + &text(&log_of(&self.name, "output")))
     }
 
-    /// The kernel and the image that this machine boots, for a hypervisor that others start.
+    /// Returns the kernel and the image that this machine boots, for callers that start a hypervisor themselves.
     pub fn kernel_and_initrd(&self, folder: &Path, script: &str) -> (PathBuf, PathBuf) {
         self.image.clone().unwrap_or_else(|| {
             let of_release = || prepared(self.release.kernel()).join("vmlinuz");
@@ -361,7 +370,8 @@ impl Machine {
         })
     }
 
-    /// The image of the release, and behind it one with what is this test's own: the kernel unpacks both.
+    /// Makes the initrd: the image of the release, followed by an image with this test's own files. The kernel
+    /// unpacks both images.
     fn initrd(&self, folder: &Path, script: &str) -> PathBuf {
         let root = folder.join("root");
         let write = |path: &str, content: &str| {
@@ -424,7 +434,8 @@ impl Machine {
     }
 }
 
-/// What a machine sent over its second serial line. Of results with one name, the last one counts.
+/// Reads the results that a machine sent over its second serial line. Of several results with the same name, the last
+/// one counts.
 pub fn results_of(sent: &str) -> Results {
     sent.lines().filter_map(parse).collect()
 }

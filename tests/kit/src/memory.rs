@@ -1,4 +1,4 @@
-//! The memory of a process, read while it is stopped.
+//! Reads the memory of a stopped process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// `/proc/PID/maps` and `/proc/PID/mem`, opened while that is allowed: later they may be for root alone.
+/// `/proc/PID/maps` and `/proc/PID/mem`, opened early: later, only root may be allowed to open these files.
 pub struct Memory {
     maps: File,
     bytes: File,
@@ -23,7 +23,7 @@ impl Memory {
         Self { maps: open("maps"), bytes: open("mem") }
     }
 
-    /// Every byte that the process could have written to, but for pages that it has not.
+    /// Returns the content of every writable mapping of the process, except pages that are all zero.
     pub fn writable(mut self) -> Vec<u8> {
         let maps = std::io::read_to_string(&mut self.maps).unwrap();
         let mut bytes = Vec::new();
@@ -46,14 +46,14 @@ impl Memory {
 /// Where a process is stopped.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Stop {
-    /// It has done everything and is about to vanish.
+    /// The process has finished its work and is about to end.
     Exit,
-    /// It has just called execve(2).
+    /// The process has just called execve(2).
     Exec,
 }
 
-/// Runs a program up to a stop, and returns its writable memory there, and how it ended afterwards. `before` is put
-/// before the program, and executes it.
+/// Runs a program up to a stop. Returns the program's writable memory at the stop, and how the program ended
+/// afterwards. `before` is a command that executes the program.
 pub fn memory_at(stop: Stop, before: &[&str], program: &Path, arguments: &[&str]) -> (Vec<u8>, ExitStatus) {
     let mut child = Command::new("sh")
         .args(["-c", r#"kill -STOP $$; exec "$@""#, "sh"])
@@ -73,7 +73,8 @@ pub fn memory_at(stop: Stop, before: &[&str], program: &Path, arguments: &[&str]
     kill(pid, Signal::SIGCONT).unwrap();
     let program = program.canonicalize().unwrap();
     let mut opened = None;
-    // A call stops it twice, when it begins and when it ends, and an execve(2) that works ends in the new program.
+    // Every system call stops the process twice: when the call begins and when it ends. An execve(2) that succeeds
+    // ends in the new program.
     let mut in_call = false;
     let memory = loop {
         let mut signal = None;
@@ -109,7 +110,7 @@ pub fn memory_at(stop: Stop, before: &[&str], program: &Path, arguments: &[&str]
     (memory, child.wait().unwrap())
 }
 
-/// Whether the call that a process is stopped at is execve(2).
+/// Returns whether the system call at which a process is stopped is execve(2) or execveat(2).
 fn executes(pid: Pid) -> bool {
     let call = call(&ptrace::getregs(pid).unwrap());
     call == SYS_execve.cast_unsigned() || call == SYS_execveat.cast_unsigned()
@@ -125,16 +126,17 @@ fn call(registers: &user_regs_struct) -> u64 {
     registers.regs[8]
 }
 
-/// How often something is there.
+/// Returns how often the needle occurs in the memory.
 pub fn count(memory: &[u8], needle: &[u8]) -> usize {
     memory.windows(needle.len()).filter(|window| *window == needle).count()
 }
 
-/// Holds a process to what it promises. What nobody wipes, its verb, shows that this is the right memory.
+/// Asserts that a process has wiped its values. The process does not wipe its verb, so the verb shows that this is
+/// the right memory.
 pub fn assert_wiped(memory: &[u8], canary: &[u8], verb: &str) {
     assert!(memory.len() > 50_000, "{verb}: {} bytes", memory.len());
     assert!(!crate::holds(memory, canary), "{verb}: a value is still there");
-    // SHA-256 takes it as words of the other byte order, from wherever it begins in its block.
+    // SHA-256 stores a value as 32-bit words in the opposite byte order. The value may begin at any byte of a word.
     for start in 0..4 {
         let words: Vec<u8> = canary[start..].chunks_exact(4).flat_map(|w| [w[3], w[2], w[1], w[0]]).collect();
         assert_eq!(count(memory, &words[..16]), 0, "{verb}: words of a value are still there");

@@ -1,12 +1,13 @@
-//! The option parsers of hypervisors once more, written from what was measured of them and without a line of ours. The
-//! fuzz targets use them too.
+//! Second implementations of the hypervisors' option parsers, written from measurements and without the project's own
+//! code. The fuzz targets use these parsers too.
 
-/// Which of the rendered files a path means.
+/// Returns the number of the rendered file that a path stands for.
 pub fn file_number(path: &str) -> usize {
     path.strip_prefix("/proc/self/fd/").unwrap().parse().unwrap()
 }
 
-/// QEMU's option parser, by `hw/smbios/smbios.c` and `util/qemu-option.c` as measured: what its `-smbios` options say.
+/// Reads `-smbios` options as QEMU's option parser does, by `hw/smbios/smbios.c`, `util/qemu-option.c` and
+/// measurements.
 pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
     let mut options = Vec::new();
     let mut rest = arguments.iter();
@@ -16,7 +17,7 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
         }
         let mut pairs = vec![(String::new(), String::new())];
         let mut in_value = false;
-        // `name` alone is `name=on`, and `noname` is `name=off`.
+        // `name` without a value is `name=on`, and `noname` is `name=off`.
         let flag = |(name, value): &mut (String, String)| {
             *value = "on".into();
             if let Some(rest) = name.strip_prefix("no") {
@@ -40,7 +41,7 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
                 (true, _) => pair.1.push(character),
             }
         }
-        // A comma at the end is followed by nothing.
+        // A comma at the end begins no further pair.
         match pairs.last_mut() {
             Some((name, _)) if !in_value && name.is_empty() => drop(pairs.pop()),
             Some(pair) if !in_value => flag(pair),
@@ -51,7 +52,7 @@ pub fn qemu_smbios(arguments: &[String]) -> Vec<Vec<(String, String)>> {
     options
 }
 
-/// Splits as cloud-hypervisor does: at commas outside of quotes and brackets. v48 and newer keep the quotes.
+/// Splits a text as cloud-hypervisor does: at commas outside of quotes and brackets. v48 and newer keep the quotes.
 fn ch_split(text: &str, keep_quotes: bool) -> Option<Vec<String>> {
     let (mut depth, mut quoted, mut elements) = (0, false, vec![String::new()]);
     for character in text.trim().chars() {
@@ -80,7 +81,8 @@ fn ch_split(text: &str, keep_quotes: bool) -> Option<Vec<String>> {
     (depth == 0 && !quoted).then_some(elements)
 }
 
-/// Key and text of every option in the value of `--platform`, by the same versions; an option without `=` is a key.
+/// Returns key and text of every option in the value of `--platform`, as cloud-hypervisor v26 to v47 (`new: false`)
+/// or v48 to v53 reads them. An option without `=` is a key with an empty text.
 pub fn ch_options(platform: &str, new: bool) -> Option<Vec<(String, String)>> {
     if platform.trim().is_empty() {
         return Some(Vec::new());
@@ -92,7 +94,7 @@ pub fn ch_options(platform: &str, new: bool) -> Option<Vec<(String, String)>> {
     Some(ch_split(platform, new)?.into_iter().map(pair).collect())
 }
 
-/// A list in the value of `--platform`, as cloud-hypervisor v26 to v47 (`new: false`) or v48 to v53 reads it.
+/// Returns a list in the value of `--platform`, as cloud-hypervisor v26 to v47 (`new: false`) or v48 to v53 reads it.
 pub fn ch_list(platform: &str, key: &str, new: bool) -> Option<Vec<String>> {
     let mut options = ch_options(platform, new)?.into_iter();
     let value = options.rfind(|(found, _)| found == key).map(|(_, text)| text);
@@ -101,7 +103,7 @@ pub fn ch_list(platform: &str, key: &str, new: bool) -> Option<Vec<String>> {
     if new { ch_split(inside, true) } else { Some(inside.split(',').map(str::to_owned).collect()) }
 }
 
-/// A list of strings as crosvm reads it (`serde_keyvalue`): quoted by `"` with escapes, by `'` without, or bare.
+/// Reads a list of strings as crosvm does (`serde_keyvalue`): quoted by `"` with escapes, by `'` without, or bare.
 pub fn crosvm_list(text: &str) -> Option<Vec<String>> {
     let mut rest = text.strip_prefix('[')?;
     let mut strings = Vec::new();

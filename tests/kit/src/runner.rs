@@ -1,4 +1,5 @@
-//! Test programs side by side: as many tests at a time as the processors take, and the output of each program in one piece.
+//! Runs test programs in parallel, a given number of jobs at a time, and prints the output of each program in one
+//! piece.
 
 mod output;
 
@@ -11,14 +12,15 @@ use std::time::{Duration, Instant};
 
 pub use output::Outcome;
 
-/// Test programs of which each test is long, and shares nothing with another. Each test gets a process of its own.
+/// Test programs whose tests take long and share nothing with each other. Each of these tests gets a process of its
+/// own.
 const SPLIT: [&str; 3] = ["machine", "packages", "cost"];
 
 /// A test program.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub name: String,
-    /// What starts it. The arguments of libtest follow.
+    /// The command that starts the test program. The arguments of libtest follow the command.
     pub command: Vec<String>,
 }
 
@@ -28,7 +30,7 @@ struct Job<'a> {
     test: Option<String>,
 }
 
-/// What the jobs of a program have come to so far.
+/// Progress of a program's jobs: how many have not ended, and the outcomes of those that have.
 #[derive(Default)]
 struct Progress {
     open: usize,
@@ -36,7 +38,7 @@ struct Progress {
 }
 
 impl Job<'_> {
-    /// The name by which its time is kept.
+    /// Returns the name under which the job's time is stored.
     fn key(&self) -> String {
         format!("{} {}", self.program.name, self.test.as_deref().unwrap_or(""))
     }
@@ -48,7 +50,7 @@ impl Job<'_> {
         if let Some(test) = &self.test {
             command.args([test, "--exact"]);
         }
-        // Whoever gives arguments may want the threads that libtest would start.
+        // A caller that gives arguments may want libtest to start its own threads.
         if arguments.is_empty() {
             command.env("RUST_TEST_THREADS", "1");
         }
@@ -59,7 +61,7 @@ impl Job<'_> {
     }
 }
 
-/// The tests of a program.
+/// Returns the tests of a program.
 fn tests_of(program: &Program) -> Vec<String> {
     let mut list = Command::new(&program.command[0]);
     let list = list.args(&program.command[1..]).arg("--list").output();
@@ -67,7 +69,7 @@ fn tests_of(program: &Program) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
-/// The jobs, longest first by the times of the last run; what has no time yet is the first.
+/// Returns the jobs, longest first by the times of the last run. Jobs without a stored time come first.
 fn jobs<'a>(
     programs: &'a [Program],
     arguments: &[String],
@@ -86,7 +88,7 @@ fn jobs<'a>(
     jobs
 }
 
-/// Seconds of each job, as an earlier run has written them.
+/// Reads the seconds of each job, which an earlier run has written.
 fn read_times(file: &Path) -> HashMap<String, Duration> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let entry = |line: &str| {
@@ -103,8 +105,9 @@ fn write_times(file: &Path, times: &HashMap<String, Duration>) {
     fs::write(file, lines.collect::<String>()).unwrap();
 }
 
-/// Runs the programs, `at_once` jobs at a time, with these arguments of libtest, and prints the output of each program
-/// when its last test has ended. All of them run, whatever fails. Returns `program test` for each test that failed.
+/// Runs the programs, `at_once` jobs at a time, with these arguments of libtest, and prints the output of each
+/// program when its last test has ended. All jobs run, even if some fail. Returns `program test` for each test that
+/// failed.
 ///
 /// `directory` keeps each job's output and, from one run to the next, the seconds of each job.
 pub fn run(

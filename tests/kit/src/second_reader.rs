@@ -1,11 +1,12 @@
-//! smbios-lib as the second reader of a table. The fuzz targets use it too.
+//! smbios-lib as the second reader of a table. The fuzz targets use this reader too.
 
 use smbios_creds::format::smbios::{END_OF_TABLE, Structure, Table};
 use smbioslib::{SMBiosData, UndefinedStruct};
 
 /// Asserts that smbios-lib finds the same structures in a table: types, handles, bytes and boundaries.
 ///
-/// smbios-lib reads on after the end-of-table structure, where a table that ends there has none of ours.
+/// Our reader may end at the end-of-table structure. smbios-lib reads on after it, so further structures of
+/// smbios-lib are no error there.
 pub fn assert_same_structures(table: &Table) {
     let data = table.data();
     let theirs = SMBiosData::from_vec_and_version(data.to_vec(), None);
@@ -29,8 +30,8 @@ fn assert_same(data: &[u8], ours: &Structure, theirs: &UndefinedStruct) {
     assert!(ours.strings.iter().map(|range| &data[range.clone()]).eq(theirs.strings.iter()));
 }
 
-/// Bytes of a structure in the table. smbios-lib keeps its strings without the NUL after each, and without the one that
-/// ends the set. A set without strings has two of them.
+/// Returns the size of a structure in the table. smbios-lib keeps the strings without the NUL byte after each string,
+/// and without the NUL byte that ends the set. A set without strings consists of two NUL bytes.
 fn size(structure: &UndefinedStruct) -> usize {
     let strings: usize = structure.strings.iter().map(|string| string.len() + 1).sum();
     structure.fields.len() + strings + if strings == 0 { 2 } else { 1 }

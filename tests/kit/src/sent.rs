@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::machine::{Machine, Results};
 
-/// A credentials directory.
+/// Makes a credentials directory with these secrets.
 pub fn directory(secrets: &BTreeMap<&'static str, Vec<u8>>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, value) in secrets {
@@ -17,12 +17,12 @@ pub fn directory(secrets: &BTreeMap<&'static str, Vec<u8>>) -> tempfile::TempDir
     folder
 }
 
-/// Has our program start QEMU, with everything in the directory.
+/// Has `smbios-creds-host run` start the machine's QEMU, with every credential in the directory.
 pub fn sent(machine: Machine, directory: &Path) -> Machine {
     sent_through(machine, directory, &[])
 }
 
-/// The same, where a wrapper starts QEMU.
+/// Does the same as [`sent`], but `smbios-creds-host run` starts a wrapper, which starts QEMU.
 pub fn sent_through(machine: Machine, directory: &Path, wrapper: &[&str]) -> Machine {
     let host = crate::program("smbios-creds-host");
     let run = [host.to_str().unwrap(), "run", "--log-level=trace", "--hypervisor=qemu", "--all"];
@@ -30,7 +30,7 @@ pub fn sent_through(machine: Machine, directory: &Path, wrapper: &[&str]) -> Mac
     machine.launcher(&[&run[..], &directory, wrapper].concat())
 }
 
-/// Digests of files, by their names: `sha256sum` in the guest.
+/// Returns the digests that `sha256sum` printed in the guest, by file name.
 pub fn digests(results: &Results, name: &str) -> BTreeMap<String, String> {
     let line = |line: &str| {
         let (digest, path) = line.trim_start_matches('\\').split_once("  ").unwrap();
@@ -39,7 +39,7 @@ pub fn digests(results: &Results, name: &str) -> BTreeMap<String, String> {
     results[name].text().lines().map(line).collect()
 }
 
-/// The digests that they should have.
+/// Returns the digests that the secrets should have in the guest, by name.
 pub fn expected(secrets: &BTreeMap<&'static str, Vec<u8>>) -> BTreeMap<String, String> {
     let hex = |value: &[u8]| {
         Sha256::digest(value).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()

@@ -1,4 +1,5 @@
-//! The initial stack of a program, as a kernel makes it and as start-up code reads it. The fuzz targets use it too.
+//! The initial stack of a program, as a kernel makes it and as start-up code reads it. The fuzz targets use this
+//! stack too.
 
 use smbios_creds::host::launch::private_argv::stack::Relocated;
 
@@ -17,7 +18,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The bytes from the stack pointer on, where the block ends `above` bytes below the strings.
+    /// Returns the bytes from the stack pointer on. The block of words ends `above` bytes below the strings.
     pub fn bytes(&self, stack_pointer: u64, above: usize) -> Vec<u8> {
         let words =
             1 + self.arguments.len() + 1 + self.environment.len() + 1 + 2 * (self.auxiliary.len() + 1);
@@ -43,7 +44,7 @@ impl Stack {
         bytes
     }
 
-    /// Reads it as a program's start-up code does.
+    /// Reads a stack from memory as a program's start-up code does.
     pub fn read(memory: &[u8], at: u64, stack_pointer: u64) -> Self {
         let mut next = usize::try_from(stack_pointer - at).unwrap();
         let mut word = || {
@@ -78,7 +79,8 @@ impl Stack {
     }
 }
 
-/// What is in memory afterwards: room that was there before, what was written, and what was left alone.
+/// Returns the memory and the stack pointer after a relocation: the old stack with room below it, overwritten by the
+/// relocated bytes from the new stack pointer on.
 pub fn after(before: &[u8], stack_pointer: u64, relocated: &Relocated) -> (Vec<u8>, u64) {
     let moved = usize::try_from(stack_pointer - relocated.stack_pointer).unwrap();
     let mut memory = [vec![0x55; moved], before.to_vec()].concat();

@@ -1,12 +1,12 @@
-//! The system calls that a unit allows, and a program that tries those that are refused.
+//! The system calls that a unit allows, and a program that tries the calls that are refused.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use tempfile::{NamedTempFile, TempPath};
 
-/// The calls that these names of calls and of groups stand for. `systemd-analyze` prints a group as a heading, and its
-/// members indented below it.
+/// Returns the system calls that these names stand for; each is the name of a call or of a group of calls.
+/// `systemd-analyze` prints a group's name as a heading, and the members indented below the heading.
 #[must_use]
 pub fn calls_of(names: &str) -> BTreeSet<String> {
     let (groups, calls): (Vec<&str>, Vec<&str>) =
@@ -24,7 +24,7 @@ pub fn calls_of(names: &str) -> BTreeSet<String> {
     calls
 }
 
-/// The calls that a unit allows, without those that systemd always allows (`@default`).
+/// Returns the calls that a unit allows, without those that systemd always allows (`@default`).
 #[must_use]
 pub fn allowed(unit: &str) -> BTreeSet<String> {
     let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
@@ -32,7 +32,7 @@ pub fn allowed(unit: &str) -> BTreeSet<String> {
     calls_of(&lines.join(" "))
 }
 
-/// Builds `tests/machine/refused.c`, which tries system calls. It needs no library.
+/// Builds `tests/machine/refused.c`, a program that tries system calls and needs no library.
 #[must_use]
 pub fn trying() -> TempPath {
     let program = NamedTempFile::new().unwrap().into_temp_path();
@@ -43,8 +43,8 @@ pub fn trying() -> TempPath {
     program
 }
 
-/// A program for seccomp(2) as a file, for the `$FILTER` of that program. An instruction is its code, how far it jumps, and
-/// its operand.
+/// Writes a filter for seccomp(2) to a file, which `$FILTER` names to the program of `refused.c`. An instruction is a
+/// code, two jump distances (if true, if false), and an operand.
 #[must_use]
 pub fn filter_file(program: impl Iterator<Item = (u16, u8, u8, u32)>) -> TempPath {
     let instruction = |(code, if_true, if_false, operand): (u16, u8, u8, u32)| {
@@ -55,7 +55,7 @@ pub fn filter_file(program: impl Iterator<Item = (u16, u8, u8, u32)>) -> TempPat
     file
 }
 
-/// What that program printed: each call, and how it ended.
+/// Parses what the program of `refused.c` printed: each call, and how the call ended.
 #[must_use]
 pub fn tried(said: &str) -> Vec<(&str, &str)> {
     let (calls, end) = said.split_once("end\n").unwrap_or_else(|| panic!("{said:?}"));

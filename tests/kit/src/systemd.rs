@@ -1,7 +1,8 @@
-//! systemd's rules for OEM strings once more, from its sources and without a line of ours. The fuzz targets use them
-//! too.
+//! systemd's rules for OEM strings, implemented again from systemd's sources and without the project's own code. The
+//! fuzz targets use these rules too.
 
-/// The rules of `unbase64mem_full()` once more, bit by bit, to hold the decoder against on any text.
+/// Decodes base64 by the rules of systemd's `unbase64mem_full()`, bit by bit. Tests compare the project's decoder
+/// with this decoder on any text.
 pub fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
     let mut rest = text.iter().filter(|b| !b" \t\n\r".contains(b));
     let mut bytes = Vec::new();
@@ -37,8 +38,8 @@ pub fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// What `parse_smbios_strings()` and `credential_name_valid()` make of an OEM string: name and value, if it is one that
-/// is imported. A string ends at its first NUL byte.
+/// Returns name and value of the credential that systemd imports from an OEM string, by the rules of
+/// `parse_smbios_strings()` and `credential_name_valid()`. A string ends at its first NUL byte.
 pub fn import(string: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     let string = string.split(|&b| b == 0).next().unwrap_or_default();
     let rest = string.strip_prefix(b"io.systemd.credential")?;
@@ -48,7 +49,7 @@ pub fn import(string: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     };
     let equals = rest.iter().position(|&b| b == b'=')?;
     let (name, text) = (&rest[..equals], &rest[equals + 1..]);
-    // filename_is_valid() and fdname_is_valid().
+    // The rules of systemd's filename_is_valid() and fdname_is_valid().
     let is_file_name = !name.is_empty() && name.len() <= 255 && name != b"." && name != b"..";
     if !is_file_name || name.iter().any(|&b| !(b' '..127).contains(&b) || b == b':' || b == b'/') {
         return None;

@@ -1,4 +1,4 @@
-//! Tables made to order, and an independent walker over them. The fuzz targets use them too.
+//! Builders of SMBIOS tables, and an independent walker over tables. The fuzz targets use both too.
 
 /// A structure as the independent walker sees it.
 pub struct Walked {
@@ -9,7 +9,7 @@ pub struct Walked {
     pub strings: Vec<Vec<u8>>,
 }
 
-/// Walks a table by DSP0134 §6.1 alone, without smbios-lib and without a line of ours.
+/// Walks a table by DSP0134 §6.1 only, without smbios-lib and without the project's own code.
 pub fn walk(data: &[u8], ends_at_127: bool) -> Vec<Walked> {
     let mut structures = Vec::new();
     let mut rest = data;
@@ -31,7 +31,7 @@ pub fn walk(data: &[u8], ends_at_127: bool) -> Vec<Walked> {
     structures
 }
 
-/// A structure with its string set.
+/// Builds a structure with its string set.
 pub fn structure(kind: u8, formatted: &[u8], strings: &[&[u8]]) -> Vec<u8> {
     let length = u8::try_from(4 + formatted.len()).unwrap();
     let mut bytes = vec![kind, length, kind, 0x0e];
@@ -44,7 +44,7 @@ pub fn structure(kind: u8, formatted: &[u8], strings: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// A Type 11 structure that announces as many strings as it has.
+/// Builds a Type 11 structure that announces as many strings as it has.
 pub fn oem(strings: &[&[u8]]) -> Vec<u8> {
     structure(11, &[u8::try_from(strings.len() % 256).unwrap()], strings)
 }
@@ -52,12 +52,12 @@ pub fn oem(strings: &[&[u8]]) -> Vec<u8> {
 /// The end-of-table structure.
 pub const END: &[u8] = &[127, 4, 0, 0xfe, 0, 0];
 
-/// A table of these strings in one structure, with an end.
+/// Builds a table that has these strings in one structure, and an end-of-table structure.
 pub fn table(strings: &[&[u8]]) -> Vec<u8> {
     [oem(strings).as_slice(), END].concat()
 }
 
-/// A 64-bit entry point for a table of this size.
+/// Builds a 64-bit entry point for a table of this size.
 pub fn entry_point_3(size: usize) -> Vec<u8> {
     let mut bytes = b"_SM3_\0\x18\x03\x02\0\x01\0".to_vec();
     bytes.extend_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
@@ -66,7 +66,7 @@ pub fn entry_point_3(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A 32-bit entry point of this length (30, 31 or 32) for a table of this size and number of structures.
+/// Builds a 32-bit entry point of this length (30, 31 or 32) for a table of this size and number of structures.
 pub fn entry_point_2(length: u8, size: usize, structures: usize) -> Vec<u8> {
     let mut bytes = vec![0; 32];
     bytes[..8].copy_from_slice(&[b'_', b'S', b'M', b'_', 0, length, 2, 8]);
@@ -79,7 +79,7 @@ pub fn entry_point_2(length: u8, size: usize, structures: usize) -> Vec<u8> {
     bytes
 }
 
-/// The same entry point with the checksums that its bytes need.
+/// Returns the entry point with correct checksums.
 pub fn summed(mut entry_point: Vec<u8>) -> Vec<u8> {
     if entry_point.starts_with(b"_SM3_") {
         entry_point[5] = 0;
@@ -93,7 +93,7 @@ pub fn summed(mut entry_point: Vec<u8>) -> Vec<u8> {
     entry_point
 }
 
-/// A dump file for dmidecode: the entry point, with the table's address set to 32, and the table after it.
+/// Builds a dump file for dmidecode: the entry point, with the table's address set to 32, and the table after it.
 pub fn dump(mut entry_point: Vec<u8>, data: &[u8]) -> Vec<u8> {
     if entry_point.starts_with(b"_SM3_") {
         entry_point[16..24].copy_from_slice(&32_u64.to_le_bytes());

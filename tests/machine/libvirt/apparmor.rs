@@ -1,5 +1,5 @@
-//! The lines for `AppArmor`, in the profile that libvirt makes for a domain. Only the parser sees them here: the profile
-//! is not loaded.
+//! The project's lines for `AppArmor`, in the profile that libvirt makes for a domain. Here, only `apparmor_parser`
+//! reads these lines: the profile is not loaded into the kernel.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use super::host::{EMULATOR, Host, User};
 
 const LOCAL: &str = "/etc/apparmor.d/local/abstractions/libvirt-qemu";
 
-/// Gives a program of the host this to read.
+/// Runs a program on the host with this text as its standard input.
 fn fed(host: &Host, words: &[&str], input: &str) -> Output {
     let mut command = host.command(User::System, words);
     let mut child =
@@ -51,7 +51,7 @@ fn libvirt_apparmor_profile_of_a_domain_takes_the_lines() {
         assert!(with.contains(rule) && !without.contains(rule), "{rule}");
     }
 
-    // The parser would find a fault there.
+    // The parser reports an error in this file, which shows that it reads the file.
     fs::write(host.path(LOCAL), lines.replace(" r,", " nonsense,")).unwrap();
     assert_ne!(code(&parse("--skip-kernel-load")), 0);
 }

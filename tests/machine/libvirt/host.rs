@@ -1,4 +1,4 @@
-//! A host with libvirt for one test: real daemons in namespaces of their own, where no other libvirt is disturbed.
+//! A host with libvirt for one test: real daemons in namespaces of their own, where they disturb no other libvirt.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use testkit::machine::{Machine, Results, results_of};
 use testkit::{code, deadline, holds, program, run, stderr, stdout};
 
-/// Where `smbios-creds-host` is, under the name that makes it an emulator.
+/// Path of `smbios-creds-host` on the host, with a name by which the program acts as the emulator of a domain.
 pub(super) const EMULATOR: &str = "/usr/local/bin/qemu-with-credentials";
 
-/// Sends a check, an import and digests, over and over. A guest that starts again says so.
+/// The guest's script. It sends the result `boot` when the guest starts, and then repeatedly the results of a check,
+/// an import and digests.
 const GUEST: &str = "result boot true
     while :; do
         result check smbios-creds check --manifest=require
@@ -21,7 +22,7 @@ const GUEST: &str = "result boot true
         sleep 1
     done";
 
-/// Who asks libvirt.
+/// The user who calls libvirt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum User {
     /// Root asks the machine's libvirtd, which runs QEMU as `libvirt-qemu`.
@@ -31,7 +32,7 @@ pub(super) enum User {
 }
 
 impl User {
-    /// Where domains write what their guests send.
+    /// Returns the directory in which domains write what their guests send.
     fn directory(self) -> &'static str {
         match self {
             Self::System => "/var/lib/libvirt/qemu",
@@ -40,14 +41,14 @@ impl User {
     }
 }
 
-/// Daemons and everything they start. Both end when it is dropped.
+/// The daemons and everything that they start. All of these processes end when this value is dropped.
 pub(super) struct Host {
     unshare: Child,
-    /// PID 1 of the host, as the test sees it.
+    /// PID of the host's PID 1, in the test's own PID namespace.
     init: i32,
 }
 
-/// Why the tests of libvirt cannot run here.
+/// Returns why the tests of libvirt cannot run here, if they cannot.
 fn obstacle() -> Option<String> {
     if !testkit::is_root() {
         return Some("they need root".to_owned());
@@ -58,10 +59,10 @@ fn obstacle() -> Option<String> {
 }
 
 impl Host {
-    /// Starts the daemons. `None` if that is not possible here, which the test's output says.
+    /// Starts the daemons. Returns `None` if they cannot run here, and prints why.
     pub(super) fn start() -> Option<Self> {
         if let Some(obstacle) = obstacle() {
-            // Past what the test harness keeps to itself.
+            // This writes directly to standard error, since libtest hides captured output of tests that pass.
             _ = writeln!(std::io::stderr(), "SKIPPED: tests of libvirt: {obstacle}");
             return None;
         }
@@ -84,7 +85,7 @@ impl Host {
         Some(Self { unshare, init: children.trim().parse().unwrap() })
     }
 
-    /// A path of the host, as the test reaches it.
+    /// Returns the path by which the test reaches a path of the host.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         Path::new("/proc").join(self.init.to_string()).join("root").join(path.trim_start_matches('/'))
     }
@@ -97,7 +98,7 @@ impl Host {
         assert_eq!(code(&output), 0, "{}", stderr(&output));
     }
 
-    /// A program that runs on the host.
+    /// Returns a command that runs a program on the host as this user.
     pub(super) fn command(&self, user: User, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--pid", "--net", "--ipc", "--target", &self.init.to_string(), "--"]);
@@ -115,7 +116,7 @@ impl Host {
         run(&mut self.command(user, &[&["virsh", "-q", "-c", uri], words].concat()))
     }
 
-    /// Asks virsh, which must succeed, and hands back what it prints.
+    /// Runs virsh, which must succeed, and returns what it prints.
     pub(super) fn asked(&self, user: User, words: &[&str]) -> String {
         let output = self.virsh(user, words);
         assert_eq!(code(&output), 0, "{words:?}: {}", stderr(&output));
@@ -136,7 +137,7 @@ impl Host {
         assert!(output.status.success(), "systemd-creds is needed: {}", stderr(&output));
     }
 
-    /// Defines a domain. `label` names the file that its guest writes to.
+    /// Defines a domain. `label` names the files to which the domain's guest writes.
     pub(super) fn define(&self, user: User, name: &str, label: &str, emulator: &str) {
         let folder = user.directory();
         let xml = format!(
@@ -158,7 +159,8 @@ impl Host {
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// How often a guest has started, as far as its file goes back, and how many rounds of checks it has made since.
+    /// Returns how often a guest has started since its file of results began, and how many rounds of checks it has
+    /// made since its last start.
     pub(super) fn progress(&self, user: User, label: &str) -> (usize, usize) {
         let sent = self.sent(user, label);
         let boots = sent.matches("@result boot ").count();
@@ -167,7 +169,7 @@ impl Host {
         (boots, last.split_inclusive('\n').filter(|line| whole(line)).count())
     }
 
-    /// Waits until a guest has got further than this, and hands back the last results.
+    /// Waits until a guest's progress is beyond `before`, and returns the last results.
     pub(super) fn results_after(&self, user: User, label: &str, before: (usize, usize)) -> Results {
         let start = Instant::now();
         while self.progress(user, label) <= before {
@@ -186,7 +188,7 @@ impl Host {
         String::from_utf8_lossy(&console.unwrap_or_default()).into_owned()
     }
 
-    /// What every domain has in memory now.
+    /// Returns the directories that domains have for their credentials in memory (below `/run`) now.
     pub(super) fn in_memory(&self, user: User) -> Vec<PathBuf> {
         let directory = match user {
             User::System => "/run/smbios-creds/domains".to_owned(),
@@ -195,7 +197,8 @@ impl Host {
         fs::read_dir(self.path(&directory)).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// Waits until [`Self::in_memory`] has nothing. libvirtd answers while its hook still runs for a domain that it finds.
+    /// Waits until [`Self::in_memory`] is empty. A libvirtd that has been restarted answers while its hook still runs
+    /// for the domains that it found.
     pub(super) fn wait_for_nothing_in_memory(&self, user: User) {
         let start = Instant::now();
         while !self.in_memory(user).is_empty() {
@@ -204,7 +207,7 @@ impl Host {
         }
     }
 
-    /// Files of the host, arguments and environments that hold this.
+    /// Returns the files of the host, and the arguments and environments of processes, that contain the canary.
     pub(super) fn search(&self, canary: &[u8]) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for process in fs::read_dir("/proc").unwrap().flatten() {

@@ -1,5 +1,6 @@
-# PID 1 of a host that only has libvirt: what libvirt reads and writes is in file systems of its own, in memory.
-# Arguments: the project, the emulator, the kernel, the initrd. It ends, and everything with it, when stdin does.
+# This script is PID 1 of a host that only has libvirt. libvirt reads and writes in file systems of its own, in memory.
+# Arguments: the project, the emulator, the kernel, the initrd. The script ends when its stdin ends, and every process of the
+# host ends with it.
 project=$1 emulator=$2 kernel=$3 initrd=$4
 umask 022
 
@@ -8,8 +9,8 @@ cp -a /etc /run/etc
 for directory in /etc /mnt /usr/local/bin /var/log /var/lib/libvirt /var/cache/libvirt /var/lib/systemd; do
     mount -t tmpfs -o mode=755 tmpfs "$directory"
 done
-# Without a /dev/kvm that can be opened, libvirt takes what it knows of QEMU for outdated, and asks again at each step. This one is
-# /dev/null, with which QEMU cannot do anything. QEMU goes on without KVM.
+# If /dev/kvm cannot be opened, libvirt takes its cached capabilities of QEMU for outdated, and asks QEMU again at each step. So
+# /dev/kvm is the device of /dev/null here, which QEMU cannot use as KVM. QEMU goes on without KVM.
 mkdir /run/dev
 cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /run/dev
 umount --recursive --lazy /dev || true
@@ -23,12 +24,12 @@ ln -s pts/ptmx /dev/ptmx
 ln -s /proc/self/fd /dev/fd
 mknod -m 666 /dev/kvm c 1 3
 
-# Neither this machine's cgroups nor its D-Bus: libvirt works without them.
+# The host gets neither the cgroups nor the D-Bus of the machine that runs the tests: libvirt works without them.
 umount --recursive --lazy /sys/fs/cgroup || true
 cp -a /run/etc/. /etc
 rm -rf /run/etc /etc/libvirt/hooks /etc/libvirt/qemu/* /etc/smbios-creds
 
-# The key of systemd-creds is bound to it.
+# systemd-creds binds its key to the machine ID.
 tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 printf 'tester:x:4711:4711::/run/user/4711:/bin/sh\n' >>/etc/passwd
 printf 'tester:x:4711:\n' >>/etc/group

@@ -11,7 +11,8 @@ use testkit::{canary, code, holds, run, stderr, stdout};
 use super::host::{Host, User};
 use super::{assert_arrived, secrets};
 
-/// A recorded domain, without what only its cluster has: KVM, an emulator and a machine type.
+/// Returns a recorded domain with QEMU's own emulation, emulator and machine type instead of those that only its
+/// cluster has.
 fn recorded(name: &str) -> String {
     let text = fs::read_to_string(testkit::testdata("kubevirt").join(format!("{name}.xml"))).unwrap();
     [
@@ -25,7 +26,7 @@ fn recorded(name: &str) -> String {
     .fold(text, |text, (from, to)| text.replace(from, to))
 }
 
-/// What the hook makes of a domain whose machine has so many files.
+/// Returns the domain XML that the hook makes of a domain whose machine has this many files.
 fn hooked(domain: &str, files: usize) -> String {
     let machine = format!(
         r#"{{"metadata":{{"annotations":{{"smbios-creds.io/secret":"web","smbios-creds.io/files":"{files}"}}}}}}"#
@@ -41,13 +42,13 @@ fn define(host: &Host, domain: &str) {
     host.asked(User::System, &["define", "--file", "/mnt/domain.xml"]);
 }
 
-/// What libvirt makes of a domain, without the addresses that it invents for interfaces.
+/// Returns the lines of a domain as libvirt stores it, without the MAC addresses that libvirt invents for interfaces.
 fn kept(host: &Host, name: &str) -> Vec<String> {
     let xml = host.asked(User::System, &["dumpxml", "--inactive", name]);
     xml.lines().filter(|line| !line.contains("<mac address=")).map(str::to_owned).collect()
 }
 
-/// Lines that stand for the hook's arguments.
+/// Returns the lines of domain XML for the arguments that the hook adds.
 fn arguments(files: usize) -> Vec<String> {
     let arg = |value: &str| format!("    <qemu:arg value='{value}'/>");
     let file = |number| [arg("-smbios"), arg(&format!("file=/var/run/smbios-creds/{number}"))];
@@ -88,7 +89,7 @@ fn libvirt_sees_no_other_change_in_a_kubevirt_domain() {
     assert_eq!((after.len(), after), (all - own.len(), before));
 }
 
-/// The domain without these elements.
+/// Returns the domain without these elements.
 fn without(mut domain: String, elements: &[&str]) -> String {
     for element in elements {
         while let Some(start) = domain.find(&format!("<{element} ")) {
@@ -100,7 +101,7 @@ fn without(mut domain: String, elements: &[&str]) -> String {
     domain
 }
 
-/// The domain that was recorded in a cluster, without its disks and network, and with a guest of ours.
+/// Returns the domain that was recorded in a cluster, without its disks and network, and with a guest of this test.
 fn bootable() -> String {
     let folder = "/var/lib/libvirt/qemu";
     let own = format!(
@@ -138,7 +139,7 @@ fn kubevirt_domain_boots_and_its_guest_verifies_the_secret() {
     let output = run(&mut host_with(credentials.path(), &emit));
     assert_eq!(code(&output), 0, "{}", stderr(&output));
 
-    // As the kubelet mounts a Secret for KubeVirt's group: links to files that the group may read.
+    // The kubelet mounts a Secret for KubeVirt's group as symbolic links to files that the group may read.
     let mounted = host.path("/run/smbios-creds");
     fs::create_dir_all(mounted.join("..data")).unwrap();
     for number in 0..16 {
@@ -155,7 +156,7 @@ fn kubevirt_domain_boots_and_its_guest_verifies_the_secret() {
     define(&host, &domain);
     host.asked(User::System, &["start", "default_fedora02"]);
     assert_arrived(&host.results_after(User::System, "web", (1, 0)), &secrets);
-    // Nothing but what stands for the Secret has a value.
+    // Only the files that stand for the Secret contain a value.
     fs::remove_dir_all(mounted.join("..data")).unwrap();
     assert_eq!(host.search(&canary), Vec::<std::path::PathBuf>::new());
 }

@@ -1,6 +1,6 @@
 //! libvirt starts QEMU through `qemu-with-credentials`, with the hook of `integration/libvirt`.
 //!
-//! The daemons are real, in namespaces of their own. What confines QEMU is not tested here.
+//! The daemons are real, in namespaces of their own. The confinement of QEMU is not tested here.
 
 mod apparmor;
 mod host;
@@ -19,7 +19,8 @@ use testkit::{canary, code, stderr, stdout};
 
 type Secrets = BTreeMap<&'static str, Vec<u8>>;
 
-/// A canary, bytes that no command line carries, and more than the 4 KiB that an old systemd reads of a structure.
+/// Returns three secrets: a canary, bytes that no command line can carry, and more bytes than the 4 KiB that an old
+/// systemd reads of a structure.
 fn secrets(canary: &[u8]) -> Secrets {
     BTreeMap::from([
         ("canary", canary.to_vec()),
@@ -34,7 +35,7 @@ fn encrypt(host: &Host, domain: &str, secrets: &Secrets) {
     }
 }
 
-/// The guest has these, byte for byte, and says that they are all.
+/// Asserts that the guest has these secrets, byte for byte, and that its `check` says that the set is complete.
 fn assert_arrived(results: &Results, secrets: &Secrets) {
     let check = &results["check"];
     assert_eq!((check.code, results["import"].code), (0, 0), "{check:?} {:?}", results["import"]);
@@ -44,7 +45,7 @@ fn assert_arrived(results: &Results, secrets: &Secrets) {
     assert_eq!(digests(results, "sums"), expected(secrets));
 }
 
-/// Nothing of the value is where others can see it, and no file of it is left.
+/// Asserts that the value is nowhere where others can see it, and that no file with the value is left.
 fn assert_hidden(host: &Host, user: User, domain: &str, canary: &[u8]) {
     let control = host.path("/run/control");
     fs::write(&control, [b"before ", canary, b" after"].concat()).unwrap();
@@ -75,11 +76,12 @@ fn libvirt_domain_has_every_byte_and_shows_none() {
     assert!(log.contains("starts qemu with 3 credentials: canary, hostile, large"), "{log}");
     assert!(!log.contains("tainted"), "{log}");
 
-    // A guest that starts again, in the same QEMU.
+    // `reset` starts the guest again, in the same QEMU.
     host.asked(User::System, &["reset", "web"]);
     assert_arrived(&host.results_after(User::System, "web", (2, 0)), &secrets);
 
-    // Another QEMU takes the guest's memory over, and with it the table. Its file begins anew.
+    // `restore` starts another QEMU, which takes over the guest's memory, and with it the table. The guest's file of
+    // results begins again.
     host.asked(User::System, &["save", "web", "/mnt/saved"]);
     assert_eq!(host.asked(User::System, &["domstate", "web"]).trim(), "shut off");
     assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
@@ -87,7 +89,7 @@ fn libvirt_domain_has_every_byte_and_shows_none() {
     assert_arrived(&host.results_after(User::System, "web", (0, 1)), &secrets);
     assert_hidden(&host, User::System, "web", &canary);
 
-    // What a libvirtd that was killed during the start has left.
+    // A libvirtd that is killed during the start of a domain leaves such a directory.
     fs::create_dir(host.path("/run/smbios-creds/domains/web")).unwrap();
     host.restart_libvirtd();
     assert_eq!(host.asked(User::System, &["domstate", "web"]).trim(), "running");
@@ -97,7 +99,7 @@ fn libvirt_domain_has_every_byte_and_shows_none() {
     assert_eq!(host.in_memory(User::System), Vec::<PathBuf>::new());
 }
 
-/// A start that fails: virsh says these words and no value, and nothing is left.
+/// Asserts that a start fails: virsh prints these words and no value, and no file with a value is left.
 fn assert_refused(host: &Host, words: &str, canary: &[u8]) {
     let output = host.virsh(User::System, &["start", "web"]);
     assert_eq!(code(&output), 1, "{words}: {}", stdout(&output));
@@ -165,9 +167,10 @@ fn libvirt_domain_destroyed_during_its_start_leaves_no_file() {
     encrypt(&host, "web", &secrets);
     host.define(User::System, "web", "web", EMULATOR);
     let paused = ["virsh", "-q", "-c", "qemu:///system", "start", "--paused", "web"];
-    // What else the machine does must not make this the longest test.
+    // On a busy machine, this must not become the longest test, so its time is limited.
     let limit = Duration::from_secs(20);
-    // The first start asks QEMU for what it can do, the second one does not.
+    // In the first start, libvirt asks QEMU for its capabilities. In the second start, it does not, so this start is
+    // measured.
     let mut whole = Duration::ZERO;
     for _ in 0..2 {
         let start = Instant::now();
@@ -179,7 +182,7 @@ fn libvirt_domain_destroyed_during_its_start_leaves_no_file() {
     while times < 10 || (times < 100 && begin.elapsed() < limit) {
         let mut start =
             host.command(User::System, &paused).stderr(std::process::Stdio::null()).spawn().unwrap();
-        // Multiples of the golden ratio lie evenly between 0 and 1, in no order.
+        // The fractional parts of multiples of the golden ratio are spread evenly between 0 and 1.
         std::thread::sleep(whole.mul_f64(f64::from(times) * 0.618_034 % 1.0));
         let destroyed = host.virsh(User::System, &["destroy", "web"]).status.success();
         let started = start.wait().unwrap().success();
@@ -210,7 +213,7 @@ fn libvirt_domains_have_their_own_sets_under_any_name() {
         encrypt(&host, name, secrets);
         host.define(User::System, name, label, EMULATOR);
     }
-    // With the hook there, a domain of QEMU itself is as it was.
+    // A domain whose emulator is QEMU itself works as without the hook.
     host.define(User::System, "plain", "plain", "/usr/bin/qemu-system-x86_64");
     let start = |name: &str| {
         let words = ["virsh", "-q", "-c", "qemu:///system", "start", name];
@@ -242,7 +245,7 @@ fn libvirt_session_of_an_ordinary_user_has_every_byte_and_shows_none() {
         "{refused:?}"
     );
 
-    // No hook runs: the user writes the set, and removes it when the domain has started.
+    // No hook runs in a user's own libvirtd: the user writes the set, and removes it after the domain has started.
     let directory = host.path("/run/user/4711/smbios-creds/domains/web");
     fs::create_dir_all(&directory).unwrap();
     for (name, value) in &secrets {

@@ -1,10 +1,11 @@
-//! The template unit, in a machine whose PID 1 is systemd: the emulator takes what the unit has loaded.
+//! The template unit `smbios-creds-domain@.service`, in a machine whose PID 1 is systemd: the emulator takes the
+//! credentials that the unit has loaded.
 
 use testkit::machine::{Machine, Release, Results, prepared};
 
 const UNIT: &str = include_str!("../../../integration/libvirt/smbios-creds-domain@.service");
 
-/// The domain's name needs escaping.
+/// The domain's name, `a-b,c`, must be escaped in the name of the unit.
 const SCRIPT: &str = r"
     systemctl start systemd-journald.socket systemd-journald.service
     emulator() { su -s /bin/sh libvirt-qemu -c '/usr/bin/qemu-with-credentials -name guest=a-b,,c -machine q35'; }
@@ -18,7 +19,8 @@ const SCRIPT: &str = r"
     result stopped emulator
 ";
 
-/// Encrypts a credential of the unit. The image of the newest systemd lacks the library that it needs for that.
+/// Encrypts a credential of the unit. The image of the newest systemd lacks the library that `systemd-creds encrypt`
+/// needs.
 const ENCRYPT: &str = r"
     result encrypt sh -c 'printf hunter2 | systemd-creds encrypt --with-key=host --name=db - /secrets/db'
     printf 'LoadCredentialEncrypted=db:/secrets/db\n' >>/etc/systemd/system/smbios-creds-domain@.service.d/load.conf
@@ -31,7 +33,7 @@ fn booted(name: &str, release: Release, before: &str) -> Results {
         .release(release)
         .systemd("")
         .program("usr/bin/qemu-with-credentials", prepared("smbios-creds-host"))
-        // It is executed, and says that it is no QEMU.
+        // busybox stands in for QEMU: the emulator executes it, and its error message shows this.
         .link("usr/bin/qemu-system-x86_64", "busybox")
         .file(
             "etc/passwd",

@@ -1,7 +1,8 @@
 /* Looks for needles in the arguments and the environment of every process, again and again.
  *
- * watch NEEDLES SEEN: NEEDLES has one needle a line. SEEN gets a line for each file of /proc that holds one, and at the
- * end, on SIGTERM, how often all processes were looked at, and how many files that were. */
+ * watch NEEDLES SEEN: the file NEEDLES has one needle a line. The file SEEN gets a line for each file of /proc that
+ * contains a needle. On SIGTERM, SEEN gets a last line: 'end', the number of needles, how often all processes were
+ * looked at, and how many files of /proc were read. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>

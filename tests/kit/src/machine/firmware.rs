@@ -1,7 +1,8 @@
-//! The SMBIOS table as QEMU gives it to its firmware, without a boot.
+//! Reads the SMBIOS table that QEMU gives to its firmware, without a boot.
 //!
 //! QEMU is started with its processors stopped, and asked over its test protocol (`softmmu/qtest.c`) for two files of
-//! `fw_cfg`. Its firmware adds a Type 0 to the table, and the address and checksums to the entry point.
+//! `fw_cfg`. In a boot, the firmware would add a Type 0 structure to the table, and the address and checksums to the
+//! entry point.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -40,7 +41,7 @@ impl Ports {
 
     fn read(&mut self, size: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(size);
-        // Few enough at once for questions and answers to fit into their pipes.
+        // At most 512 questions are sent at once, so that questions and answers fit into their pipes.
         while bytes.len() < size {
             let count = (size - bytes.len()).min(512);
             self.input.write_all(format!("inb {DATA:#x}\n").repeat(count).as_bytes()).unwrap();
@@ -52,7 +53,7 @@ impl Ports {
         bytes
     }
 
-    /// Reads a file by its name.
+    /// Reads a file of `fw_cfg` by its name.
     fn file(&mut self, name: &str) -> Vec<u8> {
         self.select(DIRECTORY);
         let count = u32::from_be_bytes(self.read(4).try_into().unwrap());
@@ -68,7 +69,7 @@ impl Ports {
     }
 }
 
-/// Entry point and table that QEMU makes for a machine of this kind with these arguments.
+/// Returns the entry point and the table that QEMU makes for a machine of this kind with these arguments.
 pub fn table_of(kind: &str, arguments: &[String]) -> (Vec<u8>, Vec<u8>) {
     let mut qemu = Command::new("qemu-system-x86_64")
         .args(["-machine", kind, "-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-m", "64"])

@@ -1,4 +1,4 @@
-//! What QEMU emulates, and which QEMU: the one that is installed, or that of the newest release.
+//! The hardware that QEMU emulates, and which QEMU is used: the installed one, or the one of the newest release.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +16,9 @@ pub(super) struct Hardware {
     pub(super) time_limit: Duration,
     /// Serial lines of the console and of results, which may be the same.
     pub(super) lines: [&'static str; 2],
-    /// Another kernel than the release's.
+    /// A kernel to boot instead of the release's kernel.
     pub(super) kernel: Option<PathBuf>,
-    /// Another image than the release's.
+    /// An image to boot instead of the release's image.
     pub(super) image: Option<&'static str>,
     pub(super) agent: &'static str,
 }
@@ -28,7 +28,7 @@ impl Hardware {
         Self {
             emulator: "qemu-system-x86_64".to_owned(),
             arguments: vec![],
-            // A processor without AVX, with which QEMU 7.2 makes kernels and programs stumble now and then.
+            // This processor has no AVX. With AVX, kernels and programs sometimes fail under QEMU 7.2.
             processor: "Nehalem",
             processors: "1",
             memory: "1024",
@@ -40,7 +40,8 @@ impl Hardware {
         }
     }
 
-    /// QEMU's arguments for the serial lines. Its machine `microvm` has the second one as a device only.
+    /// Returns QEMU's arguments for the serial lines. QEMU's machine type `microvm` has a second serial line only as
+    /// a separate device.
     pub(super) fn serial_lines(&self, console: &Path, results: &Path) -> Vec<String> {
         let [console, results] = [console, results].map(|file| file.display().to_string());
         let [first, second] = self.lines;
@@ -53,13 +54,13 @@ impl Hardware {
             .to_vec()
     }
 
-    /// A script for a PC, as this hardware needs it.
+    /// Returns a script that is written for a PC, with the names of this hardware's serial lines.
     pub(super) fn with_lines(&self, script: &str) -> String {
         let [console, results] = self.lines;
         script.replace("ttyS1", results).replace("ttyS0", console)
     }
 
-    /// The newest QEMU, with its own libraries and firmware.
+    /// Uses the newest QEMU, with its own libraries and firmware.
     fn newer(&mut self, program: &str) {
         let path = |file: &str| prepared(&qemu(file)).to_str().unwrap().to_owned();
         self.emulator = path(&format!("bin/{program}"));
@@ -67,21 +68,21 @@ impl Hardware {
     }
 }
 
-/// A file of the newest QEMU.
+/// Returns the path of a file of the newest QEMU.
 fn qemu(file: &str) -> String {
     format!("qemu-{}/{file}", Release::Newest.folder())
 }
 
 impl Machine {
-    /// Has the QEMU of [`Release::Newest`](super::Release::Newest).
+    /// Uses the QEMU of [`Release::Newest`](super::Release::Newest).
     pub fn newest_qemu(mut self) -> Self {
         self.hardware.newer("qemu-system-x86_64");
         self
     }
 
-    /// Has QEMU's instruction clock: a nanosecond of the machine is an instruction, and where the machine waits, the time
-    /// until its next timer passes at once. What it measures does not depend on what else the host does. The kernel takes
-    /// the TSC, which counts the same clock, since it is told that it may.
+    /// Uses QEMU's instruction clock: each instruction takes one nanosecond of the machine's time, and when the
+    /// machine waits, the time until its next timer passes at once. So times that the machine measures do not depend
+    /// on the load of the host. The kernel takes the time from the ACPI timer, which counts the same clock.
     pub fn instruction_clock(mut self) -> Self {
         self.hardware.arguments.extend(
             ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
@@ -90,7 +91,8 @@ impl Machine {
         self.kernel_arguments("nokaslr norandmaps clocksource=acpi_pm cryptomgr.notests")
     }
 
-    /// Makes it an aarch64 machine with UEFI, under the newest QEMU. It has busybox, and one serial line.
+    /// Makes the machine an aarch64 machine with UEFI, under the newest QEMU. The machine has busybox, and one serial
+    /// line.
     pub fn aarch64(mut self) -> Self {
         self.hardware.newer("qemu-system-aarch64");
         let firmware = prepared(&qemu("share/QEMU_EFI.fd")).to_str().unwrap().to_owned();

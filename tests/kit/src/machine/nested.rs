@@ -8,11 +8,11 @@ use std::process::Command;
 
 use super::{Machine, Release, prepared};
 
-/// Where a machine has the kernel and the image of its guest.
+/// Paths at which a machine that is a host has the kernel and the image of its guest.
 const KERNEL: &str = "/guest/vmlinuz";
 const IMAGE: &str = "/guest/initrd";
 
-/// The guest of a machine that is a host: what its hypervisor is given.
+/// The guest of a machine that is a host: kernel, image and command line for the machine's hypervisor.
 pub struct Guest {
     pub kernel: &'static str,
     pub image: &'static str,
@@ -20,7 +20,8 @@ pub struct Guest {
 }
 
 impl Machine {
-    /// Gives the machine KVM, and room for a guest. `modprobe kvm-amd` in its script loads it.
+    /// Gives the machine a kernel with KVM, and memory for a guest. The machine's script must load KVM with `modprobe
+    /// kvm-amd`.
     pub fn host(mut self) -> Self {
         let folder = crate::project("target/vm/kvm");
         let [kernel, modules] = ["vmlinuz", "modules"].map(|file| folder.join(file));
@@ -34,13 +35,14 @@ impl Machine {
         self
     }
 
-    /// Has the kernel of another release.
+    /// Uses the kernel of this release.
     pub fn kernel_of(mut self, release: Release) -> Self {
         self.hardware.kernel = Some(prepared(release.kernel()).join("vmlinuz"));
         self
     }
 
-    /// Has the guest of a machine in it, which runs this script. Its results come over its only serial line.
+    /// Puts the kernel and image of a guest into the machine. The guest runs this script, and sends its results over
+    /// its only serial line.
     pub fn guest(self, folder: &Path, mut guest: Machine, script: &str) -> (Self, Guest) {
         guest.hardware.lines = ["ttyS0", "ttyS0"];
         let (kernel, image) = guest.kernel_and_initrd(folder, script);
@@ -50,7 +52,7 @@ impl Machine {
         (machine, Guest { kernel: KERNEL, image: IMAGE, command_line })
     }
 
-    /// Adds a program of this machine's, and the libraries that it needs.
+    /// Adds a program from the host that runs the tests, and the libraries that the program needs.
     pub fn program_with_libraries(self, path: &str, program: &Path) -> Self {
         libraries(program).into_iter().fold(self.program(path, program), |machine, library| {
             // `/lib` is a symbolic link in the image, which a directory of that name would replace.
@@ -60,7 +62,8 @@ impl Machine {
         })
     }
 
-    /// Adds a program of this machine's, whose libraries are not those of the guest's programs.
+    /// Adds a program from the host that runs the tests, with its libraries in a directory of its own, apart from the
+    /// libraries of the guest's programs.
     pub fn program_apart(self, path: &str, program: &Path) -> Self {
         let (apart, name) =
             (format!("opt{}", program.display()), program.file_name().unwrap().to_str().unwrap());
@@ -83,7 +86,7 @@ impl Machine {
     }
 }
 
-/// The libraries that a program of this machine's needs, with the one that loads them.
+/// Returns the libraries that a program on this host needs, including the dynamic loader.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let libraries = String::from_utf8(output.stdout).unwrap();

@@ -9,7 +9,7 @@ use super::Machine;
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
-/// The unit that a page tells its reader to copy: its first block of that kind.
+/// Returns the unit that a documentation page tells its reader to copy: the first `ini` block of the page.
 pub fn unit_on_page(page: &str) -> String {
     let text = fs::read_to_string(crate::project(page)).unwrap();
     let block = text.split("```ini\n").nth(1).unwrap().split("```").next().unwrap();
@@ -22,15 +22,15 @@ impl Machine {
         self.systemd_behind("", service)
     }
 
-    /// The same, with systemd executed by another program.
+    /// Does the same as [`Self::systemd`], but the program `first` is started as PID 1 and executes systemd.
     pub fn systemd_behind(mut self, first: &str, service: &str) -> Self {
         service.clone_into(&mut self.service);
         let init = if first.is_empty() { SYSTEMD.to_owned() } else { format!("{first} {SYSTEMD}") };
         self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
     }
 
-    /// Two stages: systemd in the initrd, a real switch-root, and the script in a service of the host stage.
-    /// `init` is what the switch-root names, if it names one.
+    /// Boots in two stages: systemd in the initrd, a real switch-root, and the script in a service of the host stage.
+    /// `init` is the program that the switch-root starts, if the command line names one.
     pub fn two_stages(mut self, init: Option<&str>, service: &str) -> Self {
         service.clone_into(&mut self.service);
         self.two_stages = true;
@@ -38,7 +38,7 @@ impl Machine {
         self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={SYSTEMD}{init}"))
     }
 
-    /// Has the project's own unit import before the script of the host stage, with these options.
+    /// Has the project's own unit import before the script of the host stage runs, with these options.
     pub fn import(self, options: &str) -> Self {
         self.unit("smbios-creds.service", options).require("smbios-creds.service")
     }
@@ -50,7 +50,7 @@ impl Machine {
         self.unit(unit, options).file("etc/systemd/system/initrd-root-fs.target.d/creds.conf", wants)
     }
 
-    /// Runs a script in a service of the initrd, behind the import.
+    /// Runs a script in a service of the initrd, after the import.
     pub fn initrd_service(self, script: &str, service: &str) -> Self {
         let before = "[Unit]\nRequires=initrd-probe.service\nAfter=initrd-probe.service\n";
         let import = "Requires=smbios-creds-initrd.service\nAfter=smbios-creds-initrd.service";
@@ -72,7 +72,7 @@ impl Machine {
         self.file(&format!("etc/systemd/system/{unit}"), text.replace("Environment=OPTIONS=\n", &options))
     }
 
-    /// Has the script wait for a unit, and not run without it.
+    /// Makes the script's service start after this unit, and not start if the unit fails.
     pub fn require(mut self, unit: &str) -> Self {
         self.after.push(unit.to_owned());
         self
@@ -88,7 +88,7 @@ impl Machine {
             self.service
         );
         write("etc/systemd/system/probe.service", &service);
-        // A boot that fails ends.
+        // If the boot fails, the machine must power off.
         write(
             "etc/systemd/system/emergency.service",
             "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=busybox poweroff -f\n",
@@ -100,7 +100,7 @@ impl Machine {
     }
 }
 
-/// Makes the image an initrd, with everything that is in it as the host's root file system too.
+/// Makes the image an initrd, and has a service copy the image's content into the root file system of the host stage.
 pub(super) fn two_stages(root: &Path, write: &impl Fn(&str, &str)) {
     write("etc/initrd-release", "ID=debian\n");
     write(

@@ -1,4 +1,5 @@
-//! A virtual TPM, kept by swtpm in a directory, and a release's `systemd-creds` that seals to it.
+//! A virtual TPM, which swtpm emulates with its state in a directory, and a release's `systemd-creds` that seals to
+//! the TPM.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +13,7 @@ use super::{Machine, Release, prepared};
 /// A TPM that is switched off: its state in a directory of its own.
 pub struct Tpm(tempfile::TempDir);
 
-/// A TPM that runs. It is switched off when this is dropped.
+/// A TPM that runs. It is switched off when this value is dropped.
 pub struct Running(Child);
 
 impl Drop for Running {
@@ -23,14 +24,15 @@ impl Drop for Running {
 }
 
 impl Release {
-    /// What its systemd loads for a TPM, as an image.
+    /// Returns the path of an image with the libraries that the release's systemd loads for a TPM.
     fn tpm(self) -> std::path::PathBuf {
         prepared("tpm").join(self.folder()).join("image")
     }
 }
 
 impl Machine {
-    /// Has a TPM, which must run for as long as the machine, and what the release's systemd needs for it.
+    /// Gives the machine a TPM, and the libraries that the release's systemd needs for a TPM. The TPM must run for as
+    /// long as the machine.
     pub fn tpm(mut self, tpm: &Tpm) -> (Self, Running) {
         let socket = tpm.0.path().join("socket");
         let running = tpm.start(&["--ctrl", &format!("type=unixio,path={}", socket.display())]);
@@ -45,7 +47,7 @@ impl Machine {
 }
 
 impl Tpm {
-    /// A new one, unlike any other.
+    /// Makes a new TPM, which has keys of its own.
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
@@ -62,19 +64,20 @@ impl Tpm {
         Running(swtpm)
     }
 
-    /// What a release's `systemd-creds encrypt` writes for this TPM while its machine is off: the recipe of
-    /// docs/trust/sealed.md.
+    /// Returns the ciphertext that a release's `systemd-creds encrypt` writes for this TPM while the TPM's machine is
+    /// off, with the commands of docs/trust/sealed.md.
     pub fn seal(&self, release: Release, name: &str, value: &[u8], options: &[&str]) -> Vec<u8> {
         let port = free_ports();
         let at = |port: u16| format!("type=tcp,bindaddr=127.0.0.1,port={port}");
         let (server, control) = (at(port), at(port + 1));
         let flags = ["--flags", "not-need-init,startup-clear"];
         let _running = self.start(&[&["--server", &server, "--ctrl", &control], &flags[..]].concat());
-        // Not the one for commands, which takes one connection.
+        // This connects to the control port, since the command port takes only one connection.
         wait_until(|| TcpStream::connect(("127.0.0.1", port + 1)).is_ok());
         let root = unpacked(release);
         let libraries = root.path().join("usr/lib/x86_64-linux-gnu");
-        // With the libraries of the release, and without becoming root.
+        // The release's loader runs `systemd-creds` with the release's libraries, which needs no chroot(2) and so no
+        // root.
         let mut creds = Command::new(root.path().join("usr/lib64/ld-linux-x86-64.so.2"))
             .arg("--library-path")
             .arg(format!("{0}:{0}/systemd", libraries.display()))
@@ -94,7 +97,7 @@ impl Tpm {
     }
 }
 
-/// The release's programs and libraries.
+/// Unpacks the release's `systemd-creds` and libraries.
 fn unpacked(release: Release) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for image in [prepared(release.folder()).join("image"), release.tpm()] {
@@ -110,7 +113,7 @@ fn unpacked(release: Release) -> tempfile::TempDir {
     root
 }
 
-/// The first of two ports that nobody listens on.
+/// Returns the first of two adjacent ports on which nobody listens.
 fn free_ports() -> u16 {
     loop {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();

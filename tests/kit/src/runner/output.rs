@@ -1,16 +1,16 @@
-//! What the processes of a test program wrote, as one program would have written it.
+//! Joins the output of a test program's processes, as if one process had run all tests.
 
 use std::fmt::Write as _;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// What one process of a test program came to.
+/// Outcome of one process of a test program.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The one test that it ran; otherwise, it ran all of them.
+    /// The one test that the process ran; `None` if the process ran all tests.
     test: Option<String>,
-    /// Why it did not succeed, unless it did.
+    /// Why the process failed; `None` if it succeeded.
     failure: Option<String>,
     output: String,
     pub(super) time: Duration,
@@ -26,14 +26,14 @@ impl Outcome {
         let failure = match status {
             Err(error) => Some(format!("it did not start: {error}")),
             Ok(status) if !status.success() => Some(status.to_string()),
-            // A test may end its process with 0.
+            // A test may end its process with exit code 0 before libtest prints the result.
             Ok(_) if closing(&output).is_none() => Some("it ended before its result".to_owned()),
             Ok(_) => None,
         };
         Self { test, failure, output, time }
     }
 
-    /// The tests that failed, or what happened to the process where none is named.
+    /// Returns the tests that failed, or why the process failed if its output names no failed test.
     pub(super) fn failed(&self) -> impl Iterator<Item = String> {
         let mut failed = Vec::new();
         if let Some(failure) = &self.failure {
@@ -48,12 +48,12 @@ impl Outcome {
     }
 }
 
-/// The line that libtest ends with.
+/// Returns the last line of libtest's output, which has the result.
 fn closing(text: &str) -> Option<&str> {
     text.lines().rev().find(|line| line.starts_with("test result: "))
 }
 
-/// The number before each of these words in libtest's last line.
+/// Returns how many tests passed, failed, were ignored and were measured, by libtest's last line.
 fn counts(text: &str) -> [usize; 4] {
     let words: Vec<&str> = closing(text).unwrap_or_default().split([' ', ';']).collect();
     ["passed", "failed", "ignored", "measured"].map(|word| {
@@ -62,7 +62,8 @@ fn counts(text: &str) -> [usize; 4] {
     })
 }
 
-/// The output of a program: unchanged if it was one process, else joined. It ends with libtest's last line.
+/// Returns the output of a program: unchanged if one process ran all tests, otherwise joined. The output ends with
+/// libtest's last line.
 pub(super) fn of_program(name: &str, outcomes: &[Outcome]) -> String {
     let mut text = format!("\n     Running {name}\n");
     if let [outcome] = outcomes
@@ -81,7 +82,7 @@ pub(super) fn of_program(name: &str, outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         time += outcome.time;
         let mut of_this = counts(&outcome.output);
-        // It ended, with a test, before libtest could say so.
+        // The process ended during its test, before libtest could print a result. This test counts as failed.
         if let Some(failure) = outcome.failure.as_ref().filter(|_| closing(&outcome.output).is_none()) {
             of_this[1] += 1;
             writeln!(rest, "{}: {failure}", outcome.test.as_deref().unwrap_or_default()).unwrap();
