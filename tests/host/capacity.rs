@@ -1,4 +1,4 @@
-//! Every limit, at the limit and one above it.
+//! Every limit, with sets that are exactly at the limit and sets that are one above the limit.
 
 use smbios_creds::format::credential::{Credential, Secret};
 use smbios_creds::format::smbios::write::{STRING_AREA_MAX, STRINGS_MAX, pack, structure_size};
@@ -22,10 +22,10 @@ fn usage(strings: &OemStrings, way: &Route, argument: Option<usize>, limit: &Lim
     *check(strings, way, argument).iter().find(|usage| usage.limit == limit).unwrap()
 }
 
-/// What is used of a limit with one foreign string of a size that makes it so much.
+/// Returns the use of a limit with one foreign string, whose size makes the use `wanted`.
 fn with_filler(way: &Route, limit: &Limit, wanted: usize) -> Usage {
     let set = |size| strings(&[size], &[testkit::credential("db", b"secret")]);
-    // Large enough to have a structure to itself.
+    // The foreign string is large enough to have a structure to itself.
     let base = usage(&set(5000), way, None, limit).used;
     usage(&set(5000 + wanted - base), way, None, limit)
 }
@@ -33,7 +33,7 @@ fn with_filler(way: &Route, limit: &Limit, wanted: usize) -> Usage {
 #[test]
 fn every_limit_of_bytes_holds_at_it_and_not_above() {
     let cases: [(Route, &'static Limit, usize); 8] = [
-        // 65,535 less what QEMU needs for itself.
+        // QEMU's table has 65,535 bytes, less the bytes that QEMU needs for itself.
         (qemu::route(0), &qemu::TABLE_LIMIT, 61_439),
         (qemu::route(100), &qemu::TABLE_LIMIT, 61_339),
         (libvirt::route(), &qemu::TABLE_LIMIT, 61_439),
@@ -56,7 +56,7 @@ fn every_limit_of_bytes_holds_at_it_and_not_above() {
 
 #[test]
 fn what_is_counted_is_what_is_in_the_table() {
-    // Sizes at which a set fills one structure, and two.
+    // Sizes of two foreign strings with which the set fills one structure, or two.
     for foreign in [&[10, 200][..], &[3000, 3000], &[5000, 1]] {
         let strings = strings(foreign, &[testkit::credential("db", b"secret")]);
         let structures = strings.structures().unwrap();
@@ -68,7 +68,7 @@ fn what_is_counted_is_what_is_in_the_table() {
         let sizes = structures.iter().map(Secret::len);
         assert_eq!(used(&packed, &qemu::TABLE_LIMIT), sizes.clone().sum::<usize>());
         assert_eq!(used(&libvirt::route(), &qemu::TABLE_LIMIT), one.len());
-        // Strings and their NUL bytes alone: without the header, and without the NUL that ends the set.
+        // Only the strings and their NUL bytes count, without the header and without the NUL byte that ends the set.
         for (way, limit) in [
             (cloud_hypervisor::route(0), &cloud_hypervisor::TABLE_LIMIT),
             (cloud_hypervisor::api_route(), &cloud_hypervisor::TABLE_LIMIT),
@@ -77,10 +77,10 @@ fn what_is_counted_is_what_is_in_the_table() {
         ] {
             assert_eq!(used(&way, limit), one.len() - 5 - 1, "{way:?}");
         }
-        // In a request: two brackets, two quotes a string, commas between.
+        // In a request, two brackets, two quotes for each string, and the commas between the strings count too.
         let body = serde_json::to_string(&texts).unwrap();
         assert_eq!(used(&cloud_hypervisor::api_route(), &cloud_hypervisor::REQUEST_LIMIT), body.len());
-        // What an old systemd has to read of one structure: all but the header.
+        // An old systemd has to read all of a structure except the header.
         for way in [packed, Route::anywhere()] {
             assert_eq!(used(&way, &capacity::SYSTEMD_256), sizes.clone().max().unwrap() - 5, "{way:?}");
         }
@@ -97,7 +97,7 @@ fn every_limit_of_strings_holds_at_it_and_not_above() {
         (crosvm::route(0), &crosvm::STRINGS_LIMIT),
         (libvirt::route(), &libvirt::STRINGS_LIMIT),
     ] {
-        // The manifest is one more.
+        // The manifest is one more string.
         let at = usage(&strings(&[1; 254], &[]), &way, None, limit);
         assert_eq!((at.used, at.is_exceeded()), (255, false));
         assert_eq!(at.to_string(), format!("{}: 255 strings of 255", limit.name));
@@ -114,7 +114,7 @@ fn an_argument_in_plain_text_has_at_most_131071_bytes() {
     }
     let private = check(&strings, &cloud_hypervisor::route(0), None);
     assert!(private.iter().all(|usage| *usage.limit != capacity::ARGUMENT), "a private one is on the stack");
-    // What the limit stands for: the kernel's own.
+    // The limit is the kernel's own limit of the size of an argument.
     let start = |size: usize| std::process::Command::new("true").arg("x".repeat(size)).status();
     assert!(start(131_071).is_ok() && start(131_072).is_err());
 }
@@ -141,7 +141,7 @@ fn what_systemd_in_the_guest_takes_is_warned_of() {
     }
 }
 
-/// The string area that systemd 256 and older reads, by arithmetic of its own: one page less the header.
+/// systemd 256 and older reads only one page of a structure, so the string area is one page less the header.
 #[test]
 fn structures_are_packed_for_systemd_256_and_older() {
     assert_eq!(STRING_AREA_MAX, 4096 - 5);
@@ -172,7 +172,8 @@ fn what_an_old_systemd_would_lose_is_named() {
 
 #[test]
 fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
-    // A credential behind strings of these sizes, with a string of `size` bytes itself.
+    // Returns the credentials that are lost if the credential `last`, with a string of `size` bytes, follows strings
+    // of the sizes `before`.
     let lost = |before: &[usize], size: usize, way| {
         let prefix = "io.systemd.credential:last=";
         let last = Secret::from(format!("{prefix}{}", "x".repeat(size - prefix.len())).into_bytes());
@@ -188,7 +189,7 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
         assert!(lost(&[], 4089, way.structures).is_empty(), "{way:?}");
         assert_eq!(lost(&[], 4090, way.structures), ["last"], "{way:?}");
     }
-    // In the same structure, with the NUL of each.
+    // By these ways, all strings are in the same structure, each with a NUL byte.
     for way in [cloud_hypervisor::route(0), cloud_hypervisor::api_route(), libvirt::route()] {
         assert!(lost(&[100, 200], 4089 - 302, way.structures).is_empty(), "{way:?}");
         assert_eq!(lost(&[100, 200], 4090 - 302, way.structures), ["last"], "{way:?}");
@@ -198,7 +199,8 @@ fn an_old_systemd_loses_a_credential_that_ends_one_byte_behind_the_page() {
 
 #[test]
 fn what_an_old_systemd_reads_is_at_the_limit_whole() {
-    // The first page of a structure of one string, as that systemd has it: the value is whole or it is not.
+    // Returns whether the first page of a structure of one string, which an old systemd reads, has the whole string,
+    // and whether the limit is exceeded.
     let page = |size: usize| {
         let strings = strings(&[size], &[]);
         let structures = strings.structures().unwrap();
@@ -237,7 +239,8 @@ fn above_a_limit_nothing_is_started_and_nothing_is_written() {
         ("cloud-hypervisor", "cloud-hypervisor: strings in the table"),
         ("crosvm", "crosvm: strings in the table"),
     ] {
-        // What `sh` takes for its own arguments is what each hypervisor needs to see.
+        // `sh` stands in for the hypervisor and ignores `run` and `--kernel=k`, which crosvm and cloud-hypervisor
+        // need.
         let program = ["--hypervisor", kind, "--", "sh", "-c", &script, "run", "--kernel=k"];
         let select = ["--credential", "large"];
         let output =

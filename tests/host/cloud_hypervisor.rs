@@ -68,10 +68,11 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         ("oem_strings=[Canary],oem_strings=[b]", "twice, and only the last would be used"),
         (" oem_strings=[Canary], oem_strings=[b]", "spelled in a way"),
         (r#""oem_strings"=[Canary]"#, "spelled in a way"),
-        // Up to v47 quotes are removed before the key is read.
+        // cloud-hypervisor up to v47 removes quotes before it reads the key.
         (r#"oem_strin""gs=[Canary]"#, "spelled in a way"),
         ("oem_strings=[Canary]x", "there is text after the ']'"),
-        // Nobody takes ` uuid` for `uuid`, until it comes first and blanks there are cut off.
+        // cloud-hypervisor reads ` uuid` as another key than `uuid`, except at the beginning of the value, where it
+        // cuts off blanks. Merging could move the key there.
         ("oem_strings=[Canary], uuid=x", "a blank before a key"),
     ];
     for (platform, message) in cases {
@@ -105,7 +106,7 @@ fn what_logs_the_strings_or_loses_them_is_refused() {
     assert!(refusal(CLOUD_HYPERVISOR, &["--api-socket", "s"]).contains("emit --format json"));
     let line = cloud_hypervisor::Platform::read("aarch64", &["--kernel=k".into()], &Features::default());
     assert!(line.unwrap_err().to_string().contains("this cloud-hypervisor has no SMBIOS on aarch64"));
-    // A version that has the code of SMBIOS there.
+    // A version of cloud-hypervisor that has code for SMBIOS on aarch64.
     let newer = Features(vec!["oem_strings", "SMBIOS"]);
     assert!(cloud_hypervisor::Platform::read("aarch64", &["--kernel=k".into()], &newer).is_ok());
     let plan = plan(CLOUD_HYPERVISOR, &["--kernel", "k", "--api-socket=path=s"]).unwrap();
@@ -142,7 +143,8 @@ fn others_see_nothing_of_a_private_argument() {
     let visible = plan.visible();
     assert_eq!(visible[..4], ["argv0", "--kernel", "k", "--platform"]);
     assert_eq!(visible[4], "smbios-creds-host:2-OEM-strings-that-only-the-hypervisor-sees");
-    // Should it ever stay in place: no version can read it, so none starts a machine without credentials.
+    // No version of cloud-hypervisor can read the placeholder. If the placeholder ever stayed in place, no version
+    // would start a machine without credentials.
     assert!(!visible[4].contains('='));
 }
 

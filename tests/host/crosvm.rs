@@ -49,7 +49,7 @@ fn strings_are_merged_into_crosvms_one_smbios() {
     assert!(line.unwrap_err().to_string().contains("no SMBIOS on aarch64"));
 }
 
-/// crosvm shows the whole option if it refuses any part of it.
+/// crosvm prints the whole option, with the secrets, if it refuses any part of the option.
 #[test]
 fn what_crosvm_refuses_of_smbios_is_refused_first() {
     for (option, message) in [

@@ -1,4 +1,5 @@
-//! The program as the `<emulator>` of a libvirt domain: QEMU with what the domain's directory in `/run` holds.
+//! `smbios-creds-host` as the `<emulator>` of a libvirt domain: it starts QEMU with the credentials of the domain's
+//! directory in `/run`.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use testkit::{code, program, run, stderr};
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 
-/// The program under the name that libvirt executes.
+/// Makes a link to the program, under the name that libvirt executes.
 fn emulator() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("qemu-with-credentials-x86_64");
@@ -17,8 +18,9 @@ fn emulator() -> (TempDir, PathBuf) {
     (directory, link)
 }
 
-/// Starts a guest of this name that QEMU ends at once, with a `/run` of its own that a shell has prepared. A user
-/// namespace has a capability to lock memory, and the kernel does not count it.
+/// Starts a guest of this name that QEMU ends at once, with a `/run` of its own that a shell has prepared. In a user
+/// namespace, the program would have the capability to lock memory, but the kernel does not honor it there, so
+/// `setpriv` removes it.
 fn start(name: &str, prepare: &str) -> Output {
     let (_directory, link) = emulator();
     let script = format!(

@@ -1,4 +1,5 @@
-//! Machines without SMBIOS, whose credentials go by `fw_cfg`; and credentials that are sent that way already.
+//! Machines without SMBIOS, whose credentials go by `fw_cfg`, and command lines that already send credentials by
+//! `fw_cfg`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -21,7 +22,7 @@ fn planned(arguments: &[&str], credentials: Vec<Credential>) -> Result<Plan, Pla
     Plan::new(order(QEMU, &[&MICROVM[..], arguments].concat(), credentials))
 }
 
-/// The items of a plan, as QEMU reads its own options: path and content.
+/// Returns path and content of a plan's items, as QEMU reads them from its options.
 fn items(plan: &Plan) -> Vec<(String, Vec<u8>)> {
     let (rendered, files) = render(&plan.arguments);
     let options = rendered.windows(2).filter(|pair| pair[0] == "-fw_cfg");
@@ -65,7 +66,7 @@ fn microvm_gets_every_value_as_it_is_and_a_manifest_that_proves_them() {
     for (name, _) in values {
         assert_eq!(plan.channels(&testkit::host::name(name)), [Channel::FwCfg]);
     }
-    // What is lost or cut on the way is found.
+    // The guest finds any item that is lost or cut on the way.
     for at in 0..values.len() {
         let mut lost = sent.clone();
         lost.remove(at);
@@ -113,11 +114,11 @@ fn name_that_fw_cfg_cannot_carry_is_refused_by_name() {
         error.starts_with(&expected) && error.contains("carries at most 28; send it under a shorter name"),
         "{error}"
     );
-    // SMBIOS carries it.
+    // SMBIOS can carry a credential with this name.
     assert!(Plan::new(order(QEMU, &["-M", "q35"], vec![credential(&longer, b"2")])).is_ok());
 }
 
-/// The limit that a plan exceeds, in words.
+/// Returns the message about the first limit that a plan exceeds.
 fn exceeded(arguments: &[&str], count: usize) -> Option<String> {
     let credentials = (0..count).map(|n| credential(&format!("c{n}"), b"x")).collect();
     planned(arguments, credentials).unwrap().exceeded().next().map(Help::on_one_line)
@@ -132,7 +133,8 @@ fn more_items_than_qemu_survives_are_refused_with_numbers() {
         "QEMU: fw_cfg items: 21 items, 1 more than the limit of 20: QEMU ends with a failed assertion; send fewer \
          credentials, or raise the limit with -global fw_cfg.x-file-slots=64"
     );
-    // Another program's items take theirs, and a credential that is sent already is one as well.
+    // Another program's items lower the limit, and a credential that the command line already sends counts as an
+    // item.
     let others = ["-fw_cfg", "opt/org.example/a,string=x", "-fw_cfg", "opt/org.example/b,string=y"];
     assert_eq!(exceeded(&others, 17), None);
     assert!(exceeded(&others, 18).unwrap().contains("19 items, 1 more than the limit of 18"));
@@ -199,7 +201,7 @@ fn credential_in_an_item_enters_the_manifest_of_either_channel() {
         ["given on the command line, where other users could read them: credentials text"]
     );
 
-    // With SMBIOS, they stay items, so that no table has to hold them.
+    // In a machine with SMBIOS, the existing items stay items, so that no table has to hold them.
     let plan = Plan::new(order(QEMU, &[&["-M", "q35"], &existing[..]].concat(), ours())).unwrap();
     assert!(plan.exceeded().next().is_none());
     let sent = items(&plan);
@@ -270,7 +272,7 @@ fn oem_string_is_carried_as_an_item_or_refused_where_there_is_no_smbios() {
     assert!(refused.contains("this machine has no SMBIOS, and QEMU ignores the file"), "{refused}");
 }
 
-/// Whether the QEMU of this machine starts as `microvm` with so many items and these arguments.
+/// Returns whether the installed QEMU starts as `microvm` with this many items and these arguments.
 fn qemu_starts(arguments: &[&str], items: usize) -> bool {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-display", "none", "-nodefaults", "-S", "-qmp", "stdio"]).args(MICROVM).args(arguments);

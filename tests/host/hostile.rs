@@ -1,5 +1,6 @@
-//! A hostile host: whatever is in a credentials directory, and whatever is on a hypervisor's command line, it is sent as
-//! it is or refused in one clear line. Nothing hangs, nothing is started that should not be, and no value is shown.
+//! Hostile input on the host: anything in a credentials directory or on a hypervisor's command line is either sent
+//! unchanged or refused in one clear line. Nothing hangs, nothing is started that should not be, and no value is
+//! shown.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ use testkit::{code, run, stderr, stdout};
 
 const CANARY: &str = "Canary-of-a-value";
 
-/// Ends after a minute, whatever happens.
+/// Returns a command that runs this command, and ends it after a minute.
 fn bounded(command: &Command) -> Command {
     let mut bounded = Command::new("timeout");
     bounded.arg("60").arg(command.get_program()).args(command.get_args());
@@ -29,7 +30,8 @@ fn bounded(command: &Command) -> Command {
     bounded
 }
 
-/// Sends all of a directory, in every way: it is refused with this message, on one line, and without a value.
+/// Asserts that `run`, `plan` and `emit` refuse to send all of a directory, with this message, on one line, and
+/// without a value.
 fn assert_refused(folder: &Path, message: &str) {
     let started = folder.with_extension("started");
     let script = format!("touch '{}'", started.display());
@@ -69,10 +71,10 @@ fn ten_thousand_files_are_refused_by_the_limit_they_exceed() {
         "warning: systemd in the guest: credentials: 10000 credentials, 9744 more than the limit of 256"
     ));
     assert!(!said.contains(CANARY), "{said}");
-    // Where nobody knows where they go, all of them are written.
+    // `emit --format=strings` knows no hypervisor's limits, so it writes all credentials.
     let output = run(&mut bounded(&host_with(folder.path(), &["emit", "--all", "--format=strings"])));
     assert_eq!((code(&output), stdout(&output).lines().count()), (0, 10_001));
-    // Those that are asked for are found among them.
+    // `run` finds the requested credentials among all the others.
     let (_programs, qemu) = program_with("/bin/true", QEMU_WORD);
     let program = [
         "run",
@@ -104,7 +106,7 @@ fn large_and_sparse_files_are_refused_unread() {
 
 #[test]
 fn more_than_any_table_holds_is_refused_before_it_is_read() {
-    // Each is allowed, and together they are more than the memory of most machines.
+    // Each file has an allowed size, but all of them together have almost 2 GiB.
     let folder = directory(&[("a", CANARY.as_bytes())]);
     for n in 0..2000 {
         File::create(folder.path().join(format!("sparse-{n:04}"))).unwrap().set_len(1_048_576).unwrap();
@@ -120,10 +122,10 @@ fn more_than_any_table_holds_is_refused_before_it_is_read() {
     assert_eq!(code(&output), 3, "{}", stderr(&output));
 }
 
-/// What somebody does to a file.
+/// A change that another process makes to a file.
 type Change = fn(&Path);
 
-/// Reads a file that is changed behind the first read of it.
+/// Runs `emit` on a file that is changed after the first read(2) of the file.
 fn changed(size: u64, change: impl Fn(&Path)) -> Output {
     let folder = directory(&[]);
     let file = folder.path().join("db");
@@ -145,7 +147,7 @@ fn changed(size: u64, change: impl Fn(&Path)) -> Output {
         let traced = fs::read_to_string(children).unwrap_or_default();
         let traced: Option<i32> = traced.split_whitespace().next().and_then(|pid| pid.parse().ok());
         let state = traced.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
-        // A stop for a signal, and not one of those that strace makes.
+        // The process must be stopped by the signal, and not by one of strace's own stops.
         if state.is_some_and(|state| state.contains("(stopped)") || state.contains("(tracing stop)"))
             && read_once(traced.unwrap(), &file)
         {
@@ -159,7 +161,7 @@ fn changed(size: u64, change: impl Fn(&Path)) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Whether a process has the file open and is behind its beginning.
+/// Returns whether a process has the file open and has read some of it.
 fn read_once(pid: i32, file: &Path) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     open.filter_map(Result::ok).any(|entry| {
@@ -182,7 +184,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
             file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         }),
         (size, |file| fs::write(file, vec![b'x'; 20 * CANARY.len()]).unwrap()),
-        // As a file system does whose clock ticks seldom: the time stays.
+        // On a file system with coarse timestamps, the modification time can stay the same.
         (size, |path| {
             let modified = path.metadata().unwrap().modified().unwrap();
             fs::write(path, vec![b'x'; 20 * CANARY.len()]).unwrap();
@@ -221,7 +223,8 @@ fn names_of_every_byte_are_sent_as_they_are_or_refused_and_escaped() {
             }
         }
     }
-    // All of those that can be in a name at once, and one byte more than there may be.
+    // A name with every byte that a name may have, a name of the largest length, and names that look like options or
+    // patterns.
     let every: Vec<u8> = (b' '..=b'~').filter(|&byte| byte != b'/' && !outside(byte)).collect();
     for (name, exit) in
         [(every, 0), (vec![b'n'; 255], 0), (b"-".to_vec(), 0), (b"--all".to_vec(), 0), (b"*".to_vec(), 0)]
@@ -252,7 +255,7 @@ fn a_directory_that_cannot_be_read_is_named() {
     let message =
         format!("cannot read the credentials directory {}: Permission denied", folder.path().display());
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
-    // It may be listed, and no file in it looked at.
+    // With mode 0444, the directory may be listed, but no file in it may be opened.
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o444)).unwrap();
     let output = emit(folder.path());
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
@@ -265,7 +268,7 @@ fn a_directory_that_cannot_be_read_is_named() {
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
 }
 
-/// What a plan for a hypervisor with these arguments says. It is one that starts, or one with a clear reason.
+/// A program that is recognized as cloud-hypervisor and as crosvm, and that ends at once.
 static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> =
     LazyLock::new(|| program_with("/bin/true", "oem_strings oem-strings"));
 
@@ -326,7 +329,7 @@ fn tens_of_thousands_of_options_are_kept() {
 #[test]
 fn odd_arguments_are_kept_or_refused_in_one_way() {
     let starts = |hypervisor: &str, arguments: &[&str]| planned(hypervisor, &words(arguments)).0;
-    // Twice is once too often, however it is written.
+    // An option that is given twice is refused, in every spelling.
     for twice in [
         ["--platform", "uuid=x", "--platform", "uuid=x"],
         ["--platform=uuid=x", "--kernel=k", "--platform", "uuid=x"],
@@ -338,7 +341,7 @@ fn odd_arguments_are_kept_or_refused_in_one_way() {
     let (twice, text) =
         planned("crosvm", &words(&["run", "--smbios=manufacturer=b", "--smbios", "manufacturer=b"]));
     assert!(!twice && text.contains("--smbios is given twice"), "{text}");
-    // Neither brackets nor quotes that do not match are passed on.
+    // An option with brackets or quotes that do not match is not passed on.
     for open in ["[", "]", "]][[", "[[]", "\"", "\"[\"", "[\"]", "a]", "\"\"\"", "][", "\\\"", "'", "['"] {
         for option in ["uuid=", "oem_strings=", "oem_strings=[a,", "\"", ""] {
             planned("cloud-hypervisor", &words(&["--kernel=k", "--platform", &format!("{option}{open}")]));
@@ -351,7 +354,7 @@ fn odd_arguments_are_kept_or_refused_in_one_way() {
     for unbalanced in ["uuid=[", "uuid=]", "uuid=\"", "oem_strings=[a", "oem_strings=[a]]"] {
         assert!(!starts("cloud-hypervisor", &["--kernel=k", "--platform", unbalanced]), "{unbalanced}");
     }
-    // Empty ones, and options without a value at the end.
+    // Empty arguments are kept, and a last option without a value is refused.
     assert!(starts("qemu", &["", "", "-S", ""]));
     assert!(starts("cloud-hypervisor", &["", "--kernel=k", ""]));
     for last in ["-smbios", "--smbios", "-M", "-fw_cfg"] {
@@ -388,7 +391,7 @@ fn control_characters_and_bytes_that_are_no_text_are_shown_escaped_and_passed_on
         let (does, text) = planned(hypervisor, &arguments);
         assert_eq!(does, starts, "{hypervisor} {arguments:?}: {text}");
     }
-    // The hypervisor has every byte of it, and of nothing is a command made.
+    // The hypervisor gets every byte of the argument, and no shell executes a part of it.
     let folder = directory(&[("db", CANARY.as_bytes())]);
     let marker = folder.path().join("started");
     let script = format!("$(touch {0});`touch {0}`;touch {0}|touch {0}", marker.display());

@@ -15,7 +15,7 @@ fn emit(directory: &Path, options: &[&str]) -> Output {
     run(&mut host_with(directory, &[&EMIT, options].concat()))
 }
 
-/// Reads the one shape of YAML that is written: quoted keys and values, each on a line of its own.
+/// Reads the one form of YAML that `emit` writes: quoted keys and values, each on a line of its own.
 fn pairs(yaml: &str) -> Vec<(String, String)> {
     let mut lines = yaml.lines();
     assert_eq!(lines.next(), Some("config:"));
@@ -31,7 +31,8 @@ fn pairs(yaml: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// The OEM string that Incus 7.3 makes of a key (`driver_qemu.go`). A key without a value is none.
+/// Returns the OEM string that Incus 7.3 makes of a key and its value (`driver_qemu.go`). Incus makes no string of a
+/// key without a value.
 fn assembled((key, value): &(String, String)) -> Option<String> {
     if value.is_empty() {
         None
@@ -43,7 +44,7 @@ fn assembled((key, value): &(String, String)) -> Option<String> {
     }
 }
 
-/// The same in another order each time.
+/// Returns the strings in a pseudorandom order, which depends on the seed.
 fn shuffled(mut strings: Vec<String>, seed: u64) -> Vec<String> {
     let mut state = seed;
     for end in (1..strings.len()).rev() {

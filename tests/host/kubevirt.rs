@@ -15,7 +15,7 @@ fn recorded(name: &str) -> String {
     std::fs::read_to_string(testkit::testdata("kubevirt").join(format!("{name}.xml"))).unwrap()
 }
 
-/// A machine as `KubeVirt` writes it, with these annotations and something else.
+/// Returns a machine as `KubeVirt` writes it (JSON), with these annotations and this user data for cloud-init.
 fn machine(annotations: &str, other: &str) -> String {
     format!(
         r#"{{"kind":"VirtualMachineInstance","metadata":{{"name":"web","annotations":{annotations}}},
@@ -34,7 +34,7 @@ fn hook(vmi: &str, domain: &str) -> std::process::Output {
     run(&mut host(&["on-define-domain", "--vmi", vmi, "--domain", domain]))
 }
 
-/// What `after` has and `before` has not, where that is one piece.
+/// Returns the piece that was added to `before` to make `after`, and asserts that this is the only change.
 fn added(before: &str, after: &str) -> String {
     let same = |(a, b): &(u8, u8)| a == b;
     let head = before.bytes().zip(after.bytes()).take_while(same).count();
@@ -73,7 +73,7 @@ fn arguments_are_added_after_those_that_are_there() {
     let own =
         format!("<qemu:commandline xmlns:qemu='{NAMESPACE}'>\n{}</qemu:commandline>\n", elements("qemu:"));
     for (before, expected, after) in [
-        // The prefix of the root, or one of the element's own.
+        // The new element uses the namespace prefix of the root element, or declares a prefix of its own.
         (
             format!("<domain xmlns:q='{NAMESPACE}'>\n"),
             format!("<q:commandline>\n{}</q:commandline>\n", elements("q:")),
@@ -81,7 +81,7 @@ fn arguments_are_added_after_those_that_are_there() {
         ),
         ("<domain><name>a</name>".to_owned(), own.clone(), "</domain>\n<!-- end -->\n"),
         ("<domain xmlns:qemu='urn:other'>".to_owned(), own.clone(), "</domain>"),
-        // One that is there is made longer.
+        // An element for arguments that is already there gets the further arguments.
         (
             format!(
                 "<domain xmlns:qemu='{NAMESPACE}'><qemu:commandline><qemu:arg value='-fw_cfg'></qemu:arg>\
@@ -95,7 +95,7 @@ fn arguments_are_added_after_those_that_are_there() {
             elements(""),
             "</commandline></domain>",
         ),
-        // What only looks like the place of an argument.
+        // Comments, metadata and text that only look like the place for arguments are not changed.
         (
             format!(
                 "<?xml version='1.0' encoding='utf-8'?><!-- </domain> --><domain xmlns:qemu='{NAMESPACE}'>\
@@ -154,7 +154,7 @@ fn domain_that_can_be_read_in_two_ways_is_refused() {
     assert_eq!(add(&other), EditError::Present);
 }
 
-/// Asks the hook, which fails with these words, and shows neither the machine nor the domain.
+/// Asserts that the hook fails with these words, and that its message shows neither the machine nor the domain.
 fn refused(vmi: &str, domain: &str, words: &str, canary: &[u8]) {
     let output = hook(vmi, domain);
     assert_eq!((code(&output), stdout(&output)), (3, String::new()), "{words}");

@@ -1,4 +1,4 @@
-//! The host's wing: what it reads, plans and emits for each hypervisor.
+//! The host's program: what it reads, plans and emits for each hypervisor.
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod capacity;

@@ -12,7 +12,7 @@ use testkit::{code, run, stderr, stdout};
 
 const CANARY: &str = "CanaryCanary";
 
-/// A set in memory, the key that signs it, and the credentials it was made of.
+/// A directory in memory with a packed set and the key that signs it, and the directory of the set's credentials.
 struct Packed {
     place: tempfile::TempDir,
     credentials: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl Packed {
         run(&mut host_with(self.credentials.path(), &arguments))
     }
 
-    /// Makes a key without a password, and signs the set's manifest by it.
+    /// Makes a key of this name without a password, if there is none, and signs the set's manifest with the key.
     fn sign(&self, key: &str) {
         self.sign_to(key, &self.text("set.manifest.minisig"));
     }
@@ -55,7 +55,7 @@ impl Packed {
         minisign(&["-S", "-s", &secret, "-x", signature, "-m", &self.text("set.manifest")]);
     }
 
-    /// `plan` for QEMU with the set.
+    /// Runs `plan` for QEMU with the set.
     fn plan(&self, options: &[&str], arguments: &[&str]) -> Output {
         let set = self.text("set");
         let plan = ["plan", "--json", "--hypervisor=qemu", "--set", &set];
@@ -77,7 +77,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// The message of a refusal.
+/// Asserts that a command has refused something, and returns its output.
 fn refused(output: &Output) -> String {
     assert_eq!(code(output), 3, "{}{}", stdout(output), stderr(output));
     format!("{}{}", stdout(output), stderr(output))
@@ -98,20 +98,21 @@ fn packed_set_is_sent_with_the_bytes_that_minisign_signed() {
         sent.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
     assert_eq!(strings.len(), 4);
     assert_eq!(strings[2], manifest, "the manifest is sent as it was signed");
-    // What is sent is what minisign accepts.
+    // minisign accepts the manifest and the signature that are sent.
     let signature = strings[3].strip_prefix(b"io.smbios-creds.signature:").unwrap();
     fs::write(packed.path("sent"), strings[2]).unwrap();
     fs::write(packed.path("sent.minisig"), &*smbios_creds::format::base64::decode(signature).unwrap())
         .unwrap();
     minisign(&["-V", "-p", &packed.text("owner.pub"), "-m", &packed.text("sent")]);
-    // What was emitted is a set again, with its signature in it.
+    // The emitted strings are again a packed set, which contains its signature.
     fs::write(packed.path("again"), &sent.stdout).unwrap();
     let (again, key) = (packed.text("again"), packed.text("owner.pub"));
     let repeated = run(&mut host(&["emit", "--format=strings", "--set", &again, "--trust", &key]));
     assert_eq!(repeated.stdout, sent.stdout);
 }
 
-/// Only systemd opens a ciphertext. Without it the machine has a part of what was signed, which is nothing.
+/// Only systemd can open a ciphertext. Without systemd, the machine could use only a part of the signed set, so the
+/// agent places nothing.
 #[test]
 fn signed_set_with_a_ciphertext_is_whole_or_nothing_without_systemd() {
     let packed = Packed::new(&[]);
@@ -136,14 +137,14 @@ fn signed_set_with_a_ciphertext_is_whole_or_nothing_without_systemd() {
     let (output, plain, encrypted) = import(false, &["--trust", &key]);
     assert_eq!((code(&output), plain, encrypted), (3, false, false), "{}", stderr(&output));
     assert!(stderr(&output).contains("this machine cannot use a part of it"), "{}", stderr(&output));
-    // What nobody has to sign is placed as far as it can be.
+    // If no signature is required, the agent places every credential that the machine can use.
     let (output, plain, encrypted) = import(false, &[]);
     assert_eq!((code(&output), plain, encrypted), (3, true, false), "{}", stderr(&output));
     let (output, plain, encrypted) = import(true, &["--trust", &key]);
     assert_eq!((code(&output), plain, encrypted), (0, true, true), "{}", stderr(&output));
 }
 
-/// What the guest says of the strings that were emitted.
+/// Runs the agent's `check` on the strings that were emitted.
 fn checked(strings: &[u8], options: &[&str]) -> Output {
     let strings: Vec<&[u8]> = strings.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
     let from = testkit::recording(&testkit::table(&strings));
@@ -165,7 +166,7 @@ fn set_that_was_packed_and_signed_is_proven_in_the_guest() {
         |strings: &[u8], options: &[&str]| code(&checked(strings, &[&["--trust", &owner], options].concat()));
     assert_eq!(check(&signed, &["--audience", "web01"]), 0);
     assert_eq!(check(&signed, &["--audience", "web01", "--min-serial=7", "--manifest=signed"]), 0);
-    // Two owners, while they change keys.
+    // The set has the signatures of two keys, as while its owner changes keys.
     let both = packed
         .emitted(&["--signature", &packed.text("set.manifest.minisig"), &packed.text("of-other")])
         .stdout;
@@ -179,7 +180,7 @@ fn set_that_was_packed_and_signed_is_proven_in_the_guest() {
         assert_eq!(check(strings, &options), 3, "{what}");
     }
     assert_eq!(code(&checked(&signed, &["--trust", &other, "--audience", "web01"])), 3, "by another key");
-    // Without a trusted key it is a set like any other.
+    // Without a trusted key, the guest treats a signed set like any other set.
     for strings in [&unsigned, &signed] {
         assert_eq!(code(&checked(strings, &["--manifest=require"])), 0);
     }
@@ -249,12 +250,12 @@ fn pack_overwrites_nothing_and_leaves_no_half() {
     let before = fs::read(packed.path("set")).unwrap();
     assert_eq!(code(&packed.pack("set", &[])), 1);
     assert_eq!(fs::read(packed.path("set")).unwrap(), before);
-    // The manifest's file is there, and the set's is not.
+    // The manifest's file is already there, and the set's file is not.
     fs::write(packed.path("other.manifest"), "kept").unwrap();
     assert_eq!(code(&packed.pack("other", &[])), 1);
     assert!(!packed.path("other").exists(), "a set without its manifest is left");
     assert_eq!(fs::read(packed.path("other.manifest")).unwrap(), b"kept");
-    // A signature would be taken for one of the new set.
+    // An old signature would be taken for a signature of the new set.
     fs::write(packed.path("third.manifest.minisig"), "").unwrap();
     assert!(
         refused(&packed.pack("third", &[]))
@@ -294,7 +295,7 @@ fn signature_of_another_set_starts_nothing() {
     let people = run(&mut host(&["plan", "--set", &set, "--hypervisor=qemu", "--", "/bin/true"]));
     assert!(stdout(&people).contains(&format!("signed by key {id}\nserial    7\n")), "{}", stdout(&people));
     assert!(stdout(&planned).contains(r#""signatures": ["#) && stdout(&planned).contains(&id));
-    // The same credentials, packed again: another salt.
+    // The same credentials, packed again, have another salt, so the old signature does not fit the new manifest.
     fs::remove_file(packed.path("set")).unwrap();
     fs::rename(packed.path("set.manifest"), packed.path("old.manifest")).unwrap();
     fs::rename(packed.path("set.manifest.minisig"), packed.path("old.manifest.minisig")).unwrap();
@@ -302,7 +303,7 @@ fn signature_of_another_set_starts_nothing() {
     fs::rename(packed.path("old.manifest.minisig"), packed.path("set.manifest.minisig")).unwrap();
     let message = refused(&packed.plan(&["--trust", &key], &[]));
     assert!(message.contains("is not of this set's manifest"), "{message}");
-    // Without the key, the file that was signed tells.
+    // Without the key, `plan` refuses the set because the file that was signed is not the set's manifest.
     fs::rename(packed.path("old.manifest"), packed.path("set.manifest")).unwrap();
     let message = refused(&packed.plan(&[], &[]));
     assert!(message.contains("is not the manifest of the set"), "{message}");
@@ -321,11 +322,11 @@ fn unsigned_set_and_unknown_key_start_nothing_with_trust() {
     let message = refused(&packed.plan(&["--trust", &owner, "--signature", &other], &[]));
     assert!(message.contains("which --trust does not name"), "{message}");
     assert_eq!(code(&packed.plan(&["--trust", &owner, "--signature", &other, &elsewhere], &[])), 0);
-    // The line of the key is as good as its file.
+    // `--trust` takes the line of a key as well as the key's file.
     let text = fs::read_to_string(packed.path("owner.pub")).unwrap();
     let line = text.lines().last().unwrap();
     assert_eq!(code(&packed.plan(&["--trust", line, "--signature", &elsewhere], &[])), 0);
-    // A secret key, given in its place, is not repeated.
+    // The message does not repeat a secret key that is given instead of a public key.
     let secret = fs::read_to_string(packed.path("owner.key")).unwrap();
     for given in [&packed.text("owner.key"), secret.lines().last().unwrap()] {
         let message = refused(&packed.plan(&["--trust", given, "--signature", &elsewhere], &[]));
@@ -408,7 +409,7 @@ fn run_gives_cloud_hypervisor_the_set_in_an_argument_that_nobody_sees() {
     assert!(got.contains(",io.smbios-creds.signature:"));
 }
 
-/// What happens to the file of a set.
+/// A change that damages the file of a set.
 type Damage = fn(&mut Vec<u8>);
 
 #[test]
@@ -441,7 +442,7 @@ fn run_starts_qemu_with_the_set_and_shows_no_value() {
     packed.sign("owner");
     let (_directory, shell) = shell_with(QEMU_WORD);
     let set = packed.text("set");
-    // The stand-in prints its arguments, its environment and the files that it is given.
+    // The stand-in for QEMU prints its arguments, its environment and the files that it is given.
     let script = r#"tr '\0' '\n' </proc/$$/cmdline; env; echo FILES; for a; do case $a in file=*) cat "${a#file=}";; esac; done"#;
     let output = run(&mut host(&[
         "run",

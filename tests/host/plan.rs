@@ -13,7 +13,7 @@ const SECRET: &[u8] = b"line\n\"quoted\", [x]\\\0\x80\xff";
 
 const SCRIPT: &str = "echo started; read -r line";
 
-/// A program that stands in for a hypervisor: it says that it runs, and waits.
+/// A program that stands in for a hypervisor: it prints that it has started, and waits.
 struct StandIn(Child);
 
 impl StandIn {
@@ -85,7 +85,8 @@ fn qemu_reads_structures_from_sealed_files_in_memory() {
     let delivery = delivered(&structures);
     assert_eq!(testkit::intact(&delivery), [("db", SECRET), ("large", &[b'x'; 9000][..])]);
     assert!(delivery.proof.is_proven());
-    // Nothing else was left open, not the credentials directory for one: the same program without us has the rest.
+    // Our program left no other descriptor open, for example of the credentials directory: the stand-in has all
+    // others without our program too.
     let without = StandIn::wait_for(Command::new("sh").args(["-c", SCRIPT]));
     let ours: Vec<i32> = stand_in.open().into_iter().filter(|open| !without.open().contains(open)).collect();
     assert_eq!(ours.len(), structures.len() + by_fw_cfg.len(), "{ours:?}");
@@ -98,7 +99,7 @@ fn qemu_reads_structures_from_sealed_files_in_memory() {
 fn the_hypervisor_is_what_it_would_be_without_us() {
     let folder = directory(&[("db", b"secret")]);
     let script = r#"echo "$$ $PWD $(ulimit -Sc) $(umask)"; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo "$CREDENTIALS_DIRECTORY"; cat <&7"#;
-    // `sh` opens descriptor 7, says what it is, and becomes our program, which becomes the stand-in.
+    // `sh` opens descriptor 7, prints its own state, and executes our program, which executes the stand-in.
     let outer = format!(r#"exec 7<"$0"; cd /; ulimit -Sc 512; umask 0027; {script}; exec 7<"$0"; exec "$@""#);
     let inherited = folder.path().join("inherited");
     std::fs::write(&inherited, "through descriptor 7\n").unwrap();
@@ -149,7 +150,7 @@ fn the_program_is_found_as_execvp_finds_it_and_its_exit_is_ours() {
     }
 }
 
-/// A real QEMU reads the real files, and says so by name where something is wrong with them.
+/// A real QEMU reads the files that our program gives it, and names a file in which something is wrong.
 #[test]
 fn a_real_qemu_accepts_what_it_is_given() {
     let folder = directory(&[("db", SECRET), ("large", &[b'x'; 9000])]);
@@ -159,7 +160,7 @@ fn a_real_qemu_accepts_what_it_is_given() {
         let mut command = host_with(folder.path(), &[&["run", "--all"], &program[..], arguments].concat());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // One that is refused does not read it.
+        // If QEMU is not started, nobody reads this input, so the write may fail.
         _ = child.stdin.take().unwrap().write_all(b"quit\n");
         child.wait_with_output().unwrap()
     };
@@ -176,7 +177,7 @@ fn a_real_qemu_accepts_what_it_is_given() {
 #[test]
 fn cloud_hypervisor_whose_image_has_the_option_reads_files() {
     let folder = directory(&[("db", SECRET)]);
-    // It prints the content of every file that it is told of.
+    // The stand-in prints the content of every file that its arguments name.
     let script = r#"printf '%s\n' "$4" | tr ',[]' '\n\n\n' |
         while read -r path; do [ ! -e "$path" ] || { cat "$path"; echo; }; done"#;
     let (_directory, program) = shell_with("oem_strings oem_string_paths");
@@ -286,7 +287,7 @@ fn run_delivers_through_wrappers_or_fails_and_says_what_ran() {
     let folder = directory(&[("db", SECRET)]);
     let programs = tempfile::tempdir().unwrap();
     let script = programs.path().join("script");
-    // Arguments that are not quoted are split at blanks: the placeholder has none.
+    // The script does not quote its arguments, so the shell splits them at blanks. The placeholder has no blanks.
     write_program(&script, "#!/bin/sh\nstarted=yes\nexport started\n$@\nexit $?\n", 0o755);
     let script = script.to_str().unwrap();
     for (kind, word) in [("cloud-hypervisor", "oem_strings"), ("crosvm", "oem-strings")] {
@@ -353,7 +354,8 @@ fn allow_argv_puts_secrets_on_the_command_line_and_says_so() {
         ),
         ("crosvm", ["run", "k", "k"], "oem-strings=[\"io.systemd.credential.binary:db=c2VjcmV0\",\"io."),
     ] {
-        // The shell's $0 is crosvm's own first argument, so that $2 and $4 are where the strings are.
+        // The hypervisor's first argument is the shell's $0, so the strings are in $4 for cloud-hypervisor and in $2
+        // for crosvm.
         let script = if kind == "crosvm" { r#"printf %s "$2""# } else { script };
         let options = ["run", "--all", "--hypervisor", kind, "--allow-argv", "--", "sh", "-c", script];
         let output = run(&mut host_with(folder.path(), &[&options[..], &arguments].concat()));
@@ -445,7 +447,7 @@ fn plan_says_what_run_would_do() {
     );
     assert!(text.contains("\nNAME SIZE CHANNEL FROM\ndb     6B fw_cfg  directory\n"), "{text}");
     assert!(!text.contains("one structure") && !text.contains("warning"), "{text}");
-    // What has two ways to be given is given in one.
+    // The credentials must be selected in exactly one of the two ways.
     for select in [&["--all", "--prefix", "d"][..], &[]] {
         let output = run(&mut host_with(folder.path(), &[&["plan"], select, &["--", "qemu-kvm"]].concat()));
         assert_eq!(code(&output), 2);
@@ -514,7 +516,7 @@ fn emit_writes_no_secret_to_a_terminal_or_a_log() {
     assert!(stderr(&output).contains("standard output is a terminal or a log"), "{}", stderr(&output));
     drop(our_end);
 
-    // The journal, as systemd says it: standard output is the file that $JOURNAL_STREAM names.
+    // Standard output is the journal by systemd's rule: it is the file that $JOURNAL_STREAM names.
     let journal = tempfile::NamedTempFile::new().unwrap();
     let stat = journal.as_file().metadata().unwrap();
     let emitted = |force: &[&str]| {

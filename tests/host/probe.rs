@@ -7,7 +7,7 @@ use testkit::{code, run, stderr, stdout};
 
 const QEMU: &str = "qemu-system-x86_64";
 
-/// What asks QEMU about itself.
+/// Arguments that ask QEMU about itself.
 const PROBES: [&[&str]; 17] = [
     &["-version"],
     &["--version"],
@@ -29,7 +29,7 @@ const PROBES: [&[&str]; 17] = [
 ];
 
 fn ours(arguments: &[&str]) -> Output {
-    // No credentials directory: a program that starts a guest would be refused.
+    // There is no credentials directory, so `run` would refuse arguments that start a guest.
     run(&mut host(&[&["run", "--all", "--", QEMU], arguments].concat()))
 }
 
@@ -103,7 +103,7 @@ fn what_only_looks_like_a_probe_needs_its_credentials() {
         &["-new-option", "-version"],
         &["-smbios", "help"],
     ] {
-        // Should it be executed after all, QEMU ends at once.
+        // If QEMU is executed after all, this option makes it end at once.
         let output = ours(&[arguments, &["-no-such-option"]].concat());
         assert_eq!(code(&output), 3, "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains("$CREDENTIALS_DIRECTORY is not set"), "{}", stderr(&output));

@@ -1,4 +1,4 @@
-//! QEMU's command line: what is folded in, what stays, and what is refused.
+//! QEMU's command line: which options are merged into our structures, which options stay, and which are refused.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,12 @@ use testkit::host::{
     CLOUD_HYPERVISOR, CROSVM, QEMU, delivered, directory, file_number, order, plan, refusal, render,
 };
 
-/// Arguments and files of a plan with one credential.
+/// Returns arguments and files of a plan with one credential.
 fn merged(arguments: &[&str]) -> (Vec<String>, Vec<Vec<u8>>) {
     render(&plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}")).arguments)
 }
 
-/// The strings of our structures but the last two, which are the credential and the manifest.
+/// Returns the strings of our structures without the last two, which are the credential and the manifest.
 fn kept(arguments: &[&str]) -> Vec<String> {
     let (_, files) = merged(arguments);
     let strings = files.iter().flat_map(|file| testkit::walk(file, false)).flat_map(|s| s.strings);
@@ -82,7 +82,7 @@ fn other_options_stay_as_they_are() {
 #[test]
 fn a_file_of_structures_stays_and_its_credentials_enter_the_manifest() {
     let mut structure = testkit::oem(&[b"io.systemd.credential:other=value", b"foreign"]);
-    // The handle that our first structure would have.
+    // The other program's structure has the handle that our first structure would have.
     structure[2..4].copy_from_slice(&smbios_creds::format::smbios::write::FIRST_HANDLE.to_le_bytes());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &structure).unwrap();
@@ -160,7 +160,7 @@ fn strings_that_no_guest_would_read_are_refused_without_showing_them() {
         ("value=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("type=Canary", "neither 'type=NUMBER' nor 'file='"),
         ("", "neither 'type=NUMBER' nor 'file='"),
-        // QEMU takes a name alone for `=on`, and one behind `no` for `=off`.
+        // QEMU reads a name without a value as `name=on`, and a name after `no` as `name=off`.
         ("type=11,value", "has no value"),
         ("type=11,value=Canary,path", "has no value"),
         ("type=1,serial=Canary,nofile", "has no value"),
@@ -248,7 +248,7 @@ fn the_kind_is_told_by_the_name_of_the_program() {
     }
 }
 
-/// What a plan passes by `fw_cfg`: names as QEMU reads them, and the files.
+/// Returns the items that a plan passes by `fw_cfg`: each item's name, as QEMU reads it, and content.
 fn by_fw_cfg(arguments: &[&str], credentials: Vec<Credential>) -> Vec<(String, Vec<u8>)> {
     let plan = Plan::new(order(QEMU, arguments, credentials)).unwrap();
     let (rendered, files) = render(&plan.arguments);
@@ -262,7 +262,7 @@ fn by_fw_cfg(arguments: &[&str], credentials: Vec<Credential>) -> Vec<(String, V
 
 #[test]
 fn a_value_larger_than_a_page_is_passed_by_fw_cfg_as_well_for_an_old_systemd() {
-    // The prefix, the name, '=' and base64 have 4089 bytes, and one more.
+    // With `largest`, the prefix, the name, '=' and base64 have at most 4089 bytes. With `larger`, they have more.
     let name = "a,b";
     let largest = vec![7; (4089 - 29 - name.len() - 1) / 4 * 3];
     assert_eq!(by_fw_cfg(&[], vec![testkit::credential(name, &largest)]), []);
@@ -286,7 +286,7 @@ fn fw_cfg_takes_no_longer_name_and_no_more_files_than_qemu_survives() {
     let many = || (0..9).map(|n| testkit::credential(&format!("c{n}"), &large)).collect::<Vec<_>>();
     assert_eq!(by_fw_cfg(&[], many()).len(), 8);
     assert_eq!(by_fw_cfg(&["-fw_cfg", "name=opt/x,string=x"], many()).len(), 7);
-    // The one that is left out is named.
+    // The warning names the credential that is left out.
     let plan = Plan::new(order(QEMU, &[], many())).unwrap();
     assert!(plan.warnings[0].what().ends_with("(credentials c8)"), "{:?}", plan.warnings);
 }
@@ -313,7 +313,7 @@ fn program_names_with_a_suffix_keep_their_architecture() {
     }
 }
 
-/// A file that `-smbios` names: of one string, or of one structure.
+/// Makes a file for `-smbios`: with one structure for `file=`, otherwise with one string.
 fn file_of(option: &str, text: &str) -> (tempfile::NamedTempFile, String) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let is_structure = option == "file=";

@@ -1,4 +1,4 @@
-//! What QEMU's arguments say of its machine, in every spelling. The QEMU of this machine is asked the same.
+//! What QEMU's arguments say of its machine, in every spelling. The installed QEMU is asked the same, for comparison.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ fn config(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// Whether credentials go by `fw_cfg` only, as into a machine without SMBIOS.
+/// Returns whether credentials go by `fw_cfg` only, as into a machine without SMBIOS.
 fn is_by_fw_cfg(arguments: &[&str]) -> bool {
     let plan = plan(QEMU, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
     let (rendered, _) = render(&plan.arguments);
@@ -27,19 +27,19 @@ fn warnings(arguments: &[&str]) -> Vec<String> {
     testkit::texts(&plan.warnings)
 }
 
-/// What a real QEMU answers, that is started with these arguments and does not run its guest.
+/// Returns what a real QEMU answers if it is started with these arguments and does not run its guest.
 fn qemu_says(arguments: &[&str], question: &str) -> String {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-display", "none", "-nodefaults", "-S", "-qmp", "stdio"]).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let questions = format!(r#"{{"execute":"qmp_capabilities"}}{question}{{"execute":"quit"}}"#);
-    // One that refuses its arguments does not read it.
+    // A QEMU that refuses its arguments does not read the questions, so the write may fail.
     _ = child.stdin.take().unwrap().write_all(questions.as_bytes());
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// Whether QEMU starts with these arguments, and as which machine.
+/// Returns the machine type with which QEMU starts with these arguments, if it starts.
 fn qemus_machine(arguments: &[&str]) -> Option<String> {
     let question = r#"{"execute":"qom-get","arguments":{"path":"/machine","property":"type"}}"#;
     let answer = qemu_says(arguments, question);
@@ -183,12 +183,12 @@ fn configuration_file_is_read_as_qemu_reads_it() {
         "[machine]\n# type = \"microvm\"\n",
         "[machine]\n type = \"microvm\"\n type = \"pc\"\n",
         "[device \"machine\"]\n type = \"microvm\"\n",
-        // Without a blank, all of it is a key.
+        // Without a blank before '=', QEMU reads the whole line as a key.
         "[machine]\ntype=\"microvm\"\n",
     ] {
         assert!(!microvm(text), "{text:?}");
     }
-    // Here QEMU stops as well.
+    // QEMU refuses these files too.
     for text in ["type = \"microvm\"\n", "[machine]\n  \n"] {
         let file = config(text);
         let refusal = refusal(QEMU, &["-readconfig", file.path().to_str().unwrap()]);
@@ -209,7 +209,7 @@ fn credential_in_an_item_of_a_configuration_file_is_refused() {
     }
     let file = config("[fw_cfg \"a\"]\n  name = \"opt/org.example/other\"\n  string = \"x\"\n");
     assert_eq!(warnings(&["-readconfig", file.path().to_str().unwrap()]), [""; 0]);
-    // QEMU ignores such a section.
+    // QEMU ignores a section `[smbios]`.
     let file = config("[smbios]\n  type = \"11\"\n  value = \"io.systemd.credential:db=other\"\n");
     assert_eq!(warnings(&["-readconfig", file.path().to_str().unwrap()]), [""; 0]);
 }
@@ -254,7 +254,7 @@ fn confidential_machine_is_warned_of_in_every_spelling() {
     }
 }
 
-/// The files that a plan gives a machine of this type.
+/// Returns the files that a plan gives to a machine of this type.
 fn files(kind: &str) -> Vec<Vec<u8>> {
     let credentials = (0..3).map(|n| testkit::credential(&format!("c{n}"), &[b'x'; 2000])).collect();
     let plan = Plan::new(order(QEMU, &["-M", kind], credentials)).unwrap();
@@ -267,7 +267,7 @@ fn old_machine_type_gets_structures_as_seabios_needs_them() {
     for kind in ["pc-i440fx-2.0", "pc-i440fx-1.7", "pc-q35-2.0", "pc-q35-1.4", "pc-1.3", "pc-0.15", "isapc"] {
         let mut files = files(kind);
         assert!(files.len() == 3 && files.iter().all(|file| !file.ends_with(&[0, 0])), "{kind}");
-        // This is what SeaBIOS does.
+        // For these machine types, SeaBIOS adds a NUL byte to each structure.
         for file in &mut files {
             file.push(0);
         }

@@ -1,4 +1,4 @@
-//! A real QEMU that other programs execute: it has its files, and no other program ever has one.
+//! A real QEMU that wrappers execute: QEMU gets the files with the secrets, and no other program ever gets one.
 
 use std::fs::{read, read_dir, read_link, read_to_string};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,10 +15,10 @@ use testkit::{canary, code, holds, run, stderr, stdout, write_program};
 
 const QEMU: &str = "qemu-system-x86_64";
 
-/// A machine that makes its table and runs no instruction of a guest.
+/// Arguments with which QEMU makes its table and runs no instruction of a guest.
 const MACHINE: [&str; 7] = ["-S", "-display", "none", "-nodefaults", "-qmp", "stdio", "-M"];
 
-/// What wrappers leave here: the descriptors of every helper, and of the wrapper itself.
+/// A directory for wrappers, in which they note the descriptors of every helper and of the wrapper itself.
 struct Wrappers(tempfile::TempDir);
 
 impl Wrappers {
@@ -30,8 +30,8 @@ impl Wrappers {
         self.0.path().join(name)
     }
 
-    /// A script whose helpers note the descriptors that they have: before it starts QEMU, all the time that QEMU runs, and
-    /// afterwards.
+    /// Makes a wrapper script whose helpers note the descriptors that they have: before the script starts QEMU, while
+    /// QEMU runs, and afterwards.
     fn script(&self) -> String {
         let path = self.path("script");
         let (notes, during) = (self.path("notes"), self.path("during"));
@@ -45,7 +45,7 @@ impl Wrappers {
         path.to_str().unwrap().to_owned()
     }
 
-    /// A compiled program that executes its arguments, and leaves a helper beside.
+    /// Compiles a wrapper that executes its arguments, and leaves a helper that runs beside them.
     fn compiled(&self) -> String {
         let (source, path) = (self.path("wrapper.c"), self.path("wrapper"));
         let text = format!(
@@ -60,13 +60,13 @@ impl Wrappers {
         path.to_str().unwrap().to_owned()
     }
 
-    /// What helpers have noted.
+    /// Returns what the helpers have noted.
     fn noted(&self) -> String {
         ["notes", "during"].map(|name| read_to_string(self.path(name)).unwrap_or_default()).concat()
     }
 }
 
-/// A QEMU that has made its table, and answers.
+/// A QEMU that has made its table and answers questions (QMP).
 struct Running {
     child: Child,
     input: ChildStdin,
@@ -108,7 +108,7 @@ impl Running {
         self.answer()
     }
 
-    /// QEMU among the processes of the start.
+    /// Returns the PID of QEMU, which is among the processes that were started.
     fn qemu(&self) -> u32 {
         let mut pids = vec![self.child.id()];
         while let Some(pid) = pids.pop() {
@@ -129,7 +129,7 @@ impl Running {
     }
 }
 
-/// The files in memory of a process.
+/// Returns the paths of the memfds that a process has open.
 fn memfds(pid: u32) -> Vec<PathBuf> {
     let entries = read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|entry| entry.path());
     let is_memfd =
@@ -152,7 +152,7 @@ fn qemu_behind_any_wrapper_has_every_byte_and_no_helper_a_descriptor() {
         &[&compiled],
         &["env", "A=b", &script, "nice", "-n", "1", &compiled],
     ] {
-        // A descriptor that QEMU is given by others stays what it is.
+        // A descriptor that another program gives to QEMU stays unchanged.
         let mut running = Running::start(folder.path(), wrapper, &["-add-fd", "fd=7,set=1"]);
         assert!(running.ask("query-status").contains("prelaunch"), "{wrapper:?}");
         let pid = running.qemu();
@@ -165,12 +165,13 @@ fn qemu_behind_any_wrapper_has_every_byte_and_no_helper_a_descriptor() {
             assert_eq!(fcntl_get_seals(&file).unwrap(), seals);
             let descriptor: u32 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
             assert!(descriptor >= 64, "{wrapper:?}: {descriptor}");
-            // What was in the file is in QEMU's table, or among the files that it gives its guest.
+            // The content of the file is in QEMU's memory: in the table, or among the `fw_cfg` files for the guest.
             let content = read(path).unwrap();
             assert!(content.len() > 40 && memmem::find(&held, &content).is_some());
             let flags = read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap();
             let flags = flags.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();
-            // O_CLOEXEC, by which no helper of QEMU inherits it. It inherits one itself where it is started directly.
+            // Under a wrapper, the descriptor has O_CLOEXEC, so no helper of QEMU inherits it. A QEMU that is started
+            // directly must inherit the descriptor itself, so this descriptor has no O_CLOEXEC.
             let closed = u32::from_str_radix(flags, 8).unwrap() & 0o2_000_000 != 0;
             assert_eq!(closed, !wrapper.is_empty(), "{wrapper:?}: {flags}");
         }
@@ -189,7 +190,7 @@ fn qemu_behind_any_wrapper_has_every_byte_and_no_helper_a_descriptor() {
 
 #[test]
 fn helper_of_a_wrapper_for_qemu_would_be_seen_with_a_descriptor() {
-    // The descriptors of a program that is taken for QEMU, for comparison with the test above.
+    // For comparison with the test above, a program that is taken for QEMU shows its descriptors.
     let folder = directory(&[("db", b"secret")]);
     let (_programs, ls) = program_with("/bin/sh", QEMU_WORD);
     let program =
@@ -218,7 +219,7 @@ fn wrapper_that_never_executes_qemu_fails_and_has_no_file() {
 #[test]
 fn program_that_is_taken_for_qemu_and_executes_another_is_killed() {
     let folder = directory(&[("db", b"secret")]);
-    // As a wrapper would be that has QEMU's help in its file.
+    // A wrapper that has QEMU's help in its file would be taken for QEMU like this program.
     let (_programs, env) = program_with("/usr/bin/env", QEMU_WORD);
     let options = ["run", "--all", "--log-level=error", "--hypervisor=qemu", "--", "nice", "-n", "1"];
     let program = [env.to_str().unwrap(), "sh", "-c", "ls -l /proc/self/fd", "sh"];
@@ -233,7 +234,7 @@ fn wrapped_qemu_that_cannot_be_traced_is_not_started_and_a_direct_one_is() {
     let folder = directory(&[("db", b"secret")]);
     let (_programs, shell) = program_with("/bin/sh", QEMU_WORD);
     let shell = shell.to_str().unwrap();
-    // It traces the launcher itself.
+    // strace traces the launcher's own process, so no other process can trace it.
     let start = |program: &[&str]| {
         let host = testkit::program("smbios-creds-host");
         let mut command = Command::new("strace");

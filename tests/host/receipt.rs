@@ -1,4 +1,4 @@
-//! Receipts: what a guest would send of an import, over a Unix socket as cloud-hypervisor's, to `await`.
+//! Receipts: what a guest would send to `await` about an import, over a Unix socket like cloud-hypervisor's.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ use testkit::{code, credential, recording, run, stderr, table};
 
 const SET: [(&str, &[u8]); 3] = [("a", b"first"), ("db-password", b"hunter2"), ("tls-key", &[0, 10, 255])];
 
-/// What a guest says about an import of these OEM strings.
+/// Imports these OEM strings, and returns the receipt that a guest would send.
 fn said(strings: &[Vec<u8>]) -> Receipt {
     let folder = recording(&table(&strings.iter().map(Vec::as_slice).collect::<Vec<_>>()));
     let target = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ impl Machine {
         self.directory.path().join("verifier")
     }
 
-    /// `await` with these options, listening.
+    /// Starts `await` with these options, and waits until it listens.
     fn awaiting(&self, options: &[&str]) -> Child {
         let child = self.spawn(options);
         wait_for(|| UnixStream::connect(self.socket()).is_ok());
@@ -85,7 +85,7 @@ impl Machine {
     /// Sends a message as a guest does, until the host has read it.
     fn send(&self, message: &[u8]) {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
-        // The host may have read enough.
+        // The host may have stopped reading, so the write may fail.
         _ = stream.write_all(message);
         _ = stream.shutdown(Shutdown::Write);
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -185,7 +185,7 @@ fn hostile_messages_neither_end_the_wait_nor_reach_a_terminal() {
     machine.send(&[b"STATUS=a\n".repeat(2), good.to_vec()].concat());
     machine.send(&[good.to_vec(), vec![b'\n'; 5000]].concat());
     machine.send(&vec![0xff; 1 << 20]);
-    // Never ends: the host gives up on it after two seconds.
+    // This connection never ends, so the host gives up on it after two seconds.
     let mut endless = UnixStream::connect(machine.socket()).unwrap();
     endless.write_all(&good[..100]).unwrap();
     endless.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -276,7 +276,7 @@ fn socket_of_a_killed_process_is_replaced_and_nothing_else_is() {
     let machine = Machine::new();
     let socket = machine.socket();
     let refused = |expected| assert_ended(machine.spawn(&["--no-proof", "--timeout=1"]), 1, expected);
-    // Another program's file, and sockets with its mode or in use.
+    // `await` replaces no file of another program, no socket with another program's mode, and no socket in use.
     std::fs::write(&socket, "precious").unwrap();
     refused("exists, but is not a socket of this program");
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
@@ -346,7 +346,7 @@ fn run_writes_the_verifier_before_the_hypervisor_starts() {
     let (_program, path) = program_with("/bin/sh", QEMU_WORD);
     let mut command = host_with(credentials.path(), &["run", "--all", "--hypervisor=qemu", "--receipt=8889"]);
     command.arg("--verifier").arg(&verifier).arg("--").arg(path);
-    // The shell's own arguments: the options for QEMU become its positional parameters.
+    // The shell stands in for QEMU: the options for QEMU become the shell's positional parameters.
     let output = run(command.args(["-c", r#"cat "$0""#]).arg(&verifier));
     assert!(testkit::stdout(&output).starts_with("sha256:"), "{}", stderr(&output));
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::host::{delivered, directory, host_with, one_structure};
 use testkit::{code, run, stderr, stdout};
 
-/// Bytes of a request up to v53 (measured).
+/// Most bytes of a request that cloud-hypervisor up to v53 accepts (measured).
 const MAX: usize = 51_200;
 
 /// Has the credentials put into this request.
@@ -77,7 +77,7 @@ fn array_that_fits_into_no_request_is_refused() {
         let credentials = directory(&[("db", &vec![b'x'; size])]);
         run(&mut host_with(credentials.path(), &["emit", "--all", "--format=json"]))
     };
-    // Four characters of base64 for three bytes, and a newline that is no part of the array.
+    // base64 has four characters for three bytes. The newline at the end is no part of the array.
     let rest = r#"{"platform":{"oem_strings":}}"#.len();
     let size = 36_000;
     let array = emitted(size).stdout.len() - 1;

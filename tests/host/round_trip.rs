@@ -16,7 +16,7 @@ use testkit::host::{
 
 type Set = BTreeMap<String, Vec<u8>>;
 
-/// Names by systemd's rules, but for `=`, which no OEM string can carry.
+/// Names by systemd's rules, except names with `=`, which no OEM string can carry.
 const NAME: &str = "[ -.0-9;<>-~]{1,30}";
 
 fn set(names: &'static str) -> impl Strategy<Value = Set> {
@@ -133,7 +133,7 @@ proptest! {
     }
 }
 
-/// What was measured of cloud-hypervisor v26 to v53, to hold the parsers of these tests against.
+/// Compares the parsers of these tests with results that were measured with cloud-hypervisor v26 to v53.
 #[test]
 fn the_parsers_of_the_tests_read_what_the_real_ones_read() {
     let rows: [(&str, &[&str], &[&str]); 8] = [

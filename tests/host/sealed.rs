@@ -64,7 +64,7 @@ fn packed_set_carries_ciphertexts() {
         (&json["encrypted"][0]["name"], &json["encrypted"][0]["key"]),
         (&"tls".into(), &"tpm2".into())
     );
-    // Nothing is added to a set.
+    // `--encrypted` with `--set` is refused, since no credential can be added to a packed set.
     let both =
         run(host_with(folder.path(), &["emit", "--format=structures", "--encrypted", "tls", "--set"])
             .arg(&set));

@@ -1,4 +1,4 @@
-//! A packed set: read whole and as its manifest says, or refused. Vectors are in testdata/signed.
+//! A packed set is read whole and as its manifest says, or refused. Vectors are in testdata/signed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn strings(set: Set) -> OemStrings {
     Sent::Set(set).beside(Existing::default()).unwrap()
 }
 
-/// A set of two credentials.
+/// Returns a packed set of two credentials.
 fn packed() -> Vec<u8> {
     let credentials = [credential("db", b"secret"), credential("tls", &[0, 10, 255])];
     let terms = Terms { audience: vec!["web01".into()], serial: Some(7), ..Terms::default() };
@@ -60,7 +60,8 @@ fn set_with_any_changed_byte_is_refused() {
     for at in 0..packed.len() {
         let mut changed = packed.clone();
         changed[at] ^= 1;
-        // What the manifest says beside names, sizes and digest is proved by a signature only.
+        // Only a signature proves what the manifest says beside names, sizes and digest, so a change there is not
+        // refused.
         if let Ok(set) = Set::read(&changed) {
             let intact = Set::read(&packed).unwrap();
             assert_ne!(set.manifest(), intact.manifest(), "byte {at}");
@@ -104,7 +105,7 @@ fn signature_that_a_guest_would_refuse_is_refused_with_its_key_at_hand() {
         let keys: Vec<_> = keys.into_iter().map(key).collect();
         let set = match read(case) {
             Ok(set) => set,
-            // It does not even look like the manifest of these values.
+            // The manifest of each case fits the values, so reading must not fail.
             Err(error) => panic!("{case}: {error}"),
         };
         match (set.verify(&keys), verdict) {
@@ -133,7 +134,7 @@ fn signature_follows_the_manifest_and_is_the_file_that_minisign_wrote() {
     assert_eq!(strings.signatures().count(), 1, "the same signature is sent once");
 }
 
-/// Incus drops a key without a value: each string needs a `=` in it, which base64 has at its end or not at all.
+/// Incus drops a key without a value, so each string needs a `=`. base64 has a `=` only at its end, or not at all.
 #[test]
 fn signature_of_any_length_passes_incus() {
     use smbios_creds::host::hypervisor::incus;
@@ -165,7 +166,7 @@ fn credential_beside_a_set_is_refused_and_a_foreign_string_is_kept() {
         matches!(&refused, EmitError::BesideSet(name) if name.as_str() == "vmm.notify_socket"),
         "{refused}"
     );
-    // Not even one that is in the set, with the value that it has there.
+    // Even a credential that is in the set, with the same value, is refused beside the set.
     assert!(beside("io.systemd.credential:db-password=correct horse").is_err());
     assert!(beside("io.smbios-creds.signature:AAAA").is_err());
     let strings = beside("vendor string").unwrap();
@@ -204,7 +205,7 @@ fn line_that_is_no_string_of_a_set_is_refused_and_not_shown() {
         let error = Set::read(&with).unwrap_err();
         assert!(matches!(error, SetError::Undecodable { line: 1, .. }), "{line}: {error}");
     }
-    // What another program wrote may not pass every command line.
+    // A line that another program wrote is refused, since not every command line may be able to carry it.
     for line in [
         "io.systemd.credential:db=secret",
         "io.systemd.credential.binary:db=c2Vj cmV0",
@@ -216,7 +217,7 @@ fn line_that_is_no_string_of_a_set_is_refused_and_not_shown() {
     }
     let with = [&b"io.systemd.credential.binary:evil=YQ==\n"[..], &packed].concat();
     assert!(matches!(Set::read(&with), Err(SetError::Unlisted { line: 1 })));
-    // It may be a value that has lost its name.
+    // This line may be a value that has lost its name, so the error has only the line's number.
     let with = [&b"io.systemd.credential.binary:aHVudGVyMgI=\n"[..], &packed].concat();
     let error = Set::read(&with).unwrap_err();
     assert!(matches!(error, SetError::Unlisted { line: 1 }), "{error}");
@@ -277,7 +278,7 @@ fn fw_cfg_carries_one_signature_and_refuses_two() {
     let items =
         planned.visible().iter().filter(|argument| argument.contains("io.smbios-creds/signature")).count();
     assert_eq!(items, 1);
-    // The guest puts the prefix before what each item holds, and finds the signature right.
+    // The guest puts the prefix before the content of each item, and accepts the signature.
     let (arguments, files) = render(&planned.arguments);
     let from = tempfile::tempdir().unwrap();
     let paths = arguments.iter().filter_map(|argument| argument.strip_prefix("name=")?.split_once(",file="));

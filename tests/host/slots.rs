@@ -1,4 +1,4 @@
-//! Structures in a directory, one a file: `emit --output-dir`.
+//! `emit --output-dir` writes structures into a directory, one structure per file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn emit(credentials: &Path, target: &Path, options: &[&str]) -> Output {
     run(&mut host_with(credentials, &[&options, format].concat()))
 }
 
-/// Files of a directory, by name.
+/// Returns the content of a directory's files, by name.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let file = |entry: fs::DirEntry| {
         (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default())
@@ -26,7 +26,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(directory).unwrap().map(|entry| file(entry.unwrap())).collect()
 }
 
-/// Names in a directory.
+/// Returns the names in a directory.
 fn names(directory: &Path) -> Vec<String> {
     files(directory).into_keys().collect()
 }
@@ -35,7 +35,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-/// A directory in memory, to emit into.
+/// A directory in memory for the output of `emit`.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -71,7 +71,7 @@ fn structures_are_a_file_each_for_their_owner_only() {
     assert_eq!(testkit::intact(&delivery), [("db", &b"secret"[..]), ("large", &[b'x'; 9000])]);
     let expected = [0, 1, 2, 3, 4].map(|number| format!("-smbios file={}/{number}\n", target.display()));
     assert_eq!(stdout(&output), expected.concat());
-    // Without a number, there are as many as it takes.
+    // Without `--files`, `emit` writes as many files as the set needs.
     assert_eq!(code(&emit(credentials.path(), &target, &[])), 0);
     assert_eq!(names(&target), ["0", "1", "2"]);
     assert_eq!(names(place.0.path()), ["web"]);
@@ -88,7 +88,7 @@ fn too_few_files_are_refused_and_nothing_is_written() {
                  help: use a larger --files";
     assert!(stderr(&output).contains(words), "{}", stderr(&output));
     assert!(names(place.0.path()).is_empty());
-    // What was there stays, after any refusal.
+    // After any refusal, the existing files are still there.
     assert_eq!(code(&emit(credentials.path(), &target, &["--files", "3"])), 0);
     let before = files(&target);
     let large = directory(&[("large", &vec![b'x'; 49_000])]);
@@ -107,7 +107,7 @@ fn too_few_files_are_refused_and_nothing_is_written() {
 fn inactive_structures_count_towards_the_table() {
     let credentials = directory(&[("db", b"secret")]);
     let place = Place::new();
-    // 61,439 bytes are left to us, an inactive structure has 6.
+    // QEMU leaves 61,439 bytes of the table to us, and an inactive structure has 6 bytes.
     assert_eq!(code(&emit(credentials.path(), &place.target(), &["--files", "10000"])), 0);
     let output = emit(credentials.path(), &place.target(), &["--files", "10300"]);
     assert_eq!(code(&output), 3);
@@ -121,7 +121,8 @@ fn existing_directory_is_replaced_whole_and_keeps_its_mode() {
     let target = place.target();
     let (old, new) = (directory(&[("a", &[b'a'; 9000])]), directory(&[("b", b"new")]));
     assert_eq!(code(&emit(old.path(), &target, &["--files", "4"])), 0);
-    // Nothing in it can be changed or removed by a user who is not root, but it can be replaced.
+    // With mode 0555, a user who is not root can change or remove no file in the directory, but can replace the
+    // directory.
     fs::set_permissions(&target, PermissionsExt::from_mode(0o555)).unwrap();
     let before = fs::metadata(&target).unwrap().ino();
     let opened = fs::File::open(&target).unwrap();
@@ -157,7 +158,7 @@ fn user_who_is_not_root_replaces_a_directory_that_cannot_be_written_to() {
         fs::set_permissions(place.target(), PermissionsExt::from_mode(mode)).unwrap();
     }
     assert_eq!(names(place.0.path()), ["web"]);
-    // Another user's directory is not replaced, though the user may replace it.
+    // Another user's directory is not replaced, although the mode of its parent directory would allow it.
     chown(place.target(), Some(0), None).unwrap();
     let output = as_nobody("4");
     assert_eq!((code(&output), names(&place.target()).len()), (1, 3), "{}", stderr(&output));
@@ -207,7 +208,7 @@ fn path_that_is_no_directory_of_this_user_is_refused() {
     refused(Path::new("/"), "does not end in a name");
     refused(&place.0.path().join(".."), "does not end in a name");
     assert!(names(&elsewhere).is_empty());
-    // One that others can write to, and another user's.
+    // `emit` refuses a directory that others can write to, and a directory of another user.
     fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o777)).unwrap();
     refused(&elsewhere, "another user owns it or can change its contents");
     fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o700)).unwrap();
@@ -215,7 +216,7 @@ fn path_that_is_no_directory_of_this_user_is_refused() {
         chown(&elsewhere, Some(65_534), None).unwrap();
         refused(&elsewhere, "another user owns it or can change its contents");
     }
-    // The same for the directory that it is in.
+    // `emit` refuses such a parent directory too.
     let parent = place.0.path().join("parent");
     fs::create_dir(&parent).unwrap();
     fs::set_permissions(&parent, PermissionsExt::from_mode(0o777)).unwrap();
@@ -235,7 +236,7 @@ fn arguments_name_files_whose_path_has_odd_characters() {
     let target = place.0.path().join("a,b c'd,,=&<\"$`x");
     let output = emit(credentials.path(), &target, &["--files", "2"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    // A shell gives QEMU the words, and QEMU undoes the commas.
+    // A shell splits the output into QEMU's arguments, and QEMU's parser reads a doubled comma as one comma.
     let script = format!("printf '%s\\n' {}", stdout(&output).replace('\n', " "));
     let words = Command::new("sh").args(["-c", &script]).output().unwrap();
     let words: Vec<String> = stdout(&words).lines().map(str::to_owned).collect();
@@ -300,10 +301,11 @@ fn options_that_make_no_sense_with_a_directory_are_usage_errors() {
     assert!(names(place.0.path()).is_empty());
 }
 
-/// Runs `emit` and has the kernel do something at the nth call of one kind; `None` if it makes fewer.
+/// Runs `emit` under strace, which injects `action` at the nth system call of this kind. Returns `None` if `emit`
+/// makes fewer of these calls.
 fn emit_with(credentials: &Path, target: &Path, call: &str, action: &str, n: usize) -> Option<Output> {
     let trace = credentials.with_extension("trace");
-    // An ignored signal would end nothing.
+    // `env` resets signals to their default action, since an ignored signal would not end `emit`.
     let mut command = Command::new("env");
     command
         .args(["--default-signal", "strace", "-f", "-qq", "-o"])
@@ -319,7 +321,8 @@ fn emit_with(credentials: &Path, target: &Path, call: &str, action: &str, n: usi
     ["INJECTED", "killed by SIGKILL", "--- SIG"].iter().any(|word| text.contains(word)).then_some(output)
 }
 
-/// Does so at every call that changes a file system, and has the outcome checked. Returns how often.
+/// Injects `action` at every call that changes a file system, and has `check` check each outcome. Returns the number
+/// of injections.
 fn at_every_call(action: &str, check: impl Fn(&Place, &Output, &str)) -> usize {
     let (old, new) = (directory(&[("a", b"old")]), directory(&[("a", b"new"), ("b", &[b'x'; 3000])]));
     let mut instants = 0;
@@ -341,7 +344,7 @@ fn at_every_call(action: &str, check: impl Fn(&Place, &Output, &str)) -> usize {
                     assert_eq!(delivery.intact().count(), 2, "{what}");
                 }
                 check(&place, &output, &what);
-                // The next one completes, and removes what was left.
+                // The next `emit` completes, and removes the files that the previous `emit` left.
                 assert_eq!(code(&emit(new.path(), &target, &["--files=2"])), 0, "{what}");
                 assert_eq!(
                     (names(&target).len(), names(place.0.path())),
@@ -425,7 +428,7 @@ fn directory_of_a_path_that_another_user_can_change_is_refused() {
     let output = emit(credentials.path(), &above.join("parent/web"), &[]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("above: another user owns it or can change"), "{}", stderr(&output));
-    // Others can write to a sticky directory, and change in it only what is theirs.
+    // In a sticky directory, others can write, but can change only their own files.
     fs::set_permissions(&above, PermissionsExt::from_mode(0o1777)).unwrap();
     assert_eq!(code(&emit(credentials.path(), &above.join("web"), &[])), 0);
 }

@@ -46,7 +46,7 @@ fn what_is_selected_is_taken_and_nothing_else() {
     assert_eq!(pairs(&prefix), [("vm1.a", &b"1"[..]), ("vm1.b", b"2")]);
     let renamed = read(folder.path(), &named(&["key=vm1.b", "other"])).unwrap();
     assert_eq!(pairs(&renamed), [("key", &b"2"[..]), ("other", b"3")], "in the order they were named in");
-    // What is not selected may be anything.
+    // Files that are not selected may be of any kind.
     symlink("/nonexistent", folder.path().join("link")).unwrap();
     assert!(read(folder.path(), &selection(Which::Prefix("vm1.".into()))).is_ok());
     assert!(refusal(folder.path(), &Selection::all()).contains("link is a symbolic link"));
@@ -136,7 +136,7 @@ fn mistyped_name_is_answered_with_the_file_that_is_there() {
             assert!(code(&output) == 3 && said.contains(message), "{verb} {select:?}: {said}");
         }
     }
-    // A file that is asked for itself, and one with another name.
+    // Neither a file that is itself requested nor a file with a quite different name is suggested.
     for select in [&["--credential", "token-1", "token-2"][..], &["--all", "--expect", "backup-key"]] {
         let output = run(&mut host_with(folder.path(), &[&["plan"], select, &program].concat()));
         let said = testkit::stdout(&output);
@@ -160,7 +160,7 @@ fn no_link_is_followed_whatever_it_leads_to() {
     for link in ["out", "in", "device"] {
         assert!(refusal(folder.path(), &named(&[link])).contains("is a symbolic link, not a regular file"));
     }
-    // The directory itself may be one: /run/credentials is named by its user.
+    // The credentials directory itself may be a symbolic link, since the caller names the directory.
     let link = outside.path().join("directory");
     symlink(folder.path(), &link).unwrap();
     assert_eq!(pairs(&read(&link, &named(&["real"])).unwrap()), [("real", &b"secret"[..])]);
@@ -175,7 +175,7 @@ fn fifos_folders_sockets_and_devices_are_refused_and_hang_nothing() {
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
     let mut kinds = vec![("fifo", "a FIFO"), ("folder", "a directory"), ("socket", "a socket")];
     let device = nix::sys::stat::makedev(1, 5);
-    // Only root may make one.
+    // Only root may make a device.
     if nix::sys::stat::mknod(&path("zero"), nix::sys::stat::SFlag::S_IFCHR, Mode::S_IRWXU, device).is_ok() {
         kinds.push(("zero", "a device"));
     }
@@ -193,7 +193,7 @@ fn names_that_no_credential_can_have_are_refused_and_escaped() {
         assert!(error.contains("cannot be the name of a credential"), "{error}");
         assert!(error.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{error:?}");
     }
-    // A name that is one on the host, and none in an OEM string.
+    // `a=b` can be a name on the host, but not in an OEM string.
     let folder = directory(&[("a=b", b"secret")]);
     let output = run(&mut host_with(folder.path(), &["emit", "--all", "--format", "strings"]));
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
@@ -246,7 +246,7 @@ fn no_race_leads_a_read_out_of_the_directory() {
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // The file and the link change places for as long as somebody reads.
+            // This thread exchanges the file and the link until all runs of `emit` have ended.
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
                 rustix::fs::renameat_with(rustix::fs::CWD, path("db"), rustix::fs::CWD, path("link"), flags)
@@ -256,7 +256,8 @@ fn no_race_leads_a_read_out_of_the_directory() {
         });
         let outputs: Vec<_> = (0..60)
             .map(|_| {
-                // Between the look at a file and its opening there are some milliseconds, of which one is enough.
+                // strace delays each openat2(2) by 5 milliseconds, so that an exchange can fall between the check of
+                // a file and its opening.
                 let mut command = std::process::Command::new("strace");
                 command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat2:delay_enter=5000"]);
                 run(command

@@ -1,5 +1,5 @@
-/* Makes system calls that the sandbox of the units or the agent's filter refuses, and some that both allow. Each call is
-   made with arguments that the kernel itself would not answer with EPERM, if the process has every capability. The
+/* Makes system calls that the sandbox of the units or the agent's filter refuses, and some that both allow. Each call
+   is made with arguments that the kernel itself would not answer with EPERM, if the process has every capability. The
    program prints a line for each call: the call's name, and the error's name or 'done'. It makes files in the working
    directory.
 

@@ -1,6 +1,6 @@
-//! Every system call of `exec` and of `run` fails once: the program is started with all that it was to get, or not at
-//! all, with an error that says why. (Those of `import` are in `killed.rs`, those of a private start in
-//! `private_argv/`.)
+//! Lets every system call of `exec` and of `run` fail once. The program must be started with everything that it was
+//! to get, or not be started, with an error that says why. (`killed.rs` does this for the calls of `import`, and
+//! `private_argv/` for the calls of a start with a private command line.)
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use smbios_creds::format::base64;
 use testkit::{canary, code, holds, recording, stderr, table};
 
-/// What calls are made to fail with: what the kernel says most likely first.
+/// Returns the errors with which a call is made to fail, the most likely error first.
 fn errors(call: &str) -> [&'static str; 3] {
     match call {
         "openat" | "openat2" => ["EMFILE", "EACCES", "ENOENT"],
@@ -28,8 +28,8 @@ fn errors(call: &str) -> [&'static str; 3] {
     }
 }
 
-/// Calls that cannot fail, or do not return. brk(2) has no error either: it returns where the heap ends, and glibc takes
-/// an error for that.
+/// Calls that cannot fail, or do not return. brk(2) has no error either: it returns the end of the heap, and glibc
+/// would take an injected error for this address.
 const WITHOUT_ERROR: [&str; 9] = [
     "brk",
     "exit_group",
@@ -42,18 +42,19 @@ const WITHOUT_ERROR: [&str; 9] = [
     "set_tid_address",
 ];
 
-/// A program and what is to be found when it has been started.
+/// A program to run, and what must be there after it has started another program.
 struct Case {
     program: PathBuf,
     arguments: Vec<String>,
-    /// What the program that is started prints.
+    /// The output of the program that it starts.
     whole: Vec<u8>,
-    /// The folder that it may write to.
+    /// The directory that the program may write to.
     folder: tempfile::TempDir,
 }
 
 impl Case {
-    /// Runs it with these options of strace. What is printed to stderr by others than it is left out.
+    /// Runs the program under strace with these options. stderr has only the program's own messages, since strace
+    /// writes to a file.
     fn run(&self, options: &[&str]) -> Output {
         _ = fs::remove_dir_all(self.folder.path().join("creds"));
         let mut command = Command::new("strace");
@@ -66,7 +67,8 @@ impl Case {
         fs::read_to_string(self.folder.path().join("trace")).unwrap()
     }
 
-    /// How often each call is made from where the program itself begins up to where it executes another.
+    /// Returns, for each call, which of its occurrences the program makes after its loader and runtime, up to where
+    /// it executes another program.
     fn calls(&self) -> BTreeMap<String, std::ops::RangeInclusive<usize>> {
         let output = self.run(&[]);
         assert_eq!((code(&output), &output.stdout), (0, &self.whole), "{}", stderr(&output));
@@ -77,7 +79,8 @@ impl Case {
             else {
                 continue;
             };
-            // The first thing that it does by itself, and not its loader or runtime, is to protect itself.
+            // The first call that the program makes after its loader and runtime is this prctl(2), by which it
+            // protects itself.
             loaded |= line.starts_with("prctl(PR_SET_DUMPABLE, ");
             let (all, before) = made.entry(call.to_owned()).or_default();
             *all += 1;
@@ -121,7 +124,8 @@ impl Case {
         (started, refused)
     }
 
-    /// An error that says what, and where or why; or, for want of memory, the Rust runtime's.
+    /// Asserts that there is an error that says what failed, and where or why. If there was no memory, the Rust
+    /// runtime's error is enough.
     fn assert_refused(&self, output: &Output, what: &str) {
         let message = stderr(output);
         if output.status.code().is_none() {
@@ -131,12 +135,12 @@ impl Case {
         assert!(matches!(code(output), 1 | 3 | 4), "{what}: {}", code(output));
         let name = self.program.file_name().unwrap().to_str().unwrap();
         let line = message.lines().find_map(|line| line.strip_prefix(&format!("{name}: error: ")));
-        // A log that cannot be written to cannot say so.
+        // If write(2) fails, the program cannot write the error either.
         assert!(line.is_some_and(|line| line.len() > 20) || what.starts_with("write "), "{what}");
     }
 }
 
-/// What is left below a folder, but for what belongs there.
+/// Returns the names that are left in a directory, except those that belong there.
 fn left(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !matches!(name.as_str(), "trace" | "creds")).collect()
@@ -162,7 +166,7 @@ fn whatever_call_of_exec_fails_the_program_has_every_credential_or_does_not_run(
     let case = Case { program: env!("CARGO_BIN_EXE_smbios-creds").into(), arguments, whole, folder };
     let (started, refused) = case.fail_every_call(&canary, |whole, what| {
         let folder = case.folder.path();
-        // A staging folder that could not be removed is the next import's to remove. No value is in it.
+        // The next import removes a staging directory that could not be removed. No value is in it.
         for name in left(folder) {
             assert!(name.starts_with(".smbios-creds-") && !what.contains("flock"), "{what}: {name}");
             assert!(fs::remove_dir(folder.join(name)).is_ok(), "{what}: it is not empty");
@@ -179,7 +183,7 @@ fn whatever_call_of_run_fails_the_hypervisor_has_every_string_or_does_not_run() 
     let canary = canary();
     let credentials = testkit::host::directory(&[("a", &canary), ("b", &canary.repeat(300))]);
     let folder = tempfile::tempdir().unwrap();
-    // It prints the strings that it was given, as files.
+    // The script stands in for QEMU, and prints the strings of the files that it was given.
     let script = r#"for word; do case $word in *file=*) cat "${word#*file=}" ;; esac; done |
         grep -ao "binary:[ab]=[A-Za-z0-9+/=]*""#;
     let words = ["run", "--all", "--hypervisor=qemu", "--log-level=error", "--credentials"];

@@ -1,4 +1,5 @@
-//! What the filter of an import refuses under every init, tried natively by a program that has the same filter.
+//! What the seccomp filter of an import refuses under every init. A program that sets the same filter tries the
+//! calls, without a virtual machine.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +7,7 @@ use smbios_creds::cli::agent::filter;
 use testkit::syscalls::{filter_file, tried, trying};
 use testkit::{agent, code, program, recording, run, stderr, stdout, table};
 
-/// What the program that tries them prints for these calls, with the filter and without it.
+/// Returns what the program of `refused.c` prints for these calls, with the filter and without it.
 fn said(which: &str) -> [String; 2] {
     let (program, filter) =
         (trying(), filter_file(filter::PROGRAM.iter().map(|at| (at.code, at.jt, at.jf, at.k))));
@@ -21,7 +22,7 @@ fn said(which: &str) -> [String; 2] {
     })
 }
 
-/// Whether a call ends as refused.
+/// Returns whether a call ends with the error with which the filter refuses it.
 fn is_refused(call: &str, with: &str) -> bool {
     let expected = match call {
         "inet" | "inet6" | "unix" | "netlink" => "EAFNOSUPPORT",
@@ -31,7 +32,8 @@ fn is_refused(call: &str, with: &str) -> bool {
     with == expected
 }
 
-/// Calls without these bits, and those that create nothing.
+/// Calls that the filter allows: calls without set-user-ID or set-group-ID bits, calls that create nothing, and a
+/// vsock socket.
 const ALLOWED: [&str; 6] =
     ["fchmod_600", "mkdirat_700", "openat_existing", "openat_directory", "open_existing", "vsock"];
 
@@ -45,7 +47,7 @@ fn import_cannot_make_a_set_id_file_nor_reach_a_network() {
             assert_eq!(with, without, "{call}");
         } else {
             assert!(is_refused(call, with), "{call} ends with {with}");
-            // Else the test would show nothing. A kernel may lack some of the calls.
+            // A call that fails without the filter too would show nothing. A kernel may lack some of the calls.
             let is_there = without == "done" || ["fchmodat2", "io_uring_setup", "openat2"].contains(&call);
             assert!(is_there, "without the filter, {call} ends with {without}");
         }
@@ -59,7 +61,7 @@ fn import_cannot_call_by_numbers_of_another_architecture() {
     assert_eq!(said("x32")[0], "x32 EPERM\n");
 }
 
-/// The log of an import by strace, which has its system calls in their order.
+/// Returns strace's log of the agent with this verb, which has the agent's system calls in their order.
 fn log_of(verb: &[&str]) -> String {
     let source = recording(&table(&[b"io.systemd.credential:a=value"]));
     let directory = tempfile::tempdir().unwrap();
@@ -88,7 +90,7 @@ fn import_sets_its_filter_before_it_reads_the_table() {
     assert!(filter < read, "{log}");
 }
 
-/// The program would keep the filter for its whole life.
+/// A program that inherited the filter would keep it until the program ends.
 #[test]
 fn program_of_exec_inherits_no_filter() {
     let log = log_of(&["exec", "--", "/bin/true"]);
@@ -104,7 +106,7 @@ fn program_of_exec_inherits_no_filter() {
     assert_eq!(status.lines().collect::<Vec<_>>(), own);
 }
 
-/// An older kernel, or one without seccomp: `EINVAL`.
+/// An older kernel, or a kernel without seccomp, answers seccomp(2) with `EINVAL`.
 #[test]
 fn import_goes_on_if_the_kernel_has_no_filters() {
     let source = recording(&table(&[b"io.systemd.credential:a=value"]));

@@ -1,4 +1,5 @@
-//! No value leaves the host's program but where it is to go: not on standard error, not in a plan, not in an argument.
+//! No value leaves the host's program except to where it must go: not to standard error, not in a plan, not in an
+//! argument.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use smbios_creds::format::base64;
 use testkit::host::{CLOUD_HYPERVISOR, QEMU, QEMU_WORD, directory, host_with, program_with, shell_with};
 use testkit::{code, run};
 
-/// The binary form of its own base64 is another text, so it is looked for in every form that it can take.
+/// A value that the tests look for in every form: as text, as base64 and as hex.
 const CANARY: &str = "CanaryCanary";
 
 fn assert_clean(output: &[u8], what: &str) {
@@ -91,7 +92,7 @@ fn no_verb_prints_a_value_at_any_log_level_and_whatever_goes_wrong() {
             for program in programs {
                 let options = [select, &["--log-level", level]].concat();
                 check(&[&["run"], &options[..], program].concat());
-                // Its arguments are what others see anyhow, but for those with strings in them.
+                // `plan` shows the arguments, which others can see anyway, except those with OEM strings.
                 check(&[&["plan"], &options[..], program].concat());
                 check(&[&["plan", "--json"], &options[..], program].concat());
             }
@@ -130,7 +131,7 @@ fn a_value_is_in_no_argument_environment_or_file_of_what_run_starts() {
     }
 }
 
-/// Starts `emit` so that it waits while it holds the values, and looks at it from outside.
+/// Starts `emit` so that it waits while it holds the values, and looks at the process from outside.
 #[test]
 fn the_process_is_not_dumpable_and_has_no_core_limit() {
     let folder = directory(&[("big", &vec![b'x'; 45_000]), ("second", &vec![b'y'; 30_000])]);
@@ -143,10 +144,10 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
             .args(["emit", "--all", "--format", "strings", "--log-level=off", "--credentials"])
             .arg(folder.path());
         if nobody {
-            // Root's process belongs to root either way.
+            // The files in /proc of root's process belong to root in any case, so the test also uses another user.
             std::os::unix::process::CommandExt::uid(&mut command, 65_534);
         }
-        // A pipe that nobody reads holds 64 KiB.
+        // A pipe that nobody reads holds 64 KiB, so `emit` waits when it writes more.
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let proc = Path::new("/proc").join(child.id().to_string());
         let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains(") S ");
@@ -158,7 +159,7 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
         let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-        // What is not dumpable belongs to root, and to nobody else.
+        // The files in /proc of a process that is not dumpable belong to root.
         let environ = std::fs::metadata(proc.join("environ")).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&environ), 0);
         child.kill().unwrap();

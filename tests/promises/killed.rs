@@ -1,8 +1,8 @@
-//! Killed, or failed, at any system call: never a part of a value, never a directory half filled or writable, and the next
-//! import completes.
+//! Imports that are killed, or in which a call fails, at any system call. They must leave no part of a value and no
+//! directory that is half filled or writable, and the next import must complete.
 //!
-//! The program is the static one, as in an initrd. It runs in a mount namespace with `/run`, `/sys` and `/etc` of its own.
-//! `tests/machine/killed.rs` does the same at random instants in virtual machines.
+//! The agent is the static program, as in an initrd. It runs in a mount namespace with `/run`, `/sys` and `/etc` of
+//! its own. `tests/machine/killed.rs` does the same at random instants in virtual machines.
 
 use std::process::{Command, Stdio};
 
@@ -11,10 +11,12 @@ use testkit::{recording, static_agent, stderr, stdout, table};
 const TWO: [&[u8]; 2] =
     [b"io.systemd.credential:text=value", b"io.systemd.credential.binary:binary=AAECAwQ="];
 
-/// A guest with an early `/run`, and `attempts INJECTION CALLS`: for each time that an import makes one of these calls, an
-/// import at which this is injected, and after it the next import, which must complete.
+/// A script that prepares a guest with an early `/run`, and defines `attempts INJECTION CALLS`. For each time that an
+/// import makes one of CALLS, `attempts` runs an import with INJECTION at this call, and then the next import, which
+/// must complete.
 ///
-/// A case defines `before` (what is there), `after_fault CODE` and `after_next` (which print what is wrong).
+/// A case defines `before` (which prepares each attempt), `after_fault CODE` and `after_next` (which print what is
+/// wrong).
 const ATTEMPTS: &str = r#"
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /etc
@@ -47,7 +49,8 @@ attempts() {
 }
 "#;
 
-/// Runs imports of these strings under each of these injections, which have a least number of calls to meet.
+/// Runs imports of these strings under each of these injections. An injection has an action, the calls at which it
+/// happens, and the least number of such calls.
 fn injected(strings: &[&[u8]], case: &str, injections: &[(&str, &str, u32)]) {
     for (injection, on, fewest) in injections {
         let source = recording(&table(strings));
@@ -64,7 +67,7 @@ fn injected(strings: &[&[u8]], case: &str, injections: &[(&str, &str, u32)]) {
     }
 }
 
-/// `@system` is mounted by the import itself.
+/// The case in which the import itself mounts `@system`.
 const MOUNTED: &str = r#"
 system=/run/credentials/@system
 here() { grep -q " $system " /proc/self/mounts; }
@@ -99,7 +102,7 @@ fn any_system_call_that_fails_leaves_system_absent_or_complete() {
     );
 }
 
-/// PID 1 is systemd, and has cut one value and lost another.
+/// The case in which PID 1 is systemd, and has cut one value and lost another.
 const REPAIRED: &str = r#"
 system=/run/credentials/@system
 mkdir -p /run/systemd/system $system
@@ -141,7 +144,7 @@ fn killed_while_it_repairs_every_value_is_the_old_or_the_new_one_and_the_directo
     );
 }
 
-/// An initrd in which systemd could import nothing.
+/// The case of an initrd in which systemd could import nothing.
 const HANDED_OVER: &str = r#"
 touch /etc/initrd-release
 whole() { [ "$(cat $1/text)" = value ] && [ "$(wc -c <$1/binary)" = 5 ]; }

@@ -9,10 +9,10 @@ use smbios_creds::format::credential::Credential;
 use smbios_creds::format::manifest::Manifest;
 use testkit::{agent, code, recording, run, table};
 
-/// In every value, text and base64 alike, of every string that holds or was meant to hold one.
+/// A text that is part of every value, as text or as base64, of every string that has or was meant to have a value.
 const CANARY: &str = "CanaryCanary";
 
-/// A table with a value behind every way in which a string can be accepted or refused.
+/// Returns OEM strings with values, one for each way in which a string can be accepted or refused.
 fn strings() -> Vec<Vec<u8>> {
     let base64 = base64::encode(CANARY.as_bytes());
     let text = [
@@ -64,7 +64,7 @@ fn sources() -> Vec<tempfile::TempDir> {
         strings.splice(0..0, extra.as_deref());
         let data = table(&strings);
         sources.push(recording(&data));
-        // Cut in the middle of a value, and with text where a structure should be.
+        // One table is cut in the middle of a value, and one has text where a structure should be.
         sources.push(recording(&data[..60]));
         sources.push(recording(&[&data[..data.len() - 6], CANARY.as_bytes()].concat()));
         let mut early = data.clone();
@@ -130,10 +130,10 @@ fn debug_output_of_the_library_shows_no_value() {
     }
 }
 
-/// Starts the agent so that it waits while it holds the values, and looks at it from outside.
+/// Starts the agent so that it waits while it holds the values, and looks at the process from outside.
 #[test]
 fn the_process_is_not_dumpable_and_has_no_core_limit() {
-    // A pipe that nobody reads stops `cat` in the middle of a large value.
+    // `cat` waits in the middle of a large value, since nobody reads its pipe.
     let value = [b"io.systemd.credential:big=".as_slice(), &vec![b'x'; 200_000]].concat();
     let source = recording(&table(&[&value]));
     for nobody in [false, testkit::is_root()] {
@@ -146,12 +146,12 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
         ]);
         command.args(["cat", "big", "--from"]).arg(source.path()).stdout(Stdio::piped());
         if nobody {
-            // Root's process belongs to root either way.
+            // The files in /proc of root's process belong to root in any case, so the test also uses another user.
             std::os::unix::process::CommandExt::uid(&mut command, 65_534);
         }
         let mut child = command.spawn().unwrap();
         let proc = Path::new("/proc").join(child.id().to_string());
-        // It is the agent, asleep in write(2), and nothing else.
+        // The process must be the agent already, and must sleep in write(2).
         let sleeps = || std::fs::read_to_string(proc.join("stat")).unwrap().contains("(smbios-creds) S ");
         while !sleeps() {
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -159,7 +159,7 @@ fn the_process_is_not_dumpable_and_has_no_core_limit() {
         let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-        // What is not dumpable belongs to root, and to nobody else.
+        // The files in /proc of a process that is not dumpable belong to root.
         assert_eq!(std::fs::metadata(proc.join("environ")).unwrap().uid(), 0);
         let status = std::fs::read_to_string(proc.join("status")).unwrap();
         let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();

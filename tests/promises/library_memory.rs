@@ -1,5 +1,5 @@
-//! The second promise, in the memory of a program that uses the library under the standard allocator: no value is left
-//! there when everything is dropped.
+//! The second promise, in the memory of a program that uses the library under the standard allocator: no value is
+//! left in the memory when everything is dropped.
 
 use std::path::Path;
 
@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 /// Names the file with the value to a child process of a test.
 const VALUE: &str = "LIBRARY_MEMORY_VALUE";
 
-/// A file with a value, and the value. It is long, so that whatever overwrites an end leaves the middle.
+/// A file with a value, and the value. The value is long, so that code that overwrites an end of it leaves the
+/// middle.
 fn value() -> (tempfile::NamedTempFile, Vec<u8>) {
     let canary = canary();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -28,8 +29,8 @@ fn value() -> (tempfile::NamedTempFile, Vec<u8>) {
     (file, canary)
 }
 
-/// Asserts that neither the value nor a part of it is there: the standard allocator overwrites only the beginning of a
-/// block that it takes back.
+/// Asserts that neither the value nor a part of it is in the memory: the standard allocator overwrites only the
+/// beginning of a block that it takes back.
 fn assert_no_part(memory: &[u8], canary: &[u8], known: &str) {
     assert_wiped(memory, canary, known);
     let twice = canary.repeat(2);
@@ -43,7 +44,7 @@ fn harness_example_leaves_no_value_in_memory() {
     let (file, canary) = value();
     let directory = tempfile::tempdir().unwrap();
     let into = directory.path().join("credentials").to_str().unwrap().to_owned();
-    // Into a new directory, and into one that has the same credentials.
+    // The first import goes into a new directory, and the second into a directory that has the same credentials.
     for _ in 0..2 {
         let arguments = [&into, file.path().to_str().unwrap()];
         let (memory, status) = memory_at(Stop::Exit, &[], &example("harness"), &arguments);
@@ -80,8 +81,8 @@ fn hostile_table_leaves_no_value_in_memory() {
     assert_no_part(&memory, &canary, name);
 }
 
-/// Takes a value through whatever the library does with a table: what is accepted, what is refused, what is no
-/// credential, and a table that is cut.
+/// Passes a value through everything that the library does with a table: strings that are accepted, strings that are
+/// refused, strings that are no credential, and a table that is cut.
 fn read_and_write(value: &[u8]) {
     let text = |prefix: &str| Secret::from([prefix.as_bytes(), value].concat());
     let credential = testkit::credential("secret", value);
@@ -92,7 +93,8 @@ fn read_and_write(value: &[u8]) {
         text("io.systemd.credential.binary:refused=!"),
         text("io.systemd.credential.binary:= ="),
         text("io.systemd.credential:"),
-        // In the place of a name: one that may be base64, and those that are refused for what follows.
+        // Values in the place of a name: the first may be base64, and the others are refused because of what follows
+        // the name.
         Secret::from([text("io.systemd.credential.binary:").expose(), b"00A="].concat()),
         Secret::from([text("io.systemd.credential.binary:").expose(), b"=!"].concat()),
         Secret::from([text("io.systemd.credential:").expose(), b"/="].concat()),

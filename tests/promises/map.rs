@@ -1,4 +1,4 @@
-//! `check --map` draws a table by positions, sizes and kinds: never by what its strings hold.
+//! `check --map` draws a table by positions, sizes and kinds, and never by the content of its strings.
 
 use smbios_creds::format::base64;
 use smbios_creds::format::manifest::Manifest;
@@ -6,10 +6,10 @@ use smbios_creds::format::oem_string::{BINARY_PREFIX, ENCRYPTED_PREFIX, TEXT_PRE
 use testkit::fw_cfg::{write_credential, write_item};
 use testkit::{END, credential, entry_point_3, oem, recorded, recording_with, run_on, stderr, stdout, table};
 
-/// Two values of one length that share no byte, and look like nothing that a map says.
+/// Two values of one length that share no byte, and look like no text of a map.
 const VALUES: [&str; 2] = ["QXZJQXZJQXZJ", "WKVYWKVYWKVY"];
 
-/// What `check --map` shows before its verdict.
+/// Returns the map that `check --map` shows before its verdict.
 fn map(source: &std::path::Path) -> String {
     let output = run_on(source, &["check", "--map"]);
     let text = stdout(&output);
@@ -24,7 +24,7 @@ fn map(source: &std::path::Path) -> String {
     map.to_owned()
 }
 
-/// A table in which every string that is no prefix and no name has other bytes of the same kind.
+/// Returns a table in which every byte of an OEM string is replaced by another, except bytes of a prefix or a name.
 fn with_other_values(data: &[u8]) -> Vec<u8> {
     let mut other = data.to_vec();
     for structure in testkit::walk(data, false) {
@@ -35,7 +35,7 @@ fn with_other_values(data: &[u8]) -> Vec<u8> {
             assert!(!string.starts_with(b"io.smbios-creds."), "a digest cannot be of two values");
             let equals = string.iter().position(|byte| *byte == b'=').filter(|_| is_ours);
             for (index, byte) in string.iter().enumerate().skip(equals.map_or(0, |at| at + 1)) {
-                // A base64 text of this is valid: its padding is kept.
+                // A base64 text stays valid, since its padding is kept.
                 other[at + index] = if *byte == b'=' { b'=' } else { b'A' };
             }
         }
@@ -61,7 +61,8 @@ fn manifest(value: &[u8]) -> Vec<u8> {
     Manifest::new(&set, [9; 16]).unwrap().encode().into_bytes()
 }
 
-/// A table for each way in which a secret is lost or refused, with this value: its name, its entry point and its bytes.
+/// Returns a table with this value for each way in which a secret is lost or refused: the name of the case, the entry
+/// point, and the bytes of the table.
 fn damaged(value: &str) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let base64 = base64::encode(value.as_bytes());
     let text = |name: &str| format!("io.systemd.credential:{name}={value}").into_bytes();

@@ -8,25 +8,27 @@ use smbios_creds::format::oem_string::{Encoding, encode};
 use testkit::memory::{Stop, assert_wiped, memory_at};
 use testkit::{canary, is_root, recording, table};
 
-/// Before the agent, so that its `/run` is a new one.
+/// Words before the agent's command line, which give the agent a new `/run`.
 const OWN_RUN: [&str; 6] =
     ["unshare", "-m", "sh", "-c", r#"mount -t tmpfs -o mode=755 tmpfs /run && exec "$@""#, "sh"];
 
-/// The agent as it is tested, and as it is delivered.
+/// Returns the agent as Cargo builds it for the tests, and the static agent, which is delivered.
 fn agents() -> [PathBuf; 2] {
     [env!("CARGO_BIN_EXE_smbios-creds").into(), testkit::static_agent()]
 }
 
-/// A recording with the canary in what is accepted, what is refused, what may be a name, and what is no credential.
+/// Makes a recording with the canary in strings that are accepted, strings that are refused, texts that may be a
+/// name, and strings that are no credential.
 fn source(canary: &[u8]) -> tempfile::TempDir {
-    // So that whatever overwrites an end leaves one of them.
+    // The canary is repeated, so that code that overwrites an end of the value leaves a whole canary.
     let canary = canary.repeat(3);
     let credential = testkit::credential("secret", &canary);
     let binary = encode(&credential, Encoding::Binary).unwrap();
     let text = [b"io.systemd.credential:text=", canary.as_slice()].concat();
     let refused = [b"io.systemd.credential.binary:refused=!", canary.as_slice()].concat();
     let near = [b"io.systemd.credentials:near=", canary.as_slice()].concat();
-    // Values in the place of a name: one that may be base64, and those that are refused for what follows.
+    // Values in the place of a name: the first may be base64, and the others are refused because of what follows the
+    // name.
     let nameless = [b"io.systemd.credential.binary:", canary.as_slice(), b"00A="].concat();
     let named = [b"io.systemd.credential.binary:", canary.as_slice(), b"=!"].concat();
     let bad_name = [b"io.systemd.credential:", canary.as_slice(), b"/="].concat();
@@ -85,7 +87,8 @@ fn no_value_is_left_in_memory_when_system_is_mounted() {
         for (stop, verb) in [(Stop::Exit, &["import"][..]), (Stop::Exec, &["exec", "--", "/bin/true"])] {
             let verb = [&verb[..1], &["--from", from, "--into", "system"], &verb[1..]].concat();
             let (memory, status) = memory_at(stop, &OWN_RUN, &agent, &verb);
-            // The verdict of an import of a table with refused strings; what `exec` started.
+            // 3 is the verdict of an import of a table with refused strings, and 0 is the exit code of the program
+            // that `exec` started.
             assert_eq!(status.code(), Some(if stop == Stop::Exit { 3 } else { 0 }), "{verb:?}");
             assert_wiped(&memory, &canary, verb[0]);
         }
@@ -100,7 +103,7 @@ fn no_value_is_left_in_memory_when_exec_executes_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("creds").to_str().unwrap().to_owned();
     for agent in agents() {
-        // Into a new folder, and beside what is there.
+        // The first `exec` imports into a new directory, and the others into the directory that is then there.
         for options in [&[][..], &[], &["--require=secret", "--log-level=trace"]] {
             let verb = [&["exec", "--from", from, "--into", &into][..], options, &["--", "/bin/true"]];
             let (memory, status) = memory_at(Stop::Exec, &[], &agent, &verb.concat());

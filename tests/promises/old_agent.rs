@@ -1,7 +1,8 @@
-//! An agent from before sets could be signed reads what is sent today as it read what was sent then.
+//! An old agent, from before sets could be signed, reads the sets that are sent today as it read the sets of its
+//! time.
 //!
-//! Its rules are here once more. `testdata/old-agent/verdicts` has what that agent itself said, and the rules must say the
-//! same, so that they may speak for it.
+//! The old agent's rules are implemented here again. `testdata/old-agent/verdicts` has the verdicts of the old agent
+//! itself. The rules must give the same verdicts, so that they can stand for the old agent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,11 +22,13 @@ use testkit::{credential, testdata};
 
 const MANIFEST: &[u8] = b"io.smbios-creds.manifest:";
 
-/// Words before a colon that it knew. One that differs in two characters or fewer was an error.
+/// Words before a colon that the old agent knew. It took a word that differs from one of these in two characters or
+/// fewer for an error.
 const KNOWN: [&str; 3] =
     ["io.systemd.credential", "io.systemd.credential.binary", "io.smbios-creds.manifest"];
 
-/// How many credentials the old agent had, and proved whole by their manifest; `None` if it did not.
+/// Returns how many credentials the old agent would have proved complete by their manifest; `None` if it would have
+/// proved none.
 fn proven(strings: &[&[u8]]) -> Option<usize> {
     let mut values = BTreeMap::new();
     let mut manifests = Vec::new();
@@ -82,7 +85,7 @@ fn lines(bytes: &[u8]) -> Vec<&[u8]> {
     bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect()
 }
 
-/// The file of a vector.
+/// Returns the file of a test vector.
 fn vector(case: &str) -> PathBuf {
     let file = format!("{case}.strings");
     let own = testdata("old-agent").join(&file);
@@ -106,7 +109,7 @@ fn old_agent_said_of_each_vector_what_its_rules_say() {
     assert!(count >= 30, "{count} vectors");
 }
 
-/// Everything that a set can have today, beside another program's string.
+/// Sends everything that a set can have today, beside a string of another program.
 #[test]
 fn old_agent_proves_whatever_is_sent_today() {
     let blob = Blob::new(&testkit::sealed("host")).unwrap();
@@ -134,7 +137,7 @@ fn old_agent_proves_whatever_is_sent_today() {
     let texts: Vec<&[u8]> = strings.texts().collect();
     assert_eq!(texts.len(), 2 + 4 + 2);
     assert_eq!(proven(&texts), Some(3));
-    // It is the manifest that proves it, and the rules can say no.
+    // Without one of its credentials, the rules must not prove the set, which shows that they check the manifest.
     for lost in 2..5 {
         let fewer: Vec<&[u8]> =
             texts.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, text)| *text).collect();

@@ -1,4 +1,4 @@
-//! What a manifest proves: nothing that it does not list, and nothing that another one contradicts.
+//! What a manifest proves: nothing that it does not list, and nothing that another manifest contradicts.
 
 use smbios_creds::format::manifest::Manifest;
 use testkit::{agent, code, credential, recording, run, stderr, stdout, table};
@@ -10,7 +10,7 @@ fn manifest(set: &[(&str, &[u8])], salt: u8) -> Vec<u8> {
     Manifest::new(&set, [salt; 16]).unwrap().encode().into_bytes()
 }
 
-/// Sets whose listed credentials are all right, and that are not proven all the same.
+/// Returns sets that are not proven, although all credentials that their manifest lists are intact.
 fn unproven() -> [(&'static str, Vec<Vec<u8>>); 5] {
     let right = || manifest(&[("a", b"1")], 1);
     let with = |strings: Vec<Vec<u8>>| strings;
@@ -53,7 +53,7 @@ fn program_that_needs_a_manifest_is_started_with_a_proven_set() {
     assert_eq!((code(&output), stdout(&output).as_str()), (0, "started\n"), "{}", stderr(&output));
 }
 
-/// What a manifest does not do, as SECURITY.md says: it is not signed. Signing is meant to change these two.
+/// An unsigned manifest does not protect against these two forgeries, as SECURITY.md says. A signature does.
 #[test]
 fn a_forged_set_with_its_own_manifest_is_proven() {
     for (case, value, salt) in

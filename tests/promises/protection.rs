@@ -1,4 +1,4 @@
-//! What keeps values inside a process that goes wrong: no core dump, no swap, nothing in a panic.
+//! What keeps values inside a process that fails: no core dump, no swap, and no value in the message of a panic.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -11,11 +11,11 @@ use smbios_creds::cli::{hygiene, log};
 use testkit::{canary, holds, is_root, recording, stderr, table};
 use tracing::level_filters::LevelFilter;
 
-/// Both programs with values to work on, as command lines.
+/// Command lines of both programs, with values for them to process.
 struct Programs {
     _source: tempfile::TempDir,
     _credentials: tempfile::TempDir,
-    /// Where the stand-in for QEMU is.
+    /// The directory of the stand-in for QEMU.
     _stand_in: tempfile::TempDir,
     into: tempfile::TempDir,
     lines: Vec<Vec<PathBuf>>,
@@ -40,8 +40,8 @@ impl Programs {
     }
 }
 
-/// Runs a program that is sent a signal at a system call, and at all that follow of its kind, and returns what it
-/// leaves as a core dump.
+/// Runs a program that is sent a signal at a system call and at all later calls of this kind. Returns the core dump
+/// that the program leaves.
 fn core_of(line: &[PathBuf], signal: &str, (call, nth): &(String, usize)) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
@@ -62,8 +62,8 @@ fn core_of(line: &[PathBuf], signal: &str, (call, nth): &(String, usize)) -> Opt
     Some(std::fs::read(core.unwrap().path()).unwrap())
 }
 
-/// The system calls that a program makes before it is protected, and afterwards until it executes another: each with
-/// how many there were of its kind.
+/// Returns the system calls that a program makes before it is protected, and those that it makes from then until it
+/// executes another program. Each call has its number among the calls of its kind.
 fn calls(line: &[PathBuf]) -> [Vec<(String, usize)>; 2] {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new("strace");
@@ -89,49 +89,52 @@ fn calls(line: &[PathBuf]) -> [Vec<(String, usize)>; 2] {
 fn no_core_is_dumped_wherever_a_signal_strikes() {
     let canary = canary();
     let programs = Programs::new(&canary);
-    // Whether this machine dumps cores into the current folder at all.
+    // Whether this machine writes core dumps into the current directory at all.
     let dumps = core_of(&["cat".into(), "/proc/version".into()], "ABRT", &("close".into(), 1)).is_some();
     for line in &programs.lines {
         let [before, after] = calls(line);
         assert!(after.len() > 30, "{}", after.len());
-        // The last is the execve(2) before which the limit is put back. It must not succeed, or it is the program it
-        // starts that dies.
+        // The last call is the execve(2) before which the program restores its core limit. This execve(2) must fail
+        // (see below). If it succeeded, the signal would hit the program that was started instead.
         for at in after.iter().rev().skip(1).step_by(4) {
             assert_eq!(core_of(line, "ABRT", at).map(|core| core.len()), None, "{line:?}: {at:?}");
             _ = std::fs::remove_dir_all(programs.into.path().join("creds"));
         }
         assert_eq!(after.last(), Some(&("execve".to_owned(), 2)));
-        // strace does not count its own.
+        // strace does not count the execve(2) by which it starts the program.
         let last = ("execve".to_owned(), 1);
         assert_eq!(core_of(line, "ABRT:error=EACCES", &last).map(|core| core.len()), None, "{line:?}");
-        // The Rust runtime's own handler lets the first SIGSEGV pass that no fault is behind, so there must be another.
+        // The Rust runtime's own handler ignores the first SIGSEGV that no memory fault has caused, so a second call
+        // of the same kind must follow.
         for call in ["openat", "openat2", "read", "fstat", "statx"] {
             let mut made = after.iter().filter(|(made, _)| made == call);
             let (Some(at), Some(_)) = (made.next(), made.next()) else { continue };
             assert_eq!(core_of(line, "SEGV", at).map(|core| core.len()), None, "{line:?}: {call}");
             _ = std::fs::remove_dir_all(programs.into.path().join("creds"));
         }
-        // Before, there is nothing to protect, and this is how a core would be found.
+        // Before the program is protected, it has no value to protect. Its core dump then shows that the test would
+        // find one.
         let core = core_of(line, "ABRT", &before[before.len() - 2]);
         assert_eq!(core.is_some(), dumps, "{line:?}");
         assert!(!core.is_some_and(|core| holds(&core, &canary)));
     }
     if !dumps {
-        // Cores go elsewhere here: what the kernel asks before it dumps one is in leaks.rs and host_leaks.rs.
+        // On this machine, core dumps go elsewhere. leaks.rs and host_leaks.rs test what the kernel asks before it
+        // dumps a core.
         let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
         assert!(pattern.starts_with(['|', '/', '@']) || pattern.trim().is_empty(), "{pattern}");
     }
 }
 
-/// Starts the agent so that it waits while it holds a value of this size.
+/// Starts the agent so that it waits while it holds a value of 200,000 bytes.
 fn waiting(limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) {
     let value = [b"io.systemd.credential:big=".as_slice(), &vec![b'x'; 200_000]].concat();
     let source = recording(&table(&[&value]));
-    // Where nobody can execute it.
+    // The agent is copied to a directory in which the user `nobody` can execute it.
     let agent = source.path().join("agent");
     testkit::write_program(&agent, std::fs::read(env!("CARGO_BIN_EXE_smbios-creds")).unwrap(), 0o755);
     let script = limit.map_or_else(String::new, |limit| format!("ulimit -l {limit} && "));
-    // A limit is set by root, and holds for somebody else.
+    // Root sets the limit, and the agent runs as another user, for whom the limit holds.
     let change = if is_root() && limit.is_some() {
         "exec setpriv --reuid=65534 --regid=65534 --clear-groups"
     } else {
@@ -142,7 +145,7 @@ fn waiting(limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) 
     command.args(options).arg("--from").arg(source.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
     let stat = format!("/proc/{}/stat", child.id());
-    // A pipe that nobody reads holds 64 KiB.
+    // A pipe that nobody reads holds 64 KiB, so the agent waits when it writes more.
     while !std::fs::read_to_string(&stat).unwrap().contains("(agent) S ") {
         assert!(child.try_wait().unwrap().is_none(), "{:?}", child.wait_with_output().map(|o| stderr(&o)));
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -150,13 +153,13 @@ fn waiting(limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) 
     (child, source)
 }
 
-/// Whether this limit, in KiB, is not above the one that only `CAP_SYS_RESOURCE` can raise.
+/// Returns whether this limit, in KiB, is not above the hard limit, which only `CAP_SYS_RESOURCE` can raise.
 fn may_set(limit: &str) -> bool {
     let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap();
     limit.parse().map_or(hard == RLIM_INFINITY, |limit: u64| limit * 1024 <= hard)
 }
 
-/// `VmLck` in KiB, and the writable mappings that may be swapped.
+/// Returns `VmLck` in KiB, and the writable mappings that may be swapped.
 fn swappable(pid: Pid) -> (usize, Vec<String>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
@@ -175,7 +178,7 @@ fn swappable(pid: Pid) -> (usize, Vec<String>) {
     (locked, found)
 }
 
-/// Reads the rest of what it prints.
+/// Reads the rest of the agent's output, and waits for its end.
 fn end(child: Child) -> Output {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 200_000), "{}", stderr(&output));
@@ -187,7 +190,7 @@ fn every_page_that_can_be_written_to_is_locked_where_the_limit_allows() {
     if !is_root() {
         return;
     }
-    // By the capability, by no limit, and by the lowest limit that is high enough.
+    // The agent may lock its memory by the capability, without a limit, or with the lowest limit that is high enough.
     for limit in [None, Some("unlimited"), Some("16384")] {
         if limit.is_some_and(|limit| !may_set(limit)) {
             continue;
@@ -217,13 +220,13 @@ fn under_a_small_limit_nothing_is_locked_and_everything_works_and_says_so() {
     }
 }
 
-/// The variable that makes a test the process that panics.
+/// The environment variable that makes the test's own program the process that panics.
 const PANICS: &str = "SMBIOS_CREDS_TEST_PANICS";
 
 #[test]
 fn a_panic_shows_its_place_and_not_its_message() {
     if let Ok(level) = std::env::var(PANICS) {
-        // As both programs begin.
+        // Both programs begin with these calls.
         log::start("smbios-creds", level.parse::<LevelFilter>().unwrap());
         _ = hygiene::protect(hygiene::Then::Ends);
         panic!("{}", std::env::var("CANARY").unwrap());

@@ -1,4 +1,5 @@
-//! What was refused is described by place, length and reason, and never shown: what looks like a name may be a secret.
+//! A refused string is described by place, length and reason, and never shown, since text that looks like a name may
+//! be a secret.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,7 +20,8 @@ use testkit::{agent, parse, recording, run, stderr, stdout, systemd, table};
 /// Shortest part of a refused string that counts as shown.
 const PART: usize = 8;
 
-/// Everything that is shown of a table: listing, verdict, findings, report, and a recording without secrets.
+/// Returns everything that the agent shows of a table: listing, verdict, findings, report, and a recording without
+/// secrets.
 fn shown(data: &[u8]) -> String {
     let parsed = parse(data);
     let delivery = verify_table(&parsed, &Policy::default());
@@ -84,15 +86,15 @@ fn value_that_lost_its_name_is_not_shown_whatever_it_is_refused_for() {
             let part = std::str::from_utf8(part).unwrap();
             assert!(!text.contains(part), "{refusal:?}: {part:?} in {text}");
         }
-        // A policy that names it says that it is a name.
+        // If the policy requires this text as a name, it is a name, and may be shown.
         let name = Name::new(value.trim_end_matches('=')).unwrap();
         let policy = Policy { require: [name].into(), ..Policy::default() };
         assert!(verify_table(&parse(&data), &policy).entries[0].name.is_some());
     }
 }
 
-/// Whether systemd takes no name from the string, or one that may be base64 of a value: the binary form, no value, and a
-/// padding of one `=`.
+/// Returns whether systemd takes no name from the string, or a name that may be base64 of a value. The latter is a
+/// name in the binary form, without a value, that is valid base64 with one `=` as padding.
 fn has_no_name(string: &str) -> bool {
     systemd::import(string.as_bytes()).is_none_or(|(name, value)| {
         let is_binary = string.starts_with("io.systemd.credential.binary:");
@@ -162,7 +164,7 @@ fn said_by_every_verb(data: &[u8]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
 
-    /// Of many strings at a time, since each case starts every verb at every log level.
+    /// Each case has many strings, since each case starts every verb at every log level.
     #[test]
     fn no_verb_shows_a_part_of_a_refused_string_at_any_log_level(
         strings in prop::collection::vec(
@@ -172,7 +174,8 @@ proptest! {
                     "[!-~]{8,60}",
                     "[A-Za-z0-9+/]{8,40}={0,2}",
                     "[ -~]{8,30}=[ -~]{0,30}",
-                    // What may be a value without a name, and a name before what is not base64.
+                    // The first text may be a value without a name, and the second is a name before a text that is
+                    // not base64.
                     "([A-Za-z0-9_-]{4}){2,9}[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]=",
                     "[A-Za-z0-9._-]{8,40}=[A-Za-z0-9]{4}!",
                     "[A-Za-z0-9/:@]{8,40}[\\x01\\n\\r\\t\\x1b\\x7f]{1,3}[A-Za-z0-9/:@=]{8,40}",

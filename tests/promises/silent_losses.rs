@@ -1,6 +1,6 @@
-//! The seventeen ways in which this channel loses a secret without a word, as they were measured. Here, or in a real
-//! machine, each is reported: the credential by name, the sizes, the place, and an exit code that is not success, or,
-//! where nothing is lost on the way to us, what somebody else loses.
+//! The seventeen measured ways in which a secret that is sent by SMBIOS is lost without a message. For each, a test
+//! here or in a virtual machine shows that the agent reports the loss: the credential's name, the sizes, the place,
+//! and an exit code other than success. If the agent itself loses nothing, it reports what another program loses.
 //!
 //! | # | what is lost in silence | test | file |
 //! |---|---|---|---|
@@ -67,7 +67,7 @@ fn every_loss_has_a_test_that_is_there() {
         let source = fs::read_to_string(&source).unwrap();
         assert!(source.contains(&format!("#[test]\nfn {test}() {{")), "{file} has no test {test}");
     }
-    // And what is shown here is in the table.
+    // The table must also have every test of this file.
     let tests: Vec<&str> = include_str!("silent_losses.rs")
         .split("#[test]\nfn ")
         .skip(1)
@@ -80,8 +80,9 @@ fn every_loss_has_a_test_that_is_there() {
     }
 }
 
-/// Checks and imports, and holds both to this exit code and to what they say: severity and message of each finding, in
-/// order. `check` has them all; `import` logs each as one line, and what to do behind it.
+/// Runs `check` and `import`, and asserts that both end with this exit code and report these findings (severity and
+/// message), in this order. `check` lists all findings. `import` logs each finding as one line, followed by its
+/// advice.
 fn assert_reported(source: &Path, policy: &[&str], exit: i32, expected: &[&str]) {
     let check = run_on(source, &[&["check", "--json=short"], policy].concat());
     let json: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
@@ -127,7 +128,7 @@ const LEFT_OF_A_PAGE: usize = 4063;
 fn a_value_that_was_cut_at_a_page() {
     let whole = [b'x'; 6000];
     let manifest = manifest(&[("large", &whole)]);
-    // Whoever reads a page of it has this much. The manifest tells.
+    // A program that reads one page of the structure has this much of the value. The manifest shows the loss.
     let cut = sent(&[&manifest, &text("large", &whole[..LEFT_OF_A_PAGE])]);
     let place = 5 + manifest.len() + 1;
     let message = format!(
@@ -139,13 +140,13 @@ fn a_value_that_was_cut_at_a_page() {
     );
     assert_reported(cut.path(), &[], 3, &[&size, &message]);
 
-    // It arrives whole with us, and it is said that it does not with others.
+    // The agent gets the whole value, and notes that other programs may not.
     let whole = sent(&[&text("large", &whole)]);
     let size =
         "note: an OEM strings structure of 6035 bytes is larger than a page (structure 11-0, offset 0)";
     assert_reported(whole.path(), &[], 0, &[size]);
 
-    // Beside a systemd that has cut it, it is mended, with both sizes.
+    // Beside a systemd that has cut the value, the agent repairs it and reports both sizes.
     let root = testkit::systemd_root(&[("large", &[b'x'; LEFT_OF_A_PAGE])]);
     let output =
         import_beside(root.path(), whole.path(), "mount --bind $1 $1 && mount -o remount,bind,ro $1");
@@ -160,7 +161,7 @@ fn the_credential_behind_a_cut_one() {
     let lost = sent(&[&manifest, &text("first", b"1")]);
     let message = "error: credential next: missing: sent with 5 bytes, but did not arrive";
     assert_reported(lost.path(), &[], 3, &[message]);
-    // Without a manifest, what is required is missed.
+    // Without a manifest, the agent notices the loss if the credential is required.
     let lost = sent(&[&text("first", b"1")]);
     let message = "error: credential next: missing: required, but did not arrive";
     assert_reported(lost.path(), &["--require", "next"], 3, &[message]);
@@ -193,7 +194,7 @@ fn three_hundred_credentials_in_one_structure() {
             "warning: 300 credentials of 1500 bytes are more than systemd imports",
         ],
     );
-    // QEMU 9.0 and newer announce no more than are there, and drop the rest.
+    // This structure announces 44 strings but has only 40, so the hypervisor has dropped strings.
     let mut dropped = testkit::oem(&strings[..40].iter().map(Vec::as_slice).collect::<Vec<_>>());
     dropped[4] = 44;
     let dropped = recording(&[&dropped, END].concat());
@@ -222,7 +223,7 @@ fn an_empty_value() {
     assert_reported(empty.path(), &[], 3, &[&message]);
     let message = format!("error: credential db-password: required, but empty (0 bytes) {place}");
     assert_reported(empty.path(), &["--require", "db-password"], 3, &[&message]);
-    // And the host does not send it.
+    // The host's program does not send an empty value.
     let folder = directory(&[("db-password", b"")]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
@@ -281,7 +282,7 @@ fn a_prefix_that_is_nearly_right() {
 
 #[test]
 fn a_table_cut_at_64_kib() {
-    // SeaBIOS 1.16 copies the size modulo 64 KiB, and the kernel drops the zeroes behind.
+    // SeaBIOS 1.16 copies only the table's size modulo 64 KiB, and the kernel drops the zeroes at the end.
     let whole = table(&[&text("small", b"value"), &text("large", &vec![b'x'; 70_000])]);
     let left = whole.len() % 65_536;
     let mut cut = whole[..left].to_vec();
@@ -299,7 +300,7 @@ fn a_table_cut_at_64_kib() {
         left - 39 - 28
     );
     assert_reported(source.path(), &[], 3, &[&table, &size, &value]);
-    // The host does not let it come to that.
+    // The host's program refuses to send so large a set.
     let folder = directory(&[("large", &vec![b'x'; 50_000])]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
@@ -309,7 +310,8 @@ fn a_table_cut_at_64_kib() {
     assert!(stderr(&output).ends_with(limit), "{}", stderr(&output));
 }
 
-/// A root folder with a `/sys/firmware` as the kernel leaves it, and what every verb that wants the table says.
+/// Asserts that every verb that needs the table prints this message, in a root directory with a `/sys/firmware` as
+/// the kernel leaves it.
 fn assert_no_source(folders: &str, message: &str) {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join(folders)).unwrap();
@@ -337,7 +339,7 @@ const NO_SMBIOS: &str = "no SMBIOS: ROOT/sys/firmware/dmi does not exist. Either
 #[test]
 fn a_table_above_256_kib() {
     assert_no_source("sys/firmware", NO_SMBIOS);
-    // Where the firmware still shows that it had one, no unit takes it for a machine that was sent nothing.
+    // If the firmware still shows that it had a table, no unit takes the machine for one that was sent nothing.
     let refused = "no SMBIOS table: the firmware has one, but ROOT/sys/firmware/dmi does not exist, so the kernel \
                    refused the table, most likely because it is larger than 256 KiB\nsmbios-creds: help: send fewer \
                    or smaller credentials, and look for 'DMI' in the kernel's log";
@@ -355,7 +357,7 @@ fn a_table_above_256_kib() {
         let mut import = agent(&["import", "--allow-none", "--root"]);
         let output = run(import.arg(root.path()).arg("--into").arg(&into));
         assert_eq!(code(&output), 4, "{}", stderr(&output));
-        // And without it, it is a machine without SMBIOS.
+        // Without the firmware's entry point, the agent reports a machine without SMBIOS.
         fs::write(&path, vec![0; content.len()]).unwrap();
         assert_no_source_below(&root, NO_SMBIOS);
     }
@@ -371,7 +373,7 @@ fn an_empty_sys_firmware_dmi() {
 
 #[test]
 fn an_empty_element() {
-    // QEMU counts it and leaves it out.
+    // QEMU counts an empty string, and leaves it out.
     assert_reported(
         &testdata("qemu-7.2-empty-value"),
         &[],
@@ -381,7 +383,7 @@ fn an_empty_element() {
            258)",
         ],
     );
-    // cloud-hypervisor writes it, and with that the end of the set.
+    // cloud-hypervisor writes an empty string, which ends the set of strings.
     let first = [b"\x0b\x05\x00\x00\x03".as_slice(), &text("a", b"1"), b"\0\0"].concat();
     let behind = [&text("b", b"2"), b"\0\0".as_slice()].concat();
     let ended = recording(&[first.as_slice(), &behind, END].concat());
@@ -401,7 +403,7 @@ fn an_empty_element() {
     findings.insert(0, &damage);
     findings.push(refused);
     assert_reported(ended.path(), &[], 3, &findings);
-    // And no command line with one is started.
+    // The host's program does not start a command line with an empty string.
     let folder = directory(&[("db", b"secret")]);
     let platform =
         ["--hypervisor=cloud-hypervisor", "--", "true", "--kernel=k", "--platform", "oem_strings=[a,,b]"];
@@ -425,7 +427,8 @@ fn all_strings_in_qemu_10() {
     );
 }
 
-/// Imports beside systemd, in a mount namespace in which its folder, `$1`, is mounted as this script says.
+/// Runs an import beside systemd, in a mount namespace in which the script `mounts` has mounted systemd's directory,
+/// `$1`.
 fn import_beside(root: &Path, source: &Path, mounts: &str) -> Output {
     let mut command = Command::new("unshare");
     command.arg(if testkit::is_root() { "-m" } else { "-rm" });
@@ -437,7 +440,7 @@ fn import_beside(root: &Path, source: &Path, mounts: &str) -> Output {
 
 #[test]
 fn everything_without_dmi_sysfs() {
-    // systemd reads entries/11-N/raw, which that module makes. We read the table.
+    // systemd reads entries/11-N/raw, which the module dmi-sysfs makes. The agent reads the table.
     let root = testkit::systemd_root(&[]);
     let source = sent(&[&text("db", b"secret")]);
     let output = import_beside(root.path(), source.path(), ":");
@@ -454,7 +457,7 @@ fn everything_without_dmi_sysfs() {
 #[test]
 fn everything_in_a_microvm() {
     let folder = directory(&[("db", b"secret")]);
-    // It ignores -smbios without a word, so the set and its manifest go by fw_cfg.
+    // QEMU's machine type microvm ignores -smbios without a message, so the set and its manifest go by fw_cfg.
     let (_programs, qemu) = program_with("/bin/echo", QEMU_WORD);
     let program = ["run", "--all", "--hypervisor=qemu", "--", qemu.to_str().unwrap(), "-M", "microvm"];
     let output = run(&mut host_with(folder.path(), &program));
@@ -463,13 +466,15 @@ fn everything_in_a_microvm() {
     let items = ["opt/io.systemd.credentials/db", "opt/io.smbios-creds/manifest"];
     let has = |item: &&str| arguments.contains(&format!("-fw_cfg name={item},file=/proc/self/fd/"));
     assert!(items.iter().all(has) && !arguments.contains("-smbios"), "{arguments}");
-    // If it is started in another way, its guest is told the same as one with a table that is too large.
+    // If a microvm is started without the host's program, its agent prints the same message as for a table that is
+    // too large.
     assert_no_source("sys/firmware", NO_SMBIOS);
 }
 
 #[test]
 fn everything_in_the_mount_trap() {
-    // Somebody has mounted a complete set before systemd came, which then hands out nothing: the mount is writable.
+    // Another program has mounted a complete set before systemd started, so systemd passes on nothing. The mount is
+    // writable.
     let root = testkit::systemd_root(&[("db", b"secret")]);
     let source = sent(&[&text("db", b"secret")]);
     let output = import_beside(root.path(), source.path(), "mount --bind $1 $1");
@@ -486,8 +491,8 @@ fn everything_in_the_mount_trap() {
 
 #[test]
 fn stray_bytes_behind_a_path_string() {
-    // QEMU before 7.2.18 did not end the content of a file with a NUL byte, so the string goes on with what is behind
-    // it in memory.
+    // QEMU before 7.2.18 did not end the content of a file with a NUL byte, so the string goes on with the bytes that
+    // follow it in memory.
     const STRAY: &[u8] = b"\x90\xd2\x1b[31m\x7f";
     let manifest = manifest(&[("db", b"secret"), ("tls", b"key")]);
     let stray = |string: &[u8]| [string, STRAY].concat();
@@ -498,7 +503,7 @@ fn stray_bytes_behind_a_path_string() {
     let size = format!("error: credential db: 6 bytes were sent, {} arrived {place}", 6 + STRAY.len());
     assert_reported(source.path(), &[], 3, &[&size]);
 
-    // In the binary form, which is what we send, it is no base64 any more.
+    // In the binary form, which the host's program sends, the text with the stray bytes is no longer base64.
     let source = sent(&[&manifest, &stray(b"io.systemd.credential.binary:db=c2VjcmV0"), &tls]);
     let reason = "byte 8 of its text is not a base64 character";
     let refused =
@@ -506,7 +511,7 @@ fn stray_bytes_behind_a_path_string() {
     let missing = "error: credential db: missing: sent with 6 bytes, but did not arrive";
     assert_reported(source.path(), &[], 3, &[&refused, missing]);
 
-    // Nor is the manifest, if the bytes are behind that.
+    // The manifest is no longer base64 either, if the stray bytes follow the manifest.
     let source = sent(&[&stray(&manifest), &text("db", b"secret"), &tls]);
     let reason =
         format!("byte {} of its text", manifest.len() - smbios_creds::format::manifest::PREFIX.len());

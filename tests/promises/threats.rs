@@ -1,4 +1,4 @@
-//! The table of threats in SECURITY.md: whole, and its tests are there under the names that it gives.
+//! The table of threats in SECURITY.md is complete, and the tests that it names exist.
 
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_to_string};
@@ -32,12 +32,12 @@ fn rows() -> Vec<Row> {
     table.lines().take_while(|line| line.starts_with('|')).map(row).collect()
 }
 
-/// What stands in backticks.
+/// Returns the texts in backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Every Rust file below a folder.
+/// Finds every Rust file below a directory.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -49,7 +49,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files that a test is in, by its name. A test is a function behind `#[test]` and its documentation.
+/// Returns the files that contain a test, by the test's name. A test is a function after `#[test]`, with only
+/// comments and attributes between them.
 fn tests() -> BTreeMap<String, Vec<PathBuf>> {
     let mut files = Vec::new();
     sources(&project("src"), &mut files);
@@ -98,7 +99,8 @@ fn every_test_that_the_table_names_is_there() {
         .collect();
     for Row { number, tests: cell, .. } in rows() {
         assert!(!cell.contains('…'), "{number}: names are given whole");
-        // Behind the name of a folder or of `fuzz/` a new part of the cell begins.
+        // A cell has parts, separated by semicolons. The tests of a part are in the directory that ends the part, if
+        // it names one.
         for part in cell.split("; ") {
             let names = quoted(part);
             for &name in &names {
@@ -110,7 +112,7 @@ fn every_test_that_the_table_names_is_there() {
                     let found = tests.values().flatten().any(|file| file.ends_with(name));
                     assert!(found, "{number}: there is no file {name} with tests");
                 } else if of_a_folder("fuzz") {
-                    // A package of the library has no fuzz targets.
+                    // The packaged library has no fuzz targets, so this test does not look for them there.
                     let target = project("fuzz/fuzz_targets").join(name).with_extension("rs");
                     assert!(target.exists() || !project("fuzz").exists(), "{number}: no fuzz target {name}");
                 } else {
@@ -126,7 +128,7 @@ fn every_test_that_the_table_names_is_there() {
     }
 }
 
-/// Clippy is run over everything before anything lands (`.ci/run`); the compiler itself refuses `unsafe`.
+/// `.ci/run` runs Clippy over everything before a change is merged. The compiler itself refuses `unsafe`.
 #[test]
 fn the_compiler_refuses_unsafe_code_and_paths_that_panic() {
     let manifest = read_to_string(project("Cargo.toml")).unwrap();
@@ -139,8 +141,8 @@ fn the_compiler_refuses_unsafe_code_and_paths_that_panic() {
         let text = read_to_string(project("src").join(root)).unwrap();
         assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{root}");
     }
-    // The agent's own program is the one that may not forbid it (docs/decisions/0002-before-main.md), and takes no other
-    // liberty.
+    // Only the agent's own program cannot forbid `unsafe` (docs/decisions/0002-before-main.md), and it has only this
+    // one `unsafe`.
     let agent = read_to_string(project("src/bin/smbios-creds.rs")).unwrap();
     assert_eq!(agent.matches("unsafe").count(), 1, "{agent}");
     assert!(
@@ -150,7 +152,7 @@ fn the_compiler_refuses_unsafe_code_and_paths_that_panic() {
     for lint in &lints[1..] {
         assert!(section("lints.clippy").lines().any(|line| line == format!("{lint} = \"deny\"")), "{lint}");
     }
-    // And nothing takes it back, but for unit tests, which stand at the end of their file.
+    // No file allows these lints again, except unit tests, which are at the end of their file.
     let mut files = Vec::new();
     sources(&project("src"), &mut files);
     assert!(files.len() > 50);

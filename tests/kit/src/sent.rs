@@ -22,7 +22,7 @@ pub fn sent(machine: Machine, directory: &Path) -> Machine {
     sent_through(machine, directory, &[])
 }
 
-/// Does the same as [`sent`], but `smbios-creds-host run` starts a wrapper, which starts QEMU.
+/// Does the same as `sent`, but `smbios-creds-host run` starts a wrapper, which starts QEMU.
 pub fn sent_through(machine: Machine, directory: &Path, wrapper: &[&str]) -> Machine {
     let host = crate::program("smbios-creds-host");
     let run = [host.to_str().unwrap(), "run", "--log-level=trace", "--hypervisor=qemu", "--all"];
