@@ -1,8 +1,9 @@
 //! Measures how long the project's units take in a boot, by QEMU's instruction clock: each instruction takes one
-//! nanosecond, and QEMU skips the time in which the machine waits. Other load on the host changes nothing.
+//! nanosecond, and QEMU skips the time in which the machine waits. Other load on the host changes nothing, and a boot
+//! with the same seed takes exactly the same time.
 //!
-//! `boot stages RELEASE...` boots each release with the unit of each stage, without the unit, and with parts of the
-//! unit in its place. It prints a line for each boot. `boot directives RELEASE...` boots each release once. It prints
+//! `boot stages SEED RELEASE...` boots each release with the unit of each stage, without the unit, and with parts of the
+//! unit in its place. It prints a line for each boot. `boot directives SEED RELEASE...` boots each release once. It prints
 //! two lines for each directive of the sandbox: one for a unit that has only this directive, and one for the unit
 //! without this directive. Times are microseconds.
 #![allow(
@@ -74,18 +75,22 @@ impl Variant {
     }
 }
 
+const USAGE: &str = "arguments: stages or directives, a seed, and releases: bookworm, backports, newest";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (measure, names): (fn(Release), _) = match arguments.split_first() {
-        Some((mode, names)) if mode == "stages" => (stages, names),
-        Some((mode, names)) if mode == "directives" => (directives, names),
-        _ => panic!("arguments: stages or directives, and releases: bookworm, backports, newest"),
+    let [mode, seed, names @ ..] = arguments.as_slice() else { panic!("{USAGE}") };
+    let measure = match mode.as_str() {
+        "stages" => stages,
+        "directives" => directives,
+        _ => panic!("{USAGE}"),
     };
+    let seed = seed.parse().unwrap_or_else(|_| panic!("{USAGE}"));
     // If SMBIOS_CREDS_TEST_NEWEST is set, `newest` is the systemd of Debian sid.
     let releases =
         [("bookworm", Release::Bookworm), ("backports", Release::Backports), ("newest", Release::Newest)];
     for (_, release) in releases.into_iter().filter(|(name, _)| names.iter().any(|one| one == name)) {
-        measure(release);
+        measure(release, seed);
     }
 }
 
@@ -134,20 +139,22 @@ fn version(outcome: &Outcome) -> &str {
     outcome.text().split_whitespace().nth(1).unwrap()
 }
 
-fn stages(release: Release) {
+fn stages(release: Release, seed: u32) {
     for (stage, unit) in STAGES {
         for variant in VARIANTS {
             if variant != Variant::Repair || release.cuts() {
-                boot(release, stage, unit, variant);
+                boot(release, seed, stage, unit, variant);
             }
         }
     }
 }
 
 /// Boots with sixteen credentials of 44 bytes. For a repair, the last one has 6000 bytes, which is more than a page.
-fn boot(release: Release, stage: &str, unit: &str, variant: Variant) {
-    let mut machine =
-        Machine::new(&format!("bench-{stage}-{release:?}")).release(release).instruction_clock().systemd("");
+fn boot(release: Release, seed: u32, stage: &str, unit: &str, variant: Variant) {
+    let mut machine = Machine::new(&format!("bench-{stage}-{release:?}-{seed}"))
+        .release(release)
+        .instruction_clock(seed)
+        .systemd("");
     let last = if variant == Variant::Repair { 6000 } else { 44 };
     for size in [44; 15].into_iter().chain([last]).enumerate() {
         machine = machine.oem_string(&format!("io.systemd.credential:c{}={}", size.0, "x".repeat(size.1)));
@@ -176,7 +183,7 @@ fn boot(release: Release, stage: &str, unit: &str, variant: Variant) {
     );
 }
 
-fn directives(release: Release) {
+fn directives(release: Release, seed: u32) {
     let text = text_of(STAGES[1].1);
     let mut names: Vec<&str> = Vec::new();
     let service = text.split_once("\n[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
@@ -198,9 +205,9 @@ fn directives(release: Release) {
             only_true(&with_directives(&text, |directive| directive != name)),
         ));
     }
-    let mut machine = Machine::new(&format!("bench-directives-{release:?}"))
+    let mut machine = Machine::new(&format!("bench-directives-{release:?}-{seed}"))
         .release(release)
-        .instruction_clock()
+        .instruction_clock(seed)
         .systemd("");
     for (name, text) in &services {
         let service = text.split_once("\n[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;

@@ -3,9 +3,11 @@
 
 import argparse
 import collections
+import concurrent.futures
 import datetime
 import filecmp
 import gzip
+import itertools
 import json
 import lzma
 import os
@@ -312,30 +314,40 @@ def measure_run(scratch, runs):
     return dict(zip(commands, hyperfine(commands.values(), None, runs, scratch)))
 
 
-def boot_lines(mode):
-    """Returns a dictionary for each line that benches/boot.rs prints: for the fixed versions of systemd, and for the newest
-    one if it is prepared."""
-    runs = [("bookworm", {}), ("backports", {}), ("newest", {})]
+def boot_lines(mode, seeds):
+    """Returns what benches/boot.rs prints, a dictionary for each line: of the systemds that do not change, and of the newest
+    if it is prepared. Several machines boot at the same time, because the load of the host does not change their clock."""
+    releases = [("bookworm", {}), ("backports", {}), ("newest", {})]
     if (TARGET / "vm/sid/image").exists():
-        runs.append(("newest", {"SMBIOS_CREDS_TEST_NEWEST": "1"}))
-    lines = []
-    for release, environment in runs:
-        text = run(TARGET / "debug/examples/boot", mode, release, cwd=ROOT, env=os.environ | environment)
-        lines += [dict(word.split("=", 1) for word in line.split()) for line in text.splitlines()]
-    return lines
+        releases.append(("newest", {"SMBIOS_CREDS_TEST_NEWEST": "1"}))
+
+    def lines(job):
+        seed, (release, environment) = job
+        command = [TARGET / "debug/examples/boot", mode, str(seed), release]
+        return run(*command, cwd=ROOT, env=os.environ | environment).splitlines()
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        texts = list(pool.map(lines, itertools.product(seeds, releases)))
+    return [dict(word.split("=", 1) for word in line.split()) for line in itertools.chain(*texts)]
 
 
-def measure_boots(rounds):
-    """Measures (d): boots by the instruction clock. Each figure is a list of microseconds, one for each round."""
-    stages, directives = {}, {}
-    for _ in range(rounds):
-        for line in boot_lines("stages"):
-            row = stages.setdefault(f"{line['systemd']}, {line['stage']}", {})
-            for what in ("unit", "boot"):
-                row.setdefault(f"{line['variant']}.{what}", []).append(int(line[what]))
-    for line in boot_lines("directives"):
+def boot_stages(seeds):
+    """Returns the times of the boots with each unit, a list of microseconds for each figure: one time for each seed."""
+    stages = {}
+    for line in boot_lines("stages", seeds):
+        row = stages.setdefault(f"{line['systemd']}, {line['stage']}", {})
+        for what in ("unit", "boot"):
+            row.setdefault(f"{line['variant']}.{what}", []).append(int(line[what]))
+    return stages
+
+
+def measure_boots(seeds):
+    """Measures (d): boots by the instruction clock, with the seeds from 1 on. Boots with the first seed are repeated."""
+    directives = {}
+    for line in boot_lines("directives", [1]):
         directives.setdefault(line["systemd"], {})[line["service"]] = [int(time) for time in line["taken"].split(",")]
-    return {"date": datetime.date.today().isoformat(), "stages": stages, "directives": directives}
+    return {"date": datetime.date.today().isoformat(), "stages": boot_stages(range(1, seeds + 1)),
+            "repeated": boot_stages([1]), "directives": directives}
 
 
 def measure_sizes(scratch, into):
@@ -358,26 +370,24 @@ def mean_ms(microseconds):
 
 
 def differences(boots):
-    """Returns by which share the rounds of each unit's time differ, the largest share first."""
-    shares = [(max(times) - min(times)) / statistics.mean(times)
-              for row in boots["stages"].values() for name, times in row.items() if name.endswith(".unit") and max(times) > 0]
-    return sorted(shares, reverse=True)
+    """Returns by which share each unit's time differs between the two runs with the first seed, the largest share first."""
+    pairs = [(times[0], boots["repeated"][stage][name][0])
+             for stage, row in boots["stages"].items() for name, times in row.items() if name.endswith(".unit") and times[0] > 0]
+    return sorted((abs(one - other) / one for one, other in pairs), reverse=True)
 
 
 def report_boots(boots):
     """Returns the results of (d) as Markdown."""
-    rounds = len(next(iter(boots["stages"].values()))["bare.unit"])
+    seeds = len(next(iter(boots["stages"].values()))["bare.unit"])
     shares = differences(boots)
     equal = sum(share <= 0.01 for share in shares)
     text = (f"\n**In a boot**, measured on {boots['date']} by QEMU's instruction clock (`-icount shift=0,sleep=off`). A "
             "millisecond is a million instructions of kernel, systemd and agent. Other programs on the host do not change these "
             "times. The machine has one CPU, and gets 16 credentials of 44 B. The kernel does not test its cryptography, because "
             "these tests would take half of the CPU at the same time. A time is from the start of the unit's process until the "
-            "unit is active"
-            + (f", mean of {rounds} rounds. " if rounds > 1 else ". "))
-    if rounds > 1:
-        text += (f"Of {len(shares)} such times, {equal} differ by at most 1 % between the rounds. The median difference is "
-                 f"{100 * statistics.median(shares):.2f} %, and the largest {100 * shares[0]:.1f} %. ")
+            f"unit is active, mean of {seeds} boots, each at another date, which changes the order of events. The boots at the "
+            f"first date were repeated: of {len(shares)} times, {equal} differ by at most 1 %, and the largest difference is "
+            f"{100 * shares[0]:.1f} %. ")
     text += ("The first four columns add up to the whole unit: `/bin/true` in a unit without a sandbox; the sandbox without its "
              "list of system calls; the list of system calls; and an import that finds that systemd has imported everything. In "
              "the column for a repair, one credential has 6000 B, and systemd imports only a part of it. The import then mounts "
@@ -562,14 +572,14 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true",
-                        help="few repetitions and one round of boots, into target/benches; the page and results are kept")
+                        help="few repetitions and boots with one seed, into target/benches; the page and results are kept")
     parser.add_argument("--runs", type=int, help="runs of each command (100; 5 if quick)")
-    parser.add_argument("--boots", type=int, help="rounds of boots, each of some 50 (2; 1 if quick); 0 keeps the figures")
+    parser.add_argument("--boots", type=int, help="seeds of boots, some 50 boots for each (8; 1 if quick); 0 keeps the figures")
     parser.add_argument("--only", choices=["boots"],
                         help="measure boots only, and keep all other figures: boots need no quiet machine")
     options = parser.parse_args()
     runs = options.runs or (5 if options.quick else 100)
-    boots = options.boots if options.boots is not None else (1 if options.quick else 2)
+    boots = options.boots if options.boots is not None else (1 if options.quick else 8)
 
     if not options.quick and PAGE.read_text().count(BEGIN) != 1:
         parser.error(f"{PAGE} needs {BEGIN} and {END}, between which the figures go")

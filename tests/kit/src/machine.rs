@@ -407,14 +407,13 @@ impl Machine {
 
         let own = folder.join("own");
         let mut cpio = Command::new("cpio")
-            .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
+            .args(["--quiet", "-o", "-H", "newc", "-R", "0:0", "--reproducible"])
             .current_dir(&root)
             .stdin(Stdio::piped())
             .stdout(fs::File::create(&own).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("cpio is needed, ./tests/prepare installs it: {error}"));
-        let files = Command::new("find").args([".", "-mindepth", "1"]).current_dir(&root).output().unwrap();
-        cpio.stdin.take().unwrap().write_all(&files.stdout).unwrap();
+        cpio.stdin.take().unwrap().write_all(&reproducible(&root)).unwrap();
         assert!(cpio.wait().unwrap().success());
 
         let image = folder.join("initrd");
@@ -432,6 +431,24 @@ impl Machine {
         }
         image
     }
+}
+
+/// Returns the names of all files below a directory for cpio, in a fixed order, and sets the times of all files to the
+/// same time. So the same files always make the same image, and with the instruction clock, two boots of the same image
+/// take exactly the same time.
+fn reproducible(root: &Path) -> Vec<u8> {
+    let find = |arguments: &[&str]| {
+        let output =
+            Command::new("find").args([".", "-mindepth", "1"]).args(arguments).current_dir(root).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    find(&["-exec", "touch", "--no-dereference", "--date=2026-01-01T00:00:00Z", "{}", "+"]);
+    let names = find(&[]);
+    let mut lines: Vec<&[u8]> = names.split_inclusive(|&byte| byte == b'\n').collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 /// Reads the results that a machine sent over its second serial line. Of several results with the same name, the last
