@@ -352,9 +352,9 @@ impl Directory {
         self.set_mode(theirs.st_mode & !(libc::S_ISUID | libc::S_ISGID))
     }
 
-    /// Makes a hard link, with which the file `name` of this directory is also in the directory `other`.
-    pub(crate) fn link_into(&self, name: &CStr, other: &Self) -> Result<(), Errno> {
-        linkat(self, name, other, name, LinkatFlags::empty())
+    /// Makes a hard link: the file `name` of this directory also gets the name `target` in the directory `other`.
+    pub(crate) fn link<N: NixPath + ?Sized>(&self, name: &N, other: &Self, target: &N) -> Result<(), Errno> {
+        linkat(self, name, other, target, LinkatFlags::empty())
     }
 
     /// Renames the file `name` to `target` in this directory. Replaces `target` if it exists.

@@ -11,8 +11,7 @@
 
 use super::content::{self, Found};
 use super::error::Context;
-use super::outcome::Outcome;
-use super::{Method, Place, PlaceError};
+use super::{Method, Place, PlaceError, own};
 use crate::format::credential::Credential;
 use crate::guest::system::System;
 use crate::sys::Errno;
@@ -55,14 +54,27 @@ pub(in crate::guest) fn hand_over(
 ) -> Result<usize, PlaceError> {
     match handover {
         Handover::Nothing | Handover::Report => Ok(0),
-        Handover::Everything => send(system, set).map(|_| 0),
+        Handover::Everything => Place::Initrd.fill(system, &Method::Rename, set).map(|_| 0),
         Handover::Clear | Handover::ClearExceptReport => clear(system, handover, set),
     }
 }
 
-/// Writes a set to `@initrd`.
-pub(in crate::guest) fn send(system: &System, set: &[&Credential]) -> Result<Outcome, PlaceError> {
-    Place::Initrd.fill(system, &Method::Rename, set)
+/// Adds the report, the file `name` in the directory `state`, to `@initrd` as one more credential: by a hard link, so
+/// that the whole report appears at once. `run` is the directory `/run`.
+pub(in crate::guest) fn send_report(
+    system: &System,
+    run: &Directory,
+    state: &Directory,
+    name: &str,
+) -> Result<(), PlaceError> {
+    let context = Context::new(&system.initrd_credentials());
+    let initrd = own::initrd(system, run)?;
+    let link = || match state.link(name, &initrd, REPORT) {
+        // The report of an earlier import in this boot.
+        Err(Errno::EEXIST) => initrd.remove_file(REPORT).and_then(|()| state.link(name, &initrd, REPORT)),
+        result => result,
+    };
+    link().map_err(context.cannot("write the report to"))
 }
 
 /// Removes the credentials from `@initrd` that were also written to another place. If systemd already has a credential

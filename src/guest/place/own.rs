@@ -36,6 +36,11 @@ pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory,
     make(run, c"credentials", 0o755, &system.credentials())
 }
 
+/// Opens `/run/credentials/@initrd`, and creates it if it does not exist.
+pub(super) fn initrd(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
+    make(&credentials(system, run)?, c"@initrd", 0o700, &system.initrd_credentials())
+}
+
 /// Opens a directory that only the user of this process may write to, and creates the directory if it does not exist.
 /// Another user who could write to the directory could redirect a mount, or replace the credentials that services get.
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {

@@ -134,7 +134,7 @@ impl<'a> Staging<'a> {
                 let other = name.to_bytes().to_vec();
                 return Err(PlaceError::HoldsOther { directory: context.shown(), other });
             }
-            match existing.link_into(&name, &self.directory) {
+            match existing.link(&*name, &self.directory, &name) {
                 // EEXIST: the set has a credential with the name of this file, which replaces the file.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(context.cannot("keep the other files of")(error)),

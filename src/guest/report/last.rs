@@ -12,7 +12,6 @@ use super::bounded;
 use super::known::{Delivered, Left};
 use super::listing::Judged;
 use super::log::placed;
-use crate::format::credential::{Credential, Name, NameError};
 use crate::guest::imported::{Closing, Ended, Imported, NotPlaced, NotReceived, Placed};
 use crate::guest::place::PlaceError;
 use crate::guest::place::error::Context;
@@ -29,6 +28,9 @@ use crate::text::help::Help;
 
 const FILE: &str = "report.json";
 const PART: &str = "report.json.part";
+
+/// Mode of the report's file. In the initrd, the same file is also a credential in `@initrd`.
+const MODE: u32 = 0o400;
 
 /// The result of an import, in the format of the file `report.json` (smbios-creds-format(7)).
 #[derive(Serialize)]
@@ -104,8 +106,6 @@ enum NotReported {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    Name(#[from] NameError),
-    #[error(transparent)]
     Place(#[from] PlaceError),
 }
 
@@ -113,7 +113,7 @@ impl Help for NotReported {
     fn help(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Place(error) => error.help(),
-            Self::Json(_) | Self::Name(_) => None,
+            Self::Json(_) => None,
         }
     }
 }
@@ -235,19 +235,19 @@ fn is_handed_over(imported: &Imported) -> bool {
 
 fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>) -> Result<(), NotReported> {
     let json = Report::new(imported).into_json()?;
-    write(system, &json)?;
+    let run = own::run(system)?;
+    let state = StateDirectory::lock(system, &run)?;
+    write(&state, &json)?;
     let Ok(imported) = imported else { return Ok(()) };
-    let name = Name::new(REPORT)?;
-    let is_taken = imported.delivery.intact().any(|sent| sent.name == name);
+    let is_taken = imported.delivery.intact().any(|sent| sent.name.as_str() == REPORT);
     if is_handed_over(imported) && !is_taken {
-        handover::send(system, &[&Credential::new(name, json)])?;
+        handover::send_report(system, &run, &state.directory, FILE)?;
     }
     Ok(())
 }
 
 /// Writes a report, which replaces the report of the last import.
-fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
-    let state = StateDirectory::lock(system, &own::run(system)?)?;
+fn write(state: &StateDirectory, json: &[u8]) -> Result<(), PlaceError> {
     let context = Context::new(&state.path);
     // SIGXFSZ, the signal for a file above the size limit (setrlimit(2)), must not end an import that is already
     // complete.
@@ -258,8 +258,8 @@ fn write(system: &System, json: &[u8]) -> Result<(), PlaceError> {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
         }
-        let mut file = state.directory.create(PART, 0o600)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io_errno)?;
+        let mut file = state.directory.create(PART, MODE)?;
+        file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(io_errno)?;
         file.write_all(json).map_err(io_errno)?;
         state.directory.rename(PART, FILE)
     };
