@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::sys::directory::{Stat, stat};
+use crate::sys::stat::{Stat, stat};
 use crate::text::escape::Safely;
 
 /// Starts the log: messages of `level` and of more severe levels go to stderr, under the name `program`.

@@ -20,8 +20,9 @@ use super::verify::delivery::Verdict;
 use crate::format::credential::Credential;
 use crate::format::fw_cfg::{PATH_MAX, holds_secrets};
 use crate::sys::Errno;
-use crate::sys::directory::{self, Directory, Links};
+use crate::sys::directory::{Directory, Links};
 use crate::sys::file::{self, Content};
+use crate::sys::stat;
 
 /// The directory below `/sys/firmware` in which `dmi_sysfs` shows each structure (Linux
 /// `drivers/firmware/dmi-sysfs.c`).
@@ -140,7 +141,7 @@ fn shut(directory: &Directory, name: &CStr) -> Result<Option<bool>, Errno> {
         return Ok(Some(false));
     }
     let file = directory.read(name)?;
-    if !directory::stat(&file)?.is_file() {
+    if !stat::stat(&file)?.is_file() {
         return Ok(None);
     }
     file::set_mode(&file, 0).map(|()| Some(true))

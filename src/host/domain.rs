@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::hypervisor::qemu;
 use crate::sys::Errno;
-use crate::sys::directory::{is_memory_only, user};
+use crate::sys::directory::is_memory_only;
 use crate::sys::guarded::{self, Unguarded};
+use crate::sys::stat::user;
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 

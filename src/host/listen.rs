@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use crate::format::receipt::Address;
 use crate::sys::Errno;
-use crate::sys::directory::{Directory, Links, Stat};
+use crate::sys::directory::{Directory, Links};
 use crate::sys::socket::{Listener, Stream, connect_unix, listen_unix, listen_vsock};
+use crate::sys::stat::Stat;
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 

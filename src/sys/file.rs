@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::directory::kind;
+use super::stat::kind;
 use super::{Errno, errno, io_errno};
 
 /// The result of reading a file.

@@ -23,7 +23,8 @@ use std::path::{Component, Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, AtFlags, readlinkat};
 use nix::sys::stat::{SFlag, fstatat};
 
-use super::directory::{self, Directory, Links, Stat, user};
+use super::directory::{Directory, Links};
+use super::stat::{self, Stat, user};
 use super::{Errno, file, io_errno};
 
 /// Maximum number of links that are followed in one path, as in the kernel (`MAXSYMLINKS`, `include/linux/namei.h`).
@@ -64,7 +65,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File, Unguarded> {
     let opened = file::open(&path);
     let (at, stat) = walk(&path, End::File)?;
     let opened = opened?;
-    if directory::stat(&opened)?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
+    if stat::stat(&opened)?.is_same(&stat) { Ok(opened) } else { Err(Unguarded::By(at)) }
 }
 
 /// The expected type of the destination of a path.

@@ -17,6 +17,7 @@ pub(crate) mod socket;
 pub(crate) mod staging;
 #[cfg(feature = "cli")]
 pub(crate) mod standard;
+pub(crate) mod stat;
 
 #[cfg(feature = "launch")]
 use std::ffi::{CString, NulError, OsStr};

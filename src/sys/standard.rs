@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::directory::stat;
+use super::stat::stat;
 use super::{Errno, errno};
 
 /// The highest of the three standard descriptors.

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::error::{Context, PlaceError};
 use crate::format::credential::{Credential, Name};
-use crate::sys::directory::{self, Directory};
+use crate::sys::directory::Directory;
+use crate::sys::stat;
 use crate::sys::{Errno, io_errno};
 
 /// Mode of a credential's file.
@@ -66,7 +67,7 @@ pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) 
         Err(Errno::ELOOP) => return Ok(Found::Other),
         Err(error) => return Err(error),
     };
-    let stat = directory::stat(&file)?;
+    let stat = stat::stat(&file)?;
     if !stat.is_file() || stat.mode() & INSECURE != 0 || stat.size() != Some(expected.len()) {
         return Ok(Found::Other);
     }

@@ -9,7 +9,7 @@ use crate::guest::verify::finding::{Finding, FindingKind, Severity};
 use crate::guest::verify::findings::Findings;
 use crate::guest::verify::sealed_finding::SealedFinding;
 use crate::sys::child;
-use crate::sys::directory::user;
+use crate::sys::stat::user;
 use crate::trust::sealed::Sealed;
 
 /// Returns a finding for each encrypted credential that this machine cannot decrypt. Possible causes: the credential

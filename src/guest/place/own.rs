@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use super::error::{Context, PlaceError};
 use crate::guest::system::System;
 use crate::sys::Errno;
-use crate::sys::directory::{self, Directory};
+use crate::sys::directory::Directory;
 use crate::sys::guarded::{self, Unguarded};
+use crate::sys::stat::user;
 
 const STATE: &CStr = c"smbios-creds";
 const LOCK: &CStr = c"lock";
@@ -56,7 +57,7 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
     if stat.is_protected() {
         return Ok(());
     }
-    let user = directory::user();
+    let user = user();
     if stat.owner() == 0 && user != 0 {
         Err(PlaceError::NeedsRoot(context.shown(), user))
     } else {

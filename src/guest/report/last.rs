@@ -20,8 +20,9 @@ use crate::guest::place::outcome::{Outcome, Repaired};
 use crate::guest::place::own::{self, StateDirectory};
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
-use crate::sys::directory::{self, Directory, Links};
+use crate::sys::directory::{Directory, Links};
 use crate::sys::signals::Held;
+use crate::sys::stat;
 use crate::sys::{Errno, io_errno};
 use crate::text::escape::Escaped;
 use crate::text::help::Help;
@@ -283,5 +284,5 @@ fn open(system: &System) -> Option<File> {
         return None;
     }
     let file = directory.read(FILE).ok()?;
-    directory::stat(&file).ok()?.is_file().then_some(file)
+    stat::stat(&file).ok()?.is_file().then_some(file)
 }

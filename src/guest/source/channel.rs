@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::SourceError;
 use crate::guest::system::System;
 use crate::guest::verify::received::Received;
-use crate::sys::directory::stat_at;
+use crate::sys::stat::stat_at;
 
 /// What the sources read: the running system, or a recording of a system.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::format::smbios::dump::DumpError;
-use crate::sys::directory::stat_at;
+use crate::sys::stat::stat_at;
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 
