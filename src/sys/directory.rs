@@ -4,11 +4,11 @@
 //! [`Directory::make_in`] creates a directory with exactly the given mode. In all other calls, the umask removes
 //! permissions from a new file or directory.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
@@ -73,18 +73,21 @@ impl Directory {
 
     /// Opens each directory of a path relative to the previous directory. Only the last directory must be readable.
     fn open_by_component(path: &Path) -> Result<Self, Errno> {
-        let open = |directory: BorrowedFd<'_>, name: &OsStr, is_last| {
-            let flags = if is_last { DIRECTORY } else { DIRECTORY.union(OFlag::O_PATH) };
-            openat(directory, name, flags, Mode::empty())
-        };
-        let mut names =
-            path.components().filter(|component| !matches!(component, Component::RootDir)).peekable();
-        let start = if path.is_absolute() { "/" } else { "." };
-        let mut directory = open(AT_FDCWD, OsStr::new(start), names.peek().is_none())?;
-        while let Some(name) = names.next() {
-            directory = open(directory.as_fd(), name.as_os_str(), names.peek().is_none())?;
+        let mut directory = None;
+        let mut name = PathBuf::new();
+        let mut components = path.components().peekable();
+        while let Some(component) = components.next() {
+            name.push(component);
+            let is_last = components.peek().is_none();
+            // The root directory is opened together with the first directory in it.
+            if component != Component::RootDir || is_last {
+                let flags = if is_last { DIRECTORY } else { DIRECTORY.union(OFlag::O_PATH) };
+                let parent = directory.as_ref().map_or(AT_FDCWD, OwnedFd::as_fd);
+                directory = Some(openat(parent, &name, flags, Mode::empty())?);
+                name.clear();
+            }
         }
-        Ok(Self(directory))
+        directory.map(Self).ok_or(Errno::ENOENT)
     }
 
     /// Opens the directory `name` in this directory. Returns `None` if `name` does not exist.
@@ -144,6 +147,18 @@ impl Directory {
             }
         }
         Ok(names)
+    }
+
+    /// Whether the directory contains no name except `.` and `..`. Call this before [`Directory::names`].
+    pub(crate) fn is_empty(&self) -> Result<bool, Errno> {
+        let mut buffer = [MaybeUninit::uninit(); 512];
+        let mut entries = RawDir::new(&self.0, &mut buffer);
+        while let Some(entry) = entries.next() {
+            if !matches!(entry.map_err(errno)?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Returns all names in the directory, even if an earlier call has already returned them.

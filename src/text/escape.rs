@@ -4,7 +4,7 @@
 //! or forge a line of a log. So every byte except printable ASCII is written as `\n`, `\r`, `\t`, or `\x` and two
 //! hexadecimal digits.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 /// Bytes from outside of this program. `Display` escapes every byte except printable ASCII.
@@ -18,14 +18,20 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&byte| match byte {
-            b'\n' => f.write_str("\\n"),
-            b'\r' => f.write_str("\\r"),
-            b'\t' => f.write_str("\\t"),
-            0x20..=0x7e => f.write_char(byte.into()),
-            _ => write!(f, "\\x{byte:02x}"),
+        // Each part is one byte that is escaped, or all printable bytes up to the next such byte.
+        self.0.chunk_by(|one, next| is_printable(*one) && is_printable(*next)).try_for_each(|part| match part {
+            b"\n" => f.write_str("\\n"),
+            b"\r" => f.write_str("\\r"),
+            b"\t" => f.write_str("\\t"),
+            [byte] if !is_printable(*byte) => write!(f, "\\x{byte:02x}"),
+            text => f.write_str(&String::from_utf8_lossy(text)),
         })
     }
+}
+
+/// Whether a byte is printable ASCII.
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e)
 }
 
 impl<'a> From<&'a Path> for Escaped<'a> {
@@ -77,6 +83,9 @@ pub(crate) struct Safely<'a, W>(pub(crate) &'a mut W);
 #[cfg(feature = "cli")]
 impl<W: fmt::Write> fmt::Write for Safely<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(is_printable) {
+            return self.0.write_str(text);
+        }
         text.chars().try_for_each(|character| write_safely(self.0, character))
     }
 }

@@ -188,7 +188,7 @@ impl Seen {
             // The error of opening `@system` is reported later, when the credentials are written.
             Err(error) => return Self::PassedOn(Err(error)),
         };
-        if directory.names().is_ok_and(|names| names.is_empty()) {
+        if directory.is_empty().is_ok_and(|is_empty| is_empty) {
             return Self::nothing(system);
         }
         let read_only = directory.is_read_only().is_ok_and(|read_only| read_only);

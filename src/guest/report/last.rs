@@ -252,7 +252,7 @@ fn write(state: &StateDirectory, json: &[u8]) -> Result<(), PlaceError> {
     let context = Context::new(&state.path);
     // SIGXFSZ, the signal for a file above the size limit (setrlimit(2)), must not end an import that is already
     // complete.
-    let _held = Held::new();
+    let held = Held::new();
     let replace = || {
         // A file that already has the report's temporary name is removed.
         match state.directory.remove_file(PART) {
@@ -264,7 +264,9 @@ fn write(state: &StateDirectory, json: &[u8]) -> Result<(), PlaceError> {
         file.write_all(json).map_err(io_errno)?;
         state.directory.rename(PART, FILE)
     };
-    replace().map_err(context.cannot("write the report to"))
+    replace().map_err(context.cannot("write the report to"))?;
+    held.release();
+    Ok(())
 }
 
 /// Reads the last report; returns `None` if no report exists, if this process cannot read the report, or if another
