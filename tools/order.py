@@ -25,11 +25,12 @@ ONLY_IN_A_MACHINE = [
 ]
 
 # Replaces the running system's directories, in a mount namespace of its own: $1 is the agent, $2 a table, $3 the files that
-# systemd has imported or "", and the rest the command that runs the agent.
+# systemd has imported or "", $4 is 1 in the initrd or else 0, and the rest the command that runs the agent.
 SYSTEM = """
 set -e
 agent=$1 table=$2 imported=$3
-shift 3
+export SYSTEMD_IN_INITRD=$4
+shift 4
 mount -t tmpfs tmpfs /run
 if [ -n "$imported" ]; then
     mkdir -p /run/systemd/system /run/credentials/@system
@@ -128,7 +129,7 @@ def flows(agent, directory):
     proven.mkdir()
     run("cargo", "run", "--quiet", "--locked", "--example", "vmm", "--", sent, proven, cwd=ROOT)
     run(agent, "import", "--log-level=error", "--from", plain, "--into", imported)
-    return [(table, files) for files in (imported, "") for table in (plain, proven)]
+    return [(table, files, stage) for files, stage in ((imported, 0), (imported, 1), ("", 0)) for table in (plain, proven)]
 
 
 def main():
@@ -140,21 +141,22 @@ def main():
             address, kind, name = line.rsplit(maxsplit=2) if line[0] != " " else ("", "", "")
             if kind in ("t", "T", "w", "W"):
                 symbols[name] = int(address, 16)
-        code, times = sections(linker_map), collections.Counter()
-        for table, imported in flows(agent, directory):
+        code, patterns = sections(linker_map), []
+        for table, imported, stage in flows(agent, directory):
             profile = directory / "profile"
-            run("unshare", "--mount", "--map-root-user", "sh", "-c", SYSTEM, "sh", agent, table, imported, "valgrind",
-                "--log-file=/dev/null", "--tool=callgrind", "--dump-instr=yes", "--compress-pos=no", "--demangle=no",
+            run("unshare", "--mount", "--map-root-user", "sh", "-c", SYSTEM, "sh", agent, table, imported, stage,
+                "valgrind", "--log-file=/dev/null", "--tool=callgrind", "--dump-instr=yes", "--compress-pos=no", "--demangle=no",
                 f"--callgrind-out-file={profile}", stderr=subprocess.DEVNULL)
             ran = addresses(profile)
             start = base(ran, symbols)
             # callgrind gives some addresses relative to the program file, not as loaded.
             all_addresses = {address - start if address >= start else address
                              for function in ran.values() for address in function}
-            times.update({pattern for begin, size, pattern in code
-                          if any(begin <= address < begin + size for address in all_addresses)})
-    patterns = [pattern for pattern, _ in sorted(times.items(), key=lambda item: (-item[1], item[0]))]
-    lines = "".join(f"    {pattern}\n" for pattern in patterns + ONLY_IN_A_MACHINE)
+            ran = {pattern for begin, size, pattern in code
+                   if any(begin <= address < begin + size for address in all_addresses)}
+            # An import maps no page that only less usual imports need.
+            patterns += sorted(ran.difference(patterns))
+    lines = "".join(f"    {pattern}\n" for pattern in ONLY_IN_A_MACHINE + patterns)
     SCRIPT.write_text(f"""/* Puts the functions that an import runs next to each other, so that fewer pages of the program are read and locked.
    Made by ./do order. An addition to GNU ld's own script. */
 SECTIONS {{

@@ -15,6 +15,7 @@ use crate::trust::signature::KeyError;
 /// Prints help to stdout, and an error in the arguments to stderr. Escapes the text, because it can quote the
 /// arguments. `help` is a remedy that is added to clap's text.
 #[must_use]
+#[cold]
 pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     let mut text = String::new();
     for character in complaint(error).chars() {

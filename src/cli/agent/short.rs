@@ -58,7 +58,15 @@ const IMPORT: [Definition; 3] =
 /// # Errors
 /// Returns the requested help, or the error in the command line.
 pub fn parse(words: &[OsString]) -> Result<Agent, Error> {
-    short(words).map_or_else(|| Agent::try_parse_from(words), Ok)
+    short(words).map_or_else(|| long(words), Ok)
+}
+
+/// Parses a command line with the definitions of all options. Not inlined, so that the code of an import is on fewer
+/// pages.
+#[cold]
+#[inline(never)]
+fn long(words: &[OsString]) -> Result<Agent, Error> {
+    Agent::try_parse_from(words)
 }
 
 /// Parses a command line in the short way, which defines only the given options in clap. Returns `None` if this does

@@ -32,6 +32,9 @@ use crate::text::escape::Escaped;
 
 /// Runs the selected subcommand.
 ///
+/// The functions of the subcommands that no boot waits for are not inlined, so that the code of an import is on fewer
+/// pages, which the kernel must map and lock.
+///
 /// # Errors
 /// Returns a message that says what failed.
 pub fn run(agent: &Agent, before: &Before, console: &Console) -> anyhow::Result<Exit> {
@@ -50,6 +53,7 @@ fn exit(delivery: &Delivery) -> Exit {
     Ended::from(delivery.verdict()).into()
 }
 
+#[inline(never)]
 fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     // `list` prints no values, so it is allowed in confidential VMs and containers too.
     let policy = Policy { confidential: Confidential::Allow, trust: list.trust.trust(), ..Policy::default() };
@@ -93,6 +97,7 @@ fn run_list(system: &System, list: &List) -> anyhow::Result<Exit> {
     Ok(exit(&delivery))
 }
 
+#[inline(never)]
 fn run_check(system: &System, check: &Check) -> anyhow::Result<Exit> {
     let policy = Policy { about: check.name.clone(), ..check.policy.policy() };
     let mut delivery = match load(system, check.from.from.as_deref(), &policy) {
@@ -154,6 +159,7 @@ fn draw(input: Input<'_>, delivery: &Delivery) -> anyhow::Result<()> {
     output::text("\n")
 }
 
+#[inline(never)]
 fn run_cat(system: &System, cat: &Cat) -> anyhow::Result<Exit> {
     let (require, allow_empty) = (cat.names.clone(), cat.allow_empty.allow_empty.clone());
     let (confidential, trust) = (cat.confidential.confidential, cat.trust.trust());
@@ -202,6 +208,7 @@ fn print_value(value: &[u8], newline: Newline) -> anyhow::Result<()> {
     if is_ended { Ok(()) } else { output::text("\n") }
 }
 
+#[inline(never)]
 fn run_record(system: &System, options: &Record) -> anyhow::Result<Exit> {
     let recording = Recording::read(options.from.input(system))?;
     let shown = Escaped::from(options.folder.as_path());
