@@ -26,7 +26,7 @@ fn units_of(directory: &str) -> Vec<Unit> {
 /// A service of a user, to which drop-ins are added.
 const SERVICE: &str = "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n";
 
-/// Returns the units that a page shows. A block without ExecStart= is a drop-in.
+/// Returns the units that a page shows. A block without `ExecStart=` is a drop-in.
 fn units_on(page: &str) -> Vec<Unit> {
     let text = read_to_string(project(page)).unwrap();
     let blocks = text.split("```ini\n").skip(1).map(|rest| rest.split("```").next().unwrap());

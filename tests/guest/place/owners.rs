@@ -273,7 +273,7 @@ fn the_report_is_for_its_owner_alone_and_holds_no_value() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().mode() & 0o7777;
     assert_eq!(mode("run/smbios-creds"), 0o700);
-    assert_eq!((mode("run/smbios-creds/report.json"), mode("run/smbios-creds/lock")), (0o600, 0o600));
+    assert_eq!((mode("run/smbios-creds/report.json"), mode("run/smbios-creds/lock")), (0o400, 0o600));
     let report = fs::read_to_string(root.path().join("run/smbios-creds/report.json")).unwrap();
     assert!(report.contains("\"name\":\"a\"") && !report.contains("one") && !report.contains("AAEC"));
 }

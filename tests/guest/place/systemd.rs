@@ -116,6 +116,40 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
 }
 
 #[test]
+fn later_import_in_the_initrd_replaces_the_report_in_initrd() {
+    let root = testkit::systemd_root(&[]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    assert_eq!(code(&import_below(root.path(), "auto")), 0);
+    let handed_over = root.path().join("run/credentials/@initrd/smbios-creds.report");
+    assert_eq!(fs::metadata(&handed_over).unwrap().permissions().mode() & 0o7777, 0o400);
+    fs::remove_file(&handed_over).unwrap();
+    fs::write(&handed_over, "old").unwrap();
+    // The import must write this credential again, so it leaves a new report.
+    fs::remove_file(root.path().join("run/credstore/a")).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!((code(&output), stderr(&output).contains("no report")), (0, false), "{}", stderr(&output));
+    let report = fs::read_to_string(&handed_over).unwrap();
+    assert_eq!(report, fs::read_to_string(root.path().join("run/smbios-creds/report.json")).unwrap());
+    assert!(report.contains("\"summary\":\"imported into "), "{report}");
+}
+
+#[test]
+fn report_is_not_handed_over_in_a_directory_of_another_user() {
+    let root = testkit::systemd_root(&[("a", b"one"), ("b", &[0, 1, 2])]);
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    let initrd = root.path().join("run/credentials/@initrd");
+    fs::create_dir(&initrd).unwrap();
+    fs::set_permissions(&initrd, PermissionsExt::from_mode(0o777)).unwrap();
+    let output = import_below(root.path(), "auto");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let warning = "warning: no report of the import was written: ";
+    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(&initrd).unwrap().count(), 0);
+}
+
+#[test]
 fn a_report_that_cannot_be_left_fails_no_import() {
     let root = testkit::systemd_root(&[]);
     fs::create_dir_all(root.path().join("run/smbios-creds/report.json")).unwrap();

@@ -188,7 +188,7 @@ fn the_tracer_is_not_for_people() {
     }
 }
 
-/// This test cannot set ptrace_scope: a kernel may lack Yama, and the value applies to the whole machine.
+/// This test cannot set `ptrace_scope`: a kernel may lack Yama, and the value applies to the whole machine.
 /// `tests/machine` sets it.
 #[test]
 fn yama_as_it_is_on_this_machine_allows_a_start() {
