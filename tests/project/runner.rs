@@ -101,6 +101,18 @@ fn arguments_reach_each_program_which_then_runs_whole() {
     assert!(printed.iter().all(|text| text.contains("given: stages:: --nocapture\n")), "{printed:?}");
 }
 
+/// A whole program runs longer than a single test, so it must not be the last one that runs.
+#[test]
+fn whole_programs_are_first_in_a_run_without_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let body = format!("echo ${{0##*/}} >>{}; {PASSES}", log.display());
+    let programs =
+        ["machine", "promises"].map(|name| program(directory.path(), name, &["one", "two"], &body));
+    assert!(outcome(&programs, &[], 1).0.is_empty());
+    assert_eq!(fs::read_to_string(log).unwrap(), "promises\nmachine\nmachine\n");
+}
+
 #[test]
 fn tests_of_machines_run_side_by_side_and_not_more_than_allowed() {
     let directory = tempfile::tempdir().unwrap();

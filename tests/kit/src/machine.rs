@@ -262,13 +262,13 @@ impl Machine {
         self
     }
 
-    /// Adds a file, with `path` from the root.
+    /// Adds a file at `path`, which is relative to the root directory of the machine.
     pub fn file(mut self, path: &str, content: impl Into<String>) -> Self {
         self.files.push((path.to_owned(), content.into()));
         self
     }
 
-    /// Adds a symbolic link, with `path` from the root.
+    /// Adds a symbolic link to `target` at `path`, which is relative to the root directory of the machine.
     pub fn link(mut self, path: &str, target: &str) -> Self {
         self.links.push((path.to_owned(), target.to_owned()));
         self
@@ -331,9 +331,7 @@ impl Machine {
             .args(["-accel", "tcg", "-cpu", self.hardware.processor, "-smp", self.hardware.processors])
             .args(["-machine", self.kind, "-m", self.hardware.memory, "-nodefaults"])
             .args(["-display", "none", "-no-reboot", "-monitor", "none", "-append"])
-            // On a busy host, QEMU may get no processor in time. Without `no_timer_check`, the kernel's check of its
-            // timer would then end in a panic.
-            .arg(format!("{} quiet panic=-1 no_timer_check{}", self.console, self.kernel_arguments))
+            .arg(self.command_line())
             .args(self.hardware.serial_lines(&log, &results))
             .arg("-kernel")
             .arg(kernel)
@@ -360,6 +358,14 @@ impl Machine {
         }
         let results = results_of(&text(&results));
         (results, text(&log) + &text(&log_of(&self.name, "output")))
+    }
+
+    /// Returns the kernel's command line.
+    fn command_line(&self) -> String {
+        // On a busy host, QEMU may get no processor in time. Without `no_timer_check`, the kernel's check of its timer
+        // would then end in a panic. The kernel's tests of its cryptography would take a tenth of a boot.
+        let always = "quiet panic=-1 no_timer_check cryptomgr.notests";
+        format!("{} {always}{}", self.console, self.kernel_arguments)
     }
 
     /// Returns the kernel and the image that this machine boots, for callers that start a hypervisor themselves.

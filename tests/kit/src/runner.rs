@@ -84,7 +84,9 @@ fn jobs<'a>(
         }
         jobs.extend(tests.into_iter().map(|test| Job { program, test: Some(test) }));
     }
-    jobs.sort_by_key(|job| std::cmp::Reverse(times.get(&job.key()).copied().unwrap_or(Duration::MAX)));
+    let time = |job: &Job| times.get(&job.key()).copied().unwrap_or(Duration::MAX);
+    // Without times, a whole program is started before single tests: it is likely to run longer than any of them.
+    jobs.sort_by_key(|job| (std::cmp::Reverse(time(job)), job.test.is_some()));
     jobs
 }
 

@@ -92,7 +92,7 @@ impl Machine {
         self.hardware
             .arguments
             .extend(["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", &date].map(str::to_owned));
-        self.kernel_arguments("nokaslr norandmaps clocksource=acpi_pm cryptomgr.notests")
+        self.kernel_arguments("nokaslr norandmaps clocksource=acpi_pm")
     }
 
     /// Makes the machine an aarch64 machine with UEFI, under the newest QEMU. The machine has busybox, and one serial

@@ -46,8 +46,7 @@ impl Machine {
     pub fn guest(self, folder: &Path, mut guest: Machine, script: &str) -> (Self, Guest) {
         guest.hardware.lines = ["ttyS0", "ttyS0"];
         let (kernel, image) = guest.kernel_and_initrd(folder, script);
-        let command_line =
-            format!("{} quiet panic=-1 no_timer_check{}", guest.console, guest.kernel_arguments);
+        let command_line = guest.command_line();
         let machine = self.program(&KERNEL[1..], kernel).program(&IMAGE[1..], image);
         (machine, Guest { kernel: KERNEL, image: IMAGE, command_line })
     }
