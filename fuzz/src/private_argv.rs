@@ -4,8 +4,9 @@ use smbios_creds::host::launch::private_argv::stack::{Replacement, StackError, r
 use crate::input::Input;
 use testkit::stack::{AT_EXECFN, AT_PHENT, AT_PLATFORM, AT_SECURE, Stack, after};
 
-/// Any stack as the kernel makes it relocates to an equal stack, except for the replaced arguments. Any other bytes
-/// are refused, or relocate with only the pointer to the replaced argument changed.
+/// Relocates the initial stack of a program. If the stack is laid out like the kernel does it, its arguments, variables
+/// and auxiliary vector must be the same afterwards, except for the replaced arguments. Any other bytes are refused, or
+/// only the pointer to the replaced argument may change.
 pub fn private_argv(data: &[u8]) {
     let mut input = Input(data);
     if input.byte() % 4 == 0 { any_bytes(&mut input) } else { any_stack(&mut input) }

@@ -103,7 +103,7 @@ pub fn qemu_smbios_option(data: &[u8]) {
     assert_eq!(found, texts);
 }
 
-/// Checks that a machine without SMBIOS gets a fw_cfg item with the bytes of each credential, and one for the
+/// Checks that a machine without SMBIOS gets a `fw_cfg` item with the bytes of each credential, and one for the
 /// manifest.
 fn only_items(strings: &OemStrings, options: &[String], files: &[Vec<u8>]) {
     let expected = strings.credentials().map(|(name, ..)| {

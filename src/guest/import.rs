@@ -6,7 +6,7 @@
 //! 2. The received credentials are verified against the manifest and the policy.
 //! 3. The import looks at the running system once, chooses a place (a directory), and writes the intact credentials
 //!    there. The import writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
-//! 4. In the initrd, the import hands the set over to the host stage (after switch-root). In the host stage, the import
+//! 4. In the initrd, the import hands the set over to the host stage (the part of the boot after switch-root). In the host stage, the import
 //!    removes the copy that the initrd handed over. The import adds a finding for each credential that has no effect in
 //!    its place.
 //! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its

@@ -102,7 +102,7 @@ pub(super) const FEWER: &str = "send fewer or smaller credentials";
 
 /// Maximum number of bytes of one argument of a program. libvirt puts all strings into one argument.
 pub const ARGUMENT: Limit = Limit {
-    name: "Linux: one argument",
+    name: "Linux: size of one argument",
     unit: Unit::Bytes,
     maximum: 131_071,
     above: "the hypervisor cannot be executed (E2BIG)",
@@ -114,7 +114,7 @@ pub const ARGUMENT: Limit = Limit {
 
 /// Maximum total size, in bytes, of the values that systemd imports.
 pub const SYSTEMD_TOTAL: Limit = Limit {
-    name: "systemd in the guest: all values",
+    name: "systemd in the guest: size of all values",
     unit: Unit::Bytes,
     maximum: systemd::TOTAL_MAX,
     above: "systemd skips credentials, and reports this only in the guest's log",
@@ -126,7 +126,7 @@ pub const SYSTEMD_TOTAL: Limit = Limit {
 
 /// Maximum number of credentials that systemd can import. Empty credentials do not count.
 pub const SYSTEMD_FILES: Limit = Limit {
-    name: "systemd in the guest: credentials",
+    name: "systemd in the guest: number of credentials",
     unit: Unit::Credentials,
     maximum: systemd::FILES_MAX,
     above: "systemd drops credentials after the 256th: its tmpfs has 256 pages, one for each file",
@@ -139,7 +139,7 @@ pub const SYSTEMD_FILES: Limit = Limit {
 /// Largest string area (all strings with their NULs), in bytes, of a structure that systemd 256 and older reads
 /// completely.
 pub const SYSTEMD_256: Limit = Limit {
-    name: "systemd 256 and older in the guest: one structure",
+    name: "systemd 256 and older in the guest: size of one structure",
     unit: Unit::Bytes,
     maximum: write::STRING_AREA_MAX,
     above: "such a guest loses the strings after it, or gets a cut value, without a message",
@@ -152,7 +152,7 @@ pub const SYSTEMD_256: Limit = Limit {
 /// Largest total size of the strings, in bytes, that every hypervisor supports. This limit is checked if the hypervisor
 /// is not known.
 pub const EVERYWHERE: Limit = Limit {
-    name: "every hypervisor: strings in the table",
+    name: "any hypervisor: size of the strings in the table",
     unit: Unit::Bytes,
     maximum: 32_768,
     above: "not every hypervisor and API can carry them",

@@ -106,8 +106,8 @@ pub(super) fn both_sources<'a>(
         },
         [] => Both { sources: "two files are selected for it", help: "remove one --credential" },
         [Origin::File] => Both {
-            sources: "one is in a file of OEM strings that the command line names, the other is a file of the credentials \
-                      directory",
+            sources: "one is in a file of OEM strings that the command line names, and the other is a file of the \
+                      credentials directory",
             help: "remove one, or do not select the latter",
         },
         [_] => Both {

@@ -310,8 +310,8 @@ impl ReceiverRow {
             || program.clone(),
             |word| {
                 format!(
-                    "the first program with '{word}' in its file that {program} executes with all of its arguments; \
-                     {program} itself does not receive the secrets"
+                    "the first program that {program} executes with all arguments, and whose file contains '{word}'; {program} \
+                     itself does not receive the secrets"
                 )
             },
         )

@@ -181,7 +181,7 @@ pub enum DirectoryError {
     TotalTooLarge(Name),
     /// Another process wrote to the file while this program read it. The bytes may be neither the old value nor the new
     /// one.
-    #[error("credential {guest}: {file} has changed while it was read")]
+    #[error("credential {guest}: {file} changed while it was being read")]
     Changed {
         /// The credential's name in the guest.
         guest: Name,

@@ -229,7 +229,7 @@ fn read_file(path: &Path, limit: usize) -> Result<Secret, SupplyError> {
     match file::open(path).and_then(|file| file::read_unchanged(&file, limit)) {
         Ok(file::Content::Bytes(bytes)) => Ok(bytes.into()),
         Ok(file::Content::TooLarge) => Err(refuse(format!("it has more than {limit} bytes"))),
-        Ok(file::Content::Changed) => Err(refuse("it has changed while it was read".to_owned())),
+        Ok(file::Content::Changed) => Err(refuse("it changed while it was being read".to_owned())),
         Ok(file::Content::Other(kind)) => Err(refuse(format!("it is {kind}, not a regular file"))),
         Err(error) => Err(refuse(error.desc().to_owned())),
     }

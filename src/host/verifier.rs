@@ -1,4 +1,4 @@
-//! The file with a verifier, which checks the proof in a guest's receipt. The program that sends credentials writes the
+//! The file with a verifier: the bytes with which the proof in a guest's receipt is checked. The program that sends credentials writes the
 //! file, and the program that waits for the receipt reads the file.
 //!
 //! The verifier is not secret ([`Verifier`]), but only the file's owner can read the file. The file is replaced

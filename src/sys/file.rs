@@ -17,7 +17,7 @@ pub(crate) enum Content {
     Bytes(Zeroizing<Vec<u8>>),
     /// A regular file that is larger than the limit.
     TooLarge,
-    /// A regular file that changed while it was read.
+    /// A regular file that changed while it was being read.
     Changed,
     /// Not a regular file. The text says what the file is, such as `a directory` or `a FIFO`.
     Other(&'static str),

@@ -19,7 +19,8 @@ pub struct Escaped<'a>(pub &'a [u8]);
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Each part is one byte that is escaped, or all printable bytes up to the next such byte.
-        self.0.chunk_by(|one, next| is_printable(*one) && is_printable(*next)).try_for_each(|part| match part {
+        self.0.chunk_by(|one, next| is_printable(*one) && is_printable(*next)).try_for_each(|part| match part
+        {
             b"\n" => f.write_str("\\n"),
             b"\r" => f.write_str("\\r"),
             b"\t" => f.write_str("\\t"),

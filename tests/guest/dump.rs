@@ -87,7 +87,7 @@ fn file_of_another_kind_is_refused_without_a_byte_of_it() {
         (other("DMI"), 1, neither),
         (Vec::new(), 1, neither),
         // The kernel's own entry point, which has the address of the table in memory.
-        ([other("smbios_entry_point"), vec![0; 64]].concat(), 1, "its table is at 0x"),
+        ([other("smbios_entry_point"), vec![0; 64]].concat(), 1, "the table is at 0x"),
         (vec![b'S'; TABLE_SIZE_MAX + 33], 3, "is larger than 1114144 bytes"),
     ];
     for (content, exit, message) in cases {

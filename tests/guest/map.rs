@@ -191,7 +191,7 @@ fn fw_cfg_items_are_drawn_with_and_without_a_table() {
     write_credential(folder.path(), 41, "a/b", b"hunter2");
     write_item(folder.path(), 42, b"opt/io.smbios-creds/signature", b"none");
     let lines = lines(folder.path());
-    assert_eq!(lines[1..3], ["- - fw_cfg items, by their keys", "- 7 40 raw db 7 bytes"]);
+    assert_eq!(lines[1..3], ["- - fw_cfg items, in the order of their keys", "- 7 40 raw db 7 bytes"]);
     assert!(
         is_marked(
             &lines,

@@ -107,7 +107,7 @@ fn missing_credential_exits_3_whether_it_was_sent_or_not() {
         let json = json(source.path(), name);
         assert_eq!((&json["arrival"], &json["credentials"]), (&json!("missing"), &json!([])));
     }
-    // A set that passes, and a machine that was sent nothing.
+    // A set without an error that does not contain the credential, and a machine to which nothing was sent.
     let passes = sent(&[text("other", "1")]);
     let (exit, lines) = way(passes.path(), "db");
     assert_eq!((exit, &*lines[1]), (3, "sent       not known, because no valid manifest arrived"));

@@ -165,7 +165,9 @@ fn what_an_old_systemd_would_lose_is_named() {
     assert_eq!(lost_in_systemd_256(&strings, Structures::One), [testkit::credential("b", b"").name]);
     let order = order(CLOUD_HYPERVISOR, &["--kernel=k"], credentials.into());
     let plan = Plan::new(order).unwrap();
-    assert!(plan.warnings[0].what().starts_with("systemd 256 and older in the guest: one structure: "));
+    assert!(
+        plan.warnings[0].what().starts_with("systemd 256 and older in the guest: size of one structure: ")
+    );
     assert!(plan.warnings[0].what().ends_with("(credentials b)"), "{:?}", plan.warnings);
     assert_eq!(plan.exceeded().count(), 0);
 }
@@ -235,9 +237,9 @@ fn above_a_limit_nothing_is_started_and_nothing_is_written() {
     let marker = folder.path().join("started");
     let script = format!("touch '{}'", marker.display());
     for (kind, words) in [
-        ("qemu", "QEMU: structure table"),
-        ("cloud-hypervisor", "cloud-hypervisor: strings in the table"),
-        ("crosvm", "crosvm: strings in the table"),
+        ("qemu", "QEMU: size of the structure table"),
+        ("cloud-hypervisor", "cloud-hypervisor: size of the strings in the table"),
+        ("crosvm", "crosvm: size of the strings in the table"),
     ] {
         // `sh` stands in for the hypervisor and ignores `run` and `--kernel=k`, which crosvm and cloud-hypervisor
         // need.

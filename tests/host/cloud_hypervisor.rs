@@ -66,10 +66,10 @@ fn what_versions_read_differently_is_refused_without_showing_it() {
         ("oem_strings=[Canary,,b]", "an empty OEM string"),
         ("oem_strings=[Canary,]", "an empty OEM string"),
         ("oem_strings=[Canary],oem_strings=[b]", "twice, and only the last would be used"),
-        (" oem_strings=[Canary], oem_strings=[b]", "spelled in a way"),
-        (r#""oem_strings"=[Canary]"#, "spelled in a way"),
+        (" oem_strings=[Canary], oem_strings=[b]", "this spelling of oem_strings"),
+        (r#""oem_strings"=[Canary]"#, "this spelling of oem_strings"),
         // cloud-hypervisor up to v47 removes quotes before it reads the key.
-        (r#"oem_strin""gs=[Canary]"#, "spelled in a way"),
+        (r#"oem_strin""gs=[Canary]"#, "this spelling of oem_strings"),
         ("oem_strings=[Canary]x", "there is text after the ']'"),
         // cloud-hypervisor reads ` uuid` as another key than `uuid`, except at the beginning of the value, where it
         // cuts off blanks. Merging could move the key there.

@@ -130,7 +130,7 @@ fn more_items_than_qemu_survives_are_refused_with_numbers() {
     let refused = exceeded(&[], 20).unwrap();
     assert_eq!(
         refused,
-        "QEMU: fw_cfg items: 21 items, 1 more than the limit of 20: QEMU ends with a failed assertion; send fewer \
+        "QEMU: number of fw_cfg items: 21 items, 1 more than the limit of 20: QEMU ends with a failed assertion; send fewer \
          credentials, or raise the limit with -global fw_cfg.x-file-slots=64"
     );
     // Another program's items lower the limit, and a credential that the command line already sends counts as an

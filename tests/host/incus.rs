@@ -120,5 +120,5 @@ fn incus_says_who_can_read_its_database() {
     let folder = directory(&names.iter().map(|name| (name.as_str(), &b"x"[..])).collect::<Vec<_>>());
     let output = emit(folder.path(), &[]);
     assert_eq!(code(&output), 3);
-    assert!(stderr(&output).contains("Incus: strings: 256 strings, 1 more"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Incus: number of strings: 256 strings, 1 more"), "{}", stderr(&output));
 }

@@ -193,8 +193,8 @@ fn hook_fails_without_annotations_and_shows_no_text() {
     }
     for (domain, words) in [
         (format!("<domain><name>{secret}</{secret}></domain>"), "is not well-formed XML at byte "),
-        (format!("<{secret}></{secret}>"), "is not one <domain> of libvirt"),
-        (format!("<domain></domain>{secret}"), "is not one <domain> of libvirt"),
+        (format!("<{secret}></{secret}>"), "must be a single <domain> of libvirt"),
+        (format!("<domain></domain>{secret}"), "must be a single <domain> of libvirt"),
     ] {
         refused(&annotated("2"), &domain, words, &canary);
     }

@@ -271,8 +271,9 @@ fn plan_names_the_program_that_receives_the_secret() {
         assert_eq!(json["receiver"], serde_json::json!({"program": real}));
         for program in [wrapper.to_str().unwrap(), script.to_str().unwrap()] {
             let text = plan("--json=off", &[program, real]);
-            let receiver =
-                format!("\nreceiver: the first program with '{word}' in its file that {program} executes");
+            let receiver = format!(
+                "\nreceiver: the first program that {program} executes with all arguments, and whose file contains '{word}'"
+            );
             assert!(text.contains(&receiver), "{text}");
             let json: serde_json::Value =
                 serde_json::from_str(&plan("--json=short", &[program, real])).unwrap();
@@ -438,7 +439,7 @@ fn plan_says_what_run_would_do() {
     assert_eq!((&json["strings"], &json["fw_cfg_items"]), (&0.into(), &3.into()));
     assert_eq!(json["structures"], serde_json::json!([]));
     let slots = &json["limits"][0];
-    assert_eq!((&slots["name"], &slots["unit"]), (&"QEMU: fw_cfg items".into(), &"items".into()));
+    assert_eq!((&slots["name"], &slots["unit"]), (&"QEMU: number of fw_cfg items".into(), &"items".into()));
     assert_eq!((&slots["used"], &slots["available"]), (&3.into(), &20.into()));
     let text = stdout(&plan(&["--hypervisor=qemu"], &["-M", "microvm"]));
     assert!(

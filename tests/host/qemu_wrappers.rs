@@ -271,7 +271,9 @@ fn plan_names_the_program_that_receives_the_files() {
     assert!(direct.contains(&format!("\nreceiver: /usr/bin/{QEMU}\n")), "{direct}");
     assert!(direct.contains("  file=/proc/self/fd/N\n"), "{direct}");
     let wrapped = plan("--json=off", &["env"]);
-    let receiver = format!("\nreceiver: the first program with '{QEMU_WORD}' in its file that /usr/bin/env");
+    let receiver = format!(
+        "\nreceiver: the first program that /usr/bin/env executes with all arguments, and whose file contains '{QEMU_WORD}'"
+    );
     assert!(wrapped.contains(&receiver), "{wrapped}");
     assert!(wrapped.contains("  file=/proc/self/fd/only-the-hypervisor-has-file-1\n"), "{wrapped}");
     let json: serde_json::Value = serde_json::from_str(&plan("--json=short", &["env"])).unwrap();

@@ -67,7 +67,7 @@ fn request_is_refused_one_byte_above_the_limit() {
     assert_eq!((code(&output), output.stdout.len()), (0, MAX), "{}", stderr(&output));
     let output = emit(credentials.path(), &request(most + 1));
     assert_eq!((code(&output), output.stdout.len()), (3, 0));
-    let words = "cloud-hypervisor: API request: ";
+    let words = "cloud-hypervisor: size of an API request: ";
     assert!(stderr(&output).contains(words) && stderr(&output).contains(" bytes, 1 more than the "));
 }
 
@@ -96,7 +96,11 @@ fn field_that_is_in_the_table_is_counted_there() {
     assert_eq!(code(&emit(credentials.path(), &request(40_000))), 0);
     let output = emit(credentials.path(), &request(65_300));
     assert_eq!(code(&output), 3);
-    assert!(stderr(&output).contains("cloud-hypervisor: strings in the table: "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cloud-hypervisor: size of the strings in the table: "),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn inactive_structures_count_towards_the_table() {
     assert_eq!(code(&emit(credentials.path(), &place.target(), &["--files", "10000"])), 0);
     let output = emit(credentials.path(), &place.target(), &["--files", "10300"]);
     assert_eq!(code(&output), 3);
-    assert!(stderr(&output).contains("QEMU: structure table: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("QEMU: size of the structure table: "), "{}", stderr(&output));
     assert_eq!(names(&place.target()).len(), 10_000);
 }
 

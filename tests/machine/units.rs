@@ -63,7 +63,7 @@ fn services_that_require_the_unit_do_not_start_with_a_cut_table_and_the_machine_
     }
 }
 
-/// Boots with the project's own unit, and collects the results after the boot has ended.
+/// Boots with the project's own unit, and returns the results that the machine sent before it powered off.
 fn without_credentials(machine: Machine, options: &str) -> (Results, String) {
     machine
         .release(Release::Backports)

@@ -89,7 +89,8 @@ pub(crate) struct Route {
     upstream: Option<(String, String)>,
 }
 
-/// Returns the route with stand-ins, and routes with the real nixpkgs and microvm.nix if the environment names them.
+/// Returns the ways in which the modules are evaluated: always with stand-ins for nixpkgs and microvm.nix and, if
+/// environment variables give their paths, also with the real ones.
 pub(crate) fn routes() -> Vec<Route> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut routes = vec![Route { name: "stand-ins", lib: None, upstream: None }];

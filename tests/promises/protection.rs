@@ -94,8 +94,9 @@ fn no_core_is_dumped_wherever_a_signal_strikes() {
     for line in &programs.lines {
         let [before, after] = calls(line);
         assert!(after.len() > 30, "{}", after.len());
-        // The last call is the execve(2) before which the program restores its core limit. This execve(2) must fail
-        // (see below). If it succeeded, the signal would hit the program that was started instead.
+        // This loop leaves out the last call: the execve(2) before which the program restores its core limit. If this
+        // execve(2) succeeded, the signal would hit the program that was started instead. So below, strace makes this
+        // execve(2) fail.
         for at in after.iter().rev().skip(1).step_by(4) {
             assert_eq!(core_of(line, "ABRT", at).map(|core| core.len()), None, "{line:?}: {at:?}");
             _ = std::fs::remove_dir_all(programs.into.path().join("creds"));
@@ -104,8 +105,8 @@ fn no_core_is_dumped_wherever_a_signal_strikes() {
         // strace does not count the execve(2) by which it starts the program.
         let last = ("execve".to_owned(), 1);
         assert_eq!(core_of(line, "ABRT:error=EACCES", &last).map(|core| core.len()), None, "{line:?}");
-        // The Rust runtime's own handler ignores the first SIGSEGV that no memory fault has caused, so a second call
-        // of the same kind must follow.
+        // Here, strace sends SIGSEGV at each call of one kind. The Rust runtime's own handler ignores the first SIGSEGV
+        // that no memory fault has caused. So only a kind of which there are two calls is tried.
         for call in ["openat", "openat2", "read", "fstat", "statx"] {
             let mut made = after.iter().filter(|(made, _)| made == call);
             let (Some(at), Some(_)) = (made.next(), made.next()) else { continue };

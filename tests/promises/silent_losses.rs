@@ -304,7 +304,7 @@ fn a_table_cut_at_64_kib() {
     let folder = directory(&[("large", &vec![b'x'; 50_000])]);
     let output = run(&mut host_with(folder.path(), &["run", "--all", "--hypervisor=qemu", "--", "true"]));
     assert_eq!(code(&output), 3);
-    let limit = "smbios-creds-host: error: QEMU: structure table: 66922 bytes, 5483 more than the limit of 61439: \
+    let limit = "smbios-creds-host: error: QEMU: size of the structure table: 66922 bytes, 5483 more than the limit of 61439: \
                  QEMU refuses to start, or its firmware cuts the table\nsmbios-creds-host: help: send fewer or \
                  smaller credentials\nsmbios-creds-host: error: qemu is not started\n";
     assert!(stderr(&output).ends_with(limit), "{}", stderr(&output));

@@ -27,7 +27,7 @@ pub enum DumpError {
     },
     /// According to the entry point, the table does not begin at byte 32 of the file. For example, the file may be a
     /// copy of a machine's memory.
-    #[error("its table is at {address:#x}, not at {TABLE_AT:#x}")]
+    #[error("its entry point says that the table is at {address:#x}, not at {TABLE_AT:#x}")]
     Address {
         /// Address of the table according to the entry point.
         address: u64,

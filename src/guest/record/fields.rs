@@ -68,10 +68,10 @@ impl Fields {
     }
 }
 
-/// Reads the structure with smbios-lib. Each string's text is replaced by the string's number.
+/// Makes a copy of the structure for smbios-lib, in which the text of each string is the string's number.
 ///
-/// The function of smbios-lib for a field then returns the number of the string, and this program knows at which
-/// position in the table each string is. So smbios-lib copies no text of the table.
+/// If smbios-lib is then asked for the string of a field, it returns the number of this string. This program knows at
+/// which position in the table the string with this number is. So smbios-lib copies no text of the table.
 fn numbered(formatted: &[u8], strings: usize) -> UndefinedStruct {
     let mut copy = formatted.to_vec();
     // A field refers to a string by a one-byte number.

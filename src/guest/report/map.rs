@@ -90,7 +90,7 @@ impl Run {
     }
 }
 
-/// A place in the map, which may have a credential and findings.
+/// A line of the map of a table, for example for a structure. A line may show a credential, and findings below it.
 #[derive(Clone, Copy)]
 enum Place {
     /// The structure or the string at this offset in the table.
@@ -212,7 +212,7 @@ impl Map<'_> {
     /// the table.
     fn items(&mut self, items: &[Item]) {
         if !items.is_empty() {
-            self.line(None, None, format_args!("fw_cfg items, by their keys"));
+            self.line(None, None, format_args!("fw_cfg items, in the order of their keys"));
         }
         let mut hidden = Run::default();
         for (index, Item { key, path, content }) in items.iter().enumerate() {

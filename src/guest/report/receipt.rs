@@ -89,7 +89,7 @@ fn deliver(address: Address, message: &[u8], is_awaited: bool) -> Result<(), Fai
     }
     // The host's answer is ignored: the host closes the stream when it has received the message.
     match stream.receive(&mut [0; 1], deadline) {
-        Err(error) if !is_closed(error) => Err(("confirm that the host read it", error)),
+        Err(error) if !is_closed(error) => Err(("confirm that the host read the message", error)),
         _ => Ok(()),
     }
 }

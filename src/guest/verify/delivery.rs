@@ -244,7 +244,7 @@ impl Listed {
 pub struct Tally {
     /// The number of credentials in the manifest, or the number that arrived if there is no manifest.
     pub expected: usize,
-    /// How many of the expected credentials are imported.
+    /// How many of the expected credentials arrived intact. All intact credentials are imported.
     pub verified: usize,
 }
 

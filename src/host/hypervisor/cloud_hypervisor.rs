@@ -21,7 +21,7 @@ use crate::host::strings::{OemStrings, Origin};
 /// Maximum number of bytes of the strings in cloud-hypervisor's one Type 11 structure, each string with its NUL. If no
 /// other SMBIOS fields are set, the rest of the table takes 114 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
-    name: "cloud-hypervisor: strings in the table",
+    name: "cloud-hypervisor: size of the strings in the table",
     unit: Unit::Bytes,
     maximum: 65_398,
     above: "the table extends beyond 1 MiB: the guest has no SMBIOS at all, or its kernel is overwritten",
@@ -33,7 +33,7 @@ pub const TABLE_LIMIT: Limit = Limit {
 
 /// Maximum number of strings in cloud-hypervisor's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
-    name: "cloud-hypervisor: strings",
+    name: "cloud-hypervisor: number of strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
     above: "the count overflows, and readers that use it lose strings",
@@ -45,7 +45,7 @@ pub const STRINGS_LIMIT: Limit = Limit {
 
 /// Maximum size of the body of a request to cloud-hypervisor's API.
 pub const REQUEST_LIMIT: Limit = Limit {
-    name: "cloud-hypervisor: API request",
+    name: "cloud-hypervisor: size of an API request",
     unit: Unit::Bytes,
     maximum: 51_200,
     above: "cloud-hypervisor up to v53 answers 400, and the rest of the machine's configuration needs room too",
@@ -215,7 +215,7 @@ impl Platform {
             } else if let Some(value) = part.strip_prefix(PATHS) {
                 (value, &mut paths)
             } else if is_misspelt(part) {
-                return Err(refuse("oem_strings is spelled in a way that versions read differently"));
+                return Err(refuse("hypervisor versions read this spelling of oem_strings differently"));
             } else if part.trim_start() != part {
                 // cloud-hypervisor skips blanks only before the first key, and merging may make this key the first one.
                 return Err(refuse("a blank before a key makes it another key"));

@@ -22,7 +22,7 @@ use crate::host::strings::{OemStrings, Origin};
 /// Maximum number of bytes of the strings in crosvm's one Type 11 structure, each string with its NUL. The rest of
 /// crosvm's table takes 88 bytes.
 pub const TABLE_LIMIT: Limit = Limit {
-    name: "crosvm: strings in the table",
+    name: "crosvm: size of the strings in the table",
     unit: Unit::Bytes,
     maximum: 65_424,
     above: "the table extends beyond 1 MiB, where the guest cannot map it",
@@ -34,7 +34,7 @@ pub const TABLE_LIMIT: Limit = Limit {
 
 /// Maximum number of strings in crosvm's one Type 11 structure.
 pub const STRINGS_LIMIT: Limit = Limit {
-    name: "crosvm: strings",
+    name: "crosvm: number of strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
     above: "crosvm refuses to start",

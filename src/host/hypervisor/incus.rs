@@ -19,7 +19,7 @@ use crate::text::help::Help;
 
 /// Maximum number of strings in the one Type 11 structure that QEMU builds from Incus's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
-    name: "Incus: strings",
+    name: "Incus: number of strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
     above: "the count overflows, and readers that use it lose strings",

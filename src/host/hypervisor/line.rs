@@ -169,7 +169,7 @@ pub(super) fn read_file(option: &'static str, path: &[u8], limit: usize) -> Resu
     match file::open(path).and_then(|file| file::read_unchanged(&file, limit)) {
         Ok(Content::Bytes(bytes)) => Ok(bytes.into()),
         Ok(Content::TooLarge) => Err(refuse(format!("it has more than {limit} bytes"))),
-        Ok(Content::Changed) => Err(refuse("it has changed while it was read".to_owned())),
+        Ok(Content::Changed) => Err(refuse("it changed while it was being read".to_owned())),
         Ok(Content::Other(kind)) => Err(refuse(format!("it is {kind}, not a regular file"))),
         Err(error) => Err(refuse(error.desc().to_owned())),
     }

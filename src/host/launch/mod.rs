@@ -42,7 +42,7 @@ pub enum LaunchError {
     /// An argument or an environment variable contains a NUL byte.
     #[error("an argument or an environment variable contains a NUL byte")]
     Nul(#[from] NulError),
-    /// The program cannot get private arguments, which other processes must not see.
+    /// The program that is started cannot be given private arguments, which are hidden from other processes.
     #[error(transparent)]
     PrivateArgv(#[from] PrivateArgvError),
     /// The program does not exist, or execve(2) failed after all preparations.

@@ -143,7 +143,7 @@ fn a_tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_argume
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
             Some(42) => break,
-            Some(1) => assert!(text.contains("cannot trace the start"), "{at}: {text}"),
+            Some(1) => assert!(text.contains("cannot trace the hypervisor"), "{at}: {text}"),
             code => {
                 assert_eq!((code, output.status.signal()), (None, Some(9)), "{at}: {text}");
                 let clear =
@@ -242,8 +242,12 @@ fn a_launcher_that_fails_at_any_call_never_lets_the_program_run_without_its_argu
             // The start can do without call `at`, or the launcher makes fewer calls.
             Some(42) => started += 1,
             Some(1) => {
-                let clear =
-                    ["cannot start the tracer", "ended early", "cannot trace the start", "cannot execute"];
+                let clear = [
+                    "cannot start the tracer",
+                    "ended early",
+                    "cannot trace the hypervisor",
+                    "cannot execute",
+                ];
                 assert!(clear.iter().any(|clear| text.contains(clear)), "{at}: {text}");
                 assert!(!ran, "{at}: {text}");
                 failed += 1;

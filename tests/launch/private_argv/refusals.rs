@@ -172,7 +172,7 @@ fn whoever_traces_the_start_already_is_named() {
     let text = refused(&Start { through: &through, ..Start::new(&program, &VALUES) }, false);
     assert_says(
         &text,
-        &["cannot trace the start", "already traces this command", "strace", "exit status: 1"],
+        &["cannot trace the hypervisor", "already traces this command", "strace", "exit status: 1"],
     );
 }
 

@@ -25,10 +25,10 @@ pub enum EditError {
     #[error("the domain has a document type declaration, which no domain of libvirt needs")]
     DocumentType,
     /// The domain declares an encoding other than UTF-8.
-    #[error("the domain's XML declares another encoding than UTF-8")]
+    #[error("the domain's XML declares an encoding other than UTF-8")]
     Encoding,
     /// The root element is not `<domain>`.
-    #[error("the XML is not one <domain> of libvirt with elements in it")]
+    #[error("the XML must be a single <domain> of libvirt that contains other elements")]
     NoDomain,
     /// The `commandline` element occurs twice.
     #[error("the domain has QEMU's <commandline> element twice")]

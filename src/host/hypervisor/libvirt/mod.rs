@@ -22,7 +22,7 @@ const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// Maximum number of strings in the one Type 11 structure that QEMU builds from libvirt's strings.
 pub const STRINGS_LIMIT: Limit = Limit {
-    name: "libvirt: strings",
+    name: "libvirt: number of strings",
     unit: Unit::Strings,
     maximum: write::STRINGS_MAX,
     above: "the count overflows, and readers that use it lose strings",

@@ -30,7 +30,7 @@ pub const FILES_MAX: usize = 8;
 
 /// Maximum number of `fw_cfg` items in a machine without SMBIOS.
 pub const SLOTS_LIMIT: Limit = Limit {
-    name: "QEMU: fw_cfg items",
+    name: "QEMU: number of fw_cfg items",
     unit: Unit::Items,
     maximum: 32,
     above: "QEMU ends with a failed assertion",
@@ -42,7 +42,7 @@ pub const SLOTS_LIMIT: Limit = Limit {
 
 /// Largest maximum number of `fw_cfg` items that QEMU's command line can set (`x-file-slots`, a number of 16 bits).
 pub const MORE_SLOTS_LIMIT: Limit = Limit {
-    name: "QEMU: fw_cfg items of x-file-slots",
+    name: "QEMU: number of fw_cfg items with x-file-slots",
     maximum: 65_535,
     advice: "send fewer credentials, or use a larger x-file-slots",
     ..SLOTS_LIMIT
@@ -50,7 +50,7 @@ pub const MORE_SLOTS_LIMIT: Limit = Limit {
 
 /// Maximum number of bytes of all `fw_cfg` items together.
 pub const BYTES_LIMIT: Limit = Limit {
-    name: "smbios-creds in the guest: all fw_cfg items",
+    name: "smbios-creds in the guest: size of all fw_cfg items",
     unit: Unit::Bytes,
     maximum: SIZE_MAX,
     above: "the guest reads none of them",
@@ -143,7 +143,7 @@ pub(super) fn all(strings: &OemStrings) -> Result<Vec<Argument>, MergeError> {
         }
         let credential = credential.ok_or_else(|| MergeError::Item {
             item: path(name).into_bytes(),
-            reason: "its value is in a file of structures, which this machine ignores",
+            reason: "its value is in the file of -smbios file=, which QEMU ignores for this machine type",
             help: Some("remove that file"),
         })?;
         arguments.extend(option(credential));

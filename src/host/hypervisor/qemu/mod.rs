@@ -36,7 +36,7 @@ use crate::host::strings::{OemStrings, Origin, copy};
 /// cuts the table to its size modulo 65,536. QEMU 9.0 and newer changes from the 32-bit to the 64-bit entry point
 /// automatically if the table is too large for the 32-bit one.
 pub const TABLE_LIMIT: Limit = Limit {
-    name: "QEMU: structure table",
+    name: "QEMU: size of the structure table",
     unit: Unit::Bytes,
     maximum: 65_535,
     above: "QEMU refuses to start, or its firmware cuts the table",
@@ -49,7 +49,7 @@ pub const TABLE_LIMIT: Limit = Limit {
 /// Maximum size of the table that SeaBIOS makes for machine types up to `pc-i440fx-2.0`. SeaBIOS omits a structure that
 /// does not fit.
 pub const OLD_TABLE_LIMIT: Limit = Limit {
-    name: "QEMU: structure table of machine types before 2.1",
+    name: "QEMU: size of the structure table of machine types before 2.1",
     unit: Unit::Bytes,
     maximum: 32_768,
     above: "SeaBIOS omits structures",

@@ -55,7 +55,7 @@ pub enum PrivateArgvError {
     )]
     Ended,
     /// The kernel does not allow the tracer to attach to this process.
-    #[error("cannot trace the start, which is needed to pass the private arguments: {}: {obstacle}", .errno.desc())]
+    #[error("cannot trace the hypervisor while it starts, so the arguments with secrets cannot be passed to it: {}: {obstacle}", .errno.desc())]
     Attach {
         /// The kernel's error.
         errno: Errno,
