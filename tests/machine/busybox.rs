@@ -137,7 +137,7 @@ fn every_byte_and_sixty_thousand_of_them_arrive() {
     assert_eq!((&report["exit"], &report["delivery"]["verdict"]), (&0.into(), &"passed".into()));
     assert_eq!(report["delivery"]["credentials"][2]["size"], 60_000);
     assert!(!results["report"].text().contains("line 1"), "no value");
-    assert_eq!(results["mode"].text(), "600 0\n");
+    assert_eq!(results["mode"].text(), "400 0\n");
 }
 
 #[test]
