@@ -2,8 +2,8 @@ use smbios_creds::format::base64;
 use smbios_creds::trust::sealed::{Blob, BlobError, Sealed, SealedError, key_of};
 
 /// A string contains a sealed credential (encrypted by systemd-creds) if and only if its blob begins with one of
-/// systemd's key IDs and the sizes of its cipher, and is long enough. A sealed credential is written as it was read.
-/// An error message never shows the refused data.
+/// systemd's key IDs and the sizes of its cipher, and is long enough. Encoding a decoded string gives the same string
+/// again. An error message never shows the refused data.
 pub fn sealed(data: &[u8]) {
     let text = base64::encode(data);
     assert_eq!(key_of(data).is_some(), looks_like_one(data) || in_base64(data));

@@ -288,7 +288,8 @@ fn the_hosts_unit_gets_a_drop_in_with_names_and_files_and_no_value() {
         assert!(
             imperative.as_str().unwrap().contains("LoadCredential=smbios-creds.api-key:/run/secrets/100%%\n")
         );
-        // For a machine that microvm.nix declares, the lines of both modules are in one drop-in.
+        // For a machine that microvm.nix declares, one drop-in contains the lines of microvm.nix's module and the lines of
+        // our module.
         let declarative = route.value("values.declarative");
         let declarative = declarative.as_str().unwrap();
         assert!(declarative.contains("LoadCredential=smbios-creds.api-key:/run/secrets/api-key\n"));

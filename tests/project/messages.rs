@@ -38,7 +38,8 @@ const REFUSALS: [&str; 4] = ["no_smbios", "refuse", "refuse_and_help", "refuse_a
 /// Functions that take what a program did when it failed: "look at", for "cannot look at PATH".
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
-/// Texts that are no messages, but part of a line of `plan`, of a file that is written, or of a recognised program.
+/// Texts in the source that are no messages: parts of the output of `plan`, parts of files that the programs write, and
+/// texts by which the programs recognise a firmware or a hypervisor.
 const PARTS: [&str; 15] = [
     "Runs before Rust's runtime changes descriptors or signals of this process (docs/decisions/0002-before-main.md).",
     "an object of names",

@@ -100,7 +100,8 @@ impl Into {
                     },
                     Place::Initrd | Place::Credstore | Place::Directory(_) => Method::Rename,
                 };
-                Choice { place: place.clone(), handover: Handover::Nothing, reason: "as asked", method }
+                let reason = "the option --into names this place";
+                Choice { place: place.clone(), handover: Handover::Nothing, reason, method }
             }
         }
     }

@@ -387,10 +387,10 @@ fn list(text: Option<&str>) -> Result<Vec<&str>, MergeError> {
         return Ok(Vec::new());
     }
     if content.contains(['[', ']', '"']) {
-        return Err(refuse("an OEM string with brackets or '\"' is read differently by different versions"));
+        return Err(refuse("hypervisor versions read an OEM string with brackets or '\"' differently"));
     }
     if content.trim() != content {
-        return Err(refuse("blanks at the ends of a list are read differently by different versions"));
+        return Err(refuse("hypervisor versions read blanks at the ends of a list differently"));
     }
     let elements: Vec<&str> = content.split(',').collect();
     if elements.iter().any(|element| element.is_empty()) {

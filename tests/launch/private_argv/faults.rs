@@ -146,8 +146,10 @@ fn a_tracer_that_fails_at_any_call_never_lets_the_program_run_without_its_argume
             Some(1) => assert!(text.contains("cannot trace the hypervisor"), "{at}: {text}"),
             code => {
                 assert_eq!((code, output.status.signal()), (None, Some(9)), "{at}: {text}");
-                let clear =
-                    ["killed before its first instruction", "killed because it could no longer be traced"];
+                let clear = [
+                    "killed the program before its first instruction",
+                    "killed the program, which could no longer be traced",
+                ];
                 assert!(clear.iter().any(|clear| text.contains(clear)), "{at}: {text}");
                 assert!(!(ran && text.contains(clear[0])), "{at}: {text}");
             }

@@ -98,7 +98,10 @@ fn a_program_that_gains_privileges_is_killed_before_it_runs_without_them() {
     let content = std::fs::read(TOOLS.path("dynamic")).unwrap();
     for mode in [0o4755, 0o2755] {
         let text = refused(&Start::new(&file(&content, mode), &VALUES), true);
-        assert_says(&text, &["killed before its first instruction", "AmbientCapabilities=", "signal: 9"]);
+        assert_says(
+            &text,
+            &["killed the program before its first instruction", "AmbientCapabilities=", "signal: 9"],
+        );
     }
     let capable = file(&content, 0o755);
     // VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, CAP_NET_ADMIN permitted (linux/capability.h).
@@ -107,7 +110,10 @@ fn a_program_that_gains_privileges_is_killed_before_it_runs_without_them() {
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(&capable, "security.capability", &capability, flags).unwrap();
     let text = refused(&Start::new(&capable, &VALUES), true);
-    assert_says(&text, &["killed before its first instruction", "file capabilities", "signal: 9"]);
+    assert_says(
+        &text,
+        &["killed the program before its first instruction", "file capabilities", "signal: 9"],
+    );
     // With no_new_privs, and if root starts it, the program gains no privileges, so both starts succeed.
     let start = Start { through: &["setpriv", "--no-new-privs"], ..Start::new(&capable, &VALUES) };
     Running::start(as_nobody(&mut start.command())).unwrap().end();

@@ -19,7 +19,9 @@ pub(super) enum Failure {
     Privileges,
     #[error("{KILLED}: cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
-    #[error("the program was killed because it could no longer be traced: cannot {action}: {source}")]
+    #[error(
+        "smbios-creds-host killed the program, which could no longer be traced: cannot {action}: {source}"
+    )]
     Guard { action: &'static str, source: io::Error },
     #[error(
         "{KILLED}: the program, or a program that executes it, got a real-time signal, which cannot be passed on to a \
@@ -59,7 +61,8 @@ impl Help for Failure {
 }
 
 /// Beginning of the messages of those failures that end the program before its first instruction.
-const KILLED: &str = "the program was killed before its first instruction, without its private arguments";
+const KILLED: &str = "smbios-creds-host killed the program before its first instruction, because the private arguments could not be passed \
+     to it";
 
 /// Returns a function that turns a kernel error into a [`Failure`]. `action` says what the tracer could not do.
 pub(super) fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Failure {
