@@ -24,6 +24,9 @@ ONLY_IN_A_MACHINE = [
     "*(.text._ZN6memchr4arch6x86_646memchr10memchr_raw*)",
 ]
 
+# The function that every program runs at its end: GNU ld's own script puts it behind all other functions.
+END = "KEEP (*(SORT_NONE(.fini)))"
+
 # Replaces the running system's directories, in a mount namespace of its own: $1 is the agent, $2 a table, $3 the files that
 # systemd has imported or "", $4 is 1 in the initrd or else 0, and the rest the command that runs the agent.
 SYSTEM = """
@@ -119,8 +122,8 @@ def base(ran, symbols):
 
 
 def flows(agent, directory):
-    """Returns the table and systemd's files of each import, the most usual first: systemd has imported everything, or there
-    is no systemd; without a manifest, and with one."""
+    """Returns each import's table, systemd's files and stage (1: initrd), the most usual import first. If systemd has imported
+    everything: without a manifest and with one, each in the host stage and in the initrd. Then the same without systemd."""
     plain, proven, sent, imported = (directory / name for name in ("plain", "proven", "sent", "imported"))
     plain_table(plain, 16, 44)
     sent.mkdir()
@@ -129,7 +132,8 @@ def flows(agent, directory):
     proven.mkdir()
     run("cargo", "run", "--quiet", "--locked", "--example", "vmm", "--", sent, proven, cwd=ROOT)
     run(agent, "import", "--log-level=error", "--from", plain, "--into", imported)
-    return [(table, files, stage) for files, stage in ((imported, 0), (imported, 1), ("", 0)) for table in (plain, proven)]
+    by_systemd = [(table, imported, stage) for table in (plain, proven) for stage in (0, 1)]
+    return by_systemd + [(table, "", 0) for table in (plain, proven)]
 
 
 def main():
@@ -156,7 +160,7 @@ def main():
                    if any(begin <= address < begin + size for address in all_addresses)}
             # An import maps no page that only less usual imports need.
             patterns += sorted(ran.difference(patterns))
-    lines = "".join(f"    {pattern}\n" for pattern in ONLY_IN_A_MACHINE + patterns)
+    lines = "".join(f"    {pattern}\n" for pattern in [END, *ONLY_IN_A_MACHINE, *patterns])
     SCRIPT.write_text(f"""/* Puts the functions that an import runs next to each other, so that fewer pages of the program are read and locked.
    Made by ./do order. An addition to GNU ld's own script. */
 SECTIONS {{

@@ -16,6 +16,7 @@ use crate::trust::signature::KeyError;
 /// arguments. `help` is a remedy that is added to clap's text.
 #[must_use]
 #[cold]
+#[inline(never)]
 pub fn print(error: &clap::Error, help: Option<&str>) -> Exit {
     let mut text = String::new();
     for character in complaint(error).chars() {

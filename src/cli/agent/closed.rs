@@ -33,6 +33,7 @@ fn tell(remembered: &Remembered) {
     tracing::info!(help = HELP_OPEN, "{}", remembered.limits());
 }
 
+#[inline(never)]
 pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit> {
     let remembered = import_again(system, request)?;
     tell(&remembered);
@@ -42,6 +43,7 @@ pub(super) fn import(system: &System, request: &Request) -> anyhow::Result<Exit>
     Ok(exit(&remembered))
 }
 
+#[inline(never)]
 pub(super) fn dry_run(system: &System, request: &Request) -> anyhow::Result<Exit> {
     let remembered = Remembered::look(system, &request.into, &request.policy);
     tell(&remembered);

@@ -19,6 +19,7 @@ use crate::guest::trust;
 use crate::sys::variable;
 use crate::text::escape::Escaped;
 
+#[inline(never)]
 pub(super) fn run(system: &System, exec: &Exec, before: &Before, console: &Console) -> anyhow::Result<Exit> {
     if init::is_pid_1() {
         init::mount_file_systems(system);

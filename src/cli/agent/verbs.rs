@@ -33,7 +33,8 @@ use crate::text::escape::Escaped;
 /// Runs the selected subcommand.
 ///
 /// The functions of the subcommands that no boot waits for are not inlined, so that the code of an import is on fewer
-/// pages, which the kernel must map and lock.
+/// pages, which the kernel must map and lock. For the same reason, some other functions that usual imports do not run
+/// are marked `#[inline(never)]`.
 ///
 /// # Errors
 /// Returns a message that says what failed.

@@ -128,6 +128,7 @@ pub(super) struct Chosen<'a> {
 
 /// Returns who has signed the manifest and for which machine, and a finding for each fault of the signature and the
 /// terms (audience, serial and end of validity). A missing signature is a fault only if `requires` is true.
+#[inline(never)]
 pub(super) fn judge(
     trust: &Trust,
     requires: bool,
