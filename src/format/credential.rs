@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::mem::{self, MaybeUninit};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use zeroize::{Zeroizing, optimization_barrier};
 
 pub use super::systemd::{NAME_MAX, VALUE_MAX};
@@ -23,13 +24,14 @@ pub use super::systemd::{NAME_MAX, VALUE_MAX};
 /// assert!(Name::new("../shadow").is_err());
 /// # Ok::<(), smbios_creds::format::credential::NameError>(())
 /// ```
-#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
 pub struct Name {
     /// The first [`HEAD`] bytes of the name, as one big-endian number. To order two names, it is nearly always enough
     /// to compare these numbers.
     head: u128,
-    text: String,
+    /// An import copies a name several times, and a copy of an [`Arc`] needs no memory of its own.
+    text: Arc<str>,
 }
 
 /// Number of bytes in `head`, the first bytes of a [`Name`]. If the name is shorter than the head, zero bytes fill the
@@ -70,14 +72,17 @@ impl Name {
     /// # Errors
     /// [`NameError`] says which rule is broken.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
-        Self::check(bytes.as_ref()).map(|text| Self::checked(text.to_owned()))
+        Self::check(bytes.as_ref()).map(Self::checked)
     }
 
-    fn checked(text: String) -> Self {
+    fn checked(text: &str) -> Self {
         let head = text.as_bytes().get(..HEAD).unwrap_or(text.as_bytes());
         let blank = 8 * (HEAD - head.len());
         let head = head.iter().fold(0_u128, |head, &byte| (head << 8) | u128::from(byte));
-        Self { head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(), text }
+        Self {
+            head: head.checked_shl(u32::try_from(blank).unwrap_or_default()).unwrap_or_default(),
+            text: text.into(),
+        }
     }
 
     /// Checks a name like [`Self::new`], but makes no copy of the bytes. Refused bytes may be a secret, and a copy in a
@@ -179,18 +184,23 @@ impl std::str::FromStr for Name {
     }
 }
 
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl TryFrom<String> for Name {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        Self::check(text.as_bytes())?;
-        Ok(Self::checked(text))
+        Self::new(text)
     }
 }
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.text
+        name.as_str().to_owned()
     }
 }
 

@@ -211,6 +211,7 @@ fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<
     let findings = choice.findings(system, delivery);
     log::these(&findings, &delivery.machine);
     delivery.findings.append(findings);
+    let directory = directory.into_owned();
     let place = choice.place;
     Ok(Placed { place, directory, reason: choice.reason, outcome, sealed, handed_over: choice.handover })
 }

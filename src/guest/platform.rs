@@ -75,8 +75,8 @@ const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// that runs the container.
 #[must_use]
 pub fn is_container(system: &System) -> bool {
-    let manager = system.path("run/host/container-manager").exists();
-    let namespace = std::fs::metadata(system.path("proc/self/ns/pid"));
+    let manager = system.path("/run/host/container-manager").exists();
+    let namespace = std::fs::metadata(system.path("/proc/self/ns/pid"));
     let inside = namespace.is_ok_and(|namespace| namespace.ino() != FIRST_PID_NAMESPACE);
     manager || inside || system.pid_1_has("container")
 }
@@ -88,13 +88,13 @@ fn confidential(system: &System) -> Option<Platform> {
 
 #[cfg(target_arch = "s390x")]
 fn confidential(system: &System) -> Option<Platform> {
-    let guest = std::fs::read(system.path("sys/firmware/uv/prot_virt_guest")).unwrap_or_default();
+    let guest = std::fs::read(system.path("/sys/firmware/uv/prot_virt_guest")).unwrap_or_default();
     guest.starts_with(b"1").then_some(Platform::ProtectedVirtualization)
 }
 
 #[cfg(target_arch = "aarch64")]
 fn confidential(system: &System) -> Option<Platform> {
-    system.path("sys/devices/platform/arm-cca-dev").exists().then_some(Platform::Cca)
+    system.path("/sys/devices/platform/arm-cca-dev").exists().then_some(Platform::Cca)
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "s390x", target_arch = "aarch64")))]
@@ -131,7 +131,7 @@ mod x86 {
 
         fn msr(&self, index: u64) -> Option<u64> {
             let mut bytes = [0; 8];
-            let file = File::open(self.system.path("dev/cpu/0/msr")).ok()?;
+            let file = File::open(self.system.path("/dev/cpu/0/msr")).ok()?;
             file.read_exact_at(&mut bytes, index).ok()?;
             Some(u64::from_le_bytes(bytes))
         }

@@ -146,7 +146,7 @@ pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Re
 fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     let path = system.trusted();
     let Some(directory) = directory(&path)? else { return Ok(Vec::new()) };
-    let names = directory.names().map_err(|error| TrustError::Read { file: path.as_path().into(), error })?;
+    let names = directory.names().map_err(|error| TrustError::Read { file: path.clone().into(), error })?;
     let mut keys = Vec::new();
     for name in BinaryHeap::from(names).into_sorted_vec() {
         // Links are followed, because configuration files may be links, as in NixOS.
@@ -208,7 +208,7 @@ pub(super) fn remember(system: &System, serial: u64) {
         return;
     }
     if let Err(error) = write(&system.serials(), serial) {
-        let path = ShownPath::from(system.serials().as_path());
+        let path = ShownPath::from(system.serials());
         tracing::warn!(
             "cannot save serial {serial} in {path}: {}. At the next boot, an older set would be accepted, unless \
              --min-serial forbids it",

@@ -343,12 +343,17 @@ impl Planned {
     fn tables(&self, text: &mut Text) {
         let rows = self.credentials.iter().map(|Row { name, size, origin, channels, .. }| {
             let by: Vec<&str> = channels.iter().map(|channel| channel.word()).collect();
-            [name.to_string(), listing::size(*size as u64), by.join(", "), from(*origin).to_owned()]
-                .map(|cell| Cell::new(cell, None))
+            [
+                name.to_string(),
+                listing::Size(*size as u64).to_string(),
+                by.join(", "),
+                from(*origin).to_owned(),
+            ]
+            .map(|cell| Cell::new(cell, None))
         });
         let encrypted = self.encrypted.iter().map(|EncryptedRow { name, size, key, origin, .. }| {
             let by = format!("{}, encrypted ({key})", Channel::Smbios.word());
-            [name.to_string(), listing::size(*size as u64), by, from(*origin).to_owned()]
+            [name.to_string(), listing::Size(*size as u64).to_string(), by, from(*origin).to_owned()]
                 .map(|cell| Cell::new(cell, None))
         });
         let rows = rows.chain(encrypted);

@@ -4,6 +4,7 @@
 //! or forge a line of a log. So every byte except printable ASCII is written as `\n`, `\r`, `\t`, or `\x` and two
 //! hexadecimal digits.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,12 @@ impl From<&Path> for ShownPath {
 impl From<PathBuf> for ShownPath {
     fn from(path: PathBuf) -> Self {
         Self(path)
+    }
+}
+
+impl From<Cow<'_, Path>> for ShownPath {
+    fn from(path: Cow<'_, Path>) -> Self {
+        Self(path.into_owned())
     }
 }
 

@@ -121,24 +121,52 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Formats a size in bytes as systemd 262 does (`format_bytes()`, `src/basic/format-util.c`): in units of 1024, with
-/// one decimal, cut and not rounded. systemd 262 omits a decimal of 0 and writes `1K`, but systemd 254 and older writes
-/// `1.0K`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    let mut text = String::with_capacity(8);
-    let (unit, suffix) = match bytes {
-        0..1024 => {
-            // Writing to a string cannot fail.
-            _ = write!(text, "{bytes}B");
-            return text;
+/// Texts for the cells of a listing, all in one string. Separate strings would be allocated, wiped and freed one by one.
+#[derive(Debug, Default)]
+pub struct Parts {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Parts {
+    /// Makes an empty list with room for this number of short texts.
+    #[must_use]
+    pub fn with_capacity(parts: usize) -> Self {
+        Self { text: String::with_capacity(parts * 8), ends: Vec::with_capacity(parts) }
+    }
+
+    /// Appends a text to the list.
+    pub fn push(&mut self, part: impl Display) {
+        // Writing to a string cannot fail.
+        _ = write!(self.text, "{part}");
+        self.ends.push(self.text.len());
+    }
+
+    /// Returns the texts in the order in which they were appended.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| self.text.get(start..end).unwrap_or_default())
+    }
+}
+
+/// A size in bytes. `Display` writes the size as systemd 262 does (`format_bytes()`, `src/basic/format-util.c`): in
+/// units of 1024, with one decimal, cut and not rounded. systemd 262 omits a decimal of 0 and writes `1K`, but systemd
+/// 254 and older writes `1.0K`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Size(pub u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = *self;
+        let (unit, suffix) = match bytes {
+            0..1024 => return write!(f, "{bytes}B"),
+            1024..1_048_576 => (1024, 'K'),
+            _ => (1_048_576, 'M'),
+        };
+        match bytes % unit * 10 / unit {
+            0 => write!(f, "{}{suffix}", bytes / unit),
+            tenth => write!(f, "{}.{tenth}{suffix}", bytes / unit),
         }
-        1024..1_048_576 => (1024, 'K'),
-        _ => (1_048_576, 'M'),
-    };
-    match bytes % unit * 10 / unit {
-        0 => format!("{}{suffix}", bytes / unit),
-        tenth => format!("{}.{tenth}{suffix}", bytes / unit),
     }
 }
 

@@ -51,7 +51,8 @@ fn first_source_counts_and_each_credential_says_where_it_is_from() {
     let input = Input::Recording(folder.path());
     let delivery = verify(receive(&[&FILES, &dmi::Dmi], input).unwrap(), &Policy::default());
     assert_eq!(intact(&delivery), [("a", &b"from a file"[..]), ("b", b"1"), ("c", b"2")]);
-    let origins: Vec<String> = delivery.entries.iter().map(|entry| entry.origin.short()).collect();
+    let origins: Vec<String> =
+        delivery.entries.iter().map(|entry| entry.origin.short().to_string()).collect();
     assert_eq!(origins, ["opt/a", "opt/b", "11-0:1", "11-0:2"]);
     assert!(matches!(delivery.findings.last().unwrap().kind, FindingKind::Duplicate { identical: false }));
     let delivery = verify(receive(&[&dmi::Dmi, &FILES], input).unwrap(), &Policy::default());

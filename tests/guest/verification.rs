@@ -290,8 +290,11 @@ fn mistyped_prefixes_and_broken_strings_fail_the_verdict() {
     assert_eq!(delivery.foreign, 1);
     let refusals: Vec<_> = delivery.entries.iter().map(|entry| entry.refusal().unwrap().as_str()).collect();
     assert_eq!(refusals, ["no-equals", "bad-name", "bad-base64"]);
-    let places: Vec<_> =
-        delivery.findings.iter().map(|finding| finding.origin.as_ref().unwrap().short()).collect();
+    let places: Vec<_> = delivery
+        .findings
+        .iter()
+        .map(|finding| finding.origin.as_ref().unwrap().short().to_string())
+        .collect();
     assert_eq!(places, ["11-0:1", "11-0:2", "11-0:3", "11-0:4"]);
 }
 

@@ -28,7 +28,7 @@ struct FileSystem {
 const NOTHING_TO_RUN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 const PROC: FileSystem = FileSystem {
-    directory: "proc",
+    directory: "/proc",
     kind: "proc",
     flags: NOTHING_TO_RUN,
     options: None,
@@ -36,7 +36,7 @@ const PROC: FileSystem = FileSystem {
 };
 
 const SYS: FileSystem = FileSystem {
-    directory: "sys",
+    directory: "/sys",
     kind: "sysfs",
     flags: NOTHING_TO_RUN,
     options: None,
@@ -46,7 +46,7 @@ const SYS: FileSystem = FileSystem {
 /// `/run` must be a separate file system. Otherwise systemd mounts a file system over `/run`, which hides the files
 /// that were written to `/run` before.
 const RUN: FileSystem = FileSystem {
-    directory: "run",
+    directory: "/run",
     kind: "tmpfs",
     flags: MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_STRICTATIME),
     options: Some("mode=0755"),
@@ -54,7 +54,7 @@ const RUN: FileSystem = FileSystem {
 };
 
 const DEV: FileSystem = FileSystem {
-    directory: "dev",
+    directory: "/dev",
     kind: "devtmpfs",
     flags: MsFlags::MS_NOSUID,
     options: Some("mode=0755"),
@@ -69,6 +69,7 @@ pub fn is_pid_1() -> bool {
 
 /// Mounts `/proc`, `/sys` and `/run` if they are not mounted yet. If a mount fails, logs the error and mounts the other
 /// file systems anyway.
+#[inline(never)]
 pub(super) fn mount_file_systems(system: &System) {
     for file_system in [PROC, SYS, RUN] {
         if let Err(error) = file_system.mount(system) {
@@ -87,7 +88,7 @@ impl FileSystem {
     fn mount(&self, system: &System) -> anyhow::Result<()> {
         let Self { directory, kind, flags, options, .. } = *self;
         let path = system.path(directory);
-        let shown = Escaped::from(path.as_path());
+        let shown = Escaped::from(&*path);
         let cannot = || format!("cannot mount {kind} on {shown}");
         match create_dir(&path) {
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
@@ -103,7 +104,7 @@ impl FileSystem {
         }
         let device = |path: &Path| metadata(path).map(|metadata| metadata.dev()).with_context(cannot);
         if device(&path)? == device(system.root())? {
-            mount(Some(kind), &path, Some(kind), flags, options).with_context(cannot)?;
+            mount(Some(kind), &*path, Some(kind), flags, options).with_context(cannot)?;
         }
         Ok(())
     }

@@ -58,8 +58,25 @@ pub(super) enum Durability {
     Volatile,
 }
 
+/// Memory for the content of a file. Several files can be compared with the same memory, one after the other.
+#[derive(Default)]
+pub(super) struct Buffer(Zeroizing<Vec<u8>>);
+
+impl Buffer {
+    fn of_size(&mut self, size: usize) -> &mut [u8] {
+        if self.0.len() < size {
+            self.0 = Zeroizing::new(vec![0; size]);
+        }
+        self.0.get_mut(..size).unwrap_or_default()
+    }
+}
+
 /// Compares the file of this name with the wanted bytes.
-pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) -> Result<Found, Errno> {
+pub(super) fn compare<'a>(
+    directory: &Directory,
+    wanted: impl Into<Wanted<'a>>,
+    buffer: &mut Buffer,
+) -> Result<Found, Errno> {
     let Wanted { name, bytes: expected } = wanted.into();
     let mut file = match directory.read(name.as_str()) {
         Ok(file) => file,
@@ -71,9 +88,9 @@ pub(super) fn compare<'a>(directory: &Directory, wanted: impl Into<Wanted<'a>>) 
     if !stat.is_file() || stat.mode() & INSECURE != 0 || stat.size() != Some(expected.len()) {
         return Ok(Found::Other);
     }
-    let mut found = Zeroizing::new(vec![0; expected.len()]);
-    file.read_exact(&mut found).map_err(io_errno)?;
-    Ok(if *found == expected { Found::Equal } else { Found::Other })
+    let found = buffer.of_size(expected.len());
+    file.read_exact(found).map_err(io_errno)?;
+    Ok(if found == expected { Found::Equal } else { Found::Other })
 }
 
 /// Compares the file of this name with the known size of a credential. Does not read the file.
@@ -91,8 +108,9 @@ pub(super) fn compare_size(directory: &Directory, name: &Name, size: u64) -> Res
 
 /// Whether the directory contains every wanted file, byte for byte.
 pub(super) fn holds_all(directory: &Directory, set: &[Wanted<'_>]) -> Result<bool, Errno> {
+    let mut buffer = Buffer::default();
     for &wanted in set {
-        if compare(directory, wanted)? != Found::Equal {
+        if compare(directory, wanted, &mut buffer)? != Found::Equal {
             return Ok(false);
         }
     }
@@ -104,7 +122,7 @@ pub(super) fn write_all(
     directory: &Directory,
     set: &[Wanted<'_>],
     durability: Durability,
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<(), PlaceError> {
     for &Wanted { name, bytes } in set {
         write(directory, name.as_str(), bytes, durability).map_err(context.cannot_write(name))?;

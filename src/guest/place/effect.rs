@@ -2,7 +2,7 @@
 //! `@initrd` with the rest of the set. Each finding is about one credential, and gives its name.
 
 use super::choose::Choice;
-use super::content::{self, Found};
+use super::content::{self, Buffer, Found};
 use super::handover::Handover;
 use super::outcome::State;
 use super::{Place, System};
@@ -42,7 +42,7 @@ impl Place {
 /// Whether PID 1 already has the credential in `@system`. If PID 1 has the credential, no other copy is needed.
 fn is_passed_on(system: &System, credential: &Credential) -> bool {
     Directory::open(&system.system_credentials(), Links::Refuse)
-        .and_then(|directory| content::compare(&directory, credential))
+        .and_then(|directory| content::compare(&directory, credential, &mut Buffer::default()))
         .is_ok_and(|found| found == Found::Equal)
 }
 

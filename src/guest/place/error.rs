@@ -150,31 +150,32 @@ fn hint(error: Errno) -> Option<&'static str> {
 }
 
 /// The path that an error message names.
-pub(in crate::guest) struct Context {
-    path: ShownPath,
+#[derive(Clone, Copy)]
+pub(in crate::guest) struct Context<'a> {
+    path: &'a Path,
 }
 
-impl Context {
-    pub(in crate::guest) fn new(path: &Path) -> Self {
-        Self { path: path.into() }
+impl<'a> Context<'a> {
+    pub(in crate::guest) fn new(path: &'a Path) -> Self {
+        Self { path }
     }
 
-    pub(in crate::guest) fn path(&self) -> &Path {
-        self.path.as_path()
+    pub(in crate::guest) fn path(self) -> &'a Path {
+        self.path
     }
 
     /// Returns the path, for use in an error.
-    pub(in crate::guest) fn shown(&self) -> ShownPath {
-        self.path.clone()
+    pub(in crate::guest) fn shown(self) -> ShownPath {
+        self.path.into()
     }
 
     /// Makes the error for an action that the kernel refused; the message names the action and the path.
-    pub(in crate::guest) fn cannot(&self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
+    pub(in crate::guest) fn cannot(self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::System { action, path: self.shown(), error }
     }
 
     /// Makes the error for a credential that could not be written to the directory at the path.
-    pub(in crate::guest) fn cannot_write(&self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
+    pub(in crate::guest) fn cannot_write(self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
         move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
     }
 }

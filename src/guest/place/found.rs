@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::content::{self, Found, Wanted};
+use super::content::{self, Buffer, Found, Wanted};
 use super::outcome::State;
 use crate::format::credential::{Credential, Name};
 use crate::guest::system::System;
@@ -45,12 +45,12 @@ pub(in crate::guest) fn find(
         (system.initrd_credentials(), plain),
         (system.credstore(), plain),
         (system.encrypted_credstore(), sealed),
-        (credentials.join("@encrypted"), sealed),
+        (credentials.join("@encrypted").into(), sealed),
     ];
     let units = Directory::open(&credentials, Links::Refuse).and_then(|directory| directory.names());
     for unit in units.unwrap_or_default() {
         if !unit.to_bytes().starts_with(b"@") {
-            directories.push((credentials.join(OsStr::from_bytes(unit.to_bytes())), plain));
+            directories.push((credentials.join(OsStr::from_bytes(unit.to_bytes())).into(), plain));
         }
     }
     directories.iter().filter_map(|(path, wanted)| look(path, name, *wanted)).collect()
@@ -59,7 +59,7 @@ pub(in crate::guest) fn find(
 fn look(path: &Path, name: &Name, wanted: Option<Wanted<'_>>) -> Option<FoundFile> {
     let directory = Directory::open(path, Links::Refuse).ok()?;
     let stat = directory.stat_of(name.as_str()).ok()?;
-    let state = match wanted.map(|wanted| content::compare(&directory, wanted)) {
+    let state = match wanted.map(|wanted| content::compare(&directory, wanted, &mut Buffer::default())) {
         Some(Ok(Found::Equal)) => State::Imported,
         Some(Ok(_)) => State::Differs,
         Some(Err(_)) | None => State::Unknown,

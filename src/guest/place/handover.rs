@@ -9,7 +9,7 @@
 //! same names. systemd before 254 leaves the report in `@initrd`. From a report in `@initrd`, this program concludes
 //! that systemd passes nothing on to units.
 
-use super::content::{self, Found};
+use super::content::{self, Buffer, Found};
 use super::error::Context;
 use super::{Method, Place, PlaceError, own};
 use crate::format::credential::Credential;
@@ -67,7 +67,8 @@ pub(in crate::guest) fn send_report(
     state: &Directory,
     name: &str,
 ) -> Result<(), PlaceError> {
-    let context = Context::new(&system.initrd_credentials());
+    let path = system.initrd_credentials();
+    let context = Context::new(&path);
     let initrd = own::initrd(system, run)?;
     let link = || match state.link(name, &initrd, REPORT) {
         // The report of an earlier import in this boot.
@@ -86,9 +87,11 @@ fn clear(system: &System, handover: Handover, set: &[&Credential]) -> Result<usi
         Err(Errno::ENOENT) => return Ok(0),
         result => result.map_err(context.cannot("open"))?,
     };
-    let mut removed = 0;
+    let (mut removed, mut buffer) = (0, Buffer::default());
     for &credential in set {
-        if content::compare(&directory, credential).map_err(context.cannot("read"))? == Found::Equal {
+        if content::compare(&directory, credential, &mut buffer).map_err(context.cannot("read"))?
+            == Found::Equal
+        {
             directory
                 .remove_file(credential.name.as_str())
                 .map_err(context.cannot("remove duplicates from"))?;

@@ -30,11 +30,12 @@ mod publish;
 mod repair;
 pub mod sealed;
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use self::content::{Found, Wanted};
+use self::content::{Buffer, Found, Wanted};
 use self::error::Context;
 pub use self::error::PlaceError;
 use self::outcome::{Outcome, State};
@@ -74,12 +75,12 @@ pub(in crate::guest) enum Method {
 impl Place {
     /// Returns the directory of this place.
     #[must_use]
-    pub fn directory(&self, system: &System) -> PathBuf {
+    pub fn directory(&self, system: &System) -> Cow<'_, Path> {
         match self {
             Self::System => system.system_credentials(),
             Self::Initrd => system.initrd_credentials(),
             Self::Credstore => system.credstore(),
-            Self::Directory(path) => path.clone(),
+            Self::Directory(path) => path.into(),
         }
     }
 
@@ -97,14 +98,15 @@ impl Place {
             // imported.
             return Ok(Outcome::Unchanged);
         }
-        let context = Context::new(&self.directory(system));
+        let directory = self.directory(system);
+        let context = Context::new(&directory);
         match method {
             Method::Rename => {
                 let (parent, name) = self.parent(system)?;
-                publish::publish(&parent, &name, &Wanted::all(set), &context)
+                publish::publish(&parent, &name, &Wanted::all(set), context)
             }
-            Method::Mount => mount::publish(system, set, &context),
-            Method::Repair(Ok(directory)) => repair::repair(system, directory, set, &context),
+            Method::Mount => mount::publish(system, set, context),
+            Method::Repair(Ok(directory)) => repair::repair(system, directory, set, context),
             Method::Repair(Err(error)) => Err(context.cannot("open")(*error)),
             Method::Refuse => Err(PlaceError::BesideSystemd(context.shown())),
         }
@@ -114,7 +116,7 @@ impl Place {
     /// if they do not exist. Returns an error if another user can change these directories.
     fn parent(&self, system: &System) -> Result<(Directory, CString), PlaceError> {
         let path = self.directory(system);
-        let no_name = || PlaceError::NoName(path.as_path().into());
+        let no_name = || PlaceError::NoName((&*path).into());
         let name = path.file_name().ok_or_else(no_name)?;
         let name = CString::new(name.as_bytes()).map_err(|_| no_name())?;
         let parent = match self {
@@ -160,8 +162,9 @@ impl Place {
     #[must_use]
     pub fn states(&self, system: &System, delivery: &Delivery) -> Vec<State> {
         let directory = self.open(system);
-        let state = |credential: &Credential| match &directory {
-            Ok(directory) => match content::compare(directory, credential) {
+        let mut buffer = Buffer::default();
+        let mut state = |credential: &Credential| match &directory {
+            Ok(directory) => match content::compare(directory, credential, &mut buffer) {
                 Ok(Found::Equal) => self.placed(system, credential),
                 Ok(Found::Absent) => State::Missing,
                 Ok(Found::Other) => State::Differs,

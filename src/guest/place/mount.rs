@@ -36,10 +36,11 @@ const SYSTEM: &CStr = c"@system";
 const STAGING: &CStr = c"staging";
 
 /// Makes a set appear at `/run/credentials/@system`, by one mount.
+#[inline(never)]
 pub(super) fn publish(
     system: &System,
     set: &[&Credential],
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<Outcome, PlaceError> {
     let run = own::run(system)?;
     let credentials = own::credentials(system, &run)?;
@@ -63,7 +64,7 @@ fn mount_once(
     credentials: &Directory,
     target: &Directory,
     set: &[&Credential],
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<Outcome, PlaceError> {
     let wanted = Wanted::all(set);
     let is_mounted = || Ok(!target.stat()?.shares_device(&credentials.stat()?));
@@ -99,7 +100,7 @@ impl Staging {
         Ok(staging)
     }
 
-    fn context(&self) -> Context {
+    fn context(&self) -> Context<'_> {
         Context::new(&self.path)
     }
 
@@ -187,7 +188,7 @@ pub(super) struct View {
 
 impl View {
     /// Mounts a writable view of the directory whose path is in `context`.
-    pub(super) fn new(system: &System, context: &Context) -> Result<Self, PlaceError> {
+    pub(super) fn new(system: &System, context: Context<'_>) -> Result<Self, PlaceError> {
         let staging = Staging::new(system, &own::run(system)?)?;
         // If a step fails, `staging` is dropped before `held`: the view is unmounted before the blocked signals take
         // effect.

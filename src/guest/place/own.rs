@@ -1,9 +1,10 @@
 //! Opens directories that only the user of this process may change. Checks each directory before the program mounts or
 //! writes anything in it.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::{Context, PlaceError};
 use crate::guest::system::System;
@@ -47,12 +48,12 @@ pub(super) fn initrd(system: &System, run: &Directory) -> Result<Directory, Plac
 fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
     let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
-    check(&directory, &context)?;
+    check(&directory, context)?;
     Ok(directory)
 }
 
 /// Refuses a directory that belongs to another user, or that other users can write to.
-pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), PlaceError> {
+pub(super) fn check(directory: &Directory, context: Context<'_>) -> Result<(), PlaceError> {
     let stat = directory.stat().map_err(context.cannot("check"))?;
     if stat.is_protected() {
         return Ok(());
@@ -69,7 +70,7 @@ pub(super) fn check(directory: &Directory, context: &Context) -> Result<(), Plac
 /// can change a path below it.
 pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
-    pub(in crate::guest) path: PathBuf,
+    pub(in crate::guest) path: Cow<'static, Path>,
     /// The lock of the directory, which only one process has at a time. The kernel releases the lock when the process
     /// dies.
     _lock: OwnedFd,

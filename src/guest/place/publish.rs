@@ -25,11 +25,12 @@ const ATTEMPTS: u32 = 1000;
 ///
 /// Keeps the files in `target` that have other names, and replaces the files that have the name of a credential in the
 /// set.
+#[inline(never)]
 pub(super) fn publish(
     parent: &Directory,
     target: &CStr,
     set: &[Wanted<'_>],
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<Outcome, PlaceError> {
     let (storage, durability) = if is_memory_only(parent).map_err(context.cannot("check"))? {
         (Storage::Memory, Durability::Volatile)
@@ -62,7 +63,11 @@ pub(super) fn publish(
 
 /// Opens the directory `target`; returns `None` if it does not exist. Removes staging directories that a killed import
 /// left next to `target`.
-fn existing(parent: &Directory, target: &CStr, context: &Context) -> Result<Option<Directory>, PlaceError> {
+fn existing(
+    parent: &Directory,
+    target: &CStr,
+    context: Context<'_>,
+) -> Result<Option<Directory>, PlaceError> {
     const LEFTOVERS: &str = "remove what an interrupted import left next to";
     let beside = parent.names().map_err(context.cannot(LEFTOVERS))?;
     let existing = if beside.iter().any(|name| **name == *target) {
@@ -92,7 +97,7 @@ struct Staging<'a> {
 }
 
 impl<'a> Staging<'a> {
-    fn new(parent: &'a Directory, context: &Context) -> Result<Self, PlaceError> {
+    fn new(parent: &'a Directory, context: Context<'_>) -> Result<Self, PlaceError> {
         let failed = |error| context.cannot("create a temporary directory next to")(error);
         // The name must be new, so that no other import uses this directory. Another import could rename its staging
         // directory to the destination before this process locks that directory.
@@ -127,7 +132,7 @@ impl<'a> Staging<'a> {
 
     /// Copies the mode and the owner of the directory that will be replaced to the staging directory. In the staging
     /// directory, makes hard links to the files of the replaced directory, except to files that the set replaces.
-    fn take_over(&self, existing: &Directory, context: &Context) -> Result<(), PlaceError> {
+    fn take_over(&self, existing: &Directory, context: Context<'_>) -> Result<(), PlaceError> {
         self.directory.take_mode_and_owner(existing).map_err(context.cannot("copy the mode and owner of"))?;
         for name in existing.names().map_err(context.cannot("read"))? {
             if !existing.stat_of(&*name).map_err(context.cannot("read"))?.is_file() {
@@ -148,7 +153,7 @@ impl<'a> Staging<'a> {
         mut self,
         target: &CStr,
         existing: Option<&Directory>,
-        context: &Context,
+        context: Context<'_>,
     ) -> Result<(), PlaceError> {
         let Some(existing) = existing else {
             match self.parent.rename(&*self.name, target) {

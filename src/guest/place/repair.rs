@@ -12,7 +12,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::content::{self, Durability, Found};
+use super::content::{self, Buffer, Durability, Found};
 use super::error::{Context, PlaceError};
 use super::leftover;
 use super::mount::{self, View};
@@ -28,7 +28,7 @@ pub(super) fn repair(
     system: &System,
     directory: &Directory,
     set: &[&Credential],
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<Outcome, PlaceError> {
     mount::remove_leftovers(system)?;
     let (wanting, foreign) = compare(directory, set).map_err(context.cannot("read"))?;
@@ -59,8 +59,9 @@ fn compare<'a>(
     set: &[&'a Credential],
 ) -> Result<(Vec<Wanting<'a>>, Vec<Name>), Errno> {
     let (mut wanting, mut foreign) = (Vec::new(), Vec::new());
+    let mut buffer = Buffer::default();
     for &credential in set {
-        match content::compare(directory, credential)? {
+        match content::compare(directory, credential, &mut buffer)? {
             Found::Equal => {}
             Found::Absent => wanting.push((credential, None)),
             Found::Other => match beginning(directory, credential)? {
@@ -72,12 +73,13 @@ fn compare<'a>(
     Ok((wanting, foreign))
 }
 
+#[inline(never)]
 fn replace_all(
     system: &System,
     directory: &Directory,
     set: &[&Credential],
     wanting: Vec<Wanting<'_>>,
-    context: &Context,
+    context: Context<'_>,
 ) -> Result<Vec<Repaired>, PlaceError> {
     // `own` says whether systemd mounted a file system of its own for the directory. If systemd could not mount a file
     // system, the directory is on the file system of /run.

@@ -7,7 +7,7 @@
 use std::ffi::CStr;
 
 use super::choose::Into;
-use super::content::{self, Found, Wanted};
+use super::content::{self, Buffer, Found, Wanted};
 use super::error::Context;
 use super::outcome::{Outcome, State};
 use super::{Place, PlaceError, own, publish};
@@ -58,8 +58,9 @@ pub(in crate::guest) fn fill(
     if set.is_empty() || obstacle(system, into).is_some() {
         return Ok(None);
     }
-    let context = Context::new(&system.encrypted_credstore());
-    publish::publish(&own::run(system)?, NAME, &set, &context).map(Some)
+    let path = system.encrypted_credstore();
+    let context = Context::new(&path);
+    publish::publish(&own::run(system)?, NAME, &set, context).map(Some)
 }
 
 fn wanted(sealed: &Sealed) -> Wanted<'_> {
@@ -75,9 +76,10 @@ pub fn states(system: &System, into: &Into, delivery: &Delivery) -> Vec<State> {
     }
     let is_taken = !matches!(into, Into::At(Place::Directory(_)));
     let directory = Directory::open(&system.encrypted_credstore(), Links::Refuse);
-    let state = |sealed: &Sealed| match &directory {
+    let mut buffer = Buffer::default();
+    let mut state = |sealed: &Sealed| match &directory {
         _ if !is_taken => State::Missing,
-        Ok(directory) => match content::compare(directory, wanted(sealed)) {
+        Ok(directory) => match content::compare(directory, wanted(sealed), &mut buffer) {
             Ok(Found::Equal) => State::Imported,
             Ok(Found::Absent) => State::Missing,
             Ok(Found::Other) => State::Differs,
@@ -86,6 +88,6 @@ pub fn states(system: &System, into: &Into, delivery: &Delivery) -> Vec<State> {
         Err(Errno::ENOENT) => State::Missing,
         Err(_) => State::Unknown,
     };
-    let of = |entry: &SealedEntry| entry.intact().map_or_else(State::Refused, state);
+    let of = |entry: &SealedEntry| entry.intact().map_or_else(State::Refused, &mut state);
     delivery.sealed.iter().map(of).collect()
 }

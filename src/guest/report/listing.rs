@@ -17,7 +17,7 @@ use crate::guest::verify::delivery::{Delivery, Entry, Refusal, Signed, Verdict};
 use crate::guest::verify::finding::{Finding, FindingKind, Severity};
 use crate::guest::verify::origin::Origin;
 use crate::guest::verify::sealed_entry::SealedEntry;
-use crate::text::listing::{self, Cell, Text, Tone};
+use crate::text::listing::{self, Cell, Parts, Size, Text, Tone};
 
 /// The order in which findings are shown: the most serious ones first. Code that sorts the findings by severity would
 /// make the program file of `smbios-creds` 5 KB larger.
@@ -119,16 +119,26 @@ pub enum Legend {
 pub fn table(rows: &[Row<'_>], legend: Legend) -> Text {
     let any_reason = rows.iter().any(|row| row.reason.is_some());
     let headings = ["NAME", "SIZE", "ENCODING", "STATE", "SOURCE", if any_reason { "REASON" } else { "" }];
+    let mut parts = Parts::with_capacity(2 * rows.len());
+    for row in rows {
+        match row.size {
+            Some(size) => parts.push(Size(size)),
+            None => parts.push("-"),
+        }
+        parts.push(row.source.short());
+    }
+    let mut parts = parts.iter();
+    let mut part = || Cell::new(parts.next().unwrap_or_default(), None);
     let lines: Vec<_> = (legend == Legend::Shown && !rows.is_empty())
         .then(|| Cell::headings(headings))
         .into_iter()
         .chain(rows.iter().map(|row| {
             [
                 Cell::new(row.name.map_or(Cow::Borrowed("-"), Name::shown), None),
-                Cell::new(row.size.map_or(Cow::Borrowed("-"), |size| listing::size(size).into()), None),
+                part(),
                 Cell::new(row.encoding_and_key(), None),
                 Cell::new(row.state.as_str(), row.tone()),
-                Cell::new(row.source.short(), None),
+                part(),
                 Cell::new(row.reason.unwrap_or_default(), None),
             ]
         }))

@@ -36,7 +36,7 @@ pub(in crate::guest) fn send(system: &System, imported: &Imported) {
 pub fn receipt(system: &System, imported: &Imported, status: Status) -> Receipt {
     let delivery = &imported.delivery;
     let Tally { expected, verified } = delivery.tally;
-    let boot = std::fs::read(system.path("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let boot = std::fs::read(system.path("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
     Receipt {
         status,
         exit: imported.ended() as u8,

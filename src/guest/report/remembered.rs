@@ -92,7 +92,7 @@ impl Remembered {
         let place = into.choose(system).place;
         let directory: ShownPath = place.directory(system).into();
         let last = last::read(system);
-        let encrypted = Place::Directory(system.encrypted_credstore());
+        let encrypted = Place::Directory(system.encrypted_credstore().into_owned());
         let is_there = |(known, name): (&Known, &Name)| {
             let place = if known.key.is_some() { &encrypted } else { &place };
             place.states_by_size(system, [(name, known.size.unwrap_or_default())])
@@ -115,7 +115,7 @@ impl Remembered {
         self.problems.iter().map(Message::from)
     }
 
-    /// Returns the credentials that were imported, each with its state in its place.
+    /// Returns the credentials that were imported, each with the present state of its file.
     #[must_use]
     pub fn rows(&self) -> Vec<Row<'_>> {
         let known = self.last.iter().flat_map(imported);

@@ -60,8 +60,8 @@ impl Raw {
 /// Returns [`SourceError`], which says why the table is absent or cannot be read.
 pub fn read(input: Input<'_>) -> Result<Raw, SourceError> {
     let directory = match input {
-        Input::Running(system) => system.firmware().join("dmi/tables"),
-        Input::Recording(directory) => directory.to_path_buf(),
+        Input::Running(system) => system.path("/sys/firmware/dmi/tables"),
+        Input::Recording(directory) => directory.into(),
         Input::Dump(file) => return read_dump(file),
     };
     let read = |name: &'static str, limit| {

@@ -36,7 +36,8 @@ fn is_in_area(system: &System) -> bool {
     let (address, size) = AREA;
     // A small table may be in this memory area too, so the buffer may contain secrets.
     let mut area = Zeroizing::new(vec![0; size]);
-    let read = File::open(system.path("dev/mem")).and_then(|memory| memory.read_exact_at(&mut area, address));
+    let read =
+        File::open(system.path("/dev/mem")).and_then(|memory| memory.read_exact_at(&mut area, address));
     let is_at = |at: usize| {
         let end = at.saturating_add(SIZE_MAX).min(size);
         area.get(at..end).is_some_and(|bytes| EntryPoint::parse(bytes).is_ok())

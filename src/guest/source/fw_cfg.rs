@@ -88,7 +88,7 @@ fn is_absent(path: &Path) -> bool {
 fn is_device_unused(system: &System) -> bool {
     let tree = std::fs::read_dir(system.firmware().join("devicetree/base"));
     let mut nodes = tree.into_iter().flatten().filter_map(Result::ok).map(|node| node.file_name());
-    let has_device = system.path("sys/bus/acpi/devices/QEMU0002:00").exists()
+    let has_device = system.path("/sys/bus/acpi/devices/QEMU0002:00").exists()
         || nodes.any(|name| name.as_encoded_bytes().starts_with(b"fw-cfg@"));
     has_device && !system.firmware().join("qemu_fw_cfg").exists()
 }

@@ -17,7 +17,7 @@ use crate::format::oem_string::DecodeError;
 /// let content = Content::Bytes(b"hunter2".to_vec().into());
 /// let item = Item { key: 41, path: b"opt/io.systemd.credentials/db".to_vec().into(), content };
 /// let received = receive(vec![item]);
-/// assert_eq!(received.entries[0].origin.short(), "qemu_fw_cfg/by_key/41");
+/// assert_eq!(received.entries[0].origin.short().to_string(), "qemu_fw_cfg/by_key/41");
 /// ```
 #[must_use]
 pub fn receive(items: Vec<Item>) -> Received {

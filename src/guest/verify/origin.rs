@@ -1,6 +1,6 @@
 //! Where a credential came from: a place in the SMBIOS table, or a file.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,18 +82,15 @@ impl Origin {
 
     /// Returns the short form for the SOURCE column, for example `11-0:2` or the path of a file.
     #[must_use]
-    pub fn short(&self) -> String {
-        match self {
+    pub fn short(&self) -> impl Display {
+        fmt::from_fn(move |f| match self {
             Self::Smbios { structure: Some(structure), string: Some(string), .. } => {
-                let mut text = String::with_capacity(16);
-                // Writing to a string cannot fail.
-                _ = write!(text, "11-{structure}:{string}");
-                text
+                write!(f, "11-{structure}:{string}")
             }
-            Self::Smbios { structure: Some(structure), string: None, .. } => format!("11-{structure}"),
-            Self::Smbios { structure: None, .. } => "-".to_owned(),
-            Self::File { file } => file.clone(),
-        }
+            Self::Smbios { structure: Some(structure), string: None, .. } => write!(f, "11-{structure}"),
+            Self::Smbios { structure: None, .. } => f.write_str("-"),
+            Self::File { file } => f.write_str(file),
+        })
     }
 }
 
