@@ -73,7 +73,8 @@ fn signature_cut_at_any_byte_is_never_accepted() {
         assert!(cut.is_err(), "{end} of {} bytes", string.len());
     }
     let text = base64::decode(string.strip_prefix(PREFIX).unwrap().as_bytes()).unwrap();
-    // Cut the file before it is encoded. The base64 of a file without its last newline, for example, is a valid text.
+    // Here, the file is cut first and then encoded. The base64 is valid, so only the parser of the signature can find the
+    // cut, even if only the last newline is missing.
     for end in 0..text.len() {
         assert!(decoded(format!("{PREFIX}{}", *base64::encode(&text[..end])).as_bytes()).is_err(), "{end}");
     }

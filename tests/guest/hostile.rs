@@ -1,5 +1,5 @@
-//! A hostile table: whatever the host sends, nothing hangs, nothing is read twice, and nothing reaches a terminal
-//! unescaped.
+//! A hostile table: whatever the host sends, no verb hangs, each file of the table is opened only once, and no control
+//! character reaches a terminal unescaped.
 
 use std::fs;
 use std::mem::MaybeUninit;

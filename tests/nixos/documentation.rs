@@ -201,7 +201,7 @@ fn asked(unit: &str, journal: &str, process: u32, credentials: &Path) -> tempfil
     programs
 }
 
-/// Returns what the check of the page that begins with `start` prints.
+/// Runs the command of the documentation page that begins with `start`, and returns its output.
 fn printed(programs: &Path, start: &str) -> String {
     let commands = blocks(MODULES, "sh").concat();
     let command = commands.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}"));

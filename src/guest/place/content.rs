@@ -152,3 +152,38 @@ pub(super) fn remove(parent: &Directory, name: &CStr, directory: &Directory) -> 
     }
     parent.remove_directory(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::{Buffer, Found, Wanted, compare};
+    use crate::format::credential::Name;
+    use crate::sys::directory::{Directory, Links};
+
+    #[test]
+    fn one_buffer_compares_longer_and_shorter_files() {
+        let parent = tempfile::tempdir().unwrap();
+        let (long, short) = (vec![b'x'; 6000], b"yy".as_slice());
+        for (name, bytes) in [("long", long.as_slice()), ("short", short), ("empty", b"")] {
+            let path = parent.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o400)).unwrap();
+        }
+        let directory = Directory::open(parent.path(), Links::Follow).unwrap();
+        let mut buffer = Buffer::default();
+        let mut found = |name: &str, bytes: &[u8]| {
+            compare(&directory, Wanted { name: &Name::new(name).unwrap(), bytes }, &mut buffer).unwrap()
+        };
+        for _ in 0..2 {
+            assert_eq!(found("short", short), Found::Equal);
+            assert_eq!(found("short", b"yx"), Found::Other);
+            assert_eq!(found("short", b"y"), Found::Other);
+            assert_eq!(found("long", &long), Found::Equal);
+            assert_eq!(found("long", &[&long[1..], b"y"].concat()), Found::Other);
+            assert_eq!(found("empty", b""), Found::Equal);
+            assert_eq!(found("absent", b""), Found::Absent);
+        }
+    }
+}

@@ -15,9 +15,9 @@ pub enum TrustFinding {
     NoTrustedKey,
     /// The set is signed, but this machine has no trusted key, so the signature is not checked.
     SignatureUnused,
-    /// A signature cannot be read.
+    /// A signature does not have the current format of a minisign signature.
     SignatureInvalid {
-        /// Why the signature cannot be read.
+        /// What is wrong with the format.
         reason: SignatureError,
     },
     /// No signature was made by a trusted key.

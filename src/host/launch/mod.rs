@@ -76,9 +76,9 @@ pub struct Private<'a> {
 /// Which program gets the files with OEM strings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Files {
-    /// The program that this process executes, and every program that inherits the executed program's descriptors.
+    /// The program that this process executes gets the files, and so does every program that inherits its descriptors.
     Inherited,
-    /// Only the first program whose executable file contains [`Private::word`].
+    /// Only the first program whose executable file contains [`Private::word`] gets the files.
     OfHypervisor,
 }
 

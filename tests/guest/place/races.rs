@@ -251,7 +251,7 @@ fn a_folder_that_is_replaced_by_a_link_meanwhile_leads_nothing_elsewhere() {
     command.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(source.path());
     command.arg("--into").arg(path("parent/creds")).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    // While the import writes the set into its staging directory, somebody else replaces the parent directory by a
+    // While the import writes the set into its staging directory, another process replaces the parent directory by a
     // link.
     while fs::read_dir(path("parent")).unwrap().count() == 0 {
         assert!(child.try_wait().unwrap().is_none(), "it prepares nothing");

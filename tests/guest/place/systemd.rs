@@ -27,6 +27,12 @@ fn import_beside(root: &Path, sink: &str, mounts: &str) -> Output {
     run(&mut command)
 }
 
+/// Makes the system below `root` an initrd.
+fn make_initrd(root: &Path) {
+    fs::create_dir(root.join("etc")).unwrap();
+    fs::write(root.join("etc/initrd-release"), "").unwrap();
+}
+
 #[test]
 fn beside_a_systemd_that_imported_nothing_its_folder_is_not_made() {
     let root = testkit::systemd_root(&[]);
@@ -89,8 +95,7 @@ fn what_was_repaired_before_something_failed_is_told() {
 #[test]
 fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_removed() {
     let root = testkit::systemd_root(&[]);
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     assert_eq!(code(&import_below(root.path(), "auto")), 0);
     let drop = root.path().join("run/credentials/@initrd");
     let report = fs::read_to_string(drop.join("smbios-creds.report")).unwrap();
@@ -106,7 +111,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
         fs::write(&path, value).unwrap();
         fs::set_permissions(path, PermissionsExt::from_mode(0o400)).unwrap();
     }
-    fs::write(drop.join("other"), "somebody else's").unwrap();
+    fs::write(drop.join("other"), "of another program").unwrap();
     fs::remove_file(drop.join("smbios-creds.report")).unwrap();
     let output = import_below(root.path(), "auto");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -118,8 +123,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
 #[test]
 fn later_import_in_the_initrd_replaces_the_report_in_initrd() {
     let root = testkit::systemd_root(&[]);
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     assert_eq!(code(&import_below(root.path(), "auto")), 0);
     let handed_over = root.path().join("run/credentials/@initrd/smbios-creds.report");
     assert_eq!(fs::metadata(&handed_over).unwrap().permissions().mode() & 0o7777, 0o400);
@@ -137,8 +141,7 @@ fn later_import_in_the_initrd_replaces_the_report_in_initrd() {
 #[test]
 fn report_is_not_handed_over_in_a_directory_of_another_user() {
     let root = testkit::systemd_root(&[("a", b"one"), ("b", &[0, 1, 2])]);
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     let initrd = root.path().join("run/credentials/@initrd");
     fs::create_dir(&initrd).unwrap();
     fs::set_permissions(&initrd, PermissionsExt::from_mode(0o777)).unwrap();
@@ -351,8 +354,7 @@ fn what_has_no_effect_is_a_finding_by_name_in_check_and_report() {
     let advice = report["delivery"]["findings"][0]["advice"].as_str().unwrap();
     assert!(advice.contains("smbios-creds-initrd.service") && advice.contains("dmi-sysfs"), "{advice}");
     // In the initrd, there is no such finding, because the host stage gets these credentials.
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     assert_eq!(codes(&check(), "getty.auto"), [""; 0]);
 }
 
@@ -375,8 +377,7 @@ fn copy_in_credstore_of_what_pid_1_has_is_not_called_ineffective() {
 fn credential_that_pid_1_gets_is_called_imported() {
     // In the initrd, the import writes the credential to @initrd, from which PID 1 of the host stage imports it.
     let root = testkit::systemd_root(&[]);
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     let (import, list) = import_and_list(root.path(), &[b"io.systemd.credential:fstab.extra=value"]);
     for output in [&import, &list] {
         assert!(testkit::stdout(output).contains(" imported "), "{}", stderr(output));
@@ -394,8 +395,7 @@ fn name_with_a_dot_is_never_left_in_initrd() {
     // The import chooses @initrd automatically, or --into names it.
     for into in ["auto", "initrd"] {
         let root = testkit::systemd_root(&[]);
-        fs::create_dir(root.path().join("etc")).unwrap();
-        fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+        make_initrd(root.path());
         let source = recording(&table(strings));
         let mut command = agent(&["import", "--into", into, "--from"]);
         let output = run(command.arg(source.path()).arg("--root").arg(root.path()));
@@ -418,8 +418,7 @@ fn name_with_a_dot_is_never_left_in_initrd() {
 fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
     let strings: &[&[u8]] = &[b"io.systemd.credential:.hidden=secret", b"io.systemd.credential:db=one"];
     let root = testkit::systemd_root(&[]);
-    fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+    make_initrd(root.path());
     let (import, list) = import_and_list(root.path(), strings);
     assert_eq!((code(&import), code(&list)), (0, 0), "{}", stderr(&import));
     let report = fs::read(root.path().join("run/smbios-creds/report.json")).unwrap();
@@ -445,9 +444,8 @@ fn systemd_that_is_told_to_import_nothing_finds_the_set_in_its_directory() {
         fs::create_dir_all(root.path().join("proc/1")).unwrap();
         fs::write(root.path().join("proc/1/environ"), "CREDENTIALS_DIRECTORY=/run/credentials/@system\0")
             .unwrap();
-        fs::create_dir_all(root.path().join("etc")).unwrap();
         if stage == "initrd" {
-            fs::write(root.path().join("etc/initrd-release"), "").unwrap();
+            make_initrd(root.path());
         }
         if is_made {
             fs::create_dir_all(root.path().join("run/credentials/@system")).unwrap();
