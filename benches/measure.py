@@ -383,8 +383,8 @@ def report_boots(boots):
     equal = sum(share <= 0.01 for share in shares)
     text = (f"\n**In a boot**, measured on {boots['date']} by QEMU's instruction clock (`-icount shift=0,sleep=off`). A "
             "millisecond is a million instructions of kernel, systemd and agent. Other programs on the host do not change these "
-            "times. The machine has one CPU, and gets 16 credentials of 44 B. The kernel does not test its cryptography, because "
-            "these tests would take half of the CPU at the same time. A time is from the start of the unit's process until the "
+            "times. The machine has one CPU, and gets 16 credentials of 44 B. The kernel does not test its cryptography, which "
+            "would take a tenth of the boot. A time is from the start of the unit's process until the "
             f"unit is active, mean of {seeds} boots, each at another date, which changes the order of events. The boots at the "
             f"first date were repeated: of {len(shares)} times, {equal} differ by at most 1 %, and the largest difference is "
             f"{100 * shares[0]:.1f} %. ")
