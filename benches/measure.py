@@ -409,7 +409,7 @@ def report_boots(boots):
                       "the whole unit with a repair", "boot without the unit", "boot longer by"], rows)
     if not boots["directives"]:
         return text
-    text += ("\nWhat each directive of the sandbox costs, in the host stage after the boot, median of "
+    text += ("\nWhat each directive of the sandbox costs, after the boot, median of "
              f"{len(next(iter(next(iter(boots['directives'].values())).values())))} starts: what it adds to a unit without a "
              "sandbox / what the unit saves without it. [Why they are these](decisions/0004-sandbox.md).\n\n")
     versions = list(boots["directives"])

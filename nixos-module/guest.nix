@@ -1,5 +1,5 @@
 # Module for a guest. The agent verifies the credentials that the host sent, and writes them to files: in the initrd and
-# again in the host stage.
+# again after switch-root.
 {
   config,
   lib,
@@ -137,7 +137,7 @@ in
       default = false;
       description = ''
         Whether to refuse every later reader the table once everything is verified and in place, root too: the import of
-        the host stage sets mode 0000 on the files in `/sys/firmware` that hold it. dmidecode prints nothing then.
+        the stage after switch-root sets mode 0000 on the files in `/sys/firmware` that hold it. dmidecode prints nothing then.
         This stops programs that read the table by habit or by accident, also in containers. It does not stop root, who
         can open the files again with `chmod 400`.
       '';
@@ -242,7 +242,7 @@ in
 
         warnings = lib.optional (initrd.enable && !initrdKeepsRun) ''
           services.smbios-creds: NixOS ${lib.trivial.release} loses at switch-root what the initrd imports (nixpkgs
-          #421388), so credentials are imported in the host stage alone, after the activation scripts. Use 25.05 or newer.
+          #421388), so credentials are imported after switch-root alone, after the activation scripts. Use 25.05 or newer.
         '';
 
         environment.systemPackages = [ cfg.package ];

@@ -123,7 +123,7 @@ def base(ran, symbols):
 
 def flows(agent, directory):
     """Returns each import's table, systemd's files and stage (1: initrd), the most usual import first. If systemd has imported
-    everything: without a manifest and with one, each in the host stage and in the initrd. Then the same without systemd."""
+    everything: without a manifest and with one, each after switch-root and in the initrd. Then the same without systemd."""
     plain, proven, sent, imported = (directory / name for name in ("plain", "proven", "sent", "imported"))
     plain_table(plain, 16, 44)
     sent.mkdir()

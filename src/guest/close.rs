@@ -50,8 +50,8 @@ pub(super) fn why_not(system: &System, imported: &Imported) -> Option<LeftOpen> 
         (_, Verdict::NothingSent) => Some(LeftOpen::NothingSent),
         (_, Verdict::Failed) => Some(LeftOpen::NotVerified),
         _ if system.stage() == Stage::Initrd => Some(LeftOpen::Initrd),
-        // A set that was written to `@initrd` is for the host stage (after switch-root), even if this import does not
-        // run in the initrd. So this import closes nothing, and the import in the host stage closes the files.
+        // A set that was written to `@initrd` is for the stage after switch-root, even if this import does not
+        // run in the initrd. So this import closes nothing, and the import after switch-root closes the files.
         (Ok(Placed { place: Place::Initrd, .. }), _) => Some(LeftOpen::Initrd),
         (Ok(placed), Verdict::Passed) if is_placed(placed) => None,
         _ => Some(LeftOpen::NotPlaced),

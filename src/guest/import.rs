@@ -6,7 +6,7 @@
 //! 2. The received credentials are verified against the manifest and the policy.
 //! 3. The import looks at the running system once, chooses a place (a directory), and writes the intact credentials
 //!    there. The import writes encrypted credentials to `/run/credstore.encrypted`, from which systemd reads them.
-//! 4. In the initrd, the import hands the set over to the host stage (the part of the boot after switch-root). In the host stage, the import
+//! 4. In the initrd, the import hands the set over to the stage after switch-root. After switch-root, the import
 //!    removes the copy that the initrd handed over. The import adds a finding for each credential that has no effect in
 //!    its place.
 //! 5. The import writes a report, which says what was done. If `--close` was given and every credential is in its
@@ -176,8 +176,8 @@ pub fn load(system: &System, from: Option<&Path>, policy: &Policy) -> Result<Del
     Ok(delivery)
 }
 
-/// Chooses a place, writes the credentials to it, and hands them over from the initrd to the host stage (after
-/// switch-root). Adds findings about credentials that have no effect in the chosen place.
+/// Chooses a place, writes the credentials to it, and hands them over from the initrd to the stage after
+/// switch-root. Adds findings about credentials that have no effect in the chosen place.
 fn place(system: &System, request: &Request, delivery: &mut Delivery) -> Result<Placed, NotPlaced> {
     if delivery.requires_signature && delivery.proof.signed().is_none() {
         return Err(NotPlaced::Unproven);

@@ -43,8 +43,8 @@ pub enum Closing {
 /// Why an import leaves the sources' files readable although closing was requested. None of these reasons is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeftOpen {
-    /// The import runs in the initrd, and the import in the host stage (after switch-root) reads the files again.
-    #[error("the table stays readable in the initrd: the import in the host stage closes it")]
+    /// The import runs in the initrd, and the import after switch-root reads the files again.
+    #[error("the table stays readable in the initrd: the import after switch-root closes it")]
     Initrd,
     /// The set came from a recording, which says nothing about this machine.
     #[error("the table stays readable: the credentials came from a recording")]
@@ -99,8 +99,8 @@ pub struct Placed {
     pub outcome: Outcome,
     /// The result for the encrypted credentials; `None` if there were none to write.
     pub sealed: Option<Outcome>,
-    /// What the import did with `@initrd`, the directory for the handover from the initrd to the host stage (after
-    /// switch-root).
+    /// What the import did with `@initrd`, the directory for the handover from the initrd to the stage after
+    /// switch-root.
     pub handed_over: Handover,
 }
 

@@ -19,7 +19,7 @@ const IMPORT_NOTHING: &str = "CREDENTIALS_DIRECTORY=/run/credentials/@system";
 pub enum Stage {
     /// The initramfs, before switch-root.
     Initrd,
-    /// The host stage: after switch-root, on the virtual machine's own root file system.
+    /// The stage after switch-root, on the virtual machine's own root file system.
     Host,
 }
 

@@ -242,7 +242,7 @@ fn write(path: &Path, serial: u64) -> Result<(), Errno> {
 /// systemd imports credentials before a signature is checked. systemd imports nothing if its environment contains
 /// `CREDENTIALS_DIRECTORY=/run/credentials/@system`. The kernel sets this variable if the kernel's command line
 /// contains it (`import_credentials()`, `src/core/import-creds.c`, v254 to v262). If systemd imported credentials in
-/// the initrd, its environment in the host stage (after switch-root) contains this variable too.
+/// the initrd, its environment after switch-root contains this variable too.
 fn imported_by_systemd(system: &System) -> Option<usize> {
     if !system.is_booted_with_systemd()
         || (system.is_told_to_import_nothing() && system.pid_1_imports_nothing())

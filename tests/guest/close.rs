@@ -18,7 +18,7 @@ use testkit::{agent, code, credential, entry_point_3, is_root, run, stderr, stdo
 /// The owner of everything in a made-up machine, if root runs the tests.
 const NOBODY: u32 = 65_534;
 
-/// A made-up machine in its host stage, where systemd is PID 1 and has imported nothing.
+/// A made-up machine after switch-root, where systemd is PID 1 and has imported nothing.
 struct Machine(TempDir);
 
 impl Machine {
@@ -218,8 +218,8 @@ fn import_in_the_initrd_does_not_close_what_the_host_stage_reads_again() {
     let (exit, log) = machine.said(&["import", "--close", "--into", "initrd"]);
     assert!(exit == 0 && log.contains("the table stays readable in the initrd"), "{log}");
     assert_eq!(machine.closed(), [""; 0]);
-    // The host stage finds the initrd's report. That report does not describe a closed table, so the host stage
-    // imports and closes.
+    // The stage after switch-root finds the initrd's report. That report does not describe a closed table, so the stage
+    // after switch-root imports and closes.
     assert_eq!(machine.said(&["import", "--close"]).0, 0);
     assert_eq!(machine.closed(), CLOSED);
     assert_eq!(machine.said(&["import"]).0, 0);

@@ -273,7 +273,7 @@ fn machine_of_qemu_without_the_driver_is_told_to_load_it() {
         // The driver is loaded, and the host sent nothing.
         write_item(&root.path().join("sys/firmware"), 32, b"etc/e820", b"");
         assert_eq!((code(&check()), stderr(&check())), (4, stderr(&without)));
-        // A lost table is more important than a missing driver, so the lost table is reported.
+        // If the kernel shows no table in /sys/firmware/dmi, and the driver is missing too, the error is about the table.
         fs::remove_dir_all(root.path().join("sys/firmware/qemu_fw_cfg")).unwrap();
         fs::create_dir_all(root.path().join("sys/firmware/dmi")).unwrap();
         assert!(stderr(&check()).contains("no SMBIOS table: "), "{}", stderr(&check()));

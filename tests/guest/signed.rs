@@ -471,7 +471,7 @@ fn systemd_that_imports_by_itself_is_an_error_that_names_the_kernel_parameter() 
     for (environment, command_line) in [
         ("", "quiet\n".to_owned()),
         ("", format!("quiet {PARAMETER}\n")),
-        // An initrd whose systemd imported credentials passes this environment to PID 1 of the host stage.
+        // An initrd whose systemd imported credentials passes this environment to PID 1 of the stage after switch-root.
         (PARAMETER, "quiet\n".to_owned()),
         (PARAMETER, format!("quiet -- {PARAMETER}\n")),
         (PARAMETER, format!("x{PARAMETER}\n")),
@@ -492,7 +492,7 @@ fn systemd_that_imports_by_itself_is_an_error_that_names_the_kernel_parameter() 
     fs::write(&environ, format!("HOME=/\0{PARAMETER}\0")).unwrap();
     fs::write(&line, format!("quiet {PARAMETER} splash\n")).unwrap();
     assert_eq!(code(&check(root.path())), 0);
-    // In the initrd, the systemd of the host stage has not started yet.
+    // In the initrd, the systemd of the stage after switch-root has not started yet.
     fs::write(&environ, "").unwrap();
     fs::remove_dir_all(&system).unwrap();
     fs::write(root.path().join("etc/initrd-release"), "").unwrap();

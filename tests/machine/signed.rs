@@ -70,8 +70,8 @@ fn newest_systemd_that_is_told_to_import_nothing_passes_on_a_signed_set() {
     told_to_import_nothing("signed-newest", Release::Newest);
 }
 
-/// Returns a machine that starts the unit of the host stage only; the unit of the initrd is installed, but nothing
-/// starts it.
+/// Returns a machine that starts the unit of the stage after switch-root only; the unit of the initrd is installed, but
+/// nothing starts it.
 fn host_stage_only(name: &str, release: Release) -> Machine {
     machine(name, release, "")
         .unit("smbios-creds-initrd.service", "")

@@ -1,4 +1,4 @@
-//! Boots in two stages: systemd in the initrd, a real switch-root, and systemd in the host stage. In some tests, a
+//! Boots in two stages: systemd in the initrd, a real switch-root, and systemd after switch-root. In some tests, a
 //! script replaces the systemd of the initrd.
 
 use testkit::machine::{Machine, Release};
@@ -49,7 +49,7 @@ fn across_a_switch_root_services_of_the_newest_systemd_see_everything_without_a_
 
 #[test]
 fn a_switch_root_with_an_explicit_init_loses_no_credential() {
-    // Without the agent, systemd imports again in the host stage, finds every name taken, and passes no credential to
+    // Without the agent, systemd imports again after switch-root, finds every name taken, and passes no credential to
     // services.
     let alone = machine("explicit-alone", Release::Newest, Some("/stage2")).boot(LOOK);
     assert_ne!(alone["text"].code, 0, "{alone:?}");
@@ -65,7 +65,8 @@ fn a_switch_root_with_an_explicit_init_of_systemd_254_loses_no_credential() {
 
 #[test]
 fn a_switch_root_with_an_explicit_init_of_systemd_252_loses_no_credential() {
-    // systemd 252 does not merge @initrd. The unit of the host stage sees that systemd passes on no credentials.
+    // systemd 252 does not merge @initrd. The unit of the stage after switch-root sees that systemd passes on no
+    // credentials.
     across(
         machine("explicit-252", Release::Bookworm, Some("/stage2")).import_in_initrd("").import(""),
         "smbios-creds.report\n",
@@ -171,7 +172,7 @@ fn hand_over_that_cannot_copy_keeps_the_only_copy() {
     assert!(said.contains("No space left on device") && said.ends_with("exit 1\n"), "{said}");
     assert!(said.contains("so /run/credentials/@system stays mounted"), "{said}");
     assert_eq!(results["copy"].text(), "value", "{results:?}");
-    // The unit of the host stage then places the credential where services look.
+    // The unit of the stage after switch-root then places the credential where services look.
     assert_eq!(results["text"].text(), "value", "{results:?}");
 }
 

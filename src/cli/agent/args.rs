@@ -134,7 +134,7 @@ pub struct Check {
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(
-    after_help = "With --close, the import in the host stage sets mode 0000 on /sys/firmware/dmi/tables/DMI, \
+    after_help = "With --close, the import after switch-root sets mode 0000 on /sys/firmware/dmi/tables/DMI, \
                         on raw in /sys/firmware/dmi/entries/11-* and on raw of the fw_cfg items that may contain \
                         credentials. This stops programs that read the table by habit or by accident, also in \
                         containers. It does not stop root: 'chmod 400' makes the files readable again. A later \

@@ -71,7 +71,7 @@ impl std::str::FromStr for Into {
     }
 }
 
-/// The chosen place, why it was chosen, and what to hand over from the initrd to the host stage (after switch-root).
+/// The chosen place, why it was chosen, and what to hand over from the initrd to the stage after switch-root.
 #[derive(Debug)]
 pub struct Choice {
     /// The place for the credentials.
@@ -213,7 +213,7 @@ fn has_no_handover(directory: &Directory) -> bool {
     directory.stat_of(INITRD).is_err_and(|error| error == Errno::ENOENT)
 }
 
-/// Whether systemd in the host stage has lost its credentials, because the switch-root command named an init program.
+/// Whether systemd after switch-root has lost its credentials, because the switch-root command named an init program.
 /// systemd before 254 does not know `@initrd`, so the report is the only file that is left in `@initrd`. systemd before
 /// 254 also leaves the mount of `@system` read-only, so the mount does not show the loss. If the switch-root command
 /// named no init program, systemd has `$CREDENTIALS_DIRECTORY` in its environment. `directory` is `@system`.

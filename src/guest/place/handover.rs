@@ -1,10 +1,10 @@
-//! The handover of credentials from the initrd to the host stage (after switch-root), in `/run/credentials/@initrd`.
+//! The handover of credentials from the initrd to the stage after switch-root, in `/run/credentials/@initrd`.
 //!
 //! systemd 254 and newer merges this directory into `@system` after switch-root. The import in the initrd hands over
 //! its report, even if it hands over no credential. If the switch-root command names an init program, systemd starts
 //! without `$CREDENTIALS_DIRECTORY`. Without this variable, systemd imports again, finds that every credential exists
 //! already, and passes nothing on to units. But if systemd imports at least one credential whose name it does not have
-//! yet, it passes on all credentials. The report is such a credential. In the host stage, this program removes the
+//! yet, it passes on all credentials. The report is such a credential. After switch-root, this program removes the
 //! files that systemd has left in `@initrd`: systemd had no room for these files, or already had credentials of the
 //! same names. systemd before 254 leaves the report in `@initrd`. From a report in `@initrd`, this program concludes
 //! that systemd passes nothing on to units.
@@ -17,7 +17,7 @@ use crate::guest::system::System;
 use crate::sys::Errno;
 use crate::sys::directory::{Directory, Links};
 
-/// The name of the credential that carries the report from the initrd to the host stage.
+/// The name of the credential that carries the report from the initrd to the stage after switch-root.
 pub const REPORT: &str = "smbios-creds.report";
 
 /// What to do with `/run/credentials/@initrd`.
@@ -29,24 +29,24 @@ pub enum Handover {
     Report,
     /// In the initrd: hand over every credential and the report.
     Everything,
-    /// In the host stage (after switch-root): remove the report, and the credentials that were also written to another
+    /// After switch-root: remove the report, and the credentials that were also written to another
     /// place.
     Clear,
-    /// In the host stage: remove the credentials that were also written to another place, but keep the report. From a
+    /// After switch-root: remove the credentials that were also written to another place, but keep the report. From a
     /// report in `@initrd`, a later import concludes that systemd passes nothing on to units.
     ClearExceptReport,
 }
 
 impl Handover {
-    /// Whether a report is handed over from the initrd to the host stage (after switch-root).
+    /// Whether a report is handed over from the initrd to the stage after switch-root.
     #[must_use]
     pub fn sends_report(self) -> bool {
         matches!(self, Self::Report | Self::Everything)
     }
 }
 
-/// In the initrd, hands a set over to the host stage. In the host stage, removes the credentials that the initrd handed
-/// over. Returns the number of removed credentials.
+/// In the initrd, hands a set over to the stage after switch-root. After switch-root, removes the credentials that the
+/// initrd handed over. Returns the number of removed credentials.
 pub(in crate::guest) fn hand_over(
     system: &System,
     handover: Handover,

@@ -1,6 +1,6 @@
 //! Writes encrypted credentials to `/run/credstore.encrypted`, from which systemd decrypts them for a unit.
 //!
-//! The encrypted files stay in this directory after a switch-root, so that systemd can read them in the host stage too.
+//! The encrypted files stay in this directory after a switch-root, so that systemd can still read them.
 //! Only systemd can decrypt encrypted credentials. So this program writes them only under systemd, and never to a place
 //! for plain credentials.
 

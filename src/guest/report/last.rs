@@ -62,8 +62,8 @@ pub struct Report<'a> {
     omitted: Option<Omitted>,
 }
 
-/// Maximum size of a report in bytes. The initrd hands the report over to the host stage as one more credential, and
-/// systemd accepts at most [`TOTAL_MAX`] bytes for all credentials together.
+/// Maximum size of a report in bytes. The initrd hands the report over to the stage after switch-root as one more
+/// credential, and systemd accepts at most [`TOTAL_MAX`] bytes for all credentials together.
 ///
 /// [`TOTAL_MAX`]: crate::format::systemd::TOTAL_MAX
 pub const SIZE_MAX: usize = 262_144;
@@ -189,7 +189,7 @@ fn summary(set: &Placed, imported: &Imported) -> String {
     }
 }
 
-/// Writes the report of an import, and hands it over from the initrd to the host stage (after switch-root). If the
+/// Writes the report of an import, and hands it over from the initrd to the stage after switch-root. If the
 /// report cannot be written, the import does not fail. Returns whether a report says what was imported: the report of
 /// this import or, if this import changed nothing, the report of an earlier import.
 pub(in crate::guest) fn leave(system: &System, imported: &Result<Imported, NotReceived>) -> bool {
@@ -228,7 +228,7 @@ fn tells_nothing_new(system: &System, imported: &Result<Imported, NotReceived>) 
         && (!is_handed_over(imported) || system.initrd_credentials().join(REPORT).exists())
 }
 
-/// Whether the report is handed over from the initrd to the host stage (after switch-root).
+/// Whether the report is handed over from the initrd to the stage after switch-root.
 fn is_handed_over(imported: &Imported) -> bool {
     let sends = imported.placed.as_ref().is_ok_and(|placed| placed.handed_over.sends_report());
     sends && imported.delivery.intact().next().is_some()

@@ -270,8 +270,13 @@ impl Map<'_> {
         let Run { offset, length, count: number, oem } = std::mem::take(run);
         if number > 0 {
             let others = count(number - oem, noun);
-            let more = if oem > 0 { format!("{oem} more of Type 11, ") } else { String::new() };
-            self.line(offset, Some(length), format_args!("{more}{others}"));
+            if oem > 0 {
+                let more = count(oem, "more structure");
+                let text = format_args!("{more} of Type 11 without findings, {others} of other types");
+                self.line(offset, Some(length), text);
+            } else {
+                self.line(offset, Some(length), format_args!("{others}"));
+            }
         }
     }
 

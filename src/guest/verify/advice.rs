@@ -301,7 +301,7 @@ impl FindingKind {
                 "enable smbios-creds-initrd.service in the initramfs, or load the kernel module dmi-sysfs there"
             }
             Self::NotHandedOver => {
-                "run 'smbios-creds import' in the host stage too, or send it under another name"
+                "run 'smbios-creds import' after switch-root too, or send it under another name"
             }
             Self::Empty { .. } => {
                 "correct the variable or the file on the host, or allow an empty value with --allow-empty"

@@ -232,7 +232,7 @@ pub enum FindingKind {
     /// Only PID 1 and generators read this credential, and in this boot they do not read the place to which the
     /// credential was written.
     Ineffective,
-    /// The initrd cannot hand the credential over to the host stage (after switch-root), because its name starts with a
+    /// The initrd cannot hand the credential over to the stage after switch-root, because its name starts with a
     /// dot.
     NotHandedOver,
     /// A finding about a signature, or about the terms in a signed manifest: audience, serial and end of validity.

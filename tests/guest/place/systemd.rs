@@ -103,7 +103,7 @@ fn in_the_initrd_everything_is_handed_over_and_in_the_host_stage_duplicates_are_
     assert_eq!(fs::read(drop.join("b")).unwrap(), [0, 1, 2]);
     assert_eq!(fs::read(root.path().join("run/credstore/b")).unwrap(), [0, 1, 2]);
 
-    // In the host stage, systemd has imported the whole set. @initrd also contains a file of another program.
+    // After switch-root, systemd has imported the whole set. @initrd also contains a file of another program.
     fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
     fs::create_dir(root.path().join("run/credentials/@system")).unwrap();
     for (name, value) in [("a", &b"one"[..]), ("b", &[0, 1, 2])] {
@@ -353,7 +353,7 @@ fn what_has_no_effect_is_a_finding_by_name_in_check_and_report() {
     assert_named(&report["delivery"]);
     let advice = report["delivery"]["findings"][0]["advice"].as_str().unwrap();
     assert!(advice.contains("smbios-creds-initrd.service") && advice.contains("dmi-sysfs"), "{advice}");
-    // In the initrd, there is no such finding, because the host stage gets these credentials.
+    // In the initrd, there is no such finding, because the stage after switch-root gets these credentials.
     make_initrd(root.path());
     assert_eq!(codes(&check(), "getty.auto"), [""; 0]);
 }
@@ -375,7 +375,8 @@ fn copy_in_credstore_of_what_pid_1_has_is_not_called_ineffective() {
 
 #[test]
 fn credential_that_pid_1_gets_is_called_imported() {
-    // In the initrd, the import writes the credential to @initrd, from which PID 1 of the host stage imports it.
+    // In the initrd, the import writes the credential to @initrd, from which PID 1 of the stage after switch-root
+    // imports it.
     let root = testkit::systemd_root(&[]);
     make_initrd(root.path());
     let (import, list) = import_and_list(root.path(), &[b"io.systemd.credential:fstab.extra=value"]);
@@ -426,7 +427,7 @@ fn name_with_a_dot_that_is_not_handed_over_is_a_finding() {
     assert_eq!(codes(&report["delivery"], ".hidden"), ["not-handed-over"]);
     assert_eq!(codes(&report["delivery"], "db"), [""; 0]);
     assert!(stderr(&list).contains("warning: credential .hidden: not written to "), "{}", stderr(&list));
-    // In the host stage, .hidden is imported, and no message says that it was not written.
+    // After switch-root, .hidden is imported, and no message says that it was not written.
     fs::remove_file(root.path().join("etc/initrd-release")).unwrap();
     let (import, list) = import_and_list(root.path(), strings);
     for output in [&import, &list] {

@@ -29,8 +29,8 @@ impl Machine {
         self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={init}"))
     }
 
-    /// Boots in two stages: systemd in the initrd, a real switch-root, and the script in a service of the host stage.
-    /// `init` is the program that the switch-root starts, if the command line names one.
+    /// Boots in two stages: systemd in the initrd, a real switch-root, and the script in a service of the stage after
+    /// switch-root. `init` is the program that the switch-root starts, if the command line names one.
     pub fn two_stages(mut self, init: Option<&str>, service: &str) -> Self {
         service.clone_into(&mut self.service);
         self.two_stages = true;
@@ -38,7 +38,7 @@ impl Machine {
         self.full().kernel_arguments(&format!("systemd.unit=probe.target rdinit={SYSTEMD}{init}"))
     }
 
-    /// Has the project's own unit import before the script of the host stage runs, with these options.
+    /// Has the project's own unit import before the script of the stage after switch-root runs, with these options.
     pub fn import(self, options: &str) -> Self {
         self.unit("smbios-creds.service", options).require("smbios-creds.service")
     }
@@ -100,7 +100,8 @@ impl Machine {
     }
 }
 
-/// Makes the image an initrd, and has a service copy the image's content into the root file system of the host stage.
+/// Makes the image an initrd, and has a service copy the image's content into the root file system of the stage after
+/// switch-root.
 pub(super) fn two_stages(root: &Path, write: &impl Fn(&str, &str)) {
     write("etc/initrd-release", "ID=debian\n");
     write(
