@@ -278,7 +278,7 @@ in
       boot.initrd.enable = lib.mkForce false;
     });
 
-    # The longest name that fw_cfg carries, and one that SMBIOS carries.
+    # The longest name that fw_cfg carries, and a longer name, which only SMBIOS carries.
     longest-names = {
       microvm = dropIn {
         services.smbios-creds.vms.web.credentials.name-of-twenty-eight-charact.source = "/run/secrets/x";
