@@ -384,8 +384,8 @@ def report_boots(boots):
     text = (f"\n**In a boot**, measured on {boots['date']} by QEMU's instruction clock (`-icount shift=0,sleep=off`). A "
             "millisecond is a million instructions of kernel, systemd and agent. Other programs on the host do not change these "
             "times. The machine has one CPU, and gets 16 credentials of 44 B. The kernel does not test its cryptography, which "
-            "would take a tenth of the boot. The machine of systemd 262 has libseccomp, without which "
-            "systemd sets no filter of system calls; before 2026-11-27, it did not have libseccomp. A time is from the start of the unit's process until the "
+            "would take a tenth of the boot. The machine of systemd 262 has libseccomp, without which systemd sets no filter of "
+            "system calls; before 2026-11-27, it did not have libseccomp. A time is from the start of the unit's process until the "
             f"unit is active, mean of {seeds} boots, each at another date, which changes the order of events. The boots at the "
             f"first date were repeated: of {len(shares)} times, {equal} differ by at most 1 %, and the largest difference is "
             f"{100 * shares[0]:.1f} %. ")

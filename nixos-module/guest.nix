@@ -242,7 +242,7 @@ in
 
         warnings = lib.optional (initrd.enable && !initrdKeepsRun) ''
           services.smbios-creds: NixOS ${lib.trivial.release} loses at switch-root what the initrd imports (nixpkgs
-          #421388), so credentials are imported after switch-root alone, after the activation scripts. Use 25.05 or newer.
+          #421388), so credentials are imported only after switch-root, after the activation scripts. Use 25.05 or newer.
         '';
 
         environment.systemPackages = [ cfg.package ];

@@ -39,7 +39,7 @@ const REFUSALS: [&str; 4] = ["no_smbios", "refuse", "refuse_and_help", "refuse_a
 const TAKE_ACTIONS: [&str; 4] = ["cannot", "failed", "preparing", "log"];
 
 /// Texts in the source that are no messages: parts of the output of `plan`, parts of files that the programs write, and
-/// texts by which the programs recognise a firmware or a hypervisor.
+/// texts by which the programs recognise firmware or a hypervisor.
 const PARTS: [&str; 15] = [
     "Runs before Rust's runtime changes descriptors or signals of this process (docs/decisions/0002-before-main.md).",
     "an object of names",
