@@ -1,6 +1,7 @@
 //! The crate as users get it from a registry: packed, unpacked in another directory, and built with different linkers.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -8,19 +9,35 @@ use std::sync::LazyLock;
 use testkit::{code, project, run, stderr, stdout};
 
 /// Directory of the unpacked crate, which the workspace excludes.
-static CRATE: LazyLock<PathBuf> = LazyLock::new(|| {
+static CRATE: LazyLock<PathBuf> = LazyLock::new(unpacked_crate);
+
+/// Packs the crate and returns the directory in which it is unpacked.
+fn unpacked_crate() -> PathBuf {
     let built = project("target/packed");
+    fs::create_dir_all(&built).unwrap();
+    // Each test has a process of its own. Only one of them may pack and unpack at a time.
+    let lock = fs::File::create(built.join("lock")).unwrap();
+    lock.lock().unwrap();
     let package =
         ["package", "--quiet", "--no-verify", "--offline", "--locked", "--allow-dirty", "--target-dir"];
     ran(cargo().args(package).arg(&built).current_dir(project("")));
-    let unpacked = built.join("unpacked");
-    let _ = fs::remove_dir_all(&unpacked);
-    fs::create_dir_all(&unpacked).unwrap();
     let name = concat!("smbios-creds-", env!("CARGO_PKG_VERSION"));
-    let archive = built.join("package").join(format!("{name}.crate"));
-    ran(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&unpacked));
-    unpacked.join(name)
-});
+    unpack(&built.join("package").join(format!("{name}.crate")), &built.join("unpacked"));
+    built.join("unpacked").join(name)
+}
+
+/// Unpacks an archive in place of the archive that was unpacked there before. If that was the same one, its files stay
+/// as they are, because another process may be building them.
+fn unpack(archive: &Path, unpacked: &Path) {
+    let kept = unpacked.join("archive");
+    if fs::read(&kept).ok() == Some(fs::read(archive).unwrap()) {
+        return;
+    }
+    let _ = fs::remove_dir_all(unpacked);
+    fs::create_dir_all(unpacked).unwrap();
+    ran(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(unpacked));
+    fs::copy(archive, kept).unwrap();
+}
 
 /// Returns a cargo command without the variables that the cargo of this test has set.
 fn cargo() -> Command {
@@ -44,6 +61,26 @@ const LINKERS: [(&str, &str); 3] = [("bfd", ""), ("lld", "LLD"), ("mold", "mold"
 /// Returns the section `.comment` of a program, in which compilers and linkers write their names.
 fn comment(program: &Path) -> String {
     ran(Command::new("readelf").args(["--string-dump=.comment"]).arg(program))
+}
+
+#[test]
+fn unpacked_crate_is_not_removed_while_another_process_builds_it() {
+    let open = fs::File::open(&*CRATE).unwrap();
+    assert_eq!(unpacked_crate(), *CRATE);
+    // A directory that was removed has no links.
+    assert_ne!(open.metadata().unwrap().nlink(), 0);
+}
+
+#[test]
+fn archive_that_changed_is_unpacked_again() {
+    let place = tempfile::tempdir().unwrap();
+    let [file, archive, unpacked] = ["file", "archive.tar", "unpacked"].map(|name| place.path().join(name));
+    for content in ["one", "two"] {
+        fs::write(&file, content).unwrap();
+        ran(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(place.path()).arg("file"));
+        unpack(&archive, &unpacked);
+        assert_eq!(fs::read_to_string(unpacked.join("file")).unwrap(), content);
+    }
 }
 
 #[test]
