@@ -58,7 +58,7 @@ impl Before {
         }
         // Rust's runtime sets `SIGPIPE` to ignored before `main`. Only the guest agent finds out earlier whether
         // `SIGPIPE` was ignored when the program was started.
-        if !crate::sys::sigpipe::was_ignored() {
+        if !crate::sys::self_stat::sigpipe_was_ignored() {
             sigpipe::reset();
         }
     }

@@ -10,9 +10,9 @@ pub(crate) mod file;
 pub(crate) mod guarded;
 #[cfg(all(feature = "launch", any(target_arch = "aarch64", target_arch = "x86_64")))]
 pub(crate) mod program;
-pub(crate) mod signals;
 #[cfg(feature = "cli")]
-pub(crate) mod sigpipe;
+pub(crate) mod self_stat;
+pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod staging;
 #[cfg(feature = "cli")]

@@ -1,7 +1,7 @@
 //! Code that runs before `main`, and before Rust's runtime changes descriptors or signals.
 
 use super::init;
-use crate::sys::{remember_process_id, sigpipe, standard};
+use crate::sys::{remember_process_id, self_stat, standard};
 
 /// If this process is PID 1, opens `/dev/null`, or else the root directory, for each of the descriptors 0 to 2 that is
 /// closed. Also stores whether `SIGPIPE` is ignored, so that `exec` can start its program with the same setting.
@@ -15,5 +15,5 @@ pub fn before_main() {
     if init::is_pid_1() {
         standard::fill();
     }
-    sigpipe::look();
+    self_stat::look();
 }

@@ -20,7 +20,7 @@ const ROOM: usize = 1024;
 
 static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Stores for [`was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, stores `false`.
+/// Stores for [`sigpipe_was_ignored`] whether `SIGPIPE` is ignored. If `/proc` is not mounted, stores `false`.
 ///
 /// This function must run before `main`. So it allocates nothing, cannot panic, and uses no part of the standard
 /// library that Rust's runtime must initialize first.
@@ -34,7 +34,7 @@ pub(crate) fn look() {
 }
 
 /// Whether `SIGPIPE` was ignored when this program was started. Returns `false` if [`look`] was not called before.
-pub(crate) fn was_ignored() -> bool {
+pub(crate) fn sigpipe_was_ignored() -> bool {
     WAS_IGNORED.load(Relaxed)
 }
 
