@@ -1,8 +1,8 @@
 //! An open directory, and operations relative to it.
 //!
 //! These operations do not follow symbolic links, so neither a name nor a race can lead out of the directory.
-//! [`Directory::make_in`] creates a directory with exactly the given mode. In all other calls, the umask removes
-//! permissions from a new file or directory.
+//! [`Directory::make_in`] and [`Directory::make_or_open`] create a directory with exactly the given mode. In all other
+//! calls, the umask removes permissions from a new file or directory.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -101,14 +101,17 @@ impl Directory {
 
     /// Opens the directory `name` in this directory. If `name` does not exist, first creates it with exactly this mode.
     pub(crate) fn make_in(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
-        let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
-        match open() {
-            Err(Errno::ENOENT) => {}
-            result => return result,
+        match self.open_in(name)? {
+            Some(directory) => Ok(directory),
+            None => self.make_or_open(name, mode),
         }
+    }
+
+    /// Does the same as [`Directory::make_in`], with fewer system calls if `name` does not exist.
+    pub(crate) fn make_or_open(&self, name: &CStr, mode: u32) -> Result<Self, Errno> {
+        let open = || openat(self, name, DIRECTORY, Mode::empty()).map(Self);
         match self.make(name, mode) {
             Ok(()) => open().and_then(|directory| directory.set_mode(mode).map(|()| directory)),
-            // Another process has created the directory in the meantime.
             Err(Errno::EEXIST) => open(),
             Err(error) => Err(error),
         }

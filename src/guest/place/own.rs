@@ -20,7 +20,8 @@ const LOCK: &CStr = c"lock";
 pub(in crate::guest) fn run(system: &System) -> Result<Directory, PlaceError> {
     let absent = || PlaceError::NoRoot(system.root().into());
     let root = guarded(system.root(), absent)?;
-    make(&root, c"run", 0o755, &system.run())
+    let path = system.run();
+    checked(root.make_in(c"run", 0o755), &path)
 }
 
 /// Opens a directory. Refuses a path if another user can change any directory in it. If the directory does not exist,
@@ -35,19 +36,21 @@ pub(super) fn guarded(path: &Path, absent: impl FnOnce() -> PlaceError) -> Resul
 
 /// Opens `/run/credentials`, and creates it if it does not exist.
 pub(super) fn credentials(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
-    make(run, c"credentials", 0o755, &system.credentials())
+    let path = system.credentials();
+    checked(run.make_in(c"credentials", 0o755), &path)
 }
 
 /// Opens `/run/credentials/@initrd`, and creates it if it does not exist.
 pub(super) fn initrd(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
-    make(&credentials(system, run)?, c"@initrd", 0o700, &system.initrd_credentials())
+    let path = system.initrd_credentials();
+    checked(credentials(system, run)?.make_or_open(c"@initrd", 0o700), &path)
 }
 
-/// Opens a directory that only the user of this process may write to, and creates the directory if it does not exist.
-/// Another user who could write to the directory could redirect a mount, or replace the credentials that services get.
-fn make(parent: &Directory, name: &CStr, mode: u32, path: &Path) -> Result<Directory, PlaceError> {
+/// Returns an opened directory if only the user of this process may write to it. Another user who could write to the
+/// directory could redirect a mount, or replace the credentials that services get.
+fn checked(opened: Result<Directory, Errno>, path: &Path) -> Result<Directory, PlaceError> {
     let context = Context::new(path);
-    let directory = parent.make_in(name, mode).map_err(context.cannot("open"))?;
+    let directory = opened.map_err(context.cannot("open"))?;
     check(&directory, context)?;
     Ok(directory)
 }
@@ -72,7 +75,7 @@ pub(in crate::guest) struct StateDirectory {
     pub(in crate::guest) directory: Directory,
     pub(in crate::guest) path: Cow<'static, Path>,
     /// The lock of the directory, which only one process has at a time. The kernel releases the lock when the process
-    /// dies.
+    /// dies. Any user who can read a directory could lock the directory itself, but only its owner can open this file.
     _lock: OwnedFd,
 }
 
@@ -81,7 +84,7 @@ impl StateDirectory {
     /// another process has the lock.
     pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
-        let directory = make(run, STATE, 0o700, &path)?;
+        let directory = checked(run.make_or_open(STATE, 0o700), &path)?;
         let lock = directory.lock_file(LOCK).map_err(Context::new(&path).cannot("prepare"))?;
         Ok(Self { directory, path, _lock: lock })
     }

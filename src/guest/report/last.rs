@@ -254,12 +254,14 @@ fn write(state: &StateDirectory, json: &[u8]) -> Result<(), PlaceError> {
     // complete.
     let held = Held::new();
     let replace = || {
-        // A file that already has the report's temporary name is removed.
-        match state.directory.remove_file(PART) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(error) => return Err(error),
-        }
-        let mut file = state.directory.create(PART, MODE)?;
+        let mut file = match state.directory.create(PART, MODE) {
+            // A killed import has left its file.
+            Err(Errno::EEXIST) => {
+                state.directory.remove_file(PART)?;
+                state.directory.create(PART, MODE)?
+            }
+            created => created?,
+        };
         file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(io_errno)?;
         file.write_all(json).map_err(io_errno)?;
         state.directory.rename(PART, FILE)
