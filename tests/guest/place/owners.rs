@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::{agent, code, recording, run, stderr, table};
+use testkit::{agent, code, is_root, recording, run, stderr, table};
 
 use super::{Guest, NOBODY, TWO, holds_value, import_behind, names};
 
@@ -276,6 +276,31 @@ fn the_report_is_for_its_owner_alone_and_holds_no_value() {
     assert_eq!((mode("run/smbios-creds/report.json"), mode("run/smbios-creds/lock")), (0o400, 0o600));
     let report = fs::read_to_string(root.path().join("run/smbios-creds/report.json")).unwrap();
     assert!(report.contains("\"name\":\"a\"") && !report.contains("one") && !report.contains("AAEC"));
+}
+
+/// Any user who can read a directory can lock it.
+#[test]
+fn another_user_cannot_hold_up_an_import_by_a_lock() {
+    if !is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let state = root.path().join("run/smbios-creds");
+    fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut other = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "flock", "--no-fork"])
+        .arg(&state)
+        .args(["sh", "-c", "echo locked; exec sleep 600"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 7];
+    std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let output = import_behind(root.path(), "credstore", "umask 077");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
 }
 
 /// Services of other users look for their credentials below run/credentials, so they need access to it.
