@@ -154,7 +154,8 @@ let
     # NixOS does not know the instances of imperative machines, and would write a whole unit without ExecStart=.
     overrideStrategy = "asDropin";
     path = lib.mkForce [ ];
-    # These variables have names only. The runner refuses to start if one of these credentials is missing.
+    # The values of these variables are names of credentials, and no secrets. The runner refuses to start if one of these
+    # credentials is missing.
     environment = lib.mapAttrs (_: lib.concatStringsSep ":") (
       {
         SMBIOS_CREDS = namesOf name (kind: !isSealed kind) vm.credentials;

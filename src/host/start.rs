@@ -147,8 +147,8 @@ pub struct Probe {
     arguments: Vec<OsString>,
 }
 
-/// Returns a [`Probe`] if the program would start no guest with its arguments. Otherwise, returns `None`. Reads no
-/// credentials, and executes nothing.
+/// Returns a [`Probe`] if the hypervisor would start no guest with its arguments, for example with `--version`. Otherwise,
+/// returns `None`. Reads no credentials, and executes nothing.
 ///
 /// # Errors
 /// [`NotPlanned`], if the program is not a hypervisor, or does not exist.

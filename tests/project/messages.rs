@@ -86,7 +86,7 @@ impl Messages {
         self.visit_file(&syn::parse_file(text).unwrap());
     }
 
-    /// Takes a text for a message that needs a row if it has so many words.
+    /// Stores a text as a message that needs a row in the page, if the text has at least this number of words.
     fn text(&mut self, text: &str, words: usize) {
         let text = with_gaps(text);
         if PARTS.contains(&text.as_str()) {
