@@ -150,7 +150,7 @@ def instructions(command, into, scratch):
 def purpose(calls):
     """Counts the agent's system calls by purpose. A call on a descriptor has the purpose of the call that opened it."""
     memory = {"mmap", "munmap", "brk", "mprotect", "mremap", "madvise"}
-    protection = {"prlimit64", "prctl", "capget", "mlockall", "umask", "setrlimit", "getrlimit"}
+    protection = {"prlimit64", "prctl", "capget", "mlockall", "munlock", "umask", "setrlimit", "getrlimit"}
     start = {"execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "poll", "rt_sigaction", "sigaltstack",
              "rt_sigprocmask", "exit_group", "getrandom", "readlinkat", "readlink", "sched_getaffinity"}
     purposes, files = collections.Counter(), {}

@@ -1,7 +1,7 @@
-//! A launcher that starts a program with arguments that no other user can see:
-//! `private_argv PROGRAM [FILE...] -- ARGUMENTS...`. Each argument `@` is private: its value is the content of the next
-//! FILE. In an argument that ends with `=@`, the path of a private file replaces `@`. This file has the content of the
-//! next FILE, and only the program that parses the arguments can open it.
+//! `private_argv PROGRAM [FILE...] -- ARGUMENTS...` starts a program with arguments that no other user can see, whose
+//! values are in files. Each argument `@` is private: its value is the content of the next FILE. In an argument that ends
+//! with `=@`, the path of a private file replaces `@`. This file has the content of the next FILE, and only the program
+//! that parses the arguments can open it.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "an example, with which the tests start programs")]
 
 use std::alloc::System;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = std::env::args_os().skip(1);
     let given = PathBuf::from(arguments.next().unwrap());
-    let before = hygiene::protect(hygiene::Then::Executes);
+    let before = hygiene::protect(hygiene::Then::Executes, hygiene::lock_memory(None));
     let mut files =
         arguments.by_ref().take_while(|argument| argument != "--").collect::<Vec<_>>().into_iter();
     // The first argument after `--` is the name that the program gets as `argv[0]`.

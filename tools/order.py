@@ -24,8 +24,20 @@ ONLY_IN_A_MACHINE = [
     "*(.text._ZN6memchr4arch6x86_646memchr10memchr_raw*)",
 ]
 
-# The function that every program runs at its end: GNU ld's own script puts it behind all other functions.
-END = "KEEP (*(SORT_NONE(.fini)))"
+# The functions that every program runs at its start and at its end: GNU ld's own script puts them before and behind all
+# other functions.
+START_AND_END = ["KEEP (*(SORT_NONE(.init)))", "KEEP (*(SORT_NONE(.fini)))"]
+
+# What the function before `main` runs only if it could lock the memory, which it cannot in the namespace of the measured
+# imports.
+AFTER_LOCKING = [
+    "*(.text._ZN6region4lock6unlock*)",
+    "*(.text._ZN6region4util*)",
+    "*(.text._ZN6region2os4unix*)",
+    "*(.text._ZN6region4page*)",
+    "*(.text.munlock)",
+    "*(.text.sysconf)",
+]
 
 # Replaces the running system's directories, in a mount namespace of its own: $1 is the agent, $2 a table, $3 the files that
 # systemd has imported or "", $4 is 1 in the initrd or else 0, and the rest the command that runs the agent.
@@ -100,9 +112,10 @@ def plain_table(directory, count, size):
     (directory / "smbios_entry_point").write_bytes(entry_point)
 
 
-def addresses(profile):
-    """Returns the addresses of all instructions that ran, by function."""
-    ran, function, names = collections.defaultdict(set), None, {}
+def addresses(profile, names):
+    """Returns the addresses of all instructions that ran, by function. `names` has the names of functions by their numbers, which
+    are the same in all profiles of one run."""
+    ran, function = collections.defaultdict(set), None
     for line in profile.read_text().splitlines():
         called = re.match(r"fn=(\(\d+\))(?: (.*))?", line)
         if called:
@@ -113,6 +126,14 @@ def addresses(profile):
         elif line.startswith("0x"):
             ran[function].add(int(line.split()[0], 16))
     return ran
+
+
+def sections_that_ran(ran, symbols, code):
+    """Returns the patterns of the sections with the instructions that ran."""
+    start = base(ran, symbols)
+    # callgrind gives some addresses relative to the program file, not as loaded.
+    all_addresses = {address - start if address >= start else address for function in ran.values() for address in function}
+    return {pattern for begin, size, pattern in code if any(begin <= address < begin + size for address in all_addresses)}
 
 
 def base(ran, symbols):
@@ -145,23 +166,22 @@ def main():
             address, kind, name = line.rsplit(maxsplit=2) if line[0] != " " else ("", "", "")
             if kind in ("t", "T", "w", "W"):
                 symbols[name] = int(address, 16)
-        code, patterns = sections(linker_map), []
+        code, before_main, patterns = sections(linker_map), [], []
         for table, imported, stage in flows(agent, directory):
             profile = directory / "profile"
             run("unshare", "--mount", "--map-root-user", "sh", "-c", SYSTEM, "sh", agent, table, imported, stage,
                 "valgrind", "--log-file=/dev/null", "--tool=callgrind", "--dump-instr=yes", "--compress-pos=no", "--demangle=no",
-                f"--callgrind-out-file={profile}", stderr=subprocess.DEVNULL)
-            ran = addresses(profile)
-            start = base(ran, symbols)
-            # callgrind gives some addresses relative to the program file, not as loaded.
-            all_addresses = {address - start if address >= start else address
-                             for function in ran.values() for address in function}
-            ran = {pattern for begin, size, pattern in code
-                   if any(begin <= address < begin + size for address in all_addresses)}
+                "--dump-before=main", f"--callgrind-out-file={profile}", stderr=subprocess.DEVNULL)
+            names = {}
+            first = sections_that_ran(addresses(profile.with_suffix(".1"), names), symbols, code)
+            rest = sections_that_ran(addresses(profile, names), symbols, code)
+            # The function before `main` locks the memory while no other code is mapped. It then excludes the code.
+            before_main += sorted(first.difference(before_main))
             # An import maps no page that only less usual imports need.
-            patterns += sorted(ran.difference(patterns))
-    lines = "".join(f"    {pattern}\n" for pattern in [END, *ONLY_IN_A_MACHINE, *patterns])
-    SCRIPT.write_text(f"""/* Puts the functions that an import runs next to each other, so that fewer pages of the program are read and locked.
+            patterns += sorted(rest.difference(patterns))
+        patterns = [pattern for pattern in patterns if pattern not in before_main]
+    lines = "".join(f"    {pattern}\n" for pattern in [*START_AND_END, *AFTER_LOCKING, *before_main, *ONLY_IN_A_MACHINE, *patterns])
+    SCRIPT.write_text(f"""/* Puts the functions that an import runs next to each other, so that fewer pages of the program are read.
    Made by ./do order. An addition to GNU ld's own script. */
 SECTIONS {{
   .text.import : {{

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error, None).into(),
     };
     log::start("smbios-creds-host", host.log_level);
-    let before = hygiene::protect(Then::Executes);
+    let before = hygiene::protect(Then::Executes, hygiene::lock_memory(None));
     match verbs::run(host, &before) {
         Ok(exit) => exit,
         Err(error) => {

@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         Err(error) => return usage::print(&error, systemd_creds::help(&error)).into(),
     };
     log::start("smbios-creds", agent.log_level());
-    let before =
-        hygiene::protect(if matches!(agent.verb, Verb::Exec(_)) { Then::Executes } else { Then::Ends });
+    let then = if matches!(agent.verb, Verb::Exec(_)) { Then::Executes } else { Then::Ends };
+    let before = hygiene::protect(then, start::locked());
     match verbs::run(&agent, &before, &console) {
         Ok(exit) => exit,
         Err(error) => {

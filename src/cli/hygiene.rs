@@ -1,5 +1,8 @@
 //! Keeps secrets inside the process: no core dump, no debugger, no swap, no value in a panic message.
 
+use std::ops::Range;
+use std::ptr;
+
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl::set_dumpable;
@@ -19,18 +22,27 @@ pub enum Then {
     Ends,
 }
 
+/// Whether the memory of this process is locked.
+#[derive(Clone, Copy, Debug)]
+pub enum Locked {
+    /// The kernel was asked to lock the memory, with this result.
+    Asked(nix::Result<()>),
+    /// The process has no capability to lock memory, and its limit for locked memory is too low.
+    MayNot,
+}
+
 /// The previous settings of this process. A program that this process executes must inherit them.
 pub struct Before {
     core: Option<(rlim_t, rlim_t)>,
 }
 
-/// Protects the secrets in this process from core dumps, debuggers, swap and panic messages. If a protection cannot be
-/// set, logs the error at debug level, and continues.
+/// Protects the secrets in this process from core dumps, debuggers and panic messages. If a protection cannot be set,
+/// logs the error at debug level, and continues. Also logs why the memory is not `locked`.
 ///
 /// If this process will execute another program, the returned value contains the settings that this program must
 /// inherit. [`Before::restore`] restores these settings.
 #[must_use]
-pub fn protect(then: Then) -> Before {
+pub fn protect(then: Then, locked: Locked) -> Before {
     hide_panics();
     log("forbid debuggers and core dumps", set_dumpable(false));
     // If this process will execute another program, the hard limit is not changed: only a process with a capability
@@ -41,10 +53,11 @@ pub fn protect(then: Then) -> Before {
     };
     let limited = core.and_then(|core| setrlimit(Resource::RLIMIT_CORE, 0, core.map_or(0, |(_, hard)| hard)));
     log("set the core dump limit to 0", limited);
-    if may_lock() {
-        log("lock memory", lock_memory());
-    } else {
-        tracing::debug!("memory is not locked: locking needs CAP_IPC_LOCK or a higher limit");
+    match locked {
+        Locked::Asked(result) => log("lock memory", result),
+        Locked::MayNot => {
+            tracing::debug!("memory is not locked: locking needs CAP_IPC_LOCK or a higher limit");
+        }
     }
     Before { core: core.ok().flatten() }
 }
@@ -70,10 +83,23 @@ fn may_lock() -> bool {
     capable || getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft >= LOCKABLE_MIN)
 }
 
-/// Locks all current and future pages of this process in memory, each page when it is first used.
-fn lock_memory() -> nix::Result<()> {
+/// Locks all current and future pages of this process in memory, each page when it is first used. The pages in the
+/// range `read_only` are not locked: the program's code contains no secrets, and the kernel takes longer to map, to lock
+/// and to unlock a page than only to map it.
+///
+/// This function may run before `main`, so it allocates nothing and cannot panic.
+#[must_use]
+pub fn lock_memory(read_only: Option<Range<usize>>) -> Locked {
+    if !may_lock() {
+        return Locked::MayNot;
+    }
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
+    let locked = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault);
+    if let (Ok(()), Some(range)) = (locked, read_only) {
+        // If this fails, the code stays locked.
+        _ = region::unlock(ptr::without_provenance::<u8>(range.start), range.len());
+    }
+    Locked::Asked(locked)
 }
 
 fn log(action: &str, result: nix::Result<()>) {

@@ -24,7 +24,7 @@ pub fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let program = domain::qemu_of(&arguments.next()?)?;
     log::start("smbios-creds-host", LevelFilter::INFO);
-    let before = hygiene::protect(Then::Executes);
+    let before = hygiene::protect(Then::Executes, hygiene::lock_memory(None));
     let exit = verbs::run_emulator(request(program, arguments.collect()), &before).unwrap_or_else(|error| {
         failure::tell(&error);
         Exit::Failure

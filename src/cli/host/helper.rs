@@ -16,6 +16,6 @@ pub fn run() -> Option<ExitCode> {
     log::start("smbios-creds-host", LevelFilter::INFO);
     // The helper exits, and executes no program except itself. So the helper drops the previous settings, which
     // `hygiene::protect` returns: the helper never restores them.
-    _ = hygiene::protect(Then::Ends);
+    _ = hygiene::protect(Then::Ends, hygiene::lock_memory(None));
     Some(helper.run())
 }
