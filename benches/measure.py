@@ -411,7 +411,8 @@ def report_boots(boots):
         return text
     text += ("\nWhat each directive of the sandbox costs, after the boot, median of "
              f"{len(next(iter(next(iter(boots['directives'].values())).values())))} starts: what it adds to a unit without a "
-             "sandbox / what the unit saves without it. [Why they are these](decisions/0004-sandbox.md).\n\n")
+             "sandbox / what the unit saves without it. "
+             "[Why the sandbox has these directives](decisions/0004-sandbox.md).\n\n")
     versions = list(boots["directives"])
     medians = {version: {name: statistics.median(times) / 1000 for name, times in services.items()}
                for version, services in boots["directives"].items()}

@@ -50,7 +50,7 @@ pub enum PublishError {
     System {
         /// The action that failed.
         action: &'static str,
-        /// The directory to publish.
+        /// The path at which the directory should appear.
         path: ShownPath,
         /// The kernel's error.
         error: Errno,
