@@ -126,13 +126,18 @@ fn no_core_is_dumped_wherever_a_signal_strikes() {
     }
 }
 
+/// The agent, linked as the tests' linker does it, and as a static program by the linker of its packages.
+fn agents() -> [PathBuf; 2] {
+    [env!("CARGO_BIN_EXE_smbios-creds").into(), testkit::static_agent()]
+}
+
 /// Starts the agent so that it waits while it holds a value of 200,000 bytes.
-fn waiting(limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) {
+fn waiting(program: &Path, limit: Option<&str>, options: &[&str]) -> (Child, tempfile::TempDir) {
     let value = [b"io.systemd.credential:big=".as_slice(), &vec![b'x'; 200_000]].concat();
     let source = recording(&table(&[&value]));
     // The agent is copied to a directory in which the user `nobody` can execute it.
     let agent = source.path().join("agent");
-    testkit::write_program(&agent, std::fs::read(env!("CARGO_BIN_EXE_smbios-creds")).unwrap(), 0o755);
+    testkit::write_program(&agent, std::fs::read(program).unwrap(), 0o755);
     let script = limit.map_or_else(String::new, |limit| format!("ulimit -l {limit} && "));
     // Root sets the limit, and the agent runs as another user, for whom the limit holds.
     let change = if is_root() && limit.is_some() {
@@ -198,11 +203,13 @@ fn every_page_that_can_be_written_to_is_locked_where_the_limit_allows() {
         if limit.is_some_and(|limit| !may_set(limit)) {
             continue;
         }
-        let (child, _source) = waiting(limit, &[]);
-        let [locked, swappable] = writable(child.id());
-        assert!(locked.iter().any(|mapping| mapping.contains("[stack]")), "{limit:?}: {locked:?}");
-        assert_eq!(swappable, [""; 0], "{limit:?}");
-        assert_eq!(stderr(&end(child)), "", "{limit:?}");
+        for agent in agents() {
+            let (child, _source) = waiting(&agent, limit, &[]);
+            let [locked, swappable] = writable(child.id());
+            assert!(locked.iter().any(|mapping| mapping.contains("[stack]")), "{limit:?}: {locked:?}");
+            assert_eq!(swappable, [""; 0], "{agent:?} {limit:?}");
+            assert_eq!(stderr(&end(child)), "", "{limit:?}");
+        }
     }
 }
 
@@ -212,20 +219,23 @@ fn code_of_the_agent_is_not_locked() {
     if !is_root() {
         return;
     }
-    let (child, _source) = waiting(None, &[]);
-    let [locked, not] = mappings(child.id());
-    let code = |mapping: &&String| mapping.contains(" r-xp ") && mapping.ends_with("/agent");
-    assert_eq!(locked.iter().find(code), None);
-    assert_eq!(not.iter().filter(code).count(), 1, "{not:?}");
-    end(child);
+    for agent in agents() {
+        let (child, _source) = waiting(&agent, None, &[]);
+        let [locked, not] = mappings(child.id());
+        let code = |mapping: &&String| mapping.contains(" r-xp ") && mapping.ends_with("/agent");
+        assert_eq!(locked.iter().find(code), None, "{agent:?}");
+        assert_eq!(not.iter().filter(code).count(), 1, "{agent:?}: {not:?}");
+        end(child);
+    }
 }
 
 #[test]
 fn under_a_small_limit_nothing_is_locked_and_everything_works_and_says_so() {
     for limit in ["0", "64", "8191", "16383"].into_iter().filter(|limit| may_set(limit)) {
-        let (child, _source) = waiting(Some(limit), &["--log-level=debug"]);
+        let agent = Path::new(env!("CARGO_BIN_EXE_smbios-creds"));
+        let (child, _source) = waiting(agent, Some(limit), &["--log-level=debug"]);
         if is_root() {
-            let [locked, swappable] = writable(child.id());
+            let [locked, swappable] = mappings(child.id());
             assert_eq!(locked, [""; 0], "{limit}");
             assert!(!swappable.is_empty(), "this is how they are found");
         }

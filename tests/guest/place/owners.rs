@@ -297,7 +297,7 @@ fn another_user_cannot_hold_up_an_import_by_a_lock() {
         .unwrap();
     let mut line = [0; 7];
     std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut line).unwrap();
-    let output = import_behind(root.path(), "credstore", "umask 077");
+    let output = import_behind(root.path(), "credstore", "set -- timeout 60 \"$@\"");
     other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
