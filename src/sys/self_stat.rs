@@ -45,7 +45,8 @@ pub(crate) fn sigpipe_was_ignored() -> bool {
 /// The bit of `SIGPIPE` in a set of signals.
 const SIGPIPE: usize = 1 << (Signal::PIPE.as_raw() - 1);
 
-/// A variable that contains an address, so it is with the first data that the program's start may write to.
+/// A variable that contains an address. The start of the program writes this address, so linkers put the variable before
+/// all other data.
 static RELOCATED: &AtomicBool = &SIGPIPE_WAS_IGNORED;
 
 /// What `/proc/self/stat` says.
