@@ -195,6 +195,46 @@ impl Directory {
         openat(self, name, flags, Mode::from_bits_truncate(mode)).map(File::from)
     }
 
+    /// Creates the new file `name` for writing, with exactly this mode, and locks it. Waits while another process has the
+    /// lock of a file with this name. A file without a lock was left by a killed process, and is removed. Closing the
+    /// returned file removes the lock.
+    pub(crate) fn create_locked(&self, name: &str, mode: u32) -> Result<File, Errno> {
+        loop {
+            match self.create(name, mode) {
+                Ok(file) => {
+                    flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
+                    // Before this process had the lock, another process may have removed the file.
+                    let found = stat(&file)?;
+                    if !found.is_removed() {
+                        // The umask may have removed permissions.
+                        if found.mode() & 0o7777 != mode {
+                            fchmod(&file, Mode::from_bits_truncate(mode))?;
+                        }
+                        return Ok(file);
+                    }
+                }
+                Err(Errno::EEXIST) => self.remove_unlocked(name)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until no other process has the lock of the file `name`. Then removes the file, if it still has this name.
+    fn remove_unlocked(&self, name: &str) -> Result<(), Errno> {
+        let file = match self.read(name) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => return Ok(()),
+            // A link, or a file that cannot be opened: `create` has not made it.
+            Err(_) => return self.remove_file(name),
+        };
+        flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
+        match self.stat_of(name) {
+            Ok(found) if found.is_same(&stat(&file)?) => self.remove_file(name),
+            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits until no other process has a lock on the lock file `name`, and locks the file. Closing the returned
     /// descriptor removes the lock.
     pub(crate) fn lock_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {

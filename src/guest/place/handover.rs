@@ -60,7 +60,8 @@ pub(in crate::guest) fn hand_over(
 }
 
 /// Adds the report, the file `name` in the directory `state`, to `@initrd` as one more credential: by a hard link, so
-/// that the whole report appears at once. `run` is the directory `/run`.
+/// that the whole report appears at once. `run` is the directory `/run`. The caller has the lock of the report, so no
+/// other import calls this function at the same time.
 pub(in crate::guest) fn send_report(
     system: &System,
     run: &Directory,

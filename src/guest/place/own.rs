@@ -46,6 +46,11 @@ pub(super) fn initrd(system: &System, run: &Directory) -> Result<Directory, Plac
     checked(credentials(system, run)?.make_or_open(c"@initrd", 0o700), &path)
 }
 
+/// Opens `/run/smbios-creds`, and creates it if it does not exist.
+pub(in crate::guest) fn state(system: &System, run: &Directory) -> Result<Directory, PlaceError> {
+    checked(run.make_or_open(STATE, 0o700), &system.state())
+}
+
 /// Returns an opened directory if only the user of this process may write to it. Another user who could write to the
 /// directory could redirect a mount, or replace the credentials that services get.
 fn checked(opened: Result<Directory, Errno>, path: &Path) -> Result<Directory, PlaceError> {
@@ -69,11 +74,11 @@ pub(super) fn check(directory: &Directory, context: Context<'_>) -> Result<(), P
     }
 }
 
-/// The directory `/run/smbios-creds`. Only the user of this process (root) can enter this directory, so no other user
-/// can change a path below it.
-pub(in crate::guest) struct StateDirectory {
-    pub(in crate::guest) directory: Directory,
-    pub(in crate::guest) path: Cow<'static, Path>,
+/// The directory `/run/smbios-creds` with its lock. Only the user of this process (root) can enter this directory, so no
+/// other user can change a path below it.
+pub(super) struct StateDirectory {
+    pub(super) directory: Directory,
+    pub(super) path: Cow<'static, Path>,
     /// The lock of the directory, which only one process has at a time. The kernel releases the lock when the process
     /// dies. Any user who can read a directory could lock the directory itself, but only its owner can open this file.
     _lock: OwnedFd,
@@ -82,9 +87,9 @@ pub(in crate::guest) struct StateDirectory {
 impl StateDirectory {
     /// Opens the directory, and creates it if it does not exist. Takes the lock of the directory, and waits while
     /// another process has the lock.
-    pub(in crate::guest) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
+    pub(super) fn lock(system: &System, run: &Directory) -> Result<Self, PlaceError> {
         let path = system.state();
-        let directory = checked(run.make_or_open(STATE, 0o700), &path)?;
+        let directory = state(system, run)?;
         let lock = directory.lock_file(LOCK).map_err(Context::new(&path).cannot("prepare"))?;
         Ok(Self { directory, path, _lock: lock })
     }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +16,18 @@ use crate::guest::place::PlaceError;
 use crate::guest::place::error::Context;
 use crate::guest::place::handover::{self, REPORT};
 use crate::guest::place::outcome::{Outcome, Repaired};
-use crate::guest::place::own::{self, StateDirectory};
+use crate::guest::place::own;
 use crate::guest::system::System;
 use crate::guest::verify::delivery::Delivery;
 use crate::sys::directory::{Directory, Links};
+use crate::sys::io_errno;
 use crate::sys::signals::Held;
 use crate::sys::stat;
-use crate::sys::{Errno, io_errno};
 use crate::text::escape::Escaped;
 use crate::text::help::Help;
 
 const FILE: &str = "report.json";
+/// The file of a report that is not yet complete, or not yet handed over.
 const PART: &str = "report.json.part";
 
 /// Mode of the report's file. In the initrd, the same file is also a credential in `@initrd`.
@@ -234,41 +234,35 @@ fn is_handed_over(imported: &Imported) -> bool {
     sends && imported.delivery.intact().next().is_some()
 }
 
+/// Writes a report, which replaces the report of the last import, and hands it over.
+///
+/// A process has the lock of the report as long as the file [`PART`] is its own: until this file is complete and has its
+/// final name. Only its owner can open this file, so no other user can lock it.
 fn write_and_hand_over(system: &System, imported: &Result<Imported, NotReceived>) -> Result<(), NotReported> {
     let json = Report::new(imported).into_json()?;
     let run = own::run(system)?;
-    let state = StateDirectory::lock(system, &run)?;
-    write(&state, &json)?;
-    let Ok(imported) = imported else { return Ok(()) };
-    let is_taken = imported.delivery.intact().any(|sent| sent.name.as_str() == REPORT);
-    if is_handed_over(imported) && !is_taken {
-        handover::send_report(system, &run, &state.directory, FILE)?;
-    }
-    Ok(())
-}
-
-/// Writes a report, which replaces the report of the last import.
-fn write(state: &StateDirectory, json: &[u8]) -> Result<(), PlaceError> {
-    let context = Context::new(&state.path);
+    let state = own::state(system, &run)?;
+    let path = system.state();
+    let context = Context::new(&path);
+    let mut part = state.create_locked(PART, MODE).map_err(context.cannot("write the report to"))?;
     // SIGXFSZ, the signal for a file above the size limit (setrlimit(2)), must not end an import that is already
     // complete.
     let held = Held::new();
-    let replace = || {
-        let mut file = match state.directory.create(PART, MODE) {
-            // A killed import has left its file.
-            Err(Errno::EEXIST) => {
-                state.directory.remove_file(PART)?;
-                state.directory.create(PART, MODE)?
-            }
-            created => created?,
-        };
-        file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(io_errno)?;
-        file.write_all(json).map_err(io_errno)?;
-        state.directory.rename(PART, FILE)
+    part.write_all(&json).map_err(io_errno).map_err(context.cannot("write the report to"))?;
+    let handed_over = match imported {
+        Ok(imported) if is_handed_over(imported) && !is_taken(imported) => {
+            handover::send_report(system, &run, &state, PART)
+        }
+        _ => Ok(()),
     };
-    replace().map_err(context.cannot("write the report to"))?;
+    state.rename(PART, FILE).map_err(context.cannot("write the report to"))?;
     held.release();
-    Ok(())
+    Ok(handed_over?)
+}
+
+/// Whether the host has sent a credential with the name of the report.
+fn is_taken(imported: &Imported) -> bool {
+    imported.delivery.intact().any(|sent| sent.name.as_str() == REPORT)
 }
 
 /// Reads the last report; returns `None` if no report exists, if this process cannot read the report, or if another

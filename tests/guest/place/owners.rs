@@ -271,9 +271,17 @@ fn the_report_is_for_its_owner_alone_and_holds_no_value() {
     let root = tempfile::tempdir().unwrap();
     let output = import_behind(root.path(), "credstore", "umask 0");
     assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(names(&root.path().join("run/smbios-creds")), ["report.json"]);
     let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().mode() & 0o7777;
-    assert_eq!(mode("run/smbios-creds"), 0o700);
-    assert_eq!((mode("run/smbios-creds/report.json"), mode("run/smbios-creds/lock")), (0o400, 0o600));
+    assert_eq!((mode("run/smbios-creds"), mode("run/smbios-creds/report.json")), (0o700, 0o400));
+    fs::remove_dir_all(root.path().join("run/smbios-creds")).unwrap();
+    let output = import_behind(root.path(), "credstore", "umask 0777");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!((mode("run/smbios-creds"), mode("run/smbios-creds/report.json")), (0o700, 0o400));
+    // Before it mounts anything, an import takes a lock, which only its owner may take.
+    let output = import_behind(root.path(), "system", "umask 0");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(mode("run/smbios-creds/lock"), 0o600);
     let report = fs::read_to_string(root.path().join("run/smbios-creds/report.json")).unwrap();
     assert!(report.contains("\"name\":\"a\"") && !report.contains("one") && !report.contains("AAEC"));
 }

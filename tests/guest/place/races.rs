@@ -55,24 +55,41 @@ impl Place {
         number: u32,
         meanwhile: impl FnOnce(),
     ) -> Output {
-        let log = self.folder.path().join("log");
-        let mut import = Command::new("strace");
-        import.args(["-qq", "-e", &format!("inject={call}:signal=SIGSTOP:when={number}"), "-o"]).arg(&log);
-        if let Some(path) = path {
-            import.arg("-P").arg(path);
-        }
-        import.arg(env!("CARGO_BIN_EXE_smbios-creds")).args(["import", "--from"]).arg(self.source.path());
-        import.arg("--into").arg(self.creds()).env_remove("JOURNAL_STREAM").stdin(Stdio::null());
-        let mut import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        while !fs::read_to_string(&log).unwrap_or_default().contains("--- stopped by SIGSTOP ---") {
-            assert_eq!(import.try_wait().unwrap(), None, "it ended without {call}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        meanwhile();
-        let agent = fs::read_to_string(format!("/proc/{0}/task/{0}/children", import.id())).unwrap();
-        kill(Pid::from_raw(agent.trim().parse().unwrap()), Signal::SIGCONT).unwrap();
-        import.wait_with_output().unwrap()
+        let mut import = agent(&["import", "--from"]);
+        import.arg(self.source.path()).arg("--into").arg(self.creds());
+        held(&import, &self.folder.path().join("log"), path, call, number, meanwhile)
     }
+}
+
+/// Runs an import that stops after the `number`th call of this kind until `meanwhile` is done. If `path` is given,
+/// counts only the calls that name this path or have its file descriptor.
+fn held(
+    import: &Command,
+    log: &Path,
+    path: Option<&Path>,
+    call: &str,
+    number: u32,
+    meanwhile: impl FnOnce(),
+) -> Output {
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", &format!("inject={call}:signal=SIGSTOP:when={number}"), "-o"]).arg(log);
+    if let Some(path) = path {
+        strace.arg("-P").arg(path);
+    }
+    strace
+        .arg(import.get_program())
+        .args(import.get_args())
+        .env_remove("JOURNAL_STREAM")
+        .stdin(Stdio::null());
+    let mut strace = strace.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !fs::read_to_string(log).unwrap_or_default().contains("--- stopped by SIGSTOP ---") {
+        assert_eq!(strace.try_wait().unwrap(), None, "it ended without {call}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    meanwhile();
+    let agent = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).unwrap();
+    kill(Pid::from_raw(agent.trim().parse().unwrap()), Signal::SIGCONT).unwrap();
+    strace.wait_with_output().unwrap()
 }
 
 /// Another user replaces the staging directory after the import has made it. Nothing is written anywhere else, and
@@ -381,4 +398,114 @@ fn two_imports_at_once_a_hundred_times_leave_one_complete_set() {
     let output = in_namespace(source.path(), script);
     assert_clean(&output, &canary, "");
     assert_eq!(stdout(&output), "done\n", "{}", stderr(&output));
+}
+
+/// An import that writes its report to `run/smbios-creds` below the root directory of a guest.
+fn reporting(guest: &Guest) -> Command {
+    let mut import = agent(&["import", "--into", "credstore", "--from"]);
+    import.arg(guest.source.path()).arg("--root").arg(guest.root.path());
+    import
+}
+
+/// The report is there, nothing else is, and the import does not warn.
+fn assert_reported(guest: &Guest, output: &Output) {
+    assert_eq!(code(output), 0, "{}", stderr(output));
+    assert!(!stderr(output).contains("no report"), "{}", stderr(output));
+    let state = guest.path("run/smbios-creds");
+    assert_eq!(names(&state), ["report.json"]);
+    let report = fs::read_to_string(state.join("report.json")).unwrap();
+    assert!(report.contains("\"summary\":\"imported into ") && report.ends_with("}\n"), "{report}");
+}
+
+/// Waits until a process waits for the lock of a file.
+fn wait_for_waiter(process: &Child, file: &fs::File) {
+    let parts = [format!(" {} ", process.id()), format!(":{} ", file.metadata().unwrap().ino())];
+    let waits = |line: &str| line.contains("-> FLOCK") && parts.iter().all(|part| line.contains(part));
+    for _ in 0..600 {
+        if fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the import does not wait");
+}
+
+/// How the other import goes on while an import waits for its report.
+#[derive(Clone, Copy, PartialEq)]
+enum Other {
+    Finishes,
+    IsKilled,
+    /// It finishes, and a third import writes its report.
+    IsFollowed,
+}
+
+#[test]
+fn report_of_another_import_is_awaited_and_not_damaged() {
+    for ends in [Other::Finishes, Other::IsKilled, Other::IsFollowed] {
+        let guest = Guest::new();
+        let state = guest.folder("run/smbios-creds", 0o700, 0);
+        let (part, report) = (state.join("report.json.part"), state.join("report.json"));
+        fs::write(&part, "of another import").unwrap();
+        let other = fs::File::open(&part).unwrap();
+        other.lock().unwrap();
+        let import = reporting(&guest).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for_waiter(&import, &other);
+        assert_eq!(names(&state), ["report.json.part"]);
+        if ends != Other::IsKilled {
+            fs::rename(&part, &report).unwrap();
+        }
+        if ends == Other::IsFollowed {
+            let third = fs::File::create_new(&part).unwrap();
+            third.lock().unwrap();
+            other.unlock().unwrap();
+            wait_for_waiter(&import, &third);
+            assert_eq!(names(&state), ["report.json", "report.json.part"]);
+        }
+        let kept = fs::File::open(if ends == Other::IsKilled { &part } else { &report }).unwrap();
+        drop(other);
+        assert_reported(&guest, &import.wait_with_output().unwrap());
+        assert_eq!(std::io::read_to_string(kept).unwrap(), "of another import");
+    }
+}
+
+/// Returns how many calls of this kind an import makes until a call whose line in a trace contains `text`.
+fn calls_until(call: &str, text: &str) -> u32 {
+    let guest = Guest::new();
+    let log = guest.path("log");
+    let import = reporting(&guest);
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", &format!("trace={call}"), "-o"]).arg(&log);
+    assert_eq!(code(&run(strace.arg(import.get_program()).args(import.get_args()))), 0);
+    let calls = fs::read_to_string(&log).unwrap();
+    (calls.lines().position(|call| call.contains(text)).unwrap() + 1).try_into().unwrap()
+}
+
+/// Between creating its report and locking it, an import looks like one that was killed.
+#[test]
+fn report_that_another_import_has_removed_before_its_lock_is_written_again() {
+    let guest = Guest::new();
+    let opened = calls_until("openat", "\"report.json.part\"");
+    let output = held(&reporting(&guest), &guest.path("log"), None, "openat", opened, || {
+        assert_eq!(names(&guest.path("run/smbios-creds")), ["report.json.part"]);
+        fs::remove_dir_all(guest.path("run/credstore")).unwrap();
+        assert_reported(&guest, &run(&mut reporting(&guest)));
+    });
+    assert_reported(&guest, &output);
+}
+
+#[test]
+fn report_is_locked_until_it_is_complete() {
+    let guest = Guest::new();
+    let written = calls_until("write", "\"{\\\"version\\\"");
+    let mut second = None;
+    let output = held(&reporting(&guest), &guest.path("log"), None, "write", written, || {
+        let part = fs::File::open(guest.path("run/smbios-creds/report.json.part")).unwrap();
+        fs::remove_dir_all(guest.path("run/credstore")).unwrap();
+        let import = reporting(&guest).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for_waiter(&import, &part);
+        second = Some(import);
+    });
+    assert_eq!(code(&output), 0);
+    assert!(!stderr(&output).contains("no report"), "{}", stderr(&output));
+    assert_reported(&guest, &second.unwrap().wait_with_output().unwrap());
 }
