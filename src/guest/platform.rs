@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
-use std::os::unix::fs::MetadataExt as _;
 
 use super::system::System;
 use crate::text::help::Help;
@@ -68,16 +67,17 @@ pub fn detect(system: &System) -> Option<Platform> {
     is_container(system).then_some(Platform::Container).or_else(|| confidential(system))
 }
 
-/// Inode of the first PID namespace (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
-const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// The first PID namespace, as `/proc/PID/ns/pid` shows it. The number is its inode, which never changes
+/// (`PROC_PID_INIT_INO`, Linux `include/linux/proc_ns.h`).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether this process runs in a container. If an SMBIOS table is visible in a container, it belongs to the machine
 /// that runs the container.
 #[must_use]
 pub fn is_container(system: &System) -> bool {
     let manager = system.path("/run/host/container-manager").exists();
-    let namespace = std::fs::metadata(system.path("/proc/self/ns/pid"));
-    let inside = namespace.is_ok_and(|namespace| namespace.ino() != FIRST_PID_NAMESPACE);
+    let namespace = std::fs::read_link(system.path("/proc/self/ns/pid"));
+    let inside = namespace.is_ok_and(|namespace| namespace.as_os_str() != FIRST_PID_NAMESPACE);
     manager || inside || system.pid_1_has("container")
 }
 

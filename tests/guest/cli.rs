@@ -1,6 +1,6 @@
 //! The agent as its users see it: what the verbs print, and how they end.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -211,13 +211,17 @@ fn in_a_container_the_table_of_the_machine_is_refused() {
         |root| std::fs::write(root.join("run/host/container-manager"), "podman").unwrap(),
         |root| std::fs::write(root.join("proc/1/environ"), "TERM=linux\0container=lxc\0").unwrap(),
         // Another inode than that of the first PID namespace.
-        |root| std::fs::write(root.join("proc/self/ns/pid"), "").unwrap(),
+        |root| {
+            std::fs::remove_file(root.join("proc/self/ns/pid")).unwrap();
+            symlink("pid:[4026532165]", root.join("proc/self/ns/pid")).unwrap();
+        },
     ];
     for mark in marks {
         let root = system_with_table();
         for folder in ["run/host", "proc/1", "proc/self/ns"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
+        symlink("pid:[4026531836]", root.path().join("proc/self/ns/pid")).unwrap();
         std::fs::write(root.path().join(".dockerenv"), "").unwrap();
         let into = root.path().join("creds");
         let into = into.to_str().unwrap();
