@@ -192,7 +192,7 @@ const ONE_BY_ONE: usize = 3;
 
 /// Returns the number of instructions for the search through this number of rules.
 const fn length(rules: usize) -> usize {
-    if rules <= ONE_BY_ONE { rules + 1 } else { 1 + length(rules / 2) + length(rules - rules / 2) }
+    if rules <= ONE_BY_ONE { rules } else { 1 + length(rules / 2) + length(rules - rules / 2) }
 }
 
 /// Number of instructions before the search through the rules. These instructions check the architecture and exclude
@@ -241,9 +241,6 @@ const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
     let Some((first, to)) = to.split_first_mut() else { return };
     let (low, high) = rules.split_at(rules.len() / 2);
     *first = match (rules, high) {
-        // No rule is left. The search must return a result here, because the next instruction may belong to the search
-        // through the other half of the rules.
-        ([], _) => instruction(RETURN, libc::SECCOMP_RET_ALLOW),
         (_, [middle, ..]) if rules.len() > ONE_BY_ONE => {
             let (left, right) = to.split_at_mut(length(low.len()));
             let right_place = place + 1 + left.len();
@@ -251,10 +248,13 @@ const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
             search(right, right_place, high);
             jump(IF_AT_LEAST, middle.call, place, right_place, place + 1)
         }
+        // After the last of these rules, the next instruction belongs to the search through the other half of the rules.
+        ([rule], _) => jump(IF_EQUAL, rule.call, place, END + rule.check, END + ALLOW),
         ([rule, rest @ ..], _) => {
             search(to, place + 1, rest);
             jump(IF_EQUAL, rule.call, place, END + rule.check, place + 1)
         }
+        ([], _) => return,
     };
 }
 
