@@ -94,11 +94,15 @@ pub fn has_keys(system: &System) -> bool {
     !matches!(directory(&system.trusted()), Ok(None))
 }
 
-/// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On a machine without this
-/// directory, this function needs only one system call.
+/// Opens the directory with trusted keys. Returns `None` only if nothing exists at this path. On a machine without a
+/// directory for this program's configuration, this function needs only one system call.
 fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
-    // This open() does not follow links, so it shows whether anything with this name exists.
-    if matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT)) {
+    let is_absent =
+        |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    // The second check does not follow links either, so it shows whether anything with this name exists.
+    if path.parent().is_some_and(is_absent)
+        || matches!(Directory::open(path, Links::Refuse), Err(Errno::ENOENT))
+    {
         return Ok(None);
     }
     let opened = guarded::open(path);

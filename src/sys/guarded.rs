@@ -49,6 +49,10 @@ impl From<Errno> for Unguarded {
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
+    if path.parent().is_none() {
+        let root = opened?;
+        return if root.stat()?.is_replaceable() { Err(Unguarded::By(path)) } else { Ok(root) };
+    }
     // The path is also checked if the directory could not be opened: if another user can change a part of the path, the
     // error names this part.
     let (at, stat) = walk(&path, End::Directory)?;

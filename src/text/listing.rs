@@ -59,6 +59,7 @@ impl Text {
         // The text gets its full capacity now. A text that grows is copied, and wiping the old copy takes time.
         let width: usize = widths.iter().map(|width| width + 1).sum();
         self.text.reserve(lines.len() * width);
+        self.marks.reserve(lines.iter().flatten().filter(|cell| cell.tone.is_some()).count());
         for line in lines {
             // Blanks at the end of a line are not written.
             let mut blanks = 0;
@@ -159,7 +160,11 @@ impl Display for Size {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(bytes) = *self;
         let (unit, suffix) = match bytes {
-            0..1024 => return write!(f, "{bytes}B"),
+            // Most sizes are short, and itoa writes them in fewer steps than `write!`.
+            0..1024 => {
+                f.write_str(itoa::Buffer::new().format(bytes))?;
+                return f.write_char('B');
+            }
             1024..1_048_576 => (1024, 'K'),
             _ => (1_048_576, 'M'),
         };

@@ -85,7 +85,11 @@ impl Origin {
     pub fn short(&self) -> impl Display {
         fmt::from_fn(move |f| match self {
             Self::Smbios { structure: Some(structure), string: Some(string), .. } => {
-                write!(f, "11-{structure}:{string}")
+                // itoa writes numbers in fewer steps than `write!`.
+                f.write_str("11-")?;
+                f.write_str(itoa::Buffer::new().format(*structure))?;
+                f.write_str(":")?;
+                f.write_str(itoa::Buffer::new().format(*string))
             }
             Self::Smbios { structure: Some(structure), string: None, .. } => write!(f, "11-{structure}"),
             Self::Smbios { structure: None, .. } => f.write_str("-"),

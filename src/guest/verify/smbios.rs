@@ -92,12 +92,14 @@ fn finding(fault: Fault) -> (FindingKind, Severity, Option<usize>) {
 
 fn receive_structure(received: &mut Received, structure: &OemStructure<'_>) {
     let is_split = check_shape(received, structure);
+    received.entries.reserve(structure.structure.strings.len());
     let mut previous = None;
     for (index, (offset, string)) in structure.strings().enumerate() {
         let entry = receive_string(received, string, Origin::string(structure.index, index + 1, offset));
         // The second part of a split string has no prefix, so the entry before this string may be a cut credential.
-        let is_ours = oem_string::is_accompanying(string);
-        if let (true, false, None, Some(cut)) = (is_split, is_ours, entry, previous) {
+        if let (true, None, Some(cut)) = (is_split, entry, previous)
+            && !oem_string::is_accompanying(string)
+        {
             received.suspects.push(cut);
         }
         previous = entry;
