@@ -17,16 +17,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "link/import.ld"
 MACHINE = platform.machine()
 
-# Sections that the measured imports do not run: valgrind hides the hypervisor, and PID 1's environment cannot be read.
+# Sections that the measured imports do not run: valgrind hides the hypervisor and the vDSO, and PID 1's environment cannot be read.
 ONLY_IN_A_MACHINE = [
     "*(.text._ZN12smbios_creds5guest8platform*)",
     "*(.text._RI*NtCs*_3std2io19default_read_to_end*)",
     "*(.text._ZN6memchr4arch6x86_646memchr10memchr_raw*)",
+    "*(.text.strcmp)",
 ]
 
-# The functions that every program runs at its start and at its end: GNU ld's own script puts them before and behind all
-# other functions.
-START_AND_END = ["KEEP (*(SORT_NONE(.init)))", "KEEP (*(SORT_NONE(.fini)))"]
+# The functions that every program runs at its start and at its end. GNU ld's own script puts the first two before and behind
+# all other functions. callgrind does not show the third, which ends the process.
+START_AND_END = ["KEEP (*(SORT_NONE(.init)))", "KEEP (*(SORT_NONE(.fini)))", "*(.text._Exit)"]
 
 # What the function before `main` runs only if it could lock the memory, which it cannot in the namespace of the measured
 # imports.
@@ -35,6 +36,7 @@ AFTER_LOCKING = [
     "*(.text._ZN6region4util*)",
     "*(.text._ZN6region2os4unix*)",
     "*(.text._ZN6region4page*)",
+    "*(.text._ZN3std4sync4once4Once9call_once28_$u7b$$u7b$closure$u7d$$u7d$17h*E)",
     "*(.text.munlock)",
     "*(.text.sysconf)",
 ]
