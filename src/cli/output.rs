@@ -77,7 +77,7 @@ pub(super) fn secret(mut bytes: &[u8]) -> anyhow::Result<()> {
         match nix::unistd::write(stdout.as_fd(), bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("cannot write to standard output"),
+            Err(error) => return Err(std::io::Error::from(error)).context("cannot write to standard output"),
         }
     }
     Ok(())

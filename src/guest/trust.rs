@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use super::system::{Stage, System};
@@ -12,7 +12,7 @@ use super::verify::trust::Audience;
 use crate::sys::directory::{Directory, Links};
 use crate::sys::file::{self, Content};
 use crate::sys::guarded::{self, Unguarded};
-use crate::sys::{self, Errno, io_errno};
+use crate::sys::{self, Errno, io_errno, meaning};
 use crate::text::escape::ShownPath;
 use crate::text::help::Help;
 use crate::trust::signature::{KEY_MAX, KeyError, TrustedKey};
@@ -57,12 +57,12 @@ pub enum TrustError {
     #[error("{0} does not contain a serial")]
     Serial(ShownPath),
     /// The kernel reports an error.
-    #[error("cannot read {file}: {}", .error.desc())]
+    #[error("cannot read {file}: {}", meaning(.error))]
     Read {
         /// The file or directory that could not be read.
         file: ShownPath,
         /// The kernel's error.
-        error: Errno,
+        error: io::Error,
     },
 }
 
@@ -119,7 +119,7 @@ fn directory(path: &Path) -> Result<Option<Directory>, TrustError> {
 fn unguarded(error: Unguarded, path: &Path) -> TrustError {
     match error {
         Unguarded::By(part) => TrustError::NotOurs(part.into()),
-        Unguarded::Failed(error) => TrustError::Read { file: path.into(), error },
+        Unguarded::Failed(error) => TrustError::Read { file: path.into(), error: error.into() },
     }
 }
 
@@ -150,7 +150,9 @@ pub(super) fn complete(system: &System, is_running: bool, policy: &Policy) -> Re
 fn keys(system: &System) -> Result<Vec<TrustedKey>, TrustError> {
     let path = system.trusted();
     let Some(directory) = directory(&path)? else { return Ok(Vec::new()) };
-    let names = directory.names().map_err(|error| TrustError::Read { file: path.clone().into(), error })?;
+    let names = directory
+        .names()
+        .map_err(|error| TrustError::Read { file: path.clone().into(), error: error.into() })?;
     let mut keys = Vec::new();
     for name in BinaryHeap::from(names).into_sorted_vec() {
         // Links are followed, because configuration files may be links, as in NixOS.
@@ -171,7 +173,7 @@ fn key(file: &Path) -> Result<TrustedKey, TrustError> {
     match file::read(&opened, KEY_MAX) {
         Ok(Content::Bytes(text)) => TrustedKey::read(&text).map_err(refused),
         Ok(Content::TooLarge | Content::Changed | Content::Other(_)) => Err(refused(KeyError::NotText)),
-        Err(error) => Err(TrustError::Read { file: file.into(), error }),
+        Err(error) => Err(TrustError::Read { file: file.into(), error: error.into() }),
     }
 }
 
@@ -201,7 +203,7 @@ fn seen_serial(system: &System) -> Result<Option<u64>, TrustError> {
             serial.map(Some).ok_or_else(|| TrustError::Serial(path.into()))
         }
         Err(Errno::ENOENT) => Ok(None),
-        Err(error) => Err(TrustError::Read { file: path.into(), error }),
+        Err(error) => Err(TrustError::Read { file: path.into(), error: error.into() }),
     }
 }
 

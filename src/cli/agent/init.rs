@@ -2,7 +2,7 @@
 //! else.
 
 use std::fs::{create_dir, metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -104,7 +104,9 @@ impl FileSystem {
         }
         let device = |path: &Path| metadata(path).map(|metadata| metadata.dev()).with_context(cannot);
         if device(&path)? == device(system.root())? {
-            mount(Some(kind), &*path, Some(kind), flags, options).with_context(cannot)?;
+            mount(Some(kind), &*path, Some(kind), flags, options)
+                .map_err(io::Error::from)
+                .with_context(cannot)?;
         }
         Ok(())
     }

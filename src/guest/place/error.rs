@@ -1,11 +1,12 @@
 //! Why credentials could not be written to their place.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use super::outcome::Repaired;
 use crate::format::credential::Name;
-use crate::sys::Errno;
+use crate::sys::{Errno, errno_of, meaning};
 use crate::text::escape::{Escaped, ShownPath};
 use crate::text::help::Help;
 use crate::text::listing::listed;
@@ -17,24 +18,24 @@ use crate::text::listing::listed;
 #[non_exhaustive]
 pub enum PlaceError {
     /// The kernel reports an error.
-    #[error("cannot {action} {path}: {}", .error.desc())]
+    #[error("cannot {action} {path}: {}", meaning(.error))]
     System {
         /// The action that failed.
         action: &'static str,
         /// The file or directory that the action was about.
         path: ShownPath,
         /// The kernel's error.
-        error: Errno,
+        error: io::Error,
     },
     /// A credential could not be written.
-    #[error("cannot write credential {name} ({directory}): {}", .error.desc())]
+    #[error("cannot write credential {name} ({directory}): {}", meaning(.error))]
     Write {
         /// The credential's name.
         name: Name,
         /// The directory for the credential.
         directory: ShownPath,
         /// The kernel's error.
-        error: Errno,
+        error: io::Error,
     },
     /// A repair wrote a credential, but after the repair the credential's file was missing or had other bytes.
     #[error("credential {name} is not complete in {directory} after the repair")]
@@ -107,7 +108,7 @@ pub enum PlaceError {
 impl Help for PlaceError {
     fn help(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
-            Self::System { error, .. } | Self::Write { error, .. } => return hint(*error).map(Cow::Borrowed),
+            Self::System { error, .. } | Self::Write { error, .. } => return hint(error).map(Cow::Borrowed),
             Self::NotKept { .. } => "stop the other program that writes there, and run the import again",
             Self::HalfRepaired { error, .. } => return error.help(),
             Self::NoParent { parent, .. } => {
@@ -138,8 +139,8 @@ impl Help for PlaceError {
 
 /// Returns advice for a kernel error whose cause does not depend on the action that failed; `None` for all other
 /// errors.
-fn hint(error: Errno) -> Option<&'static str> {
-    match error {
+fn hint(error: &io::Error) -> Option<&'static str> {
+    match errno_of(error) {
         Errno::EACCES | Errno::EPERM => Some("run this as root, or use --into with a path of your own"),
         Errno::ENOSPC | Errno::EDQUOT => {
             Some("free space on the file system, or use --into with another path")
@@ -171,11 +172,11 @@ impl<'a> Context<'a> {
 
     /// Makes the error for an action that the kernel refused; the message names the action and the path.
     pub(in crate::guest) fn cannot(self, action: &'static str) -> impl FnOnce(Errno) -> PlaceError {
-        move |error| PlaceError::System { action, path: self.shown(), error }
+        move |error| PlaceError::System { action, path: self.shown(), error: error.into() }
     }
 
     /// Makes the error for a credential that could not be written to the directory at the path.
     pub(in crate::guest) fn cannot_write(self, name: &Name) -> impl FnOnce(Errno) -> PlaceError {
-        move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error }
+        move |error| PlaceError::Write { name: name.clone(), directory: self.shown(), error: error.into() }
     }
 }
