@@ -454,6 +454,7 @@ fn report_of_another_import_is_awaited_and_not_damaged() {
         if ends != Other::IsKilled {
             fs::rename(&part, &report).unwrap();
         }
+        let kept = fs::File::open(if ends == Other::IsKilled { &part } else { &report }).unwrap();
         if ends == Other::IsFollowed {
             let third = fs::File::create_new(&part).unwrap();
             third.lock().unwrap();
@@ -461,7 +462,6 @@ fn report_of_another_import_is_awaited_and_not_damaged() {
             wait_for_waiter(&import, &third);
             assert_eq!(names(&state), ["report.json", "report.json.part"]);
         }
-        let kept = fs::File::open(if ends == Other::IsKilled { &part } else { &report }).unwrap();
         drop(other);
         assert_reported(&guest, &import.wait_with_output().unwrap());
         assert_eq!(std::io::read_to_string(kept).unwrap(), "of another import");
