@@ -1,8 +1,8 @@
 //! An open directory, and operations relative to it.
 //!
 //! These operations do not follow symbolic links, so neither a name nor a race can lead out of the directory.
-//! [`Directory::make_in`] and [`Directory::make_or_open`] create a directory with exactly the given mode. In all other
-//! calls, the umask removes permissions from a new file or directory.
+//! [`Directory::make_in`], [`Directory::make_or_open`] and [`Directory::create_locked`] create a directory or a file with
+//! exactly the given mode. In all other calls, the umask removes permissions from a new file or directory.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -28,6 +28,10 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// How often [`Directory::create_locked`] tries to create a file that other processes remove. Only a file system whose
+/// inode numbers are wrong needs more attempts, and never stops.
+const ATTEMPTS: u32 = 1000;
 
 /// Whether symbolic links in a path are followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -199,33 +203,35 @@ impl Directory {
     /// lock of a file with this name. A file without a lock was left by a killed process, and is removed. Closing the
     /// returned file removes the lock.
     pub(crate) fn create_locked(&self, name: &str, mode: u32) -> Result<File, Errno> {
-        loop {
-            match self.create(name, mode) {
-                Ok(file) => {
-                    flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
-                    // Before this process had the lock, another process may have removed the file.
-                    let found = stat(&file)?;
-                    if !found.is_removed() {
-                        // The umask may have removed permissions.
-                        if found.mode() & 0o7777 != mode {
-                            fchmod(&file, Mode::from_bits_truncate(mode))?;
-                        }
-                        return Ok(file);
-                    }
+        for _ in 0..ATTEMPTS {
+            let file = match self.create(name, mode) {
+                Err(Errno::EEXIST) => {
+                    self.remove_unlocked(name)?;
+                    continue;
                 }
-                Err(Errno::EEXIST) => self.remove_unlocked(name)?,
-                Err(error) => return Err(error),
+                created => created?,
+            };
+            flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
+            let found = stat(&file)?;
+            // Before this process had the lock, another process may have removed the file.
+            if !found.is_removed() {
+                // The umask may have removed permissions.
+                if found.mode() & 0o7777 != mode {
+                    fchmod(&file, Mode::from_bits_truncate(mode))?;
+                }
+                return Ok(file);
             }
         }
+        Err(Errno::EEXIST)
     }
 
     /// Waits until no other process has the lock of the file `name`. Then removes the file, if it still has this name.
     fn remove_unlocked(&self, name: &str) -> Result<(), Errno> {
         let file = match self.read(name) {
-            Ok(file) => file,
+            // A link or a socket, which nobody can lock.
+            Err(Errno::ELOOP | Errno::ENXIO) => return self.remove_file(name),
             Err(Errno::ENOENT) => return Ok(()),
-            // A link, or a file that cannot be opened: `create` has not made it.
-            Err(_) => return self.remove_file(name),
+            opened => opened?,
         };
         flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
         match self.stat_of(name) {

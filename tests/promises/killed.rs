@@ -102,6 +102,39 @@ fn any_system_call_that_fails_leaves_system_absent_or_complete() {
     );
 }
 
+/// The case in which systemd in the initrd has imported everything, and the import only writes and hands over its report.
+const REPORTED: &str = r#"
+system=/run/credentials/@system
+state=/run/smbios-creds handed=/run/credentials/@initrd/smbios-creds.report
+export SYSTEMD_IN_INITRD=1
+mkdir -p /run/systemd/system $system
+mount -t tmpfs -o mode=700 tmpfs $system
+(umask 277; printf value >$system/text; printf '\0\1\2\3\4' >$system/binary)
+mount -o remount,bind,ro $system
+before() { rm -rf $state /run/credentials/@initrd; }
+whole() { [ ! -e $1 ] || tail -c 2 $1 | grep -q '}$' || echo "$what: only a part of $1"; }
+after_fault() { whole $state/report.json; whole $handed; }
+after_next() {
+    cmp $state/report.json $handed || echo "$what: another report is handed over"
+    [ "$(ls -A $state)" = report.json ] || { echo "$what: something is left"; ls -A $state; }
+}
+"#;
+
+#[test]
+fn killed_or_failed_at_any_system_call_a_report_is_absent_or_complete() {
+    let calls = "openat mkdirat write close flock fstat fchmod linkat renameat unlinkat exit_group";
+    injected(
+        &TWO,
+        REPORTED,
+        &[
+            ("signal=KILL", calls, 40),
+            ("error=ENOSPC", "write openat mkdirat linkat renameat", 15),
+            ("error=EMFILE", "openat", 10),
+            ("error=EIO", "write fstat flock fchmod", 10),
+        ],
+    );
+}
+
 /// The case in which PID 1 is systemd, and has cut one value and lost another.
 const REPAIRED: &str = r#"
 system=/run/credentials/@system

@@ -248,7 +248,7 @@ const fn search(to: &mut [sock_filter], place: usize, rules: &[Rule]) {
             search(right, right_place, high);
             jump(IF_AT_LEAST, middle.call, place, right_place, place + 1)
         }
-        // After the last of these rules, the next instruction belongs to the search through the other half of the rules.
+        // The search ends here, because the next instruction belongs to another part of the program.
         ([rule], _) => jump(IF_EQUAL, rule.call, place, END + rule.check, END + ALLOW),
         ([rule, rest @ ..], _) => {
             search(to, place + 1, rest);

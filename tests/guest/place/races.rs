@@ -475,9 +475,11 @@ fn calls_until(call: &str, text: &str) -> u32 {
     let import = reporting(&guest);
     let mut strace = Command::new("strace");
     strace.args(["-qq", "-e", &format!("trace={call}"), "-o"]).arg(&log);
-    assert_eq!(code(&run(strace.arg(import.get_program()).args(import.get_args()))), 0);
+    strace.arg(import.get_program()).args(import.get_args()).env_remove("JOURNAL_STREAM");
+    assert_eq!(code(&run(&mut strace)), 0);
     let calls = fs::read_to_string(&log).unwrap();
-    (calls.lines().position(|call| call.contains(text)).unwrap() + 1).try_into().unwrap()
+    let mut calls = calls.lines().filter(|line| line.starts_with(call));
+    (calls.position(|call| call.contains(text)).unwrap() + 1).try_into().unwrap()
 }
 
 /// Between creating its report and locking it, an import looks like one that was killed.
