@@ -49,6 +49,7 @@ impl From<Errno> for Unguarded {
 pub(crate) fn open(path: &Path) -> Result<Directory, Unguarded> {
     let path = std::path::absolute(path).map_err(|error| Unguarded::Failed(io_errno(error)))?;
     let opened = Directory::open(&path, Links::Follow);
+    // Only `/` has no parent. Nobody can replace it, so the open directory is the checked one.
     if path.parent().is_none() {
         let root = opened?;
         return if root.stat()?.is_replaceable() { Err(Unguarded::By(path)) } else { Ok(root) };
