@@ -207,7 +207,7 @@ fn killed_while_it_hands_over_from_the_initrd_every_directory_is_absent_or_compl
         &TWO,
         HANDED_OVER,
         &[
-            ("signal=KILL", calls, 70),
+            ("signal=KILL", calls, 60),
             ("error=ENOSPC", "write openat mkdirat linkat renameat", 20),
             ("error=EIO", "write getdents64 flock renameat linkat", 15),
         ],
