@@ -112,7 +112,7 @@ mount -t tmpfs -o mode=700 tmpfs $system
 (umask 277; printf value >$system/text; printf '\0\1\2\3\4' >$system/binary)
 mount -o remount,bind,ro $system
 before() { rm -rf $state /run/credentials/@initrd; }
-whole() { [ ! -e $1 ] || tail -c 2 $1 | grep -q '}$' || echo "$what: only a part of $1"; }
+whole() { [ ! -e $1 ] || [ "$(tail -c 1 $1 | wc -l)" = 1 ] || echo "$what: only a part of $1"; }
 after_fault() { whole $state/report.json; whole $handed; }
 after_next() {
     cmp $state/report.json $handed || echo "$what: another report is handed over"

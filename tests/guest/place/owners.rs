@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::{agent, code, is_root, recording, run, stderr, table};
+use testkit::{agent, code, is_root, recording, run, stderr, stdout, table};
 
-use super::{Guest, NOBODY, TWO, holds_value, import_behind, names};
+use super::{Guest, NOBODY, TWO, holds_value, import_behind, in_namespace, names};
 
 #[test]
 fn nothing_is_mounted_below_a_folder_that_others_can_write() {
@@ -231,6 +231,35 @@ fn missing_directory_is_named_as_what_it_is() {
     );
     assert!(stderr(&output).contains(&message), "{}", stderr(&output));
     assert!(!stderr(&output).contains("parent"), "{}", stderr(&output));
+}
+
+/// Whoever can write to `/` can replace `/run`.
+#[test]
+fn nothing_is_imported_if_other_users_can_write_to_the_root_directory() {
+    let source = recording(&table(TWO));
+    let script = r#"
+        for mode in 777 755; do
+            mount -t tmpfs -o mode=$mode tmpfs /mnt
+            for directory in /bin /lib* /usr; do
+                if [ -L $directory ]; then
+                    cp -P $directory /mnt
+                else
+                    mkdir /mnt$directory
+                    mount --bind $directory /mnt$directory
+                fi
+            done
+            touch /mnt/agent
+            mount --bind "$agent" /mnt/agent
+            cp -r "$from" /mnt/from
+            code=0
+            chroot /mnt /agent import --from /from --into credstore >/dev/null || code=$?
+            echo "$mode: exit $code, $(ls /mnt/run/credstore 2>/dev/null | wc -l) files"
+            umount -R /mnt
+        done"#;
+    let output = in_namespace(source.path(), script);
+    assert_eq!(stdout(&output), "777: exit 1, 0 files\n755: exit 0, 2 files\n", "{}", stderr(&output));
+    let message = "/ belongs to another user, or other users can write to it";
+    assert!(stderr(&output).contains(message), "{}", stderr(&output));
 }
 
 #[test]

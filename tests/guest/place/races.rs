@@ -468,11 +468,11 @@ fn report_of_another_import_is_awaited_and_not_damaged() {
     }
 }
 
-/// Returns how many calls of this kind an import makes until a call whose line in a trace contains `text`.
-fn calls_until(call: &str, text: &str) -> u32 {
-    let guest = Guest::new();
+/// Returns how many calls of this kind an import into this guest makes until a call whose line in a trace contains
+/// `text`.
+fn calls_until(guest: &Guest, call: &str, text: &str) -> u32 {
     let log = guest.path("log");
-    let import = reporting(&guest);
+    let import = reporting(guest);
     let mut strace = Command::new("strace");
     strace.args(["-qq", "-e", &format!("trace={call}"), "-o"]).arg(&log);
     strace.arg(import.get_program()).args(import.get_args()).env_remove("JOURNAL_STREAM");
@@ -482,11 +482,36 @@ fn calls_until(call: &str, text: &str) -> u32 {
     (calls.position(|call| call.contains(text)).unwrap() + 1).try_into().unwrap()
 }
 
+/// The report of another import is removed only under its lock: never after an error such as too many open files.
+#[test]
+fn report_of_another_import_is_not_removed_if_it_cannot_be_opened() {
+    let guest = Guest::new();
+    let state = guest.folder("run/smbios-creds", 0o700, 0);
+    let part = state.join("report.json.part");
+    fs::write(&part, "of another import").unwrap();
+    let other = fs::File::open(&part).unwrap();
+    other.lock().unwrap();
+    // The import first tries to create the file, and then opens it.
+    let like = Guest::new();
+    like.folder("run/smbios-creds", 0o700, 0);
+    let opened = calls_until(&like, "openat", "\"report.json.part\"") + 1;
+    let import = reporting(&guest);
+    let mut strace = Command::new("timeout");
+    strace.args(["60", "strace", "-qq", "-e", &format!("inject=openat:error=EMFILE:when={opened}"), "-o"]);
+    strace.arg(guest.path("log")).arg(import.get_program()).args(import.get_args());
+    let output = run(strace.env_remove("JOURNAL_STREAM"));
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("no report of the import was written: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Too many open files"), "{}", stderr(&output));
+    assert_eq!(names(&state), ["report.json.part"]);
+    assert_eq!(fs::read_to_string(&part).unwrap(), "of another import");
+}
+
 /// Between creating its report and locking it, an import looks like one that was killed.
 #[test]
 fn report_that_another_import_has_removed_before_its_lock_is_written_again() {
     let guest = Guest::new();
-    let opened = calls_until("openat", "\"report.json.part\"");
+    let opened = calls_until(&Guest::new(), "openat", "\"report.json.part\"");
     let output = held(&reporting(&guest), &guest.path("log"), None, "openat", opened, || {
         assert_eq!(names(&guest.path("run/smbios-creds")), ["report.json.part"]);
         fs::remove_dir_all(guest.path("run/credstore")).unwrap();
@@ -498,7 +523,7 @@ fn report_that_another_import_has_removed_before_its_lock_is_written_again() {
 #[test]
 fn report_is_locked_until_it_is_complete() {
     let guest = Guest::new();
-    let written = calls_until("write", "\"{\\\"version\\\"");
+    let written = calls_until(&Guest::new(), "write", "\"{\\\"version\\\"");
     let mut second = None;
     let output = held(&reporting(&guest), &guest.path("log"), None, "write", written, || {
         let part = fs::File::open(guest.path("run/smbios-creds/report.json.part")).unwrap();
